@@ -15,8 +15,8 @@ from flowhook.client.channel import open_channel
 from flowhook.config import AdminSettings, read_token
 from flowhook.errors import UnavailableError
 from flowhook.limits import MAX_HEADER_BYTES
-from flowhook.process import Lifecycle
-from flowhook.process_reports import Reporter
+from flowhook.process import ProcessState
+from flowhook.process_reports import ProcessReporter
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
@@ -29,7 +29,7 @@ IDLE_SECONDS: Final = 75.0
 BACKLOG: Final = 128
 
 
-async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
+async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
     """Serve until `lifecycle.stop` is set. An unreachable router is no error: this process is there to report it.
 
     Raises:
@@ -54,7 +54,7 @@ async def serve(settings: AdminSettings, lifecycle: Lifecycle) -> None:
         server.add_socket(listener)
         lifecycle.announce("http", settings.host, listener.getsockname()[1])
         async with asyncio.TaskGroup() as group:
-            reporter = group.create_task(Reporter(channel, lifecycle).run(), name="report")
+            reporter = group.create_task(ProcessReporter(channel, lifecycle).run(), name="report")
             lifecycle.ready.set()
             await lifecycle.stop.wait()
             reporter.cancel()

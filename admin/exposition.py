@@ -19,7 +19,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 log = logs.get_logger(__name__)
 
 
-def merge(processes: Sequence[ProcessInfo]) -> bytes:
+def merge_metrics(processes: Sequence[ProcessInfo]) -> bytes:
     """Return one text with each metric family once, and `flowhook_up` for each process.
 
     A report that is not valid Prometheus text is left out, so that the other processes still show.

@@ -12,7 +12,7 @@ import orjson
 import tornado.web
 
 import flowhook
-from admin import exposition, health, hosts
+from admin import exposition, health, host_check
 from flowhook.client import AsyncClient, ProcessInfo
 from flowhook.errors import FlowhookError
 
@@ -27,25 +27,25 @@ def application(client: AsyncClient, names: Collection[str]) -> tornado.web.Appl
 
     Args:
         client: client of the router; owned by the caller.
-        names: names by which the application may be called (see `hosts`).
+        names: names by which the application may be called (see `host_check`).
     """
     context = {"client": client, "names": names}
     return tornado.web.Application(
         [
-            ("/", Overview, context),
-            ("/healthz", Alive, context),
-            ("/readyz", Ready, context),
-            ("/health", Health, context),
-            ("/metrics", Metrics, context),
+            ("/", OverviewHandler, context),
+            ("/healthz", LivenessHandler, context),
+            ("/readyz", ReadinessHandler, context),
+            ("/health", HealthHandler, context),
+            ("/metrics", MetricsHandler, context),
         ],
-        default_handler_class=Unknown,
+        default_handler_class=NotFoundHandler,
         default_handler_args=context,
         template_path=str(FOLDER),
         log_function=lambda _handler: None,  # silent in normal operation; failures are logged where they happen
     )
 
 
-class Base(tornado.web.RequestHandler):
+class BaseHandler(tornado.web.RequestHandler):
     """Base class of all handlers: HEAD like GET, problem details for errors, no caching."""
 
     SUPPORTED_METHODS = ("GET", "HEAD")
@@ -56,10 +56,10 @@ class Base(tornado.web.RequestHandler):
         self._names = names
 
     def prepare(self) -> None:
-        """Refuse a request whose Host is not a name of this process (see `hosts`)."""
+        """Refuse a request whose Host is not a name of this process (see `host_check`)."""
         connection = cast("HTTP1Connection", self.request.connection)
         own_address = connection.stream.socket.getsockname()[0]
-        if not hosts.is_expected(self.request.headers.get("Host"), own_address, self._names):
+        if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self._names):
             self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
             problem = {
                 "status": http.HTTPStatus.MISDIRECTED_REQUEST,
@@ -103,14 +103,14 @@ class Base(tornado.web.RequestHandler):
             found = list(await self.client.cluster.processes(metrics=metrics))
         except FlowhookError as error:
             return [], [error.message]
-        return found, health.reasons(found)
+        return found, health.unready_reasons(found)
 
 
-class Unknown(Base):
+class NotFoundHandler(BaseHandler):
     """Any other path: 404."""
 
 
-class Alive(Base):
+class LivenessHandler(BaseHandler):
     """`/healthz`: this process runs."""
 
     async def get(self) -> None:
@@ -118,7 +118,7 @@ class Alive(Base):
         self.finish_json({"status": "ok", "build": flowhook.__version__})
 
 
-class Ready(Base):
+class ReadinessHandler(BaseHandler):
     """`/readyz`: a webhook that arrives now is executed by a flow."""
 
     async def get(self) -> None:
@@ -128,17 +128,17 @@ class Ready(Base):
         self.finish_json({"ready": not reasons, "reasons": reasons})
 
 
-class Health(Base):
+class HealthHandler(BaseHandler):
     """`/health`: all processes."""
 
     async def get(self) -> None:
         """Respond with 200 and what is known, even when the cluster is not ready."""
         processes, reasons = await self.processes()
-        shown = [health.describe(process) for process in processes]
+        shown = [health.describe_process(process) for process in processes]
         self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})
 
 
-class Metrics(Base):
+class MetricsHandler(BaseHandler):
     """`/metrics`: all processes, for Prometheus."""
 
     async def get(self) -> None:
@@ -148,14 +148,14 @@ class Metrics(Base):
             raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
         self.set_header("Content-Type", exposition.CONTENT_TYPE)
         # parsing megabytes of metrics must not block health checks
-        self.finish(await asyncio.to_thread(exposition.merge, processes))
+        self.finish(await asyncio.to_thread(exposition.merge_metrics, processes))
 
 
-class Overview(Base):
+class OverviewHandler(BaseHandler):
     """`/`: a page for people."""
 
     async def get(self) -> None:
         """Respond with 200 and HTML in which all values are escaped."""
         processes, reasons = await self.processes()
-        shown = [health.describe(process) for process in processes]
+        shown = [health.describe_process(process) for process in processes]
         self.render("overview.html", processes=shown, reasons=reasons, build=flowhook.__version__)

@@ -21,7 +21,7 @@ def is_ready(process: ProcessInfo) -> bool:
     return process.ready and process.last_seen <= SILENT_SECONDS
 
 
-def reasons(processes: Sequence[ProcessInfo]) -> list[str]:
+def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
     """Return why the cluster is not ready; empty when it is."""
     found = []
     for role in NEEDED_ROLES:
@@ -33,7 +33,7 @@ def reasons(processes: Sequence[ProcessInfo]) -> list[str]:
     return found
 
 
-def describe(process: ProcessInfo) -> dict[str, Any]:
+def describe_process(process: ProcessInfo) -> dict[str, Any]:
     """Return the description of a process for operators."""
     ready = is_ready(process)
     return {

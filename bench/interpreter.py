@@ -13,19 +13,19 @@ from typing import Any
 import orjson
 
 from flowhook import ids
-from flowhook.event_input import workflow_input
 from flowhook.model import Event
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.workflow_input import workflow_input
 from runner import session
 from runner.evaluator import Evaluator
-from runner.guard.record import Record
-from runner.interpreter.effects import Completed
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.interpreter.effects import WorkflowCompleted
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
-from runner.worker import bridge
+from runner.interpreter.scope import ExecutionContext
+from runner.worker import attach_codec
 
 ROUNDS = 100
 BATCH = 64
@@ -69,18 +69,20 @@ FLOWS = {
 
 def execute(batch: bytes, program: Program, link: session.Session) -> int:
     """Take in one message of assignments, run them, and return the size of the answer."""
-    incoming = bridge.incoming(pb.AttachResponse.FromString(batch))
-    if not isinstance(incoming, session.Assigned):
+    incoming = attach_codec.decode(pb.AttachResponse.FromString(batch))
+    if not isinstance(incoming, session.AssignmentBatch):
         raise TypeError
     link.receive(incoming, 0)
     for assignment in incoming.assignments:
         event = convert.event_from_bytes(assignment.event)
-        workflow = Workflow(event.id, program.definition, workflow_input(event), event.receive_time_ms, lambda: 0)
-        step = Run(program, workflow).start().ending
-        if not isinstance(step, Completed):
+        workflow = ExecutionContext(
+            event.id, program.definition, workflow_input(event), event.receive_time_ms, lambda: 0
+        )
+        step = ExecutionMachine(program, workflow).start().ending
+        if not isinstance(step, WorkflowCompleted):
             raise TypeError(step)
         link.finish(assignment.lease, session.Completed(step.output))
-    size = sum(len(bridge.outgoing(message).SerializeToString()) for message in link.take())
+    size = sum(len(attach_codec.encode(message).SerializeToString()) for message in link.take())
     link.receive(session.Settled(tuple(assignment.lease for assignment in incoming.assignments)), 0)
     return size
 
@@ -100,7 +102,7 @@ def main() -> None:
         )
     ).SerializeToString()
     for name, definition in FLOWS.items():
-        program = compile_program(definition, Evaluator(Record()))
+        program = compile_program(definition, Evaluator(EvaluationRecord()))
         link = session.Session(runner_id="bench", components=(), build="", capacity=4 * BATCH, losses_explained=True)
         link.connected(time.monotonic())
         link.take()

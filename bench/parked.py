@@ -28,7 +28,7 @@ from bench.say import say
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
 from flowhook.config import RouterSettings
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
@@ -84,7 +84,7 @@ async def running_router(data_dir: Path) -> AsyncIterator[Router]:
 
 async def serve(data_dir: Path) -> None:
     """Be the router, and print its address."""
-    lifecycle = Lifecycle(name="router-1", role="router")
+    lifecycle = ProcessState(name="router-1", role="router")
     serving = asyncio.create_task(app.serve(RouterSettings(data_dir=data_dir, grpc_port=0), lifecycle))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)

@@ -25,7 +25,7 @@ from router.storage.interface import EventLog, ShardState
 from router.storage.model import Ended, NewEvent, Started
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.storage import SqliteStorage
-from router.storage.sqlite.writer import Call, Writer
+from router.storage.sqlite.writer import QueuedWrite, Writer
 
 PAYLOAD_BYTES = 1024
 BATCH_EVENTS = 48
@@ -45,7 +45,7 @@ class Meter:
         self._commit = writer._commit  # noqa: SLF001 - a benchmark looks inside
         writer._commit = self._measured  # type: ignore[method-assign]  # noqa: SLF001
 
-    def _measured(self, batch: Sequence[Call]) -> None:
+    def _measured(self, batch: Sequence[QueuedWrite]) -> None:
         wall, cpu = time.perf_counter(), time.thread_time()
         self._commit(batch)
         took = time.perf_counter() - wall

@@ -15,12 +15,12 @@ from pathlib import Path
 import orjson
 
 from cli import failures, flow_paths
-from cli.progress import say
-from cli.supervisor.applying import ROUTER_AWAY
+from cli.progress import print_progress
+from cli.supervisor.initial_flows import ROUTER_AWAY
 from flowhook.client import AppliedFlow, AsyncClient
 from flowhook.config import CommonSettings, read_token
 from flowhook.errors import InvalidError, InvalidFlowError, UnavailableError
-from flowhook.parent import receive_settings, take_socket
+from flowhook.supervisor_socket import receive_settings, take_socket
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,12 +42,12 @@ def main(arguments: Sequence[str]) -> int:
 async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
     settings = CommonSettings()
     async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
-        files = flow_paths.find(paths)
+        files = flow_paths.find_flow_files(paths)
         if files:
             try:
                 applied = await client.flows.apply([_content(file) for file in files])
             except InvalidFlowError as error:
-                raise flow_paths.in_terms_of(error, [str(file) for file in files]) from None
+                raise flow_paths.with_file_names(error, [str(file) for file in files]) from None
             for file, each in zip(files, applied, strict=True):
                 _say_applied(file, each)
         async for flow in client.flows.list():
@@ -59,19 +59,19 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidError(flow_paths.unreadable(path, error), reason="FLOW_FILE_MISSING") from None
+        raise InvalidError(flow_paths.unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
 
 
 def _say_applied(file: Path, applied: AppliedFlow) -> None:
-    say(f"flow {applied.flow.id}: {applied.change}")
+    print_progress(f"flow {applied.flow.id}: {applied.change}")
     if not applied.warnings:
         return
-    from cli import warned
+    from cli import flow_warnings
     from flowhook.document import parse
 
     content = _content(file)
-    for warning in warned.in_file(parse(content), content, str(file), applied.warnings):
-        print(warned.as_text(warning), file=sys.stderr, flush=True)
+    for warning in flow_warnings.locate_warnings(parse(content), content, str(file), applied.warnings):
+        print(flow_warnings.format_warning(warning), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

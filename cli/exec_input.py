@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from flowhook.document import FlowDocument
     from flowhook.document.webhook import Callback, Webhook
     from flowhook.model import Event
-    from runner.control import GivenEvent
+    from runner.ipc import ProvidedEvent
 
 JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestOptions:
     """The request as given by the options; headers and query are in the order of the options."""
 
     body: bytes
@@ -33,21 +33,23 @@ class Request:
     query: Sequence[tuple[str, str]]
 
 
-def request_of(body: str | None, content_type: str | None, headers: Sequence[str], query: Sequence[str]) -> Request:
+def parse_request_options(
+    body: str | None, content_type: str | None, headers: Sequence[str], query: Sequence[str]
+) -> RequestOptions:
     """Parse the options of the request.
 
     Raises:
         typer.BadParameter: an option is malformed, or its file can't be read.
     """
-    return Request(
-        b"{}" if body is None and content_type is None else content_of("--input", body or ""),
+    return RequestOptions(
+        b"{}" if body is None and content_type is None else read_option_content("--input", body or ""),
         content_type or JSON,
         [_pair("--header", text, ":") for text in headers],
         [_pair("--query", text, "=") for text in query],
     )
 
 
-def content_of(option: str, text: str) -> bytes:
+def read_option_content(option: str, text: str) -> bytes:
     """Return the content of an option: text, `@FILE`, or `@-` for stdin.
 
     Raises:
@@ -63,7 +65,7 @@ def content_of(option: str, text: str) -> bytes:
         raise typer.BadParameter(f"{option} {text}: {error.strerror}") from None
 
 
-def event_of(document: FlowDocument, request: Request) -> Event:
+def build_start_event(document: FlowDocument, request: RequestOptions) -> Event:
     """Return the event that starts the flow: the request as an edge converts it or, without a webhook, the input alone.
 
     Raises:
@@ -82,28 +84,28 @@ def event_of(document: FlowDocument, request: Request) -> Event:
     return event
 
 
-def callback_of(document: FlowDocument, text: str) -> GivenEvent:
+def parse_callback(document: FlowDocument, text: str) -> ProvidedEvent:
     """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`.
 
     Raises:
         typer.BadParameter: the flow has no such callback, or its body is not JSON.
     """
     from flowhook import cloud_events
-    from runner.control import GivenEvent
+    from runner.ipc import ProvidedEvent
 
     name, body = _pair("--callback", text, "=")
     callbacks: Mapping[str, Callback] = {} if document.webhook is None else document.webhook.callbacks
     if name not in callbacks:
         known = f"; there are {', '.join(callbacks)}" if callbacks else ", nor any other"
         raise typer.BadParameter(f"--callback: {document.id} has no callback {name}{known}")
-    request = Request(content_of(f"--callback {name}", body), JSON, (), ())
+    request = RequestOptions(read_option_content(f"--callback {name}", body), JSON, (), ())
     event = _received(document.id, callbacks[name], request, name)
     raw = callbacks[name].parse == "raw"
     _check(f"--callback {name}", event, raw=raw)
-    return GivenEvent(cloud_events.of_callback(event, raw=raw), callback=True)
+    return ProvidedEvent(cloud_events.from_callback(event, raw=raw), callback=True)
 
 
-def emitted_of(text: str) -> GivenEvent:
+def parse_emitted_event(text: str) -> ProvidedEvent:
     """Return an emitted event: a CloudEvent in JSON, as `@FILE` or text; all attributes but `type` have defaults.
 
     Raises:
@@ -112,11 +114,11 @@ def emitted_of(text: str) -> GivenEvent:
     import orjson
 
     from flowhook import cloud_events, ids
-    from flowhook.event_input import rfc3339
-    from runner.control import GivenEvent
+    from flowhook.workflow_input import rfc3339
+    from runner.ipc import ProvidedEvent
 
     try:
-        written = orjson.loads(content_of("--event", text))
+        written = orjson.loads(read_option_content("--event", text))
         if not isinstance(written, dict):
             raise typer.BadParameter("--event is no CloudEvent: it is a JSON object with a `type`")
         identity = {"specversion": cloud_events.SPEC_VERSION, "id": ids.mint(0), "source": "/exec"}
@@ -126,15 +128,15 @@ def emitted_of(text: str) -> GivenEvent:
         raise typer.BadParameter(f"--event is not JSON: {error}") from None
     except InvalidError as error:
         raise typer.BadParameter(f"--event: {error.message}") from None
-    return GivenEvent(payload, callback=False)
+    return ProvidedEvent(payload, callback=False)
 
 
-def _received(flow_id: str, webhook: Webhook | Callback, request: Request, callback: str = "") -> Event:
+def _received(flow_id: str, webhook: Webhook | Callback, request: RequestOptions, callback: str = "") -> Event:
     """Return a request as an edge passes it on: without credentials."""
-    from edge.endpoints import Endpoint
+    from edge.compiled_endpoints import CompiledEndpoint
     from flowhook.signatures.query import strip_query
 
-    endpoint = Endpoint(flow_id, webhook, {}, callback=callback)
+    endpoint = CompiledEndpoint(flow_id, webhook, {}, callback=callback)
     given = [(name.lower(), value) for name, value in request.headers]
     sent = [("content-type", request.content_type), ("content-length", str(len(request.body)))]
     headers = [pair for pair in sent if pair[0] not in dict(given)] + given

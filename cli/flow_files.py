@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.flow_paths import find, unreadable
+from cli.flow_paths import find_flow_files, unreadable_message
 from flowhook.document import FlowDocument, parse
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from runner.component_names import component_names
@@ -21,7 +21,7 @@ class FlowFile:
     document: FlowDocument
 
 
-def read(paths: Sequence[Path]) -> list[FlowFile]:
+def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
     """Return the flows of files and directories; of a directory, the flow files directly in it, sorted by name.
 
     Blocking.
@@ -30,14 +30,14 @@ def read(paths: Sequence[Path]) -> list[FlowFile]:
         InvalidFlowError: a file has faults; contains every fault of every file.
         InvalidError: a file does not exist, or a directory has no flow file (`FLOW_FILE_MISSING`).
     """
-    files, faults = examine(paths)
+    files, faults = check_flow_files(paths)
     if faults:
         raise InvalidFlowError(faults)
     return files
 
 
-def examine(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
-    """Return the flows of the files that have no faults, as `read` does, and the faults of the others.
+def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
+    """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others.
 
     Blocking.
 
@@ -47,14 +47,14 @@ def examine(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
     functions = component_names()
     files: list[FlowFile] = []
     faults: list[Fault] = []
-    for path in find(paths):
+    for path in find_flow_files(paths):
         try:
             content = path.read_bytes()
             files.append(FlowFile(str(path), content, parse(content, file=str(path), functions=functions)))
         except InvalidFlowError as error:
             faults += error.faults
         except OSError as error:
-            raise InvalidError(unreadable(path, error), reason="FLOW_FILE_MISSING") from None
+            raise InvalidError(unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
     duplicates = _duplicates(files)
     named = {fault.file for fault in duplicates}
     return [file for file in files if file.name not in named], [*faults, *duplicates]

@@ -12,7 +12,7 @@ from flowhook.errors import Fault, InvalidError, InvalidFlowError
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
+def find_flow_files(paths: Sequence[Path]) -> list[Path]:
     """Return files, and of each directory the flow files directly in it, sorted by name. Blocking.
 
     Raises:
@@ -30,12 +30,12 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def unreadable(path: Path, error: OSError) -> str:
+def unreadable_message(path: Path, error: OSError) -> str:
     """Return the message for a file that can't be read."""
     return f"{path}: {os.strerror(error.errno or 0)}"
 
 
-def in_terms_of(error: InvalidFlowError, names: Sequence[str]) -> InvalidFlowError:
+def with_file_names(error: InvalidFlowError, names: Sequence[str]) -> InvalidFlowError:
     """Return a router's error with the names of the files instead of their positions in the request."""
     faults = []
     for fault in error.faults:

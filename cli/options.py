@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from cli.settings import explain, option_name, variable_name
+from cli.setting_names import explain_validation_error, option_name, variable_name
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -31,7 +31,7 @@ DataDir = Annotated[
 ]
 
 
-def command_of(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
+def settings_command(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
     """Return a typer command that has an option for each setting of `model` and passes the settings to `action`.
 
     Secret settings have no option: an argument is visible to everyone on the machine. Without an option, a setting
@@ -62,7 +62,7 @@ def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
     try:
         return model(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise typer.BadParameter(explain(error, given)) from None
+        raise typer.BadParameter(explain_validation_error(error, given)) from None
 
 
 def _annotation(name: str, field: FieldInfo) -> Any:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.event_input import parts_of
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
+from flowhook.workflow_input import stored_attachments
 
 STATUS_STYLES: Final = {
     "completed": "green",
@@ -191,7 +191,7 @@ def request_as_json(event: Event) -> dict[str, Any]:
         "size": len(event.body),
     }
     if event.body_blob is not None:
-        parts = [_part_as_json(part) for part in parts_of(event)]
+        parts = [_part_as_json(part) for part in stored_attachments(event)]
         return {**shown, "size": event.body_blob.size, "body": _parsed(event.form), "parts": parts}
     try:
         shown["body"] = _parsed(event.body) if _is_json(event.content_type) else event.body.decode()

@@ -6,7 +6,7 @@ import os
 import sys
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     """Print a line and flush it; if stdout is closed, discard this and all further lines."""
     try:
         print(line, flush=True)

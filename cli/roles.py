@@ -43,9 +43,9 @@ def _router() -> Callable[[RouterSettings], int]:
 
 
 def _runner() -> Callable[[RunnerSettings], int]:
-    from runner.guard import starting
+    from runner.guard import process_starter
 
-    starter = starting.new_starter()  # imports the code of worker processes in parallel with the imports below
+    starter = process_starter.new_starter()  # imports the code of worker processes in parallel with the imports below
 
     from flowhook import process
     from runner import app

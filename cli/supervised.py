@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from cli import roles, settings
-from flowhook.parent import receive_settings
+from cli import roles, setting_names
 from flowhook.parent_death import EXIT_ORPHANED
+from flowhook.supervisor_socket import receive_settings
 
 EXIT_WRONG_USAGE: Final = 2
 
@@ -36,7 +36,7 @@ def main(name: str) -> int:
         given = role.settings()
     except ValidationError as error:
         process = os.environ.get("FLOWHOOK_PROCESS_NAME", name)
-        print(f"flowhook: {process}: {settings.explain(error, {})}", file=sys.stderr)
+        print(f"flowhook: {process}: {setting_names.explain_validation_error(error, {})}", file=sys.stderr)
         return EXIT_WRONG_USAGE
     return run(given)
 

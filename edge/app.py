@@ -10,27 +10,27 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from edge import tls
-from edge.contents import Contents
-from edge.directory import Directory
-from edge.gateway import Gateway
-from edge.ingest import Ingest
-from edge.keys import Keys
-from edge.metrics import Counts
-from edge.outbound import Outbound
-from edge.proxies import Proxies, parse_networks
-from edge.refusals import Allowances, LimitedLog
-from edge.rejections import Rejections
-from edge.replies import Replies
-from edge.router import GrpcRouter
+from edge.body_parser import BodyParser
+from edge.body_uploads import BodyUploads
+from edge.document_fetcher import DocumentFetcher
+from edge.flow_cache import FlowCache
+from edge.forwarded import TrustedProxies, parse_networks
+from edge.ingest import IngestBatcher
+from edge.key_cache import KeyCache
+from edge.log_limiter import PerFlowLimiter, RateLimitedLogger
+from edge.metrics import EdgeMetrics
+from edge.rejections import RejectionReporter
+from edge.replies import SyncReplies
+from edge.router_client import GrpcRouterClient
 from edge.server import Server
-from edge.streaming import BodyUploads
+from edge.webhook_pipeline import WebhookHandler
 from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
 from flowhook.offload.offload import Offload
-from flowhook.process import Lifecycle
-from flowhook.process_reports import Reporter
+from flowhook.process import ProcessState
+from flowhook.process_reports import ProcessReporter
 
 BACKLOG: Final = 1024
 """Connections that the kernel queues until they are accepted."""
@@ -39,7 +39,7 @@ SPARE_FILES: Final = 256
 """File descriptors that a process needs in addition to those of its connections."""
 
 
-async def serve(settings: EdgeSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
+async def serve(settings: EdgeSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None) -> None:
     """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
 
     `lifecycle.ready` is set while the flow cache is valid; without a router requests get a 503. Metrics are registered
@@ -56,9 +56,9 @@ async def serve(settings: EdgeSettings, lifecycle: Lifecycle, *, registry: Colle
         await channel.close(None)
 
 
-async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, registry: CollectorRegistry) -> None:
-    counts = Counts()
-    router = GrpcRouter(channel)
+async def _serve(settings: EdgeSettings, lifecycle: ProcessState, channel: Any, registry: CollectorRegistry) -> None:
+    counts = EdgeMetrics()
+    router = GrpcRouterClient(channel)
     loop = asyncio.get_running_loop()
 
     def on_state(lack: str) -> None:
@@ -68,24 +68,26 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         else:
             lifecycle.ready.set()
 
-    refusals = LimitedLog(logs.get_logger("edge.gateway"), loop.time)
-    directory = Directory(
+    refusals = RateLimitedLogger(logs.get_logger("edge.webhook_pipeline"), loop.time)
+    directory = FlowCache(
         router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
     )
     ingest, callbacks = (
-        Ingest(router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events)
+        IngestBatcher(
+            router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events
+        )
         for _ in range(2)
     )
-    replies = Replies(
+    replies = SyncReplies(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
     )
-    proxies = Proxies(parse_networks(settings.trusted_proxies))
-    rejections = Rejections(router, directory, Allowances(loop.time), counts)
-    outbound = Outbound(allow_private_addresses=settings.allow_private_addresses)
-    keys = Keys(outbound, refusals, loop.time)
+    proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
+    rejections = RejectionReporter(router, directory, PerFlowLimiter(loop.time), counts)
+    outbound = DocumentFetcher(allow_private_addresses=settings.allow_private_addresses)
+    keys = KeyCache(outbound, refusals, loop.time)
     offload = Offload("parsing large bodies")
     uploads = BodyUploads(router, counts, timeout=settings.router_timeout)
-    gateway = Gateway(
+    gateway = WebhookHandler(
         directory,
         ingest,
         callbacks,
@@ -94,7 +96,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         rejections=rejections,
         keys=keys,
         outbound=outbound,
-        contents=Contents(offload),
+        contents=BodyParser(offload),
         uploads=uploads,
         proxies=proxies,
         public_url=settings.public_url,
@@ -105,15 +107,17 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
         counts,
         max_connections=_file_limit(settings.max_connections),
         shared=proxies.trusts,
-        certificates=tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
+        certificates=tls.load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
-    counts.gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
-    counts.gauge(
+    counts.add_gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
+    counts.add_gauge(
         "flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending + callbacks.pending
     )
-    counts.gauge("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way)
-    counts.gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
-    counts.gauge("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached)
+    counts.add_gauge("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way)
+    counts.add_gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
+    counts.add_gauge(
+        "flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached
+    )
 
     registry.register(counts)
     try:
@@ -128,7 +132,7 @@ async def _serve(settings: EdgeSettings, lifecycle: Lifecycle, channel: Any, reg
                 tasks.create_task(callbacks.run(), name="ingest callbacks"),
                 tasks.create_task(rejections.run(), name="report rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
-                tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
+                tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
             ]
             await lifecycle.stop.wait()
             replies.release()
@@ -167,5 +171,5 @@ def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
 
 def _file_limit(connections: int) -> int:
     """Raise this process's limit of open files for `connections`; return how many connections it allows."""
-    soft = open_files.raise_towards(connections + SPARE_FILES)
+    soft = open_files.raise_soft_limit(connections + SPARE_FILES)
     return connections if soft is None else min(connections, max(1, soft - SPARE_FILES))

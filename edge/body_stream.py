@@ -24,7 +24,7 @@ class BodyTooLargeError(Exception):
     """The body is larger than the endpoint accepts, or is declared to be."""
 
 
-class Source(Protocol):
+class BodySource(Protocol):
     """The part of a connection that `BodyStream` reads from."""
 
     def now(self) -> float:
@@ -54,7 +54,14 @@ class BodyStream:
     """
 
     def __init__(
-        self, source: Source, *, length: int, max_bytes: int, patience: float, first: bytes, chunks: ChunkedBody | None
+        self,
+        source: BodySource,
+        *,
+        length: int,
+        max_bytes: int,
+        patience: float,
+        first: bytes,
+        chunks: ChunkedBody | None,
     ) -> None:
         """Start at the connection's current position.
 

@@ -17,12 +17,12 @@ from typing import Any, Final, Protocol
 
 from tornado.iostream import StreamClosedError
 
-from edge import answers
-from edge.answers import Answer
+from edge import http_responses
 from edge.body_stream import READ_BYTES, BodyStream, BodyTooLargeError
-from edge.http1 import ChunkedBody, Head, MalformedRequestError, check_partial_head, parse_head, without_empty_lines
+from edge.http1 import ChunkedBody, Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
+from edge.http_responses import Response
 from edge.request import Handler, Overloaded
-from edge.stream import Stream
+from edge.transport import ByteStream
 from flowhook import limits, logs
 
 LINGER_SECONDS: Final = 1.0
@@ -35,7 +35,7 @@ LOOK_SECONDS: Final = 0.5
 """How often to check whether a sender that waits for a flow is still connected."""
 
 STREAM_BYTES: Final = 1 * limits.MIB
-"""Share of the receive budget (`Host.max_received`) that is charged for a body in transit."""
+"""Share of the receive budget (`ServerContext.max_received`) that is charged for a body in transit."""
 
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -43,7 +43,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 log = logs.get_logger(__name__)
 
 
-class Host(Protocol):
+class ServerContext(Protocol):
     """State and limits that all connections of a server share."""
 
     header_timeout: float
@@ -63,11 +63,11 @@ class Host(Protocol):
         """Return the loop's time in seconds."""
         ...
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Response) -> None:
         """Count a response."""
         ...
 
-    def cut_short(self) -> None:
+    def count_incomplete(self) -> None:
         """Count a request whose sender disconnected before it was complete."""
         ...
 
@@ -102,7 +102,7 @@ class Connection:
     head: Head
     """Head of the current request; unset before the first one."""
 
-    def __init__(self, stream: Stream, peer: str, host: Host, handler: Handler) -> None:
+    def __init__(self, stream: ByteStream, peer: str, host: ServerContext, handler: Handler) -> None:
         self._stream = stream
         self._peer = peer
         self._host = host
@@ -132,7 +132,7 @@ class Connection:
         """Serve requests until the connection ends. Raises nothing; closes the stream."""
         try:
             while not self._leaving and await self._serve_one():
-                if self._stream.writing():
+                if self._stream.has_unsent():
                     await self._flush()
                 if self._buffer:
                     await asyncio.sleep(0)  # a pipeline of refused requests must not monopolise the loop
@@ -146,9 +146,9 @@ class Connection:
 
     def expire(self) -> None:
         """End the connection, past its deadline; send a 408 if a request has begun and no output is pending."""
-        if not self.idle and not self._stream.closed() and not self._stream.writing():
-            self._send(answers.REQUEST_TIMEOUT, None, keep_alive=False)
-            self._host.answered(answers.REQUEST_TIMEOUT)
+        if not self.idle and not self._stream.closed() and not self._stream.has_unsent():
+            self._send(http_responses.REQUEST_TIMEOUT, None, keep_alive=False)
+            self._host.answered(http_responses.REQUEST_TIMEOUT)
         self.abort()
 
     def retire(self) -> None:
@@ -163,7 +163,7 @@ class Connection:
         if not self._stream.shut_write_side():
             self._stream.close()
 
-    async def reject(self, answer: Answer, *, linger: bool) -> None:
+    async def reject(self, answer: Response, *, linger: bool) -> None:
         """Send a response without waiting for a request, and end the connection. Raises nothing.
 
         Args:
@@ -195,18 +195,18 @@ class Connection:
             answer = await self._handler(self)
         except MalformedRequestError as error:
             log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
-            await self._refuse(answers.malformed(error.status, error.reason), head)
+            await self._refuse(http_responses.malformed_request(error.status, error.reason), head)
             return False
         except Overloaded:  # caused by a head: for bodies, the handler responds
-            await self._refuse(answers.OVERLOADED, head)
+            await self._refuse(http_responses.OVERLOADED, head)
             return False
         except StreamClosedError:
             if self.deadline != NEVER and not self.idle:  # the request was incomplete
-                host.cut_short()
+                host.count_incomplete()
             raise
         except Exception:
             log.exception("request failed", address=self._peer)
-            await self._refuse(answers.INTERNAL, head)
+            await self._refuse(http_responses.INTERNAL, head)
             return False
 
         self._release()
@@ -231,7 +231,7 @@ class Connection:
         searched = 0
         while True:
             if buffer.startswith((b"\r", b"\n")):
-                buffer = without_empty_lines(buffer)
+                buffer = skip_empty_lines(buffer)
             end = buffer.find(b"\r\n\r\n", searched)
             if end >= 0 or len(buffer) > limits.MAX_HEADER_BYTES:
                 break
@@ -336,7 +336,7 @@ class Connection:
             self._continued = True
             self._stream.write(_CONTINUE)
 
-    async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    async def hold(self, answer: Coroutine[Any, Any, Response]) -> Response:
         """Wait for a slow response; see `Request.hold`.
 
         A sender that ended its side may have closed the connection, or may still wait for the response. An interim
@@ -350,7 +350,7 @@ class Connection:
                 await asyncio.wait((task,), timeout=LOOK_SECONDS)
                 if task.done():
                     return task.result()
-                if self._stream.peer_ended() and not self.head.http10 and not self._stream.writing():
+                if self._stream.peer_has_ended() and not self.head.http10 and not self._stream.has_unsent():
                     self._stream.write(_CONTINUE)
         finally:
             if not task.done():
@@ -403,7 +403,7 @@ class Connection:
             self._host.received -= self._held
             self._held = 0
 
-    async def _finish_unread(self, answer: Answer) -> bool:
+    async def _finish_unread(self, answer: Response) -> bool:
         """Send a response after which the connection ends, or whose request was not read to its end."""
         head = self.head
         host = self._host
@@ -437,9 +437,9 @@ class Connection:
 
     def _is_last(self) -> bool:
         """Whether no byte of another request was received."""
-        return not (self._buffer or self._stream.read_ahead())
+        return not (self._buffer or self._stream.has_unread())
 
-    async def _refuse(self, answer: Answer, head: Head | None) -> None:
+    async def _refuse(self, answer: Response, head: Head | None) -> None:
         """Send a response, then drop further input for at most `LINGER_SECONDS`; the connection ends."""
         self._host.answered(answer)
         self.deadline = NEVER
@@ -461,7 +461,7 @@ class Connection:
         except (TimeoutError, OSError):  # StreamClosedError among them
             pass
 
-    def _send(self, answer: Answer, head: Head | None, *, keep_alive: bool) -> None:
+    def _send(self, answer: Response, head: Head | None, *, keep_alive: bool) -> None:
         data = answer.head
         if keep_alive and head is not None and head.http10:
             data += b"Connection: keep-alive\r\n"
@@ -472,7 +472,7 @@ class Connection:
 
     async def _flush(self) -> None:
         """Wait until the sender has received what was written, so that one that reads nothing fills no buffer."""
-        if self._stream.writing():
+        if self._stream.has_unsent():
             if self.deadline == NEVER:
                 self.deadline = self._host.now() + self._host.body_timeout
             await self._stream.flush()

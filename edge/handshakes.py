@@ -19,8 +19,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from edge import answers
-from edge.answers import Answer
+from edge import http_responses
+from edge.http_responses import Response
 from flowhook.document.auth import AuthKind
 from flowhook.signatures import Match, RequestView, json_of
 from flowhook.signatures.providers import AWS_SNS_HOST
@@ -38,16 +38,16 @@ SUBSCRIBE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/\?Action=ConfirmSubs
 """URL at which Amazon SNS expects a subscription to be confirmed."""
 
 
-class Visit(NamedTuple):
+class FetchUrl(NamedTuple):
     """Instruction to fetch a URL and then respond with `DONE`."""
 
     url: str
 
 
-DONE: Final = answers.make(200, (), b"")
+DONE: Final = http_responses.build_response(200, (), b"")
 
-Early = Callable[[AuthKind, Mapping[str, bytes], RequestView], Answer | None]
-Late = Callable[[bytes, RequestView, Mapping[str, Any]], Answer | Visit | None]
+Early = Callable[[AuthKind, Mapping[str, bytes], RequestView], Response | None]
+Late = Callable[[bytes, RequestView, Mapping[str, Any]], Response | FetchUrl | None]
 
 
 class Handshakes:
@@ -71,7 +71,7 @@ class Handshakes:
         """Whether any of the providers has a handshake."""
         return bool(self._early or self._late)
 
-    def early(self, request: RequestView) -> Answer | None:
+    def early(self, request: RequestView) -> Response | None:
         """Return the response to an unsigned handshake, given a request without its body; None: it is no handshake."""
         for kind, answer in self._early:
             answered = answer(kind, self._secrets, request)
@@ -79,7 +79,7 @@ class Handshakes:
                 return answered
         return None
 
-    def late(self, match: Match, request: RequestView, content: Any) -> Answer | Visit | None:
+    def late(self, match: Match, request: RequestView, content: Any) -> Response | FetchUrl | None:
         """Return the response to a handshake with a valid signature; None: the request is an event.
 
         Args:
@@ -93,15 +93,15 @@ class Handshakes:
         return answer(self._secrets.get(match.secret, b""), request, content if isinstance(content, dict) else {})
 
 
-def _echo(text: object) -> Answer | None:
+def _echo(text: object) -> Response | None:
     """Return a response that echoes a challenge as text; None when it is not safe to echo."""
     if not isinstance(text, str) or not _ECHOED.fullmatch(text) or len(text) > MAX_ECHO:
         return None
-    return answers.make(200, _TEXT, text.encode())
+    return http_responses.build_response(200, _TEXT, text.encode())
 
 
-def _json(value: object) -> Answer:
-    return answers.make(200, _JSON, orjson.dumps(value))
+def _json(value: object) -> Response:
+    return http_responses.build_response(200, _JSON, orjson.dumps(value))
 
 
 def _parameters(request: RequestView) -> dict[str, str]:
@@ -115,7 +115,7 @@ def _header(request: RequestView, name: str) -> str:
     return next((value.decode("latin-1") for key, value in request.headers if key == name), "")
 
 
-def _meta(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+def _meta(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Response | None:
     if request.method != "GET":
         return None
     sent = _parameters(request)
@@ -124,15 +124,15 @@ def _meta(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) ->
     token = sha256(sent.get("hub.verify_token", "").encode()).digest()
     known = [secrets[name] for name in kind.other_secret_names if name in secrets]
     if not any(hmac.compare_digest(token, sha256(secret).digest()) for secret in known):
-        return answers.UNAUTHENTICATED
+        return http_responses.UNAUTHENTICATED
     return _echo(sent.get("hub.challenge"))
 
 
-def _dropbox(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+def _dropbox(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Response | None:
     return _echo(_parameters(request).get("challenge")) if request.method == "GET" else None
 
 
-def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> Response | None:
     """Sign the token of a CRC request, which anybody may send; `_x_signed` refuses events signed that way."""
     token = _parameters(request).get("crc_token", "") if request.method == "GET" else ""
     known = [secrets[name] for name in kind.secret_names if name in secrets]
@@ -141,28 +141,30 @@ def _x(kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView) -> An
     return _json({"response_token": f"sha256={b64encode(hmac.digest(known[0], token.encode(), 'sha256')).decode()}"})
 
 
-def _x_signed(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | None:
+def _x_signed(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Response | None:
     """Refuse a body whose signature anybody can obtain from `_x`."""
-    return answers.UNAUTHENTICATED if _CRC.fullmatch(request.body[:MAX_ECHO].decode("latin-1")) else None
+    return http_responses.UNAUTHENTICATED if _CRC.fullmatch(request.body[:MAX_ECHO].decode("latin-1")) else None
 
 
-def _microsoft_graph(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+def _microsoft_graph(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Response | None:
     return _echo(_parameters(request).get("validationToken")) if request.method == "POST" else None
 
 
-def _asana(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Answer | None:
+def _asana(_kind: AuthKind, _secrets: Mapping[str, bytes], request: RequestView) -> Response | None:
     """Echo the key that Asana chose; the creator of the webhook also gets it from Asana, and sets the secret."""
     key = _header(request, "x-hook-secret")
     if request.method != "POST" or not key or _header(request, "x-hook-signature") or not _ECHOED.fullmatch(key):
         return None
-    return answers.make(200, ((b"X-Hook-Secret", key.encode()),), b"") if len(key) <= MAX_ECHO else None
+    return (
+        http_responses.build_response(200, ((b"X-Hook-Secret", key.encode()),), b"") if len(key) <= MAX_ECHO else None
+    )
 
 
-def _slack(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+def _slack(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Response | None:
     return _echo(content.get("challenge")) if content.get("type") == "url_verification" else None
 
 
-def _zoom(secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+def _zoom(secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Response | None:
     payload = content.get("payload")
     token = payload.get("plainToken") if isinstance(payload, dict) else None
     if content.get("event") != "endpoint.url_validation" or not isinstance(token, str) or len(token) > MAX_ECHO:
@@ -170,19 +172,19 @@ def _zoom(secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> A
     return _json({"plainToken": token, "encryptedToken": hmac.digest(secret, token.encode(), "sha256").hex()})
 
 
-def _discord(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+def _discord(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Response | None:
     """Answer the pings of webhook events, and of interactions, whose other types are numbers from 2."""
     if content.get("type") == 0:
-        return answers.make(204, (), b"")
+        return http_responses.build_response(204, (), b"")
     return _json({"type": 1}) if content.get("type") == 1 and "event" not in content else None
 
 
-def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) -> Answer | None:
+def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) -> Response | None:
     kind = _header(request, "twitch-eventsub-message-type")
     return _echo(content.get("challenge")) if kind == "webhook_callback_verification" else None
 
 
-def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Answer | Visit | None:
+def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Response | FetchUrl | None:
     """Confirm a subscription, or acknowledge its end. SNS sends both as plain text, so the body is parsed here.
 
     Source: https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html
@@ -191,7 +193,7 @@ def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) 
     if message["Type"] != "SubscriptionConfirmation":
         return DONE if message["Type"] == "UnsubscribeConfirmation" else None
     url = message["SubscribeURL"]
-    return Visit(url) if SUBSCRIBE_URL.fullmatch(url) else answers.BODY_INVALID
+    return FetchUrl(url) if SUBSCRIBE_URL.fullmatch(url) else http_responses.BODY_INVALID
 
 
 _LOOKED_AT: Final = (("challenge",), ("event",), ("payload", "plainToken"), ("type",))

@@ -140,7 +140,7 @@ class Head:
         self.compressed = False
 
 
-def without_empty_lines(data: bytes) -> bytes:
+def skip_empty_lines(data: bytes) -> bytes:
     """Return `data` without the empty lines before a request, which a server ignores (RFC 9112, section 2.2).
 
     Raises:

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from edge.metrics import Counts
-from edge.refusals import LimitedLog
-from edge.router import Router
+from edge.log_limiter import RateLimitedLogger
+from edge.metrics import EdgeMetrics
+from edge.router_client import RouterClient
 from flowhook import limits
 from flowhook.errors import ConflictError, FlowhookError, InternalError, InvalidError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
@@ -50,10 +50,12 @@ class _Pending(NamedTuple):
     result: asyncio.Future[IngestResult]
 
 
-class Ingest:
+class IngestBatcher:
     """Batches events for the router. Nothing is sent unless `run` is running."""
 
-    def __init__(self, router: Router, counts: Counts, log: LimitedLog, *, timeout: float, max_pending: int) -> None:
+    def __init__(
+        self, router: RouterClient, counts: EdgeMetrics, log: RateLimitedLogger, *, timeout: float, max_pending: int
+    ) -> None:
         """Let an event wait for at most `timeout` seconds, and at most `max_pending` events wait at a time."""
         self._router = router
         self._log = log

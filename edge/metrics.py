@@ -44,11 +44,11 @@ class Histogram:
         return result
 
 
-class Counts(Collector):
+class EdgeMetrics(Collector):
     """All counters of an edge.
 
     Attributes:
-        answers: number of responses by status and reason (empty when the request was not refused).
+        responses: number of responses by status and reason (empty when the request was not refused).
         incomplete: requests whose sender disconnected before they were complete, so that they got no response.
         cache_hits: flow lookups answered by the cache.
         cache_misses: flow lookups sent to the router.
@@ -60,7 +60,7 @@ class Counts(Collector):
     """
 
     def __init__(self) -> None:
-        self.answers: dict[tuple[int, str], int] = {}
+        self.responses: dict[tuple[int, str], int] = {}
         self.incomplete = 0
         self.cache_hits = 0
         self.cache_misses = 0
@@ -74,16 +74,16 @@ class Counts(Collector):
     def answered(self, status: int, reason: str) -> None:
         """Count a response."""
         key = (status, reason)
-        self.answers[key] = self.answers.get(key, 0) + 1
+        self.responses[key] = self.responses.get(key, 0) + 1
 
-    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Register a gauge; `value` is called whenever metrics are collected."""
         self._gauges.append((name, text, value))
 
     def collect(self) -> Iterator[Metric]:
         """Yield all counters as Prometheus metrics."""
         requests = CounterMetricFamily("flowhook_edge_requests", "Answers to senders.", labels=("status", "reason"))
-        for (status, reason), count in sorted(self.answers.items()):
+        for (status, reason), count in sorted(self.responses.items()):
             requests.add_metric((str(status), reason), count)
         yield requests
         yield CounterMetricFamily(

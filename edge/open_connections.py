@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
-from edge.senders import site_of
+from edge.sender_rate_limiter import network_identity
 
 MAX_CANDIDATES: Final = 256
 """Candidates that one scan of a group of connections collects for later use."""
@@ -23,7 +23,7 @@ So a flood of new connections does not cause a scan for each of them."""
 NEVER: Final = float("inf")
 
 
-class Waiting(Protocol):
+class ClosableConnection(Protocol):
     """The attributes of a connection that decide whether it may be closed to make room.
 
     Attributes:
@@ -37,7 +37,7 @@ class Waiting(Protocol):
     waiting_since: float
 
 
-C = TypeVar("C", bound=Waiting)
+C = TypeVar("C", bound=ClosableConnection)
 
 
 class OpenConnections(Generic[C]):
@@ -68,7 +68,7 @@ class OpenConnections(Generic[C]):
     def add(self, connection: C) -> None:
         """Add a connection, whether there is room or not."""
         self._all.members.add(connection)
-        site = site_of(connection.address)
+        site = network_identity(connection.address)
         group = self._by_site.get(site)
         if group is None:
             group = self._by_site[site] = _Group()
@@ -78,15 +78,15 @@ class OpenConnections(Generic[C]):
         """Remove a connection; without effect if it is not in the table."""
         if connection in self._all.members:
             self._all.members.discard(connection)
-            site = site_of(connection.address)
+            site = network_identity(connection.address)
             others = self._by_site[site].members
             others.discard(connection)
             if not others:
                 del self._by_site[site]
 
-    def gives_way(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
+    def check_room(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
         """Return whether there is room for one more connection of an address; if not, the one to close (None: none)."""
-        others = self._by_site.get(site_of(address))
+        others = self._by_site.get(network_identity(address))
         if others is not None and len(others.members) >= self._most_of_one and not self._shared(address):
             return False, others.candidate(self._now())
         if len(self._all.members) < self._most:

@@ -14,18 +14,18 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from edge.answers import Answer
-from edge.directory import Directory
-from edge.endpoints import Endpoint
+from edge.compiled_endpoints import CompiledEndpoint
+from edge.flow_cache import FlowCache
+from edge.forwarded import Address
 from edge.http1 import Head
-from edge.metrics import Counts
-from edge.proxies import Address
-from edge.refusals import Allowances
-from edge.router import Router
+from edge.http_responses import Response
+from edge.log_limiter import PerFlowLimiter
+from edge.metrics import EdgeMetrics
+from edge.router_client import RouterClient
 from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
-from flowhook.signatures import RequestView, SignatureError, credentials_of, repeats
-from flowhook.signatures.diagnosis import MAX_OTHERS, Named, diagnose
+from flowhook.signatures import RequestView, SignatureError, contains_credential, credentials_of
+from flowhook.signatures.diagnosis import MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.convert import headers_to_proto, timestamp
 
@@ -81,14 +81,16 @@ class _Noted(NamedTuple):
     """A refused request: its report, and the endpoint and request view (None: no diagnosis) to diagnose it with."""
 
     rejection: Rejection
-    endpoint: Endpoint
+    endpoint: CompiledEndpoint
     seen: RequestView | None
 
 
-class Rejections:
+class RejectionReporter:
     """Collects refused requests. None is reported unless `run` is running."""
 
-    def __init__(self, router: Router, directory: Directory, allowances: Allowances, counts: Counts) -> None:
+    def __init__(
+        self, router: RouterClient, directory: FlowCache, allowances: PerFlowLimiter, counts: EdgeMetrics
+    ) -> None:
         self._router = router
         self._directory = directory
         self._allowances = allowances
@@ -98,12 +100,12 @@ class Rejections:
         self._suspect_bytes = 0
         self._due = asyncio.Event()
 
-    def note(
+    def record(
         self,
-        endpoint: Endpoint,
+        endpoint: CompiledEndpoint,
         head: Head,
         address: Address,
-        answer: Answer,
+        answer: Response,
         *,
         error: SignatureError | None = None,
         seen: RequestView | None = None,
@@ -142,8 +144,8 @@ class Rejections:
             query=_printable(_names_of(head.query)),
             headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
             body_size=len(body) if body else head.length,
-            body=body[:MAX_BODY_BYTES] if endpoint.keeps_rejected else b"",
-            suppressed=self._allowances.kept_back(endpoint.flow_id),
+            body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
+            suppressed=self._allowances.take_suppressed(endpoint.flow_id),
         )
         mismatch = error is not None and error.reason == "SIGNATURE_MISMATCH"
         suspect = seen if mismatch and self._may_be_diagnosed(body) else None
@@ -176,9 +178,9 @@ class Rejections:
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
         return rejection
 
-    def _others(self, endpoint: Endpoint) -> list[Named]:
+    def _others(self, endpoint: CompiledEndpoint) -> list[NamedVerifiers]:
         """Return other endpoints whose credentials the sender may have used, those of the same flow first."""
-        found: list[Named] = []
+        found: list[NamedVerifiers] = []
         for endpoints in self._directory.known(endpoint.flow_id, MAX_OTHERS):
             for other in endpoints.all()[: MAX_OTHERS - len(found)]:
                 if other is not endpoint and other.asks:
@@ -201,7 +203,7 @@ class Rejections:
                 self._counts.unreported += len(batch)
 
 
-def _credentials(endpoint: Endpoint, head: Head) -> list[bytes]:
+def _credentials(endpoint: CompiledEndpoint, head: Head) -> list[bytes]:
     """Return the credentials that the URL contained."""
     token = [head.path.rpartition("/")[2].encode()] if endpoint.one_time else []
     return token + credentials_of(head.query, endpoint.dropped_query)
@@ -212,7 +214,7 @@ def _shown(headers: Sequence[tuple[str, bytes]], credentials: Sequence[bytes]) -
         (
             name,
             value[:MAX_VALUE_BYTES]
-            if name in HARMLESS and not repeats(value, credentials)
+            if name in HARMLESS and not contains_credential(value, credentials)
             else b"[%d bytes]" % len(value),
         )
         for name, value in headers[:MAX_FIELDS]

@@ -11,14 +11,14 @@ import asyncio
 import re
 from typing import Final
 
-from edge import answers
-from edge.answers import Answer
-from edge.directory import Directory
+from edge import http_responses
+from edge.configured_responses import DEFAULT_FLOW_RESPONSE, FlowResponse
+from edge.flow_cache import FlowCache
 from edge.http1 import Head
+from edge.http_responses import Response
 from edge.ingest import IngestUnavailableError
-from edge.metrics import Counts
-from edge.responses import DEFAULT_FLOW_RESPONSE, FlowResponse
-from edge.router import Router
+from edge.metrics import EdgeMetrics
+from edge.router_client import RouterClient
 from flowhook.errors import ConflictError, FlowhookError, InternalError, NotFoundError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
@@ -39,10 +39,10 @@ REFUSED: Final = frozenset({"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", 
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
-_NOT_ALLOWED: Final = answers.method_not_allowed(("GET",))
+_NOT_ALLOWED: Final = http_responses.method_not_allowed(("GET",))
 
 
-class Replies:
+class SyncReplies:
     """Waits for the responses of flows.
 
     Attributes:
@@ -50,7 +50,7 @@ class Replies:
     """
 
     def __init__(
-        self, router: Router, directory: Directory, counts: Counts, *, max_held: int, router_timeout: float
+        self, router: RouterClient, directory: FlowCache, counts: EdgeMetrics, *, max_held: int, router_timeout: float
     ) -> None:
         """Hold up to `max_held` requests; let as many fetches wait up to `router_timeout` seconds for the router."""
         self._router = router
@@ -70,7 +70,7 @@ class Replies:
         for call in self._calls:
             call.cancel()
 
-    async def hold(self, event: Event, response: FlowResponse) -> Answer:
+    async def hold(self, event: Event, response: FlowResponse) -> Response:
         """Store an event and wait for the response of its flow.
 
         Args:
@@ -82,14 +82,14 @@ class Replies:
             IngestUnavailableError: it is unknown whether the event is stored.
         """
         if self.held >= self._max_held:
-            return answers.TOO_MANY_HELD
+            return http_responses.TOO_MANY_HELD
         self.held += 1
         try:
             return await self._hold(event, response)
         finally:
             self.held -= 1
 
-    async def _hold(self, event: Event, response: FlowResponse) -> Answer:
+    async def _hold(self, event: Event, response: FlowResponse) -> Response:
         deadline = self._now() + response.timeout
         pause, first = RETRY_SECONDS, True
         while True:
@@ -112,7 +112,7 @@ class Replies:
             if answer is not None:
                 return answer
             if self._leaving or self._now() + BRIEF_SECONDS >= deadline:
-                return answers.pending(answered.execution_id, PREFIX + answered.pending.reply_token)
+                return http_responses.reply_pending(answered.execution_id, PREFIX + answered.pending.reply_token)
 
     async def _call(self, event: Event, seconds: float) -> InvokeFlowResponse | None:
         """Wait for a response; None: the call was cancelled because the edge is about to stop."""
@@ -129,30 +129,30 @@ class Replies:
             self._calls.discard(call)
             call.cancel()
 
-    async def fetch(self, head: Head) -> Answer:
+    async def fetch(self, head: Head) -> Response:
         """Handle a request for a URL below `PREFIX`."""
         if head.method not in ("GET", "HEAD"):
             return _NOT_ALLOWED
         token = head.path[len(PREFIX) :]
         if not _TOKEN.fullmatch(token):
-            return answers.REPLY_NOT_FOUND
+            return http_responses.REPLY_NOT_FOUND
         if self._fetching >= self._max_held:
-            return answers.TOO_MANY_HELD
+            return http_responses.TOO_MANY_HELD
         self._fetching += 1
         try:
             answered = await self._router.get_reply(token, self._router_timeout)
             endpoints = await self._directory.find(answered.flow_id)
         except NotFoundError:
-            return answers.REPLY_NOT_FOUND
+            return http_responses.REPLY_NOT_FOUND
         except FlowhookError:
-            return answers.ROUTER_UNAVAILABLE
+            return http_responses.ROUTER_UNAVAILABLE
         finally:
             self._fetching -= 1
         response = (endpoints and endpoints.own.flow) or DEFAULT_FLOW_RESPONSE
-        return _answer(answered, response) or answers.pending(answered.execution_id, head.path)
+        return _answer(answered, response) or http_responses.reply_pending(answered.execution_id, head.path)
 
 
-def _answer(answered: InvokeFlowResponse | GetReplyResponse, response: FlowResponse) -> Answer | None:
+def _answer(answered: InvokeFlowResponse | GetReplyResponse, response: FlowResponse) -> Response | None:
     """Return the response to the sender; None: the flow has not responded yet."""
     match answered.WhichOneof("outcome"):
         case "reply" if answered.from_output:

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
-from edge.answers import Answer
 from edge.body_stream import BodyStream
 from edge.http1 import Head
+from edge.http_responses import Response
 
 
 class Overloaded(Exception):  # noqa: N818 - names a state, not an error
@@ -60,7 +60,7 @@ class Request(Protocol):
         """
         ...
 
-    async def hold(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+    async def hold(self, answer: Coroutine[Any, Any, Response]) -> Response:
         """Wait for a response for as long as the sender is connected; exceptions of `answer` propagate.
 
         Raises:
@@ -69,5 +69,5 @@ class Request(Protocol):
         ...
 
 
-Handler = Callable[[Request], Awaitable[Answer]]
+Handler = Callable[[Request], Awaitable[Response]]
 """Handles a request. Must not raise anything that `Request.body` does not raise."""

@@ -16,16 +16,16 @@ from typing import Any, Final, cast
 from tornado.iostream import IOStream
 from tornado.tcpserver import TCPServer
 
-from edge import answers
-from edge.answers import Answer
+from edge import http_responses
 from edge.connection import Connection, peer_address
-from edge.metrics import Counts
+from edge.http_responses import Response
+from edge.metrics import EdgeMetrics
 from edge.open_connections import OpenConnections
 from edge.proxy_protocol import ProxyProtocolError, read_header
 from edge.request import Handler
-from edge.senders import site_of
-from edge.stream import Stream
+from edge.sender_rate_limiter import network_identity
 from edge.tls import HANDSHAKE_SECONDS, Certificates
+from edge.transport import ByteStream
 from flowhook import limits
 from flowhook.config import EdgeSettings
 
@@ -56,7 +56,7 @@ class Server(TCPServer):
         self,
         settings: EdgeSettings,
         handler: Handler,
-        counts: Counts,
+        counts: EdgeMetrics,
         *,
         max_connections: int,
         shared: Callable[[IPv4Address | IPv6Address], bool] = lambda _: False,
@@ -142,7 +142,7 @@ class Server(TCPServer):
     def _make_room(self, address: IPv4Address | IPv6Address) -> bool:
         """Close connections until there is room for one more of an address; return False if there can be none."""
         while True:
-            room, other = self._connections.gives_way(address)
+            room, other = self._connections.check_room(address)
             if room or other is None:
                 return room
             self._connections.discard(other)
@@ -154,7 +154,7 @@ class Server(TCPServer):
             else:
                 other.abort()
 
-    async def _begin(self, sock: socket.socket, peer: str) -> tuple[Stream | None, str]:
+    async def _begin(self, sock: socket.socket, peer: str) -> tuple[ByteStream | None, str]:
         """Read the PROXY header and do the TLS handshake; return the stream (None: failed) and the peer's address."""
         if self._beginning >= self._max_connections:
             sock.close()
@@ -167,12 +167,12 @@ class Server(TCPServer):
                     peer = str(await read_header(partial(_read_exactly, sock)) or peer)
                 address = peer_address(peer)
                 if not self._shared(address):
-                    site = site_of(address)
+                    site = network_identity(address)
                     self._beginning_by_site[site] += 1
                     if self._beginning_by_site[site] > self._max_of_one:
                         sock.close()
                         return None, peer
-                stream = Stream(self)
+                stream = ByteStream(self)
                 # the protocol is not taken from the result: over TLS uvloop returns one of its own
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: stream, sock, ssl=None if self._certificates is None else self._certificates.context
@@ -197,7 +197,7 @@ class Server(TCPServer):
         linger = len(self._turned_away) < MAX_TURNED_AWAY
         self._turned_away.add(connection)
         try:
-            await connection.reject(answers.TOO_MANY_CONNECTIONS, linger=linger)
+            await connection.reject(http_responses.TOO_MANY_CONNECTIONS, linger=linger)
         finally:
             self._turned_away.discard(connection)
             self._one_less.set()
@@ -207,11 +207,11 @@ class Server(TCPServer):
             self._connections or self._turned_away or self._giving_way or self._beginning or self._accepted_late
         )
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Response) -> None:
         """Count a response."""
         self._counts.answered(answer.status, answer.reason)
 
-    def cut_short(self) -> None:
+    def count_incomplete(self) -> None:
         """Count a request whose sender disconnected before it was complete."""
         self._counts.incomplete += 1
 

@@ -70,7 +70,9 @@ def _no_passphrase() -> str:
     raise InvalidError("TLS can't be set up: the key takes a passphrase; remove it", reason="TLS_FILES_INVALID")
 
 
-def load(certificate: Path | None, key: Path | None, client_authorities: Path | None) -> Certificates | None:
+def load_certificates(
+    certificate: Path | None, key: Path | None, client_authorities: Path | None
+) -> Certificates | None:
     """Load the certificates that the settings of the same names configure; None when they configure no TLS. Blocking.
 
     Raises:
@@ -83,7 +85,7 @@ def load(certificate: Path | None, key: Path | None, client_authorities: Path | 
     return Certificates(certificate, key, client_authorities)
 
 
-def names_of(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
+def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Return the names in a sender's verified certificate: the subject's common name, and the alternative names.
 
     Args:

@@ -35,7 +35,7 @@ def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     return f"{execution_id.removeprefix(ids.PREFIX)}.{number}.{mac}"
 
 
-def execution_of(key: bytes, callback: str, token: str) -> str:
+def verify(key: bytes, callback: str, token: str) -> str:
     """Verify a token and return the ID of the execution that it was issued for.
 
     Raises:

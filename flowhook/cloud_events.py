@@ -14,8 +14,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.event_input import request_view, rfc3339
 from flowhook.model import Event
+from flowhook.workflow_input import request_view, rfc3339
 
 SPEC_VERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "specversion", "type")
@@ -34,7 +34,7 @@ _NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _EXACT: Final = float(1 << 53)
 
 
-def of_callback(event: Event, *, raw: bool = False) -> bytes:
+def from_callback(event: Event, *, raw: bool = False) -> bytes:
     """Return the CloudEvent for a request to a callback, as JSON.
 
     Its `type` is the callback's name, its `source` the path, and its `data` an object like the workflow's input. The
@@ -119,7 +119,7 @@ def attribute(event: Mapping[str, Any], name: str) -> str | None:
     return str(value) if isinstance(value, str | int) else None
 
 
-def canonical(value: Any) -> bytes:
+def canonical_json(value: Any) -> bytes:
     """Return canonical JSON: the same for equal values, whatever the order of members and the form of numbers.
 
     1 and 1.0 are equal; from 2^53 on, where floats skip integers, integers and floats are distinguished.

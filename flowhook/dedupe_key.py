@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-from flowhook.expressions import ExpressionTypeError, strip
+from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
 
 MAX_TEXT_BYTES: Final = 4096
@@ -31,8 +31,8 @@ class DedupeKey:
             InvalidExpression: it is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
         """
         self.expression = expression
-        self._accessor = compile_accessor(strip(expression))
-        self.paths = paths_in(strip(expression))
+        self._accessor = compile_accessor(strip_markers(expression))
+        self.paths = paths_in(strip_markers(expression))
 
     def of_view(self, view: object) -> str:
         """Return the key of a request, given the value of `.`; empty: it has no key, and is never a duplicate by it."""

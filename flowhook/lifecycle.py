@@ -16,8 +16,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.cloud_events import SPEC_VERSION
-from flowhook.event_input import rfc3339
 from flowhook.model import Status, WorkflowError
+from flowhook.workflow_input import rfc3339
 
 PREFIX: Final = "io.serverlessworkflow."
 WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
@@ -25,7 +25,7 @@ TASK_PREFIX: Final = f"{PREFIX}task."
 _PREFIXES: Final = (WORKFLOW_PREFIX, TASK_PREFIX)
 
 
-class Lifecycle(StrEnum):
+class WorkflowEventType(StrEnum):
     """Types of the lifecycle events of an execution."""
 
     STARTED = "io.serverlessworkflow.workflow.started.v1"
@@ -36,7 +36,7 @@ class Lifecycle(StrEnum):
     COMPLETED = "io.serverlessworkflow.workflow.completed.v1"
 
 
-class TaskLifecycle(StrEnum):
+class TaskEventType(StrEnum):
     """Types of the lifecycle events of a task."""
 
     CREATED = "io.serverlessworkflow.task.created.v1"
@@ -47,18 +47,18 @@ class TaskLifecycle(StrEnum):
     COMPLETED = "io.serverlessworkflow.task.completed.v1"
 
 
-class CorrelationLifecycle(StrEnum):
+class CorrelationEventType(StrEnum):
     """Types of the lifecycle events of an execution that waits for events."""
 
     STARTED = "io.serverlessworkflow.workflow.correlation-started.v1"
     COMPLETED = "io.serverlessworkflow.workflow.correlation-completed.v1"
 
 
-TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskLifecycle)
-FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationLifecycle}
+TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskEventType)
+FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationEventType}
 """Types of the events that only runners can report."""
 
-TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in Lifecycle}
+TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in WorkflowEventType}
 """All types of lifecycle events."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
@@ -68,27 +68,27 @@ MAX_DATA_BYTES: Final = 2 * MAX_OUTPUT_BYTES
 """Bytes of JSON that a runner reports of a task: its output or error, and its position."""
 
 OF_END: Final = {
-    Status.CANCELLED: Lifecycle.CANCELLED,
-    Status.FAULTED: Lifecycle.FAULTED,
-    Status.COMPLETED: Lifecycle.COMPLETED,
+    Status.CANCELLED: WorkflowEventType.CANCELLED,
+    Status.FAULTED: WorkflowEventType.FAULTED,
+    Status.COMPLETED: WorkflowEventType.COMPLETED,
 }
 """Type of the event for an execution that ended, by its status."""
 
 _TIMES: Final[dict[str, str]] = {
-    Lifecycle.STARTED: "startedAt",
-    Lifecycle.SUSPENDED: "suspendedAt",
-    Lifecycle.RESUMED: "resumedAt",
-    Lifecycle.CANCELLED: "cancelledAt",
-    Lifecycle.FAULTED: "faultedAt",
-    Lifecycle.COMPLETED: "completedAt",
-    TaskLifecycle.CREATED: "createdAt",
-    TaskLifecycle.STARTED: "startedAt",
-    TaskLifecycle.RETRIED: "retriedAt",
-    TaskLifecycle.CANCELLED: "cancelledAt",
-    TaskLifecycle.FAULTED: "faultedAt",
-    TaskLifecycle.COMPLETED: "completedAt",
-    CorrelationLifecycle.STARTED: "startedAt",
-    CorrelationLifecycle.COMPLETED: "completedAt",
+    WorkflowEventType.STARTED: "startedAt",
+    WorkflowEventType.SUSPENDED: "suspendedAt",
+    WorkflowEventType.RESUMED: "resumedAt",
+    WorkflowEventType.CANCELLED: "cancelledAt",
+    WorkflowEventType.FAULTED: "faultedAt",
+    WorkflowEventType.COMPLETED: "completedAt",
+    TaskEventType.CREATED: "createdAt",
+    TaskEventType.STARTED: "startedAt",
+    TaskEventType.RETRIED: "retriedAt",
+    TaskEventType.CANCELLED: "cancelledAt",
+    TaskEventType.FAULTED: "faultedAt",
+    TaskEventType.COMPLETED: "completedAt",
+    CorrelationEventType.STARTED: "startedAt",
+    CorrelationEventType.COMPLETED: "completedAt",
 }
 
 
@@ -108,7 +108,7 @@ class LifecycleEvent(NamedTuple):
     data: bytes
 
 
-class Definition(NamedTuple):
+class WorkflowIdentity(NamedTuple):
     """Identity of a workflow definition, from the `document` section of the flow file."""
 
     namespace: str
@@ -116,12 +116,12 @@ class Definition(NamedTuple):
     version: str
 
 
-def is_lifecycle(type_: str) -> bool:
+def is_reserved_type(type_: str) -> bool:
     """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
     return type_.startswith(_PREFIXES)
 
 
-def is_event_data(data: bytes) -> bool:
+def is_valid_data(data: bytes) -> bool:
     """Whether bytes are valid as `LifecycleEvent.data`."""
     try:
         return len(data) <= MAX_DATA_BYTES and isinstance(orjson.loads(data), dict)
@@ -134,13 +134,13 @@ def error_data(error: WorkflowError) -> dict[str, Any]:
     return {key: value for key, value in error.without_response().as_dict().items() if value != ""}
 
 
-def lifecycle_event(
+def encode_lifecycle_event(
     kind: str,
     *,
     event_id: str,
     flow_id: str,
     execution_id: str,
-    definition: Definition,
+    definition: WorkflowIdentity,
     time_ms: int,
     error: WorkflowError | None = None,
     output: bytes | None = None,

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
-from flowhook import absent
+from flowhook import import_blocking
 from flowhook.errors import InvalidError
 
-with absent.module("rich"):  # it only draws tracebacks, ours are plain text; saves 4 MiB and 40 ms per process
+with import_blocking.block_import(
+    "rich"
+):  # it only draws tracebacks, ours are plain text; saves 4 MiB and 40 ms per process
     import structlog
 
 REDACTED: Final = "[redacted]"

@@ -17,7 +17,7 @@ Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
 
 
-def moment(milliseconds: int) -> datetime:
+def to_datetime(milliseconds: int) -> datetime:
     """Convert Unix milliseconds to a datetime in UTC."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
 
@@ -87,7 +87,7 @@ class Event(NamedTuple):
     @property
     def received_at(self) -> datetime:
         """Time at which the request was complete."""
-        return moment(self.receive_time_ms)
+        return to_datetime(self.receive_time_ms)
 
 
 class Status(StrEnum):
@@ -126,7 +126,7 @@ class FailedResponse(NamedTuple):
     size: int
 
 
-class Raising(NamedTuple):
+class RaiseOrigin(NamedTuple):
     """The `raise` task that raised an error, and the failure that led to it.
 
     Attributes:
@@ -161,7 +161,7 @@ class WorkflowError:
     instance: str = ""
     detail: str = ""
     response: FailedResponse | None = None
-    raising: Raising | None = field(default=None, compare=False)
+    raising: RaiseOrigin | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the error as the object that flows and people see."""
@@ -301,12 +301,12 @@ class Execution:
     @property
     def received_at(self) -> datetime:
         """Time at which its event was received."""
-        return moment(self.receive_time_ms)
+        return to_datetime(self.receive_time_ms)
 
     @property
     def ended_at(self) -> datetime | None:
         """Time at which it ended; None while it has not."""
-        return None if self.end_time_ms is None else moment(self.end_time_ms)
+        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
 
 
 class TaskState(StrEnum):
@@ -384,17 +384,17 @@ class Flow:
     @property
     def created_at(self) -> datetime:
         """Time at which it was first applied."""
-        return moment(self.create_time_ms)
+        return to_datetime(self.create_time_ms)
 
     @property
     def updated_at(self) -> datetime:
         """Time at which this revision was created."""
-        return moment(self.update_time_ms)
+        return to_datetime(self.update_time_ms)
 
     @property
     def next_at(self) -> datetime | None:
         """Next time that its schedule starts it; None: no time is known."""
-        return None if self.next_time_ms is None else moment(self.next_time_ms)
+        return None if self.next_time_ms is None else to_datetime(self.next_time_ms)
 
 
 class Change(StrEnum):
@@ -415,7 +415,7 @@ class SecretInfo:
     @property
     def updated_at(self) -> datetime:
         """Time at which it was last set."""
-        return moment(self.update_time_ms)
+        return to_datetime(self.update_time_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,4 +441,4 @@ class RejectedRequest:
     @property
     def refused_at(self) -> datetime:
         """Time at which it was refused."""
-        return moment(self.time_ms)
+        return to_datetime(self.time_ms)

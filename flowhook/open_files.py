@@ -19,7 +19,7 @@ NEEDED: Final = 256
 sends uses some more."""
 
 
-def raise_towards(wanted: int) -> int | None:
+def raise_soft_limit(wanted: int) -> int | None:
     """Raise the soft limit of open files to `wanted`, or as far as the hard limit allows; never lower it.
 
     Returns:
@@ -34,7 +34,7 @@ def raise_towards(wanted: int) -> int | None:
     return soft
 
 
-def ensure(needed: int = NEEDED) -> None:
+def ensure_limit(needed: int = NEEDED) -> None:
     """Raise the limit of open files of this process, and of its child processes, towards `WANTED`.
 
     Raises:
@@ -42,7 +42,7 @@ def ensure(needed: int = NEEDED) -> None:
 
     Source: getrlimit(2).
     """
-    soft = raise_towards(WANTED)
+    soft = raise_soft_limit(WANTED)
     if soft is not None and soft < needed:
         raise InvalidError(
             f"this process may open {soft} files, and needs {needed}: "

@@ -13,10 +13,10 @@ import hashlib
 import orjson
 
 from flowhook import limits
-from flowhook.event_input import accepted_view
-from flowhook.expressions import ExpressionTypeError, strip
+from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
 from flowhook.model import Event
+from flowhook.workflow_input import admission_view
 
 
 class OrderKey:
@@ -40,8 +40,8 @@ class OrderKey:
         self.expression = expression
         self.webhook = webhook
         self.raw = raw
-        self._accessor = compile_accessor(strip(expression), variables=())
-        self.paths = paths_in(strip(expression))
+        self._accessor = compile_accessor(strip_markers(expression), variables=())
+        self.paths = paths_in(strip_markers(expression))
 
     def of_view(self, view: object) -> str:
         """Return the key of an event, given the value of `.`."""
@@ -52,7 +52,7 @@ class OrderKey:
 
     def of_event(self, event: Event) -> str:
         """Return the key of an event. Blocking: it parses the body."""
-        return self.of_view(accepted_view(event, webhook=self.webhook, raw=self.raw))
+        return self.of_view(admission_view(event, webhook=self.webhook, raw=self.raw))
 
 
 def _text(value: object) -> str:

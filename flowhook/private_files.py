@@ -55,7 +55,7 @@ def make_directory(path: Path) -> None:
         path.chmod(DIRECTORY_MODE)  # the umask may have removed permissions of the owner
 
 
-def create(path: Path, flags: int) -> int:
+def open_private(path: Path, flags: int) -> int:
     """Open a file, with mode 0600 and created if missing, and return its descriptor.
 
     Args:
@@ -86,7 +86,7 @@ def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(create(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+        with os.fdopen(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(content)
             file.flush()
             if durable:
@@ -96,7 +96,7 @@ def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def tighten(data_dir: Path, database: Path | None = None) -> list[Path]:
+def restrict_permissions(data_dir: Path, database: Path | None = None) -> list[Path]:
     """Make a data directory and Flowhook's files in it accessible to their owner only.
 
     Removes permissions of group and others, never the owner's, and only from files of this user. A directory that also

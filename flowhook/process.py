@@ -1,8 +1,8 @@
 """Lifecycle of a cluster process: reports readiness, drains on a signal, and ends with its supervisor.
 
 `run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses on the socket
-to its supervisor (`flowhook.parent`). It exits immediately when the other end closes, which the kernel ensures however
-the supervisor ends. Exiting immediately is safe: nothing relies on an orderly stop.
+to its supervisor (`flowhook.supervisor_socket`). It exits immediately when the other end closes, which the kernel
+ensures however the supervisor ends. Exiting immediately is safe: nothing relies on an orderly stop.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Final
 import orjson
 
 import flowhook
-from flowhook import logs, open_files, timeslice
+from flowhook import logs, open_files, sched_slice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
-from flowhook.parent import take_socket
 from flowhook.parent_death import die_with_parent
+from flowhook.supervisor_socket import take_socket
 
 EXIT_REFUSED: Final = 1
 """The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
@@ -35,7 +35,7 @@ EXIT_DEFECT: Final = 70
 log = logs.get_logger(__name__)
 
 
-class Lifecycle:
+class ProcessState:
     """State that a process shares with its environment: stop request, readiness and addresses.
 
     Attributes:
@@ -60,7 +60,7 @@ class Lifecycle:
         self.addresses[kind] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, role: str) -> int:
+def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSettings, role: str) -> int:
     """Run one process to its end and return its exit code.
 
     SIGTERM and SIGINT make it drain; a second signal ends it at once. Blocking.
@@ -74,17 +74,17 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
         0 after a drain; `EXIT_REFUSED` after a FlowhookError, which is printed as one line; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
-    timeslice.shorten()
+    sched_slice.request_short_slice()
     # the host name distinguishes containers: the first process of each has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
     parent = take_socket()
     if parent is not None:
         die_with_parent()
     try:
-        open_files.ensure()
+        open_files.ensure_limit()
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_live(main, Lifecycle(name=name, role=role), parent))
+            runner.run(_live(main, ProcessState(name=name, role=role), parent))
     except FlowhookError as error:
         print(f"flowhook: {name}: {error.message}", file=sys.stderr)  # noqa: T201 - the message of a command
         return EXIT_REFUSED
@@ -95,7 +95,7 @@ def run(main: Callable[[Lifecycle], Awaitable[None]], settings: CommonSettings, 
 
 
 async def _live(
-    main: Callable[[Lifecycle], Awaitable[None]], lifecycle: Lifecycle, parent: socket.socket | None
+    main: Callable[[ProcessState], Awaitable[None]], lifecycle: ProcessState, parent: socket.socket | None
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,14 +123,14 @@ def _only_cause(group: ExceptionGroup[Exception]) -> Exception:
     return cause
 
 
-def _on_signal(lifecycle: Lifecycle, number: signal.Signals) -> None:
+def _on_signal(lifecycle: ProcessState, number: signal.Signals) -> None:
     if lifecycle.stop.is_set():
         os._exit(128 + number)
     log.info("stopping", signal=number.name)
     lifecycle.stop.set()
 
 
-async def _say_ready(lifecycle: Lifecycle, parent: socket.socket | None) -> None:
+async def _say_ready(lifecycle: ProcessState, parent: socket.socket | None) -> None:
     await lifecycle.ready.wait()
     gc.freeze()  # objects of the start-up are permanent: scanning them repeatedly would block the loop for tens of ms
     log.info("ready", build=flowhook.__version__, **lifecycle.addresses)

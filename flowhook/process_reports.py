@@ -13,7 +13,7 @@ import grpc
 
 import flowhook
 from flowhook import limits, logs, metrics
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 MAX_NAME: Final = 63
@@ -29,12 +29,12 @@ MAX_METRICS_LINES: Final = 5000
 log = logs.get_logger(__name__)
 
 
-def fits(rendered: bytes) -> bool:
+def within_limits(rendered: bytes) -> bool:
     """Whether the metrics of one process are within the limits of a report."""
     return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
 
 
-def describe(lifecycle: Lifecycle, rendered: bytes) -> cluster_service_pb2.Process:
+def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb2.Process:
     """Return the report of a process, within the limits of a report.
 
     Args:
@@ -53,18 +53,18 @@ def describe(lifecycle: Lifecycle, rendered: bytes) -> cluster_service_pb2.Proce
         host=socket.gethostname()[:MAX_HOST],
         ready=ready,
         detail="".join(character if character.isprintable() else " " for character in detail[:MAX_DETAIL]),
-        metrics=rendered if fits(rendered) else b"",
+        metrics=rendered if within_limits(rendered) else b"",
     )
 
 
-class Reporter:
+class ProcessReporter:
     """Reports the health and metrics of this process to the router every 2 s; tolerates an unavailable router."""
 
     INTERVAL: Final = 2.0
     """Seconds between reports, and the deadline of one."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, lifecycle: Lifecycle, *, render: Callable[[], bytes] = metrics.render
+        self, channel: grpc.aio.Channel, lifecycle: ProcessState, *, render: Callable[[], bytes] = metrics.render
     ) -> None:
         """Create a reporter on `lifecycle` over `channel`, which the caller closes; `render` returns the metrics."""
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
@@ -89,10 +89,10 @@ class Reporter:
 
     async def _report(self) -> None:
         rendered = self._render()
-        process = describe(self._lifecycle, rendered)
+        process = build_report(self._lifecycle, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process)
         response = await self._stub.ReportProcess(request, timeout=self.INTERVAL)
-        complete = fits(rendered) and not response.metrics_dropped
+        complete = within_limits(rendered) and not response.metrics_dropped
         if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics not shown: too many", bytes=len(rendered), series=rendered.count(b"\n"))
         self._complete = complete

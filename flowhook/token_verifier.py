@@ -16,12 +16,12 @@ import orjson
 
 from flowhook.errors import InvalidError
 from flowhook.private_files import write_private
-from flowhook.tokens import FILE, Scope, TokenInfo, list_tokens
+from flowhook.tokens import FILE, TokenInfo, TokenScope, list_tokens
 
 USE_FILE: Final = "tokens.used.json"
 
 
-class Grant(NamedTuple):
+class TokenGrant(NamedTuple):
     """Permissions of one value of a token.
 
     Attributes:
@@ -31,7 +31,7 @@ class Grant(NamedTuple):
         sha256: hash of the value, in hex.
     """
 
-    scopes: frozenset[Scope]
+    scopes: frozenset[TokenScope]
     flows: frozenset[str] | None
     until: float
     sha256: str
@@ -49,11 +49,11 @@ class TokenVerifier:
         self._now = now
         self._path = data_dir / FILE
         self._stamp: tuple[int, int, int] | None = None
-        self._grants: dict[bytes, Grant] = {}
+        self._grants: dict[bytes, TokenGrant] = {}
         self._used = dict(last_uses(data_dir))
         self._changed = False
 
-    def find(self, token: str) -> Grant | None:
+    def find(self, token: str) -> TokenGrant | None:
         """Return what a token permits, or None if it is unknown or expired.
 
         All tokens are unknown if the file can't be read.
@@ -106,9 +106,9 @@ def last_uses(data_dir: Path) -> Mapping[str, int]:
         return {}
 
 
-def _grants(info: TokenInfo) -> list[Grant]:
+def _grants(info: TokenInfo) -> list[TokenGrant]:
     flows = info.flows or None
     end = float("inf") if info.expires is None else info.expires
-    return [Grant(info.scopes, flows, end, info.sha256)] + [
-        Grant(info.scopes, flows, value.until, value.sha256) for value in info.earlier
+    return [TokenGrant(info.scopes, flows, end, info.sha256)] + [
+        TokenGrant(info.scopes, flows, value.until, value.sha256) for value in info.earlier
     ]

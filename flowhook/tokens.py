@@ -26,7 +26,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.private_files import create, make_directory, write_private
+from flowhook.private_files import make_directory, open_private, write_private
 
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
@@ -42,7 +42,7 @@ MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-class Scope(StrEnum):
+class TokenScope(StrEnum):
     """A permission of a token."""
 
     INGEST = "ingest"
@@ -58,10 +58,10 @@ class Scope(StrEnum):
 
 
 BUILT_IN: Final = {
-    "admin": frozenset(Scope),
-    "edge": frozenset({Scope.INGEST, Scope.VERIFY}),
-    "runner": frozenset({Scope.RUN}),
-    "view": frozenset({Scope.VIEW}),
+    "admin": frozenset(TokenScope),
+    "edge": frozenset({TokenScope.INGEST, TokenScope.VERIFY}),
+    "runner": frozenset({TokenScope.RUN}),
+    "view": frozenset({TokenScope.VIEW}),
 }
 """Tokens that are created in a new data directory, each in its own file `<name>.token`."""
 
@@ -88,7 +88,7 @@ class TokenInfo:
     """
 
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[TokenScope]
     sha256: str
     flows: frozenset[str] = frozenset()
     created: int | None = None
@@ -120,7 +120,7 @@ def ensure_tokens(data_dir: Path) -> None:
 def create_token(
     data_dir: Path,
     name: str,
-    scopes: Collection[Scope],
+    scopes: Collection[TokenScope],
     *,
     flows: Collection[str] = (),
     expires_in: float | None = None,
@@ -256,8 +256,8 @@ def revoke_token(data_dir: Path, name: str) -> None:
             (data_dir / f"{name}.token").unlink(missing_ok=True)
 
 
-def _check_flows(scopes: Collection[Scope], flows: Collection[str]) -> None:
-    if flows and set(scopes) != {Scope.INGEST}:
+def _check_flows(scopes: Collection[TokenScope], flows: Collection[str]) -> None:
+    if flows and set(scopes) != {TokenScope.INGEST}:
         raise InvalidError("a token for some flows has the scope ingest alone", reason="TOKEN_FLOWS_INVALID")
     if len(flows) > MAX_FLOWS or not all(0 < len(flow) <= limits.MAX_FLOW_ID_LENGTH for flow in flows):
         raise InvalidError(f"a token is for at most {MAX_FLOWS} flows, by ID", reason="TOKEN_FLOWS_INVALID")
@@ -288,7 +288,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
     """Hold the directory's lock, so that reading, changing and writing the file is atomic across processes."""
     try:
         make_directory(data_dir)
-        descriptor = create(data_dir / f".{FILE}.lock", os.O_RDWR)
+        descriptor = open_private(data_dir / f".{FILE}.lock", os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _finish_rotations(data_dir)
@@ -320,7 +320,7 @@ def _info(row: Any) -> TokenInfo:
     """Parse a row; earlier versions wrote only name, scopes and hash."""
     return TokenInfo(
         str(row["name"]),
-        frozenset(map(Scope, row["scopes"])),
+        frozenset(map(TokenScope, row["scopes"])),
         bytes.fromhex(row["sha256"]).hex(),
         frozenset(map(str, row.get("flows", ()))),
         _time(row.get("created")),

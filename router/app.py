@@ -22,9 +22,9 @@ from flowhook import logs, metrics
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.private_files import tighten
-from flowhook.process import Lifecycle
-from flowhook.process_reports import describe
+from flowhook.private_files import restrict_permissions
+from flowhook.process import ProcessState
+from flowhook.process_reports import build_report
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import ensure_tokens
 from flowhook.v1 import (
@@ -43,38 +43,38 @@ from flowhook.v1 import (
     secret_service_pb2,
     secret_service_pb2_grpc,
 )
-from router.acceptance import Acceptance
+from router.admission import AdmissionControl
 from router.callback_keys import CallbackKeys
-from router.dispatch.host import ShardHost
-from router.flows import FlowTable
+from router.dispatch.shard_runtime import ShardRuntime
+from router.encryption import SecretCipher, is_key_missing, load_secrets_key
+from router.flow_table import FlowTable
 from router.metrics import RouterMetrics
-from router.parsing import Reader
-from router.registry import RegistryWatch
+from router.parsing import InputParser
+from router.registry_watch import RegistryWatch
 from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
-from router.sealing import Sealer, is_key_missing, load_key
-from router.services.access import Authorizer
-from router.services.bodies import BodyReads, Uploads
-from router.services.callbacks import Callbacks
+from router.services.authorization import Authorizer
+from router.services.body_streams import BodySender, UploadReceiver
+from router.services.callbacks import CallbackReceiver
 from router.services.cluster import ClusterService
+from router.services.emit_event_rpc import emit_event
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.health import HealthService
 from router.services.ingest import IngestService
-from router.services.publishing import emit_event
 from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
-from router.services.starting import start_execution
-from router.storage.bodies import Bodies
+from router.services.start_execution_rpc import start_execution
+from router.storage.bodies import BodyStore
 from router.storage.interface import Registry, Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
-from router.triggers.gatherer import Gatherer
-from router.triggers.herald import Herald
-from router.triggers.publisher import Publisher
-from router.triggers.starter import Starter
-from router.triggers.timekeeper import Timekeeper
+from router.triggers.cron_scheduler import CronScheduler
+from router.triggers.event_publisher import EventPublisher
+from router.triggers.execution_starter import ExecutionStarter
+from router.triggers.join_trigger import JoinTrigger
+from router.triggers.lifecycle_publisher import LifecyclePublisher
 
 REATTACH_SECONDS: Final = 2.0
 """Time for runners to attach again and keep their executions, after their stream or the router ended."""
@@ -110,7 +110,9 @@ _SERVICES: Final = tuple(
 )
 
 
-async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: CollectorRegistry | None = None) -> None:
+async def serve(
+    settings: RouterSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None
+) -> None:
     """Serve until `lifecycle.stop` is set, then drain: runners detach, and writes under way become durable.
 
     Metrics are registered in `registry`, by default that of the process.
@@ -125,7 +127,7 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: Col
     storage = await _open_storage(settings)
     try:
         key = await _load_key(settings, storage.registry)
-        async with contextlib.aclosing(Reader()) as reader:
+        async with contextlib.aclosing(InputParser()) as reader:
             await _serve(settings, lifecycle, storage, key=key, reader=reader, registry=registry or metrics.registry())
     finally:
         await storage.close()
@@ -133,14 +135,14 @@ async def serve(settings: RouterSettings, lifecycle: Lifecycle, *, registry: Col
 
 async def _serve(
     settings: RouterSettings,
-    lifecycle: Lifecycle,
+    lifecycle: ProcessState,
     storage: Storage,
     *,
     key: bytes,
-    reader: Reader,
+    reader: InputParser,
     registry: CollectorRegistry,
 ) -> None:
-    sealer, tokens, callback_keys = Sealer(key), ReplyTokens(key), CallbackKeys(key)
+    sealer, tokens, callback_keys = SecretCipher(key), ReplyTokens(key), CallbackKeys(key)
     state = await storage.own(0)
     router_metrics = RouterMetrics(registry)
     core = Shard(
@@ -149,7 +151,7 @@ async def _serve(
         max_attempts=settings.max_attempts,
         reattach_seconds=REATTACH_SECONDS,
     )
-    host = ShardHost(
+    host = ShardRuntime(
         core=core,
         state=state,
         log_=storage.log(0),
@@ -159,13 +161,13 @@ async def _serve(
         keep_seconds=settings.callback_seconds,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
-    acceptance = Acceptance(
+    acceptance = AdmissionControl(
         host=host, flows=flows, reader=reader, total_backlog=settings.total_backlog, clock=time.monotonic
     )
-    starter = Starter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
-    timekeeper = Timekeeper(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
-    gatherer = Gatherer(arrivals=host.arrivals, state=state, starter=starter)
-    publisher = Publisher(
+    starter = ExecutionStarter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
+    timekeeper = CronScheduler(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
+    gatherer = JoinTrigger(arrivals=host.arrivals, state=state, starter=starter)
+    publisher = EventPublisher(
         arrivals=host.arrivals,
         gatherer=gatherer,
         starter=starter,
@@ -173,7 +175,7 @@ async def _serve(
         occurrences=host.occurrences,
         now_ms=_now_ms,
     )
-    herald = Herald(
+    herald = LifecyclePublisher(
         occurrences=host.occurrences,
         state=state,
         registry=storage.registry,
@@ -182,10 +184,10 @@ async def _serve(
         now_ms=_now_ms,
     )
     bodies = storage.bodies
-    uploads = Uploads(
+    uploads = UploadReceiver(
         bodies=bodies, acceptance=acceptance, max_uploads=settings.max_uploads, max_bytes=settings.max_upload_bytes
     )
-    reads = BodyReads(bodies=bodies, state=state)
+    reads = BodySender(bodies=bodies, state=state)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
@@ -210,7 +212,7 @@ async def _serve(
             host=host,
             state=state,
             acceptance=acceptance,
-            callbacks=Callbacks(
+            callbacks=CallbackReceiver(
                 acceptance=acceptance,
                 arrivals=host.arrivals,
                 state=state,
@@ -252,7 +254,7 @@ async def _serve(
         server,
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster = ClusterService(partial(describe, lifecycle), partial(metrics.render, registry))
+    cluster = ClusterService(partial(build_report, lifecycle), partial(metrics.render, registry))
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
@@ -290,7 +292,11 @@ async def _serve(
 
 
 def _observe(
-    router_metrics: RouterMetrics, host: ShardHost, timekeeper: Timekeeper, uploads: Uploads, bodies: Bodies
+    router_metrics: RouterMetrics,
+    host: ShardRuntime,
+    timekeeper: CronScheduler,
+    uploads: UploadReceiver,
+    bodies: BodyStore,
 ) -> None:
     """Register the gauges of the router."""
     router_metrics.observe(
@@ -321,7 +327,9 @@ async def _keep_private(settings: RouterSettings) -> None:
     """
     kind, _, path = settings.storage.partition(":")
     try:
-        exposed = await asyncio.to_thread(tighten, settings.data_dir, Path(path) if kind == "sqlite" and path else None)
+        exposed = await asyncio.to_thread(
+            restrict_permissions, settings.data_dir, Path(path) if kind == "sqlite" and path else None
+        )
     except OSError as error:
         raise InvalidError(
             f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
@@ -342,7 +350,7 @@ async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
         await asyncio.gather(*(registry.delete_secret(secret.name) for secret in secrets))
         log.warning("secrets discarded: their key was missing", count=len(secrets))
         secrets = []
-    return load_key(settings.data_dir, settings.secrets_key, sealed=len(secrets))
+    return load_secrets_key(settings.data_dir, settings.secrets_key, sealed=len(secrets))
 
 
 def _now_ms() -> int:
@@ -408,7 +416,7 @@ async def _save_uses_once(verifier: TokenVerifier) -> None:
         log.debug("uses of tokens not written", cause=os.strerror(error.errno or 0))
 
 
-async def _watch_health(storage: Storage, service: HealthService, lifecycle: Lifecycle) -> None:
+async def _watch_health(storage: Storage, service: HealthService, lifecycle: ProcessState) -> None:
     """Report the health of storage as gRPC health, until cancelled."""
     while True:
         healthy = await storage.healthy()

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 from typing import Final
 
-from router.sealing import derive_key
+from router.encryption import derive_key
 
 _PURPOSE: Final = b"flowhook callback tokens v1"
 

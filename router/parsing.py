@@ -15,7 +15,6 @@ import orjson
 from flowhook import cloud_events, limits, logs
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.errors import Fault, InvalidFlowError
-from flowhook.event_input import webhook_view
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
@@ -24,7 +23,8 @@ from flowhook.order_key import OrderKey
 from flowhook.payloads import parse as parse_body
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
-from router.scheduling.matching import Content, Shape
+from flowhook.workflow_input import webhook_view
+from router.scheduling.matching import EventContent, FilterShape
 
 DOCUMENT_SECONDS: Final = 5.0
 DOCUMENT_MEMORY: Final = 192 * limits.MIB
@@ -33,7 +33,7 @@ DOCUMENT_MEMORY: Final = 192 * limits.MIB
 log = logs.get_logger(__name__)
 
 
-class Reader:
+class InputParser:
     """Parses bodies and documents."""
 
     def __init__(self) -> None:
@@ -90,12 +90,12 @@ class Reader:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
-            return cloud_events.of_callback(event, raw=raw)
+            return cloud_events.from_callback(event, raw=raw)
         serialized = convert.event_to_proto(event).SerializeToString()
         (payload,) = await self._offload.run(event.flow_id, read_callback_event, b"raw" if raw else b"", serialized)
         return payload
 
-    async def content(self, flow_id: str, payload: bytes, shapes: Sequence[Shape]) -> Content:
+    async def content(self, flow_id: str, payload: bytes, shapes: Sequence[FilterShape]) -> EventContent:
         """Return an event's content; for a large one the values at the shapes are extracted in a separate process.
 
         Args:
@@ -107,7 +107,7 @@ class Reader:
             InvalidError: it takes too much to parse (`TOO_COSTLY`).
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
-        content = Content(payload)
+        content = EventContent(payload)
         if shapes and len(payload) > INLINE_BYTES:
             values = await self._offload.run(flow_id, read_values, orjson.dumps([*map(tuple, shapes)]), payload)
             content.learn({shape: value or None for shape, value in zip(shapes, values, strict=True)})
@@ -168,14 +168,14 @@ def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the CloudEvent of a serialized event."""
-    yield cloud_events.of_callback(_event(event), raw=bool(raw))
+    yield cloud_events.from_callback(_event(event), raw=bool(raw))
 
 
 def read_values(shapes: bytes, payload: bytes) -> Iterator[bytes]:
     """Yield an event's values for each shape; empty where the event can't pass a filter of that shape."""
-    content = Content(payload)
+    content = EventContent(payload)
     for attributes, paths in orjson.loads(shapes):
-        yield content.values(Shape(tuple(attributes), tuple(paths))) or b""
+        yield content.values(FilterShape(tuple(attributes), tuple(paths))) or b""
 
 
 def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:f
 `:attempt` to time limits, `:end` to another flow that the task runs. `/timeout` is the time limit of the whole flow.
 Within a function defined in the workflow, or an extension, the key follows the key of the call, or of the extended
 task, and a space. A deadline has two entries: `{"until": …}` when it is set, `{"over": …}` when it has passed. Held
-entries (`flowhook.held`) are not ordered with the rest.
+entries (`flowhook.held_results`) are not ordered with the rest.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook import held
+from flowhook import held_results
 from flowhook.errors import ConflictError
-from flowhook.model import SNAPSHOT_KEY, JournalEntry, Raising, Status
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, RaiseOrigin, Status
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 _TASK_LIMIT: Final = ":timeout"
@@ -53,7 +53,7 @@ def resumption(
         raise ConflictError(
             f"{original.id} did not fail: {original.status}; replay it from the start", reason="EXECUTION_NOT_FAILED"
         )
-    ordered, holding = held.split(content.journal)
+    ordered, holding = held_results.split_held(content.journal)
     # a snapshot refers to tasks by position, so it fits no other revision
     if revision != original.flow_revision and ordered and ordered[0].key == SNAPSHOT_KEY:
         raise ConflictError(
@@ -64,7 +64,7 @@ def resumption(
     instance = "" if original.error is None else original.error.instance
     raising = None if original.error is None else original.error.raising
     if raising is None and definition is not None and _is_raise(definition, instance):
-        raising = Raising(instance, "")  # earlier versions did not record the cause
+        raising = RaiseOrigin(instance, "")  # earlier versions did not record the cause
     if raising is None:
         kept = before_failure(ordered, instance)
     elif (found := _before_cause(ordered, raising.cause)) is not None:
@@ -79,7 +79,7 @@ def resumption(
         )
     else:
         kept = _without_running_limits(ordered)
-    kept = (*kept, *held.hold(holding.values()))
+    kept = (*kept, *held_results.hold(holding.values()))
     return Resumption(original.effect_scope or original.id, kept, content.journal_start)
 
 
@@ -93,7 +93,7 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
     """
     places = [_place(entry.key) for entry in journal]
     last = (place for place in reversed(places) if place is not None and place.pointer == instance)
-    failed = next(last, _Place("", instance, "", ""))
+    failed = next(last, _JournalPosition("", instance, "", ""))
     end = len(journal)
     return _up_to(_first_of(failed, places, journal, end) if instance else end, journal)
 
@@ -140,7 +140,9 @@ def _failed_flows(journal: Sequence[JournalEntry]) -> set[str]:
     return {entry.key.removesuffix(_END) for entry in journal if entry.error is not None and entry.key.endswith(_END)}
 
 
-def _first_of(failed: _Place, places: Sequence[_Place | None], journal: Sequence[JournalEntry], end: int) -> int:
+def _first_of(
+    failed: _JournalPosition, places: Sequence[_JournalPosition | None], journal: Sequence[JournalEntry], end: int
+) -> int:
     """Return the index from which on all entries before `end` led to the failure at a position."""
     while end and _led_to(failed, places[end - 1], journal[end - 1]):
         end -= 1
@@ -159,7 +161,7 @@ def _is_raise(definition: Mapping[str, Any], instance: str) -> bool:
     return isinstance(node, Mapping) and "raise" in node
 
 
-def _led_to(failed: _Place, place: _Place | None, entry: JournalEntry) -> bool:
+def _led_to(failed: _JournalPosition, place: _JournalPosition | None, entry: JournalEntry) -> bool:
     if place is None:
         return False
     if entry.error is not None or (entry.key.endswith(_TASK_LIMIT) and place[:3] == failed[:3]):
@@ -182,7 +184,7 @@ def _without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEnt
     return tuple(reversed(kept))
 
 
-class _Place(NamedTuple):
+class _JournalPosition(NamedTuple):
     """Position that an entry belongs to: a task, its iteration (`[1][0]`), and the key of the enclosing call."""
 
     call: str
@@ -191,16 +193,18 @@ class _Place(NamedTuple):
     visit: str
 
 
-def _place(key: str) -> _Place | None:
+def _place(key: str) -> _JournalPosition | None:
     """Parse the position from a key; None: the key has none."""
     call, within, task = key.rpartition(_WITHIN)
     parts = _TASK.fullmatch(task)
     return (
-        None if parts is None else _Place(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
+        None
+        if parts is None
+        else _JournalPosition(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
     )
 
 
-def _is_around(outer: _Place, inner: _Place) -> bool:
+def _is_around(outer: _JournalPosition, inner: _JournalPosition) -> bool:
     """Whether a position equals or encloses another one."""
     if outer.pointer == _FLOW_LIMIT:
         return True

@@ -14,7 +14,7 @@ import hmac
 from typing import Final
 
 from flowhook.errors import NotFoundError
-from router.sealing import derive_key
+from router.encryption import derive_key
 
 MAX_TOKEN_LENGTH: Final = 128
 _PURPOSE: Final = b"flowhook reply tokens v1"

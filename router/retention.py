@@ -9,7 +9,7 @@ from typing import Final
 
 from flowhook import limits, logs
 from flowhook.errors import InternalError, UnavailableError
-from router.storage.bodies import Bodies
+from router.storage.bodies import BodyStore
 from router.storage.interface import Registry, ShardState
 
 SWEEP_SECONDS: Final = 60.0
@@ -28,7 +28,7 @@ log = logs.get_logger(__name__)
 
 
 async def expire_forever(
-    state: ShardState, bodies: Bodies, registry: Registry, *, retention_seconds: float, now_ms: Callable[[], int]
+    state: ShardState, bodies: BodyStore, registry: Registry, *, retention_seconds: float, now_ms: Callable[[], int]
 ) -> None:
     """Sweep until cancelled; when storage fails, the next sweep tries again.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from flowhook.config import RunnerSettings
-from flowhook.process import Lifecycle
-from runner.guard.keeper import Keeper
-from runner.guard.starting import Starter, new_starter
+from flowhook.process import ProcessState
+from runner.guard.process_starter import ProcessStarter, new_starter
+from runner.guard.supervisor import WorkerSupervisor
 
 
-async def serve(settings: RunnerSettings, lifecycle: Lifecycle, starter: Starter | None = None) -> None:
+async def serve(settings: RunnerSettings, lifecycle: ProcessState, starter: ProcessStarter | None = None) -> None:
     """Execute flows until `lifecycle.stop` is set, then drain and return.
 
     `starter` starts the worker processes. A caller may create it before the settings are known, so that imports begin
@@ -20,4 +20,4 @@ async def serve(settings: RunnerSettings, lifecycle: Lifecycle, starter: Starter
     Raises:
         InvalidError: there is no token for the router (`TOKEN_MISSING`).
     """
-    await Keeper(settings, lifecycle, starter or new_starter()).run()
+    await WorkerSupervisor(settings, lifecycle, starter or new_starter()).run()

@@ -11,19 +11,19 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple, Protocol
 
-from flowhook.event_input import content_of, parts_of
 from flowhook.limits import CHUNK_BYTES
 from flowhook.model import Event
 from flowhook.payloads import Attachment as Content
+from flowhook.workflow_input import parse_event_body, stored_attachments
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
 
-Slices = Callable[[int, int], AsyncIterator[bytes]]
+SliceReader = Callable[[int, int], AsyncIterator[bytes]]
 """Reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks."""
 
 
-class Attachment(NamedTuple):
+class RequestAttachment(NamedTuple):
     """An attachment.
 
     Attributes:
@@ -42,7 +42,7 @@ class Attachment(NamedTuple):
 class Attachments(Protocol):
     """Finds the attachments that a call may use."""
 
-    def find(self, handle: str) -> Attachment:
+    def find(self, handle: str) -> RequestAttachment:
         """Return an attachment.
 
         Raises:
@@ -54,7 +54,7 @@ class Attachments(Protocol):
 class NoAttachments:
     """An empty set of attachments."""
 
-    def find(self, handle: str) -> Attachment:
+    def find(self, handle: str) -> RequestAttachment:
         """See `Attachments`."""
         raise _unknown(handle)
 
@@ -65,7 +65,7 @@ NO_ATTACHMENTS: Final = NoAttachments()
 class EventAttachments:
     """The attachments of the event that started an execution."""
 
-    def __init__(self, event: Event, owner: str, *, raw: bool, slices: Slices | None = None) -> None:
+    def __init__(self, event: Event, owner: str, *, raw: bool, slices: SliceReader | None = None) -> None:
         """Find the attachments that `event_input` describes.
 
         Args:
@@ -79,7 +79,7 @@ class EventAttachments:
         self._raw = raw
         self._slices = slices
 
-    def find(self, handle: str) -> Attachment:
+    def find(self, handle: str) -> RequestAttachment:
         """See `Attachments`. Blocking while the body is parsed."""
         owner, _, index = handle.partition("/")
         if owner != self._owner or not _INDEX.fullmatch(index):
@@ -89,22 +89,22 @@ class EventAttachments:
             raise _unknown(handle)
         return found
 
-    def _apart(self, index: int) -> Attachment | None:
-        parts, slices = parts_of(self._event, raw=self._raw), self._slices
+    def _apart(self, index: int) -> RequestAttachment | None:
+        parts, slices = stored_attachments(self._event, raw=self._raw), self._slices
         if slices is None or index >= len(parts):
             return None
         part = parts[index]
-        return Attachment(part.name, part.type, part.size, lambda: slices(part.offset, part.size))
+        return RequestAttachment(part.name, part.type, part.size, lambda: slices(part.offset, part.size))
 
-    def _inline(self, index: int) -> Attachment | None:
-        attachments = content_of(self._event, raw=self._raw).attachments
+    def _inline(self, index: int) -> RequestAttachment | None:
+        attachments = parse_event_body(self._event, raw=self._raw).attachments
         if index >= len(attachments):
             return None
         content: Content = attachments[index]
-        return Attachment(content.name, content.type, len(content.content), lambda: pieces(content.content))
+        return RequestAttachment(content.name, content.type, len(content.content), lambda: chunks(content.content))
 
 
-async def pieces(content: bytes) -> AsyncIterator[bytes]:
+async def chunks(content: bytes) -> AsyncIterator[bytes]:
     """Yield bytes in chunks of at most `CHUNK_BYTES`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]

@@ -20,16 +20,16 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip
+from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import Accessor, compile_accessor
-from runner.guard.record import Record
-from runner.interpreter import data as json
-from runner.interpreter.clock import calls_now
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.interpreter import json_codec as json
+from runner.interpreter.clock_detection import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.ports import Template, Validator
 from runner.interpreter.redaction import MASK, Redactor
-from runner.interpreter.scope import Scope
-from runner.programs import PROGRAM_CACHE, Programs, Schema
+from runner.interpreter.scope import ExpressionScope
+from runner.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
 
 Result = TypeVar("Result")
 
@@ -46,7 +46,7 @@ class Evaluator:
 
     def __init__(
         self,
-        record: Record | None = None,
+        record: EvaluationRecord | None = None,
         *,
         cache_size: int = PROGRAM_CACHE,
         on_slow: Callable[[str], None] = lambda _flow_id: None,
@@ -56,7 +56,7 @@ class Evaluator:
         `on_slow` is called with the flow ID of an evaluation that took longer than `SLOW_NS`.
         """
         self._record = record
-        self._programs = Programs(cache_size)
+        self._programs = JqProgramCache(cache_size)
         self._on_slow = on_slow
         self._turn_cpu_ns = 0
 
@@ -77,7 +77,7 @@ class Evaluator:
         """Compile an expression, with or without `${ }`, or a template (`ports.Compiler`)."""
         if not isinstance(value, str):
             return self.template(value)
-        source = strip(value)
+        source = strip_markers(value)
         accessor = _accessor(source)
         if accessor is not None:
             return _guard_types(_access(accessor, source))
@@ -85,10 +85,10 @@ class Evaluator:
 
     def schema(self, document: Any) -> Validator:
         """Compile a JSON Schema, by default draft 2020-12 (`ports.Compiler`)."""
-        schema = Schema(document)
+        schema = CompiledSchema(document)
 
-        def validate(data: Any, scope: Scope) -> None:
-            elsewhere = scope.workflow.elsewhere
+        def validate(data: Any, scope: ExpressionScope) -> None:
+            elsewhere = scope.workflow.remote_evaluator
             if elsewhere is not None:
                 problem = elsewhere.violation(document, data, scope.instance)
             else:  # a regular expression may run as long as a program
@@ -102,7 +102,7 @@ class Evaluator:
         names = tuple(dict.fromkeys(name for name in _VARIABLE.findall(source) if not name.startswith("__")))
         return _JqTemplate(self, source, names)
 
-    def run(self, source: str, names: tuple[str, ...], data: Any, scope: Scope) -> Any:
+    def run(self, source: str, names: tuple[str, ...], data: Any, scope: ExpressionScope) -> Any:
         """Return the first result of a program, None when it has none. Blocking, supervised by the guard.
 
         Raises:
@@ -115,7 +115,7 @@ class Evaluator:
             bound[_NOW] = scope.now_ms / 1000
         given = [data, bound] if bound else [data]
         program = _wrapped(source, variables, looks=looks)
-        elsewhere = scope.workflow.elsewhere
+        elsewhere = scope.workflow.remote_evaluator
         try:
             if elsewhere is not None:
                 return _loaded(elsewhere.first(program, _text(given), scope.instance))
@@ -128,7 +128,7 @@ class Evaluator:
         except ValueError as problem:
             raise ExpressionFailed(_safe(str(problem), scope.workflow.redactor)) from None
 
-    def _guarded(self, scope: Scope, evaluate: Callable[[], Result]) -> Result:
+    def _guarded(self, scope: ExpressionScope, evaluate: Callable[[], Result]) -> Result:
         record = self._record
         if record is None:
             return evaluate()
@@ -170,7 +170,7 @@ class _JqTemplate:
         self._source = source
         self._names = names
 
-    def __call__(self, data: Any, scope: Scope) -> Any:
+    def __call__(self, data: Any, scope: ExpressionScope) -> Any:
         return self._evaluator.run(self._source, self._names, data, scope)
 
 
@@ -211,14 +211,14 @@ def _native(value: Any) -> Template | None:
         parts = [part for part in items if part is not None]
         return lambda data, scope: [part(data, scope) for part in parts]
     if is_expression(value):
-        source = strip(value)
+        source = strip_markers(value)
         accessor = _accessor(source)
         return None if accessor is None else _access(accessor, source)
     return lambda _data, _scope: value
 
 
 def _guard_types(template: Template) -> Template:
-    def evaluate(data: Any, scope: Scope) -> Any:
+    def evaluate(data: Any, scope: ExpressionScope) -> Any:
         try:
             return template(data, scope)
         except ExpressionTypeError as problem:
@@ -238,7 +238,7 @@ def _source(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_source(item) for item in value) + "]"
     if is_expression(value):
-        source = strip(value)
+        source = strip_markers(value)
         return f"(\n{source}\n)" if _accessor(source) is not None else f"([first((\n{source}\n))][0])"
     return _literal(value)
 

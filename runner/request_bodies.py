@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from flowhook.payloads import parse_content_type
-from runner.attachments import Attachment, pieces
+from runner.attachments import RequestAttachment, chunks
 
 OCTETS: Final = "application/octet-stream"
 
@@ -36,7 +36,7 @@ class FormPart(NamedTuple):
     """
 
     name: str
-    content: bytes | Attachment
+    content: bytes | RequestAttachment
     filename: str | None = None
     type: str = ""
 
@@ -44,7 +44,7 @@ class FormPart(NamedTuple):
 class AttachmentBody:
     """An attachment, sent unchanged as the body."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: RequestAttachment) -> None:
         self._attachment = attachment
 
     def payload(self) -> Payload:
@@ -74,7 +74,7 @@ def media_type(sent: str) -> str:
 def _part(field: FormPart) -> Payload:
     content = field.content
     if isinstance(content, bytes):
-        part = _Source(len(content), lambda: pieces(content), field.type)
+        part = _Source(len(content), lambda: chunks(content), field.type)
     else:
         part = _Source(content.size, content.open, field.type)
     names = {"name": field.name} if field.filename is None else {"name": field.name, "filename": field.filename}
@@ -96,12 +96,12 @@ class _Source(Payload):
         self._open = open_
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """See `Payload`. Never sends more than the declared size; fails if there is less."""
+        """See `CachedEvent`. Never sends more than the declared size; fails if there is less."""
         async for piece in self._open():
             await writer.write(piece)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """See `Payload`."""
+        """See `CachedEvent`."""
         del content_length  # always equal to the size
         await self.write(writer)
 

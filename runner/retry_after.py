@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from runner.interpreter.retrying import MAX_RETRY_AFTER_MS
+from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
 
 MAX_LENGTH: Final = 64
 """Characters; the longest date has 33."""
@@ -34,11 +34,11 @@ def parse_retry_after(value: str | None, now: datetime) -> int:
         moment = parsedate_to_datetime(value)
         if moment.tzinfo is None:  # asctime format; HTTP dates are always GMT
             moment = moment.replace(tzinfo=UTC)
-        return bounded((moment - now).total_seconds())
+        return to_delay_ms((moment - now).total_seconds())
     except (ValueError, OverflowError):
         return 0
 
 
-def bounded(seconds: float) -> int:
+def to_delay_ms(seconds: float) -> int:
     """Convert seconds to milliseconds, clamped to [0, `MAX_RETRY_AFTER_MS`]."""
     return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))

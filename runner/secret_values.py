@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 
 
-def as_data(values: Mapping[str, bytes]) -> dict[str, Any]:
+def secrets_data(values: Mapping[str, bytes]) -> dict[str, Any]:
     """Return `$secrets`: a secret that is a JSON object is parsed, so that its fields have names; others are text."""
-    return {name: datum(value) for name, value in values.items()}
+    return {name: secret_data(value) for name, value in values.items()}
 
 
-def datum(value: bytes) -> Any:
+def secret_data(value: bytes) -> Any:
     """Return the value of one secret in `$secrets`."""
     if value[:1] == b"{":
         try:

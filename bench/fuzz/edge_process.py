@@ -12,7 +12,7 @@ import sys
 from aiohttp import connector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from edge import app, keys
+from edge import app, key_cache
 from flowhook import process
 from flowhook.config import EdgeSettings
 
@@ -37,7 +37,7 @@ class _Here(AbstractResolver):
 
 if __name__ == "__main__":
     connector.DefaultResolver = _Here  # type: ignore[misc]
-    keys.FETCHES_PER_MINUTE = 1_000_000  # type: ignore[misc]
-    keys.AGAIN_SECONDS = 0.2  # type: ignore[misc]
+    key_cache.FETCHES_PER_MINUTE = 1_000_000  # type: ignore[misc]
+    key_cache.AGAIN_SECONDS = 0.2  # type: ignore[misc]
     settings = EdgeSettings()
     sys.exit(process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge"))

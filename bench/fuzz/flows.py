@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bench.cluster import Cluster
 from bench.fuzz.keys import Keys
-from flowhook.document.auth.handshakes import SIGNING
+from flowhook.document.auth.handshake_secrets import SIGNING
 from flowhook.document.auth.providers import PROVIDERS
 
 NAMESPACE: Final = "fuzz"

@@ -32,21 +32,21 @@ def _apply(
 ) -> None:
     """Create or update flows; a bad file is named with line, key and cause, and changes nothing."""
     from cli import flow_files, flow_paths
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from flowhook.errors import InvalidFlowError
 
-    flows = flow_files.read(files)
+    flows = flow_files.read_flow_files(files)
     with open_client(router, data_dir) as client:
         try:
             applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
         except InvalidFlowError as error:
-            raise flow_paths.in_terms_of(error, [flow.name for flow in flows]) from None
+            raise flow_paths.with_file_names(error, [flow.name for flow in flows]) from None
     for flow, result in zip(flows, applied, strict=True):
         _show(flow, result, dry_run=dry_run, json=json)
 
 
 def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:
-    from cli import warned
+    from cli import flow_warnings
     from cli.output import print_json
 
     if json:
@@ -61,5 +61,5 @@ def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> 
         return
     print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
     if result.warnings:
-        for warning in warned.in_file(flow.document, flow.content, flow.name, result.warnings):
-            print(warned.as_text(warning), file=sys.stderr)
+        for warning in flow_warnings.locate_warnings(flow.document, flow.content, flow.name, result.warnings):
+            print(flow_warnings.format_warning(warning), file=sys.stderr)

@@ -31,7 +31,7 @@ def _check(
     from flowhook.document import located_warnings
 
     warnings: list[Fault] = []
-    flows, errors = flow_files.examine(files)
+    flows, errors = flow_files.check_flow_files(files)
     for flow in flows:
         warnings += located_warnings(flow.document, flow.content, file=flow.name)
     if strict:
@@ -47,11 +47,11 @@ def _check(
 
 
 def _show(errors: Sequence[Fault], warnings: Sequence[Fault], *, json: bool) -> None:
-    from cli import warned
+    from cli import flow_warnings
     from cli.output import print_json
 
     if not json:
-        for text in (*map(str, errors), *map(warned.as_text, warnings)):
+        for text in (*map(str, errors), *map(flow_warnings.format_warning, warnings)):
             print(text, file=sys.stderr)
         return
     for severity, faults in (("error", errors), ("warning", warnings)):

@@ -12,7 +12,7 @@ from flowhook.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runner.components.catalogue import Description
+    from runner.components.catalogue import ComponentDescription
 
 app = typer.Typer(help="Look at components: the functions that a call may name.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def _show(
     print_fields([*_brief(description).items(), ("arguments", description.arguments)])
 
 
-def _descriptions() -> Iterator[Description]:
+def _descriptions() -> Iterator[ComponentDescription]:
     from flowhook import logs
     from runner.components.catalogue import descriptions
 
@@ -61,5 +61,5 @@ def _descriptions() -> Iterator[Description]:
     return descriptions()
 
 
-def _brief(description: Description) -> dict[str, Any]:
+def _brief(description: ComponentDescription) -> dict[str, Any]:
     return {"name": description.name, "package": description.package, "summary": description.summary}

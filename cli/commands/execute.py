@@ -90,28 +90,28 @@ def _exec(
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     import orjson
 
-    from cli import exec_input, flow_files, tracing, warned
+    from cli import exec_input, exec_trace, flow_files, flow_warnings
     from cli.output import print_json, to_json
     from flowhook.config import RunnerSettings
     from flowhook.document import located_warnings
     from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
-    from runner.local import Completed, run_document
+    from runner.local_run import RunCompleted, run_document
 
-    request = exec_input.request_of(input_, content_type, header or (), query or ())
+    request = exec_input.parse_request_options(input_, content_type, header or (), query or ())
     given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
-    (flow,) = flow_files.read([file])
+    (flow,) = flow_files.read_flow_files([file])
     document = flow.document
     for warning in located_warnings(document, flow.content, file=flow.name):
-        print(warned.as_text(warning), file=sys.stderr)
+        print(flow_warnings.format_warning(warning), file=sys.stderr)
     allowed = {"allow_private_addresses": allow_private_addresses, "allow_processes": allow_processes}
     settings = read_settings(RunnerSettings, {name: value or None for name, value in allowed.items()})
-    start = exec_input.event_of(document, request)
+    start = exec_input.build_start_event(document, request)
     events = [
-        *(exec_input.callback_of(document, text) for text in callback or ()),
-        *map(exec_input.emitted_of, event or ()),
+        *(exec_input.parse_callback(document, text) for text in callback or ()),
+        *map(exec_input.parse_emitted_event, event or ()),
     ]
     if until:
         _check_task(document.definition, until)
@@ -121,18 +121,18 @@ def _exec(
             start,
             settings,
             _secrets(document.workflow.use.secrets, given),
-            trace=partial(tracing.print_entry, json=json) if trace else None,
+            trace=partial(exec_trace.print_task, json=json) if trace else None,
             until=until,
             on_reply=_print_reply,
             events=events,
             skip_waits=skip_waits,
-            on_wait=tracing.WaitPrinter(json=json),
+            on_wait=exec_trace.WaitPrinter(json=json),
         )
     )
     if isinstance(result, WorkflowError):
         sys.stderr.buffer.write(orjson.dumps(result.as_dict()) + b"\n")
         raise typer.Exit(1)
-    if until and isinstance(result, Completed):
+    if until and isinstance(result, RunCompleted):
         raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")
     output = orjson.loads(result.output)
     if json:

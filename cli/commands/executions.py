@@ -22,14 +22,14 @@ Statuses = Annotated[
 ]
 
 
-class Start(StrEnum):
+class ReplayStart(StrEnum):
     """Starting point of a replay."""
 
     START = "start"
     FAILED = "failed"
 
 
-class Revision(StrEnum):
+class ReplayRevision(StrEnum):
     """Flow revision that a replay runs."""
 
     PINNED = "pinned"
@@ -56,14 +56,14 @@ def _list(
     data_dir: DataDir = None,
 ) -> None:
     """List executions, newest first."""
-    from cli.connection import of_flow, open_client
+    from cli.client_factory import open_client, require_flow
     from cli.output import execution_as_json, print_json, print_table
 
     if unresolved and status:
         raise typer.BadParameter("give one of --unresolved and --status")
     with open_client(router, data_dir) as client:
         listed = client.executions.list(flow_id=flow, statuses=status or (), limit=limit, unresolved=unresolved)
-        found = of_flow(client, flow, listed)
+        found = require_flow(client, flow, listed)
         if json:
             for execution in found:
                 print_json(execution_as_json(execution))
@@ -81,7 +81,7 @@ def _get(
     data_dir: DataDir = None,
 ) -> None:
     """Show an execution with its request, its tasks and its output."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.history import COLUMNS as TASK_COLUMNS
     from cli.history import history_as_json, history_rows
     from cli.output import detail_as_json, print_fields, print_json, print_table
@@ -110,11 +110,12 @@ def _replay(
     flow: Flow = "",
     status: Statuses = None,
     start: Annotated[
-        Start, typer.Option("--from", help="From the start, or from the failed task with what was done before it.")
-    ] = Start.START,
+        ReplayStart,
+        typer.Option("--from", help="From the start, or from the failed task with what was done before it."),
+    ] = ReplayStart.START,
     revision: Annotated[
-        Revision, typer.Option(help="On the revision that it ran, or on the flow's latest one.")
-    ] = Revision.PINNED,
+        ReplayRevision, typer.Option(help="On the revision that it ran, or on the flow's latest one.")
+    ] = ReplayRevision.PINNED,
     again: Annotated[
         bool, typer.Option("--again", help="Also what was replayed already, or is marked as resolved.")
     ] = False,
@@ -128,8 +129,8 @@ def _replay(
     data_dir: DataDir = None,
 ) -> None:
     """Run the stored event of an execution again, or, with --flow and --status, of all that match."""
-    from cli.connection import open_client
-    from cli.replays import Replay
+    from cli.client_factory import open_client
+    from cli.replay import Replayer
 
     wanted = status or []
     if bool(execution_id) == bool(flow):
@@ -140,13 +141,13 @@ def _replay(
         raise typer.BadParameter("--flow needs --status: say --status faulted")
     if not all(item.ended for item in wanted):
         raise typer.BadParameter("only executions that ended are replayed: completed, faulted, cancelled")
-    if start is Start.FAILED and Status.COMPLETED in wanted:
+    if start is ReplayStart.FAILED and Status.COMPLETED in wanted:
         raise typer.BadParameter("what completed has no failed task; use --from start")
     with open_client(router, data_dir) as client:
-        replay = Replay(
+        replay = Replayer(
             client,
-            latest=revision is Revision.LATEST,
-            from_failed=start is Start.FAILED,
+            latest=revision is ReplayRevision.LATEST,
+            from_failed=start is ReplayStart.FAILED,
             again=again,
             dry_run=dry_run,
             rate=rate,
@@ -171,14 +172,14 @@ def _resolve(
     data_dir: DataDir = None,
 ) -> None:
     """Mark executions that failed as settled: they are no longer listed as unresolved, nor replayed in bulk."""
-    from cli.connection import of_flow, open_client
+    from cli.client_factory import open_client, require_flow
 
     if bool(execution_ids) == bool(flow):
         raise typer.BadParameter("give IDs of executions, or --flow")
     with open_client(router, data_dir) as client:
         if flow:
             # list all of them first: resolving executions would shift the pages of the list
-            found = list(of_flow(client, flow, client.executions.list(flow_id=flow, unresolved=True)))
+            found = list(require_flow(client, flow, client.executions.list(flow_id=flow, unresolved=True)))
             ids = [execution.id for execution in reversed(found)]
         else:
             ids = execution_ids or []
@@ -200,7 +201,7 @@ def _resolve(
 @app.command("cancel")
 def _cancel(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Cancel an execution that has not ended."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         _show(client.executions.cancel(execution_id), json=json)
@@ -209,7 +210,7 @@ def _cancel(*, execution_id: ExecutionId, json: Json = False, router: Router = N
 @app.command("suspend")
 def _suspend(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Have an execution worked on no more until it is resumed."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         _show(client.executions.suspend(execution_id), json=json)
@@ -218,7 +219,7 @@ def _suspend(*, execution_id: ExecutionId, json: Json = False, router: Router = 
 @app.command("resume")
 def _resume(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Have a suspended execution worked on again."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         _show(client.executions.resume(execution_id), json=json)

@@ -19,7 +19,7 @@ FlowId = Annotated[str, typer.Argument(metavar="ID", help="ID of the flow: name,
 @app.command("list")
 def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """List all flows."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.output import flow_as_json, print_json, print_table, rfc3339
 
     with open_client(router, data_dir) as client:
@@ -57,7 +57,7 @@ def _get(
     """Print a flow's document as its author wrote it; with --json, everything about it."""
     import orjson
 
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.output import flow_as_json, print_json
 
     with open_client(router, data_dir) as client:
@@ -77,7 +77,7 @@ def _get(
 @app.command("pause")
 def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Accept and queue a flow's events from now on without running them."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         _show(client.flows.pause(flow_id), json=json)
@@ -86,7 +86,7 @@ def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_d
 @app.command("resume")
 def _resume(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Run what was queued, and what comes."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         _show(client.flows.resume(flow_id), json=json)
@@ -95,7 +95,7 @@ def _resume(*, flow_id: FlowId, json: Json = False, router: Router = None, data_
 @app.command("delete")
 def _delete(*, flow_id: FlowId, router: Router = None, data_dir: DataDir = None) -> None:
     """Delete a flow; executions that were accepted finish."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         client.flows.delete(flow_id)
@@ -116,7 +116,7 @@ def _graph(
     import orjson
 
     from cli import flow_files
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.output import print_json
     from flowhook.document.graph import mermaid
 
@@ -125,7 +125,7 @@ def _graph(
     if file is not None:
         if file.is_dir():
             raise typer.BadParameter(f"{file} is a directory; a graph shows one flow")
-        document = flow_files.read([file])[0].document
+        document = flow_files.read_flow_files([file])[0].document
         flow_id, definition = document.id, document.definition
     else:
         with open_client(router, data_dir) as client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli.options import command_of
+from cli.options import settings_command
 from cli.roles import ADMIN, EDGE, ROUTER, RUNNER
 
 PANEL = "Processes"
@@ -13,18 +13,25 @@ PANEL = "Processes"
 def register(app: typer.Typer) -> None:
     """Add the four commands, with an option for each of their settings."""
     for name, command in (
-        ("edge", command_of(EDGE.settings, EDGE.run, help_text="Run an edge: the HTTP process that senders reach.")),
+        (
+            "edge",
+            settings_command(EDGE.settings, EDGE.run, help_text="Run an edge: the HTTP process that senders reach."),
+        ),
         (
             "router",
-            command_of(ROUTER.settings, ROUTER.run, help_text="Run the router: the gRPC process that owns storage."),
+            settings_command(
+                ROUTER.settings, ROUTER.run, help_text="Run the router: the gRPC process that owns storage."
+            ),
         ),
         (
             "runner",
-            command_of(RUNNER.settings, RUNNER.run, help_text="Run a runner: the process that executes flows."),
+            settings_command(RUNNER.settings, RUNNER.run, help_text="Run a runner: the process that executes flows."),
         ),
         (
             "admin",
-            command_of(ADMIN.settings, ADMIN.run, help_text="Run the admin process: health and metrics over HTTP."),
+            settings_command(
+                ADMIN.settings, ADMIN.run, help_text="Run the admin process: health and metrics over HTTP."
+            ),
         ),
     ):
         app.command(name, rich_help_panel=PANEL)(command)

@@ -27,11 +27,11 @@ def _list(
     data_dir: DataDir = None,
 ) -> None:
     """List refused requests, newest first."""
-    from cli.connection import of_flow, open_client
+    from cli.client_factory import open_client, require_flow
     from cli.output import print_json, print_table
 
     with open_client(router, data_dir) as client:
-        found = list(of_flow(client, flow, client.rejections.list(flow_id=flow, limit=limit)))
+        found = list(require_flow(client, flow, client.rejections.list(flow_id=flow, limit=limit)))
     if json:
         for each in found:
             print_json(_as_json(each))
@@ -49,7 +49,7 @@ def _show(
     data_dir: DataDir = None,
 ) -> None:
     """Show a refused request: why it was refused, its headers, and what would have made it pass."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.output import print_fields, print_json
 
     if body and json:

@@ -43,7 +43,7 @@ def _set(
     Without a source the value is asked for, hidden, on a terminal, and read from stdin elsewhere. One newline at the
     end of a file or of stdin is not part of the value.
     """
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     content = _value(name, source, value, from_file)
     if not content:
@@ -59,7 +59,7 @@ def _set(
 @app.command("list")
 def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """List the names of all secrets."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
     from cli.output import print_json, print_table, rfc3339
 
     with open_client(router, data_dir) as client:
@@ -78,7 +78,7 @@ def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None
 @app.command("delete")
 def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> None:
     """Delete a secret; flows that are verified with it refuse everything from then on."""
-    from cli.connection import open_client
+    from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
         client.secrets.delete(name)
@@ -100,12 +100,12 @@ def _remark(client: Client, name: str) -> str:
 def _needs(flow: Flow, name: str) -> bool:
     import orjson
 
-    from flowhook.document.named_secrets import mentions
+    from flowhook.document.named_secrets import mentions_secret
     from flowhook.document.walk import walk_everywhere
     from runner.components.catalogue import descriptions
 
     definition = orjson.loads(flow.definition)
-    if mentions(definition, name):
+    if mentions_secret(definition, name):
         return True
     called = {placed.task.get("call") for placed in walk_everywhere(definition)}
     schemas = (item.arguments or {} for item in descriptions() if item.name in called)

@@ -18,7 +18,7 @@ from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Status
 
 if TYPE_CHECKING:
-    from cli.deliveries import Delivery
+    from cli.delivery import Delivery
     from flowhook.client import Client
     from flowhook.document import FlowDocument
     from flowhook.document.auth import AuthKind
@@ -32,7 +32,7 @@ DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
 FIRST_REFUSAL: Final = 400
 
 
-class Request(NamedTuple):
+class SignedRequest(NamedTuple):
     """The HTTP request to send."""
 
     method: str
@@ -41,7 +41,7 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Response(NamedTuple):
+class EdgeResponse(NamedTuple):
     """The HTTP response."""
 
     status: int
@@ -87,19 +87,19 @@ def _send(
     data_dir: DataDir = None,
 ) -> None:
     """Send a webhook to a flow, signed as the flow's auth demands, and print the answer."""
-    from cli.connection import client_of, settings_of
-    from cli.deliveries import Delivery
+    from cli.client_factory import client_for, client_settings
+    from cli.delivery import Delivery
     from cli.supervisor.rundir import read_cluster
     from flowhook.document import load_definition
 
     headers = [_header(text) for text in header or ()]
     body = _body(data)
-    settings = settings_of(router, data_dir)
+    settings = client_settings(router, data_dir)
     cluster = read_cluster(settings.data_dir)
     base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
     own = cluster.http_cert_file if edge is None and cluster is not None else ""
     trusted = _trusted(edge_ca_file, own) if base.startswith("https:") else None
-    with client_of(settings) as client:
+    with client_for(settings) as client:
         document = load_definition(client.flows.get(flow_id).definition)
         delivery = Delivery(client, document)
         request = _signed(
@@ -107,7 +107,7 @@ def _send(
             document,
             base.rstrip("/"),
             content_type=content_type,
-            headers=delivery.marked(headers),
+            headers=delivery.with_trace(headers),
             body=body,
             new_id=new_id,
         )
@@ -128,9 +128,9 @@ def _signed(
     headers: list[tuple[str, str]],
     body: bytes,
     new_id: bool,
-) -> Request:
+) -> SignedRequest:
     """Return the request, signed as required by the first kind of auth whose secret is set."""
-    from cli.deliveries import with_new_id
+    from cli.delivery import renew_delivery_id
     from flowhook.signatures.build import sign, sign_url
 
     webhook = document.webhook
@@ -145,14 +145,14 @@ def _signed(
     kinds: Sequence[AuthKind | None] = webhook.auth or (None,)
     refusal: InvalidError | None = None
     for kind in kinds:
-        sent, content = with_new_id(document, kind, headers, body) if new_id else (headers, body)
+        sent, content = renew_delivery_id(document, kind, headers, body) if new_id else (headers, body)
         try:
             signed_url = sign_url(kind, secrets, url)
             added = sign(kind, secrets, method=method, url=signed_url, body=content, headers=sent, now=time.time())
         except InvalidError as error:
             refusal = refusal or _with_remedy(error, kind)
         else:
-            return Request(method, signed_url, [*sent, *added], content)
+            return SignedRequest(method, signed_url, [*sent, *added], content)
     raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
 
 
@@ -164,12 +164,16 @@ def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
     """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
-    from cli import trust
+    from cli import tls_context
 
-    return trust.certificate_itself(Path(own_file)) if own_file and ca_file is None else trust.authorities(ca_file)
+    return (
+        tls_context.context_for_certificate(Path(own_file))
+        if own_file and ca_file is None
+        else tls_context.context_for_authorities(ca_file)
+    )
 
 
-def _exchange(request: Request, trusted: ssl.SSLContext | None) -> Response:
+def _exchange(request: SignedRequest, trusted: ssl.SSLContext | None) -> EdgeResponse:
     target = urlsplit(request.url)
     if target.scheme not in ("http", "https") or not target.hostname:
         raise typer.BadParameter("--edge takes a URL such as http://127.0.0.1:8080")
@@ -186,7 +190,7 @@ def _exchange(request: Request, trusted: ssl.SSLContext | None) -> Response:
             connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body or None)
         answer = connection.getresponse()
-        return Response(answer.status, answer.reason, answer.getheaders(), answer.read())
+        return EdgeResponse(answer.status, answer.reason, answer.getheaders(), answer.read())
     except ssl.SSLCertVerificationError as error:
         raise UnavailableError(
             f"{target.netloc} shows a certificate that is not trusted: {error.verify_message}; "
@@ -199,7 +203,7 @@ def _exchange(request: Request, trusted: ssl.SSLContext | None) -> Response:
         connection.close()
 
 
-def _show(response: Response, delivery: Delivery, *, json: bool) -> None:
+def _show(response: EdgeResponse, delivery: Delivery, *, json: bool) -> None:
     from cli.output import print_json
 
     if json:

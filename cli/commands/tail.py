@@ -34,12 +34,12 @@ def _tail(
     data_dir: DataDir = None,
 ) -> None:
     """Print executions whenever their status changes, until Ctrl-C; those of a flow also if it is applied later."""
-    from cli.connection import of_flow, open_client
+    from cli.client_factory import open_client, require_flow
 
     signal.signal(signal.SIGINT, _end)
     with open_client(router, data_dir) as client:
         try:
-            for _ in of_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
+            for _ in require_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
                 break  # it has executions, although the flow itself may have been deleted
         except NotFoundError as error:
             print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import typer
 
 from cli.options import DataDir, Json, read_settings
 from flowhook.config import CommonSettings
-from flowhook.tokens import Scope, TokenInfo, create_token, list_tokens, revoke_token, rotate_token
+from flowhook.tokens import TokenInfo, TokenScope, create_token, list_tokens, revoke_token, rotate_token
 
 app = typer.Typer(
     help="Create, list, rotate and revoke the bearer tokens of internal services, in the router's data directory.",
@@ -28,7 +28,7 @@ ExpiresIn = Annotated[
 def _create(
     *,
     name: Name,
-    scope: Annotated[list[Scope], typer.Option("--scope", help="What it permits; may be given several times.")],
+    scope: Annotated[list[TokenScope], typer.Option("--scope", help="What it permits; may be given several times.")],
     flow: Annotated[
         list[str] | None,
         typer.Option("--flow", metavar="FLOW", help="The only flow it hands in events to; may be given several times."),

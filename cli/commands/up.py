@@ -7,16 +7,16 @@ import sys
 
 import typer
 
-from cli.options import command_of
+from cli.options import settings_command
 from cli.supervisor import PLAN
-from cli.supervisor.settings import UpSettings
+from cli.supervisor.up_settings import UpSettings
 
 HELP = "Run a local cluster: edges, a router, runners and admin. Ctrl-C drains and stops it."
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("up")(command_of(UpSettings, _up, help_text=HELP))
+    app.command("up")(settings_command(UpSettings, _up, help_text=HELP))
 
 
 def _up(settings: UpSettings) -> int:
@@ -27,16 +27,16 @@ def _up(settings: UpSettings) -> int:
     """
     from cli.supervisor.rundir import RunDir
     from flowhook import open_files
-    from flowhook.private_files import tighten
+    from flowhook.private_files import restrict_permissions
     from flowhook.tokens import ensure_tokens
 
-    open_files.ensure()
+    open_files.ensure_limit()
     _check_files(settings)
     plan = settings.plan()
     run_dir = RunDir(settings.data_dir)
     try:
         plan.check()
-        tighten(settings.data_dir)
+        restrict_permissions(settings.data_dir)
         ensure_tokens(settings.data_dir)
     finally:
         run_dir.close()
@@ -50,8 +50,8 @@ def _check_files(settings: UpSettings) -> None:
     if settings.flows is not None:
         from cli import flow_files
 
-        flow_files.read([settings.flows])
+        flow_files.read_flow_files([settings.flows])
     if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
         from edge import tls
 
-        tls.load(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        tls.load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)

@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli import failures
-from cli.progress import say
+from cli.progress import print_progress
 from cli.supervisor import PLAN
-from cli.supervisor.applying import apply_flows
-from cli.supervisor.cluster import Cluster
-from cli.supervisor.plan import Plan
-from cli.supervisor.rundir import ClusterFile, RunDir
+from cli.supervisor.cluster import LocalCluster
+from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.initial_flows import apply_flows
+from cli.supervisor.rundir import ClusterAddresses, RunDir
 
 
 def main() -> int:
     """Run the cluster of the plan in the environment until it ends, and return the exit code."""
     try:
-        plan = Plan.from_json(os.environ.pop(PLAN))
+        plan = ClusterSpec.from_json(os.environ.pop(PLAN))
         run_dir = RunDir(Path(plan.data_dir))
         try:
             return asyncio.run(_run(plan, run_dir))
@@ -35,7 +35,7 @@ def main() -> int:
         return failures.report(error)
 
 
-async def _run(plan: Plan, run_dir: RunDir) -> int:
+async def _run(plan: ClusterSpec, run_dir: RunDir) -> int:
     webhooks: list[str] = []
 
     async def apply(router: asyncio.Future[str]) -> None:
@@ -43,12 +43,12 @@ async def _run(plan: Plan, run_dir: RunDir) -> int:
             port = (await asyncio.shield(router)).rpartition(":")[2]
             return plan.settings("", http_port=0, admin_port=0, grpc_port=int(port))
 
-        webhooks.extend(await apply_flows(plan.applying(), settings, say=say))
+        webhooks.extend(await apply_flows(plan.apply_command(), settings, say=print_progress))
 
-    cluster = Cluster(
+    cluster = LocalCluster(
         plan,
         run_dir,
-        say=say,
+        say=print_progress,
         apply_flows=apply,
         on_ready=lambda where: _say_ready(where, webhooks),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
@@ -56,13 +56,13 @@ async def _run(plan: Plan, run_dir: RunDir) -> int:
     return await cluster.run()
 
 
-def _say_ready(where: ClusterFile, webhooks: Sequence[str]) -> None:
+def _say_ready(where: ClusterAddresses, webhooks: Sequence[str]) -> None:
     for flow_id in webhooks:
-        say(f"webhook  {where.http_url}/hook/{flow_id}")
-    say(f"http     {where.http_url}")
-    say(f"admin    {where.admin_url}")
-    say(f"grpc     {where.grpc_address}")
-    say("flowhook ready")
+        print_progress(f"webhook  {where.http_url}/hook/{flow_id}")
+    print_progress(f"http     {where.http_url}")
+    print_progress(f"admin    {where.admin_url}")
+    print_progress(f"grpc     {where.grpc_address}")
+    print_progress("flowhook ready")
 
 
 if __name__ == "__main__":

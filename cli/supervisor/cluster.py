@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from cli.supervisor.cluster_spec import DRAIN_ORDER
 from cli.supervisor.command import Command
-from cli.supervisor.http import ask
-from cli.supervisor.keeper import Keeper
-from cli.supervisor.plan import DRAIN_ORDER
-from cli.supervisor.rundir import ClusterFile, RunDir
-from cli.supervisor.waiting import remind
+from cli.supervisor.http_probe import probe
+from cli.supervisor.process_supervisor import ProcessSupervisor
+from cli.supervisor.rundir import ClusterAddresses, RunDir
+from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
 
 STOP_SECONDS: Final = 60.0
@@ -30,7 +30,7 @@ OK: Final = 200
 NOT_FOUND: Final = 404
 
 
-class Plan(Protocol):
+class ClusterDefinition(Protocol):
     """The specification of a cluster; see `plan.Plan`."""
 
     @property
@@ -83,17 +83,17 @@ class Plan(Protocol):
         ...
 
 
-class Cluster:
+class LocalCluster:
     """A local cluster, from its start to the end of its drain."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ClusterDefinition,
         run_dir: RunDir,
         *,
         say: Callable[[str], None],
         apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]],
-        on_ready: Callable[[ClusterFile], None],
+        on_ready: Callable[[ClusterAddresses], None],
         probe_path: Callable[[], str],
     ) -> None:
         """Create a cluster; nothing is started yet.
@@ -114,7 +114,7 @@ class Cluster:
         self._apply_flows = apply_flows
         self._on_ready = on_ready
         self._probe_path = probe_path
-        self._keepers: list[Keeper] = []
+        self._keepers: list[ProcessSupervisor] = []
         self._stop = asyncio.Event()
         self._served = asyncio.Event()
         self._step = ""
@@ -146,7 +146,7 @@ class Cluster:
         """Start everything at once, because imports take long; release each process when its dependencies serve."""
         router, edges, runners, admin = (self._launch(group, role) for role in ("router", "edge", "runner", "admin"))
         async with asyncio.TaskGroup() as steps:
-            reminding = steps.create_task(remind(self._what_is_missing, self._say), name="remind")
+            reminding = steps.create_task(report_waiting(self._what_is_missing, self._say), name="remind")
             address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             applying = steps.create_task(self._apply_flows(address), name="apply flows")
             await _serve(router)
@@ -166,14 +166,14 @@ class Cluster:
         self._run_dir.write_cluster(cluster)
         self._on_ready(cluster)
 
-    def _launch(self, group: asyncio.TaskGroup, role: str) -> list[Keeper]:
+    def _launch(self, group: asyncio.TaskGroup, role: str) -> list[ProcessSupervisor]:
         keepers = [self._keeper(role, name) for name in self._plan.names(role)]
         for keeper in keepers:
             self._keepers.append(keeper)
             group.create_task(keeper.run(), name=keeper.name)
         return keepers
 
-    def _keeper(self, role: str, name: str) -> Keeper:
+    def _keeper(self, role: str, name: str) -> ProcessSupervisor:
         def settings(losses_explained: bool) -> Mapping[str, str]:  # noqa: FBT001 - its only argument
             return self._plan.settings(
                 role,
@@ -183,7 +183,7 @@ class Cluster:
                 losses_explained=losses_explained,
             )
 
-        return Keeper(
+        return ProcessSupervisor(
             name,
             role,
             self._plan.command(role, name),
@@ -198,18 +198,18 @@ class Cluster:
         admin = self._address("admin", "http", self._plan.admin_port)
         edge = self._address("edge", "http", self._plan.http_port)
         pauses = _pauses()
-        while (answer := await ask("GET", admin, "/readyz"))[0] != OK:
+        while (answer := await probe("GET", admin, "/readyz"))[0] != OK:
             self._step = f"admin-1, {_reasons(*answer)}"
             await asyncio.sleep(next(pauses))
         path, good = self._probe_path() or "/hook/-", {OK} if self._probe_path() else {OK, NOT_FOUND}
         tls, proxied = self._plan.tls_cert_file is not None, self._plan.proxy_protocol
         pauses = _pauses()
-        while (answer := await ask("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
+        while (answer := await probe("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
             self._step = f"edge-1, which {f'answers {answer[0]} for' if answer[0] else 'does not answer'} {path}"
             await asyncio.sleep(next(pauses))
 
     def _what_is_missing(self) -> str:
-        missing = [keeper.name for keeper in self._keepers if keeper.go.is_set() and not keeper.ready.is_set()]
+        missing = [keeper.name for keeper in self._keepers if keeper.may_proceed.is_set() and not keeper.ready.is_set()]
         return ", ".join(missing) or self._step
 
     async def _drain(self) -> None:
@@ -244,12 +244,12 @@ class Cluster:
             raise InternalError(f"{role}-1 did not say where it listens")
         return f"127.0.0.1:{port}"
 
-    def _describe(self) -> ClusterFile:
+    def _describe(self) -> ClusterAddresses:
         http = self._address("edge", "http", self._plan.http_port)
         admin = self._address("admin", "http", self._plan.admin_port)
         grpc = self._address("router", "grpc", self._plan.grpc_port)
         certificate = self._plan.tls_cert_file
-        return ClusterFile(
+        return ClusterAddresses(
             pid=os.getpid(),
             http_url=f"{'http' if certificate is None else 'https'}://{_reachable(http)}",
             admin_url=f"http://{_reachable(admin)}",
@@ -261,12 +261,12 @@ class Cluster:
         )
 
 
-def _let_go(keepers: Sequence[Keeper]) -> None:
+def _let_go(keepers: Sequence[ProcessSupervisor]) -> None:
     for keeper in keepers:
-        keeper.go.set()
+        keeper.may_proceed.set()
 
 
-async def _serve(keepers: Sequence[Keeper]) -> None:
+async def _serve(keepers: Sequence[ProcessSupervisor]) -> None:
     """Release processes, and wait until all of them serve."""
     _let_go(keepers)
     for keeper in keepers:

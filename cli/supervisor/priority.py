@@ -13,7 +13,7 @@ PAUSE_SECONDS: Final = 0.1
 """Interval in which the kernel accepts one change of a session's priority from a user other than root."""
 
 
-async def lower(pid: int, nice: int) -> None:
+async def lower_priority(pid: int, nice: int) -> None:
     """Lower the priority of a process that was just started in a session of its own, and of its future children.
 
     Where the kernel first shares the cores among sessions (autogroups; most desktops, and servers without control

@@ -11,14 +11,14 @@ from typing import Final
 import orjson
 
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.private_files import create, make_directory, write_private
+from flowhook.private_files import make_directory, open_private, write_private
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterFile:
+class ClusterAddresses:
     """The addresses of a running cluster.
 
     Attributes:
@@ -51,7 +51,7 @@ class RunDir:
             # in two steps, because parents are created with the permissions of the umask
             make_directory(data_dir)
             make_directory(self._path)
-            self._lock = create(self._path / LOCK_FILE, os.O_RDWR)
+            self._lock = open_private(self._path / LOCK_FILE, os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._lock)
@@ -81,7 +81,7 @@ class RunDir:
         """
         (self._path / f"{name}.pid").unlink(missing_ok=True)
 
-    def write_cluster(self, cluster: ClusterFile) -> None:
+    def write_cluster(self, cluster: ClusterAddresses) -> None:
         """Publish the addresses of the cluster. Blocking."""
         write_private(self._path / CLUSTER_FILE, orjson.dumps(asdict(cluster)) + b"\n", durable=False)
 
@@ -97,10 +97,10 @@ class RunDir:
             path.unlink(missing_ok=True)
 
 
-def read_cluster(data_dir: Path) -> ClusterFile | None:
+def read_cluster(data_dir: Path) -> ClusterAddresses | None:
     """Return the addresses of the cluster on a data directory, or None when none runs. Blocking."""
     try:
-        cluster = ClusterFile(**orjson.loads((data_dir / "run" / CLUSTER_FILE).read_bytes()))
+        cluster = ClusterAddresses(**orjson.loads((data_dir / "run" / CLUSTER_FILE).read_bytes()))
         os.kill(cluster.pid, 0)
     except PermissionError:
         return None

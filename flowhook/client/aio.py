@@ -14,8 +14,8 @@ import grpc.aio
 
 from flowhook.client import calls, channel
 from flowhook.client.bodies import Body
-from flowhook.client.calls import AppliedFlow, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
-from flowhook.client.retrying import Attempts, translate
+from flowhook.client.calls import AppliedFlow, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError, RpcCall
+from flowhook.client.retrying import CallRetries, translate
 from flowhook.model import Execution, ExecutionDetail, Flow, RejectedRequest, Reply, SecretInfo, Status
 
 T = TypeVar("T")
@@ -30,18 +30,18 @@ class _Transport:
         self.channel = channel.connect(target, token, credentials)
         self._stubs: dict[type, Any] = {}
 
-    async def call(self, call: Call[T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - the deadline of a call
-        attempts = Attempts(call.repeatable, self.target, timeout or self.timeout, time.monotonic())
+    async def call(self, call: RpcCall[T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - the deadline of a call
+        attempts = CallRetries(call.repeatable, self.target, timeout or self.timeout, time.monotonic())
         method = self._method(call)
         while True:
             try:
                 response = await method(call.request, timeout=attempts.remaining(time.monotonic()))
             except grpc.aio.AioRpcError as error:
-                await asyncio.sleep(attempts.failed(error, time.monotonic()))
+                await asyncio.sleep(attempts.delay_after(error, time.monotonic()))
             else:
                 return call.convert(response)
 
-    async def stream(self, call: Call[T]) -> AsyncIterator[T]:
+    async def stream(self, call: RpcCall[T]) -> AsyncIterator[T]:
         """Yield the messages of a stream, which ends when the iterator is closed."""
         stream = self._method(call)(call.request)
         try:
@@ -52,7 +52,7 @@ class _Transport:
         finally:
             stream.cancel()
 
-    def _method(self, call: Call[Any]) -> Any:
+    def _method(self, call: RpcCall[Any]) -> Any:
         if call.stub not in self._stubs:
             self._stubs[call.stub] = call.stub(self.channel)
         return getattr(self._stubs[call.stub], call.method)

@@ -1,6 +1,6 @@
 """Requests and response conversions of all client methods; without I/O, shared by both clients.
 
-A `Call` is data: the service and its method, the request, the conversion of the response, and whether the call is
+A `RpcCall` is data: the service and its method, the request, the conversion of the response, and whether the call is
 idempotent. The clients differ only in how they perform it.
 """
 
@@ -67,7 +67,7 @@ PAGE_SIZE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class RpcCall(Generic[T]):
     """One call of a gRPC method. `stub` is the generated stub class; `repeatable` says whether a retry is harmless."""
 
     stub: type
@@ -78,7 +78,7 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class ResultPage(Generic[T]):
     """One page of a list; `next_token` is empty on the last page."""
 
     items: list[T]
@@ -184,9 +184,9 @@ def _argument(what: str) -> InvalidError:
     return InvalidError(what, reason="ARGUMENT_INVALID")
 
 
-def ingest(event: Event) -> Call[str]:
+def ingest(event: Event) -> RpcCall[str]:
     """Store one event and return the ID of its execution."""
-    return Call(
+    return RpcCall(
         ingest_service_pb2_grpc.IngestServiceStub,
         "IngestEvents",
         ingest_service_pb2.IngestEventsRequest(events=[convert.event_to_proto(event)]),
@@ -203,9 +203,9 @@ def _accepted_id(response: ingest_service_pb2.IngestEventsResponse) -> str:
     raise failure_from_proto(result.rejected)
 
 
-def invoke(event: Event, max_wait: float) -> Call[Reply]:
+def invoke(event: Event, max_wait: float) -> RpcCall[Reply]:
     """Store one event and wait for the reply of its flow; for a known event, wait for its existing execution."""
-    return Call(
+    return RpcCall(
         ingest_service_pb2_grpc.IngestServiceStub,
         "InvokeFlow",
         ingest_service_pb2.InvokeFlowRequest(event=convert.event_to_proto(event), max_wait=convert.duration(max_wait)),
@@ -226,7 +226,7 @@ def _reply(response: ingest_service_pb2.InvokeFlowResponse) -> Reply:
 # --- flows
 
 
-def apply_flows(documents: Sequence[bytes], *, dry_run: bool) -> Call[list[AppliedFlow]]:
+def apply_flows(documents: Sequence[bytes], *, dry_run: bool) -> RpcCall[list[AppliedFlow]]:
     """Create or update flows, all or none."""
 
     def applied(response: flow_service_pb2.ApplyFlowsResponse) -> list[AppliedFlow]:
@@ -238,41 +238,41 @@ def apply_flows(documents: Sequence[bytes], *, dry_run: bool) -> Call[list[Appli
         ]
 
     request = flow_service_pb2.ApplyFlowsRequest(documents=documents, dry_run=dry_run)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "ApplyFlows", request, applied)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "ApplyFlows", request, applied)
 
 
-def get_flow(flow_id: str, revision: int) -> Call[Flow]:
+def get_flow(flow_id: str, revision: int) -> RpcCall[Flow]:
     """Read one flow."""
     request = flow_service_pb2.GetFlowRequest(flow_id=flow_id, revision=revision)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "GetFlow", request, _flow)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "GetFlow", request, _flow)
 
 
-def list_flows(page_token: str) -> Call[Page[Flow]]:
+def list_flows(page_token: str) -> RpcCall[ResultPage[Flow]]:
     """Read one page of flows."""
 
-    def page(response: flow_service_pb2.ListFlowsResponse) -> Page[Flow]:
-        return Page([convert.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
+    def page(response: flow_service_pb2.ListFlowsResponse) -> ResultPage[Flow]:
+        return ResultPage([convert.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
 
     request = flow_service_pb2.ListFlowsRequest(page_size=PAGE_SIZE, page_token=page_token)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "ListFlows", request, page)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "ListFlows", request, page)
 
 
-def pause_flow(flow_id: str) -> Call[Flow]:
+def pause_flow(flow_id: str) -> RpcCall[Flow]:
     """Pause a flow: queue its events without running them."""
     request = flow_service_pb2.PauseFlowRequest(flow_id=flow_id)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "PauseFlow", request, _flow)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "PauseFlow", request, _flow)
 
 
-def resume_flow(flow_id: str) -> Call[Flow]:
+def resume_flow(flow_id: str) -> RpcCall[Flow]:
     """Resume a flow: run its events again."""
     request = flow_service_pb2.ResumeFlowRequest(flow_id=flow_id)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "ResumeFlow", request, _flow)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "ResumeFlow", request, _flow)
 
 
-def delete_flow(flow_id: str) -> Call[None]:
+def delete_flow(flow_id: str) -> RpcCall[None]:
     """Delete a flow."""
     request = flow_service_pb2.DeleteFlowRequest(flow_id=flow_id)
-    return Call(flow_service_pb2_grpc.FlowServiceStub, "DeleteFlow", request, _nothing, repeatable=False)
+    return RpcCall(flow_service_pb2_grpc.FlowServiceStub, "DeleteFlow", request, _nothing, repeatable=False)
 
 
 def _flow(response: Any) -> Flow:
@@ -286,10 +286,10 @@ def _nothing(_response: Any) -> None:
 # --- secrets
 
 
-def set_secret(name: str, value: bytes) -> Call[SecretInfo]:
+def set_secret(name: str, value: bytes) -> RpcCall[SecretInfo]:
     """Create or replace a secret."""
     request = secret_service_pb2.SetSecretRequest(name=name, value=value)
-    return Call(
+    return RpcCall(
         secret_service_pb2_grpc.SecretServiceStub,
         "SetSecret",
         request,
@@ -297,9 +297,9 @@ def set_secret(name: str, value: bytes) -> Call[SecretInfo]:
     )
 
 
-def list_secrets() -> Call[list[SecretInfo]]:
+def list_secrets() -> RpcCall[list[SecretInfo]]:
     """Read the names and times of all secrets."""
-    return Call(
+    return RpcCall(
         secret_service_pb2_grpc.SecretServiceStub,
         "ListSecrets",
         secret_service_pb2.ListSecretsRequest(),
@@ -307,16 +307,16 @@ def list_secrets() -> Call[list[SecretInfo]]:
     )
 
 
-def delete_secret(name: str) -> Call[None]:
+def delete_secret(name: str) -> RpcCall[None]:
     """Delete a secret."""
     request = secret_service_pb2.DeleteSecretRequest(name=name)
-    return Call(secret_service_pb2_grpc.SecretServiceStub, "DeleteSecret", request, _nothing, repeatable=False)
+    return RpcCall(secret_service_pb2_grpc.SecretServiceStub, "DeleteSecret", request, _nothing, repeatable=False)
 
 
-def resolve_secrets(names: Iterable[str], flow_id: str) -> Call[dict[str, bytes]]:
+def resolve_secrets(names: Iterable[str], flow_id: str) -> RpcCall[dict[str, bytes]]:
     """Read the values of secrets."""
     request = secret_service_pb2.ResolveSecretsRequest(names=names, flow_id=flow_id)
-    return Call(
+    return RpcCall(
         secret_service_pb2_grpc.SecretServiceStub, "ResolveSecrets", request, lambda response: dict(response.values)
     )
 
@@ -324,30 +324,30 @@ def resolve_secrets(names: Iterable[str], flow_id: str) -> Call[dict[str, bytes]
 # --- executions
 
 
-def get_execution(execution_id: str) -> Call[ExecutionDetail]:
+def get_execution(execution_id: str) -> RpcCall[ExecutionDetail]:
     """Read one execution with everything that is stored of it."""
     request = execution_service_pb2.GetExecutionRequest(execution_id=execution_id)
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "GetExecution", request, convert.detail_from_proto)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "GetExecution", request, convert.detail_from_proto)
 
 
-def read_body(execution_id: str) -> Call[bytes]:
+def read_body(execution_id: str) -> RpcCall[bytes]:
     """Read the body of the request that started an execution, as a stream of chunks."""
 
     def chunk(response: execution_service_pb2.ReadBodyResponse) -> bytes:
         return response.chunk
 
     request = execution_service_pb2.ReadBodyRequest(execution_id=execution_id)
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReadBody", request, chunk)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "ReadBody", request, chunk)
 
 
 def list_executions(
     flow_id: str, statuses: Iterable[Status], page_size: int, page_token: str, *, unresolved: bool = False
-) -> Call[Page[Execution]]:
+) -> RpcCall[ResultPage[Execution]]:
     """Read one page of executions, newest first."""
 
-    def page(response: execution_service_pb2.ListExecutionsResponse) -> Page[Execution]:
+    def page(response: execution_service_pb2.ListExecutionsResponse) -> ResultPage[Execution]:
         items = [convert.execution_from_proto(execution) for execution in response.executions]
-        return Page(items, response.next_page_token)
+        return ResultPage(items, response.next_page_token)
 
     request = execution_service_pb2.ListExecutionsRequest(
         flow_id=flow_id,
@@ -356,23 +356,23 @@ def list_executions(
         page_token=page_token,
         unresolved=unresolved,
     )
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ListExecutions", request, page)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "ListExecutions", request, page)
 
 
-def list_rejections(flow_id: str, page_size: int, page_token: str) -> Call[Page[RejectedRequest]]:
+def list_rejections(flow_id: str, page_size: int, page_token: str) -> RpcCall[ResultPage[RejectedRequest]]:
     """Read one page of refused requests, newest first."""
 
-    def page(response: rejection_service_pb2.ListRejectionsResponse) -> Page[RejectedRequest]:
+    def page(response: rejection_service_pb2.ListRejectionsResponse) -> ResultPage[RejectedRequest]:
         items = [convert.rejection_from_proto(each) for each in response.rejections]
-        return Page(items, response.next_page_token)
+        return ResultPage(items, response.next_page_token)
 
     request = rejection_service_pb2.ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
-    return Call(rejection_service_pb2_grpc.RejectionServiceStub, "ListRejections", request, page)
+    return RpcCall(rejection_service_pb2_grpc.RejectionServiceStub, "ListRejections", request, page)
 
 
-def get_rejection(rejection_id: str) -> Call[RejectedRequest]:
+def get_rejection(rejection_id: str) -> RpcCall[RejectedRequest]:
     """Read one refused request."""
-    return Call(
+    return RpcCall(
         rejection_service_pb2_grpc.RejectionServiceStub,
         "GetRejection",
         rejection_service_pb2.GetRejectionRequest(rejection_id=rejection_id),
@@ -387,7 +387,7 @@ def new_request_id() -> str:
 
 def replay_execution(
     execution_id: str, *, latest: bool, from_failed: bool, request_id: str, unless_replayed: bool = False
-) -> Call[Execution]:
+) -> RpcCall[Execution]:
     """Start a new execution from the stored event of one that ended."""
     options = execution_service_pb2.ReplayExecutionRequest
     request = execution_service_pb2.ReplayExecutionRequest(
@@ -397,38 +397,38 @@ def replay_execution(
         request_id=request_id,
         unless_replayed=unless_replayed,
     )
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ReplayExecution", request, _execution)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "ReplayExecution", request, _execution)
 
 
-def resolve_execution(execution_id: str, reason: str) -> Call[Execution]:
+def resolve_execution(execution_id: str, reason: str) -> RpcCall[Execution]:
     """Mark a failed execution as resolved."""
     request = execution_service_pb2.ResolveExecutionRequest(execution_id=execution_id, reason=reason)
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "ResolveExecution", request, _execution)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "ResolveExecution", request, _execution)
 
 
-def cancel_execution(execution_id: str) -> Call[Execution]:
+def cancel_execution(execution_id: str) -> RpcCall[Execution]:
     """Cancel an execution that has not ended."""
     request = execution_service_pb2.CancelExecutionRequest(execution_id=execution_id)
-    return Call(
+    return RpcCall(
         execution_service_pb2_grpc.ExecutionServiceStub, "CancelExecution", request, _execution, repeatable=False
     )
 
 
-def suspend_execution(execution_id: str) -> Call[Execution]:
+def suspend_execution(execution_id: str) -> RpcCall[Execution]:
     """Suspend an execution."""
     request = execution_service_pb2.SuspendExecutionRequest(execution_id=execution_id)
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "SuspendExecution", request, _execution)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "SuspendExecution", request, _execution)
 
 
-def resume_execution(execution_id: str) -> Call[Execution]:
+def resume_execution(execution_id: str) -> RpcCall[Execution]:
     """Resume a suspended execution."""
     request = execution_service_pb2.ResumeExecutionRequest(execution_id=execution_id)
-    return Call(
+    return RpcCall(
         execution_service_pb2_grpc.ExecutionServiceStub, "ResumeExecution", request, _execution, repeatable=False
     )
 
 
-def watch_executions(flow_id: str) -> Call[ExecutionChange | None]:
+def watch_executions(flow_id: str) -> RpcCall[ExecutionChange | None]:
     """Watch status changes; the first message of the stream, None, signals that it is established."""
 
     def change(response: execution_service_pb2.WatchExecutionsResponse) -> ExecutionChange | None:
@@ -437,7 +437,7 @@ def watch_executions(flow_id: str) -> Call[ExecutionChange | None]:
         return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)
 
     request = execution_service_pb2.WatchExecutionsRequest(flow_id=flow_id)
-    return Call(execution_service_pb2_grpc.ExecutionServiceStub, "WatchExecutions", request, change)
+    return RpcCall(execution_service_pb2_grpc.ExecutionServiceStub, "WatchExecutions", request, change)
 
 
 def _execution(response: Any) -> Execution:
@@ -447,7 +447,7 @@ def _execution(response: Any) -> Execution:
 # --- cluster
 
 
-def get_cluster(*, metrics: bool) -> Call[list[ProcessInfo]]:
+def get_cluster(*, metrics: bool) -> RpcCall[list[ProcessInfo]]:
     """Read the state of all processes, with or without their metrics."""
 
     def processes(response: cluster_service_pb2.GetClusterResponse) -> list[ProcessInfo]:
@@ -467,4 +467,4 @@ def get_cluster(*, metrics: bool) -> Call[list[ProcessInfo]]:
         ]
 
     request = cluster_service_pb2.GetClusterRequest(without_metrics=not metrics)
-    return Call(cluster_service_pb2_grpc.ClusterServiceStub, "GetCluster", request, processes)
+    return RpcCall(cluster_service_pb2_grpc.ClusterServiceStub, "GetCluster", request, processes)

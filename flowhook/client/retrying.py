@@ -9,13 +9,13 @@ import grpc
 from flowhook.client.calls import RETRY_SECONDS
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.wire import status
-from flowhook.wire.unreachable import cause_of
+from flowhook.wire.connect_errors import probable_cause
 
 FIRST_DELAY: Final = 0.05
 MAX_DELAY: Final = 0.5
 
 
-class Attempts:
+class CallRetries:
     """Retry state of one call: deadline, and exponential backoff between attempts.
 
     The times `now` are seconds of a monotonic clock.
@@ -33,7 +33,7 @@ class Attempts:
         """Return the seconds that are left for an attempt that starts now."""
         return max(self._deadline - now, 0.001)
 
-    def failed(self, error: grpc.RpcError, now: float) -> float:
+    def delay_after(self, error: grpc.RpcError, now: float) -> float:
         """Return the seconds to wait before the next attempt.
 
         Raises:
@@ -57,6 +57,6 @@ def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"
             return UnavailableError(f"the router at {target} did not answer{within}", reason="ROUTER_TIMEOUT")
-        message = f"can't reach the router at {target}{cause_of(failure.message) or '; is it running?'}"
+        message = f"can't reach the router at {target}{probable_cause(failure.message) or '; is it running?'}"
         return UnavailableError(message, reason="ROUTER_UNREACHABLE")
     return failure

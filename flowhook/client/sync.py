@@ -12,9 +12,9 @@ import grpc
 
 from flowhook.client import calls
 from flowhook.client.bodies import Body
-from flowhook.client.calls import AppliedFlow, Call, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError
+from flowhook.client.calls import AppliedFlow, ExecutionChange, HeaderPairs, ProcessInfo, ReplyPendingError, RpcCall
 from flowhook.client.channel import CHANNEL_OPTIONS, tls_credentials
-from flowhook.client.retrying import Attempts, translate
+from flowhook.client.retrying import CallRetries, translate
 from flowhook.model import Execution, ExecutionDetail, Flow, RejectedRequest, Reply, SecretInfo, Status
 
 T = TypeVar("T")
@@ -34,18 +34,18 @@ class _Transport:
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._stubs: dict[type, Any] = {}
 
-    def call(self, call: Call[T], timeout: float | None = None) -> T:
-        attempts = Attempts(call.repeatable, self.target, timeout or self.timeout, time.monotonic())
+    def call(self, call: RpcCall[T], timeout: float | None = None) -> T:
+        attempts = CallRetries(call.repeatable, self.target, timeout or self.timeout, time.monotonic())
         method = self._method(call)
         while True:
             try:
                 response = method(call.request, timeout=attempts.remaining(time.monotonic()), metadata=self._metadata)
             except grpc.RpcError as error:
-                time.sleep(attempts.failed(error, time.monotonic()))
+                time.sleep(attempts.delay_after(error, time.monotonic()))
             else:
                 return call.convert(response)
 
-    def stream(self, call: Call[T]) -> Iterator[T]:
+    def stream(self, call: RpcCall[T]) -> Iterator[T]:
         """Yield the messages of a stream, which ends when the iterator is closed."""
         stream = self._method(call)(call.request, metadata=self._metadata)
         try:
@@ -56,7 +56,7 @@ class _Transport:
         finally:
             stream.cancel()
 
-    def _method(self, call: Call[Any]) -> Callable[..., Any]:
+    def _method(self, call: RpcCall[Any]) -> Callable[..., Any]:
         if call.stub not in self._stubs:
             self._stubs[call.stub] = call.stub(self.channel)
         return cast("Callable[..., Any]", getattr(self._stubs[call.stub], call.method))

@@ -16,13 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flowhook.document.hints import located_warnings, warnings
+    from flowhook.document.lint import located_warnings, warnings
     from flowhook.document.loader import FlowDocument, canonical, load_definition, parse
 
 __all__ = ["FlowDocument", "canonical", "load_definition", "located_warnings", "parse", "warnings"]
 
 _FROM: Final = {
-    **dict.fromkeys(("located_warnings", "warnings"), "hints"),
+    **dict.fromkeys(("located_warnings", "warnings"), "lint"),
     **dict.fromkeys(("FlowDocument", "canonical", "load_definition", "parse"), "loader"),
 }
 

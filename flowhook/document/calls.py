@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
 from pydantic_core import PydanticCustomError
 
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
-from flowhook.document.http import Endpoint, HttpArguments, endpoint_tag
-from flowhook.document.model import Model, literal
+from flowhook.document.http_call import Endpoint, HttpArguments, endpoint_tag
+from flowhook.document.model import Model, pattern_or_expression
 from flowhook.document.uris import UriTemplate
 from flowhook.expressions import is_expression
 
@@ -35,7 +35,7 @@ def _port(value: object) -> object:
     raise PydanticCustomError("flow", "expected a port, 1 to 65535, or an expression ${ … }")
 
 
-def one_of(expected: str, *types: type) -> Callable[[object], object]:
+def type_or_expression(expected: str, *types: type) -> Callable[[object], object]:
     """Return a validator that accepts values of the given types, and expressions."""
 
     def check(value: object) -> object:
@@ -72,20 +72,22 @@ class GrpcService(Model):
         str,
         Field(max_length=255),
         AfterValidator(
-            literal(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*", "the full name of a service, such as pets.v1.Pets")
+            pattern_or_expression(
+                rf"{_IDENTIFIER}(\.{_IDENTIFIER})*", "the full name of a service, such as pets.v1.Pets"
+            )
         ),
     ]
     host: Annotated[
         str,
         AfterValidator(
-            literal(
+            pattern_or_expression(
                 r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
                 "a host such as api.example.com; its port stands beside it",
             )
         ),
     ]
     """TLS is used on port 443 and behind `https://`."""
-    port: Annotated[int | str, PlainValidator(_port), json_types.PORT] | None = None
+    port: Annotated[int | str, PlainValidator(_port), schema_overrides.PORT] | None = None
     """443, if not given."""
     authentication: ReferenceableAuthenticationPolicy | None = None
 
@@ -97,12 +99,14 @@ class GrpcArguments(Model):
     """The .proto that describes the service. None: the server is asked by reflection, which the DSL does not have."""
     service: GrpcService
     method: Annotated[
-        str, Field(max_length=255), AfterValidator(literal(_IDENTIFIER, "the name of a method, such as GetPet"))
+        str,
+        Field(max_length=255),
+        AfterValidator(pattern_or_expression(_IDENTIFIER, "the name of a method, such as GetPet")),
     ]
     arguments: Annotated[
         dict[str, Any] | list[Any] | str,
-        PlainValidator(one_of("a mapping, a list of them for a stream", dict, list)),
-        json_types.MESSAGES,
+        PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),
+        schema_overrides.MESSAGES,
     ] = Field(default_factory=dict)
 
 
@@ -111,9 +115,9 @@ class OpenApiArguments(Model):
 
     document: ExternalResource
     operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
-    parameters: Annotated[dict[str, Any] | str, PlainValidator(one_of("a mapping", dict)), json_types.PARAMETERS] = (
-        Field(default_factory=dict)
-    )
+    parameters: Annotated[
+        dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), schema_overrides.PARAMETERS
+    ] = Field(default_factory=dict)
     authentication: ReferenceableAuthenticationPolicy | None = None
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.model import Model, Transformation
 
 
@@ -24,7 +24,7 @@ class Schema(Model):
     """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
 
     format: str = "json"
-    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema), json_types.SCHEMA]
+    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema), schema_overrides.SCHEMA]
 
 
 class Input(Model):

@@ -78,7 +78,7 @@ def parse_duration(value: object) -> float:
 def _parse_iso_8601(text: str) -> float:
     match = _ISO_8601.fullmatch(text)
     if match is None or text == "P":
-        meant = meant_duration(text[:40])
+        meant = guess_duration(text[:40])
         advice = f", did you mean {meant}?" if meant else "; write it like PT30S, PT5M or P1DT12H"
         raise _invalid(f"{text[:40]!r} is no duration{advice}")
     if match["years"] or match["months"]:
@@ -87,7 +87,7 @@ def _parse_iso_8601(text: str) -> float:
     return sum(float(match[unit]) * factor for unit, factor in _UNITS.items() if match[unit])
 
 
-def meant_duration(text: str) -> str:
+def guess_duration(text: str) -> str:
     """Return the ISO 8601 duration that a string such as `5 minutes` or `PT5m` stands for; empty if there is none."""
     clock = _CLOCK.fullmatch(text)
     if clock is not None:

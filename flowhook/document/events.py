@@ -26,8 +26,8 @@ from pydantic_core import PydanticCustomError
 
 from flowhook import limits
 from flowhook.cloud_events import MAX_TYPE_LENGTH
-from flowhook.document import json_types
-from flowhook.document.model import Model, literal
+from flowhook.document import schema_overrides
+from flowhook.document.model import Model, pattern_or_expression
 from flowhook.expressions import is_expression
 
 MAX_CORRELATIONS: Final = 16
@@ -100,20 +100,28 @@ def _extension(value: object) -> object:
 class EmittedProperties(EventProperties):
     """What describes an event that is emitted, and its data; values may be expressions in `${ }`, at any depth."""
 
-    __pydantic_extra__: dict[str, Annotated[str | int | bool, PlainValidator(_extension), json_types.EXTENSION]]
+    __pydantic_extra__: dict[str, Annotated[str | int | bool, PlainValidator(_extension), schema_overrides.EXTENSION]]
 
     id: Annotated[str, Field(min_length=1)] | None = None
     """None: one that stays the same when the task is done again after a crash."""
-    source: Annotated[str, AfterValidator(literal(r"\S+", "a URI without spaces"))] | None = None
+    source: Annotated[str, AfterValidator(pattern_or_expression(r"\S+", "a URI without spaces"))] | None = None
     """A URI. None: `/flows/` and the flow's ID."""
     type: Annotated[
-        str, AfterValidator(literal(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters"))
+        str,
+        AfterValidator(pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")),
     ]
     time: Annotated[str, AfterValidator(_instant)] | None = None
     """RFC 3339. None: when the task comes to it."""
-    dataschema: Annotated[str, AfterValidator(literal(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None = None
+    dataschema: (
+        Annotated[str, AfterValidator(pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None
+    ) = None
     datacontenttype: (
-        Annotated[str, AfterValidator(literal(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json"))]
+        Annotated[
+            str,
+            AfterValidator(
+                pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
+            ),
+        ]
         | None
     ) = None
 
@@ -146,7 +154,7 @@ class Correlation(Model):
 
     from_: str = Field(alias="from")
     """A path over the event, with or without `${ }`: `.data.body.order`."""
-    expect: Annotated[str | int | float | bool | None, PlainValidator(_constant), json_types.CONSTANT] = None
+    expect: Annotated[str | int | float | bool | None, PlainValidator(_constant), schema_overrides.CONSTANT] = None
     """What is expected there: a constant, or an expression in `${ }`. None: what the first event has there."""
 
 

@@ -10,16 +10,16 @@ from pydantic_core import PydanticCustomError
 from flowhook import limits
 from flowhook.document.model import Model
 from flowhook.document.timing import RetryOrName
-from flowhook.expressions import InvalidExpression, how_to_write, is_expression, strip
+from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
 
 
 def _path(value: str) -> str:
     if not is_expression(value):
-        cause = f"expected an expression ${{ … }}{how_to_write(value)}"
+        cause = f"expected an expression ${{ … }}{syntax_hint(value)}"
         raise PydanticCustomError("flow", "{cause}", {"cause": cause})
     try:
-        compile_accessor(strip(value), variables=())
+        compile_accessor(strip_markers(value), variables=())
     except InvalidExpression as error:
         raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
     return value

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flowhook.document.filters import filters_of, literal_type
+from flowhook.document.event_filters import filters_of, literal_type
 from flowhook.document.names import flow_id
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 

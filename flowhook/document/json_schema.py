@@ -21,7 +21,7 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from flowhook.document import builtins, calls, json_types
+from flowhook.document import calls, component_arguments, schema_overrides
 from flowhook.document.execution import ExecutionPolicy
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow
@@ -40,20 +40,20 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
 
     Args:
         components: JSON Schema of the evaluated arguments, by component name. The schemas of `calls.ARGUMENTS` are
-            always included, those of `builtins.ARGUMENTS` for components that are not given.
+            always included, those of `component_arguments.ARGUMENTS` for components that are not given.
     """
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
     flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
     # A component's own schema is more precise than the model that checks its arguments beforehand.
-    checked = {name: model for name, model in builtins.ARGUMENTS.items() if name not in (components or {})}
+    checked = {name: model for name, model in component_arguments.ARGUMENTS.items() if name not in (components or {})}
     arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **checked}
     references, generated = models_json_schema(
         [(model, "validation") for model in (flow, *arguments.values())], schema_generator=SchemaGenerator
     )
     definitions: dict[str, JsonSchemaValue] = generated["$defs"]
-    definitions[_EXPRESSION] = {**json_types.EXPRESSION, "description": "A jq expression in ${ }."}
+    definitions[_EXPRESSION] = {**schema_overrides.EXPRESSION, "description": "A jq expression in ${ }."}
     named = {name: references[model, "validation"] for name, model in arguments.items()}
     for name, schema in (components or {}).items():
         if name not in named:

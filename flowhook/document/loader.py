@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from flowhook.document.execution import ExecutionPolicy
 from flowhook.document.problems import Mark, Path, Problem, to_fault
 from flowhook.document.rules import check_rules
-from flowhook.document.shape import check_shape
+from flowhook.document.shape_errors import check_shape
 from flowhook.document.source import read
 from flowhook.document.webhook import Webhook
 from flowhook.document.workflow import Workflow

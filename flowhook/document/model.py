@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PlainValidator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flowhook.document import json_types
-from flowhook.expressions import how_to_write, is_expression
+from flowhook.document import schema_overrides
+from flowhook.expressions import is_expression, syntax_hint
 
 
 class Model(BaseModel):
@@ -34,11 +34,11 @@ def named_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchem
     rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
     rest["required"] = [key for key in model["required"] if key != "<name>"]
     model.clear()
-    model.update(json_types.named(rest))
+    model.update(schema_overrides.named(rest))
     return reference
 
 
-def literal(pattern: str, expected: str) -> Callable[[str], str]:
+def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
     """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
     compiled = re.compile(pattern)
 
@@ -68,12 +68,14 @@ def _data_or_expression(value: object) -> object:
 
 def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
     """Return the error for a value that must be a mapping or an expression."""
-    cause = f"expected a mapping or an expression ${{ … }}{how_to_write(value)}"
+    cause = f"expected a mapping or an expression ${{ … }}{syntax_hint(value)}"
     return PydanticCustomError("flow", "{cause}", {"cause": cause})
 
 
-Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), json_types.TRANSFORMATION]
+Transformation = Annotated[
+    dict[str, Any] | str, PlainValidator(_data_or_bare_expression), schema_overrides.TRANSFORMATION
+]
 """`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object with expressions in `${ }`."""
 
-Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression), json_types.DATA]
+Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression), schema_overrides.DATA]
 """An object with at least one key and expressions in `${ }`, or one expression in `${ }` that yields an object."""

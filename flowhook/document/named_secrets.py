@@ -46,7 +46,7 @@ def names_of(document: FlowDocument) -> frozenset[str]:
     return verified.union(document.workflow.use.secrets)
 
 
-def places_of(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
+def secret_paths(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
     """Yield the paths below `webhook` and `use` at which these names occur, each with its name."""
     for key in ("webhook", "use"):
         for path, text in _texts(definition.get(key), (key,)):
@@ -54,7 +54,7 @@ def places_of(definition: Mapping[str, Any], names: Collection[str]) -> Iterator
                 yield path, text
 
 
-def mentions(definition: Mapping[str, Any], name: str) -> bool:
+def mentions_secret(definition: Mapping[str, Any], name: str) -> bool:
     """Whether a definition has a string that is this name, or an expression over `$secrets` that contains it."""
     return any(
         text == name or (is_expression(text) and "$secrets" in text and name in text)

@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from flowhook.document.auth import refused_at
+from flowhook.document.auth import validation_error_at
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 
@@ -98,4 +98,4 @@ def _problems(grant: GrantType, given: Collection[str]) -> Iterator[_Problem]:
 def _refuse(problems: Iterable[_Problem]) -> None:
     found = list(problems)
     if found:
-        raise refused_at(found)
+        raise validation_error_at(found)

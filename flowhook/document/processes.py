@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
-from flowhook.document.auth import refused_at
+from flowhook.document.auth import validation_error_at
 from flowhook.document.calls import ExternalResource
-from flowhook.document.http import Scalars
+from flowhook.document.http_call import Scalars
 from flowhook.document.model import Model
 from flowhook.document.names import NAME_PATTERN, VERSION_OR_LATEST_PATTERN
 from flowhook.expressions import is_expression
@@ -95,9 +95,9 @@ class RunConfiguration(Model):
             raise PydanticCustomError("flow", "expected exactly one of workflow, script and shell")
         if "return_" in self.model_fields_set:
             if not self.await_:
-                raise refused_at([(("return",), "nothing comes back from what is not awaited")])
+                raise validation_error_at([(("return",), "nothing comes back from what is not awaited")])
             if self.workflow is not None and self.return_ != "none":
-                raise refused_at(
+                raise validation_error_at(
                     [(("return",), "a workflow gives its output, or with `none` nothing: it is no process")]
                 )
         return self

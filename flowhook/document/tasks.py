@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictBool, Str
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.model import Data, Model, named_schema, sole_item
@@ -289,7 +289,7 @@ class TaskItem(Model):
         model = handler.resolve_ref_schema(reference)
         task = model["properties"]["<task>"]
         model.clear()
-        model.update(json_types.named(task))
+        model.update(schema_overrides.named(task))
         return reference
 
     @model_validator(mode="before")

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.errors import InvalidError
-from flowhook.expressions import how_to_write, is_expression
+from flowhook.expressions import is_expression, syntax_hint
 
 
 def _duration(value: object) -> object:
@@ -24,7 +24,7 @@ def _duration(value: object) -> object:
         parse_duration(value)
     except InvalidError as error:
         cause = error.message
-        hint = how_to_write(value)
+        hint = syntax_hint(value)
         if hint:
             cause = f"expected a duration such as PT5M{hint}"
         elif isinstance(value, dict) and any(map(is_expression, value.values())):
@@ -37,7 +37,7 @@ def _definition_tag(value: object) -> str:
     return "<reference>" if isinstance(value, str) else "<definition>"
 
 
-Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), json_types.DURATION_OR_EXPRESSION]
+Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), schema_overrides.DURATION_OR_EXPRESSION]
 """ISO 8601, a mapping of units to numbers, or an expression in `${ }` that yields one of them."""
 
 

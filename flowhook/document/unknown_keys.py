@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from flowhook.document import builtins, calls
+from flowhook.document import calls, component_arguments
+from flowhook.document.model_types import keys_of, place_below, types_at
 from flowhook.document.problems import suggestion
-from flowhook.document.shape_types import keys_of, place_below, types_at
 from flowhook.document.tasks import KINDS, RETRIED, kind_of, models_of_tasks
 
 _MAX_LISTED: Final = 10
@@ -106,7 +106,7 @@ def unknown_key(
     return f"unknown key {key!r}{hint}"
 
 
-def no_task(value: object) -> str:
+def not_a_task(value: object) -> str:
     """Return the error message for a value that is not a task of any kind."""
     for key in value if isinstance(value, dict) else ():
         kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
@@ -139,7 +139,7 @@ def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around:
 def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
     """Return a hint that a key belongs on a lower level; empty if it does not."""
     function = call.get("call") if isinstance(call, dict) else None
-    arguments = calls.ARGUMENTS.get(str(function)) or builtins.ARGUMENTS.get(str(function))
+    arguments = calls.ARGUMENTS.get(str(function)) or component_arguments.ARGUMENTS.get(str(function))
     for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():
         path = () if key in keys_of([model]) else place_below([model], key)
         if path or key in keys_of([model]):

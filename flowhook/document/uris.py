@@ -11,7 +11,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from flowhook.expressions import how_to_write, is_expression
+from flowhook.expressions import is_expression, syntax_hint
 
 _URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
 _TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
@@ -26,7 +26,7 @@ def _template(value: str) -> str:
     if is_expression(value):
         return value
     if not _URI.fullmatch(value):
-        hint = _WITHIN if "${" in value else how_to_write(value)
+        hint = _WITHIN if "${" in value else syntax_hint(value)
         cause = f"expected an http(s) URI such as https://api.example.com/pets{hint}"
         raise PydanticCustomError("flow", "{cause}", {"cause": cause})
     if not _TEMPLATE.fullmatch(value):

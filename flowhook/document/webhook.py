@@ -15,24 +15,24 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from flowhook import limits
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.auth import (
     Auth,
     AuthKind,
     CallbackAuth,
+    CustomSignature,
     Duration,
     OneTimeUrlAuth,
-    SpelledOut,
-    refused,
-    refused_at,
+    validation_error,
+    validation_error_at,
 )
-from flowhook.document.auth.handshakes import kinds_by_secret, misuses
-from flowhook.document.fields import RESERVED_HEADERS
+from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_misuses
+from flowhook.document.header_rules import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
 from flowhook.document.size import parse_size
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression, strip
+from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
 
 Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
@@ -76,11 +76,11 @@ def _check_expressions(value: object) -> Any:
     for place, text in _strings(value):
         if is_expression(text):
             try:
-                compile_accessor(strip(text), variables=())
+                compile_accessor(strip_markers(text), variables=())
             except InvalidError as error:
                 problems.append((place, error.message))
     if problems:
-        raise refused_at(problems)
+        raise validation_error_at(problems)
     return value
 
 
@@ -99,13 +99,13 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
             problems.append(((name,), "must be printable ASCII in one line"))
         seen.add(lower)
     if problems:
-        raise refused_at(problems)
+        raise validation_error_at(problems)
     return headers
 
 
 def _check_key(value: object) -> object:
     if value != "none" and not is_expression(value):
-        raise refused('must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off')
+        raise validation_error('must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off')
     return value
 
 
@@ -113,10 +113,10 @@ def _size(value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = 
     try:
         size = parse_size(value)
     except (InvalidError, ValueError) as error:
-        raise refused(str(error)) from None
+        raise validation_error(str(error)) from None
     if not 1 <= size <= most:
         text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
-        raise refused(f"must be between 1 byte and {text}, {why}")
+        raise validation_error(f"must be between 1 byte and {text}, {why}")
     return size
 
 
@@ -126,7 +126,7 @@ def _callback_size(value: object) -> int:
 
 def _network(value: object) -> Network:
     if not isinstance(value, str):
-        raise refused("must be an address or a network, such as 192.0.2.0/24")
+        raise validation_error("must be an address or a network, such as 192.0.2.0/24")
     try:
         return _unmapped(ip_network(value))
     except ValueError:
@@ -134,8 +134,10 @@ def _network(value: object) -> Network:
     try:
         wider = ip_network(value, strict=False)
     except ValueError:
-        raise refused(f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32") from None
-    raise refused(f"{value!r} has bits beyond its prefix: did you mean {wider}?")
+        raise validation_error(
+            f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32"
+        ) from None
+    raise validation_error(f"{value!r} has bits beyond its prefix: did you mean {wider}?")
 
 
 def _unmapped(network: Network) -> Network:
@@ -150,36 +152,38 @@ def _unmapped(network: Network) -> Network:
 
 def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     if not 1 <= len(networks) <= MAX_NETWORKS:
-        raise refused(f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call")
+        raise validation_error(
+            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call"
+        )
     return networks
 
 
 def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
     if not methods:
-        raise refused("needs at least one method; without the key it is POST")
+        raise validation_error("needs at least one method; without the key it is POST")
     if len(set(methods)) != len(methods):
-        raise refused("names a method twice")
+        raise validation_error("names a method twice")
     return methods
 
 
 def _method(value: object) -> object:
     if isinstance(value, str) and value == "HEAD":
-        raise refused("HEAD is answered for every flow and starts nothing; leave it out")
+        raise validation_error("HEAD is answered for every flow and starts nothing; leave it out")
     if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
-        raise refused(f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)")
+        raise validation_error(f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)")
     return value
 
 
 ID_ALONE: Final = "when a flow answers, expressions here know `.id` alone; `call: reply` answers with anything"
 
-NetworkText = Annotated[Network, BeforeValidator(_network), json_types.NETWORK]
+NetworkText = Annotated[Network, BeforeValidator(_network), schema_overrides.NETWORK]
 Status = Annotated[StrictInt, Field(ge=200, le=599)]
 
 
 def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
     """Yield the paths of expressions over anything but the ID."""
     for place, text in _strings(value):
-        if is_expression(text) and not _ONLY_ID.fullmatch(strip(text)):
+        if is_expression(text) and not _ONLY_ID.fullmatch(strip_markers(text)):
             yield place
 
 
@@ -202,11 +206,11 @@ class OnFault(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            raise refused_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+            raise validation_error_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
         parts = {"headers": self.headers, "body": self.body}
         problems = [((key, *place), ID_ALONE) for key, part in parts.items() for place in _beyond_id(part)]
         if problems:
-            raise refused_at(problems)
+            raise validation_error_at(problems)
         return self
 
 
@@ -245,7 +249,7 @@ class Respond(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            raise refused_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+            raise validation_error_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
         return self
 
     @model_validator(mode="after")
@@ -261,7 +265,7 @@ class Respond(Model):
                 problems.append((("body",), cause))
             problems += [(("headers", *place), ID_ALONE) for place in _beyond_id(self.headers)]
         if problems:
-            raise refused_at(problems)
+            raise validation_error_at(problems)
         return self
 
 
@@ -327,7 +331,7 @@ class Endpoint(Model):
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
     sender_rate_limit: RateLimit | None = None
-    max_body: Annotated[int, BeforeValidator(_size), json_types.SIZE] = limits.DEFAULT_BODY_BYTES
+    max_body: Annotated[int, BeforeValidator(_size), schema_overrides.SIZE] = limits.DEFAULT_BODY_BYTES
     parse: Literal["auto", "raw"] = "auto"
     keep_rejected_bodies: StrictBool = False
     allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
@@ -335,14 +339,14 @@ class Endpoint(Model):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         problems: list[tuple[tuple[int | str, ...], str]] = []
-        unsigned = any(isinstance(kind, SpelledOut) and not kind.covers_body for kind in self.auth)
+        unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
             problems.append((("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without"))
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and not any(kind.names_deliveries for kind in self.auth):
             problems.append((("dedupe",), "needs a `key`: these senders give their deliveries no ID"))
         if problems:
-            raise refused_at(problems)
+            raise validation_error_at(problems)
         return self
 
     def secret_names(self) -> frozenset[str]:
@@ -364,20 +368,22 @@ class Callback(Endpoint):
 
     auth: CallbackAuth = Field(default=None, validate_default=True)
     deliver: Literal["one", "all"] = "one"
-    max_body: Annotated[int, BeforeValidator(_callback_size), json_types.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
+    max_body: Annotated[int, BeforeValidator(_callback_size), schema_overrides.SIZE] = (
+        limits.DEFAULT_CALLBACK_BODY_BYTES
+    )
 
     @model_validator(mode="after")
     def _is_answered_at_once(self) -> Self:
         if self.respond.mode == "reply":
             cause = "a callback is answered once it is stored: `call: reply` answers the request that started the flow"
-            raise refused_at([(("respond", "mode"), cause)])
+            raise validation_error_at([(("respond", "mode"), cause)])
         return self
 
     @model_validator(mode="after")
     def _is_delivered_at_all(self) -> Self:
         if self.only_one_time and "deliver" in self.model_fields_set:
             cause = "a one-time URL is that of one execution: leave it out, or say in `auth` who else may call"
-            raise refused_at([(("deliver",), cause)])
+            raise validation_error_at([(("deliver",), cause)])
         return self
 
     @property
@@ -407,9 +413,9 @@ class Webhook(Endpoint):
     def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:
         """Refuse a secret of a kind whose handshake signs text chosen by others, if another kind uses it too."""
         uses = kinds_by_secret(self.all_kinds())
-        for found in misuses(uses, uses):
+        for found in secret_misuses(uses, uses):
             owner = f"secret {found.secret} belongs to `{found.signing}`, which signs what others ask for"
-            raise refused_at([(("auth",), f"{owner}: no other kind may use it")])
+            raise validation_error_at([(("auth",), f"{owner}: no other kind may use it")])
         return self
 
     def all_kinds(self) -> list[AuthKind]:

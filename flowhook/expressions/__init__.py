@@ -9,6 +9,6 @@ the runner's guarded child process does.
 """
 
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
-from flowhook.expressions.strict import how_to_write, is_expression, strip
+from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
 
-__all__ = ["ExpressionTypeError", "InvalidExpression", "how_to_write", "is_expression", "strip"]
+__all__ = ["ExpressionTypeError", "InvalidExpression", "is_expression", "strip_markers", "syntax_hint"]

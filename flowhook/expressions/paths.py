@@ -23,9 +23,17 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
-from flowhook.expressions.strict import is_expression, strip
+from flowhook.expressions.syntax import is_expression, strip_markers
 
-__all__ = ["MAX_PROGRAM_LENGTH", "Accessor", "Step", "compile_accessor", "is_expression", "paths_in", "strip"]
+__all__ = [
+    "MAX_PROGRAM_LENGTH",
+    "Accessor",
+    "PathStep",
+    "compile_accessor",
+    "is_expression",
+    "paths_in",
+    "strip_markers",
+]
 
 MAX_PROGRAM_LENGTH: Final = 8192
 """Characters of one expression, here and in `jq`."""
@@ -43,7 +51,7 @@ _LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _FORBIDDEN_VARIABLES: Final = frozenset({"ENV", "__loc__", "__prog_args"})
 
-Step = str | int
+PathStep = str | int
 
 
 class Accessor(Protocol):
@@ -75,7 +83,7 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
     return _Parser(source, variables).parse()
 
 
-def paths_in(source: str) -> list[tuple[Step, ...]]:
+def paths_in(source: str) -> list[tuple[PathStep, ...]]:
     """Return the paths from `.` in an expression that `compile_accessor` accepts, without those from variables."""
     parser = _Parser(source, None)
     parser.parse()
@@ -85,7 +93,7 @@ def paths_in(source: str) -> list[tuple[Step, ...]]:
 class _Parser:
     def __init__(self, source: str, variables: Collection[str] | None) -> None:
         self.source = source
-        self.paths: list[tuple[Step, ...]] = []
+        self.paths: list[tuple[PathStep, ...]] = []
         self.variables = variables
         self.position = 0
 
@@ -139,7 +147,7 @@ class _Parser:
             return _constant(json.loads(number))
         raise self.unexpected()
 
-    def first_step(self) -> list[Step]:
+    def first_step(self) -> list[PathStep]:
         name = self.dotted()
         if name is not None:
             return [name]
@@ -148,8 +156,8 @@ class _Parser:
             raise self.unexpected()  # `..` is the recursive descent
         return []
 
-    def steps(self) -> list[Step]:
-        steps: list[Step] = []
+    def steps(self) -> list[PathStep]:
+        steps: list[PathStep] = []
         while True:
             if self.at(".["):
                 self.position += 1
@@ -172,11 +180,11 @@ class _Parser:
         self.position = match.end()
         return match[0]
 
-    def bracket(self) -> Step:
+    def bracket(self) -> PathStep:
         self.expect("[")
         self.match(_SPACE)
         index = self.match(_INDEX)
-        step: Step = self.key() if index is None else int(index)
+        step: PathStep = self.key() if index is None else int(index)
         self.match(_SPACE)
         self.expect("]")
         return step
@@ -219,7 +227,7 @@ def _constant(value: Any) -> Accessor:
     return constant
 
 
-def _path(steps: list[Step]) -> Accessor:
+def _path(steps: list[PathStep]) -> Accessor:
     path = tuple(steps)
 
     def access(data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
@@ -234,7 +242,7 @@ def _path(steps: list[Step]) -> Accessor:
     return access
 
 
-def _variable(name: str, steps: list[Step]) -> Accessor:
+def _variable(name: str, steps: list[PathStep]) -> Accessor:
     access = _path(steps)
 
     def access_variable(_data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
@@ -261,7 +269,7 @@ def _interpolation(parts: list[str | Accessor]) -> Accessor:
     return interpolate
 
 
-def _index(data: Any, step: Step) -> Any:
+def _index(data: Any, step: PathStep) -> Any:
     if isinstance(step, str):
         if isinstance(data, dict):
             return data.get(step)

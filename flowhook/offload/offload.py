@@ -10,7 +10,7 @@ from typing import Final
 from flowhook import limits
 from flowhook.errors import ExhaustedError
 from flowhook.offload.pool import ProcessPool
-from flowhook.offload.worker import Function, InterruptedWorkError, OutOfMemoryError, Worker
+from flowhook.offload.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError
 
 SECONDS: Final = 10.0
 """Default limit on the CPU time of one call."""
@@ -39,7 +39,7 @@ class Offload:
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
         """
-        self._pool: ProcessPool[Worker] = ProcessPool(partial(Worker.start, seconds, memory), name)
+        self._pool: ProcessPool[OffloadWorker] = ProcessPool(partial(OffloadWorker.start, seconds, memory), name)
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
         """Call a function with `parts` in a separate process and return the values that it yields.

@@ -39,7 +39,7 @@ class InterruptedWorkError(Exception):
     """The process was killed from outside; whether its call was the reason is unknown."""
 
 
-class Worker:
+class OffloadWorker:
     """A worker process, which runs one call at a time.
 
     Attributes:

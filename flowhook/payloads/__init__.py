@@ -9,25 +9,25 @@ Time and memory are bounded by the limits in each module. A non-empty body yield
 accepted and then lost.
 """
 
-from flowhook.payloads.cloud_event import with_attributes
+from flowhook.payloads.cloud_event import to_structured
 from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
-from flowhook.payloads.form_data import StreamedParts
-from flowhook.payloads.parsing import Attachment, Content, event_identity, is_left_whole, is_parsed, parse
+from flowhook.payloads.form_data import MultipartSplitter
+from flowhook.payloads.parsing import Attachment, ParsedBody, event_identity, is_opaque, is_parsed_whole, parse
 from flowhook.payloads.selection import Selection, select, selection_of
 
 __all__ = [
     "Attachment",
-    "Content",
     "ContentType",
+    "MultipartSplitter",
+    "ParsedBody",
     "Selection",
-    "StreamedParts",
     "event_identity",
     "is_json",
-    "is_left_whole",
-    "is_parsed",
+    "is_opaque",
+    "is_parsed_whole",
     "parse",
     "parse_content_type",
     "select",
     "selection_of",
-    "with_attributes",
+    "to_structured",
 ]

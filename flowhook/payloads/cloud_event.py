@@ -20,7 +20,7 @@ _PREFIX: Final = "ce-"
 _STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch+")
 
 
-def with_attributes(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> Any:
+def to_structured(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> Any:
     """Return a request in binary mode as the object of structured mode; return `data` for any other request.
 
     Args:

@@ -101,12 +101,12 @@ def _joined(sections: Mapping[int, tuple[str, bool]]) -> str | None:
         text, extended = sections[number]
         data += unquote_to_bytes(text) if extended else text.encode(errors="replace")
     try:
-        return decode(data, charset)
+        return decode_charset(data, charset)
     except InvalidError:
         return None
 
 
-def decode(body: bytes, charset: str) -> str:
+def decode_charset(body: bytes, charset: str) -> str:
     """Decode text.
 
     Args:

@@ -13,9 +13,9 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.model import Part
-from flowhook.payloads.content_type import decode, is_json, parse_content_type
-from flowhook.payloads.forms import nest
-from flowhook.payloads.json_values import check_values
+from flowhook.payloads.content_type import decode_charset, is_json, parse_content_type
+from flowhook.payloads.forms import nest_fields
+from flowhook.payloads.json_values import check_value_count
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 
 FORM_DATA: Final = "multipart/form-data"
@@ -43,9 +43,9 @@ def field_value(part: PartStarted, content: bytes, most: int = limits.MAX_VALUES
         return NO_FIELD
     try:
         if is_json(part.type):
-            values = check_values(content, most)
+            values = check_value_count(content, most)
             return (orjson.loads(content),), values
-        return (decode(content, parse_content_type(part.type).charset),), 1
+        return (decode_charset(content, parse_content_type(part.type).charset),), 1
     except (InvalidError, orjson.JSONDecodeError):
         return NO_FIELD
 
@@ -55,7 +55,7 @@ def attachment_name(part: PartStarted) -> str:
     return part.filename or part.field or "part"
 
 
-class StreamedParts:
+class MultipartSplitter:
     """Incremental splitter of a multipart body. Holds little more than one chunk of it, and the fields.
 
     Fields beyond `limits.MAX_FORM_BYTES` become attachments.
@@ -104,7 +104,7 @@ class StreamedParts:
             InvalidError: the last boundary is missing (`BODY_INVALID`).
         """
         self._scanner.end()
-        return orjson.dumps(nest(self._fields)) if self._is_form else b"", tuple(self._parts)
+        return orjson.dumps(nest_fields(self._fields)) if self._is_form else b"", tuple(self._parts)
 
     def _begin(self, part: PartStarted) -> None:
         self._part = part
@@ -129,6 +129,6 @@ class StreamedParts:
 def _json_size(field: str, value: Any) -> int | None:
     """Return an upper bound on the size of a field in the JSON object; None: it is nested too deeply to be encoded."""
     try:
-        return len(orjson.dumps(nest([(field, value)]))) + len('"[]":[],')
+        return len(orjson.dumps(nest_fields([(field, value)]))) + len('"[]":[],')
     except orjson.JSONEncodeError:
         return None

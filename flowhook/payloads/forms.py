@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from flowhook.errors import InvalidError
 from flowhook.limits import MIB
-from flowhook.payloads.content_type import codec_of, decode
-from flowhook.payloads.percent import unescape, with_escapes_only
+from flowhook.payloads.content_type import codec_of, decode_charset
+from flowhook.payloads.percent import decode_escapes, escape_stray_percents
 
 MAX_BYTES: Final = 2 * MIB
 """One urlencoded body, decompressed."""
@@ -49,12 +49,12 @@ def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
     """
     if len(body) > MAX_BYTES:
         raise InvalidError(f"a form has at most {MAX_BYTES // MIB} MiB", reason="BODY_TOO_LARGE")
-    text = decode(body, charset)
+    text = decode_charset(body, charset)
     if text.count("&") >= MAX_FIELDS:
         raise InvalidError(f"a form has at most {MAX_FIELDS} fields", reason="BODY_INVALID")
     escaped_in = _charset_of_escapes(text, charset)
     try:
-        return nest(_fields(text.encode(escaped_in), escaped_in))
+        return nest_fields(_fields(text.encode(escaped_in), escaped_in))
     except UnicodeError:
         raise InvalidError(f"the form has escapes that are not {escaped_in}", reason="BODY_INVALID") from None
 
@@ -71,19 +71,19 @@ def _fields(data: bytes, charset: str) -> Iterable[tuple[str, str]]:
     if b"+" in data:
         data = data.replace(b"+", b" ")
     if b"%" in data:
-        data = with_escapes_only(data)
+        data = escape_stray_percents(data)
     for field in data.split(b"&"):
         if not field:
             continue
         name, _, value = field.partition(b"=")
         if b"%" in name:
-            name = unescape(name)
+            name = decode_escapes(name)
         if b"%" in value:
-            value = unescape(value)
+            value = decode_escapes(value)
         yield name.decode(charset), value.decode(charset)
 
 
-def nest(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def nest_fields(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Return fields as an object, nested by the brackets in their names.
 
     Raises:

@@ -24,14 +24,14 @@ def parse_json(body: bytes) -> Any:
     Raises:
         InvalidError: it is not JSON, or has more than `MAX_VALUES` values (`BODY_INVALID`).
     """
-    check_values(body)
+    check_value_count(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         raise InvalidError("the body is not JSON", reason="BODY_INVALID") from None
 
 
-def check_values(body: bytes, most: int = MAX_VALUES) -> int:
+def check_value_count(body: bytes, most: int = MAX_VALUES) -> int:
     """Return an upper bound on the number of values in a JSON text, or in a sequence of texts.
 
     The bound holds up to the first invalid value: parsing stops there.

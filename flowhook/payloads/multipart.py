@@ -191,7 +191,7 @@ def _part(header: bytes, offset: int) -> PartStarted:
         offset,
         fields.get("content-type", ""),
         disposition.get("name", ""),
-        None if filename is None else base_name(filename),
+        None if filename is None else sanitize_file_name(filename),
     )
 
 
@@ -208,7 +208,7 @@ def _fields(header: bytes) -> Iterator[tuple[str, str]]:
             raise _invalid("a line in the header of a part has no colon")
 
 
-def base_name(filename: str) -> str:
+def sanitize_file_name(filename: str) -> str:
     """Sanitize a file name: without path and control characters, at most 255 characters.
 
     Source: RFC 7578, section 4.2, on file names that receivers must not trust.

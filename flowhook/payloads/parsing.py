@@ -15,12 +15,12 @@ import orjson
 
 from flowhook.errors import InvalidError
 from flowhook.limits import MAX_VALUES
-from flowhook.payloads.cloud_event import BINARY_MODE, with_attributes
+from flowhook.payloads.cloud_event import BINARY_MODE, to_structured
 from flowhook.payloads.content_encoding import decompress
-from flowhook.payloads.content_type import ContentType, decode, parse_content_type
+from flowhook.payloads.content_type import ContentType, decode_charset, parse_content_type
 from flowhook.payloads.form_data import FORM_DATA, NO_FIELD, attachment_name, field_value
-from flowhook.payloads.forms import nest, parse_urlencoded
-from flowhook.payloads.json_values import check_values, parse_json
+from flowhook.payloads.forms import nest_fields, parse_urlencoded
+from flowhook.payloads.json_values import check_value_count, parse_json
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 from flowhook.payloads.properties import parse_properties
 from flowhook.payloads.xml import parse_xml
@@ -54,19 +54,19 @@ class Attachment(NamedTuple):
     field: str = ""
 
 
-class Content(NamedTuple):
+class ParsedBody(NamedTuple):
     """Result of parsing: `body` as JSON types, None when nothing was parsed, and the rest as attachments."""
 
     body: Any
     attachments: tuple[Attachment, ...] = ()
 
 
-EMPTY: Final = Content(None)
+EMPTY: Final = ParsedBody(None)
 
 
 def parse(
     content_type: str, body: bytes, headers: Sequence[tuple[str, bytes]], *, raw: bool = False, limit: int
-) -> Content:
+) -> ParsedBody:
     """Parse a body.
 
     Blocks for as long as it takes to parse `limit` bytes. Numbers that don't fit 64 bits become doubles; of repeated
@@ -102,7 +102,7 @@ def parse(
         content = _whole(content_type, body)
     if not binary:
         return content
-    return content._replace(body=with_attributes(content_type, headers, content.body))
+    return content._replace(body=to_structured(content_type, headers, content.body))
 
 
 IDENTITY: Final = (("specversion",), ("source",), ("id",))
@@ -120,15 +120,15 @@ def event_identity(body: Any) -> str | None:
     return f"{source}\n{name}" if isinstance(source, str) and isinstance(name, str) and name else None
 
 
-def is_parsed(content_type: str) -> bool:
+def is_parsed_whole(content_type: str) -> bool:
     """Whether a body of this media type is parsed as a whole; others, including multipart, may be streamed."""
     essence = parse_content_type(content_type).essence
     return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
 
 
-def is_left_whole(content_type: str) -> bool:
+def is_opaque(content_type: str) -> bool:
     """Whether a body of this media type becomes one attachment, whatever its content."""
-    return not is_parsed(content_type) and not parse_content_type(content_type).essence.startswith("multipart/")
+    return not is_parsed_whole(content_type) and not parse_content_type(content_type).essence.startswith("multipart/")
 
 
 def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int) -> bytes:
@@ -136,42 +136,42 @@ def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int)
     return decompress(body, codings, limit) if codings else body
 
 
-def _parse(kind: ContentType, content_type: str, body: bytes) -> Content:
+def _parse(kind: ContentType, content_type: str, body: bytes) -> ParsedBody:
     essence = kind.essence
     if _is_json(essence):
-        return Content(parse_json(body))
+        return ParsedBody(parse_json(body))
     if not body:
         return EMPTY
     if essence == "application/x-www-form-urlencoded":
-        return Content(parse_urlencoded(body, kind.charset))
+        return ParsedBody(parse_urlencoded(body, kind.charset))
     if _is_xml(essence):
-        return Content(parse_xml(body, kind.charset))
+        return ParsedBody(parse_xml(body, kind.charset))
     if essence.startswith("multipart/"):
         return _multipart(kind, body)
     if essence in _NDJSON:
-        return Content(_lines(body))
+        return ParsedBody(_lines(body))
     if essence == "text/x-java-properties":
-        return Content(parse_properties(decode(body, kind.charset)))
+        return ParsedBody(parse_properties(decode_charset(body, kind.charset)))
     if essence.startswith("text/"):
-        return Content(decode(body, kind.charset))
+        return ParsedBody(decode_charset(body, kind.charset))
     return _whole(content_type, body)
 
 
-def _whole(content_type: str, body: bytes) -> Content:
-    return Content(None, (Attachment(BODY, content_type, body),)) if body else EMPTY
+def _whole(content_type: str, body: bytes) -> ParsedBody:
+    return ParsedBody(None, (Attachment(BODY, content_type, body),)) if body else EMPTY
 
 
 def _lines(body: bytes) -> list[Any]:
     if body.count(b"\n") > MAX_LINES:
         raise InvalidError(f"NDJSON has at most {MAX_LINES} lines", reason="BODY_INVALID")
-    check_values(body)
+    check_value_count(body)
     try:
         return [orjson.loads(line) for line in body.split(b"\n") if line and not line.isspace()]
     except orjson.JSONDecodeError:
         raise InvalidError("the body is not JSON", reason="BODY_INVALID") from None
 
 
-def _multipart(kind: ContentType, body: bytes) -> Content:
+def _multipart(kind: ContentType, body: bytes) -> ParsedBody:
     """Return the fields of a form as an object, and every other part as an attachment."""
     scanner = MultipartScanner(kind.parameters.get("boundary", ""))
     fields: list[tuple[str, Any]] = []
@@ -193,7 +193,7 @@ def _multipart(kind: ContentType, body: bytes) -> Content:
             case PartData():
                 pass
     scanner.end()
-    return Content(nest(fields) if kind.essence == FORM_DATA else None, tuple(attachments))
+    return ParsedBody(nest_fields(fields) if kind.essence == FORM_DATA else None, tuple(attachments))
 
 
 def _is_json(essence: str) -> bool:

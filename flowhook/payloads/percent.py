@@ -18,16 +18,16 @@ _NO_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 def percent_decode(data: bytes) -> bytes:
     """Decode percent escapes; a percent sign that does not begin an escape is unchanged."""
-    return unescape(with_escapes_only(data)) if b"%" in data else data
+    return decode_escapes(escape_stray_percents(data)) if b"%" in data else data
 
 
-def with_escapes_only(data: bytes) -> bytes:
-    """Escape each percent sign that does not begin an escape, for `unescape`."""
+def escape_stray_percents(data: bytes) -> bytes:
+    """Escape each percent sign that does not begin an escape, for `decode_escapes`."""
     for _ in range(2):  # of two in a row the first begins no escape; the second pass finds pairs that overlap the first
         data = data.replace(b"%%", b"%25%")
     return _NO_ESCAPE.sub(b"%25", data)
 
 
-def unescape(data: bytes) -> bytes:
-    """Decode percent escapes in (a part of) a result of `with_escapes_only`."""
+def decode_escapes(data: bytes) -> bytes:
+    """Decode percent escapes in (a part of) a result of `escape_stray_percents`."""
     return a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))

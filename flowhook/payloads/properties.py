@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flowhook.errors import InvalidError
 from flowhook.limits import KIB
-from flowhook.payloads.forms import nest
+from flowhook.payloads.forms import nest_fields
 
 MAX_BYTES: Final = 512 * KIB
 """One body, decompressed; counted in characters."""
@@ -53,7 +53,7 @@ def parse_properties(text: str) -> dict[str, Any]:
             items.append((key, value))
     except (javaproperties.InvalidUEscapeError, UnicodeError):
         raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
-    return nest(items)
+    return nest_fields(items)
 
 
 def _lines(text: str) -> Iterator[str]:

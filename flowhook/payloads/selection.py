@@ -48,7 +48,7 @@ def select(value: Any, selection: Selection) -> Any:
     return value if isinstance(value, bool | int | float | None) else ""
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """Encode a value as JSON, whatever its depth of nesting."""
     try:
         return orjson.dumps(value)

@@ -10,32 +10,32 @@ error, repr or log contains the value of a secret. A kind that needs a secret re
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_url
-from flowhook.signatures.fetched import KeyRequest
 from flowhook.signatures.json_body import MAX_JSON_BYTES, JsonBody, json_of, reads_json
-from flowhook.signatures.query import credentials_of, repeats, strip_query, without_repeats
-from flowhook.signatures.streaming import BodyProofs, StreamingVerifier, can_stream
+from flowhook.signatures.key_requests import KeyRequest
+from flowhook.signatures.query import contains_credential, credentials_of, strip_query, without_credential_copies
+from flowhook.signatures.streaming import StreamingAuthentication, StreamingVerifier, can_stream
 from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
 
 __all__ = [
     "MAX_JSON_BYTES",
-    "BodyProofs",
     "JsonBody",
     "KeyRequest",
     "KeyedVerifier",
     "Match",
     "RequestView",
     "SignatureError",
+    "StreamingAuthentication",
     "StreamingVerifier",
     "Verifier",
     "build_verifiers",
     "can_stream",
+    "contains_credential",
     "credentials_of",
     "json_of",
     "reads_json",
-    "repeats",
     "sign",
     "sign_url",
     "strip_query",
     "verify_any",
-    "without_repeats",
+    "without_credential_copies",
 ]

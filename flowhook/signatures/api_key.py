@@ -9,9 +9,9 @@ from urllib.parse import quote_from_bytes
 
 from flowhook.document.auth import ApiKeyAuth
 from flowhook.errors import InvalidError
+from flowhook.signatures.extract import json_field
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.keys import digest_of, make_keyring, shown_secret
-from flowhook.signatures.located import json_field
+from flowhook.signatures.keyring import make_keyring, plaintext_secret, secret_digest
 from flowhook.signatures.query import parameter_values
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -29,7 +29,7 @@ class ApiKeyVerifier:
         self.needs_body = self.reads_json = kind.field is not None
         self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
-        self._keyring = make_keyring(kind, secrets, digest_of)
+        self._keyring = make_keyring(kind, secrets, secret_digest)
 
     def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002  # nothing here grows stale
         """See `Verifier.verify`."""
@@ -80,14 +80,14 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
         raise InvalidError("the key stands in the body, which is the sender's affair", reason="CANNOT_SIGN")
     if kind.header is None:
         return []
-    name, secret = shown_secret(kind, secrets)
+    name, secret = plaintext_secret(kind, secrets)
     key = secret.decode("ascii", "replace")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise InvalidError(f"secret {name} can't stand in a header", reason="SECRET_INVALID")
     return [(kind.header, key)]
 
 
-def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
+def url_with_key(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
     """Return the URL, with the key if it belongs in the query string.
 
     Raises:
@@ -95,7 +95,7 @@ def keyed_url(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
     """
     if kind.query is None:
         return url
-    _, secret = shown_secret(kind, secrets)
+    _, secret = plaintext_secret(kind, secrets)
     field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
     base, hash_sign, fragment = url.partition("#")
     return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"

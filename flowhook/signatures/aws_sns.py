@@ -17,8 +17,8 @@ from cryptography.x509 import Certificate
 
 from flowhook.document.auth.providers import AwsSnsAuth
 from flowhook.signatures.certificates import check_signature, read_certificate
-from flowhook.signatures.fetched import KeyRequest, fetched_key
 from flowhook.signatures.json_body import json_of
+from flowhook.signatures.key_requests import KeyRequest, fetched_key
 from flowhook.signatures.providers import AWS_SNS_HOST
 from flowhook.signatures.types import Match, RequestView, SignatureError
 

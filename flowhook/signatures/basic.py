@@ -12,7 +12,7 @@ from typing import Final
 
 from flowhook.document.auth import BasicAuth
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.keys import digest_of, make_keyring, shown_secret
+from flowhook.signatures.keyring import make_keyring, plaintext_secret, secret_digest
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 CHALLENGE: Final = 'Basic realm="flowhook", charset="UTF-8"'
@@ -36,7 +36,7 @@ class BasicVerifier:
 
     def __init__(self, kind: BasicAuth, secrets: Mapping[str, bytes]) -> None:
         self._username = sha256(kind.username.encode()).digest()
-        self._keyring = make_keyring(kind, secrets, digest_of)
+        self._keyring = make_keyring(kind, secrets, secret_digest)
 
     def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002  # nothing here grows stale
         """See `Verifier.verify`."""
@@ -65,13 +65,13 @@ class BasicVerifier:
         return None
 
 
-def authorization(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def authorization_header(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return the header that a sender adds.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
-    _, password = shown_secret(kind, secrets)
+    _, password = plaintext_secret(kind, secrets)
     return [("Authorization", f"Basic {b64encode(kind.username.encode() + b':' + password).decode()}")]
 
 

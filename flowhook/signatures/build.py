@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
 from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth, StandardWebhooksAuth
 from flowhook.errors import InvalidError
-from flowhook.signatures.anyone import AnyoneVerifier
-from flowhook.signatures.api_key import ApiKeyVerifier, key_header, keyed_url
-from flowhook.signatures.basic import BasicVerifier, authorization
-from flowhook.signatures.items import ADYEN, MICROSOFT_GRAPH, ItemsVerifier
+from flowhook.signatures.api_key import ApiKeyVerifier, key_header, url_with_key
+from flowhook.signatures.basic import BasicVerifier, authorization_header
+from flowhook.signatures.batch_items import ADYEN, MICROSOFT_GRAPH, BatchItemsVerifier
 from flowhook.signatures.mtls import MtlsVerifier
+from flowhook.signatures.no_auth import NoAuthVerifier
 from flowhook.signatures.providers import PROVIDERS, STANDARD_WEBHOOKS_PUBLIC, elasticio
-from flowhook.signatures.scheme import Place, Scheme, spelled_out
+from flowhook.signatures.scheme import FieldLocation, Scheme, custom_scheme
 from flowhook.signatures.signing import sign_request
 from flowhook.signatures.twilio import FORM, TwilioVerifier
 from flowhook.signatures.types import RequestView, Verifier
@@ -33,7 +33,7 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
         secrets: value by name. If one is missing or empty, its kind refuses the requests that only this secret could
             prove (`SECRET_NOT_SET` if a kind has none at all).
     """
-    return [_build(kind, secrets) for kind in auth] or [AnyoneVerifier()]
+    return [_build(kind, secrets) for kind in auth] or [NoAuthVerifier()]
 
 
 def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
@@ -44,9 +44,9 @@ def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
         case "twilio":
             return TwilioVerifier(kind, secrets)
         case "adyen":
-            return ItemsVerifier(ADYEN, "notificationItems", kind, secrets)
+            return BatchItemsVerifier(ADYEN, "notificationItems", kind, secrets)
         case "microsoft-graph":
-            return ItemsVerifier(MICROSOFT_GRAPH, "value", kind, secrets)
+            return BatchItemsVerifier(MICROSOFT_GRAPH, "value", kind, secrets)
     return SignatureVerifier(_scheme_of(kind), kind, secrets)
 
 
@@ -92,7 +92,7 @@ _OWN_WAYS: Final[Mapping[type[AuthKind], Callable[[Any, Mapping[str, bytes]], Ve
 def _scheme_of(kind: AuthKind) -> Scheme:
     match kind:
         case HmacAuth() | PublicKeyAuth():
-            return spelled_out(kind)
+            return custom_scheme(kind)
         case ElasticioAuth():
             return elasticio(kind.header, kind.algorithm)
         case StandardWebhooksAuth(secret_names=()):
@@ -106,7 +106,7 @@ def _scheme_of(kind: AuthKind) -> Scheme:
     return PROVIDERS[kind.kind]
 
 
-def delivery_places(kind: AuthKind | None) -> tuple[Place, ...]:
+def delivery_id_locations(kind: AuthKind | None) -> tuple[FieldLocation, ...]:
     """Return the locations of the delivery ID of a kind, by preference: a header, or a field of the body."""
     if kind is None or type(kind) in _OWN_WAYS:
         return ()
@@ -144,7 +144,7 @@ def sign(
     if kind is None:
         return []
     if isinstance(kind, BasicAuth):
-        return authorization(kind, secrets)
+        return authorization_header(kind, secrets)
     if isinstance(kind, ApiKeyAuth):
         return key_header(kind, secrets)
     if isinstance(kind, JwtAuth):
@@ -167,4 +167,4 @@ def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> s
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
-    return keyed_url(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url
+    return url_with_key(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url

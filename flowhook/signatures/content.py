@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flowhook import limits
 from flowhook.document.signed_content import ContentPart
+from flowhook.signatures.extract import json_field
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.located import json_field
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_FIELDS: Final = 1000
@@ -39,7 +39,7 @@ def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
     return lambda request, timestamp, message_id: [read(request, timestamp, message_id) for read in readers]
 
 
-def around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, ContentReader] | None:
+def split_around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, ContentReader] | None:
     """Return functions that assemble the signed content before and after the body, for a streamed body.
 
     None if the body can't be streamed, because it is signed more than once, or otherwise than by its bytes. If it is

@@ -24,8 +24,8 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.payloads.content_encoding import decompress
-from flowhook.signatures.anyone import AnyoneVerifier
 from flowhook.signatures.json_body import reads_json
+from flowhook.signatures.no_auth import NoAuthVerifier
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_HASHED_BYTES: Final = 16 * limits.MIB
@@ -52,15 +52,15 @@ MAX_REWRITTEN_DEPTH: Final = 32
 MAX_OTHERS: Final = 50
 """Other URLs whose secrets are tried."""
 
-Named = tuple[str, Sequence[Verifier]]
+NamedVerifiers = tuple[str, Sequence[Verifier]]
 """Name of a URL for operators, and its verifiers."""
 
 
-class _Spent(Exception):  # noqa: N818 - an end, not an error
+class _BudgetExhausted(Exception):  # noqa: N818 - an end, not an error
     """The budget is used up."""
 
 
-class _Trials:
+class _VariantBudget:
     """Verifies variants of a request within a budget."""
 
     def __init__(self, now: float) -> None:
@@ -74,11 +74,11 @@ class _Trials:
             _Spent: the budget does not suffice to find out.
         """
         for verifier in verifiers:
-            if verifier.scheme == AnyoneVerifier.scheme:
+            if verifier.scheme == NoAuthVerifier.scheme:
                 continue
             self._left -= _effort(verifier, request)
             if self._left < 0:
-                raise _Spent
+                raise _BudgetExhausted
             with suppress(SignatureError):
                 verifier.verify(request, self._now)
                 return True
@@ -93,7 +93,9 @@ def _effort(verifier: Verifier, request: RequestView) -> int:
     return (keys + readings) * len(request.body) + keys * comparisons * TRIAL_BYTES
 
 
-def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[Named] = ()) -> str:
+def diagnose(
+    verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[NamedVerifiers] = ()
+) -> str:
     """Return an explanation of what would have made the request pass; empty if nothing is found.
 
     Args:
@@ -103,12 +105,14 @@ def diagnose(verifiers: Sequence[Verifier], request: RequestView, now: float, ot
         others: further URLs, the flow's own first, whose secrets the sender may have used.
     """
     try:
-        return _reason(_Trials(now), verifiers, request, others)
-    except _Spent:
+        return _reason(_VariantBudget(now), verifiers, request, others)
+    except _BudgetExhausted:
         return ""
 
 
-def _reason(trials: _Trials, verifiers: Sequence[Verifier], request: RequestView, others: Iterable[Named]) -> str:
+def _reason(
+    trials: _VariantBudget, verifiers: Sequence[Verifier], request: RequestView, others: Iterable[NamedVerifiers]
+) -> str:
     of_url = [verifier for verifier in verifiers if getattr(verifier, "signs_url", False)]
     for hint, variant in _urls(request) if of_url else ():
         if trials.passes(of_url, variant):

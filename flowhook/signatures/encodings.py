@@ -28,7 +28,7 @@ _ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 }
 
 
-class Encoding:
+class DigestEncoding:
     """Text encoding of the digests of one algorithm.
 
     Attributes:

@@ -13,7 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.payloads.json_values import check_values
+from flowhook.payloads.json_values import check_value_count
 
 if TYPE_CHECKING:
     from flowhook.signatures.types import RequestView, Verifier
@@ -67,7 +67,7 @@ def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MA
         return None
     try:
         if len(body) > MAX_JSON_BYTES:
-            check_values(body, max_values)
+            check_value_count(body, max_values)
         return orjson.loads(body)
     except (InvalidError, orjson.JSONDecodeError):
         return None

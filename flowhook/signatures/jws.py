@@ -98,7 +98,7 @@ def algorithms_of(key: Key) -> tuple[str, ...]:
     return _RSA if isinstance(key, RSAKey) else _BY_CURVE.get(getattr(key, "curve_name", ""), ())
 
 
-def proved_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str, Any]:
+def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str, Any]:
     """Verify the signature of a token by a key, and return the claims.
 
     Args:
@@ -179,7 +179,7 @@ def read_pem(text: bytes) -> Key:
     raise ValueError("is no public key in PEM, or too weak a one")
 
 
-def read_shared(secret: bytes) -> Key:
+def read_shared_key(secret: bytes) -> Key:
     """Return a shared key.
 
     Raises:

@@ -20,18 +20,18 @@ from joserfc.util import urlsafe_b64encode
 
 from flowhook.document.auth import JwtAuth
 from flowhook.errors import InvalidError
-from flowhook.signatures.fetched import KeyRequest, fetched_key
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.jws import (
     ALGORITHMS,
     Token,
-    proved_claims,
     read_key_set,
     read_pem,
-    read_shared,
+    read_shared_key,
     read_token,
+    verified_claims,
 )
-from flowhook.signatures.keys import first_secret, make_keyring
+from flowhook.signatures.key_requests import KeyRequest, fetched_key
+from flowhook.signatures.keyring import first_secret, make_keyring
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 LIFETIME: Final = 300
@@ -57,7 +57,7 @@ class JwtVerifier:
         self._url = kind.jwks
         self._allowed = kind.algorithms or (("HS256",) if kind.secret_names else ALGORITHMS)
         self._keyring = (
-            None if kind.jwks else make_keyring(kind, secrets, read_shared if kind.secret_names else read_pem)
+            None if kind.jwks else make_keyring(kind, secrets, read_shared_key if kind.secret_names else read_pem)
         )
         self._leeway = kind.leeway
         self._expected: dict[str, Any] = {"exp": {"essential": True}}
@@ -84,12 +84,12 @@ class JwtVerifier:
             if not token.key_id:
                 raise SignatureError("the token names no key", reason="CREDENTIALS_MALFORMED")
             key = fetched_key(request, self._request(self._url or "", token))
-            self._check(proved_claims(token, key, self._allowed), now)
+            self._check(verified_claims(token, key, self._allowed), now)
             return Match(self.scheme, token.key_id)
         refusal = keyring.refusal("", "")
         for name, key in keyring.entries:
             try:
-                claims = proved_claims(token, key, self._allowed)
+                claims = verified_claims(token, key, self._allowed)
             except SignatureError as error:
                 refusal = keyring.refusal(error.detail, error.reason)
                 continue
@@ -142,7 +142,7 @@ def token_header(kind: JwtAuth, secrets: Mapping[str, bytes], now: float) -> lis
         raise InvalidError("jwt is signed with a private key, which is the issuer's alone", reason="CANNOT_SIGN")
     name, secret = first_secret(kind, secrets)
     try:
-        key = read_shared(secret)
+        key = read_shared_key(secret)
     except ValueError as error:
         raise InvalidError(f"secret {name} {error}", reason="SECRET_INVALID") from None
     algorithm = (kind.algorithms or ("HS256",))[0]

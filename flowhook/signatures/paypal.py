@@ -19,8 +19,8 @@ from cryptography.x509 import Certificate
 
 from flowhook.document.auth.providers import PaypalAuth
 from flowhook.signatures.certificates import check_signature, read_certificate
-from flowhook.signatures.fetched import KeyRequest, fetched_key
 from flowhook.signatures.headers import single_header
+from flowhook.signatures.key_requests import KeyRequest, fetched_key
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError
 

@@ -17,9 +17,9 @@ import orjson
 from joserfc.jwk import Key
 
 from flowhook.document.auth.providers import PlaidAuth
-from flowhook.signatures.fetched import KeyRequest, fetched_key
 from flowhook.signatures.headers import single_header
-from flowhook.signatures.jws import Token, proved_claims, read_jwk, read_token
+from flowhook.signatures.jws import Token, read_jwk, read_token, verified_claims
+from flowhook.signatures.key_requests import KeyRequest, fetched_key
 from flowhook.signatures.timestamps import check_age
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -56,7 +56,7 @@ class PlaidVerifier:
     def verify(self, request: RequestView, now: float) -> Match:
         """See `Verifier.verify`; the match has the ID of the key."""
         token = self._token(request)
-        claims = proved_claims(token, fetched_key(request, self._request(token)), ("ES256",))
+        claims = verified_claims(token, fetched_key(request, self._request(token)), ("ES256",))
         signed_at = claims.get("iat")
         if isinstance(signed_at, bool) or not isinstance(signed_at, int):
             raise SignatureError("the token does not say when it was signed", reason="TIMESTAMP_MALFORMED")

@@ -12,7 +12,16 @@ from dataclasses import replace
 from typing import Final
 
 from flowhook.document.signed_content import parse_content
-from flowhook.signatures.scheme import Algorithm, KeyFormat, Layout, Method, Place, Places, Scheme, in_headers
+from flowhook.signatures.scheme import (
+    Algorithm,
+    FieldLocation,
+    FieldLocations,
+    KeyFormat,
+    Layout,
+    Scheme,
+    SignatureMethod,
+    in_headers,
+)
 
 NO_TOLERANCE_SAID: Final = math.inf
 """For providers that sign a timestamp but document no maximum age; repeated deliveries may reuse the timestamp."""
@@ -26,19 +35,19 @@ _ROWS: Final = (
         source="https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
         places=(in_headers("X-Hub-Signature-256"),),
         tag="sha256=",
-        delivery=(Place("header", "X-GitHub-Delivery"),),
+        delivery=(FieldLocation("header", "X-GitHub-Delivery"),),
         also_stripped=("X-Hub-Signature",),  # legacy SHA-1, which GitHub still sends
     ),
     Scheme(
         name="stripe",
         source="https://docs.stripe.com/webhooks#verify-manually",
-        places=(Places(Place("header", "Stripe-Signature"), Place("pair", "t")),),
+        places=(FieldLocations(FieldLocation("header", "Stripe-Signature"), FieldLocation("pair", "t")),),
         layout=Layout.PAIRS,
         tag="v1",  # v0 is for test events only; to accept it would be a downgrade
         content=parse_content("{timestamp}.{body}"),
         unit="s",
         tolerance=300.0,
-        delivery=(Place("field", "id"),),
+        delivery=(FieldLocation("field", "id"),),
     ),
     Scheme(
         name="slack",
@@ -48,14 +57,14 @@ _ROWS: Final = (
         content=parse_content("v0:{timestamp}:{body}"),
         unit="s",
         tolerance=300.0,
-        delivery=(Place("field", "event_id"),),
+        delivery=(FieldLocation("field", "event_id"),),
     ),
     Scheme(
         name="shopify",
         source="https://shopify.dev/docs/apps/build/webhooks/verify-deliveries",
         places=(in_headers("X-Shopify-Hmac-SHA256"),),
         encoding="base64",
-        delivery=(Place("header", "X-Shopify-Webhook-Id"),),
+        delivery=(FieldLocation("header", "X-Shopify-Webhook-Id"),),
     ),
     Scheme(
         name="standard-webhooks",
@@ -83,7 +92,7 @@ _ROWS: Final = (
         name="discord",
         source="https://discord.com/developers/docs/events/webhook-events#setting-up-an-endpoint",
         places=(in_headers("X-Signature-Ed25519", timestamp="X-Signature-Timestamp"),),
-        method=Method.ED25519,
+        method=SignatureMethod.ED25519,
         content=parse_content("{timestamp}{body}"),
         unit="s",
         tolerance=NO_TOLERANCE_SAID,
@@ -91,7 +100,7 @@ _ROWS: Final = (
     Scheme(
         name="docusign",
         source="https://developers.docusign.com/platform/webhooks/connect/hmac/",
-        places=(Places(Place("numbered", "X-DocuSign-Signature-")),),
+        places=(FieldLocations(FieldLocation("numbered", "X-DocuSign-Signature-")),),
         encoding="base64",
     ),
     Scheme(
@@ -103,8 +112,8 @@ _ROWS: Final = (
         name="gitlab",
         source="https://docs.gitlab.com/user/project/integrations/webhooks/#validate-requests-by-using-a-secret-token",
         places=(in_headers("X-Gitlab-Token"),),
-        method=Method.TOKEN,
-        delivery=(Place("header", "Idempotency-Key"), Place("header", "X-Gitlab-Event-UUID")),
+        method=SignatureMethod.TOKEN,
+        delivery=(FieldLocation("header", "Idempotency-Key"), FieldLocation("header", "X-Gitlab-Event-UUID")),
     ),
     Scheme(
         name="hubspot",
@@ -122,31 +131,37 @@ _ROWS: Final = (
         places=(in_headers("X-Hub-Signature"),),
         tag="sha1=",
         algorithm="sha1",
-        delivery=(Place("field", "id"),),
+        delivery=(FieldLocation("field", "id"),),
     ),
     Scheme(
         name="jira",
         source="https://developer.atlassian.com/cloud/jira/platform/webhooks/#secure-admin-webhooks",
         places=(in_headers("X-Hub-Signature"),),
         tag="sha256=",
-        delivery=(Place("header", "X-Atlassian-Webhook-Identifier"),),
+        delivery=(FieldLocation("header", "X-Atlassian-Webhook-Identifier"),),
     ),
     Scheme(
         name="linear",
         source="https://linear.app/developers/webhooks#securing-webhooks",
-        places=(Places(Place("header", "Linear-Signature"), Place("field", "webhookTimestamp")),),
+        places=(
+            FieldLocations(FieldLocation("header", "Linear-Signature"), FieldLocation("field", "webhookTimestamp")),
+        ),
         unit="ms",
         tolerance=60.0,
-        delivery=(Place("header", "Linear-Delivery"),),
+        delivery=(FieldLocation("header", "Linear-Delivery"),),
     ),
     Scheme(
         name="mailgun",
         source="https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
-        places=(Places(Place("field", "signature.signature"), Place("field", "signature.timestamp")),),
+        places=(
+            FieldLocations(
+                FieldLocation("field", "signature.signature"), FieldLocation("field", "signature.timestamp")
+            ),
+        ),
         content=parse_content("{timestamp}{field:signature.token}"),
         unit="s",
         tolerance=12 * 3600.0,  # "delays … outside of Mailgun's control": it retries with the same time for 8 hours
-        delivery=(Place("field", "signature.token"),),
+        delivery=(FieldLocation("field", "signature.token"),),
     ),
     *(
         Scheme(
@@ -163,7 +178,7 @@ _ROWS: Final = (
         source="https://developers.notion.com/reference/webhooks#step-3-validating-event-payloads-recommended",
         places=(in_headers("X-Notion-Signature"),),
         tag="sha256=",
-        delivery=(Place("field", "id"),),
+        delivery=(FieldLocation("field", "id"),),
     ),
     Scheme(
         name="sendgrid",
@@ -171,7 +186,7 @@ _ROWS: Final = (
         places=(
             in_headers("X-Twilio-Email-Event-Webhook-Signature", timestamp="X-Twilio-Email-Event-Webhook-Timestamp"),
         ),
-        method=Method.ECDSA,
+        method=SignatureMethod.ECDSA,
         encoding="base64",
         content=parse_content("{timestamp}{body}"),
         unit="s",
@@ -183,7 +198,7 @@ _ROWS: Final = (
         places=(in_headers("x-square-hmacsha256-signature"),),
         encoding="base64",
         content=parse_content("{url}{body}"),
-        delivery=(Place("field", "event_id"),),
+        delivery=(FieldLocation("field", "event_id"),),
         also_stripped=("x-square-signature",),  # legacy SHA-1
     ),
     Scheme(
@@ -207,7 +222,7 @@ _ROWS: Final = (
         places=(in_headers("Typeform-Signature"),),
         tag="sha256=",
         encoding="base64",
-        delivery=(Place("field", "event_id"),),
+        delivery=(FieldLocation("field", "event_id"),),
     ),
     Scheme(
         name="x",
@@ -224,7 +239,7 @@ _ROWS: Final = (
         content=parse_content("{timestamp}{body}"),
         unit="rfc3339",
         tolerance=NO_TOLERANCE_SAID,
-        delivery=(Place("header", "X-Zendesk-Webhook-Invocation-Id"),),
+        delivery=(FieldLocation("header", "X-Zendesk-Webhook-Invocation-Id"),),
     ),
     Scheme(
         name="zoom",
@@ -242,7 +257,7 @@ PROVIDERS: Final[Mapping[str, Scheme]] = {row.name: row for row in _ROWS}
 
 
 STANDARD_WEBHOOKS_PUBLIC: Final = replace(
-    PROVIDERS["standard-webhooks"], method=Method.ED25519, tag="v1a,", key=KeyFormat.RAW
+    PROVIDERS["standard-webhooks"], method=SignatureMethod.ED25519, tag="v1a,", key=KeyFormat.RAW
 )
 """The asymmetric variant of the standard, for senders whose public key is known."""
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
 from flowhook.signatures.content import Chunks
-from flowhook.signatures.scheme import Algorithm, EncodingName, Method, Scheme
-from flowhook.signatures.streaming import Hashing
+from flowhook.signatures.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
+from flowhook.signatures.streaming import StreamingDigest
 
 MAX_SIGNATURE_BYTES: Final = 1024
 """Longest signature that a public key verifies: RSA with 8192 bits."""
@@ -40,8 +40,8 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 }
 
 
-class _PublicKeyHashing:
-    """See `Hashing`."""
+class _StreamingPublicKeyDigest:
+    """See `StreamingDigest`."""
 
     __slots__ = ("_holds", "_state")
 
@@ -52,11 +52,11 @@ class _PublicKeyHashing:
     def update(self, data: bytes) -> None:
         self._state.update(data)
 
-    def proves(self, signatures: Sequence[bytes]) -> bool:
+    def matches(self, signatures: Sequence[bytes]) -> bool:
         return self._holds(self._state.finalize(), signatures)
 
 
-class PublicKeyProver:
+class PublicSignatureKey:
     """Verifies with Ed25519, ECDSA or RSA."""
 
     __slots__ = ("_algorithm", "_encoding", "_key")
@@ -72,22 +72,22 @@ class PublicKeyProver:
         self._encoding = scheme.encoding
 
     def read(self, sent: bytes) -> bytes | None:
-        """See `Prover`."""
+        """See `SignatureKey`."""
         signature = decode_text(sent, self._encoding) if len(sent) <= 2 * MAX_SIGNATURE_BYTES else None
         if signature is None or not 0 < len(signature) <= MAX_SIGNATURE_BYTES:
             return None
         return signature
 
     def is_well_formed(self, signature: bytes) -> bool:  # noqa: ARG002 - `read` has checked it
-        """See `Prover`."""
+        """See `SignatureKey`."""
         return True
 
-    def proves(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
-        """See `Prover`."""
+    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
+        """See `SignatureKey`."""
         key = self._key
         if isinstance(key, ed25519.Ed25519PublicKey):
             content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            return any(_holds(key.verify, signature, content) for signature in signatures[:MAX_ED25519_SIGNATURES])
+            return any(_verifies(key.verify, signature, content) for signature in signatures[:MAX_ED25519_SIGNATURES])
         state = hashes.Hash(self._algorithm)
         for chunk in chunks:
             state.update(chunk)
@@ -95,31 +95,31 @@ class PublicKeyProver:
 
     @property
     def streams(self) -> bool:
-        """See `Prover`; Ed25519 needs its content twice."""
+        """See `SignatureKey`; Ed25519 needs its content twice."""
         return not isinstance(self._key, ed25519.Ed25519PublicKey)
 
-    def begin(self) -> Hashing | None:
-        """See `Prover`."""
-        return _PublicKeyHashing(hashes.Hash(self._algorithm), self._prove_digest) if self.streams else None
+    def begin(self) -> StreamingDigest | None:
+        """See `SignatureKey`."""
+        return _StreamingPublicKeyDigest(hashes.Hash(self._algorithm), self._prove_digest) if self.streams else None
 
     def _prove_digest(self, digest: bytes, signatures: Sequence[bytes]) -> bool:
         key = self._key
         prehashed = Prehashed(self._algorithm)
         if isinstance(key, rsa.RSAPublicKey):
-            return any(_holds(key.verify, each, digest, padding.PKCS1v15(), prehashed) for each in signatures)
+            return any(_verifies(key.verify, each, digest, padding.PKCS1v15(), prehashed) for each in signatures)
         spelled = [der for each in signatures for der in _in_der(each)]
-        return any(_holds(key.verify, der, digest, ec.ECDSA(prehashed)) for der in spelled)
+        return any(_verifies(key.verify, der, digest, ec.ECDSA(prehashed)) for der in spelled)
 
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-_KINDS: Final[dict[Method, type[PublicKey]]] = {
-    Method.ED25519: ed25519.Ed25519PublicKey,
-    Method.ECDSA: ec.EllipticCurvePublicKey,
-    Method.RSA: rsa.RSAPublicKey,
+_KINDS: Final[dict[SignatureMethod, type[PublicKey]]] = {
+    SignatureMethod.ED25519: ed25519.Ed25519PublicKey,
+    SignatureMethod.ECDSA: ec.EllipticCurvePublicKey,
+    SignatureMethod.RSA: rsa.RSAPublicKey,
 }
 
 
-def load_public_key(text: bytes, method: Method) -> PublicKey:
+def load_public_key(text: bytes, method: SignatureMethod) -> PublicKey:
     """Return a public key: PEM, or hex or base64 of its SubjectPublicKeyInfo, or of a bare Ed25519 key.
 
     Raises:
@@ -131,7 +131,7 @@ def load_public_key(text: bytes, method: Method) -> PublicKey:
             key = serialization.load_pem_public_key(text)
         else:
             raw = decode_text(text, "hex") or decode_text(text, "base64") or b""
-            bare = method is Method.ED25519 and len(raw) == _RAW_KEY_BYTES
+            bare = method is SignatureMethod.ED25519 and len(raw) == _RAW_KEY_BYTES
             key = ed25519.Ed25519PublicKey.from_public_bytes(raw) if bare else serialization.load_der_public_key(raw)
     except Exception:  # noqa: BLE001 - the library raises several kinds, and more of them with each version
         raise ValueError("is no public key: PEM, or its DER in base64 or hex") from None
@@ -153,7 +153,7 @@ def decode_text(text: bytes, encoding: EncodingName) -> bytes | None:
         return None
 
 
-def _holds(verify: object, *arguments: object) -> bool:
+def _verifies(verify: object, *arguments: object) -> bool:
     try:
         verify(*arguments)  # type: ignore[operator] # each kind of key takes other arguments
     except (InvalidSignature, ValueError):

@@ -58,7 +58,7 @@ def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
     return [value for value in found if len(value) >= MIN_CREDENTIAL_BYTES]
 
 
-def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
+def contains_credential(value: bytes, credentials: Collection[bytes]) -> bool:
     """Whether the value of a header contains a credential: as it is, or percent-encoded once or twice."""
     wanted = [_spaced(credential) for credential in credentials]
     for level in range(MAX_ENCODINGS + 1):
@@ -72,13 +72,13 @@ def repeats(value: bytes, credentials: Collection[bytes]) -> bool:
     return False
 
 
-def without_repeats(
+def without_credential_copies(
     headers: tuple[tuple[str, bytes], ...], credentials: Collection[bytes]
 ) -> tuple[tuple[str, bytes], ...]:
     """Return header fields without those that contain one of the credentials."""
-    if not credentials or not repeats(b"\n".join([value for _, value in headers]), credentials):
+    if not credentials or not contains_credential(b"\n".join([value for _, value in headers]), credentials):
         return headers
-    return tuple([field for field in headers if not repeats(field[1], credentials)])
+    return tuple([field for field in headers if not contains_credential(field[1], credentials)])
 
 
 def _spaced(text: bytes) -> bytes:

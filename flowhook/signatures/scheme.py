@@ -16,10 +16,10 @@ from flowhook.document.signed_content import ContentPart, parse_content
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64", "base64url"]
 Unit = Literal["s", "ms", "rfc3339"]
-PlaceKind = Literal["header", "query", "field", "numbered", "pair"]
+LocationKind = Literal["header", "query", "field", "numbered", "pair"]
 
 
-class Method(Enum):
+class SignatureMethod(Enum):
     """Method by which a signature is verified."""
 
     HMAC = auto()
@@ -44,7 +44,7 @@ class Layout(Enum):
     COMMAS = auto()
     """The same, separated by commas."""
     PAIRS = auto()
-    """Comma-separated `key=value`: signatures under `tag`, other values (see `Place`) under their keys."""
+    """Comma-separated `key=value`: signatures under `tag`, other values (see `FieldLocation`) under their keys."""
 
 
 class KeyFormat(Enum):
@@ -58,7 +58,7 @@ class KeyFormat(Enum):
     """Base64 after `whsec_`; without that prefix base64 if it is valid, else the bytes of the secret."""
 
 
-class Place(NamedTuple):
+class FieldLocation(NamedTuple):
     """Location of a value in a request.
 
     Attributes:
@@ -67,24 +67,24 @@ class Place(NamedTuple):
         name: as the sender spells it.
     """
 
-    kind: PlaceKind
+    kind: LocationKind
     name: str
 
 
-class Places(NamedTuple):
+class FieldLocations(NamedTuple):
     """Locations of the values of one variant of a scheme; None for a value that the scheme does not have."""
 
-    signature: Place
-    timestamp: Place | None = None
-    id: Place | None = None
+    signature: FieldLocation
+    timestamp: FieldLocation | None = None
+    id: FieldLocation | None = None
 
 
-def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> Places:  # noqa: A002
+def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> FieldLocations:  # noqa: A002
     """Return the locations of a scheme with one header for each value."""
-    return Places(
-        Place("header", signature),
-        None if timestamp is None else Place("header", timestamp),
-        None if id is None else Place("header", id),
+    return FieldLocations(
+        FieldLocation("header", signature),
+        None if timestamp is None else FieldLocation("header", timestamp),
+        None if id is None else FieldLocation("header", id),
     )
 
 
@@ -112,8 +112,8 @@ class Scheme:
 
     name: str
     source: str
-    places: tuple[Places, ...]
-    method: Method = Method.HMAC
+    places: tuple[FieldLocations, ...]
+    method: SignatureMethod = SignatureMethod.HMAC
     layout: Layout = Layout.WHOLE
     tag: str = ""
     algorithm: Algorithm = "sha256"
@@ -123,7 +123,7 @@ class Scheme:
     tolerance: float = 300.0
     key: KeyFormat = KeyFormat.RAW
     key_prefix: str = ""
-    delivery: tuple[Place, ...] = ()
+    delivery: tuple[FieldLocation, ...] = ()
     also_stripped: tuple[str, ...] = ()
 
 
@@ -134,10 +134,10 @@ _LAYOUTS: Final = {
     "pairs": Layout.PAIRS,
 }
 _READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
-_METHODS: Final = {"ed25519": Method.ED25519, "ecdsa": Method.ECDSA, "rsa": Method.RSA}
+_METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.ECDSA, "rsa": SignatureMethod.RSA}
 
 
-def spelled_out(kind: HmacAuth | PublicKeyAuth) -> Scheme:
+def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     """Return the scheme of a custom kind in a flow file."""
     timestamp = kind.timestamp
     id_place = kind.id_place
@@ -145,13 +145,13 @@ def spelled_out(kind: HmacAuth | PublicKeyAuth) -> Scheme:
         name=kind.kind,
         source="",
         places=(
-            Places(
+            FieldLocations(
                 _place(kind.place),
                 None if timestamp is None else _place(timestamp.place),
                 None if id_place is None else _place(id_place),
             ),
         ),
-        method=Method.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
+        method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
         layout=_LAYOUTS[kind.layout],
         tag=kind.prefix,
         algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
@@ -164,6 +164,6 @@ def spelled_out(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     )
 
 
-def _place(place: tuple[str, str]) -> Place:
+def _place(place: tuple[str, str]) -> FieldLocation:
     kind, name = place
-    return Place(cast("PlaceKind", kind), name)
+    return FieldLocation(cast("LocationKind", kind), name)

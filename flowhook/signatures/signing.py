@@ -9,9 +9,9 @@ from typing import Final
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.signatures.content import compile_content
-from flowhook.signatures.keys import first_secret, make_key
-from flowhook.signatures.provers import HmacProver
-from flowhook.signatures.scheme import Layout, Method, Place, Scheme
+from flowhook.signatures.keyring import first_secret, make_key
+from flowhook.signatures.scheme import FieldLocation, Layout, Scheme, SignatureMethod
+from flowhook.signatures.signature_keys import HmacSignatureKey
 from flowhook.signatures.timestamps import format_timestamp
 from flowhook.signatures.types import RequestView, SignatureError
 from flowhook.signatures.verification import resolve_settings
@@ -37,14 +37,14 @@ def sign_request(
             body or the query string (`CANNOT_SIGN`).
     """
     places = scheme.places[0]
-    if scheme.method not in (Method.HMAC, Method.TOKEN):
+    if scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
         raise InvalidError(f"{scheme.name} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
     if any(place is not None and place.kind in ("query", "field") for place in places):
         raise InvalidError(f"{scheme.name} does not sign by headers alone", reason="CANNOT_SIGN")
     present = dict(request.headers)
     added: list[tuple[str, str]] = []
 
-    def provide(place: Place | None, value: str) -> bytes:
+    def provide(place: FieldLocation | None, value: str) -> bytes:
         if place is None or place.kind == "pair":
             return value.encode()
         if place.name.lower() not in present:
@@ -56,12 +56,12 @@ def sign_request(
     message_id = provide(places.id, f"msg_{random.token_hex(16)}") if places.id else b""
     secret_name, secret = first_secret(kind, secrets)
     try:
-        if scheme.method is Method.TOKEN:
+        if scheme.method is SignatureMethod.TOKEN:
             signature = make_key(secret, scheme).decode("latin-1")
         else:
             complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
             chunks = compile_content(resolve_settings(scheme, kind))(complete, timestamp, message_id)
-            signature = HmacProver(scheme, secret).sign(chunks).decode()
+            signature = HmacSignatureKey(scheme, secret).sign(chunks).decode()
     except SignatureError as error:
         raise InvalidError(error.detail, reason="HEADER_MISSING") from None
     except ValueError as error:

@@ -12,19 +12,19 @@ from typing import Protocol, TypeGuard
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
 
-class Hashing(Protocol):
+class StreamingDigest(Protocol):
     """Streaming verification of content by one key."""
 
     def update(self, data: bytes) -> None:
         """Add the next bytes."""
         ...
 
-    def proves(self, signatures: Sequence[bytes]) -> bool:
+    def matches(self, signatures: Sequence[bytes]) -> bool:
         """Whether one of the signatures matches all content so far. Call it only once."""
         ...
 
 
-class Streaming(Protocol):
+class StreamingVerification(Protocol):
     """Streaming verification of a request."""
 
     def update(self, data: bytes) -> None:
@@ -48,7 +48,7 @@ class StreamingVerifier(Verifier, Protocol):
         """Whether its keys support them, too."""
         ...
 
-    def begin(self, request: RequestView, now: float) -> Streaming:
+    def begin(self, request: RequestView, now: float) -> StreamingVerification:
         """Begin to verify a request before its body arrives.
 
         Args:
@@ -66,15 +66,15 @@ def can_stream(verifier: Verifier) -> TypeGuard[StreamingVerifier]:
     return bool(getattr(verifier, "streams", False))
 
 
-class StreamedProof:
-    """Implements `Streaming` for one kind of `auth`, whose keys are all tried."""
+class StreamingSchemeVerification:
+    """Implements `StreamingVerification` for one kind of `auth`, whose keys are all tried."""
 
     def __init__(
         self,
         scheme: str,
         after: Sequence[bytes],
         mismatch: SignatureError,
-        tried: Sequence[tuple[str, Hashing, Sequence[bytes]]],
+        tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]],
     ) -> None:
         """Prepare the verification; pass the signed content before the body to `update` first.
 
@@ -90,21 +90,21 @@ class StreamedProof:
         self._tried = tried
 
     def update(self, data: bytes) -> None:
-        """See `Streaming`."""
+        """See `StreamingVerification`."""
         for _, hashing, _ in self._tried:
             hashing.update(data)
 
     def finish(self) -> Match:
-        """See `Streaming`."""
+        """See `StreamingVerification`."""
         for chunk in self._after:
             self.update(chunk)
         for name, hashing, signatures in self._tried:
-            if hashing.proves(signatures):
+            if hashing.matches(signatures):
                 return Match(self._scheme, name)
         raise self._mismatch
 
 
-class BodyProofs:
+class StreamingAuthentication:
     """Streaming verification of a request by several kinds of `auth`, of which one has to pass.
 
     Attributes:
@@ -114,7 +114,7 @@ class BodyProofs:
     def __init__(self, verifiers: Sequence[StreamingVerifier], request: RequestView, now: float) -> None:
         """Begin with all verifiers; see `StreamingVerifier.begin`."""
         self.errors: list[SignatureError] = []
-        self._begun: list[tuple[Verifier, Streaming]] = []
+        self._begun: list[tuple[Verifier, StreamingVerification]] = []
         for verifier in verifiers:
             try:
                 self._begun.append((verifier, verifier.begin(request, now)))

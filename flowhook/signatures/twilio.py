@@ -16,7 +16,7 @@ from flowhook.document.auth import AuthKind
 from flowhook.document.signed_content import parse_content
 from flowhook.payloads import parse_content_type
 from flowhook.signatures.query import parameter_values
-from flowhook.signatures.scheme import Place, Scheme, in_headers
+from flowhook.signatures.scheme import FieldLocation, Scheme, in_headers
 from flowhook.signatures.types import Match, RequestView, SignatureError
 from flowhook.signatures.verification import SignatureVerifier
 
@@ -29,7 +29,7 @@ FORM = Scheme(
     algorithm="sha1",
     encoding="base64",
     content=parse_content("{url}{form}"),
-    delivery=(Place("header", "I-Twilio-Idempotency-Token"),),
+    delivery=(FieldLocation("header", "I-Twilio-Idempotency-Token"),),
 )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 from flowhook.errors import UnauthenticatedError
 
 if TYPE_CHECKING:
-    from flowhook.signatures.fetched import KeyRequest
     from flowhook.signatures.json_body import JsonBody
+    from flowhook.signatures.key_requests import KeyRequest
 
 
 class RequestView(NamedTuple):

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from flowhook.document.auth import AuthKind
 from flowhook.document.signed_content import ContentPart
-from flowhook.signatures.content import around_body, compile_content
-from flowhook.signatures.keys import make_keyring
-from flowhook.signatures.located import locate
-from flowhook.signatures.provers import make_prover
-from flowhook.signatures.scheme import Layout, Method, Place, Places, Scheme
-from flowhook.signatures.streaming import StreamedProof, Streaming
+from flowhook.signatures.content import compile_content, split_around_body
+from flowhook.signatures.extract import extract_values
+from flowhook.signatures.keyring import make_keyring
+from flowhook.signatures.scheme import FieldLocation, FieldLocations, Layout, Scheme, SignatureMethod
+from flowhook.signatures.signature_keys import make_signature_key
+from flowhook.signatures.streaming import StreamingSchemeVerification, StreamingVerification
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
@@ -28,7 +28,7 @@ _NO_PAIRS: Final[dict[bytes, list[bytes]]] = {}
 _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
 
 
-class _Claim(NamedTuple):
+class _ClaimedSignature(NamedTuple):
     """The signature that a request claims: timestamp and ID as sent, and the candidates, as each key reads them."""
 
     timestamp: bytes
@@ -65,10 +65,10 @@ class SignatureVerifier:
         self._read_content = compile_content(content)
         self._signs_id = ContentPart("id") in content
         of_body = any(part.is_of_body for part in content)
-        is_token = scheme.method is Method.TOKEN
+        is_token = scheme.method is SignatureMethod.TOKEN
         self._must_be_empty = not of_body and not is_token
         in_body = any(place is not None and place.kind == "field" for places in self._places for place in places)
-        around = None if in_body or is_token else around_body(content)
+        around = None if in_body or is_token else split_around_body(content)
         self._takes_pieces = around is not None
         self._before, self._after = around or (self._read_content, compile_content(()))
         self.needs_body = in_body or not is_token
@@ -78,7 +78,7 @@ class SignatureVerifier:
         named = scheme.delivery or [places.id for places in self._places if places.id is not None]
         self.delivery_in_json = any(place.kind == "field" for place in named)
         self._delivery = tuple(_lower_place(place) for place in scheme.delivery)
-        self._keyring = make_keyring(kind, secrets, lambda key: make_prover(scheme, key))
+        self._keyring = make_keyring(kind, secrets, lambda key: make_signature_key(scheme, key))
         self.keys = len(self._keyring.entries)
 
     def verify(self, request: RequestView, now: float) -> Match:
@@ -86,7 +86,7 @@ class SignatureVerifier:
         claim = self._claim(request, now, has_body=bool(request.body))
         chunks = self._read_content(request, claim.timestamp, claim.message_id)
         for (name, prover), candidates in zip(self._keyring.entries, claim.readings, strict=True):
-            if candidates and prover.proves(chunks, candidates):
+            if candidates and prover.matches(chunks, candidates):
                 return Match(self.scheme, name)
         raise self._mismatch(claim)
 
@@ -95,10 +95,10 @@ class SignatureVerifier:
         """See `StreamingVerifier.streams`."""
         return self._takes_pieces and all(prover.streams for _, prover in self._keyring.entries)
 
-    def begin(self, request: RequestView, now: float) -> Streaming:
+    def begin(self, request: RequestView, now: float) -> StreamingVerification:
         """See `StreamingVerifier.begin`."""
         claim = self._claim(request, now, has_body=True)
-        proof = StreamedProof(
+        proof = StreamingSchemeVerification(
             self.scheme,
             self._after(request, claim.timestamp, claim.message_id),
             self._mismatch(claim),
@@ -112,7 +112,7 @@ class SignatureVerifier:
             proof.update(chunk)
         return proof
 
-    def _claim(self, request: RequestView, now: float, *, has_body: bool) -> _Claim:
+    def _claim(self, request: RequestView, now: float, *, has_body: bool) -> _ClaimedSignature:
         """Return the signature that a request claims, if it may be valid.
 
         Raises:
@@ -136,9 +136,9 @@ class SignatureVerifier:
         ]
         if not any(readings):  # so that it costs no hash of the body
             raise self._malformed("holds no signature of the length it should have")
-        return _Claim(timestamp, message_id, readings)
+        return _ClaimedSignature(timestamp, message_id, readings)
 
-    def _mismatch(self, claim: _Claim) -> SignatureError:
+    def _mismatch(self, claim: _ClaimedSignature) -> SignatureError:
         """Return the error for signatures that do not match."""
         keyring = self._keyring
         if not any(
@@ -160,16 +160,16 @@ class SignatureVerifier:
                 return _value(request, places.id)
         return None
 
-    def _locate(self, request: RequestView) -> tuple[Places, list[bytes]]:
+    def _locate(self, request: RequestView) -> tuple[FieldLocations, list[bytes]]:
         for places in self._places:
-            sent = locate(request, places.signature)
+            sent = extract_values(request, places.signature)
             if sent:
                 return places, sent
         missing = " or ".join(describe(places.signature) for places in self._places)
         raise SignatureError(f"{missing} is missing", reason="SIGNATURE_MISSING")
 
-    def _required(self, request: RequestView, place: Place, pairs: Mapping[bytes, list[bytes]]) -> bytes:
-        values = pairs.get(place.name.encode(), []) if place.kind == "pair" else locate(request, place)
+    def _required(self, request: RequestView, place: FieldLocation, pairs: Mapping[bytes, list[bytes]]) -> bytes:
+        values = pairs.get(place.name.encode(), []) if place.kind == "pair" else extract_values(request, place)
         if place.kind == "pair" and len(values) != 1:
             raise self._malformed(f"has {len(values)} values {place.name}=")
         if not values or (place.kind != "pair" and not values[0]):
@@ -201,17 +201,17 @@ class SignatureVerifier:
         return SignatureError(f"the signature {what}", reason="SIGNATURE_MALFORMED")
 
 
-def _is_there(request: RequestView, place: Place) -> bool:
+def _is_there(request: RequestView, place: FieldLocation) -> bool:
     try:
-        return bool(locate(request, place))
+        return bool(extract_values(request, place))
     except SignatureError:
         return True
 
 
-def _value(request: RequestView, place: Place) -> str | None:
+def _value(request: RequestView, place: FieldLocation) -> str | None:
     """Return the value at a location; None if there is none, or more than one. Never raises."""
     try:
-        values = locate(request, place)
+        values = extract_values(request, place)
     except SignatureError:
         return None
     return (values[0].decode("latin-1") or None) if len(values) == 1 else None
@@ -225,22 +225,22 @@ def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
     )
 
 
-def header_names(place: Place) -> list[str]:
+def header_names(place: FieldLocation) -> list[str]:
     """Return the lower-case names of the headers of a location."""
     if place.kind == "numbered":
         return [f"{place.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
     return [place.name] if place.kind == "header" else []
 
 
-def describe(place: Place) -> str:
+def describe(place: FieldLocation) -> str:
     """Return a description of a location for operators."""
     words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
     return f"{words.get(place.kind, 'value')} {place.name}{'1' if place.kind == 'numbered' else ''}"
 
 
-def _lower_place(place: Place) -> Place:
-    return Place(place.kind, place.name.lower()) if place.kind in ("header", "numbered") else place
+def _lower_place(place: FieldLocation) -> FieldLocation:
+    return FieldLocation(place.kind, place.name.lower()) if place.kind in ("header", "numbered") else place
 
 
-def _lower(places: Places) -> Places:
-    return Places(*(None if place is None else _lower_place(place) for place in places))  # type: ignore[arg-type]
+def _lower(places: FieldLocations) -> FieldLocations:
+    return FieldLocations(*(None if place is None else _lower_place(place) for place in places))  # type: ignore[arg-type]

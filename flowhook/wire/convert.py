@@ -27,7 +27,7 @@ from flowhook.model import (
     Origin,
     Part,
     Principal,
-    Raising,
+    RaiseOrigin,
     RejectedRequest,
     Reply,
     Resolution,
@@ -267,7 +267,7 @@ def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     if message.HasField("response"):
         answer = message.response
         response = FailedResponse(answer.status, answer.url, answer.body, answer.size)
-    raising = Raising(message.raising.task, message.raising.cause) if message.HasField("raising") else None
+    raising = RaiseOrigin(message.raising.task, message.raising.cause) if message.HasField("raising") else None
     return WorkflowError(
         message.type, message.status, message.title, message.instance, message.detail, response, raising
     )

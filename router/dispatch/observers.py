@@ -31,7 +31,7 @@ Answer = Replied | Ended
 """The result of a wait: a reply, or the end of an execution that gave none."""
 
 
-class Waiter:
+class ReplyWaiter:
     """The registration of one waiting caller."""
 
     def __init__(self, waiters: dict[int, list[asyncio.Future[Answer]]]) -> None:
@@ -54,7 +54,7 @@ class Waiter:
                 del self._waiters[self._seq]
 
 
-class EndWaiters:
+class ReplyWaiters:
     """Callers that wait for executions to reply, or to end without a reply."""
 
     def __init__(self, limit: int = MAX_WAITERS, max_bytes: int = MAX_WAITING_BYTES) -> None:
@@ -65,7 +65,7 @@ class EndWaiters:
         self._count = 0
 
     @contextmanager
-    def place(self, size: int = 0) -> Iterator[Waiter]:
+    def place(self, size: int = 0) -> Iterator[ReplyWaiter]:
         """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
 
         Args:
@@ -76,7 +76,7 @@ class EndWaiters:
         """
         if self._count >= self._limit or self._bytes + size > self._max_bytes:
             raise ExhaustedError("too many callers wait for replies", reason="TOO_MANY_WAITERS")
-        waiter = Waiter(self._waiters)
+        waiter = ReplyWaiter(self._waiters)
         self._count += 1
         self._bytes += size
         try:
@@ -100,23 +100,23 @@ class EndWaiters:
                 future.set_result(answer)
 
 
-class ExecutionChange(NamedTuple):
+class WatchedChange(NamedTuple):
     """An execution after a change, and the number of changes that were dropped just before it."""
 
     record: ExecutionRecord
     missed: int
 
 
-class Watcher:
+class ExecutionWatcher:
     """One watcher of changes of executions, of one flow or (empty) of all flows."""
 
     def __init__(self, flow_id: str) -> None:
         self._flow_id = flow_id
-        self._queue: deque[ExecutionChange] = deque()
+        self._queue: deque[WatchedChange] = deque()
         self._missed = 0
         self._woken = asyncio.Event()
 
-    async def next(self) -> ExecutionChange:
+    async def next(self) -> WatchedChange:
         """Wait for the next change."""
         while not self._queue:
             self._woken.clear()
@@ -130,7 +130,7 @@ class Watcher:
         if len(self._queue) >= WATCH_QUEUE:
             self._missed += 1
             return
-        self._queue.append(ExecutionChange(record, self._missed))
+        self._queue.append(WatchedChange(record, self._missed))
         self._missed = 0
         self._woken.set()
 
@@ -149,7 +149,7 @@ class ExecutionWatchers:
     def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]]) -> None:
         """Publish changes; `read` returns executions by sequence number, in their current state."""
         self._read = read
-        self._watchers: set[Watcher] = set()
+        self._watchers: set[ExecutionWatcher] = set()
         self._changed: dict[int, None] = {}
         self._woken = asyncio.Event()
 
@@ -165,7 +165,7 @@ class ExecutionWatchers:
         self._woken.set()
 
     @contextmanager
-    def watch(self, flow_id: str) -> Iterator[Watcher]:
+    def watch(self, flow_id: str) -> Iterator[ExecutionWatcher]:
         """Register a watcher until the block is left: it receives each change from now on, or counts it as missed.
 
         Raises:
@@ -173,7 +173,7 @@ class ExecutionWatchers:
         """
         if len(self._watchers) >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        watcher = Watcher(flow_id)
+        watcher = ExecutionWatcher(flow_id)
         self._watchers.add(watcher)
         try:
             yield watcher

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from router.dispatch.durable import Durable
+from router.dispatch.durable_writes import RetryingWriter
 from router.scheduling.shard import Shard
 
 CLOCK_LOOK: Final = 0.5
@@ -24,7 +24,7 @@ class DeadlineTimer:
     """Calls back when runners have been silent for too long."""
 
     def __init__(
-        self, core: Shard, durable: Durable, *, clock: Callable[[], float], expire: Callable[[float], None]
+        self, core: Shard, durable: RetryingWriter, *, clock: Callable[[], float], expire: Callable[[float], None]
     ) -> None:
         """Create the timer, not armed.
 
@@ -72,7 +72,7 @@ class WakeTimer:
     """Wakes executions that wait for a time."""
 
     def __init__(
-        self, core: Shard, durable: Durable, *, now_ms: Callable[[], int], woken: Callable[[Sequence[int]], None]
+        self, core: Shard, durable: RetryingWriter, *, now_ms: Callable[[], int], woken: Callable[[Sequence[int]], None]
     ) -> None:
         """Create the timer, not armed.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from router.scheduling.leases import Lease
 
 
-class Assigned(NamedTuple):
+class LeaseGranted(NamedTuple):
     """An execution assigned to a runner."""
 
     runner_id: str
@@ -19,31 +19,31 @@ class Assigned(NamedTuple):
     attempt: int
 
 
-class Requeued(NamedTuple):
+class RequeuePending(NamedTuple):
     """An execution that is *returning*; `attempts` are those charged so far. Call `requeued` once that is durable."""
 
     seq: int
     attempts: int
 
 
-class Exhausted(NamedTuple):
+class AttemptsExhausted(NamedTuple):
     """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`."""
 
     seq: int
     attempts: int
 
 
-Loss = Requeued | Exhausted
+Loss = RequeuePending | AttemptsExhausted
 
 
-class Taken(NamedTuple):
+class LeaseReleased(NamedTuple):
     """A lease that was released for good; its execution is *ending* or *parking*."""
 
     seq: int
     attempt: int
 
 
-class Expired(NamedTuple):
+class LeasesExpired(NamedTuple):
     """Effects of time passing.
 
     Attributes:
@@ -55,23 +55,23 @@ class Expired(NamedTuple):
     silent: list[str]
 
 
-class Attached(NamedTuple):
+class AttachResult(NamedTuple):
     """Effects of a runner attaching.
 
     Attributes:
         kept: tokens that are still valid.
         losses: what became of the other executions the runner held.
-        pardoned: executions whose charge for the runner's absence was refunded.
+        refunded: executions whose charge for the runner's absence was refunded.
         adopted: executions the runner had before a restart and continues.
     """
 
     kept: list[bytes]
     losses: list[Loss]
-    pardoned: list[int]
+    refunded: list[int]
     adopted: list[int]
 
 
-class Confessed(NamedTuple):
+class LateFailure(NamedTuple):
     """An execution that caused the loss of its own lease, as its runner reported later.
 
     Attributes:
@@ -86,7 +86,7 @@ class Confessed(NamedTuple):
     lease: Lease | None = None
 
 
-class Withdrawn(NamedTuple):
+class Removed(NamedTuple):
     """An execution an operator removed: the attempts charged to it, and the lease that was broken, if any."""
 
     attempts: int

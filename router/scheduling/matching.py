@@ -16,23 +16,23 @@ import orjson
 from flowhook import cloud_events, limits
 from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
-from flowhook.lifecycle import is_lifecycle
+from flowhook.lifecycle import is_reserved_type
 from flowhook.model import EventFilter
 
 ANY_TYPE: Final = ""
 """The type of a filter that accepts events of every type."""
 
 
-def types_of(type_: str) -> tuple[str, ...]:
+def filter_types_for(type_: str) -> tuple[str, ...]:
     """Return the types of filters that accept events of a type: the type itself and `ANY_TYPE`.
 
     Lifecycle events go only to filters that name their type: an execution that listens for every event would otherwise
     receive events about itself.
     """
-    return (type_,) if is_lifecycle(type_) else (type_, ANY_TYPE)
+    return (type_,) if is_reserved_type(type_) else (type_, ANY_TYPE)
 
 
-class Shape(NamedTuple):
+class FilterShape(NamedTuple):
     """Locations of the values a filter compares: context attributes by name, and paths over the whole event."""
 
     attributes: tuple[str, ...]
@@ -42,11 +42,11 @@ class Shape(NamedTuple):
 MAX_COMPARED_BYTES: Final = 16 * limits.KIB
 """Largest compared value, as JSON: comparing takes time, and the sender chooses the size."""
 
-ANYTHING: Final = Shape((), ())
+ANYTHING: Final = FilterShape((), ())
 """The shape of a filter that compares no value."""
 
 
-class Content:
+class EventContent:
     """An event's content, shared by all its receivers and parsed when one of its values is first read.
 
     Args:
@@ -58,9 +58,9 @@ class Content:
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self._parsed: Mapping[str, Any] | None = None
-        self._values: dict[Shape, bytes | None] = {}
+        self._values: dict[FilterShape, bytes | None] = {}
 
-    def values(self, shape: Shape) -> bytes | None:
+    def values(self, shape: FilterShape) -> bytes | None:
         """See `IncomingEvent.values`."""
         if shape == ANYTHING:
             return b""
@@ -68,7 +68,7 @@ class Content:
             self._values[shape] = self._read(shape)
         return self._values[shape]
 
-    def learn(self, values: Mapping[Shape, bytes | None]) -> None:
+    def learn(self, values: Mapping[FilterShape, bytes | None]) -> None:
         """Add values that were read elsewhere from the same payload."""
         self._values.update(values)
 
@@ -76,7 +76,7 @@ class Content:
         """Drop the parsed content, which takes many times the payload's memory; values already read are retained."""
         self._parsed = None
 
-    def _read(self, shape: Shape) -> bytes | None:
+    def _read(self, shape: FilterShape) -> bytes | None:
         if self._parsed is None:
             self._parsed = orjson.loads(self.payload)
         content = self._parsed
@@ -95,16 +95,16 @@ class IncomingEvent:
         flow_id: the flow whose executions may listen for it.
         callback: whether it was sent to one of the flow's callbacks.
         type_: its type; with a callback, the callback's name.
-        payload: JSON of CloudEvents 1.0, an object; or a `Content` shared with other receivers.
+        payload: JSON of CloudEvents 1.0, an object; or a `EventContent` shared with other receivers.
     """
 
     __slots__ = ("callback", "content", "flow_id", "type")
 
-    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes | Content) -> None:
+    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes | EventContent) -> None:
         self.flow_id = flow_id
         self.callback = callback
         self.type = type_
-        self.content = payload if isinstance(payload, Content) else Content(payload)
+        self.content = payload if isinstance(payload, EventContent) else EventContent(payload)
 
     @property
     def payload(self) -> bytes:
@@ -115,12 +115,12 @@ class IncomingEvent:
         """Return the same event, addressed to another flow."""
         return IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.content)
 
-    def values(self, shape: Shape) -> bytes | None:
+    def values(self, shape: FilterShape) -> bytes | None:
         """Return a fingerprint of the event's values for a shape; None when it can pass no filter of that shape."""
         return self.content.values(shape)
 
 
-def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
+def filter_fingerprint(filter_: EventFilter) -> tuple[FilterShape, bytes]:
     """Return the shape of a filter, and the result of `IncomingEvent.values` for an event that passes it.
 
     Raises:
@@ -130,10 +130,10 @@ def wanted(filter_: EventFilter) -> tuple[Shape, bytes]:
     if not filter_.attributes and not filter_.correlations:
         return ANYTHING, b""
     correlations = sorted(filter_.correlations)
-    shape = Shape(tuple(name for name, _ in filter_.attributes), tuple(path for path, _ in correlations))
+    shape = FilterShape(tuple(name for name, _ in filter_.attributes), tuple(path for path, _ in correlations))
     for path in shape.paths:
         _accessor(path)
-    expected = [cloud_events.canonical(orjson.loads(value)) for _, value in correlations]
+    expected = [cloud_events.canonical_json(orjson.loads(value)) for _, value in correlations]
     return shape, _condensed([*(value for _, value in filter_.attributes), *expected])
 
 
@@ -144,7 +144,7 @@ def _accessor(path: str) -> Accessor:
 
 def _compared(value: Any) -> bytes | None:
     """Return the canonical form a value is compared in; None when it is too large, so that it passes no filter."""
-    return cloud_events.canonical(value) if len(orjson.dumps(value)) <= MAX_COMPARED_BYTES else None
+    return cloud_events.canonical_json(value) if len(orjson.dumps(value)) <= MAX_COMPARED_BYTES else None
 
 
 def _condensed(values: list[str | bytes | None]) -> bytes:

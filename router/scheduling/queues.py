@@ -149,7 +149,7 @@ class FairQueues:
         """Reserve a slot of the flow's concurrency for an execution a runner may be working on."""
         queue.held += 1
 
-    def let_go(self, queue: FlowQueue) -> None:
+    def release_hold(self, queue: FlowQueue) -> None:
         """Release a slot reserved by `hold`: the execution runs now, or it is known not to."""
         queue.held -= 1
         if not queue.in_ring:

@@ -24,11 +24,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from router.scheduling.attendance import UNCERTAIN_FACTOR, Attendance
-from router.scheduling.changes import Assigned, Exhausted, Requeued, Taken, Withdrawn
+from router.scheduling.changes import AttemptsExhausted, LeaseGranted, LeaseReleased, Removed, RequeuePending
+from router.scheduling.execution_state import Transitioning
 from router.scheduling.leases import Lease, Runner
-from router.scheduling.places import Between
 from router.scheduling.queues import FlowPolicy, FlowQueue
+from router.scheduling.runner_membership import UNCERTAIN_FACTOR, RunnerMembership
 
 MAX_ASSIGNMENTS: Final = 64
 """Most assignments that one runner gets in one batch."""
@@ -51,7 +51,7 @@ def _flow_share(places: int) -> int:
     return max(MIN_SHARE, places - places // RESERVE)
 
 
-class Shard(Attendance):
+class Shard(RunnerMembership):
     """The scheduler of a shard. After the `recover` calls, call `begin`.
 
     Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
@@ -86,7 +86,7 @@ class Shard(Attendance):
 
     def recover(
         self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
-    ) -> Exhausted | None:
+    ) -> AttemptsExhausted | None:
         """Add an execution that was found pending or running at start-up.
 
         Recover all executions by ascending `seq`, before any is accepted.
@@ -106,8 +106,8 @@ class Shard(Attendance):
         if attempts - begun >= self._max_attempts * UNCERTAIN_FACTOR:
             if not its_turn:
                 self._lanes.leave(seq)
-            self._ending[seq] = Between(queue, counted=False)
-            return Exhausted(seq, attempts)
+            self._ending[seq] = Transitioning(queue, counted=False)
+            return AttemptsExhausted(seq, attempts)
         if its_turn and (begun or not term):
             self._held[seq] = queue
             self._queues.hold(queue)
@@ -131,7 +131,7 @@ class Shard(Attendance):
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def assign(self, full: Collection[str] = ()) -> list[Assigned]:
+    def assign(self, full: Collection[str] = ()) -> list[LeaseGranted]:
         """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
 
         Each runner gets at most one batch; for more, call again until nothing is assigned.
@@ -139,7 +139,7 @@ class Shard(Attendance):
         Args:
             full: runners that can't accept assignments now, even if they have credit.
         """
-        assigned: list[Assigned] = []
+        assigned: list[LeaseGranted] = []
         flow_share = _flow_share(sum(runner.credit + len(runner.leases) for runner in self._runners.values()))
         able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
         while able and self._queues.ready:
@@ -150,16 +150,16 @@ class Shard(Attendance):
                 break
         return assigned
 
-    def take(self, token: bytes) -> Taken | None:
+    def take(self, token: bytes) -> LeaseReleased | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
         lease = self._leases.get(token)
         if lease is None:
             return None
         self._drop(lease)
-        self._ending[lease.seq] = Between(lease.queue, counted=True)
-        return Taken(lease.seq, lease.attempt)
+        self._ending[lease.seq] = Transitioning(lease.queue, counted=True)
+        return LeaseReleased(lease.seq, lease.attempt)
 
-    def park(self, token: bytes) -> Taken | None:
+    def park(self, token: bytes) -> LeaseReleased | None:
         """Release a lease whose execution is about to wait: it is *parking*, and `attempt` is not charged.
 
         Returns:
@@ -171,7 +171,7 @@ class Shard(Attendance):
         self._void(lease)
         self._charge(lease.seq, lease.attempt - 1)
         self._parking[lease.seq] = lease.queue
-        return Taken(lease.seq, lease.attempt)
+        return LeaseReleased(lease.seq, lease.attempt)
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
         """Move an execution from *parking* to waiting, once that is stored.
@@ -195,24 +195,24 @@ class Shard(Attendance):
                 if returning.counted:
                     self._queues.stopped(returning.queue)
 
-    def deliver(self, seqs: Iterable[int]) -> list[Requeued]:
+    def deliver(self, seqs: Iterable[int]) -> list[RequeuePending]:
         """Move waiting executions to *returning*, because the event they wait for has arrived.
 
         Executions that do not wait, or are still *parking*, are left alone and not in the result.
         """
-        delivered: list[Requeued] = []
+        delivered: list[RequeuePending] = []
         for seq in seqs:
             queue = self._waits.pop(seq)
             if queue is not None:
-                self._returning[seq] = Between(queue, counted=False)
-                delivered.append(Requeued(seq, self._attempts.get(seq, 0)))
+                self._returning[seq] = Transitioning(queue, counted=False)
+                delivered.append(RequeuePending(seq, self._attempts.get(seq, 0)))
         return delivered
 
     def ended(self, seq: int) -> None:
         """Remove an execution that was *ending* and whose end is durable."""
         ending = self._ending.pop(seq)
         self._attempts.pop(seq, None)
-        self._blamed.pop(seq, None)
+        self._attributed.pop(seq, None)
         self._voided.pop(seq, None)
         self._terms.pop(seq, None)
         queue = ending.queue
@@ -225,7 +225,7 @@ class Shard(Attendance):
             self._queues.stopped(queue)
         self._queues.forget_if_idle(queue)
 
-    def cancel(self, seq: int, flow_id: str) -> Withdrawn | None:
+    def cancel(self, seq: int, flow_id: str) -> Removed | None:
         """Remove an execution from its state to end it: it is *ending* from now on.
 
         Returns:
@@ -235,7 +235,7 @@ class Shard(Attendance):
         lease = self._by_seq.get(seq)
         if lease is not None:
             self.take(lease.token)
-            return Withdrawn(lease.attempt, lease)
+            return Removed(lease.attempt, lease)
         counted = self._is_counted(seq)
         waits = self.is_waiting(seq)
         queue = self._suspended.pop(seq, None) or self._withdraw(seq, flow_id)
@@ -243,10 +243,10 @@ class Shard(Attendance):
             return None
         if self._lanes.is_blocked(seq):
             self._lanes.leave(seq)
-        self._ending[seq] = Between(queue, counted=counted)
-        return Withdrawn(self._attempts.get(seq, 0) + waits, None)
+        self._ending[seq] = Transitioning(queue, counted=counted)
+        return Removed(self._attempts.get(seq, 0) + waits, None)
 
-    def suspend(self, seq: int, flow_id: str) -> Withdrawn | None:
+    def suspend(self, seq: int, flow_id: str) -> Removed | None:
         """Suspend an execution until `resume`; its order key stays blocked. An attempt in progress is not charged.
 
         Returns:
@@ -268,7 +268,7 @@ class Shard(Attendance):
         self._suspended[seq] = queue
         if running:
             self._queues.stopped(queue)
-        return Withdrawn(self._attempts.get(seq, 0), lease)
+        return Removed(self._attempts.get(seq, 0), lease)
 
     def resume(self, seq: int) -> bool:
         """Make a suspended execution ready, ahead of its flow's ready executions; false when it is not suspended."""
@@ -296,7 +296,7 @@ class Shard(Attendance):
 
     # --- internals --------------------------------------------------------------------------------------------------
 
-    def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[Assigned]) -> int:
+    def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[LeaseGranted]) -> int:
         for number in range(count):
             drawn = self._queues.draw(flow_share)
             if drawn is None:
@@ -307,5 +307,5 @@ class Shard(Attendance):
             token = self._tokens.mint(seq, self.term_of(seq))
             self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) + 1))
             runner.credit -= 1
-            assigned.append(Assigned(runner.id, token, seq, self._by_seq[seq].attempt))
+            assigned.append(LeaseGranted(runner.id, token, seq, self._by_seq[seq].attempt))
         return count

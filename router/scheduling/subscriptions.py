@@ -15,35 +15,35 @@ from typing import Final, NamedTuple
 
 from flowhook.lifecycle import TYPES
 from flowhook.model import Subscription
-from router.scheduling.matching import ANY_TYPE, IncomingEvent, Shape, types_of, wanted
+from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
 
-Kind = tuple[str, bool, str]
+EventKind = tuple[str, bool, str]
 """Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
 
 
-Wait = object
+WaitHandle = object
 """One wait of one execution."""
 
 
-class Receiver(NamedTuple):
+class EventReceiver(NamedTuple):
     """A waiting execution, and the key of the journal entry that will record the event or end it waits for."""
 
     seq: int
     key: str
 
 
-class _Table:
+class _FilterTable:
     """Filters of one kind and one shape, by the values they expect."""
 
     __slots__ = ("kind", "places", "shape")
 
-    def __init__(self, kind: Kind, shape: Shape) -> None:
+    def __init__(self, kind: EventKind, shape: FilterShape) -> None:
         self.kind = kind
         self.shape = shape
         # most values are expected by one execution only: an inner dict takes as much memory as all the rest
-        self.places: dict[bytes, _Place | dict[int, _Place]] = {}
+        self.places: dict[bytes, _FilterEntry | dict[int, _FilterEntry]] = {}
 
-    def put(self, place: _Place) -> None:
+    def put(self, place: _FilterEntry) -> None:
         there = self.places.get(place.values)
         if there is None:
             self.places[place.values] = place
@@ -52,14 +52,14 @@ class _Table:
         else:
             self.places[place.values] = {there.order: there, place.order: place}
 
-    def take_out(self, place: _Place) -> None:
+    def take_out(self, place: _FilterEntry) -> None:
         there = self.places[place.values]
         if isinstance(there, dict):
             del there[place.order]
         if not isinstance(there, dict) or not there:
             del self.places[place.values]
 
-    def find(self, values: bytes, limit: int) -> Iterator[_Place]:
+    def find(self, values: bytes, limit: int) -> Iterator[_FilterEntry]:
         """Yield the filters that expect these values, longest waiting first."""
         there = self.places.get(values)
         if isinstance(there, dict):
@@ -68,12 +68,12 @@ class _Table:
             yield there
 
 
-class _Place:
+class _FilterEntry:
     """One filter of one execution; the smaller `order` has waited longer."""
 
     __slots__ = ("key", "order", "seq", "table", "values")
 
-    def __init__(self, table: _Table, values: bytes, seq: int, key: str, order: int) -> None:
+    def __init__(self, table: _FilterTable, values: bytes, seq: int, key: str, order: int) -> None:
         self.table = table
         self.values = values
         self.seq = seq
@@ -88,9 +88,9 @@ class Subscriptions:
     """All subscriptions of a shard. An execution is listed for as long as it waits, whatever ends the wait."""
 
     def __init__(self) -> None:
-        self._tables: dict[Kind, dict[Shape, _Table]] = {}
+        self._tables: dict[EventKind, dict[FilterShape, _FilterTable]] = {}
         self._flows: dict[tuple[bool, str], dict[str, None]] = {}
-        self._places: dict[int, list[_Place]] = {}
+        self._places: dict[int, list[_FilterEntry]] = {}
         self._awaits: dict[int, dict[int, str]] = {}
         self._awaited: dict[int, dict[int, None]] = {}
         self._order = 0
@@ -103,29 +103,29 @@ class Subscriptions:
 
     # --- events -----------------------------------------------------------------------------------------------------
 
-    def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> Wait:
+    def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> WaitHandle:
         """Subscribe an execution that is not listed yet to events; subscribe it to ends with `expect_end`.
 
         Returns:
             A handle for `is_current` that distinguishes this wait from a later one of the same execution.
         """
-        places: list[_Place] = []
+        places: list[_FilterEntry] = []
         for key, filters, _ in subscriptions:
             shared = sys.intern(key)
             for filter_ in filters:
-                shape, values = wanted(filter_)
+                shape, values = filter_fingerprint(filter_)
                 table = self._table((flow_id, filter_.callback, filter_.type), shape)
                 self._order += 1
-                places.append(_Place(table, values, seq, shared, self._order))
+                places.append(_FilterEntry(table, values, seq, shared, self._order))
                 table.put(places[-1])
         self._places[seq] = places
         return places
 
-    def is_current(self, seq: int, wait: Wait) -> bool:
+    def is_current(self, seq: int, wait: WaitHandle) -> bool:
         """Whether an execution still waits as it did when `add` returned `wait`."""
         return self._places.get(seq) is wait
 
-    def _table(self, kind: Kind, shape: Shape) -> _Table:
+    def _table(self, kind: EventKind, shape: FilterShape) -> _FilterTable:
         flow_id, callback, type_ = kind
         tables = self._tables.setdefault(kind, {})
         self._flows.setdefault((callback, type_), {})[flow_id] = None
@@ -133,7 +133,7 @@ class Subscriptions:
             self.lifecycle.add(type_)
         table = tables.get(shape)
         if table is None:
-            table = tables[shape] = _Table(kind, shape)
+            table = tables[shape] = _FilterTable(kind, shape)
         return table
 
     def remove(self, seq: int) -> None:
@@ -152,19 +152,19 @@ class Subscriptions:
             if not parents:
                 del self._awaited[awaited]
 
-    def shapes(self, kind: Kind) -> set[Shape]:
+    def shapes(self, kind: EventKind) -> set[FilterShape]:
         """Return the shapes of all filters that accept events of a kind."""
         flow_id, callback, type_ = kind
-        return {shape for each in types_of(type_) for shape in self._tables.get((flow_id, callback, each), ())}
+        return {shape for each in filter_types_for(type_) for shape in self._tables.get((flow_id, callback, each), ())}
 
-    def listening(self, event: IncomingEvent, limit: int) -> list[Receiver]:
+    def listening(self, event: IncomingEvent, limit: int) -> list[EventReceiver]:
         """Return the receivers that wait for an event, at most `limit`, longest waiting first.
 
         Each execution is listed once, with the first of its subscriptions that accepts the event: what it waits for
         next depends on the event it receives first.
         """
-        places: list[_Place] = []
-        for type_ in types_of(event.type):
+        places: list[_FilterEntry] = []
+        for type_ in filter_types_for(event.type):
             for shape, table in self._tables.get((event.flow_id, event.callback, type_), {}).items():
                 values = event.values(shape)
                 if values is not None:
@@ -173,26 +173,26 @@ class Subscriptions:
         receivers: dict[int, str] = {}
         for place in places:
             receivers.setdefault(place.seq, place.key)
-        return [Receiver(seq, key) for seq, key in islice(receivers.items(), limit)]
+        return [EventReceiver(seq, key) for seq, key in islice(receivers.items(), limit)]
 
     def flows(self, type_: str) -> list[str]:
         """Return the flows with executions that wait for emitted events of a type, regardless of expected values."""
-        return list({flow: None for each in types_of(type_) for flow in self._flows.get((False, each), ())})
+        return list({flow: None for each in filter_types_for(type_) for flow in self._flows.get((False, each), ())})
 
-    def concern(self, kind: Kind) -> bool:
+    def concern(self, kind: EventKind) -> bool:
         """Whether any execution waits for events of a kind, regardless of expected values."""
         flow_id, callback, type_ = kind
-        return any((flow_id, callback, each) in self._tables for each in types_of(type_))
+        return any((flow_id, callback, each) in self._tables for each in filter_types_for(type_))
 
-    def listens(self, seq: int, event: IncomingEvent) -> Receiver | None:
+    def listens(self, seq: int, event: IncomingEvent) -> EventReceiver | None:
         """Return an execution as receiver of an event addressed to it, if it waits for one, regardless of values."""
         for place in self._places.get(seq, ()):
             _, callback, type_ = place.table.kind
             if callback == event.callback and type_ in (event.type, ANY_TYPE):
-                return Receiver(seq, place.key)
+                return EventReceiver(seq, place.key)
         return None
 
-    def _forget_kind(self, kind: Kind) -> None:
+    def _forget_kind(self, kind: EventKind) -> None:
         flow_id, callback, type_ = kind
         flows = self._flows[callback, type_]
         del self._tables[kind], flows[flow_id]
@@ -203,18 +203,18 @@ class Subscriptions:
 
     # --- ends -------------------------------------------------------------------------------------------------------
 
-    def expect_end(self, seq: int, key: str, awaited: int) -> None:
+    def await_end(self, seq: int, key: str, awaited: int) -> None:
         """Subscribe an execution to the end of another; of several keys for the same end the first counts."""
         self._awaits.setdefault(seq, {}).setdefault(awaited, sys.intern(key))
         self._awaited.setdefault(awaited, {})[seq] = None
 
-    def expects_end(self, seq: int, awaited: int) -> bool:
+    def awaits_end(self, seq: int, awaited: int) -> bool:
         """Whether an execution waits for the end of another."""
         return awaited in self._awaits.get(seq, ())
 
-    def awaiting(self, awaited: int) -> list[Receiver]:
+    def end_receivers(self, awaited: int) -> list[EventReceiver]:
         """Return the receivers that wait for the end of an execution, longest waiting first."""
-        return [Receiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
+        return [EventReceiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
 
     @property
     def ends_awaited(self) -> int:

@@ -9,27 +9,27 @@ from flowhook import callback_tokens, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
-from router.acceptance import Acceptance, checked
+from router.admission import AdmissionControl, validate_and_serialize
 from router.callback_keys import CallbackKeys
-from router.dispatch.arrivals import Arrivals
-from router.parsing import Reader
-from router.storage.arrivals import NewArrival
+from router.dispatch.event_delivery import EventDispatcher
+from router.parsing import InputParser
+from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState
 
 TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 
 
-class Callbacks:
+class CallbackReceiver:
     """Receives the events sent to callbacks."""
 
     def __init__(
         self,
         *,
-        acceptance: Acceptance,
-        arrivals: Arrivals,
+        acceptance: AdmissionControl,
+        arrivals: EventDispatcher,
         state: ShardState,
         keys: CallbackKeys,
-        reader: Reader,
+        reader: InputParser,
         now_ms: Callable[[], int],
     ) -> None:
         self._acceptance = acceptance
@@ -59,12 +59,12 @@ class Callbacks:
         callback = entry.callbacks.get(message.callback)
         if callback is None or (callback.only_one_time and not message.callback_token):
             raise NotFoundError("the flow has no such callback", reason="CALLBACK_NOT_FOUND")
-        checked(message)
+        validate_and_serialize(message)
         if message.HasField("body_blob"):
             raise InvalidError("the event of a callback has its body with it", reason="BODY_BLOB_INVALID")
         token, execution_id = message.callback_token, ""
         if token:
-            execution_id = callback_tokens.execution_of(self._keys.of(entry.id), message.callback, token)
+            execution_id = callback_tokens.verify(self._keys.of(entry.id), message.callback, token)
         await self._acceptance.check_body(message, raw=callback.raw)
         self._acceptance.check_rate(callback.bucket)
         if execution_id:
@@ -72,7 +72,7 @@ class Callbacks:
         event = convert.event_from_proto(message)
         # the current time, not the edge's receive time: deduplication records expire by this clock
         now_ms = self._now_ms()
-        arrival = NewArrival(
+        arrival = NewInboundEvent(
             event_id=event.id,
             flow_id=entry.id,
             callback=True,
@@ -95,7 +95,7 @@ class Callbacks:
 
     async def _check_age(self, execution_id: str) -> None:
         """Refuse a token that is too old; storage refuses the token of an execution that has ended."""
-        record = (await self._state.identify([execution_id])).get(execution_id)
+        record = (await self._state.find_by_ids([execution_id])).get(execution_id)
         if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
             raise _gone()
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
-from router.services import guarded
-from router.services.access import caller_scopes
-from router.services.processes import Processes
+from router.services import error_mapping
+from router.services.authorization import caller_scopes
+from router.services.processes import ProcessReports
 
 
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
@@ -27,20 +27,20 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._own = own
         self._render = render
         self._clock = clock
-        self._processes = Processes(clock)
+        self._processes = ProcessReports(clock)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReportProcess(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportProcessRequest, context: guarded.Context
+        self, request: pb.ReportProcessRequest, context: error_mapping.Context
     ) -> pb.ReportProcessResponse:
         """Record the report of a process."""
         del context
-        complete = self._processes.keep(request.process, caller_scopes.get())
+        complete = self._processes.store(request.process, caller_scopes.get())
         return pb.ReportProcessResponse(metrics_dropped=not complete)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def GetCluster(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetClusterRequest, context: guarded.Context
+        self, request: pb.GetClusterRequest, context: error_mapping.Context
     ) -> pb.GetClusterResponse:
         """Return all processes, the router included, by name."""
         del context

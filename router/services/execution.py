@@ -8,21 +8,21 @@ from typing import Final
 
 import orjson
 
-from flowhook import held, ids, limits
+from flowhook import held_results, ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
-from router.acceptance import Acceptance
-from router.dispatch.host import ShardHost
-from router.history import history_of
+from router.admission import AdmissionControl
+from router.dispatch.shard_runtime import ShardRuntime
 from router.replay import resumption
-from router.services import guarded
-from router.services.bodies import BodyReads
-from router.services.paging import MAX_PAGE, page_of, token_after
+from router.services import error_mapping
+from router.services.body_streams import BodySender
+from router.services.paging import MAX_PAGE, page_token_after, parse_page
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
+from router.task_history import build_task_history
 
 DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
@@ -40,10 +40,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     def __init__(
         self,
         *,
-        host: ShardHost,
+        host: ShardRuntime,
         state: ShardState,
-        acceptance: Acceptance,
-        reads: BodyReads,
+        acceptance: AdmissionControl,
+        reads: BodySender,
         registry: Registry,
         now_ms: Callable[[], int],
     ) -> None:
@@ -56,9 +56,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._now_ms = now_ms
         self._replaying = asyncio.Lock()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def GetExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetExecutionRequest, context: guarded.Context
+        self, request: pb.GetExecutionRequest, context: error_mapping.Context
     ) -> pb.GetExecutionResponse:
         """Return one execution with its request and journal."""
         del context
@@ -70,22 +70,22 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             ExecutionDetail(
                 execution=_execution(record),
                 event=convert.event_from_bytes(content.payload),
-                journal=held.split(content.journal)[0],
+                journal=held_results.split_held(content.journal)[0],
                 output=content.output,
                 # on another thread: there may be thousands of entries
                 history=await asyncio.to_thread(
-                    history_of, await self._state.history(record.seq), ended=record.status.ended
+                    build_task_history, await self._state.history(record.seq), ended=record.status.ended
                 ),
             )
         )
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ListExecutions(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListExecutionsRequest, context: guarded.Context
+        self, request: pb.ListExecutionsRequest, context: error_mapping.Context
     ) -> pb.ListExecutionsResponse:
         """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
-        size, before = page_of(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request, default=DEFAULT_PAGE)
         wanted = {convert.status_from_proto(status) for status in request.statuses}
         if request.unresolved:
             if wanted and Status.FAULTED not in wanted:
@@ -107,15 +107,15 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
         return pb.ListExecutionsResponse(
             executions=[convert.execution_to_proto(_listed(record)) for record in page[:size]],
-            next_page_token=token_after(None if last is None else last.seq),
+            next_page_token=page_token_after(None if last is None else last.seq),
         )
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def WatchExecutions(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.WatchExecutionsRequest, context: guarded.Context
+        self, request: pb.WatchExecutionsRequest, context: error_mapping.Context
     ) -> None:
         """Stream executions as their status changes."""
-        guarded.check_held(request)
+        error_mapping.check_request_size(request)
         with self._host.watchers.watch(request.flow_id) as watcher:
             await context.write(pb.WatchExecutionsResponse())
             while True:
@@ -123,9 +123,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 execution = convert.execution_to_proto(_listed(record))
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReplayExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReplayExecutionRequest, context: guarded.Context
+        self, request: pb.ReplayExecutionRequest, context: error_mapping.Context
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
@@ -179,13 +179,13 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 )
             ]
         )
-        if appended[0].bodiless:
+        if appended[0].body_missing:
             raise _past_retention(original.id)
         return _execution(await self._operators.find(appended[0].duplicate_of or event.id))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResolveExecutionRequest, context: guarded.Context
+        self, request: pb.ResolveExecutionRequest, context: error_mapping.Context
     ) -> pb.ResolveExecutionResponse:
         """Mark a failed execution as resolved: nothing remains to be done about it."""
         del context
@@ -194,12 +194,12 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         record = await self._operators.resolve(request.execution_id, request.reason)
         return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.ReadBodyRequest, context: guarded.Context
+        self, request: pb.ReadBodyRequest, context: error_mapping.Context
     ) -> None:
         """Stream the body of the request that started an execution."""
-        guarded.check_held(request)
+        error_mapping.check_request_size(request)
 
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadBodyResponse(chunk=chunk))
@@ -229,27 +229,27 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._acceptance.check_backlog(original.flow_id, limit)
         return entry.revision if latest and entry is not None else original.flow_revision
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def CancelExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.CancelExecutionRequest, context: guarded.Context
+        self, request: pb.CancelExecutionRequest, context: error_mapping.Context
     ) -> pb.CancelExecutionResponse:
         """End an execution that has not ended."""
         del context
         record = await self._operators.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def SuspendExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.SuspendExecutionRequest, context: guarded.Context
+        self, request: pb.SuspendExecutionRequest, context: error_mapping.Context
     ) -> pb.SuspendExecutionResponse:
         """Suspend an execution until it is resumed."""
         del context
         record = await self._operators.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ResumeExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResumeExecutionRequest, context: guarded.Context
+        self, request: pb.ResumeExecutionRequest, context: error_mapping.Context
     ) -> pb.ResumeExecutionResponse:
         """Resume a suspended execution."""
         del context

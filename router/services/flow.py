@@ -14,17 +14,17 @@ from flowhook import limits
 from flowhook.document import FlowDocument, canonical, warnings
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
-from flowhook.tokens import Scope
+from flowhook.tokens import TokenScope
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from router.callback_keys import CallbackKeys
-from router.flows import FlowTable
-from router.parsing import Reader
-from router.reactions.definition import reactions_of
-from router.registry import RegistryWatch
-from router.services import guarded, shared_secrets
-from router.services.access import caller_scopes
+from router.event_triggers.definition import parse_triggers
+from router.flow_table import FlowTable
+from router.parsing import InputParser
+from router.registry_watch import RegistryWatch
+from router.services import error_mapping, shared_secrets
+from router.services.authorization import caller_scopes
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
 
@@ -41,7 +41,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         *,
         registry: Registry,
         flows: FlowTable,
-        reader: Reader,
+        reader: InputParser,
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
@@ -71,9 +71,9 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._applying = asyncio.Lock()
         """Held from the check of flows against each other until they are stored."""
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ApplyFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.ApplyFlowsRequest, context: guarded.Context
+        self, request: pb.ApplyFlowsRequest, context: error_mapping.Context
     ) -> pb.ApplyFlowsResponse:
         """Create or update flows, all of them or none."""
         del context
@@ -86,7 +86,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 source,
                 canonical(document.definition),
                 document.webhook is not None,
-                bool(reactions_of(document.definition)),
+                bool(parse_triggers(document.definition)),
             )
             for document, source in zip(documents, request.documents, strict=True)
         ]
@@ -129,8 +129,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             raise InvalidFlowError(faults)
         return documents
 
-    @guarded.method
-    async def GetFlow(self, request: pb.GetFlowRequest, context: guarded.Context) -> pb.GetFlowResponse:  # noqa: N802
+    @error_mapping.rpc_method
+    async def GetFlow(self, request: pb.GetFlowRequest, context: error_mapping.Context) -> pb.GetFlowResponse:  # noqa: N802
         """Return one flow."""
         del context
         revision = await self._registry.revision()
@@ -142,14 +142,14 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         if flow is None:
             raise _no_flow(request.flow_id)
         key = b""
-        if Scope.RUN in caller_scopes.get() and _has_callbacks(flow):
+        if TokenScope.RUN in caller_scopes.get() and _has_callbacks(flow):
             key = self._callback_keys.of(flow.id)
         message = convert.flow_to_proto(flow) if request.revision else self._message(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def FindFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.FindFlowsRequest, context: guarded.Context
+        self, request: pb.FindFlowsRequest, context: error_mapping.Context
     ) -> pb.FindFlowsResponse:
         """Return the flow IDs in the request that belong to existing flows."""
         del context
@@ -163,9 +163,9 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             )
         return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ListFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListFlowsRequest, context: guarded.Context
+        self, request: pb.ListFlowsRequest, context: error_mapping.Context
     ) -> pb.ListFlowsResponse:
         """Return a page of flows."""
         del context
@@ -177,25 +177,25 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             message.ClearField("definition")
         return pb.ListFlowsResponse(flows=messages, next_page_token=flows[size - 1].id if len(flows) > size else "")
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def PauseFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.PauseFlowRequest, context: guarded.Context
+        self, request: pb.PauseFlowRequest, context: error_mapping.Context
     ) -> pb.PauseFlowResponse:
         """Queue events from now on without running them."""
         del context
         return pb.PauseFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=True)))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ResumeFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResumeFlowRequest, context: guarded.Context
+        self, request: pb.ResumeFlowRequest, context: error_mapping.Context
     ) -> pb.ResumeFlowResponse:
         """Run queued and new events of a paused flow."""
         del context
         return pb.ResumeFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=False)))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def DeleteFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.DeleteFlowRequest, context: guarded.Context
+        self, request: pb.DeleteFlowRequest, context: error_mapping.Context
     ) -> pb.DeleteFlowResponse:
         """Delete a flow."""
         del context
@@ -204,12 +204,12 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         await self._flows.catch_up()
         return pb.DeleteFlowResponse()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def WatchFlows(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.WatchFlowsRequest, context: guarded.Context
+        self, request: pb.WatchFlowsRequest, context: error_mapping.Context
     ) -> None:
         """Stream changes of flows and secrets."""
-        guarded.check_held(request)
+        error_mapping.check_request_size(request)
         async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as news:
             async for revision, changes in news:
                 for change in changes:

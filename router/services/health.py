@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
 from flowhook.errors import ExhaustedError, NotFoundError
-from router.services import guarded
-from router.services.access import caller_scopes
+from router.services import error_mapping
+from router.services.authorization import caller_scopes
 
 MAX_WATCHERS: Final = 100
 """Most watchers with a token, and as many without."""
@@ -48,9 +48,9 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         self._stopping = True
         self.set(serving=False)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def Check(  # noqa: N802 - the name of the RPC
-        self, request: pb.HealthCheckRequest, context: guarded.Context
+        self, request: pb.HealthCheckRequest, context: error_mapping.Context
     ) -> pb.HealthCheckResponse:
         """Return the current status."""
         del context
@@ -58,12 +58,12 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
             raise NotFoundError("there is no such service", reason="SERVICE_UNKNOWN")
         return pb.HealthCheckResponse(status=self._status(known=True))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def Watch(  # noqa: N802 - the name of the RPC
-        self, request: pb.HealthCheckRequest, context: guarded.Context
+        self, request: pb.HealthCheckRequest, context: error_mapping.Context
     ) -> None:
         """Stream the current status, and each change."""
-        guarded.check_held(request)
+        error_mapping.check_request_size(request)
         known, has_token = request.service in self._services, bool(caller_scopes.get())
         if self._watchers[has_token] >= MAX_WATCHERS:
             raise ExhaustedError("too many watch the health", reason="TOO_MANY_WATCHERS", retry_after=10)

@@ -13,15 +13,15 @@ from flowhook.offload import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
-from router.acceptance import Acceptance, checked, complete, event_id_taken, is_unread
-from router.dispatch.host import ShardHost
+from router.admission import AdmissionControl, event_id_taken, fill_defaults, has_unparsed_body, validate_and_serialize
+from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
-from router.services import guarded
-from router.services.access import check_flow
-from router.services.bodies import Uploads
-from router.services.callbacks import Callbacks
-from router.storage.bodies import Bodies
+from router.services import error_mapping
+from router.services.authorization import check_flow_permitted
+from router.services.body_streams import UploadReceiver
+from router.services.callbacks import CallbackReceiver
+from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState
 from router.storage.model import Appended, Ended, ExecutionRecord, NewEvent, Replied
 
@@ -51,14 +51,14 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     def __init__(
         self,
         *,
-        host: ShardHost,
+        host: ShardRuntime,
         state: ShardState,
-        acceptance: Acceptance,
-        callbacks: Callbacks,
+        acceptance: AdmissionControl,
+        callbacks: CallbackReceiver,
         tokens: ReplyTokens,
         metrics: RouterMetrics,
-        bodies: Bodies,
-        uploads: Uploads,
+        bodies: BodyStore,
+        uploads: UploadReceiver,
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
@@ -76,9 +76,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._read_bytes = 0
         """Bytes of bodies parsed since control was last yielded to the event loop."""
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def IngestEvents(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.IngestEventsRequest, context: guarded.Context
+        self, request: ingest_service_pb2.IngestEventsRequest, context: error_mapping.Context
     ) -> _Response:
         """Store a batch; each event succeeds or fails on its own."""
         del context
@@ -88,7 +88,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         now_ms = self._now_ms()
         for message in messages:
             if not (message.path and message.id):  # an edge sets both
-                complete(message, now_ms)
+                fill_defaults(message, now_ms)
         if not any(message.callback for message in messages):
             return _Response(results=await self._starts(messages))
         if request.ByteSize() > limits.MAX_BATCH_BYTES:
@@ -112,7 +112,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 except FlowhookError as error:
                     fates.append(error)
                 except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
-                    fates.append(guarded.defect("IngestService.IngestEvents", error))
+                    fates.append(error_mapping.internal_error("IngestService.IngestEvents", error))
                 else:
                     fates.append(None)
                     size += len(event.payload)
@@ -145,7 +145,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         A caller that retries a call whose response was lost must not receive an error.
         """
         wanted = {(message.flow_id, message.id) for message in messages}
-        known = await self._state.identify([message.id for message in messages])
+        known = await self._state.find_by_ids([message.id for message in messages])
         return {key: each for each in known.values() if (key := (each.flow_id, each.id)) in wanted}
 
     def _discard_body(self, message: envelope_pb2.Event) -> None:
@@ -156,20 +156,20 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def _call_back(self, message: envelope_pb2.Event) -> _Result:
         """Store an event for executions that wait for it."""
         try:
-            check_flow(message.flow_id)
+            check_flow_permitted(message.flow_id)
             earlier = await self._callbacks.receive(message)
         except FlowhookError as error:
             return self._rejected(error)
         except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
-            return self._rejected(guarded.defect("IngestService.IngestEvents", error))
+            return self._rejected(error_mapping.internal_error("IngestService.IngestEvents", error))
         if earlier:
             return self._duplicate(earlier)
         self._metrics.accepted.inc()
         return _Result(accepted=_Accepted(execution_id=message.id))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def InvokeFlow(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.InvokeFlowRequest, context: guarded.Context
+        self, request: ingest_service_pb2.InvokeFlowRequest, context: error_mapping.Context
     ) -> ingest_service_pb2.InvokeFlowResponse:
         """Store one event and wait for the reply of its execution."""
         del context
@@ -178,7 +178,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
         if request.event.callback:
             raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
-        complete(request.event, self._now_ms())
+        fill_defaults(request.event, self._now_ms())
         # reserve the waiter first: a caller must be refused before its event is stored, not after
         with self._host.waiters.place(request.ByteSize()) as place:
             seq, execution_id, earlier = await self._stored(request.event)
@@ -192,18 +192,18 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                     outcome = {"pending": _Pending(reply_token=self._tokens.issue(execution_id))}
         return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **outcome)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def UploadBody(  # noqa: N802 - the name of the RPC
-        self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: guarded.Context
+        self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: error_mapping.Context
     ) -> ingest_service_pb2.UploadBodyResponse:
         """Store a body that an event will name."""
         stored = await self._uploads.take(request_iterator, lambda: context.send_initial_metadata(ADMITTED))
         blob = envelope_pb2.Blob(id=stored.id, size=stored.size, sha256=stored.sha256)
         return ingest_service_pb2.UploadBodyResponse(blob=blob)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def GetReply(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.GetReplyRequest, context: guarded.Context
+        self, request: ingest_service_pb2.GetReplyRequest, context: error_mapping.Context
     ) -> ingest_service_pb2.GetReplyResponse:
         """Return the reply of an execution, or that it is still pending."""
         del context
@@ -242,15 +242,15 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` reverts the count."""
-        check_flow(message.flow_id)
+        check_flow_permitted(message.flow_id)
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
-        payload = checked(message)
+        payload = validate_and_serialize(message)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
         order_key = message.order_key if is_read else await self._acceptance.order_key(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
-        if not is_read and is_unread(message):
+        if not is_read and has_unparsed_body(message):
             self._read_bytes += len(message.body)
             if self._read_bytes > INLINE_BYTES:  # each body is small, but together those of a batch may be large
                 self._read_bytes = 0

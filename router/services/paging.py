@@ -28,28 +28,28 @@ class PagedRequest(Protocol):
         ...
 
 
-class Page(NamedTuple):
+class PageQuery(NamedTuple):
     """A page: at most `size` items, in [1, `MAX_PAGE`], with numbers less than `before`; None: the newest."""
 
     size: int
     before: int | None
 
 
-def token_after(number: int | None) -> str:
+def page_token_after(number: int | None) -> str:
     """Return the token of the page after the item with a number; None: there is no further page."""
     return "" if number is None else str(number)
 
 
-def page_of(request: PagedRequest, *, default: int) -> Page:
+def parse_page(request: PagedRequest, *, default: int) -> PageQuery:
     """Return the page that a request asks for, of `default` items when it gives no size.
 
     Raises:
-        InvalidError: the token was not made by `token_after` (`PAGE_TOKEN_INVALID`).
+        InvalidError: the token was not made by `page_token_after` (`PAGE_TOKEN_INVALID`).
     """
     size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else default
     token = request.page_token
     if not token:
-        return Page(size, None)
+        return PageQuery(size, None)
     if not token.isascii() or not token.isdecimal():
         raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
-    return Page(size, int(token[:_MAX_DIGITS]))
+    return PageQuery(size, int(token[:_MAX_DIGITS]))

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
-from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, fits
-from flowhook.tokens import Scope
+from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, within_limits
+from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 
 FORGET_SECONDS: Final = 60.0
@@ -22,16 +22,16 @@ MAX_PROCESSES: Final = 500
 MAX_METRICS_BYTES: Final = 6 * limits.MIB
 """Bytes of metrics of all processes of one role; those of all roles fit into one response."""
 
-REPORTERS: Final[Mapping[str, frozenset[Scope]]] = {
-    "edge": frozenset({Scope.VERIFY, Scope.ADMIN}),
-    "runner": frozenset({Scope.RUN, Scope.ADMIN}),
-    "admin": frozenset({Scope.VIEW, Scope.ADMIN}),
-    "router": frozenset({Scope.ADMIN}),
+REPORTERS: Final[Mapping[str, frozenset[TokenScope]]] = {
+    "edge": frozenset({TokenScope.VERIFY, TokenScope.ADMIN}),
+    "runner": frozenset({TokenScope.RUN, TokenScope.ADMIN}),
+    "admin": frozenset({TokenScope.VIEW, TokenScope.ADMIN}),
+    "router": frozenset({TokenScope.ADMIN}),
 }
 """Roles, and the scopes of which a token needs one to report for a process of the role."""
 
 
-class Report(NamedTuple):
+class ProcessReport(NamedTuple):
     """A process's report: its fields without the metrics, its metrics, and the time of the report (s)."""
 
     process: pb.Process
@@ -39,15 +39,15 @@ class Report(NamedTuple):
     seen: float
 
 
-class Processes:
+class ProcessReports:
     """The processes that reported within the last `FORGET_SECONDS`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Start empty; `clock` returns seconds."""
         self._clock = clock
-        self._by_role: dict[str, dict[str, Report]] = {role: {} for role in REPORTERS}
+        self._by_role: dict[str, dict[str, ProcessReport]] = {role: {} for role in REPORTERS}
 
-    def keep(self, process: pb.Process, scopes: Collection[Scope]) -> bool:
+    def store(self, process: pb.Process, scopes: Collection[TokenScope]) -> bool:
         """Store the report of a process in place of its previous one; false when there was no room for its metrics.
 
         Args:
@@ -70,10 +70,10 @@ class Processes:
             raise ExhaustedError("too many processes of this role report", reason="TOO_MANY_PROCESSES")
         metrics = process.metrics
         has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
-        others[kept.name] = Report(kept, metrics if has_room else b"", now)
+        others[kept.name] = ProcessReport(kept, metrics if has_room else b"", now)
         return has_room
 
-    def all(self) -> list[Report]:
+    def all(self) -> list[ProcessReport]:
         """Return the reports of all processes."""
         self._forget(self._clock())
         return [report for reports in self._by_role.values() for report in reports.values()]
@@ -97,7 +97,7 @@ def _checked(process: pb.Process) -> pb.Process:
         raise _invalid("a process has a name, and texts that are printable and as short as the API says")
     if process.role not in REPORTERS or process.pid < 0:
         raise _invalid("a process is an edge, router, runner or admin, and has a process ID")
-    if not fits(process.metrics):
+    if not within_limits(process.metrics):
         raise _invalid("the metrics of a process have at most 512 KiB and 5000 lines")
     return pb.Process(
         name=process.name,

@@ -11,9 +11,9 @@ from flowhook.errors import InvalidError, NotFoundError
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
-from router.services import guarded
-from router.services.paging import page_of, token_after
-from router.storage.interface import Rejections
+from router.services import error_mapping
+from router.services.paging import page_token_after, parse_page
+from router.storage.interface import RejectionLog
 from router.storage.model import StoredRejection
 
 MAX_REPORTED: Final = 100
@@ -43,13 +43,13 @@ _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
 class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
-    def __init__(self, rejections: Rejections, *, now_ms: Callable[[], int]) -> None:
+    def __init__(self, rejections: RejectionLog, *, now_ms: Callable[[], int]) -> None:
         self._rejections = rejections
         self._now_ms = now_ms
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReportRejections(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportRejectionsRequest, context: guarded.Context
+        self, request: pb.ReportRejectionsRequest, context: error_mapping.Context
     ) -> pb.ReportRejectionsResponse:
         """Add rejected requests."""
         del context
@@ -59,24 +59,24 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         await self._rejections.add([_stored(each, now_ms) for each in request.rejections])
         return pb.ReportRejectionsResponse()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ListRejections(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListRejectionsRequest, context: guarded.Context
+        self, request: pb.ListRejectionsRequest, context: error_mapping.Context
     ) -> pb.ListRejectionsResponse:
         """Return a page of rejections, newest first."""
         del context
-        size, before = page_of(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request, default=DEFAULT_PAGE)
         found = await self._rejections.page(flow_id=request.flow_id, before_number=before, limit=size + 1)
         listed = [pb.Rejection.FromString(each.content) for each in found[:size]]
         for each in listed:
             del each.headers[:]
             each.ClearField("body")
         last = found[size - 1].number if len(found) > size else None
-        return pb.ListRejectionsResponse(rejections=listed, next_page_token=token_after(last))
+        return pb.ListRejectionsResponse(rejections=listed, next_page_token=page_token_after(last))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def GetRejection(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetRejectionRequest, context: guarded.Context
+        self, request: pb.GetRejectionRequest, context: error_mapping.Context
     ) -> pb.GetRejectionResponse:
         """Return one rejection."""
         del context

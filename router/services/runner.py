@@ -15,12 +15,12 @@ from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
-from router.dispatch.host import ShardHost
-from router.services import guarded
-from router.services.bodies import BodyReads
-from router.services.inbox import Inbox
-from router.services.outbox import Outbox
-from router.services.reports import check_hello, check_runner_id, exit_outcome, violation
+from router.dispatch.shard_runtime import ShardRuntime
+from router.services import error_mapping
+from router.services.attach_codec import check_hello, check_runner_id, decode_exit_outcome, protocol_violation
+from router.services.attach_reader import AttachReader
+from router.services.attach_writer import AttachWriter
+from router.services.body_streams import BodySender
 
 MAX_CREDIT: Final = 1024
 """Credit (assignments) that one message may grant."""
@@ -46,19 +46,19 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def __init__(
         self,
         *,
-        host: ShardHost,
+        host: ShardRuntime,
         lease_seconds: float,
         emit_event: Callable[[pb.EmitEventRequest], Awaitable[pb.EmitEventResponse]],
         start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
-        reads: BodyReads,
+        reads: BodySender,
     ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
         self._emit_event = emit_event
         self._start_execution = start_execution
         self._reads = reads
-        self._links: set[Outbox] = set()
-        self._components: dict[Outbox, frozenset[str]] = {}
+        self._links: set[AttachWriter] = set()
+        self._components: dict[AttachWriter, frozenset[str]] = {}
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -79,16 +79,16 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._idle.wait()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def Attach(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request_iterator: AsyncIterator[pb.AttachRequest], context: guarded.Context
+        self, request_iterator: AsyncIterator[pb.AttachRequest], context: error_mapping.Context
     ) -> None:
         """Serve one runner's stream until either side ends it."""
         link, welcome = self._welcome(await _first(request_iterator))
         log.info("runner attached", runner=link.runner_id)
         try:
             await context.write(welcome)
-            await self._converse(link, request_iterator, context)
+            await self._serve_stream(link, request_iterator, context)
         finally:
             link.end()  # wakes callers that wait for room in the queue, whatever ended the call
             self._links.discard(link)
@@ -99,14 +99,14 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 self._idle.set()
             log.info("runner detached", runner=link.runner_id)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReportExit(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportExitRequest, context: guarded.Context
+        self, request: pb.ReportExitRequest, context: error_mapping.Context
     ) -> pb.ReportExitResponse:
         """Reassign the executions of a runner whose process has ended."""
         del context
         check_runner_id(request.runner_id)
-        evaluated = exit_outcome(request.evaluated) if request.HasField("evaluated") else None
+        evaluated = decode_exit_outcome(request.evaluated) if request.HasField("evaluated") else None
         earlier = [link for link in self._links if link.runner_id == request.runner_id]
         with suppress(TimeoutError):  # messages it sent before count, and are still being recorded
             async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
@@ -115,53 +115,53 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def RenewLeases(  # noqa: N802 - the name of the RPC
-        self, request: pb.RenewLeasesRequest, context: guarded.Context
+        self, request: pb.RenewLeasesRequest, context: error_mapping.Context
     ) -> pb.RenewLeasesResponse:
         """Renew the leases of a runner on its behalf, while it is too busy to do so itself."""
         del context
         check_runner_id(request.runner_id)
-        self._host.vouch(request.runner_id)
+        self._host.renew_on_behalf(request.runner_id)
         return pb.RenewLeasesResponse()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def EmitEvent(  # noqa: N802 - the name of the RPC
-        self, request: pb.EmitEventRequest, context: guarded.Context
+        self, request: pb.EmitEventRequest, context: error_mapping.Context
     ) -> pb.EmitEventResponse:
         """Publish an event that a flow emits."""
         del context
         return await self._emit_event(request)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def StartExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.StartExecutionRequest, context: guarded.Context
+        self, request: pb.StartExecutionRequest, context: error_mapping.Context
     ) -> pb.StartExecutionResponse:
         """Start an execution requested by another one."""
         del context
         return await self._start_execution(request)
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ReadAttachment(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.ReadAttachmentRequest, context: guarded.Context
+        self, request: pb.ReadAttachmentRequest, context: error_mapping.Context
     ) -> None:
         """Stream a slice of the body that started an execution."""
-        guarded.check_held(request)
+        error_mapping.check_request_size(request)
 
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadAttachmentResponse(chunk=chunk))
 
         await self._reads.slice(request.execution_id, request.offset, request.size, write)
 
-    async def _converse(
-        self, link: Outbox, requests: AsyncIterator[pb.AttachRequest], context: guarded.Context
+    async def _serve_stream(
+        self, link: AttachWriter, requests: AsyncIterator[pb.AttachRequest], context: error_mapping.Context
     ) -> None:
         """Read and write until either ends, or the link is closed.
 
         Raises:
             FlowhookError: the reason for closing the link, or a protocol violation by the runner.
         """
-        inbox = Inbox(self._host, link)
+        inbox = AttachReader(self._host, link)
         reading = asyncio.create_task(self._read(link, inbox, requests), name="read from runner")
         recording = asyncio.create_task(inbox.record(), name="record what a runner says")
         writing = asyncio.create_task(link.send(context.write), name="write to runner")
@@ -187,10 +187,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _welcome(self, request: pb.AttachRequest) -> tuple[Outbox, pb.AttachResponse]:
+    def _welcome(self, request: pb.AttachRequest) -> tuple[AttachWriter, pb.AttachResponse]:
         hello = request.hello
         if request.WhichOneof("message") != "hello":
-            raise violation("the first message of a stream is a hello")
+            raise protocol_violation("the first message of a stream is a hello")
         check_hello(hello)
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
@@ -198,10 +198,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
         # no reference to the message is retained: its unknown fields can have any length
-        link = Outbox(
+        link = AttachWriter(
             runner_id,
             self._host.wake,
-            under_way=lambda: self._host.core.held_by(runner_id),
+            under_way=lambda: self._host.core.lease_count(runner_id),
             bundles=hello.takes_bundles,
         )
         kept = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
@@ -217,22 +217,22 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             )
         )
 
-    async def _read(self, link: Outbox, inbox: Inbox, requests: AsyncIterator[pb.AttachRequest]) -> None:
+    async def _read(self, link: AttachWriter, inbox: AttachReader, requests: AsyncIterator[pb.AttachRequest]) -> None:
         async for request in requests:
             for message in request.bundle.requests if request.HasField("bundle") else (request,):
                 kind = message.WhichOneof("message")
                 if kind == "credit":
                     credit = message.credit.assignments
                     if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
-                        raise violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
+                        raise protocol_violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
                 elif kind == "renewal":
                     self._renew(link, message.renewal.stamp)
                 elif kind in ("hello", "bundle"):
-                    raise violation("a stream has one hello, and a bundle no bundles")
+                    raise protocol_violation("a stream has one hello, and a bundle no bundles")
                 elif kind is not None:  # else it is a message of a newer protocol version, and is ignored
                     await inbox.put(message)
 
-    def _renew(self, link: Outbox, stamp: int) -> None:
+    def _renew(self, link: AttachWriter, stamp: int) -> None:
         if self._host.renew(link):  # else its leases are lost, and the stream is about to end
             link.renewed(stamp)
 
@@ -242,6 +242,6 @@ async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:
         async with asyncio.timeout(HELLO_SECONDS):
             return await anext(requests)
     except StopAsyncIteration:
-        raise violation("the stream ended before its hello") from None
+        raise protocol_violation("the stream ended before its hello") from None
     except TimeoutError:
-        raise violation(f"no hello within {HELLO_SECONDS:.0f} s") from None
+        raise protocol_violation(f"no hello within {HELLO_SECONDS:.0f} s") from None

@@ -9,13 +9,13 @@ from typing import Final
 from flowhook import limits
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
-from flowhook.tokens import Scope
+from flowhook.tokens import TokenScope
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire import convert
-from router.sealing import Sealer
-from router.services import guarded
-from router.services.access import caller_scopes
+from router.encryption import SecretCipher
+from router.services import error_mapping
+from router.services.authorization import caller_scopes
 from router.storage.interface import Registry
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
@@ -25,14 +25,14 @@ MAX_NAMES: Final = 100
 class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     """See protos/flowhook/v1/secret_service.proto."""
 
-    def __init__(self, *, registry: Registry, sealer: Sealer, now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, registry: Registry, sealer: SecretCipher, now_ms: Callable[[], int]) -> None:
         self._registry = registry
         self._sealer = sealer
         self._now_ms = now_ms
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def SetSecret(  # noqa: N802 - the name of the RPC
-        self, request: pb.SetSecretRequest, context: guarded.Context
+        self, request: pb.SetSecretRequest, context: error_mapping.Context
     ) -> pb.SetSecretResponse:
         """Create or replace a secret."""
         del context
@@ -45,13 +45,13 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             raise InvalidError(
                 f"a secret's value has 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
             )
-        sealed = self._sealer.seal(request.name, request.value)
+        sealed = self._sealer.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
         return pb.SetSecretResponse(secret=convert.secret_to_proto(info))
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ListSecrets(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListSecretsRequest, context: guarded.Context
+        self, request: pb.ListSecretsRequest, context: error_mapping.Context
     ) -> pb.ListSecretsResponse:
         """Return names, never values."""
         del request, context
@@ -59,9 +59,9 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             secrets=[convert.secret_to_proto(info) for info in await self._registry.list_secrets()]
         )
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def DeleteSecret(  # noqa: N802 - the name of the RPC
-        self, request: pb.DeleteSecretRequest, context: guarded.Context
+        self, request: pb.DeleteSecretRequest, context: error_mapping.Context
     ) -> pb.DeleteSecretResponse:
         """Delete a secret."""
         del context
@@ -71,9 +71,9 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             )
         return pb.DeleteSecretResponse()
 
-    @guarded.method
+    @error_mapping.rpc_method
     async def ResolveSecrets(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResolveSecretsRequest, context: guarded.Context
+        self, request: pb.ResolveSecretsRequest, context: error_mapping.Context
     ) -> pb.ResolveSecretsResponse:
         """Return values to callers that verify webhooks or run flows."""
         del context
@@ -81,7 +81,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         if len(names) > MAX_NAMES:
             raise InvalidError(f"at most {MAX_NAMES} secrets are resolved at a time", reason="BATCH_INVALID")
         revision = await self._registry.revision()
-        if Scope.RUN not in caller_scopes.get():
+        if TokenScope.RUN not in caller_scopes.get():
             await self._check_verifier(request.flow_id, names)
         sealed = await self._registry.get_secrets(names)
         values = {name: self._sealer.open(name, value) for name, value in sealed.items()}

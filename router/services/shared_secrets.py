@@ -1,6 +1,7 @@
 """Refuses flows that share a secret when the handshake of one would sign events of the other.
 
-See `flowhook.document.auth.handshakes`. The check needs all flows, so it can't be part of a document's validation.
+See `flowhook.document.auth.handshake_secrets`. The check needs all flows, so it can't be part of a document's
+validation.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from flowhook.document import FlowDocument
 from flowhook.document.auth import AuthKind, parse_auth
-from flowhook.document.auth.handshakes import kinds_by_secret, misuses
+from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_misuses
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Flow
 from router.storage.interface import Registry
@@ -61,7 +62,7 @@ def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[st
     """Yield a message for each secret that a flow must not share with another one, once for each other flow."""
     for other, theirs in others.items():
         told: set[str] = set()
-        for found in misuses(uses, theirs) if other != flow_id else ():
+        for found in secret_misuses(uses, theirs) if other != flow_id else ():
             if found.secret not in told:
                 told.add(found.secret)
                 yield (

@@ -65,7 +65,7 @@ class BodyReader(Protocol):
         ...
 
 
-class Bodies(Protocol):
+class BodyStore(Protocol):
     """The store of bodies. Methods may raise UnavailableError, as those of `interface` do."""
 
     @property

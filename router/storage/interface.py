@@ -17,23 +17,23 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from flowhook.model import Change, Flow, SecretInfo, Status
-from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival, NewArrival
-from router.storage.bodies import Bodies
+from router.storage.bodies import BodyStore
+from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.model import (
     Appended,
-    ExecutionAnswer,
     ExecutionContent,
     ExecutionRecord,
+    ExecutionResult,
     FlowDraft,
     JournalSize,
     LoggedEvent,
     NewEvent,
-    Occurrence,
     RegistryChange,
     Scheduled,
     StateChange,
     StoredRejection,
-    Unfinished,
+    UnfinishedExecution,
+    UnpublishedEvent,
     Work,
 )
 
@@ -55,7 +55,7 @@ class EventLog(Protocol):
         """
         ...
 
-    async def append_arrivals(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+    async def append_arrivals(self, arrivals: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
         """Store arrivals durably, each once; either all new ones or none.
 
         The rules apply in this order, whether the earlier arrival is in the database or in the same commit. Two
@@ -84,7 +84,7 @@ class ShardState(Protocol):
         """
         ...
 
-    def follow_arrivals(self, listener: Callable[[Sequence[LoggedArrival]], None]) -> None:
+    def follow_arrivals(self, listener: Callable[[Sequence[LoggedInboundEvent]], None]) -> None:
         """Call `listener` on the event loop with every arrival that becomes durable from now on.
 
         Arrivals are reported by ascending number, each once, before the `append_arrivals` that stored them returns.
@@ -99,7 +99,7 @@ class ShardState(Protocol):
         """
         ...
 
-    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[Unfinished]:
+    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[UnfinishedExecution]:
         """Return executions that have not ended, by ascending `seq`."""
         ...
 
@@ -110,7 +110,7 @@ class ShardState(Protocol):
         """
         ...
 
-    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[KeptArrival]:
+    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnconsumedEvent]:
         """Return unconsumed arrivals by ascending number, except those addressed to an execution that has ended."""
         ...
 
@@ -125,7 +125,7 @@ class ShardState(Protocol):
         """Return the sizes of journals; empty ones are missing from the result."""
         ...
 
-    async def identify(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
+    async def find_by_ids(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
         """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
         ...
 
@@ -156,7 +156,7 @@ class ShardState(Protocol):
         """Return the ID of the body that an execution's event names; None when it names none or is unknown."""
         ...
 
-    async def answer(self, seq: int) -> ExecutionAnswer:
+    async def answer(self, seq: int) -> ExecutionResult:
         """Return an execution's output and reply so far; both None when it is unknown."""
         ...
 
@@ -179,7 +179,7 @@ class ShardState(Protocol):
         """Return the last stored schedule state of each flow, by ascending flow ID."""
         ...
 
-    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[Occurrence]:
+    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnpublishedEvent]:
         """Return lifecycle events that are not yet published (the outbox), by ascending number."""
         ...
 
@@ -296,7 +296,7 @@ class Registry(Protocol):
         ...
 
 
-class Rejections(Protocol):
+class RejectionLog(Protocol):
     """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
@@ -328,12 +328,12 @@ class Storage(Protocol):
         ...
 
     @property
-    def rejections(self) -> Rejections:
+    def rejections(self) -> RejectionLog:
         """The log of rejected requests."""
         ...
 
     @property
-    def bodies(self) -> Bodies:
+    def bodies(self) -> BodyStore:
         """Bodies stored separately from their events."""
         ...
 

@@ -33,7 +33,7 @@ class NewEvent(NamedTuple):
         resumes: state the execution inherits from the one it replays, stored with it.
         body: ID of the body that it names, or empty: a waiting one (see `bodies`), or that of `replay_of`, which the
             two executions then share.
-        quiet: no lifecycle events of the execution are recorded (see `Occurred`).
+        quiet: no lifecycle events of the execution are recorded (see `LifecycleRecorded`).
     """
 
     event_id: str
@@ -57,19 +57,19 @@ class Appended(NamedTuple):
         seq: position in the shard's log, from 1, ascending.
         duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `seq` is the
             earlier event's; empty when this one is new.
-        bodiless: nothing was stored, because the body that the event names does not exist (any more); `seq` is 0.
+        body_missing: nothing was stored, because the body that the event names does not exist (any more); `seq` is 0.
         taken: nothing was stored, because an event of another flow has the same ID; `seq` is 0.
     """
 
     seq: int
     duplicate_of: str = ""
-    bodiless: bool = False
+    body_missing: bool = False
     taken: bool = False
 
     @property
     def new(self) -> bool:
         """Whether this event was stored."""
-        return not (self.duplicate_of or self.bodiless or self.taken)
+        return not (self.duplicate_of or self.body_missing or self.taken)
 
 
 class LoggedEvent(NamedTuple):
@@ -187,7 +187,7 @@ class Consumed(NamedTuple):
     number: int
 
 
-class Occurred(NamedTuple):
+class LifecycleRecorded(NamedTuple):
     """A lifecycle event of an execution, to be published; `type` is the event's type, `time_ms` a Unix time.
 
     It is written in one `write` with the change it describes, and before that change if it is the execution's end. It
@@ -204,7 +204,7 @@ class Occurred(NamedTuple):
     data: bytes = b""
 
 
-class Told(NamedTuple):
+class LifecyclePublished(NamedTuple):
     """A lifecycle event was published to all its receivers and is no longer needed."""
 
     number: int
@@ -246,14 +246,17 @@ StateChange = (
     | Scheduled
     | Delivered
     | Consumed
-    | Occurred
-    | Told
+    | LifecycleRecorded
+    | LifecyclePublished
     | Resolved
 )
 
 
-class Occurrence(NamedTuple):
-    """A lifecycle event in the outbox: `Occurred`, but not yet `Told`. Numbers ascend in the order of writes."""
+class UnpublishedEvent(NamedTuple):
+    """A lifecycle event in the outbox: `LifecycleRecorded`, but not yet `LifecyclePublished`.
+
+    Numbers ascend in the order of writes.
+    """
 
     number: int
     seq: int
@@ -263,7 +266,7 @@ class Occurrence(NamedTuple):
     data: bytes = b""
 
 
-class Unfinished(NamedTuple):
+class UnfinishedExecution(NamedTuple):
     """An execution that has not ended, as found at start-up.
 
     Attributes:
@@ -348,7 +351,7 @@ class JournalSize(NamedTuple):
     bytes: int
 
 
-class ExecutionAnswer(NamedTuple):
+class ExecutionResult(NamedTuple):
     """Results for the caller of an execution: its reply, if it gave one, and its output once it has ended."""
 
     output: bytes | None

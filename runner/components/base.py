@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.config import RunnerSettings
 from runner.attachments import NO_ATTACHMENTS, Attachments
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.http_client import BoundClient
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import BoundClient
 
 if TYPE_CHECKING:
     import structlog
@@ -51,7 +51,7 @@ class Context:
     secret: SecretReader
     http: BoundClient
     settings: RunnerSettings
-    shared: Shared
+    shared: SharedResources
     attachments: Attachments = NO_ATTACHMENTS
 
 

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
-from runner.interpreter.data import encode
+from runner.interpreter.json_codec import encode
 
 Value = TypeVar("Value")
 

@@ -20,7 +20,7 @@ OURS: Final = "flowhook"
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class ComponentDescription:
     """Description of a component.
 
     Attributes:
@@ -36,11 +36,11 @@ class Description:
     arguments: dict[str, Any] | None
 
 
-def descriptions() -> Iterator[Description]:
+def descriptions() -> Iterator[ComponentDescription]:
     """Yield descriptions of the components that a `call` may name. Blocking: imports them."""
     packages = _packages()
     for name, component in sorted(callable_components().items()):
-        yield Description(name, component.summary, packages.get(name, OURS), arguments_schema(component))
+        yield ComponentDescription(name, component.summary, packages.get(name, OURS), arguments_schema(component))
 
 
 def arguments_schema(component: Component) -> dict[str, Any] | None:

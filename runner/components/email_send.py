@@ -23,14 +23,14 @@ import aiosmtplib
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowhook import limits
-from flowhook.addresses import POLICY
+from flowhook.address_policy import POLICY
 from flowhook.document.auth import SecretName
-from runner import connections
-from runner.addresses import refused_status
+from runner import tcp
 from runner.components import email_message
 from runner.components.base import Context, component
+from runner.dns import refused_status
+from runner.http_client import TLS
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
-from runner.outbound import TLS
 
 MAX_RECIPIENTS: Final = 100
 """A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
@@ -63,7 +63,7 @@ Mailboxes = Mailbox | Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
 Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]
 
 
-class Arguments(BaseModel):
+class EmailSendArguments(BaseModel):
     """`with` of a `call: email.send`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -111,7 +111,7 @@ class _Server(BaseModel):
 
 
 @component("email.send")
-async def send(arguments: Arguments, context: Context) -> Any:
+async def send(arguments: EmailSendArguments, context: Context) -> Any:
     """Send an e-mail; returns `{message_id, accepted, refused}`, the latter with the server's code for each address."""
     server = _server(await context.secret(arguments.smtp), arguments.smtp)
     sender = email_message.parse_mailbox(arguments.from_)
@@ -165,7 +165,7 @@ async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIt
     where = f"{server.host}:{server.port or _PORTS[server.tls]}"
     smtp: aiosmtplib.SMTP | None = None
     try:
-        connected = await connections.connect(
+        connected = await tcp.connect(
             server.host, server.port or _PORTS[server.tls], allow_private_addresses=allow_private_addresses
         )
         smtp = aiosmtplib.SMTP(

@@ -19,11 +19,11 @@ from flowhook import limits
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
-from runner.interpreter.data import encode
+from runner.http_client import Body
+from runner.http_response import HttpResponse, response_fault
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import Body
+from runner.interpreter.json_codec import encode
 from runner.request_bodies import AttachmentBody, FormBody, FormPart, media_type
-from runner.responses import Response, failure
 
 Scalar = str | int | float | bool | None
 Output = Literal["content", "raw", "response"]
@@ -69,7 +69,7 @@ class FormField(BaseModel):
         return self
 
 
-class Arguments(BaseModel):
+class HttpCallArguments(BaseModel):
     """`with` of a `call: http`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -92,7 +92,7 @@ class Arguments(BaseModel):
 
 
 @component("http")
-async def call(arguments: Arguments, context: Context) -> Any:
+async def call(arguments: HttpCallArguments, context: Context) -> Any:
     """Make an HTTP request; a status outside 200 to 299, with `redirect` outside 200 to 399, is an error."""
     endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
     headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
@@ -154,7 +154,7 @@ async def exchange(
     limit = _BAD_REQUEST if redirect else _MULTIPLE_CHOICES
     if not _OK <= response.status < limit:
         said = f"{method} {response.url} answered {response.status} {response.reason}".rstrip()
-        raise failure(response, Kind.COMMUNICATION, said)
+        raise response_fault(response, Kind.COMMUNICATION, said)
     match output:
         case "raw":
             return base64.b64encode(response.body).decode()
@@ -169,7 +169,7 @@ async def exchange(
             }
 
 
-def _content(response: Response) -> Any:
+def _content(response: HttpResponse) -> Any:
     """Return the body: parsed if it is JSON, as a string if it is text, else in base64."""
     if not response.body:
         return None
@@ -194,7 +194,7 @@ def _codec(content_type: str) -> str:
     return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 
 
-def _request_body(arguments: Arguments, content_type: str, context: Context) -> tuple[Body, str]:
+def _request_body(arguments: HttpCallArguments, content_type: str, context: Context) -> tuple[Body, str]:
     """Return the body, and its content type if the author sets none."""
     if arguments.attachment is not None:
         attachment = context.attachments.find(arguments.attachment)

@@ -9,7 +9,7 @@ from typing import Final
 
 from flowhook import logs
 from runner.component_names import ENTRY_POINT_GROUP
-from runner.components import http, reply, run
+from runner.components import http, reply, run_process
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
@@ -17,7 +17,7 @@ from runner.components.openapi.call import call as openapi_call
 _OURS: Final = (grpc_call, http.call, openapi_call, reply.reply)
 """The components named by `component_names.BUILT_IN`."""
 
-_TASKS: Final = (run.script, run.shell)
+_TASKS: Final = (run_process.script, run_process.shell)
 """The components named by `component_names.TASKS`."""
 
 log = logs.get_logger(__name__)

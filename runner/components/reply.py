@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from flowhook import limits
-from flowhook.document.fields import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
 from flowhook.model import Reply
 from runner.components.base import Context, component
-from runner.interpreter import data
+from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
 
 NAME: Final = "reply"
@@ -50,7 +50,7 @@ HeaderText = Annotated[StrictStr, AfterValidator(_value)]
 HeaderValue = HeaderText | StrictInt | list[HeaderText]
 
 
-class Arguments(BaseModel):
+class ReplyArguments(BaseModel):
     """`with` of a `call: reply`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -66,13 +66,13 @@ class Arguments(BaseModel):
 
 
 @component(NAME)
-async def reply(arguments: Arguments, context: Context) -> Reply:
+async def reply(arguments: ReplyArguments, context: Context) -> Reply:
     """Answer the sender who waits; what it hands on is its input."""
     del context
     return compose(arguments)
 
 
-def compose(arguments: Arguments) -> Reply:
+def compose(arguments: ReplyArguments) -> Reply:
     """Return the reply with its Content-Type.
 
     Raises:
@@ -88,7 +88,7 @@ def compose(arguments: Arguments) -> Reply:
     body = b""
     if arguments.body is not None:
         text = isinstance(arguments.body, str)
-        body = arguments.body.encode("utf-8", "replace") if text else data.encode(arguments.body)
+        body = arguments.body.encode("utf-8", "replace") if text else json_codec.encode(arguments.body)
         if all(name != _TYPE for name, _ in headers):
             headers.insert(0, (_TYPE, b"text/plain; charset=utf-8" if text else b"application/json"))
     if len(body) > limits.MAX_RESULT_BYTES:

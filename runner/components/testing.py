@@ -18,10 +18,10 @@ from flowhook import limits, logs
 from flowhook.config import RunnerSettings
 from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.base import Component, Context
-from runner.components.shared import Shared
-from runner.interpreter import data
+from runner.components.shared_resources import SharedResources
+from runner.http_client import HttpClient
+from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.outbound import HttpClient
 
 IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
 SECONDS: Final = 10.0
@@ -60,7 +60,7 @@ async def context(
 
     async with (
         HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
-        Shared(settings) as shared,
+        SharedResources(settings) as shared,
     ):
         yield Context(
             idempotency_key=idempotency_key,
@@ -107,7 +107,7 @@ async def call(
         except TaskFault as problem:
             _check_secrets(orjson.dumps(problem.error.as_dict()), secrets or {}, "the error")
             raise
-    encoded = data.encode_result(result, f"the result of {component.name}")
+    encoded = json_codec.encode_result(result, f"the result of {component.name}")
     _check_secrets(encoded, secrets or {}, "the result")
     return orjson.loads(encoded)
 

@@ -18,11 +18,11 @@ import oauthlib.oauth1
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flowhook.document.builtins import TwitterPost
+from flowhook.document.component_arguments import TwitterPost
 from runner.components.base import Context, component
+from runner.http_response import HttpResponse, response_fault
 from runner.interpreter.errors import Kind, fault, shorten
-from runner.responses import Response, failure
-from runner.retry_after import bounded
+from runner.retry_after import to_delay_ms
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
@@ -59,7 +59,7 @@ async def post(arguments: TwitterPost, context: Context) -> Any:
     if response.status >= _ERRORS_FROM:
         kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
-        raise failure(
+        raise response_fault(
             response,
             kinds.get(response.status, Kind.COMMUNICATION),
             f"X answered {response.status}: {shorten(_without(credentials, said))}",
@@ -70,12 +70,12 @@ async def post(arguments: TwitterPost, context: Context) -> Any:
     return answer["data"]
 
 
-def _until_reset(response: Response) -> int:
+def _until_reset(response: HttpResponse) -> int:
     """Return the milliseconds until the rate limit of the account is reset; 0: unknown."""
     reset = response.headers.get("x-rate-limit-reset", "")
     if response.status != _TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
         return 0
-    return bounded(int(reset) - time.time())
+    return to_delay_ms(int(reset) - time.time())
 
 
 def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
@@ -110,7 +110,7 @@ def _authorization(credentials: _BearerToken | _UserContext, url: str) -> str:
     return str(headers["Authorization"])
 
 
-def _parsed(response: Response) -> dict[str, Any]:
+def _parsed(response: HttpResponse) -> dict[str, Any]:
     try:
         answer = orjson.loads(response.body)
     except orjson.JSONDecodeError:

@@ -17,15 +17,15 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from flowhook.document.auth import Duration, HeaderName, SecretName, provider
-from flowhook.document.fields import RESERVED_HEADERS
+from flowhook.document.header_rules import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.payloads import is_json
 from flowhook.signatures import sign
 from runner.components.base import Context, component
-from runner.interpreter import data
+from runner.http_client import IDEMPOTENCY_KEY
+from runner.http_response import HttpResponse, response_fault
+from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import IDEMPOTENCY_KEY
-from runner.responses import Response, failure
 
 MAX_KEPT_BYTES: Final = 16 * 1024
 """Limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out."""
@@ -60,7 +60,7 @@ def _undotted(value: str) -> str:
 Text = Annotated[str, AfterValidator(_one_line)]
 
 
-class Arguments(BaseModel):
+class WebhookSendArguments(BaseModel):
     """`with` of a `call: webhook.send`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -82,7 +82,7 @@ class Arguments(BaseModel):
 
 
 @component("webhook.send")
-async def send(arguments: Arguments, context: Context) -> Any:
+async def send(arguments: WebhookSendArguments, context: Context) -> Any:
     """Send a signed webhook; returns `{status, headers, body}` of the answer, any status from 300 on is an error."""
     body, content_type = _encode(arguments.body)
     headers = {
@@ -112,7 +112,7 @@ async def send(arguments: Arguments, context: Context) -> Any:
         raise fault(Kind.TIMEOUT, f"webhook.send: no answer within {arguments.timeout:g} s") from None
     if response.status >= _ERRORS_FROM:
         said = f"POST {response.url} answered {response.status} {response.reason}".rstrip()
-        raise failure(response, Kind.COMMUNICATION, said)
+        raise response_fault(response, Kind.COMMUNICATION, said)
     return _answer(response)
 
 
@@ -127,10 +127,10 @@ def webhook_id(idempotency_key: str) -> str:
 def _encode(body: Any) -> tuple[bytes, str]:
     if isinstance(body, str):
         return body.encode(), "text/plain; charset=utf-8"
-    return data.encode(body), "application/json"
+    return json_codec.encode(body), "application/json"
 
 
-def _answer(response: Response) -> dict[str, Any]:
+def _answer(response: HttpResponse) -> dict[str, Any]:
     """Return the response; `body` only if it is short, parsed if it is JSON, else as text."""
     answer: dict[str, Any] = {
         "status": response.status,

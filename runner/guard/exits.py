@@ -6,8 +6,8 @@ import signal
 from dataclasses import dataclass
 
 from flowhook.model import WorkflowError
-from runner.guard.record import Evaluation
-from runner.guard.watch import Verdict, confessed
+from runner.guard.evaluation_record import RecordSnapshot
+from runner.guard.watchdog import KillDecision, is_probable_cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class Exit:
     flow_id: str = ""
 
 
-def conclude(verdict: Verdict | None, evaluation: Evaluation, returncode: int | None, *, drained: bool) -> Exit:
+def classify(
+    verdict: KillDecision | None, evaluation: RecordSnapshot, returncode: int | None, *, drained: bool
+) -> Exit:
     """Classify the exit of a child.
 
     Args:
@@ -45,7 +47,7 @@ def conclude(verdict: Verdict | None, evaluation: Evaluation, returncode: int | 
         return Exit(explained=True, lease=its.lease, error=verdict.error, flow_id=flow_id)
     if verdict is None and drained and returncode == -signal.SIGKILL:
         return Exit(explained=True)
-    if verdict is None and confessed(evaluation, returncode):
+    if verdict is None and is_probable_cause(evaluation, returncode):
         # very likely the cause, but not proven
         flow_id = "" if evaluation.is_step else evaluation.flow_id
         return Exit(explained=True, lease=evaluation.lease, charged=True, flow_id=flow_id)

@@ -15,7 +15,7 @@ from flowhook.config import RunnerSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert, status
-from flowhook.wire.unreachable import cause_of
+from flowhook.wire.connect_errors import probable_cause
 from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
@@ -67,7 +67,7 @@ class RouterReports:
                 await self._stub.ReportExit(request, timeout=REPORT_SECONDS)
             except grpc.aio.AioRpcError as error:
                 problem = status.from_rpc_error(error)
-                on_lack(f"router: {problem.reason}{cause_of(problem.message)}")
+                on_lack(f"router: {problem.reason}{probable_cause(problem.message)}")
                 if error.code() in _POINTLESS:
                     return
                 await asyncio.sleep(RETRY_SECONDS)

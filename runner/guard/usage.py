@@ -10,7 +10,7 @@ import psutil
 _NS: Final = 1_000_000_000
 
 
-class State(Enum):
+class SchedulingState(Enum):
     """Scheduling state of a process."""
 
     RUNNABLE = "runnable"
@@ -32,23 +32,23 @@ class Usage(NamedTuple):
 
     cpu_ns: int
     resident: int
-    state: State
+    state: SchedulingState
 
 
-GONE: Final = Usage(0, 0, State.STOPPED)
+GONE: Final = Usage(0, 0, SchedulingState.STOPPED)
 
 _STATES: Final = {
-    psutil.STATUS_SLEEPING: State.SLEEPING,
-    psutil.STATUS_IDLE: State.SLEEPING,
-    psutil.STATUS_PARKED: State.SLEEPING,
-    psutil.STATUS_STOPPED: State.STOPPED,
-    psutil.STATUS_TRACING_STOP: State.STOPPED,
-    psutil.STATUS_ZOMBIE: State.STOPPED,
-    psutil.STATUS_DEAD: State.STOPPED,
+    psutil.STATUS_SLEEPING: SchedulingState.SLEEPING,
+    psutil.STATUS_IDLE: SchedulingState.SLEEPING,
+    psutil.STATUS_PARKED: SchedulingState.SLEEPING,
+    psutil.STATUS_STOPPED: SchedulingState.STOPPED,
+    psutil.STATUS_TRACING_STOP: SchedulingState.STOPPED,
+    psutil.STATUS_ZOMBIE: SchedulingState.STOPPED,
+    psutil.STATUS_DEAD: SchedulingState.STOPPED,
 }
 
 
-class ProcessUsage:
+class UsageSampler:
     """Samples one process through psutil, on every system that psutil supports. Never blocks for long."""
 
     def __init__(self, pid: int) -> None:
@@ -65,7 +65,7 @@ class ProcessUsage:
         try:
             with self._process.oneshot():
                 times = self._process.cpu_times()
-                state = _STATES.get(self._process.status(), State.RUNNABLE)
+                state = _STATES.get(self._process.status(), SchedulingState.RUNNABLE)
                 resident = self._process.memory_info().rss
         except psutil.Error:
             return GONE

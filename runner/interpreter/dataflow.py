@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.interpreter import data as json
-from runner.interpreter.nodes import Flow, Node
+from runner.interpreter import json_codec as json
+from runner.interpreter.nodes import DataFlowStage, Node
 from runner.interpreter.requests import PAUSE, Pause, Steps
-from runner.interpreter.scope import Scope
-from runner.interpreter.state import State
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState
 
 
-def transform_input(node: Node, scope: Scope, data: Any) -> Steps:
+def transform_input(node: Node, scope: ExpressionScope, data: Any) -> Steps:
     """Return the input of a task, validated and transformed."""
     yield from _rest(scope)  # after the condition
     if node.input.schema is not None:
@@ -28,7 +28,9 @@ def transform_input(node: Node, scope: Scope, data: Any) -> Steps:
     return data
 
 
-def transform_output(output: Flow, export: Flow, state: State, scope: Scope, data: Any) -> Steps:
+def transform_output(
+    output: DataFlowStage, export: DataFlowStage, state: BranchState, scope: ExpressionScope, data: Any
+) -> Steps:
     """Return the output, transformed and validated, and export to `$context`."""
     yield from _rest(scope)  # after the task itself
     scope.raw_output = data
@@ -51,7 +53,7 @@ def transform_output(output: Flow, export: Flow, state: State, scope: Scope, dat
     return data
 
 
-def _rest(scope: Scope) -> Iterator[Pause]:
+def _rest(scope: ExpressionScope) -> Iterator[Pause]:
     """Yield to other executions if the time slice is used up: an expression may take seconds, and a task has many."""
-    if scope.workflow.overdue():
+    if scope.workflow.must_yield():
         yield PAUSE

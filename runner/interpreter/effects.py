@@ -13,7 +13,7 @@ from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Request to call a function and to pass its `Result` to `Run.resume`.
+    """Request to call a function and to pass its `EffectResult` to `Run.resume`.
 
     Attributes:
         key: identity of the effect within the execution, for its journal entry and its Idempotency-Key.
@@ -24,8 +24,8 @@ class Perform:
         catchable: whether something in the flow may catch the failure of this effect. Such failures are journaled, so
             that a replay takes the same path.
         retried: whether a transient failure of this effect is followed by a retry. Such failures are journaled, too.
-        discreet: whether the flow has secrets. Then only the origin of a URL may be shown, because messengers and
-            other services use the path as a credential.
+        hides_url_paths: whether the flow has secrets. Then only the origin of a URL may be shown, because messengers
+            and other services use the path as a credential.
         secrets: secrets of the flow, as in `$secrets`; no error of the effect may show their values.
     """
 
@@ -36,26 +36,26 @@ class Perform:
     timeout: float | None = None
     catchable: bool = False
     retried: bool = False
-    discreet: bool = False
+    hides_url_paths: bool = False
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class WorkflowCompleted:
     """The workflow completed. `output` is JSON, at most `limits.MAX_RESULT_BYTES`."""
 
     output: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Faulted:
+class WorkflowFaulted:
     """The workflow ended with an error that nothing in it caught."""
 
     error: WorkflowError
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class EffectResult:
     """Result of an effect: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error.
 
     Attributes:
@@ -70,12 +70,12 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class ExternalEvent:
     """An awaited input from outside: an event, or the end of another execution.
 
     Attributes:
         entry: entry to journal; its key is that of a subscription.
-        number: number of the resulting `Write`.
+        number: number of the resulting `JournalWrite`.
     """
 
     entry: JournalEntry
@@ -83,7 +83,7 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class JournalWrite:
     """An entry to append to the journal.
 
     Attributes:
@@ -91,7 +91,7 @@ class Write:
         compacts: whether it makes the entries before it obsolete.
         binding: whether it must be durable before the next effect starts.
         reply: reply to send to the sender once the entry is durable.
-        arrival: number of the `Came` that the entry records; 0: none.
+        arrival: number of the `ExternalEvent` that the entry records; 0: none.
         told: lifecycle events since the entry before; stored with this one.
         history: task history since the entry before; see `history`.
     """
@@ -106,7 +106,7 @@ class Write:
 
 
 @dataclass(slots=True)
-class Turn:
+class Step:
     """Outcome of one call of `Run.start`, `Run.resume`, `Run.take_in` or `Run.go_on`.
 
     Attributes:
@@ -122,8 +122,8 @@ class Turn:
         told: lifecycle events since the last entry; stored together with `ending`, if that is set.
     """
 
-    ending: Completed | Faulted | None = None
-    writes: Sequence[Write] = ()
+    ending: WorkflowCompleted | WorkflowFaulted | None = None
+    writes: Sequence[JournalWrite] = ()
     perform: Sequence[Perform] = ()
     cancel: Sequence[str] = ()
     paused: bool = False

@@ -49,7 +49,7 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
     Attributes:
         error: the error as the flow sees it.
         retry_after_ms: wait that the failed service asks for.
-        presentable: the error without the values of secrets; None until computed (`Workflow.presentable`).
+        redacted: the error without the values of secrets; None until computed (`Workflow.presentable`).
         cause: key of the journal entry of the failure, or of the failure that a `catch` handled when it raised this
             error; empty: none.
         raised_by: JSON Pointer of the `raise` task that raised it, regardless of `error.instance`; empty: none.
@@ -59,7 +59,7 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
         super().__init__(error.detail or error.title)
         self.error = error
         self.retry_after_ms = retry_after_ms
-        self.presentable: WorkflowError | None = None
+        self.redacted: WorkflowError | None = None
         self.cause = cause
         self.raised_by = raised_by
 

@@ -15,25 +15,25 @@ from typing import Any, Final
 import orjson
 
 from flowhook import cloud_events
-from flowhook.document.filters import is_pattern, literals
+from flowhook.document.event_filters import is_pattern, literal_attributes
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression, strip
+from flowhook.expressions import is_expression, strip_markers
 from flowhook.lifecycle import PREFIX as LIFECYCLE_PREFIX
-from flowhook.lifecycle import TYPES, is_lifecycle
+from flowhook.lifecycle import TYPES, is_reserved_type
 from flowhook.model import EventFilter
 from flowhook.payloads import is_json
-from runner.interpreter import data as json
+from runner.interpreter import json_codec as json
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.nodes import Link, Pattern, Strategy
+from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern
 from runner.interpreter.ports import Compiler, Template
-from runner.interpreter.scope import Scope
+from runner.interpreter.scope import ExpressionScope
 
 _TEXTS: Final = frozenset({"subject", "time", "datacontenttype", "dataschema"})
 """Optional attributes whose values are strings."""
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
-_ANYTHING: Final = Pattern(EventFilter(callback=False, type=""), (), ())
+_ANYTHING: Final = EventPattern(EventFilter(callback=False, type=""), (), ())
 
 
 def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
     return event
 
 
-def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> Strategy:
+def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> CompiledStrategy:
     """Compile `one`, `any` or `all`.
 
     Args:
@@ -73,11 +73,11 @@ def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks:
     """
     filters = [strategy["one"]] if "one" in strategy else strategy.get("any", strategy.get("all"))
     patterns = tuple(_pattern(each, compiler, callbacks) for each in filters or ())
-    return Strategy(patterns or (_ANYTHING,), all="all" in strategy)
+    return CompiledStrategy(patterns or (_ANYTHING,), all="all" in strategy)
 
 
-def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> Pattern:
-    attributes, literal = written["with"], literals(written)
+def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> EventPattern:
+    attributes, literal = written["with"], literal_attributes(written)
     tests = [
         (name, _match(value, compiler) if name != "data" and is_pattern(value) else _test(value, compiler))
         for name, value in attributes.items()
@@ -86,16 +86,16 @@ def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collecti
     told = _told(attributes["type"], compiler) if "type" in attributes and "type" not in literal else None
     kind = literal.pop("type", "")
     links = [
-        Link(
+        CompiledCorrelation(
             name,
-            strip(each["from"]),
+            strip_markers(each["from"]),
             compiler.expression(each["from"]),
             None if each.get("expect") is None else compiler.template(each["expect"]),
         )
         for name, each in (written.get("correlate") or {}).items()
     ]
     event_filter = EventFilter(kind in callbacks, kind, tuple(sorted(literal.items())))
-    return Pattern(event_filter, tuple(tests), tuple(links), told)
+    return EventPattern(event_filter, tuple(tests), tuple(links), told)
 
 
 def _test(value: Any, compiler: Compiler) -> Template:
@@ -103,7 +103,7 @@ def _test(value: Any, compiler: Compiler) -> Template:
     template = compiler.template(value)
     may_be_predicate = is_expression(value)
 
-    def test(data: Any, scope: Scope) -> bool:
+    def test(data: Any, scope: ExpressionScope) -> bool:
         expected = template(data, scope)
         if may_be_predicate and isinstance(expected, bool):
             return expected
@@ -119,7 +119,7 @@ def _match(pattern: str, compiler: Compiler) -> Template:
 
 
 def _told(value: str, compiler: Compiler) -> Template:
-    """Compile a predicate that selects the types of lifecycle events for a non-literal `type`; see `Pattern`.
+    """Compile a predicate that selects the types of lifecycle events for a non-literal `type`; see `EventPattern`.
 
     It selects the type that an expression yields, or, if the text names types of such events, those that it matches.
     """
@@ -129,21 +129,21 @@ def _told(value: str, compiler: Compiler) -> Template:
         return lambda data, scope: says and match(data, scope)
     template = compiler.template(value)
 
-    def asks(data: Any, scope: Scope) -> bool:
+    def asks(data: Any, scope: ExpressionScope) -> bool:
         try:
             expected = template("", scope)
             if not isinstance(expected, str):
                 return says and template(data, scope) is True
         except ExpressionFailed:
             return False
-        if is_lifecycle(expected) and expected not in TYPES:
+        if is_reserved_type(expected) and expected not in TYPES:
             raise ExpressionFailed(f"`with.type` yields {expected}, and no such event ever comes")
         return bool(expected == data)
 
     return asks
 
 
-def told(pattern: Pattern, scope: Scope) -> tuple[str, ...]:
+def lifecycle_types(pattern: EventPattern, scope: ExpressionScope) -> tuple[str, ...]:
     """Return the types of lifecycle events that a pattern selects by an expression or a regular expression.
 
     Raises:
@@ -153,7 +153,7 @@ def told(pattern: Pattern, scope: Scope) -> tuple[str, ...]:
     return () if asks is None else tuple(type_ for type_ in sorted(TYPES) if asks(type_, scope))
 
 
-def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback: bool) -> bool:
+def matches(pattern: EventPattern, event: Mapping[str, Any], scope: ExpressionScope, *, callback: bool) -> bool:
     """Whether an event matches a pattern, correlations aside; false if an expression fails on the event."""
     literal = pattern.literal
     if literal.callback is not callback or (literal.type and literal.type != event.get("type")):
@@ -161,12 +161,14 @@ def passes(pattern: Pattern, event: Mapping[str, Any], scope: Scope, *, callback
     if any(cloud_events.attribute(event, name) != value for name, value in literal.attributes):
         return False
     try:
-        return all(test(content(event) if name == "data" else event.get(name), scope) for name, test in pattern.tests)
+        return all(
+            test(event_data(event) if name == "data" else event.get(name), scope) for name, test in pattern.tests
+        )
     except ExpressionFailed:
         return False
 
 
-def value_of(link: Link, event: Mapping[str, Any], scope: Scope) -> Any:
+def correlation_value(link: CompiledCorrelation, event: Mapping[str, Any], scope: ExpressionScope) -> Any:
     """Return the value in an event that a correlation reads; None if there is none."""
     try:
         return link.value(event, scope)
@@ -174,27 +176,27 @@ def value_of(link: Link, event: Mapping[str, Any], scope: Scope) -> Any:
         return None
 
 
-def same(left: Any, right: Any) -> bool:
+def json_equal(left: Any, right: Any) -> bool:
     """Whether two values are the same JSON, in the canonical form that the router compares."""
     try:
-        return cloud_events.canonical(left) == cloud_events.canonical(right)
+        return cloud_events.canonical_json(left) == cloud_events.canonical_json(right)
     except (RecursionError, orjson.JSONEncodeError):
         return False
 
 
-def read(event: Mapping[str, Any], what: str) -> Any:
+def read_event(event: Mapping[str, Any], what: str) -> Any:
     """Return an event as a `listen` reads it: its `data`, its `envelope`, or its `raw` data as text."""
     if what == "envelope":
         return event
     if what == "data":
-        return content(event)
+        return event_data(event)
     if "data_base64" in event:
         return event["data_base64"]
     data = event.get("data")
     return data if data is None or isinstance(data, str) else json.encode(data).decode()
 
 
-def content(event: Mapping[str, Any]) -> Any:
+def event_data(event: Mapping[str, Any]) -> Any:
     """Return the data of an event; None without data. Binary data is parsed as JSON, else text, else left in base64."""
     if "data_base64" not in event:
         return event.get("data")
@@ -210,4 +212,4 @@ def _has(actual: Any, expected: Any) -> bool:
     """Whether a value equals the expected one; an object only needs to have the expected members."""
     if isinstance(expected, dict) and isinstance(actual, dict):
         return all(name in actual and _has(actual[name], value) for name, value in expected.items())
-    return same(actual, expected)
+    return json_equal(actual, expected)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flowhook.model import Subscription
 from runner.interpreter.effects import Perform
-from runner.interpreter.requests import AwaitEnd, Branch, Fork, Listen, Now, Sleep, Steps, Within
+from runner.interpreter.requests import AwaitCompletion, BranchResult, Fork, Listen, Now, Sleep, Steps, WithTimeout
 
-Answered = Perform | Now | Sleep | Within | Listen | AwaitEnd
+ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion
 """Requests that are answered from outside."""
 
 
@@ -15,12 +15,12 @@ class Fiber:
 
     __slots__ = ("asked", "children", "closed", "group", "index", "steps")
 
-    def __init__(self, steps: Steps, group: Group | None = None, index: int = 0) -> None:
+    def __init__(self, steps: Steps, group: FiberGroup | None = None, index: int = 0) -> None:
         self.steps = steps
         self.group = group
         self.index = index
-        self.asked: Asked | None = None
-        self.children: Group | None = None
+        self.asked: PendingRequest | None = None
+        self.children: FiberGroup | None = None
         self.closed = False
 
     @property
@@ -30,21 +30,21 @@ class Fiber:
         return group is not None and (isinstance(group.request, Fork) or group.parent.races)
 
 
-class Group:
+class FiberGroup:
     """Branches that a fiber waits for; `limit` is their timeout."""
 
     __slots__ = ("limit", "live", "outputs", "parent", "request")
 
-    def __init__(self, parent: Fiber, request: Fork | Within) -> None:
+    def __init__(self, parent: Fiber, request: Fork | WithTimeout) -> None:
         self.parent = parent
         self.request = request
         branches = request.branches if isinstance(request, Fork) else (request.branch,)
         self.live = {index: Fiber(steps, self, index) for index, steps in enumerate(branches)}
-        self.outputs: list[Branch | None] = [None] * len(branches)
-        self.limit: Asked | None = None
+        self.outputs: list[BranchResult | None] = [None] * len(branches)
+        self.limit: PendingRequest | None = None
 
 
-class Asked:
+class PendingRequest:
     """A pending request that is answered from outside.
 
     Attributes:
@@ -57,11 +57,11 @@ class Asked:
 
     __slots__ = ("fiber", "group", "keys", "performed", "recorded", "request", "subscriptions", "until_ms")
 
-    def __init__(self, request: Answered, fiber: Fiber, group: Group | None = None) -> None:
+    def __init__(self, request: ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> None:
         self.request = request
         self.subscriptions: tuple[Subscription, ...] = ()
         self.keys: tuple[str, ...] = (request.key,)
-        if isinstance(request, Listen | AwaitEnd):
+        if isinstance(request, Listen | AwaitCompletion):
             self.subscriptions = request.subscriptions
             self.keys = tuple(each.key for each in self.subscriptions)
         self.fiber = fiber
@@ -72,5 +72,5 @@ class Asked:
     def fix(self, until_ms: int) -> None:
         """Set its deadline, in Unix milliseconds."""
         self.until_ms = until_ms
-        if isinstance(self.request, Within):
+        if isinstance(self.request, WithTimeout):
             self.request.until_ms = until_ms

@@ -24,22 +24,22 @@ MAX_RESULT: Final = 200
 COMPLETED: Final = ""
 SKIPPED: Final = "-"
 CANCELLED: Final = "x"
-BRANCHED: Final = ">"
+BRANCHED_PREFIX: Final = ">"
 """Prefix of the directive that a `switch` chose."""
-FAULTED: Final = "!"
+FAULTED_PREFIX: Final = "!"
 """Prefix of the description of an error."""
 
-Task = tuple[int, str, int, int, int, str]
+TaskEntry = tuple[int, str, int, int, int, str]
 """Number among all tasks of the execution, key, start and end (Unix ms, 0: unknown), attempts, outcome."""
 
-Begun = tuple[int, str, int]
-"""Number, key, and start (Unix ms); `AT_ONCE` for a task that only evaluates expressions."""
+StartedTask = tuple[int, str, int]
+"""Number, key, and start (Unix ms); `WITHOUT_CLOCK` for a task that only evaluates expressions."""
 
-AT_ONCE: Final = -1
+WITHOUT_CLOCK: Final = -1
 """The task started at the last reading of the clock. Most tasks do, and reading it costs as much as all the rest."""
 
 
-class History:
+class TaskHistory:
     """Records tasks until they are taken.
 
     The number 0 marks a task that an earlier version left running and did not count; it is not recorded.
@@ -50,28 +50,28 @@ class History:
     def __init__(self, clock: Callable[[], int]) -> None:
         """Record times of `clock`, which returns Unix milliseconds."""
         self._clock = clock
-        self._begun: dict[int, Begun] = {}
-        self._first: list[Task] = []
-        self._last: deque[Task] = deque(maxlen=MAX_TASKS // 2)
+        self._begun: dict[int, StartedTask] = {}
+        self._first: list[TaskEntry] = []
+        self._last: deque[TaskEntry] = deque(maxlen=MAX_TASKS // 2)
         self._last_ms = 0
 
-    def begin(self, number: int, key: str, *, replaying: bool) -> Begun:
-        """Record the start of a task; pass the result to `end`. A task that is `AT_ONCE` needs no such call."""
+    def begin(self, number: int, key: str, *, replaying: bool) -> StartedTask:
+        """Record the start of a task; pass the result to `end`. A task that is `WITHOUT_CLOCK` needs no such call."""
         if replaying or not number:
             return number, key, 0
         self._last_ms = self._clock()
         task = self._begun[number] = (number, key, self._last_ms)
         return task
 
-    def end(self, begun: Begun, result: str, tries: int, *, replaying: bool) -> None:
+    def end(self, begun: StartedTask, result: str, tries: int, *, replaying: bool) -> None:
         """Record the end of a task."""
         number, key, began = begun
-        if began != AT_ONCE:
+        if began != WITHOUT_CLOCK:
             self._begun.pop(number, None)
         if replaying or not number:
             return
         now = self._clock()
-        if began == AT_ONCE:
+        if began == WITHOUT_CLOCK:
             began = self._last_ms or now
         self._last_ms = now
         task = (number, key, began, now, tries, result[:MAX_RESULT] if result else result)

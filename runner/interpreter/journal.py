@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook import held, limits
+from flowhook import held_results, limits
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
-from runner.interpreter.effects import Write
+from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.history import History
+from runner.interpreter.history import TaskHistory
 
 COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
@@ -33,9 +33,9 @@ class Journal:
 
     __slots__ = ("_bytes", "_entries", "_position", "_put_off", "held", "history", "size", "snapshot", "told", "writes")
 
-    def __init__(self, entries: Sequence[JournalEntry] = (), history: History | None = None) -> None:
+    def __init__(self, entries: Sequence[JournalEntry] = (), history: TaskHistory | None = None) -> None:
         """Read `entries` first; those before the last snapshot are skipped."""
-        self.history = history or History(_no_clock)
+        self.history = history or TaskHistory(_no_clock)
         self.snapshot: bytes | None = None
         self._position = 0
         self.size = 0
@@ -43,10 +43,10 @@ class Journal:
         self._put_off = (0, 0)
         self._entries = entries
         self.held: dict[str, JournalEntry] = {}
-        self.writes: list[Write] = []
+        self.writes: list[JournalWrite] = []
         self.told: list[LifecycleEvent] = []
         if entries:
-            self._entries, self.held = held.split(entries)
+            self._entries, self.held = held_results.split_held(entries)
             for index, entry in enumerate(self._entries):
                 if entry.key == SNAPSHOT_KEY:
                     self.snapshot = entry.output
@@ -66,7 +66,7 @@ class Journal:
         return self._position < len(self._entries)
 
     @property
-    def long(self) -> bool:
+    def needs_compaction(self) -> bool:
         """Whether it is time to compact."""
         entries, size = self._put_off
         return self.size >= entries + COMPACT_ENTRIES or self._bytes >= size + COMPACT_BYTES
@@ -79,9 +79,11 @@ class Journal:
         """Append an entry; see `effects.Write` for the other arguments."""
         self.size += 1
         self._bytes += _size(entry)
-        told = self.take_told() if self.told else ()
+        told = self.take_lifecycle_events() if self.told else ()
         history = self.history.take()
-        self.writes.append(Write(entry, binding=binding, reply=reply, arrival=arrival, told=told, history=history))
+        self.writes.append(
+            JournalWrite(entry, binding=binding, reply=reply, arrival=arrival, told=told, history=history)
+        )
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries with a snapshot."""
@@ -89,9 +91,9 @@ class Journal:
         self.size = self._bytes = 0
         self._put_off = (0, 0)
         entry, history = JournalEntry(SNAPSHOT_KEY, snapshot), self.history.take()
-        self.writes.append(Write(entry, compacts=True, told=self.take_told(), history=history))
+        self.writes.append(JournalWrite(entry, compacts=True, told=self.take_lifecycle_events(), history=history))
 
-    def take_told(self) -> tuple[LifecycleEvent, ...]:
+    def take_lifecycle_events(self) -> tuple[LifecycleEvent, ...]:
         """Remove and return the lifecycle events to store."""
         told, self.told = tuple(self.told), []
         return told
@@ -101,7 +103,7 @@ class Journal:
         since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
         self.held.update((entry.key, entry) for entry in results if entry.key not in since)
 
-    def put_off(self) -> None:
+    def postpone_compaction(self) -> None:
         """Record that compaction failed: `long` is false until the journal has grown by as much once more."""
         self._put_off = (self.size, self._bytes)
 
@@ -128,22 +130,22 @@ def _size(entry: JournalEntry) -> int:
     return len(entry.key) + (len(entry.output or b"") if entry.error is None else entry.error.size)
 
 
-def place(key: str) -> str:
+def pointer_of(key: str) -> str:
     """Return the JSON Pointer in a key."""
     return key.partition("#")[0].partition("[")[0]
 
 
-def moment_entry(key: str, what: str, moment: int) -> JournalEntry:
+def time_entry(key: str, what: str, moment: int) -> JournalEntry:
     """Return an entry that holds a time (Unix milliseconds) of the kind `what`: `now`, `until` or `over`."""
     return JournalEntry(key, orjson.dumps({what: moment}))
 
 
-def tells(entry: JournalEntry, what: str) -> bool:
+def holds_time(entry: JournalEntry, what: str) -> bool:
     """Whether an entry holds a time of the kind `what`."""
     return (entry.output or b"").startswith(b'{"%b"' % what.encode())
 
 
-def moment_of(entry: JournalEntry, what: str) -> int:
+def time_of(entry: JournalEntry, what: str) -> int:
     """Return the time of the kind `what` that an entry holds.
 
     Raises:
@@ -172,4 +174,4 @@ def event_of(entry: JournalEntry) -> dict[str, Any]:
 
 def diverged(key: str, detail: str) -> TaskFault:
     """Return the fault for a journal that does not match the flow."""
-    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=place(key))
+    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=pointer_of(key))

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from flowhook.model import EventFilter
 from runner.interpreter import uri_template
-from runner.interpreter.places import Place
+from runner.interpreter.argument_paths import ArgumentPath
 from runner.interpreter.ports import Duration, Template, Validator
-from runner.interpreter.retrying import Retry
+from runner.interpreter.retry_policy import CompiledRetryPolicy
 
 CONTINUE: Final = "continue"
 EXIT: Final = "exit"
@@ -21,7 +21,7 @@ REPLY: Final = "reply"
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class DataFlowStage:
     """One stage of data flow: a transformation and a schema, applied in the order of the stage; see `dataflow`."""
 
     transform: Template | None = None
@@ -29,17 +29,17 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Extension:
+class CompiledExtension:
     """Blocks that run before and after tasks of a kind for which `when` is true.
 
-    `looks_at_clock`: whether an expression of the extension reads the time, which is that of the extended task.
+    `reads_clock`: whether an expression of the extension reads the time, which is that of the extended task.
     """
 
     kind: str
     when: Template | None
     before: Block | None
     after: Block | None
-    looks_at_clock: bool
+    reads_clock: bool
 
     def extends(self, kind: str) -> bool:
         """Whether the extension applies to tasks of a kind."""
@@ -55,7 +55,7 @@ class Node:
         definition: the task as written, for `$task.definition`.
         then: flow directive after the task.
         timeout: of the task; None: no timeout.
-        looks_at_clock: whether an expression of the task itself, or of its extensions, reads the time.
+        reads_clock: whether an expression of the task itself, or of its extensions, reads the time.
         extensions: that apply to the task, the outermost first.
         plain: whether the task has no condition, transformation, schema or timeout, and does not read the time.
         instant: whether the task only evaluates expressions between its start and its end.
@@ -65,23 +65,23 @@ class Node:
     pointer: str
     definition: Mapping[str, Any]
     condition: Template | None
-    input: Flow
-    output: Flow
-    export: Flow
+    input: DataFlowStage
+    output: DataFlowStage
+    export: DataFlowStage
     then: str
     timeout: Duration | None
-    looks_at_clock: bool
-    extensions: tuple[Extension, ...]
+    reads_clock: bool
+    extensions: tuple[CompiledExtension, ...]
     plain: bool = field(init=False)
     instant: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.instant = isinstance(self, SetNode | SwitchNode) and not self.looks_at_clock and not self.extensions
-        nothing = Flow()
+        self.instant = isinstance(self, SetNode | SwitchNode) and not self.reads_clock and not self.extensions
+        nothing = DataFlowStage()
         self.plain = (
             self.condition is None
             and self.timeout is None
-            and not self.looks_at_clock
+            and not self.reads_clock
             and all(flow == nothing for flow in (self.input, self.output, self.export))
         )
 
@@ -93,7 +93,7 @@ class Node:
     @property
     def asks(self) -> bool:
         """Whether the task may request anything from outside: an effect, the time, a wait."""
-        return self.looks_at_clock or any(node.asks for block in self.blocks for node in block.nodes)
+        return self.reads_clock or any(node.asks for block in self.blocks for node in block.nodes)
 
     @property
     def waits(self) -> bool:
@@ -165,9 +165,9 @@ class PolicyPart:
         is_own: whether the policy is for the call itself rather than for fetching a document.
     """
 
-    place: Place
+    place: ArgumentPath
     value: Template
-    uris: tuple[tuple[Place, uri_template.Expand], ...]
+    uris: tuple[tuple[ArgumentPath, uri_template.Expand], ...]
     is_own: bool
 
 
@@ -175,7 +175,7 @@ class PolicyPart:
 class EffectNode(Node):
     """Requests an effect. `retry`: policy for transient failures that no enclosing task catches."""
 
-    retry: Retry
+    retry: CompiledRetryPolicy
 
     @property
     def asks(self) -> bool:
@@ -191,14 +191,14 @@ class CallNode(EffectNode):
         arguments: `with`, evaluated as one template.
         endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
         policies: authentication policies among the arguments; see `places.POLICIES`.
-        hands_on: whether the task's output is its input, whatever the function returns.
+        passes_input: whether the task's output is its input, whatever the function returns.
     """
 
     function: str
     arguments: Template
-    endpoint: tuple[Place, uri_template.Expand] | None
+    endpoint: tuple[ArgumentPath, uri_template.Expand] | None
     policies: tuple[PolicyPart, ...]
-    hands_on: bool
+    passes_input: bool
 
 
 @dataclass(slots=True)
@@ -215,7 +215,7 @@ class RunNode(EffectNode):
 
     flow_id: str
     version: str
-    given: Template
+    flow_input: Template
     awaited: bool
     returns: bool
 
@@ -257,19 +257,19 @@ class WaitNode(Node):
 
 @dataclass(slots=True)
 class ForNode(Node):
-    """Runs a block for each item of the array that `items` yields, while `going` is true.
+    """Runs a block for each item of the array that `items` yields, while `while_condition` is true.
 
     Attributes:
         each: name of the variable that holds the item.
         at: name of the variable that holds its index.
-        items_stay: whether `items` yields the same on every evaluation, because it reads nothing that tasks change.
+        items_are_constant: whether `items` yields the same on every evaluation: it reads nothing that tasks change.
     """
 
     each: str
     at: str
     items: Template
-    items_stay: bool
-    going: Template | None
+    items_are_constant: bool
+    while_condition: Template | None
     block: Block
 
     @property
@@ -292,7 +292,7 @@ class ForkNode(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class CompiledCorrelation:
     """A correlation of an event filter.
 
     Attributes:
@@ -308,40 +308,40 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class EventPattern:
     """An event filter, compiled.
 
     Attributes:
         literal: part of the filter that the router can evaluate, without correlations.
         tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
-        links: its correlations.
+        correlations: its correlations.
         told: predicate that selects types of lifecycle events, where the type is not a literal; needed because the
             router sends lifecycle events only to subscribers that name their type.
     """
 
     literal: EventFilter
     tests: tuple[tuple[str, Template], ...]
-    links: tuple[Link, ...]
+    correlations: tuple[CompiledCorrelation, ...]
     told: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy:
+class CompiledStrategy:
     """Event consumption strategy: one event that matches any of the patterns, or with `all` one event for each."""
 
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[EventPattern, ...]
     all: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Iterator:
+class ForeachBlock:
     """Block to run for each event; see `ForNode` for the names."""
 
     each: str
     at: str
     block: Block
-    output: Flow
-    export: Flow
+    output: DataFlowStage
+    export: DataFlowStage
 
 
 @dataclass(slots=True)
@@ -355,10 +355,10 @@ class ListenNode(Node):
         foreach: block to run for each event; None: none.
     """
 
-    strategy: Strategy
-    until: Template | Strategy | None
+    strategy: CompiledStrategy
+    until: Template | CompiledStrategy | None
     read: str
-    foreach: Iterator | None
+    foreach: ForeachBlock | None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -382,7 +382,7 @@ class ListenNode(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Catch:
+class CatchClause:
     """The `catch` of a `try`: the errors to catch, and how to handle them.
 
     Attributes:
@@ -394,7 +394,7 @@ class Catch:
     name: str
     when: Template | None
     except_when: Template | None
-    retry: Retry | None
+    retry: CompiledRetryPolicy | None
     block: Block | None
 
 
@@ -403,7 +403,7 @@ class TryNode(Node):
     """Runs a block and catches its errors."""
 
     block: Block
-    catch: Catch
+    catch: CatchClause
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -429,11 +429,11 @@ class Program:
     """A whole workflow, compiled."""
 
     definition: Mapping[str, Any]
-    input: Flow
+    input: DataFlowStage
     block: Block
-    output: Flow
+    output: DataFlowStage
     secrets: tuple[str, ...]
     """Names under `use.secrets`, which `$secrets` holds."""
     timeout: Duration | None = None
-    input_looks_at_clock: bool = False
-    output_looks_at_clock: bool = False
+    input_reads_clock: bool = False
+    output_reads_clock: bool = False

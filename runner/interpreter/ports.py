@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from runner.interpreter.scope import Scope
+from runner.interpreter.scope import ExpressionScope
 
 
 class Template(Protocol):
     """A compiled value of a document; evaluating its expressions yields data."""
 
-    def __call__(self, data: Any, scope: Scope) -> Any:
+    def __call__(self, data: Any, scope: ExpressionScope) -> Any:
         """Evaluate on `data` (jq's `.`) with the arguments of `scope`.
 
         Blocking. Returns the first result; null if there is none.
@@ -25,7 +25,7 @@ class Template(Protocol):
 Duration = int | Template
 """Milliseconds, or a template that yields a duration in the DSL's format."""
 
-Validator = Callable[[Any, Scope], None]
+Validator = Callable[[Any, ExpressionScope], None]
 """Checks data; raises SchemaViolated."""
 
 

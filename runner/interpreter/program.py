@@ -14,8 +14,9 @@ from typing import Any, Final
 from flowhook.document.names import flow_id
 from flowhook.document.tasks import kind_of
 from flowhook.expressions import is_expression
-from runner.interpreter import places, retrying, uri_template
-from runner.interpreter.clock import looks_at_clock, mentions_clock
+from runner.interpreter import argument_paths, retry_policy, uri_template
+from runner.interpreter.argument_paths import ArgumentPath
+from runner.interpreter.clock_detection import reads_clock, task_reads_clock
 from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
@@ -24,14 +25,14 @@ from runner.interpreter.nodes import (
     REPLY,
     Block,
     CallNode,
-    Catch,
+    CatchClause,
+    CompiledExtension,
     DoNode,
     EmitNode,
-    Extension,
+    ForeachBlock,
     ForkNode,
     ForNode,
     FunctionNode,
-    Iterator,
     ListenNode,
     Node,
     PolicyPart,
@@ -43,10 +44,9 @@ from runner.interpreter.nodes import (
     TryNode,
     WaitNode,
 )
-from runner.interpreter.parts import Parts
-from runner.interpreter.places import Place
+from runner.interpreter.part_compiler import PartCompiler
 from runner.interpreter.ports import Compiler
-from runner.interpreter.retrying import Retry
+from runner.interpreter.retry_policy import CompiledRetryPolicy
 
 _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
 """Variables whose value tasks change."""
@@ -71,12 +71,12 @@ class _Builder:
         self._definition = definition
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}
-        self._parts = Parts(self._use, compiler)
+        self._parts = PartCompiler(self._use, compiler)
         self._functions: dict[str, Block] = {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
-        self._retry = retrying.DEFAULT if retry is None else self._parts.retry(retry)
-        self._extensions: tuple[Extension, ...] = ()  # tasks within an extension are not extended themselves
+        self._retry = retry_policy.DEFAULT if retry is None else self._parts.retry(retry)
+        self._extensions: tuple[CompiledExtension, ...] = ()  # tasks within an extension are not extended themselves
         self._extensions = tuple(map(self._extension, count(), self._use.get("extensions") or ()))
         self._functions.clear()
 
@@ -90,20 +90,20 @@ class _Builder:
             output=self._parts.flow(definition.get("output"), "as"),
             secrets=tuple(self._use.get("secrets") or ()),
             timeout=self._parts.timeout(definition.get("timeout")),
-            input_looks_at_clock=looks_at_clock(definition.get("input") or {}),
-            output_looks_at_clock=looks_at_clock(definition.get("output") or {}),
+            input_reads_clock=task_reads_clock(definition.get("input") or {}),
+            output_reads_clock=task_reads_clock(definition.get("output") or {}),
         )
 
-    def _extension(self, position: int, item: Mapping[str, Any]) -> Extension:
+    def _extension(self, position: int, item: Mapping[str, Any]) -> CompiledExtension:
         ((name, written),) = item.items()
         pointer = f"/use/extensions/{position}/{_escape(name)}"
         before, after = written.get("before"), written.get("after")
-        return Extension(
+        return CompiledExtension(
             kind=written["extend"],
             when=self._parts.optional(written.get("when")),
             before=None if before is None else self._block(before, f"{pointer}/before"),
             after=None if after is None else self._block(after, f"{pointer}/after"),
-            looks_at_clock=mentions_clock(written),
+            reads_clock=reads_clock(written),
         )
 
     def _block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
@@ -125,7 +125,7 @@ class _Builder:
             "export": self._parts.flow(task.get("export"), "as"),
             "then": task.get("then") or CONTINUE,
             "timeout": self._parts.timeout(task.get("timeout")),
-            "looks_at_clock": looks_at_clock(task) or any(each.looks_at_clock for each in extensions),
+            "reads_clock": task_reads_clock(task) or any(each.reads_clock for each in extensions),
             "extensions": extensions,
         }
         match task:
@@ -166,8 +166,8 @@ class _Builder:
                     each=loop.get("each") or "item",
                     at=loop.get("at") or "index",
                     items=self._compiler.expression(loop["in"]),
-                    items_stay=_CHANGING.search(str(loop["in"])) is None,
-                    going=self._parts.optional(task.get("while")),
+                    items_are_constant=_CHANGING.search(str(loop["in"])) is None,
+                    while_condition=self._parts.optional(task.get("while")),
                     block=self._block(items, f"{pointer}/do"),
                 )
             case {"do": items}:
@@ -201,7 +201,7 @@ class _Builder:
             read=listen.get("read") or "data",
             foreach=None
             if foreach is None
-            else Iterator(
+            else ForeachBlock(
                 foreach.get("item") or "item",
                 foreach.get("at") or "index",
                 self._block(foreach.get("do") or (), f"{pointer}/foreach/do"),
@@ -219,7 +219,7 @@ class _Builder:
             arguments=self._compiler.template(arguments),
             endpoint=_literal_endpoint(function, arguments),
             policies=policies,
-            hands_on=hands_on,
+            passes_input=hands_on,
         )
 
     def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> Node:
@@ -231,7 +231,7 @@ class _Builder:
                     retry=self._effect_retry(common["definition"]),
                     flow_id=flow_id(flow["namespace"], flow["name"]),
                     version=flow.get("version") or "latest",
-                    given=self._compiler.template(flow.get("input", {})),
+                    flow_input=self._compiler.template(flow.get("input", {})),
                     awaited=awaited,
                     returns=run.get("return") != "none",
                 )
@@ -245,14 +245,14 @@ class _Builder:
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
         """Return `with` without its authentication policies, and the policies, with names resolved."""
-        found, known = [], places.POLICIES.get(function, ())
+        found, known = [], argument_paths.POLICIES.get(function, ())
         for place in known:
-            policy = places.find(arguments, place)
+            policy = argument_paths.find(arguments, place)
             if isinstance(policy, Mapping):
                 named = self._use["authentications"][policy["use"]] if "use" in policy else policy
-                uris = tuple(filter(None, (_literal(named, uri) for uri in places.POLICY_URIS)))
+                uris = tuple(filter(None, (_literal(named, uri) for uri in argument_paths.POLICY_URIS)))
                 found.append(PolicyPart(place, self._compiler.template(named), uris, place == known[-1]))
-                arguments = places.put(arguments, place, None)
+                arguments = argument_paths.put(arguments, place, None)
         return arguments, tuple(found)
 
     def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
@@ -267,14 +267,14 @@ class _Builder:
             block = self._functions[name] = Block((node,), {name: 0})
         return block
 
-    def _catch(self, catch: Mapping[str, Any], pointer: str) -> Catch:
+    def _catch(self, catch: Mapping[str, Any], pointer: str) -> CatchClause:
         filters = dict((catch.get("errors") or {}).get("with") or {})
         if "type" in filters:
             filters["type"] = standard_type(filters["type"])
         if "details" in filters:
             filters["detail"] = filters.pop("details")
         retry, tasks = catch.get("retry"), catch.get("do")
-        return Catch(
+        return CatchClause(
             filters=filters,
             name=catch.get("as") or "error",
             when=self._parts.optional(catch.get("when")),
@@ -283,20 +283,20 @@ class _Builder:
             block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
         )
 
-    def _effect_retry(self, task: Mapping[str, Any]) -> Retry:
+    def _effect_retry(self, task: Mapping[str, Any]) -> CompiledRetryPolicy:
         metadata = task.get("metadata") or {}
         return self._parts.retry(metadata["retry"]) if "retry" in metadata else self._retry
 
 
-def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[Place, uri_template.Expand] | None:
-    place = places.ENDPOINTS.get(function)
+def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[ArgumentPath, uri_template.Expand] | None:
+    place = argument_paths.ENDPOINTS.get(function)
     if place is None:
         return None
-    return _literal(arguments, (*place, "uri") if isinstance(places.find(arguments, place), Mapping) else place)
+    return _literal(arguments, (*place, "uri") if isinstance(argument_paths.find(arguments, place), Mapping) else place)
 
 
-def _literal(value: Mapping[str, Any], place: Place) -> tuple[Place, uri_template.Expand] | None:
-    uri = places.find(value, place)
+def _literal(value: Mapping[str, Any], place: ArgumentPath) -> tuple[ArgumentPath, uri_template.Expand] | None:
+    uri = argument_paths.find(value, place)
     expand = uri_template.compile_uri(uri) if isinstance(uri, str) else None
     return None if expand is None else (place, expand)
 

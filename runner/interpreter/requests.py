@@ -40,7 +40,7 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class BranchResult:
     """Result of a branch. `ends`: a task in it had the directive `end`."""
 
     output: Any
@@ -55,7 +55,7 @@ class Fork:
     answer, a list of one.
 
     Attributes:
-        branches: generators, not started, each of which returns a `Branch`.
+        branches: generators, not started, each of which returns a `BranchResult`.
         compete: the first branch without a fault is the answer, a list of one; if all fault, the last fault is raised.
     """
 
@@ -64,11 +64,11 @@ class Fork:
 
 
 @dataclass(slots=True)
-class Within:
+class WithTimeout:
     """Run one branch with a timeout. Answered with a list of its one result.
 
     Attributes:
-        branch: generator, not started, that returns a `Branch`.
+        branch: generator, not started, that returns a `BranchResult`.
         key: of the journal entries, as for `Sleep`.
         milliseconds: the timeout; when it expires, the branch is cancelled and a timeout error raised.
         instance: JSON Pointer of the part that the timeout applies to.
@@ -92,7 +92,7 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ReceivedEvent:
     """A received event, as CloudEvents in JSON. `callback`: received by a callback of the flow rather than emitted."""
 
     event: Mapping[str, Any]
@@ -101,7 +101,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Wait for an event. Answered with `Arrived`.
+    """Wait for an event. Answered with `ReceivedEvent`.
 
     Callbacks and emitted events have separate keys, so that nothing that a flow emits can pass for a callback. The
     request for the next event uses the same keys again.
@@ -123,7 +123,7 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitEnd:
+class AwaitCompletion:
     """Wait for the end of another execution. Answered with a `Result`."""
 
     key: str
@@ -135,7 +135,7 @@ class AwaitEnd:
         return (Subscription(self.key, execution_id=self.execution_id),)
 
 
-Request = Perform | Pause | Now | Sleep | Fork | Within | Listen | AwaitEnd
+Request = Perform | Pause | Now | Sleep | Fork | WithTimeout | Listen | AwaitCompletion
 Steps = Generator[Request, Any, Any]
 """Yields requests, receives the answers, returns a result."""
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flowhook import __version__
 from flowhook.document.names import flow_id
-from flowhook.event_input import rfc3339
 from flowhook.model import WorkflowError
+from flowhook.workflow_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed, TaskFault
 from runner.interpreter.redaction import Redactor
 
 if TYPE_CHECKING:
-    from runner.interpreter.telling import TaskTelling
+    from runner.interpreter.lifecycle_events import TaskEvents
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
 """Names that the DSL defines; which of them are set depends on the place of the expression."""
@@ -59,7 +59,7 @@ class OneTimeUrls:
         self.used[name] = self.used.get(name, 0) + 1
 
 
-class Elsewhere(Protocol):
+class RemoteEvaluator(Protocol):
     """Evaluates expressions and schemas in a separate process, which can be killed. Blocking."""
 
     def first(self, program: str, text: str, instance: str) -> str | None:
@@ -81,15 +81,15 @@ class Elsewhere(Protocol):
 
 
 @dataclass(slots=True)
-class Workflow:
+class ExecutionContext:
     """Constants of one execution.
 
     Attributes:
-        overdue: whether the execution has used up its time slice and must yield; called between expressions.
+        must_yield: whether the execution has used up its time slice and must yield; called between expressions.
         effect_scope: first part of idempotency keys: the execution's own ID, except in replays.
         depth: number of `run` tasks, and of events that started flows, between it and an event that no flow emitted.
         one_time: one-time URLs of the flow's callbacks.
-        elsewhere: evaluates expressions in another process; None: this process does.
+        remote_evaluator: evaluates expressions in another process; None: this process does.
     """
 
     id: str
@@ -99,11 +99,11 @@ class Workflow:
     clock: Clock
     secrets: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    overdue: Callable[[], bool] = _never
+    must_yield: Callable[[], bool] = _never
     effect_scope: str = ""
     depth: int = 0
     one_time: OneTimeUrls | None = None
-    elsewhere: Elsewhere | None = None
+    remote_evaluator: RemoteEvaluator | None = None
     _redactor: Redactor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -116,12 +116,12 @@ class Workflow:
             self._redactor = Redactor(self.secrets)
         return self._redactor
 
-    def presentable(self, problem: TaskFault) -> WorkflowError:
+    def redacted(self, problem: TaskFault) -> WorkflowError:
         """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""
-        if problem.presentable is None:
+        if problem.redacted is None:
             redactor = self.redactor
-            problem.presentable = problem.error if redactor is None else redactor.redact_error(problem.error)
-        return problem.presentable
+            problem.redacted = problem.error if redactor is None else redactor.redact_error(problem.error)
+        return problem.redacted
 
     @property
     def flow_id(self) -> str:
@@ -144,7 +144,7 @@ class Workflow:
         return {"name": "flowhook", "version": __version__, "metadata": metadata}
 
 
-class Scope:
+class ExpressionScope:
     """Arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
 
     They are set as the task proceeds; until then they are absent. Lazy, because most expressions read few of them.
@@ -170,7 +170,7 @@ class Scope:
 
     def __init__(
         self,
-        workflow: Workflow,
+        workflow: ExecutionContext,
         *,
         context: Any = None,
         instance: str = "",
@@ -193,7 +193,7 @@ class Scope:
         self.raw_output: Any = None
         self.output: Any = None
         self.authorization: Any = None
-        self.telling: TaskTelling | None = None  # emits the task's events; None: no subscriber
+        self.telling: TaskEvents | None = None  # emits the task's events; None: no subscriber
 
     @property
     def now_ms(self) -> int:
@@ -201,7 +201,7 @@ class Scope:
         return self.started_at_ms or self.workflow.started_at_ms
 
     @contextmanager
-    def naming(self, variables: Mapping[str, Any]) -> Iterator[None]:
+    def with_variables(self, variables: Mapping[str, Any]) -> Iterator[None]:
         """Define more variables within a `with` block."""
         before = self.locals
         self.locals = {**(before or {}), **variables}

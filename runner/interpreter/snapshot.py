@@ -12,13 +12,13 @@ import orjson
 
 from flowhook import limits
 from flowhook.model import JournalEntry
-from runner.interpreter import data as json
+from runner.interpreter import json_codec as json
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.nodes import Node
-from runner.interpreter.state import Frame, Shared
+from runner.interpreter.state import BlockFrame, SharedState
 
 
-def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
+def take(shared: SharedState, frame: BlockFrame, node: Node | None = None) -> None:
     """Compact the journal if that is worthwhile: it is long, or the next task of the outermost block waits.
 
     A snapshot that does not fit into one entry is discarded, and the next attempt is postponed.
@@ -31,7 +31,7 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
     journal = shared.journal
     if journal.replaying or not journal.size:
         return
-    if not journal.long and (node is None or frame.parent is not None or not node.waits):
+    if not journal.needs_compaction and (node is None or frame.parent is not None or not node.waits):
         return
     content = {
         "execution": shared.workflow.id,
@@ -50,10 +50,10 @@ def take(shared: Shared, frame: Frame, node: Node | None = None) -> None:
     if text and len(text) <= limits.MAX_RESULT_BYTES:
         journal.compact(text)
     else:
-        journal.put_off()
+        journal.postpone_compaction()
 
 
-def restore(shared: Shared) -> dict[str, Any] | None:
+def restore(shared: SharedState) -> dict[str, Any] | None:
     """Restore the state from the journal's snapshot, and return the workflow's timeout; None without a snapshot.
 
     Timeouts that were started by another execution, which this one replays, are restarted.
@@ -74,8 +74,8 @@ def restore(shared: Shared) -> dict[str, Any] | None:
     return {"limit": content["limit"]}
 
 
-def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
-    """Return where a block resumes: position, data, and the state of the running task (`Inside`), if there is one.
+def resume(shared: SharedState, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
+    """Return where a block resumes: position, data, and the `TaskProgress` of the running task, if there is one.
 
     That is its beginning, with `data`, unless a snapshot has just been restored.
     """
@@ -89,16 +89,16 @@ def resume(shared: Shared, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
     return kept["position"], _unpacked(shared, kept["data"]), inside
 
 
-def _packed(shared: Shared, value: Any) -> list[Any]:
+def _packed(shared: SharedState, value: Any) -> list[Any]:
     """Return a value in a list; for the workflow's raw input, the one value that may be large, an empty list."""
     return [] if value is shared.workflow.raw_input else [value]
 
 
-def _unpacked(shared: Shared, packed: list[Any]) -> Any:
+def _unpacked(shared: SharedState, packed: list[Any]) -> Any:
     return packed[0] if packed else shared.workflow.raw_input
 
 
-def _frames(shared: Shared, frame: Frame | None) -> list[dict[str, Any]]:
+def _frames(shared: SharedState, frame: BlockFrame | None) -> list[dict[str, Any]]:
     """Return the frame of a block and those of the blocks around it as JSON, the outermost first."""
     frames: list[dict[str, Any]] = []
     while frame is not None:

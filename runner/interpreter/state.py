@@ -11,22 +11,22 @@ from typing import Any, Final
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, fault
 from runner.interpreter.journal import Journal
-from runner.interpreter.observing import Observer
-from runner.interpreter.requests import Branch, Request, Within
-from runner.interpreter.scope import Workflow
-from runner.interpreter.telling import Teller
+from runner.interpreter.lifecycle_events import LifecycleEmitter
+from runner.interpreter.requests import BranchResult, Request, WithTimeout
+from runner.interpreter.scope import ExecutionContext
+from runner.interpreter.tracing import Observer
 
 _LOOP: Final = "[]"
 
 
 @dataclass(slots=True)
-class Shared:
+class SharedState:
     """State that all branches of an execution share.
 
     Attributes:
         observer: called with each task that ends.
-        teller: emits lifecycle events; None: there are no subscribers.
-        attended: whether there is an observer or a teller.
+        emitter: emits lifecycle events; None: there are no subscribers.
+        is_observed: whether there is an observer or a teller.
         context: `$context`; branches that export change it one after another.
         tasks: number of tasks started so far.
         visits: number of visits to each place outside of loops and functions.
@@ -34,20 +34,20 @@ class Shared:
         resuming: frames of a snapshot whose blocks have not resumed yet, the outermost first.
     """
 
-    workflow: Workflow
+    workflow: ExecutionContext
     journal: Journal
     observer: Observer | None = None
-    teller: Teller | None = None
-    attended: bool = False
+    emitter: LifecycleEmitter | None = None
+    is_observed: bool = False
     context: Any = None
     tasks: int = 0
     visits: dict[str, int] = field(default_factory=dict)
-    limit: Within | None = None
+    limit: WithTimeout | None = None
     resuming: deque[dict[str, Any]] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
-class Inside:
+class TaskProgress:
     """State that a running task needs to resume.
 
     Attributes:
@@ -59,12 +59,12 @@ class Inside:
 
     input: Any
     began_ms: int
-    limit: Within | None = None
+    limit: WithTimeout | None = None
     progress: Callable[[], Any] | None = None
 
 
 @dataclass(slots=True)
-class Frame:
+class BlockFrame:
     """Progress within a block; with the frames around it, all that is needed to resume without concurrent branches.
 
     Attributes:
@@ -76,16 +76,16 @@ class Frame:
         number: its number among all tasks that the execution runs.
     """
 
-    parent: Frame | None = None
+    parent: BlockFrame | None = None
     position: int = 0
     data: Any = None
-    inside: Inside | None = None
+    inside: TaskProgress | None = None
     extended: dict[str, Any] | None = None
     number: int = 0
 
 
 @dataclass(slots=True)
-class State:
+class BranchState:
     """State of one branch of an execution.
 
     Attributes:
@@ -99,10 +99,10 @@ class State:
         competing: whether the flow may continue although this branch faults.
         frame: frame of the block; None: another branch runs concurrently, or the block cannot resume from a snapshot.
         ending: whether a task had the directive `end`: all enclosing tasks complete, and no task follows.
-        left_by: flow directive of the last task that ran in the block.
+        last_directive: flow directive of the last task that ran in the block.
     """
 
-    shared: Shared
+    shared: SharedState
     variables: Mapping[str, Any] | None = None
     iterations: tuple[int, ...] = ()
     visits: dict[str, int] = field(default_factory=dict)
@@ -110,9 +110,9 @@ class State:
     suffix: str = ""
     catchers: tuple[Callable[[WorkflowError], bool], ...] = ()
     competing: bool = False
-    frame: Frame | None = None
+    frame: BlockFrame | None = None
     ending: bool = False
-    left_by: str = ""
+    last_directive: str = ""
 
     @property
     def catchable(self) -> bool:
@@ -123,13 +123,13 @@ class State:
         """Whether an enclosing task catches an error."""
         return any(catches(error) for catches in self.catchers)
 
-    def inside(self, **changes: Any) -> State:
+    def inside(self, **changes: Any) -> BranchState:
         """Return a copy of the state with changes, for a part of the flow."""
         return replace(self, **changes)
 
-    def nested(self, **changes: Any) -> State:
+    def nested(self, **changes: Any) -> BranchState:
         """Return the state for a block within the current task."""
-        return replace(self, frame=None if self.frame is None else Frame(self.frame), **changes)
+        return replace(self, frame=None if self.frame is None else BlockFrame(self.frame), **changes)
 
     def progress(self, tell: Callable[[], Any]) -> None:
         """Set the function that returns the progress of the current task for a snapshot."""
@@ -142,7 +142,7 @@ class State:
         return {place.removesuffix(_LOOP): times for place, times in before.items() if place.startswith(f"{pointer}/")}
 
     @contextmanager
-    def iteration(self, inner: State, index: int, visits: Mapping[str, int]) -> Iterator[None]:
+    def iteration(self, inner: BranchState, index: int, visits: Mapping[str, int]) -> Iterator[None]:
         """Use `inner` as the state of an iteration of a loop, with earlier `visits` to places in it."""
         inner.iterations = (*self.iterations, index)
         inner.suffix = f"{self.suffix}[{index}]"
@@ -166,7 +166,9 @@ class State:
         return f"{self.prefix}{pointer}{self.suffix}#{self.visit(pointer, what)}{what}"
 
 
-def branch(steps: Generator[Request, Any, Any], state: State, instance: str = "") -> Generator[Request, Any, Branch]:
+def run_branch(
+    steps: Generator[Request, Any, Any], state: BranchState, instance: str = ""
+) -> Generator[Request, Any, BranchResult]:
     """Run steps as a branch: failures become faults at `instance`, and the result says whether the branch `ends`."""
     try:
         output = yield from steps
@@ -176,4 +178,4 @@ def branch(steps: Generator[Request, Any, Any], state: State, instance: str = ""
         raise fault(Kind.VALIDATION, str(problem), instance=instance) from None
     except TaskFault as problem:
         raise problem.at(instance) from None
-    return Branch(output, state.ending)
+    return BranchResult(output, state.ending)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
-from runner.interpreter import calling, composite, dataflow, extending, listening, snapshot, trying
-from runner.interpreter import data as json
+from runner.interpreter import composite_tasks, dataflow, effect_tasks, extensions, listen_task, snapshot, try_task
+from runner.interpreter import json_codec as json
 from runner.interpreter.errors import (
     Exhausted,
     ExpressionFailed,
@@ -24,7 +24,8 @@ from runner.interpreter.errors import (
     fault_of,
     shorten,
 )
-from runner.interpreter.history import AT_ONCE, BRANCHED, CANCELLED, COMPLETED, FAULTED, SKIPPED
+from runner.interpreter.history import BRANCHED_PREFIX, CANCELLED, COMPLETED, FAULTED_PREFIX, SKIPPED, WITHOUT_CLOCK
+from runner.interpreter.lifecycle_events import TaskEvents
 from runner.interpreter.nodes import (
     CONTINUE,
     END,
@@ -47,12 +48,11 @@ from runner.interpreter.nodes import (
     TryNode,
     WaitNode,
 )
-from runner.interpreter.observing import Observation, Observer
-from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, Within
-from runner.interpreter.retrying import is_true, milliseconds
-from runner.interpreter.scope import Scope
-from runner.interpreter.state import Frame, Inside, Shared, State, branch
-from runner.interpreter.telling import TaskTelling
+from runner.interpreter.requests import PAUSE, Now, Sleep, Steps, TaskSteps, WithTimeout
+from runner.interpreter.retry_policy import is_true, milliseconds
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BlockFrame, BranchState, SharedState, TaskProgress, run_branch
+from runner.interpreter.tracing import Observation, Observer
 
 MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` must end eventually."""
@@ -66,18 +66,18 @@ _STATUSES: Final = range(100, 600)
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
-def run_workflow(program: Program, shared: Shared) -> Steps:
+def run_workflow(program: Program, shared: SharedState) -> Steps:
     """Run a whole workflow, from its last snapshot if there is one; returns its output."""
     restored = snapshot.restore(shared)
-    state = State(shared, visits=shared.visits, frame=Frame())
-    scope = Scope(shared.workflow)
+    state = BranchState(shared, visits=shared.visits, frame=BlockFrame())
+    scope = ExpressionScope(shared.workflow)
     data = (yield from _enter(program, state, scope)) if restored is None else None
     if program.timeout is None:
         data = yield from run_block(program.block, state, data)
     else:
         data = yield from _run_in_time(program, state, scope, data, restored)
     scope.context, scope.instance = shared.context, "/output"
-    if program.output_looks_at_clock:
+    if program.output_reads_clock:
         scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
     try:
         if program.output.transform is not None:
@@ -89,11 +89,11 @@ def run_workflow(program: Program, shared: Shared) -> Steps:
     return data
 
 
-def _enter(program: Program, state: State, scope: Scope) -> Steps:
+def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Steps:
     """Return the input of the workflow, validated and transformed."""
     data = state.shared.workflow.raw_input
     scope.instance = "/input"
-    if program.input_looks_at_clock:
+    if program.input_reads_clock:
         scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
     try:
         if program.input.schema is not None:
@@ -106,14 +106,16 @@ def _enter(program: Program, state: State, scope: Scope) -> Steps:
     return data
 
 
-def _run_in_time(program: Program, state: State, scope: Scope, data: Any, restored: dict[str, Any] | None) -> Steps:
+def _run_in_time(
+    program: Program, state: BranchState, scope: ExpressionScope, data: Any, restored: dict[str, Any] | None
+) -> Steps:
     """Run the tasks of a workflow that has a timeout."""
-    steps = branch(run_block(program.block, state, data), state)
+    steps = run_branch(run_block(program.block, state, data), state)
     if restored is not None:
-        within = Within(steps, **restored["limit"])
+        within = WithTimeout(steps, **restored["limit"])
     else:
         try:
-            within = Within(steps, "/timeout#0", milliseconds(program.timeout or 0, data, scope), "/do")
+            within = WithTimeout(steps, "/timeout#0", milliseconds(program.timeout or 0, data, scope), "/do")
         except ExpressionFailed as problem:
             raise fault_of(problem, "/timeout") from None
     state.shared.limit = within
@@ -121,7 +123,7 @@ def _run_in_time(program: Program, state: State, scope: Scope, data: Any, restor
     return outcome.output
 
 
-def run_block(block: Block, state: State, data: Any) -> Steps:
+def run_block(block: Block, state: BranchState, data: Any) -> Steps:
     """Run the tasks of a block in the order of their flow directives; returns the output of the last one.
 
     If a snapshot was taken within the block, it resumes from there and ignores `data`.
@@ -139,9 +141,9 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         if shared.tasks > MAX_TASKS:
             problem = error(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
             raise Exhausted(problem)
-        if shared.tasks % TASKS_PER_TURN == 0 or workflow.overdue():
+        if shared.tasks % TASKS_PER_TURN == 0 or workflow.must_yield():
             yield PAUSE
-        scope = Scope(
+        scope = ExpressionScope(
             workflow,
             context=shared.context,
             instance=node.pointer,
@@ -152,22 +154,24 @@ def run_block(block: Block, state: State, data: Any) -> Steps:
         )
         number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
         key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
-        noted = (number, key, AT_ONCE) if node.instant else history.begin(number, key, replaying=journal.replaying)
+        noted = (
+            (number, key, WITHOUT_CLOCK) if node.instant else history.begin(number, key, replaying=journal.replaying)
+        )
         left = CANCELLED
         try:
             steps = _run_task(node, state, scope, data, resumed)
-            if shared.attended:
+            if shared.is_observed:
                 steps = _attended(steps, node, state, scope, resumed)
             data, directive = yield from steps
-            left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED + directive
+            left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
         except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
             raised = _fault_at(problem_, node.pointer)
-            left = _told(workflow.presentable(raised))
+            left = _told(workflow.redacted(raised))
             raise raised from None
         finally:
             history.end(noted, left, scope.tries, replaying=journal.replaying)
         position, resumed = _follow(directive, block, position), None
-        state.left_by = directive
+        state.last_directive = directive
         if directive == END:
             state.ending = True
         if state.ending:
@@ -181,7 +185,7 @@ def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: s
 
 def _told(shown: WorkflowError) -> str:
     """Return the outcome of a task for the history, from its error."""
-    return f"{FAULTED}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
+    return f"{FAULTED_PREFIX}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 
 def _follow(directive: str, block: Block, position: int) -> int:
@@ -193,7 +197,9 @@ def _follow(directive: str, block: Block, position: int) -> int:
     return block.index[directive]
 
 
-def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
+def _run_task(
+    node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any] | None
+) -> TaskSteps:
     """Run one task; returns its output and flow directive.
 
     A skipped task passes on its raw input and continues with the next task: its `then` is skipped, too.
@@ -203,12 +209,12 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
         state: state of the block that contains it.
         scope: scope of the task.
         data: its raw input.
-        resumed: its state in a snapshot (`Inside`), if it resumes from one.
+        resumed: its state in a snapshot (`TaskProgress`), if it resumes from one.
     """
     if resumed is not None:
         scope.started_at_ms = resumed["began_ms"]
     elif not node.plain:
-        if node.looks_at_clock:
+        if node.reads_clock:
             scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
         if node.condition is not None and not is_true(node.condition(data, scope)):
             scope.skipped = True
@@ -216,13 +222,15 @@ def _run_task(node: Node, state: State, scope: Scope, data: Any, resumed: dict[s
     steps = _act(node, state, scope, data, resumed)
     if scope.telling is not None and resumed is None:
         scope.telling.created()
-        steps = scope.telling.acting(steps)
+        steps = scope.telling.run_started(steps)
     if node.extensions:
-        steps = extending.run_extended(steps, node, state, scope, resumed)
+        steps = extensions.run_extended(steps, node, state, scope, resumed)
     return (yield from steps)
 
 
-def _act(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any] | None) -> TaskSteps:
+def _act(
+    node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any] | None
+) -> TaskSteps:
     """Execute a task with its data flow; see `_run_task`."""
     if resumed is not None:
         data = resumed["input"]
@@ -242,22 +250,22 @@ def _act(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, A
     return data, directive
 
 
-def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[str, Any]) -> TaskSteps:
+def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any]) -> TaskSteps:
     """Execute a task that may yield requests, within its timeout."""
     inside = None
     if state.frame is not None and node.resumes:
-        inside = state.frame.inside = Inside(data, scope.started_at_ms)
+        inside = state.frame.inside = TaskProgress(data, scope.started_at_ms)
         if resumed:
             state.frame.number = resumed.get("number", 0)
     steps = _do(node, state, scope, data, resumed.get("progress"))
     if node.timeout is None or not node.asks:
         return (yield from steps)
-    limited = branch(steps, state, node.pointer)
+    limited = run_branch(steps, state, node.pointer)
     if resumed:
-        within = Within(limited, **resumed["limit"])
+        within = WithTimeout(limited, **resumed["limit"])
     else:
         limit = milliseconds(node.timeout, data, scope)
-        within = Within(limited, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
+        within = WithTimeout(limited, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
     if inside is not None:
         inside.limit = within
     (outcome,) = yield within
@@ -265,15 +273,15 @@ def _execute(node: Node, state: State, scope: Scope, data: Any, resumed: dict[st
     return output, directive
 
 
-def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> TaskSteps:
+def _do(node: Node, state: BranchState, scope: ExpressionScope, data: Any, progress: Any) -> TaskSteps:
     """Execute a task without data flow and timeout; `progress` is its progress in a snapshot."""
     match node:
         case CallNode():
-            data = yield from calling.call(node, state, scope, data)
+            data = yield from effect_tasks.call(node, state, scope, data)
         case EmitNode():
-            data = yield from calling.emit(node, state, scope, data)
+            data = yield from effect_tasks.emit(node, state, scope, data)
         case RunNode():
-            data = yield from calling.run(node, state, scope, data)
+            data = yield from effect_tasks.run(node, state, scope, data)
         case RaiseNode():
             raise TaskFault(_raised(node, scope, data), raised_by=node.pointer)
         case WaitNode():
@@ -283,7 +291,7 @@ def _do(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Tas
     return data, node.then
 
 
-def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any) -> Steps:
+def _run_others(node: Node, state: BranchState, scope: ExpressionScope, data: Any, progress: Any) -> Steps:
     """Execute a task that runs other tasks; returns its output."""
     match node:
         case DoNode():
@@ -291,29 +299,33 @@ def _run_others(node: Node, state: State, scope: Scope, data: Any, progress: Any
             data = yield from run_block(node.block, inner, data)
             state.ending = inner.ending
         case ForNode():
-            data = yield from composite.run_for(node, state, scope, data, progress)
+            data = yield from composite_tasks.run_for(node, state, scope, data, progress)
         case TryNode():
-            data = yield from trying.run_try(node, state, scope, data, progress)
+            data = yield from try_task.run_try(node, state, scope, data, progress)
         case ForkNode():
-            data = yield from composite.run_fork(node, state, data)
+            data = yield from composite_tasks.run_fork(node, state, data)
         case ListenNode():
-            data = yield from listening.run_listen(node, state, scope, data, progress)
+            data = yield from listen_task.run_listen(node, state, scope, data, progress)
         case FunctionNode():
-            data = yield from composite.run_function(node, state, scope, data, progress)
+            data = yield from composite_tasks.run_function(node, state, scope, data, progress)
     return data
 
 
-def _attended(steps: TaskSteps, node: Node, state: State, scope: Scope, resumed: Mapping[str, Any] | None) -> TaskSteps:
+def _attended(
+    steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
+) -> TaskSteps:
     """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer."""
     shared = state.shared
-    if shared.teller is not None:
+    if shared.emitter is not None:
         number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
-        scope.telling = TaskTelling(shared.teller, node.pointer, number, begun=resumed is not None)
+        scope.telling = TaskEvents(shared.emitter, node.pointer, number, begun=resumed is not None)
         steps = scope.telling.run(steps, scope)
     return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)
 
 
-def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, scope: Scope) -> TaskSteps:
+def _observed(
+    steps: TaskSteps, observer: Observer, node: Node, state: BranchState, scope: ExpressionScope
+) -> TaskSteps:
     """Run the steps of one task and report its end to the observer."""
 
     def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
@@ -332,14 +344,14 @@ def _observed(steps: TaskSteps, observer: Observer, node: Node, state: State, sc
     return output, then
 
 
-def _choose(cases: tuple[Case, ...], data: Any, scope: Scope) -> str | None:
+def _choose(cases: tuple[Case, ...], data: Any, scope: ExpressionScope) -> str | None:
     for case in cases:
         if case.when is None or is_true(case.when(data, scope)):
             return case.then
     return None
 
 
-def _raised(node: RaiseNode, scope: Scope, data: Any) -> WorkflowError:
+def _raised(node: RaiseNode, scope: ExpressionScope, data: Any) -> WorkflowError:
     """Return the error that a `raise` describes (dsl-reference.md, "Error")."""
     pointer, definition = node.pointer, node.value(data, scope)
     if node.whole and not _is_error(definition):

@@ -18,7 +18,7 @@ import psutil
 
 from flowhook import limits, logs
 from runner.interpreter.errors import Kind, fault
-from runner.processes.strays import end_strays, is_of_a_launcher
+from runner.processes.orphans import descends_from_launcher, kill_orphans
 
 GRACE_SECONDS: Final = 5.0
 """Time that a launcher has to end; then it is killed and cleaned up after."""
@@ -72,7 +72,7 @@ class Launchers:
         """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like a stray."""
 
     @contextlib.asynccontextmanager
-    async def launched(self) -> AsyncIterator[Launcher]:
+    async def launch(self) -> AsyncIterator[Launcher]:
         """Start a launcher; on exit it and all its descendants are ended.
 
         Raises:
@@ -156,7 +156,7 @@ class Launchers:
         while not is_over and sweeps < SWEEPS:
             sweeps += 1
             async with self._starting_or_sweeping:
-                sweep = asyncio.to_thread(end_strays, self._is_stray)
+                sweep = asyncio.to_thread(kill_orphans, self._is_stray)
                 more, is_over = await _to_the_end(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
         log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=ended)
@@ -166,7 +166,7 @@ class Launchers:
             await asyncio.to_thread(shutil.rmtree, launcher.directory, ignore_errors=True)
 
     def _is_stray(self, child: int) -> bool:
-        return child not in self._pids and is_of_a_launcher(child)
+        return child not in self._pids and descends_from_launcher(child)
 
 
 def _is_stopped(pid: int) -> bool:

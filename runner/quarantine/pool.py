@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 from flowhook.config import RunnerSettings
 from flowhook.offload.pool import SIZE, ProcessPool
-from runner.quarantine.evaluators import IsolatedEvaluator
+from runner.quarantine.isolated_evaluator import IsolatedEvaluator
 
 
 class EvaluatorPool(ProcessPool[IsolatedEvaluator]):

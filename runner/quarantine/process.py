@@ -16,13 +16,13 @@ from typing import Final
 
 import orjson
 
-from flowhook.event_input import workflow_input
 from flowhook.offload.frames import READY, receive, send
 from flowhook.offload.isolation import isolate
 from flowhook.wire import convert
-from runner.interpreter import data as json
+from flowhook.workflow_input import workflow_input
+from runner.interpreter import json_codec as json
 from runner.interpreter.errors import TaskFault
-from runner.programs import Programs, Schema
+from runner.jq_programs import CompiledSchema, JqProgramCache
 from runner.quarantine import frames
 
 GRACE_SECONDS: Final = 1.0
@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def _serve(link: socket.socket, seconds: float) -> None:
-    programs = Programs()
-    schemas: OrderedDict[bytes, Schema] = OrderedDict()
+    programs = JqProgramCache()
+    schemas: OrderedDict[bytes, CompiledSchema] = OrderedDict()
     while True:
         try:
             kind, (first, second, *more) = receive(link)
@@ -89,10 +89,10 @@ def _event_input(event: bytes, options: bytes, contents: list[bytes]) -> str:
         raise ValueError(str(problem)) from None
 
 
-def _schema(schemas: OrderedDict[bytes, Schema], document: bytes) -> Schema:
+def _schema(schemas: OrderedDict[bytes, CompiledSchema], document: bytes) -> CompiledSchema:
     schema = schemas.get(document)
     if schema is None:
-        schema = schemas[document] = Schema(orjson.loads(document))
+        schema = schemas[document] = CompiledSchema(orjson.loads(document))
         if len(schemas) > SCHEMA_CACHE:
             schemas.popitem(last=False)
     return schema

@@ -14,43 +14,43 @@ from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription
+from runner.session.message_sizes import checkpoint_size, events_size, listening_size, outcome_size, split
 from runner.session.messages import (
     Abandon,
     Arrival,
-    Arrivals,
-    Assigned,
+    ArrivalBatch,
     Assignment,
-    Attached,
+    AssignmentBatch,
+    AttachAccepted,
     Checkpoint,
+    CheckpointBatch,
     Checkpointed,
-    Checkpoints,
     Credit,
+    Deliver,
     Effect,
     Ending,
-    Extended,
-    Forget,
     Hello,
     Incoming,
-    Interest,
-    Listening,
-    Listenings,
+    LeasesConfirmed,
+    LifecycleFilter,
     Outcome,
-    Outcomes,
+    OutcomeBatch,
     Outgoing,
     Proceed,
     Reattach,
     Released,
+    ReleaseOutcome,
     Renewal,
     Renewed,
     Revoked,
     RouterDrains,
+    SetLifecycleFilter,
     Settled,
-    Start,
-    TakeIn,
-    Tell,
+    StartAttempt,
+    SubscriptionBatch,
+    SubscriptionUpdate,
     Welcome,
 )
-from runner.session.sizes import checkpoint_size, events_size, listening_size, outcome_size, parts
 
 MAX_CREDIT: Final = 1024
 """Maximum number of assignments in one Credit message."""
@@ -61,7 +61,7 @@ MAX_OUTSTANDING: Final = 256
 MAX_HELD_BYTES: Final = 256 * limits.MIB
 """Total size of held events above which no more work is requested."""
 
-MAX_UNTOLD_BYTES: Final = 8 * limits.MIB
+MAX_PENDING_EVENT_BYTES: Final = 8 * limits.MIB
 """Maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped."""
 
 UNSETTLED_FACTOR: Final = 4
@@ -131,7 +131,7 @@ class Session:
         self._bundles = False
         self._renewal: float | None = None
         self._checkpoints: list[Checkpoint] = []
-        self._listening: dict[bytes, Listening] = {}
+        self._listening: dict[bytes, SubscriptionUpdate] = {}
         self._outcomes: list[Outcome] = []
         self._wanted: frozenset[str] = frozenset()
 
@@ -198,14 +198,14 @@ class Session:
         match message:
             case Welcome():
                 return self._welcome(message)
-            case Assigned():
+            case AssignmentBatch():
                 return _effects(map(self._assign, message.assignments))
             case Checkpointed():
                 return _effects(starmap(self._durable, message.durable))
-            case Arrivals():
+            case ArrivalBatch():
                 return _effects(map(self._arrive, message.arrivals))
             case Settled():
-                return [Forget(lease) for lease in message.leases if self._drop(lease)]
+                return [ReleaseOutcome(lease) for lease in message.leases if self._drop(lease)]
             case Revoked():
                 return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
             case Renewed():
@@ -213,9 +213,9 @@ class Session:
             case RouterDrains():
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
-            case Interest():
+            case LifecycleFilter():
                 self._wanted = message.types
-                return [Tell(message.types)]
+                return [SetLifecycleFilter(message.types)]
 
     def _check_turn(self, message: Incoming) -> None:
         if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
@@ -263,7 +263,7 @@ class Session:
         if held is None:
             return True
         size = events_size(events)
-        if held.untold + size > MAX_UNTOLD_BYTES:
+        if held.untold + size > MAX_PENDING_EVENT_BYTES:
             return False
         held.untold += size
         held.tells += 1
@@ -307,10 +307,10 @@ class Session:
         if self.attached:
             self._renewal = now
 
-    def is_certain(self, now: float) -> bool:
+    def leases_certain(self, now: float) -> bool:
         """Whether leases that were not revoked are certainly valid, so that an effect may start.
 
-        If not, they may still be valid. `Extended` follows as soon as that is known.
+        If not, they may still be valid. `LeasesConfirmed` follows as soon as that is known.
         """
         return now < self._certain_until
 
@@ -336,14 +336,14 @@ class Session:
             return []
         messages: list[Outgoing] = []
         if self._checkpoints:
-            messages += [Checkpoints(part) for part in parts(self._checkpoints, checkpoint_size)]
+            messages += [CheckpointBatch(part) for part in split(self._checkpoints, checkpoint_size)]
             self._checkpoints.clear()
         if self._listening:
             listening = [*self._listening.values()]
-            messages += [Listenings(part) for part in parts(listening, listening_size)]
+            messages += [SubscriptionBatch(part) for part in split(listening, listening_size)]
             self._listening.clear()
         if self._outcomes:
-            messages += [Outcomes(part) for part in parts(self._outcomes, outcome_size)]
+            messages += [OutcomeBatch(part) for part in split(self._outcomes, outcome_size)]
             self._outcomes.clear()
         if self._renewal is not None:
             messages.append(Renewal(self._renewal))
@@ -362,10 +362,10 @@ class Session:
         self._lease_seconds = message.lease_seconds
         self._answers_renewals = message.answers_renewals
         self._explained = True
-        effects: list[Effect] = [Attached(message.lease_seconds / RENEWALS_PER_LEASE)]
+        effects: list[Effect] = [AttachAccepted(message.lease_seconds / RENEWALS_PER_LEASE)]
         if self._wanted:
             self._wanted = frozenset()
-            effects.append(Tell(self._wanted))
+            effects.append(SetLifecycleFilter(self._wanted))
         for lease, held in list(self._held.items()):
             if lease not in message.kept:
                 self._drop(lease)
@@ -383,7 +383,7 @@ class Session:
         self._good_until = max(self._good_until, proven_at + self._lease_seconds)
         # an older router does not answer renewals: without proof, leases are assumed to be valid
         self._certain_until = self._good_until if self._answers_renewals else inf
-        return [Extended()]
+        return [LeasesConfirmed()]
 
     def _assign(self, assignment: Assignment) -> Effect | None:
         self._permitted = max(0, self._permitted - 1)
@@ -393,7 +393,7 @@ class Session:
         self._held[assignment.lease] = _Held(size)
         self._running += 1
         self._bytes += size
-        return Start(assignment)
+        return StartAttempt(assignment)
 
     def _durable(self, lease: bytes, index: int, number: int) -> Effect | None:
         held = self._held.get(lease)
@@ -408,14 +408,14 @@ class Session:
     def _say(self, lease: bytes, held: _Held) -> None:
         held.generation += 1
         if self.attached:
-            self._listening[lease] = Listening(lease, held.generation, held.waits_for or ())
+            self._listening[lease] = SubscriptionUpdate(lease, held.generation, held.waits_for or ())
 
     def _arrive(self, arrival: Arrival) -> Effect | None:
         held = self._held.get(arrival.lease)
         if held is None or not held.waits_for or arrival.generation != held.generation:
             return None
         held.waits_for = None  # the next subscriptions are sent again, even if they are the same
-        return TakeIn(arrival.lease, arrival.number, arrival.entry)
+        return Deliver(arrival.lease, arrival.number, arrival.entry)
 
     def _drop(self, lease: bytes) -> bool:
         held = self._held.pop(lease, None)

@@ -53,7 +53,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class AssignmentBatch:
     """New assignments."""
 
     assignments: tuple[Assignment, ...]
@@ -101,7 +101,7 @@ class Arrival:
 
     Attributes:
         lease: of the execution.
-        generation: of the subscriptions that it matches (`Listening`).
+        generation: of the subscriptions that it matches (`SubscriptionUpdate`).
         number: to put into `Checkpoint.arrival` of the entry that consumes it; 0: none.
         entry: to journal.
     """
@@ -113,20 +113,30 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ArrivalBatch:
     """Events and ends for running executions."""
 
     arrivals: tuple[Arrival, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
+class LifecycleFilter:
     """The event filter: the only types of lifecycle events to report."""
 
     types: frozenset[str]
 
 
-Incoming = Welcome | Assigned | Checkpointed | Settled | Revoked | Renewed | RouterDrains | Arrivals | Interest
+Incoming = (
+    Welcome
+    | AssignmentBatch
+    | Checkpointed
+    | Settled
+    | Revoked
+    | Renewed
+    | RouterDrains
+    | ArrivalBatch
+    | LifecycleFilter
+)
 
 
 # --- to the router ----------------------------------------------------------------------------------------------------
@@ -183,7 +193,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoints:
+class CheckpointBatch:
     """Journal entries to make durable."""
 
     checkpoints: tuple[Checkpoint, ...]
@@ -233,15 +243,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class OutcomeBatch:
     """Outcomes to make durable."""
 
     outcomes: tuple[Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """Subscriptions of an execution that has calls in flight; see `Listening` in the protos."""
+class SubscriptionUpdate:
+    """Subscriptions of an execution that has calls in flight; see `SubscriptionUpdate` in the protos."""
 
     lease: bytes
     generation: int
@@ -249,25 +259,25 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
-class Listenings:
+class SubscriptionBatch:
     """Subscriptions of several executions."""
 
-    listening: tuple[Listening, ...]
+    listening: tuple[SubscriptionUpdate, ...]
 
 
-Outgoing = Hello | Credit | Renewal | Checkpoints | Listenings | Outcomes
+Outgoing = Hello | Credit | Renewal | CheckpointBatch | SubscriptionBatch | OutcomeBatch
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class Attached:
+class AttachAccepted:
     """The stream is ready; renew leases every `renew_seconds`."""
 
     renew_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartAttempt:
     """Start working on an assignment."""
 
     assignment: Assignment
@@ -282,12 +292,12 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
-class Extended:
+class LeasesConfirmed:
     """Leases are confirmed for longer: effects that were held because a lease might be lost may start."""
 
 
 @dataclass(frozen=True, slots=True)
-class TakeIn:
+class Deliver:
     """Deliver an arrival to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
 
     lease: bytes
@@ -304,7 +314,7 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class ReleaseOutcome:
     """The outcome of a lease is durable."""
 
     lease: bytes
@@ -318,10 +328,20 @@ class Reattach:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class SetLifecycleFilter:
     """Report lifecycle events of these types, and of no others, from now on."""
 
     types: frozenset[str]
 
 
-Effect = Attached | Start | Proceed | Extended | TakeIn | Abandon | Forget | Reattach | Tell
+Effect = (
+    AttachAccepted
+    | StartAttempt
+    | Proceed
+    | LeasesConfirmed
+    | Deliver
+    | Abandon
+    | ReleaseOutcome
+    | Reattach
+    | SetLifecycleFilter
+)

@@ -13,26 +13,26 @@ from pydantic import SecretStr
 import flowhook
 from flowhook import logs
 from flowhook.client.channel import open_channel
-from flowhook.process import Lifecycle
-from flowhook.process_reports import Reporter
-from runner import control, metrics, session
-from runner.calls import Caller
+from flowhook.process import ProcessState
+from flowhook.process_reports import ProcessReporter
+from runner import ipc, metrics, session
 from runner.components.registry import callable_components, components
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.effect_executor import EffectExecutor
 from runner.evaluator import Evaluator
-from runner.guard.record import Record
-from runner.outbound import HttpClient
-from runner.quarantine.flows import QuarantinedFlows
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.http_client import HttpClient
 from runner.quarantine.pool import EvaluatorPool
-from runner.worker import single
-from runner.worker.attach import Attachment
-from runner.worker.bodies import Bodies
-from runner.worker.cluster import cluster_functions
-from runner.worker.executions import Executions
-from runner.worker.flows import Flows
-from runner.worker.preparing import Preparer
-from runner.worker.quarantine import Quarantine
-from runner.worker.secrets import Secrets
+from runner.quarantine.quarantined_flows import QuarantinedFlows
+from runner.worker import standalone
+from runner.worker.attach_client import RouterConnection
+from runner.worker.body_fetcher import BodyFetcher
+from runner.worker.cluster_components import cluster_components
+from runner.worker.execution_driver import ExecutionDriver
+from runner.worker.preparation import ExecutionPreparer
+from runner.worker.program_cache import ProgramCache
+from runner.worker.quarantine_driver import QuarantineDriver
+from runner.worker.secret_cache import SecretCache
 
 BEAT_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 2.0
@@ -41,7 +41,7 @@ SETTLE_SECONDS: Final = 2.0
 log = logs.get_logger(__name__)
 
 
-async def work(pipe: control.Pipe, record: Record) -> None:
+async def work(pipe: ipc.ControlChannel, record: EvaluationRecord) -> None:
     """Wait for the parent's order and carry it out: serve until told to drain, or run one document.
 
     Exits the process when the parent is gone, because evaluations would no longer be supervised.
@@ -49,21 +49,21 @@ async def work(pipe: control.Pipe, record: Record) -> None:
     components()  # import them before the order arrives
     order = await pipe.receive()
     match order:
-        case control.Begin():
+        case ipc.Begin():
             await _serve(order, pipe, record)
-        case control.Execute():
+        case ipc.RunDocument():
             logs.configure(level="warning")  # on stderr: stdout is for the flow's output
-            pipe.send(await single.execute(order, record, pipe))
+            pipe.send(await standalone.execute(order, record, pipe))
             await pipe.flush()
         case _:
             os._exit(0)
 
 
-async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> None:
+async def _serve(order: ipc.Begin, pipe: ipc.ControlChannel, record: EvaluationRecord) -> None:
     settings = order.settings
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()
-    lifecycle = Lifecycle(name=order.runner_id, role="runner")
+    lifecycle = ProcessState(name=order.runner_id, role="runner")
     metrics.EVALUATION_KILLS.inc(order.kills)
     link = session.Session(
         runner_id=order.runner_id,
@@ -75,41 +75,41 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
     quarantined = QuarantinedFlows(
         time.monotonic,
         order.quarantined,
-        on_added=lambda flow_id, seconds: pipe.send(control.Quarantined(flow_id, seconds)),
+        on_added=lambda flow_id, seconds: pipe.send(ipc.Quarantined(flow_id, seconds)),
     )
     evaluator = Evaluator(record, on_slow=quarantined.add)
 
     def attached(renew_seconds: float) -> None:
         lifecycle.ready.set()
-        pipe.send(control.Attached(renew_seconds))
+        pipe.send(ipc.RouterAttached(renew_seconds))
 
     def detached(detail: str) -> None:
         lifecycle.ready.clear()
         lifecycle.detail = detail
-        pipe.send(control.Detached(detail))
+        pipe.send(ipc.RouterDetached(detail))
 
     async with (
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
         HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
-        Shared(settings) as shared,
+        SharedResources(settings) as shared,
         contextlib.aclosing(EvaluatorPool(settings)) as isolated,
         asyncio.TaskGroup() as tasks,
     ):
-        attachment = Attachment(channel, link, time.monotonic)
+        attachment = RouterConnection(channel, link, time.monotonic)
         attachment.on_attached, attachment.on_detached = attached, detached
-        secrets, quarantine = Secrets(channel, loop.time), Quarantine(quarantined, isolated)
-        executions = Executions(
+        secrets, quarantine = SecretCache(channel, loop.time), QuarantineDriver(quarantined, isolated)
+        executions = ExecutionDriver(
             link=link,
-            preparer=Preparer(
-                flows=Flows(channel, evaluator),
+            preparer=ExecutionPreparer(
+                flows=ProgramCache(channel, evaluator),
                 secrets=secrets,
-                bodies=Bodies(channel),
+                bodies=BodyFetcher(channel),
                 record=record,
                 quarantine=quarantine,
                 on_slow=quarantined.add,
             ),
             secrets=secrets,
-            caller=Caller({**components(), **cluster_functions(channel)}, http, settings, shared),
+            caller=EffectExecutor({**components(), **cluster_components(channel)}, http, settings, shared),
             record=record,
             tasks=tasks,
             announce=attachment.announce,
@@ -122,7 +122,7 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
             tasks.create_task(attachment.run(executions), name="attach"),
             tasks.create_task(executions.pump(), name="pump"),
             tasks.create_task(_beat(record), name="beat"),
-            tasks.create_task(Reporter(channel, lifecycle).run(), name="report"),
+            tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
         ]
         await _drain(await _told_to_drain(pipe), link, executions, attachment)
         for task in service:
@@ -130,27 +130,29 @@ async def _serve(order: control.Begin, pipe: control.Pipe, record: Record) -> No
     log.debug("drained")
 
 
-async def _told_to_drain(pipe: control.Pipe) -> float:
+async def _told_to_drain(pipe: ipc.ControlChannel) -> float:
     order = await pipe.receive()
-    if not isinstance(order, control.Drain):
+    if not isinstance(order, ipc.Drain):
         os._exit(1)
     return order.seconds
 
 
-async def _drain(seconds: float, link: session.Session, executions: Executions, attachment: Attachment) -> None:
+async def _drain(
+    seconds: float, link: session.Session, executions: ExecutionDriver, attachment: RouterConnection
+) -> None:
     """Wait for calls in flight, release executions that would begin new ones, and wait until all is settled."""
     link.drain()
     executions.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await attachment.idle()
-    executions.give_back()
+    executions.release_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_SECONDS):
             await attachment.idle()
 
 
-async def _beat(record: Record) -> None:
+async def _beat(record: EvaluationRecord) -> None:
     while True:
         record.beat()
         await asyncio.sleep(BEAT_SECONDS)

@@ -31,7 +31,7 @@ import psutil
 
 from flowhook.parent_death import die_with_parent
 from runner.components.registry import components
-from runner.processes import strays
+from runner.processes import orphans
 from runner.worker import process
 
 MAX_PACKET: Final = 256
@@ -57,7 +57,7 @@ def main() -> None:
     process.prepare()
     if psutil.Process().num_threads() > 1:
         print(THREADS, file=sys.stderr, flush=True)  # noqa: T201 - logs are not set up here
-    strays.adopt()
+    orphans.become_subreaper()
     _Server(socket.socket(fileno=int(sys.argv[1]))).run()
 
 
@@ -90,7 +90,7 @@ class _Server:
     def _end_strays(self) -> None:
         known = frozenset(self._children.values()) | self._ended
         # this process has one thread: sweep a few rounds at a time, with requests in between
-        sweep = strays.end_strays(lambda child: child not in known, rounds=STRAYS_ROUNDS)
+        sweep = orphans.kill_orphans(lambda child: child not in known, rounds=STRAYS_ROUNDS)
         if sweep.is_over:
             self._strays_at, self._strays_again = 0.0, STRAYS_AGAIN_SECONDS
         else:

@@ -9,26 +9,26 @@ import orjson
 
 from flowhook import cloud_events
 from flowhook.model import EventFilter, JournalEntry, Subscription
-from runner.control import GivenEvent
-from runner.interpreter.effects import Came
+from runner.interpreter.effects import ExternalEvent
+from runner.ipc import ProvidedEvent
 
 
 class LocalEvents:
     """Events in the order given; each is delivered once, to the first subscription that matches it."""
 
-    def __init__(self, events: Sequence[GivenEvent]) -> None:
+    def __init__(self, events: Sequence[ProvidedEvent]) -> None:
         """Store the events, whose payloads are CloudEvents in JSON."""
         self._events = [(event, orjson.loads(event.payload)) for event in events]
         self._number = 0
 
-    def take(self, subscriptions: Sequence[Subscription]) -> Came | None:
+    def take(self, subscriptions: Sequence[Subscription]) -> ExternalEvent | None:
         """Remove and return the first event that matches one of `subscriptions`; None: there is none."""
         for index, (given, content) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_fits(each, content, callback=given.callback) for each in subscription.filters):
                     del self._events[index]
                     self._number += 1
-                    return Came(JournalEntry(subscription.key, given.payload), self._number)
+                    return ExternalEvent(JournalEntry(subscription.key, given.payload), self._number)
         return None
 
 

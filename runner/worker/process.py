@@ -9,11 +9,11 @@ import signal
 import socket
 from collections.abc import Callable
 
-from flowhook import open_files, timeslice
+from flowhook import open_files, sched_slice
 from flowhook.parent_death import die_with_parent
-from runner import control
-from runner.guard.record import Record
-from runner.processes import strays
+from runner import ipc
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.processes import orphans
 from runner.worker import app
 
 
@@ -27,8 +27,8 @@ def prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.clear()
-    open_files.ensure(needed=0)
-    timeslice.shorten()
+    open_files.ensure_limit(needed=0)
+    sched_slice.request_short_slice()
     die_with_parent()  # also while an expression blocks the event loop
     gc.collect()
     gc.freeze()  # present objects are permanent: the collector skips them, and their memory stays shared with forks
@@ -38,14 +38,14 @@ def run(control_fd: int, record_fd: int) -> None:
     """Run the child until the parent stops it. Processes started from here inherit neither descriptor."""
     for descriptor in (control_fd, record_fd):
         os.set_inheritable(descriptor, False)
-    strays.adopt()
+    orphans.become_subreaper()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work(control_fd, record_fd))
 
 
 async def _work(control_fd: int, record_fd: int) -> None:
-    pipe = await control.Pipe.open(socket.socket(fileno=control_fd))
-    await app.work(pipe, Record(record_fd))
+    pipe = await ipc.ControlChannel.open(socket.socket(fileno=control_fd))
+    await app.work(pipe, EvaluationRecord(record_fd))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -9,9 +9,9 @@ import orjson
 
 from flowhook import limits
 from flowhook.document.tasks import kind_of
-from runner.interpreter import data
+from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
-from runner.interpreter.observing import Observation
+from runner.interpreter.tracing import Observation
 
 
 class ReachedError(Exception):
@@ -44,7 +44,7 @@ class Tracer:
         if self._report is not None:
             self._report(describe(seen))
         if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:
-            raise ReachedError(data.encode_result(seen.output, "the task's output"))
+            raise ReachedError(json_codec.encode_result(seen.output, "the task's output"))
 
 
 def describe(seen: Observation) -> bytes:
@@ -72,7 +72,7 @@ def describe(seen: Observation) -> bytes:
 
 def _shown(value: Any) -> Any:
     try:
-        encoded = data.encode(value)
+        encoded = json_codec.encode(value)
     except TaskFault:
         return "(nested too deeply)"
     if len(encoded) > limits.MAX_RESULT_BYTES:

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from support.systems import document, until
 
-from flowhook.lifecycle import Lifecycle
+from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Status
 
 pytestmark = pytest.mark.e2e
@@ -105,7 +105,7 @@ async def test_an_event_goes_to_the_execution_that_it_is_about(system):
 
 
 async def test_a_type_that_an_expression_yields_may_be_that_of_events_about_executions(system):
-    watching = await waiting(system, "watches", {"type": Lifecycle.FAULTED})
+    watching = await waiting(system, "watches", {"type": WorkflowEventType.FAULTED})
     await system.faulted((await system.send("buys", {"n": -2})).id)
     (told,) = await system.completed(watching)
     assert (told["definition"]["name"], told["error"]["detail"]) == ("price", "negative")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from support.systems import document, kill, running_system, until
 
 from flowhook.errors import UnavailableError
-from flowhook.lifecycle import CorrelationLifecycle, Lifecycle, TaskLifecycle
+from flowhook.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
 
 pytestmark = pytest.mark.e2e
 
@@ -61,7 +61,7 @@ async def test_a_flow_is_told_of_each_task_of_another_once_although_runner_and_r
 - last: {{call: http, with: {{method: get, endpoint: '{url}/away'}}, {NO_RETRY}}}"""
     await telling.apply(
         document("watched", do=do.strip()),
-        alerts("watch", "watched", TaskLifecycle.COMPLETED, TaskLifecycle.FAULTED, TaskLifecycle.STARTED),
+        alerts("watch", "watched", TaskEventType.COMPLETED, TaskEventType.FAULTED, TaskEventType.STARTED),
     )
     execution_id = (await telling.send("watched", {})).id
 
@@ -101,7 +101,7 @@ async def test_a_flow_is_told_of_each_task_of_another_once_although_runner_and_r
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_an_execution_waits_for_the_fault_of_a_task_in_another(telling):
-    listen = f"{{listen: {{to: {{one: {{with: {{type: {TaskLifecycle.FAULTED}, source: /flows/failing}}}}}}}}}}"
+    listen = f"{{listen: {{to: {{one: {{with: {{type: {TaskEventType.FAULTED}, source: /flows/failing}}}}}}}}}}"
     await telling.apply(
         document(
             "failing",
@@ -125,7 +125,9 @@ async def test_a_life_with_a_correlation_is_told_in_order(telling):
     await telling.apply(
         document("correlating", do=f"- hear: {listen}"),
         document("paying", do="- pay: {emit: {event: {with: {type: paid, source: /pay, data: {order: 7}}}}}"),
-        alerts("chronicle", "correlating", Lifecycle.STARTED, Lifecycle.COMPLETED, *CorrelationLifecycle),
+        alerts(
+            "chronicle", "correlating", WorkflowEventType.STARTED, WorkflowEventType.COMPLETED, *CorrelationEventType
+        ),
     )
     correlating = (await telling.send("correlating", {})).id
 
@@ -138,9 +140,9 @@ async def test_a_life_with_a_correlation_is_told_in_order(telling):
     await until(lambda: heard(4), "everything is told")
     events = await told(telling, "chronicle")
     assert [event["type"] for event in events] == [
-        Lifecycle.STARTED,
-        CorrelationLifecycle.STARTED,
-        CorrelationLifecycle.COMPLETED,
-        Lifecycle.COMPLETED,
+        WorkflowEventType.STARTED,
+        CorrelationEventType.STARTED,
+        CorrelationEventType.COMPLETED,
+        WorkflowEventType.COMPLETED,
     ]
     assert events[2]["data"]["correlationKeys"] == {"order": 7}

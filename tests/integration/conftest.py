@@ -6,7 +6,7 @@ import pytest
 from support import warm
 
 from flowhook.offload import offload
-from runner import app, local
+from runner import app, local_run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -14,6 +14,6 @@ def _warm_processes():
     """Keep the processes that parse and evaluate from one test to the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "new_starter", warm.new_starter)
-        patch.setattr(local, "Interpreters", warm.new_starter)
+        patch.setattr(local_run, "Interpreters", warm.new_starter)
         patch.setattr(offload, "Worker", warm.KeptWorker)
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.scheduling.changes import Requeued
+from router.scheduling.changes import RequeuePending
 from router.scheduling.shard import Shard
 
 LEASE = 6.0
@@ -32,7 +32,7 @@ def accept(shard, flow, *seqs):
 
 def on_record(shard, losses):
     """Say that losses are durable; returns them."""
-    shard.requeued([loss.seq for loss in losses if isinstance(loss, Requeued)])
+    shard.requeued([loss.seq for loss in losses if isinstance(loss, RequeuePending)])
     return losses
 
 

@@ -74,22 +74,22 @@ class Pets:
         """What a call needs to reach it."""
         return {"name": NAME, "host": "127.0.0.1", "port": self.port}
 
-    def note(self, context):
+    def record(self, context):
         self.calls.append(dict(context.invocation_metadata()))
         self.connected.add(context.peer())
 
     async def greet(self, query, context):
-        self.note(context)
+        self.record(context)
         if self.accepts not in (None, self.calls[-1].get("authorization")):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
         return self.message("Pet")(name=f"Hello {query.name}", photo=bytes(query.size))
 
     async def echo(self, pet, context):
-        self.note(context)
+        self.record(context)
         return pet
 
     async def fail(self, query, context):
-        self.note(context)
+        self.record(context)
         code, details, seconds = self.error
         if seconds is not None:
             status = status_pb2.Status(code=code.value[0], message=details)
@@ -100,23 +100,23 @@ class Pets:
         await context.abort(code, details)
 
     async def hang(self, query, context):
-        self.note(context)
+        self.record(context)
         try:
             await asyncio.Event().wait()
         finally:
             self.cancelled.set()
 
     async def list(self, query, context):
-        self.note(context)
+        self.record(context)
         for number in range(query.count):
             yield self.message("Pet")(name=f"{query.name}{number}", photo=bytes(query.size))
 
     async def register(self, pets, context):
-        self.note(context)
+        self.record(context)
         return self.message("Summary")(names=[pet.name async for pet in pets])
 
     async def chat(self, pets, context):
-        self.note(context)
+        self.record(context)
         async for pet in pets:
             pet.name = pet.name.upper()
             yield pet

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from flowhook.client import AsyncClient
 from flowhook.config import RouterSettings
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from router import app
 
 FLOW = b"""
@@ -43,7 +43,7 @@ class RunningRouter:
 async def running_router(data_dir, **settings):
     """Serve. Leases are long unless a test says otherwise: its runners renew none, and the machine may be busy."""
     settings = RouterSettings(data_dir=data_dir, grpc_port=0, **{"drain_seconds": 0.1, "lease_seconds": 60} | settings)
-    lifecycle = Lifecycle(name="router-1", role="router")
+    lifecycle = ProcessState(name="router-1", role="router")
     serving = asyncio.create_task(app.serve(settings, lifecycle, registry=CollectorRegistry()))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)

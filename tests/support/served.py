@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from flowhook.config import RunnerSettings
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from runner import app
 
 
@@ -16,7 +16,7 @@ async def running_runner(router, name):
         router=router.target, token=router.token("runner"), process_name=name, allow_private_addresses=True,
         drain_seconds=0.5,
     )  # fmt: skip
-    lifecycle = Lifecycle(name=name, role="runner")
+    lifecycle = ProcessState(name=name, role="runner")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.lifecycle import LifecycleEvent, TaskLifecycle
+from flowhook.lifecycle import LifecycleEvent, TaskEventType
 from runner import session as s
 
 CAPACITY = 8
@@ -34,4 +34,4 @@ def assignment(lease, event=b"event"):
 
 
 def happened(number, data=b"{}"):
-    return LifecycleEvent(TaskLifecycle.STARTED, str(number), 1, data)
+    return LifecycleEvent(TaskEventType.STARTED, str(number), 1, data)

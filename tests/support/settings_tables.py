@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import SecretStr
 
 from cli.options import _is
-from cli.settings import option_name, variable_name
-from cli.supervisor.settings import UpSettings
+from cli.setting_names import option_name, variable_name
+from cli.supervisor.up_settings import UpSettings
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 TABLES = {

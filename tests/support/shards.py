@@ -12,11 +12,11 @@ from support.patience import PATIENCE
 
 from flowhook import ids
 from flowhook.errors import UnavailableError
-from router.dispatch.host import ShardHost
-from router.dispatch.link import Checkpoint, Outcome, Parked
+from router.dispatch.runner_port import AttemptOutcome, AttemptParked, ReportedCheckpoint
+from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
-from router.storage.arrivals import NewArrival
+from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite
 
@@ -46,7 +46,7 @@ class Faulty:
         self._state = state
         self.away = False
         self.refused = asyncio.Event()
-        self.writing = asyncio.Event()
+        self.has_unsent = asyncio.Event()
         self.held = {}
         self.broken = {}
         self.late = {}
@@ -60,7 +60,7 @@ class Faulty:
         if self.away:
             self.refused.set()
             raise UnavailableError("storage is away", reason="STORAGE_UNAVAILABLE")
-        self.writing.set()
+        self.has_unsent.set()
         await self._state.write(changes)
 
     async def work(self, seqs):
@@ -82,7 +82,7 @@ class Faulty:
     async def journal_sizes(self, seqs):
         return await self._found("journal_sizes", seqs)
 
-    async def identify(self, execution_ids):
+    async def find_by_ids(self, execution_ids):
         return await self._found("identify", execution_ids)
 
     async def records(self, seqs):
@@ -163,7 +163,7 @@ class Link:
         self.error = error
         self._tell()
 
-    def take_in(self):
+    def deliver(self):
         self.full = False
         self._tell()
 
@@ -218,19 +218,19 @@ class RunningHost:
     async def settle(self, link, delivery, result, *entries):
         """End an attempt; `entries` are journaled after those it began with."""
         start = delivery.journal_start + len(delivery.journal)
-        checkpoints = [Checkpoint(delivery.token, start + index, entry) for index, entry in enumerate(entries)]
-        await self.host.recorder.settle(link, [Outcome(delivery.token, tuple(checkpoints), result)])
+        checkpoints = [ReportedCheckpoint(delivery.token, start + index, entry) for index, entry in enumerate(entries)]
+        await self.host.recorder.settle(link, [AttemptOutcome(delivery.token, tuple(checkpoints), result)])
 
     async def park(self, link, delivery, *subscriptions, wake_at_ms=None, entries=()):
         """Have an execution wait."""
-        await self.settle(link, delivery, Parked(wake_at_ms, subscriptions), *entries)
+        await self.settle(link, delivery, AttemptParked(wake_at_ms, subscriptions), *entries)
 
     async def publish(self, flow_id="a", type_="approval", data=None, **fields):
         """Publish an event to executions of a flow, and return what became of it."""
         payload = orjson.dumps({"type": type_, "data": data})
         event_id = fields.pop("event_id", None) or ids.mint(ids.slot_of(flow_id))
         callback = fields.pop("callback", True)
-        arrival = NewArrival(event_id, flow_id, callback, type_, int(self.wall() * 1000), payload, **fields)
+        arrival = NewInboundEvent(event_id, flow_id, callback, type_, int(self.wall() * 1000), payload, **fields)
         [appended] = await self.host.arrivals.publish([arrival])
         return appended
 
@@ -254,7 +254,7 @@ async def running_host(
     core = Shard(
         epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
     )
-    host = ShardHost(
+    host = ShardRuntime(
         core=core,
         state=state,
         log_=storage.log(0),

@@ -13,17 +13,17 @@ from support.shards import running_host
 
 from flowhook.document import canonical, parse
 from flowhook.wire import convert
-from router.acceptance import Acceptance
-from router.flows import FlowTable
+from router.admission import AdmissionControl
+from router.event_triggers.definition import parse_triggers
+from router.flow_table import FlowTable
 from router.metrics import RouterMetrics
-from router.parsing import Reader
-from router.reactions.definition import reactions_of
+from router.parsing import InputParser
 from router.storage.model import FlowDraft
-from router.triggers.effects import Effect
-from router.triggers.gatherer import Gatherer
-from router.triggers.publisher import Publisher
-from router.triggers.starter import Starter
-from router.triggers.timekeeper import Timekeeper
+from router.triggers.cron_scheduler import CronScheduler
+from router.triggers.event_publisher import EventPublisher
+from router.triggers.execution_starter import ExecutionStarter
+from router.triggers.idempotent_ids import EffectIds
+from router.triggers.join_trigger import JoinTrigger
 
 NOON = 1_795_521_600_000
 """2026-11-24T12:00Z."""
@@ -48,7 +48,7 @@ class Triggers:
             f"{schedule and f'schedule: {schedule}'}\ndo: [{{keep: {{set: {{a: 1}}}}}}]\n{rest}"
         ).encode()
         document = parse(source)
-        reacts = bool(reactions_of(document.definition))
+        reacts = bool(parse_triggers(document.definition))
         draft = FlowDraft(document.id, source, canonical(document.definition), has_webhook=False, reacts=reacts)
         await self.shard.storage.registry.apply_flows([draft], now_ms=at_ms)
         await self.flows.catch_up()
@@ -72,7 +72,7 @@ class Triggers:
 
     async def publish(self, event, key):
         """Emit an event, and return how many flows got it."""
-        return await self.publisher.publish(orjson.dumps(event), Effect(key, CALLER))
+        return await self.publisher.publish(orjson.dumps(event), EffectIds(key, CALLER))
 
     async def input_of(self, record):
         return convert.event_from_bytes((await self.shard.state.content(record.seq)).payload).body
@@ -98,19 +98,21 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
     async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
-        reader = Reader()  # starts no process for bodies that are small
-        acceptance = Acceptance(host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock)
+        reader = InputParser()  # starts no process for bodies that are small
+        acceptance = AdmissionControl(
+            host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
+        )
         now_ms = host._now_ms
-        starter = Starter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
-        timekeeper = Timekeeper(
+        starter = ExecutionStarter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
+        timekeeper = CronScheduler(
             host=host,
             state=shard.state,
             starter=starter,
             metrics=RouterMetrics(CollectorRegistry()),
             now_ms=now_ms,
         )
-        gatherer = Gatherer(arrivals=host.arrivals, state=shard.state, starter=starter)
-        publisher = Publisher(
+        gatherer = JoinTrigger(arrivals=host.arrivals, state=shard.state, starter=starter)
+        publisher = EventPublisher(
             arrivals=host.arrivals,
             gatherer=gatherer,
             starter=starter,

@@ -13,8 +13,8 @@ import threading
 from collections import defaultdict
 from functools import cache
 
-from flowhook.offload.worker import Worker
-from runner.guard.starting import ForkServer, Interpreters, has_fork_server
+from flowhook.offload.worker import OffloadWorker
+from runner.guard.process_starter import ForkServerStarter, InterpreterStarter, supports_fork_server
 
 FORK_SERVERS = {}
 """By what they pass on of the environment."""
@@ -67,7 +67,7 @@ class KeptForkServer:
     async def start(self, control_fd, record_fd):
         environment = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
         if environment not in FORK_SERVERS:
-            FORK_SERVERS[environment] = ForkServer()
+            FORK_SERVERS[environment] = ForkServerStarter()
         loop = _kept_loop()
         child = _Child(await loop.run(FORK_SERVERS[environment].start(control_fd, record_fd)), loop)
         self._children.append(child)
@@ -80,12 +80,12 @@ class KeptForkServer:
 
 
 def new_starter():
-    """Return what `runner.guard.starting.new_starter` does, but kept."""
-    return KeptForkServer() if has_fork_server() else Interpreters()
+    """Return what `runner.guard.process_starter.new_starter` does, but kept."""
+    return KeptForkServer() if supports_fork_server() else InterpreterStarter()
 
 
-class KeptWorker(Worker):
-    """A `Worker` that is kept, instead of being ended, while it is idle."""
+class KeptWorker(OffloadWorker):
+    """A `OffloadWorker` that is kept, instead of being ended, while it is idle."""
 
     @classmethod
     async def start(cls, seconds, memory):

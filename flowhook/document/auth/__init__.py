@@ -12,21 +12,21 @@ from flowhook.document.auth.base import (
     PublicKeyText,
     SecretAuth,
     SecretName,
-    duration,
-    refused,
-    refused_at,
+    positive_duration,
+    validation_error,
+    validation_error_at,
 )
-from flowhook.document.auth.parsing import KINDS, Auth, CallbackAuth, parse_auth
-from flowhook.document.auth.providers import ProviderAuth, provider
-from flowhook.document.auth.shared import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
-from flowhook.document.auth.spelled_out import (
+from flowhook.document.auth.basic_auth import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
+from flowhook.document.auth.custom_signature import (
+    CustomSignature,
     HmacAuth,
     IdSource,
     KeyReading,
     PublicKeyAuth,
-    SpelledOut,
     TimestampSource,
 )
+from flowhook.document.auth.parsing import KINDS, Auth, CallbackAuth, parse_auth
+from flowhook.document.auth.providers import ProviderAuth, provider
 from flowhook.document.auth.tokens import JwtAuth
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "AuthKind",
     "BasicAuth",
     "CallbackAuth",
+    "CustomSignature",
     "Duration",
     "HeaderName",
     "HmacAuth",
@@ -49,11 +50,10 @@ __all__ = [
     "PublicKeyText",
     "SecretAuth",
     "SecretName",
-    "SpelledOut",
     "TimestampSource",
-    "duration",
     "parse_auth",
+    "positive_duration",
     "provider",
-    "refused",
-    "refused_at",
+    "validation_error",
+    "validation_error_at",
 ]

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from flowhook import limits
-from flowhook.document import json_types
+from flowhook.document import schema_overrides
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
@@ -34,32 +34,32 @@ FIELD_PATH: Final = r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$"
 _FIELD_PATH: Final = re.compile(FIELD_PATH)
 
 
-def refused(cause: str) -> PydanticCustomError:
+def validation_error(cause: str) -> PydanticCustomError:
     """Return an error that pydantic reports with exactly this text."""
     return PydanticCustomError("flowhook", cause)
 
 
-def refused_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
+def validation_error_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
     """Return one error for several locations, each relative to the value under validation."""
     return ValidationError.from_exception_data(
-        "flowhook", [InitErrorDetails(type=refused(cause), loc=loc, input=None) for loc, cause in problems]
+        "flowhook", [InitErrorDetails(type=validation_error(cause), loc=loc, input=None) for loc, cause in problems]
     )
 
 
-def duration(value: object) -> float:
+def positive_duration(value: object) -> float:
     """Return seconds, in (0, inf), for an ISO 8601 duration."""
     try:
         seconds = parse_duration(value)
     except (InvalidError, ValueError) as error:
-        raise refused(str(error)) from None
+        raise validation_error(str(error)) from None
     if seconds <= 0:
-        raise refused("must be longer than nothing")
+        raise validation_error("must be longer than nothing")
     return seconds
 
 
 def _header_name(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        raise refused(f"{value!r} is no header name: letters, digits and hyphens, at most 128")
+        raise validation_error(f"{value!r} is no header name: letters, digits and hyphens, at most 128")
     return value
 
 
@@ -70,10 +70,10 @@ def _field_path(value: str) -> str:
     return value
 
 
-def visible(value: str) -> str:
+def printable_ascii(value: str) -> str:
     """Return the string, if a header can carry it."""
     if not value.isascii() or not value.isprintable():
-        raise refused("must be printable ASCII: that is all a header carries unchanged")
+        raise validation_error("must be printable ASCII: that is all a header carries unchanged")
     return value
 
 
@@ -85,7 +85,7 @@ FieldPath = Annotated[str, AfterValidator(_field_path), WithJsonSchema({"type": 
 
 PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
 SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
-Duration = Annotated[float, BeforeValidator(duration), json_types.DURATION]
+Duration = Annotated[float, BeforeValidator(positive_duration), schema_overrides.DURATION]
 
 
 ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"required": ["secrets"]}]
@@ -130,9 +130,11 @@ class SecretAuth(AuthKind):
     @model_validator(mode="after")
     def _one_way_to_name_secrets(self) -> Self:
         if (self.secret is None) == (self.secrets is None):
-            raise refused("needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both")
+            raise validation_error("needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both")
         if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
-            raise refused_at([(("secrets",), f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}")])
+            raise validation_error_at(
+                [(("secrets",), f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}")]
+            )
         return self
 
     @property

@@ -18,7 +18,7 @@ from flowhook.document.auth.base import (
     PublicKeyText,
     SecretAuth,
     SecretName,
-    refused,
+    validation_error,
 )
 
 PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
@@ -58,7 +58,7 @@ class PublicKeyProvider(ProviderAuth):
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
         if (self.public_key is None) == (self.public_keys is None):
-            raise refused("needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both")
+            raise validation_error("needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both")
         return self
 
     @property
@@ -134,7 +134,7 @@ class StandardWebhooksAuth(ProviderAuth):
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
         if sum(getattr(self, name) is not None for name in _STANDARD_KEYS) != 1:
-            raise refused(
+            raise validation_error(
                 "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`"
             )
         return self

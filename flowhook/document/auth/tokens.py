@@ -14,8 +14,8 @@ from flowhook.document.auth.base import (
     HeaderName,
     PublicKeyText,
     SecretName,
-    refused,
-    refused_at,
+    validation_error,
+    validation_error_at,
 )
 
 KeySetUrl = Annotated[
@@ -67,12 +67,14 @@ class JwtAuth(AuthKind):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if sum(getattr(self, name) is not None for name in _KEYS) != 1:
-            raise refused("needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`")
+            raise validation_error(
+                "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`"
+            )
         if self.jwks is not None and (self.audience is None or self.issuer is None):
-            raise refused("`jwks` needs `audience` and `issuer`: those keys sign for others, too")
+            raise validation_error("`jwks` needs `audience` and `issuer`: those keys sign for others, too")
         other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
         if other:
-            raise refused_at([(("algorithms",), f"{', '.join(other)} can't be used with such a key")])
+            raise validation_error_at([(("algorithms",), f"{', '.join(other)} can't be used with such a key")])
         return self
 
     @property

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from flowhook.document import builtins, calls, scopes, unsupported
+from flowhook.document import calls, component_arguments, unsupported, variable_scopes
+from flowhook.document.model_types import keys_of
 from flowhook.document.problems import Path, Problem, suggestion
-from flowhook.document.rules.context import Context
-from flowhook.document.rules.tree import mapping, nulls, nulls_within
-from flowhook.document.shape import check_shape
-from flowhook.document.shape_types import keys_of
+from flowhook.document.rules.context import RuleContext
+from flowhook.document.rules.tree import mapping, null_keys, null_keys_within
+from flowhook.document.shape_errors import check_shape
 from flowhook.document.tasks import CallTask
 
 _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}
 """Keys allowed beside the arguments of a call."""
 
 
-def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def check_call(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check the function of a `call` task and its arguments."""
     name = task["call"]
     cause = _unknown_function(context, name) if isinstance(name, str) else None
@@ -26,7 +26,7 @@ def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
         if name in unsupported.FUNCTIONS:
             return  # its arguments follow rules of their own
     arguments, place = task.get("with"), (*path, "with")
-    yield from context.template(arguments, place, scopes.TASK)
+    yield from context.template(arguments, place, variable_scopes.TASK)
     if not isinstance(name, str):
         return
     if name in calls.ARGUMENTS:
@@ -38,16 +38,18 @@ def check_call(context: Context, task: dict[str, Any], path: Path) -> Iterator[P
             settled = {problem.path for problem in policies}
             shape = check_shape(calls.ARGUMENTS[name], arguments, place, around=_BESIDE)
             yield from (problem for problem in shape if problem.path not in settled)
-    elif name in builtins.ARGUMENTS and cause is None:
+    elif name in component_arguments.ARGUMENTS and cause is None:
         given = arguments if "with" in task else {}
         yield from (
-            check_shape(builtins.ARGUMENTS[name], given, place, around=_BESIDE) if isinstance(given, dict) else ()
+            check_shape(component_arguments.ARGUMENTS[name], given, place, around=_BESIDE)
+            if isinstance(given, dict)
+            else ()
         )
 
 
-def check_authentication(context: Context, policy: object, path: Path) -> Iterator[Problem]:
+def check_authentication(context: RuleContext, policy: object, path: Path) -> Iterator[Problem]:
     """Check the references of an authentication policy."""
-    yield from nulls_within(policy, path)
+    yield from null_keys_within(policy, path)
     for key, value in mapping(policy).items():
         if key in unsupported.AUTHENTICATIONS:
             yield Problem((*path, key), unsupported.AUTHENTICATIONS[key])
@@ -58,13 +60,13 @@ def check_authentication(context: Context, policy: object, path: Path) -> Iterat
             yield from context.secret(mapping(value).get("use"), (*path, key, "use"))
 
 
-def _policies(context: Context, function: str, arguments: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _policies(context: RuleContext, function: str, arguments: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check the authentication policies of a call, and the mappings that contain them."""
     for place in calls.POLICIES[function]:
         node, where = arguments, path
         for key in place[:-1]:
             node, where = mapping(node.get(key)), (*where, key)
-            yield from nulls(node, where)
+            yield from null_keys(node, where)
         written, where = node.get(place[-1]), (*where, place[-1])
         if isinstance(written, str) and written in context.authentications:
             yield Problem(where, f"expected a mapping: {{use: {written}}}")
@@ -78,7 +80,7 @@ def _policies(context: Context, function: str, arguments: dict[str, Any], path: 
                 yield Problem((*where, "digest" if "digest" in policy else "use"), cause)
 
 
-def _unknown_function(context: Context, name: str) -> str | None:
+def _unknown_function(context: RuleContext, name: str) -> str | None:
     """Return why a `call` can't name this function; None if it can."""
     known = {*calls.ARGUMENTS, *(context.functions or ()), *context.own_functions}
     if name in known:

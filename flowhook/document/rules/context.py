@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.tree import mapping, sequence
-from flowhook.expressions import InvalidExpression, is_expression, strip
-from flowhook.expressions.jq import check_program, secret_names
+from flowhook.expressions import InvalidExpression, is_expression, strip_markers
+from flowhook.expressions.jq_check import check_program, secret_names
 from flowhook.expressions.paths import compile_accessor
 
 MAX_PROGRAMS: Final = 1000
@@ -18,7 +18,7 @@ MAX_PROGRAMS: Final = 1000
 _SEVERAL: Final = r"""; a text is one expression as a whole: write ${ "… \(.name) …" } to have several values in it"""
 
 
-class Context:
+class RuleContext:
     """A document under check.
 
     Attributes:
@@ -44,7 +44,7 @@ class Context:
         self._verdicts: dict[tuple[str, frozenset[str]], str] = {}
 
     @contextmanager
-    def naming(self, *names: object) -> Iterator[None]:
+    def with_variables(self, *names: object) -> Iterator[None]:
         """Define more variables for expressions, inside the `with` block."""
         before = self._named
         self._named = before | {name for name in names if isinstance(name, str)}
@@ -68,20 +68,20 @@ class Context:
         """Check one expression, with or without `${ }`."""
         if not isinstance(value, str):
             return
-        program = strip(value)
+        program = strip_markers(value)
         verdict = self._verdict(program, variables | self._named if self._named else variables)
         if verdict:
             yield Problem(path, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
         elif "$secrets" in program:
             for name in sorted(secret_names(program) - self.secrets):
-                yield self.unlisted(name, path)
+                yield self.unlisted_secret(name, path)
 
     def secret(self, name: object, path: Path) -> Iterator[Problem]:
         """Check a secret that is named outside of an expression."""
         if isinstance(name, str) and name not in self.secrets:
-            yield self.unlisted(name, path)
+            yield self.unlisted_secret(name, path)
 
-    def unlisted(self, name: str, path: Path) -> Problem:
+    def unlisted_secret(self, name: str, path: Path) -> Problem:
         """Return the problem for a secret that is not listed in `use.secrets`."""
         return Problem(path, f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}")
 

@@ -12,46 +12,46 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flowhook import limits
-from flowhook.document import scopes
-from flowhook.document.filters import filters_of, is_pattern, literal_type
+from flowhook.document import variable_scopes
+from flowhook.document.event_filters import filters_of, is_pattern, literal_type
 from flowhook.document.problems import Path, Problem, suggestion
-from flowhook.document.rules.context import Context
-from flowhook.document.rules.tree import mapping, nulls
+from flowhook.document.rules.context import RuleContext
+from flowhook.document.rules.tree import mapping, null_keys
 from flowhook.document.uris import is_uri
-from flowhook.expressions import InvalidExpression, is_expression, strip
+from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
-from flowhook.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_lifecycle
+from flowhook.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
 
 
-def check_awaited(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
+def check_awaited(context: RuleContext, strategy: object, path: Path) -> Iterator[Problem]:
     """Check the events that a `listen` task waits for."""
-    yield from nulls(strategy, path)
+    yield from null_keys(strategy, path)
     for place, event_filter in filters_of(strategy, path):
         yield from _filter(event_filter, place)
-        yield from context.template(event_filter.get("with"), (*place, "with"), scopes.TASK)
+        yield from context.template(event_filter.get("with"), (*place, "with"), variable_scopes.TASK)
         yield from _patterns(event_filter, (*place, "with"))
         tells = False
         for where, correlation in _correlations(event_filter, place):
             if is_expression(correlation.get("expect")):
                 tells = True
-                yield from context.expression(correlation["expect"], (*where, "expect"), scopes.EXPECTATION)
+                yield from context.expression(correlation["expect"], (*where, "expect"), variable_scopes.EXPECTATION)
         if not tells and mapping(context.callbacks.get(literal_type(event_filter) or "")).get("auth") == "none":
             yield Problem((*place, "correlate"), _ANYBODY)
     until = mapping(strategy).get("until")
     most = limits.MAX_EVENT_FILTERS
     if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
         yield Problem((*path, "until"), f"expected at most {most} filters, those of `until` included")
-    yield from nulls(until, (*path, "until"))
-    yield from context.expression(until, (*path, "until"), scopes.TASK)
+    yield from null_keys(until, (*path, "until"))
+    yield from context.expression(until, (*path, "until"), variable_scopes.TASK)
 
 
-def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[Problem]:
+def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterator[Problem]:
     """Check the events that start a flow: no runner evaluates their filters, so the only expressions are paths."""
-    yield from nulls(strategy, path)
+    yield from null_keys(strategy, path)
     if "until" in mapping(strategy):
         yield Problem((*path, "until"), "a schedule has no `until`: events start an execution, they don't end it")
     filters = list(filters_of({**mapping(strategy), "until": None}, path))
-    shared = {name for _, each in filters for name in _open(each)} if "all" in mapping(strategy) else set()
+    shared = {name for _, each in filters for name in _without_expect(each)} if "all" in mapping(strategy) else set()
     for place, event_filter in filters:
         yield from _filter(event_filter, place)
         kind = literal_type(event_filter)
@@ -66,25 +66,25 @@ def check_triggers(context: Context, strategy: object, path: Path) -> Iterator[P
         for where, correlation in _correlations(event_filter, place):
             if where[-1] not in shared and ("expect" not in correlation or is_expression(correlation["expect"])):
                 yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
-        for name in sorted(shared - _open(event_filter)):
+        for name in sorted(shared - _without_expect(event_filter)):
             cause = f"expected {name} here too, without `expect`: it is to be the same in all events of an execution"
             yield Problem((*place, "correlate"), cause)
 
 
-def check_emit(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def check_emit(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check an `emit` task, and the URL in its `metadata.sink`."""
     emit = mapping(task["emit"])
-    yield from nulls(emit, (*path, "emit"))
+    yield from null_keys(emit, (*path, "emit"))
     event = mapping(emit.get("event"))
-    yield from nulls(event, (*path, "emit", "event"))
+    yield from null_keys(event, (*path, "emit", "event"))
     properties, place = mapping(event.get("with")), (*path, "emit", "event", "with")
-    yield from nulls({name: value for name, value in properties.items() if name != "data"}, place)
-    yield from context.template(properties, place, scopes.TASK)
+    yield from null_keys({name: value for name, value in properties.items() if name != "data"}, place)
+    yield from context.template(properties, place, variable_scopes.TASK)
     metadata = mapping(task.get("metadata"))
     if "sink" in metadata:
         sink, place = metadata["sink"], (*path, "metadata", "sink")
         if is_expression(sink):
-            yield from context.expression(sink, place, scopes.TASK)
+            yield from context.expression(sink, place, variable_scopes.TASK)
         elif not is_uri(sink):
             yield Problem(
                 place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
@@ -107,13 +107,13 @@ _NO_PATTERN: Final = (
 
 
 def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    yield from nulls(event_filter, path)
-    yield from nulls(event_filter.get("with"), (*path, "with"))
+    yield from null_keys(event_filter, path)
+    yield from null_keys(event_filter.get("with"), (*path, "with"))
     kind = literal_type(event_filter)
-    if kind is not None and is_lifecycle(kind) and kind not in TYPES:
-        yield Problem((*path, "with", "type"), _untold(kind))
+    if kind is not None and is_reserved_type(kind) and kind not in TYPES:
+        yield Problem((*path, "with", "type"), _unpublished(kind))
     for place, correlation in _correlations(event_filter, path):
-        yield from nulls(correlation, place)
+        yield from null_keys(correlation, place)
         yield from _path(correlation.get("from"), (*place, "from"))
 
 
@@ -130,7 +130,7 @@ def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             yield Problem((*path, name), cause)
 
 
-def _untold(kind: str) -> str:
+def _unpublished(kind: str) -> str:
     """Return why lifecycle events of a type are never published."""
     if kind in _UNTOLD:
         return f"such an event never comes: {_UNTOLD[kind]}"
@@ -155,7 +155,7 @@ def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple
             yield (*path, "correlate", name), correlation
 
 
-def _open(event_filter: Mapping[str, Any]) -> set[str]:
+def _without_expect(event_filter: Mapping[str, Any]) -> set[str]:
     """Return the names of the correlations without `expect`."""
     found = _correlations(event_filter, ())
     return {str(place[-1]) for place, correlation in found if "expect" not in correlation}
@@ -166,6 +166,6 @@ def _path(value: object, path: Path) -> Iterator[Problem]:
     if not isinstance(value, str):
         return
     try:
-        compile_accessor(strip(value), variables=())
+        compile_accessor(strip_markers(value), variables=())
     except InvalidExpression as error:
         yield Problem(path, f"no jq runs where events are matched: {error.message}")

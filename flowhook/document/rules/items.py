@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowhook.document.model_types import keys_of
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping, sequence
-from flowhook.document.shape_types import keys_of
 from flowhook.document.tasks import KINDS, SwitchCase, kind_of, models_of_tasks
 
 
@@ -21,7 +21,7 @@ def _task_keys() -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ItemKind:
     """Kind of the items in a list.
 
     Attributes:
@@ -35,11 +35,11 @@ class Kind:
     telling: frozenset[str]
 
 
-TASKS: Final = Kind("task", _task_keys(), frozenset(KINDS))
-CASES: Final = Kind("case", frozenset(keys_of([SwitchCase])), frozenset({"when", "then"}))
+TASKS: Final = ItemKind("task", _task_keys(), frozenset(KINDS))
+CASES: Final = ItemKind("case", frozenset(keys_of([SwitchCase])), frozenset({"when", "then"}))
 
 
-def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
+def check_items(items: object, path: Path, kind: ItemKind) -> Iterator[Problem]:
     """Yield a problem for each item, or value in place of the list, with a missing or misplaced name or hyphen."""
     if isinstance(items, dict) and items:
         if kind.telling & items.keys():
@@ -53,7 +53,7 @@ def check_items(items: object, path: Path, kind: Kind) -> Iterator[Problem]:
             yield Problem((*path, index), cause, at=tuple(at))
 
 
-def _cause(item: dict[str, Any], kind: Kind) -> tuple[str, ...]:
+def _cause(item: dict[str, Any], kind: ItemKind) -> tuple[str, ...]:
     """Return the cause of a problem, empty if the item is valid, and the key that is wrong unless it is the first."""
     below = [key for key in item if key in kind.keys]
     names = [key for key in item if key not in kind.keys]
@@ -76,11 +76,11 @@ def _cause(item: dict[str, Any], kind: Kind) -> tuple[str, ...]:
     return ("",)
 
 
-def _nameless(key: str, item: dict[str, Any], kind: Kind) -> str:
+def _nameless(key: str, item: dict[str, Any], kind: ItemKind) -> str:
     return f"a {kind.noun} has a name: write `- {_example(item, kind)}:` and put {key!r} below it"
 
 
-def _example(item: dict[str, Any], kind: Kind) -> str:
+def _example(item: dict[str, Any], kind: ItemKind) -> str:
     """Return an example of a name for an item that has none."""
     return f"my-{kind_of(item)}" if kind is TASKS else "my-case"
 

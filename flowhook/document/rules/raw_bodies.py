@@ -7,7 +7,7 @@ from typing import Any
 
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping
-from flowhook.expressions import InvalidExpression, is_expression, strip
+from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import paths_in
 
 CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, and only the flow sees that"
@@ -41,7 +41,7 @@ def _check(value: object, place: Path) -> Iterator[Problem]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _check(item, (*place, index))
-    elif isinstance(value, str) and is_expression(value) and _looks_at_body(strip(value)):
+    elif isinstance(value, str) and is_expression(value) and _looks_at_body(strip_markers(value)):
         yield Problem(place, CAUSE)
 
 

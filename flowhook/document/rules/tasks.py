@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
-from flowhook.document import scopes, unsupported
+from flowhook.document import unsupported, variable_scopes
 from flowhook.document.calls import ARGUMENTS
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
-from flowhook.document.rules.context import Context
+from flowhook.document.rules.context import RuleContext
 from flowhook.document.rules.events import check_awaited, check_emit
 from flowhook.document.rules.items import CASES, TASKS, check_items
 from flowhook.document.rules.processes import check_run
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
-from flowhook.document.rules.tree import mapping, named, nulls
+from flowhook.document.rules.tree import mapping, named_items, null_keys
 from flowhook.document.schemas import check_schema
 from flowhook.document.tasks import DIRECTIVES, RETRIED, kind_of
 from flowhook.document.walk import walk
@@ -30,10 +30,10 @@ _TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
-def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
+def check_tasks(context: RuleContext, tasks: object, path: Path, *, linked: bool = True) -> Iterator[Problem]:
     """Check a list of tasks; `then` may name tasks of the list only if it is `linked`."""
     yield from check_items(tasks, path, TASKS)
-    items = named(tasks)
+    items = named_items(tasks)
     names = {name for _, name, _ in items} if linked else set()
     seen: set[str] = set()
     for index, name, task in items:
@@ -45,7 +45,7 @@ def check_tasks(context: Context, tasks: object, path: Path, *, linked: bool = T
             yield from _task(context, task, place, names)
 
 
-def check_function(context: Context, name: str, task: object, path: Path) -> Iterator[Problem]:
+def check_function(context: RuleContext, name: str, task: object, path: Path) -> Iterator[Problem]:
     """Check one of `use.functions`."""
     if name in {*ARGUMENTS, *unsupported.FUNCTIONS, *(context.functions or ())}:
         yield Problem(path, f"there is a function {name!r} already")
@@ -57,7 +57,7 @@ def check_function(context: Context, name: str, task: object, path: Path) -> Ite
 
 
 def check_section(
-    context: Context, parent: dict[str, Any], path: Path, key: str, variables: frozenset[str]
+    context: RuleContext, parent: dict[str, Any], path: Path, key: str, variables: frozenset[str]
 ) -> Iterator[Problem]:
     """Check the section of `parent` at a key: `input`, `output` or `export`."""
     section = parent.get(key)
@@ -65,19 +65,19 @@ def check_section(
         return
     place = (*path, key)
     transformation = _TRANSFORMATIONS[key]
-    yield from nulls(section, place)
+    yield from null_keys(section, place)
     yield from check_schema(section.get("schema"), (*place, "schema"))
     value = section.get(transformation)
     check = context.expression if isinstance(value, str) else context.template
     yield from check(value, (*place, transformation), variables)
 
 
-def check_error(context: Context, definition: object, path: Path) -> Iterator[Problem]:
+def check_error(context: RuleContext, definition: object, path: Path) -> Iterator[Problem]:
     """Check an error, whose expressions are evaluated where it is raised."""
-    yield from nulls(definition, path)
+    yield from null_keys(definition, path)
     for key, value in mapping(definition).items():
         if key != "status":
-            yield from context.template(value, (*path, key), scopes.TASK)
+            yield from context.template(value, (*path, key), variable_scopes.TASK)
     kind = mapping(definition).get("type")
     if isinstance(kind, str) and not is_expression(kind) and "://" not in kind:
         yield Problem((*path, "type"), "expected a URI with `://`, such as https://example.com/errors/out-of-stock")
@@ -86,14 +86,14 @@ def check_error(context: Context, definition: object, path: Path) -> Iterator[Pr
         yield Problem((*path, "instance"), "expected a JSON Pointer such as /do/0/announce")
 
 
-def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
-    yield from nulls(task, path)
-    yield from context.expression(task.get("if"), (*path, "if"), scopes.TASK_INPUT)
-    yield from check_section(context, task, path, "input", scopes.TASK_INPUT)
-    yield from check_section(context, task, path, "output", scopes.TASK)
-    yield from check_section(context, task, path, "export", scopes.TASK_EXPORT)
+def _task(context: RuleContext, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
+    yield from null_keys(task, path)
+    yield from context.expression(task.get("if"), (*path, "if"), variable_scopes.TASK_INPUT)
+    yield from check_section(context, task, path, "input", variable_scopes.TASK_INPUT)
+    yield from check_section(context, task, path, "output", variable_scopes.TASK)
+    yield from check_section(context, task, path, "export", variable_scopes.TASK_EXPORT)
     yield from _target(task.get("then"), (*path, "then"), names)
-    yield from check_timeout(context, task.get("timeout"), (*path, "timeout"), scopes.TASK)
+    yield from check_timeout(context, task.get("timeout"), (*path, "timeout"), variable_scopes.TASK)
     kind = kind_of(task) or ""
     if kind == "switch":
         yield from _cases(context, task["switch"], (*path, "switch"), names)
@@ -103,76 +103,76 @@ def _task(context: Context, task: dict[str, Any], path: Path, names: Collection[
         yield from check_own_retry(context, task, path)
 
 
-def _do(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _do(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     yield from check_tasks(context, task["do"], (*path, "do"))
 
 
-def _fork(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _fork(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     branches = mapping(task["fork"]).get("branches")
     yield from check_tasks(context, branches, (*path, "fork", "branches"), linked=False)
 
 
-def _for(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _for(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     loop = mapping(task["for"])
-    yield from nulls(loop, (*path, "for"))
-    yield from context.expression(loop.get("in"), (*path, "for", "in"), scopes.TASK)
+    yield from null_keys(loop, (*path, "for"))
+    yield from context.expression(loop.get("in"), (*path, "for", "in"), variable_scopes.TASK)
     names = {"each": loop.get("each", "item"), "at": loop.get("at", "index")}
     yield from _variables(names, (*path, "for"))
-    with context.naming(*names.values()):
-        yield from context.expression(task.get("while"), (*path, "while"), scopes.TASK)
+    with context.with_variables(*names.values()):
+        yield from context.expression(task.get("while"), (*path, "while"), variable_scopes.TASK)
         yield from check_tasks(context, task.get("do"), (*path, "do"))
 
 
-def _listen(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _listen(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     listen = mapping(task["listen"])
-    yield from nulls(listen, (*path, "listen"))
+    yield from null_keys(listen, (*path, "listen"))
     yield from check_awaited(context, listen.get("to"), (*path, "listen", "to"))
     iterator = mapping(task.get("foreach"))
     place = (*path, "foreach")
-    yield from nulls(iterator, place)
+    yield from null_keys(iterator, place)
     names = {"item": iterator.get("item", "item"), "at": iterator.get("at", "index")}
     yield from _variables(names, place)
-    with context.naming(*names.values()):
+    with context.with_variables(*names.values()):
         yield from check_tasks(context, iterator.get("do"), (*place, "do"))
-        yield from check_section(context, iterator, place, "output", scopes.TASK)
-        yield from check_section(context, iterator, place, "export", scopes.TASK_EXPORT)
+        yield from check_section(context, iterator, place, "output", variable_scopes.TASK)
+        yield from check_section(context, iterator, place, "export", variable_scopes.TASK_EXPORT)
 
 
-def _try(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _try(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     yield from check_tasks(context, task["try"], (*path, "try"))
     catch, path = mapping(task.get("catch")), (*path, "catch")
-    yield from nulls(catch, path)
+    yield from null_keys(catch, path)
     for key, value in mapping(mapping(catch.get("errors")).get("with")).items():
         if is_expression(value):
             yield Problem((*path, "errors", "with", key), "a filter has no expressions: use `when`")
     name = catch.get("as", "error")
     yield from _variable(name, (*path, "as"))
-    with context.naming(name):
-        yield from context.expression(catch.get("when"), (*path, "when"), scopes.TASK)
-        yield from context.expression(catch.get("exceptWhen"), (*path, "exceptWhen"), scopes.TASK)
+    with context.with_variables(name):
+        yield from context.expression(catch.get("when"), (*path, "when"), variable_scopes.TASK)
+        yield from context.expression(catch.get("exceptWhen"), (*path, "exceptWhen"), variable_scopes.TASK)
         yield from check_retry(context, catch.get("retry"), (*path, "retry"), name)
         yield from check_tasks(context, catch.get("do"), (*path, "do"))
 
 
-def _wait(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    yield from check_duration(context, task["wait"], (*path, "wait"), scopes.TASK)
+def _wait(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from check_duration(context, task["wait"], (*path, "wait"), variable_scopes.TASK)
 
 
-def _raise(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _raise(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     error = mapping(task["raise"]).get("error")
     if is_expression(error):
-        yield from context.template(error, (*path, "raise", "error"), scopes.TASK)
+        yield from context.template(error, (*path, "raise", "error"), variable_scopes.TASK)
     elif isinstance(error, str):
         yield from context.reference(error, context.errors, (*path, "raise", "error"), "error {} in `use.errors`")
     else:
         yield from check_error(context, error, (*path, "raise", "error"))
 
 
-def _set(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
-    yield from context.template(task["set"], (*path, "set"), scopes.TASK)
+def _set(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    yield from context.template(task["set"], (*path, "set"), variable_scopes.TASK)
 
 
-_CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[Problem]]]] = {
+_CHECKS: Final[Mapping[str, Callable[[RuleContext, dict[str, Any], Path], Iterator[Problem]]]] = {
     "call": check_call,
     "do": _do,
     "emit": check_emit,
@@ -188,11 +188,11 @@ _CHECKS: Final[Mapping[str, Callable[[Context, dict[str, Any], Path], Iterator[P
 """Check by kind of task; `switch` is not among them, because its check also needs the list that contains the task."""
 
 
-def _cases(context: Context, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
+def _cases(context: RuleContext, cases: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
     yield from check_items(cases, path, CASES)
     seen: set[str] = set()
     defaults = 0
-    for index, name, case in named(cases):
+    for index, name, case in named_items(cases):
         place = (*path, index, name)
         if name in seen:
             yield Problem(place, f"there is a case {name!r} in this switch already")
@@ -201,8 +201,8 @@ def _cases(context: Context, cases: object, path: Path, names: Collection[str]) 
             yield Problem(place[:-1], f"expected a mapping with `when` and `then`: {{then: {case[:40]}}}")
         if not isinstance(case, dict):
             continue
-        yield from nulls(case, place)
-        yield from context.expression(case.get("when"), (*place, "when"), scopes.TASK)
+        yield from null_keys(case, place)
+        yield from context.expression(case.get("when"), (*place, "when"), variable_scopes.TASK)
         yield from _target(case.get("then"), (*place, "then"), names)
         defaults += "when" not in case
         if defaults > 1 and "when" not in case:
@@ -229,7 +229,7 @@ def _variable(name: object, path: Path) -> Iterator[Problem]:
         return
     if not _VARIABLE.fullmatch(name) or name.startswith("__"):
         yield Problem(path, f"{name!r} is no name of a variable: expected letters, digits and underscores")
-    elif name in scopes.TASK_EXPORT:
+    elif name in variable_scopes.TASK_EXPORT:
         yield Problem(path, f"${name} is there already")
 
 

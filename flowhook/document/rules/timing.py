@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from flowhook.document import scopes
-from flowhook.document.duration import UNITS, meant_duration, parse_duration
+from flowhook.document import variable_scopes
+from flowhook.document.duration import UNITS, guess_duration, parse_duration
 from flowhook.document.problems import Path, Problem
-from flowhook.document.rules.context import Context
-from flowhook.document.rules.tree import mapping, nulls
-from flowhook.document.shape import check_shape
+from flowhook.document.rules.context import RuleContext
+from flowhook.document.rules.tree import mapping, null_keys
+from flowhook.document.shape_errors import check_shape
 from flowhook.document.timing import RetryPolicy
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression
@@ -26,24 +26,24 @@ _DURATIONS: Final = (
 """Paths of the durations in a retry policy."""
 
 
-def check_duration(context: Context, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+def check_duration(context: RuleContext, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
     """Check the expression, if a duration is one."""
     if is_expression(value):
         yield from context.expression(value, path, variables)
 
 
 def check_timeout(
-    context: Context, timeout: object, path: Path, variables: frozenset[str], *, may_be_named: bool = True
+    context: RuleContext, timeout: object, path: Path, variables: frozenset[str], *, may_be_named: bool = True
 ) -> Iterator[Problem]:
     """Check a timeout or, if it `may_be_named`, the name of one."""
     if isinstance(timeout, dict):
         if "after" not in timeout and timeout.keys() & UNITS:
             written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
             yield Problem(path, f"the duration stands below `after`: {{after: {{{written[:40]}}}}}")
-        yield from nulls(timeout, path)
+        yield from null_keys(timeout, path)
         yield from check_duration(context, timeout.get("after"), (*path, "after"), variables)
         return
-    meant = _meant(timeout)
+    meant = _guess_timeout(timeout)
     if isinstance(timeout, str) and may_be_named and (timeout in context.timeouts or not meant):
         yield from context.reference(timeout, context.timeouts, path, "timeout {} in `use.timeouts`")
     elif timeout is not None:
@@ -52,7 +52,7 @@ def check_timeout(
 
 
 def check_retry(
-    context: Context, policy: object, path: Path, name: object = "error", *, may_be_named: bool = True
+    context: RuleContext, policy: object, path: Path, name: object = "error", *, may_be_named: bool = True
 ) -> Iterator[Problem]:
     """Check a retry policy or, if it `may_be_named`, the name of one; `name` is the variable with the error."""
     if isinstance(policy, str) and may_be_named:
@@ -63,16 +63,16 @@ def check_retry(
         yield Problem(path, f"expected a retry policy: {{delay: PT1S, {_tries(policy)}}}{named}")
         return
     parts = mapping(policy)
-    yield from nulls(parts, path)
+    yield from null_keys(parts, path)
     yield from _misshapen(parts, path)
-    with context.naming(name):
+    with context.with_variables(name):
         for key in ("when", "exceptWhen"):
-            yield from context.expression(parts.get(key), (*path, key), scopes.TASK)
+            yield from context.expression(parts.get(key), (*path, key), variable_scopes.TASK)
     for place in _DURATIONS:
         value: object = parts
         for key in place:
             value = mapping(value).get(key)
-        yield from check_duration(context, value, (*path, *place), scopes.TASK)
+        yield from check_duration(context, value, (*path, *place), variable_scopes.TASK)
     least, most = (_seconds(mapping(parts.get("jitter")).get(key)) for key in ("from", "to"))
     if least is not None and most is not None and least > most:
         yield Problem((*path, "jitter"), "expected `from` to be no longer than `to`")
@@ -102,11 +102,11 @@ def _count(written: object) -> str:
     return f"{{count: {written if isinstance(written, int) and not isinstance(written, bool) else 3}}}"
 
 
-def _meant(value: object) -> str:
+def _guess_timeout(value: object) -> str:
     """Return the duration given in place of a timeout; empty if there is none."""
     if not isinstance(value, str):
         return ""
-    return value if _seconds(value) is not None else meant_duration(value[:40])
+    return value if _seconds(value) is not None else guess_duration(value[:40])
 
 
 def _seconds(duration: object) -> float | None:
@@ -116,7 +116,7 @@ def _seconds(duration: object) -> float | None:
         return None
 
 
-def check_own_retry(context: Context, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def check_own_retry(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check a task's own retry policy, in its `metadata`."""
     metadata = mapping(task.get("metadata"))
     if "retry" not in metadata:

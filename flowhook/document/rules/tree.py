@@ -18,20 +18,20 @@ def sequence(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def named(items: object) -> list[tuple[int, str, Any]]:
+def named_items(items: object) -> list[tuple[int, str, Any]]:
     """Return index, name and content of the items of a list that are mappings with exactly one key."""
     return [(index, *next(iter(item.items()))) for index, item in enumerate(sequence(items)) if len(mapping(item)) == 1]
 
 
-def nulls(value: object, path: Path) -> Iterator[Problem]:
+def null_keys(value: object, path: Path) -> Iterator[Problem]:
     """Yield the keys of a mapping that have no value."""
     for key, item in mapping(value).items():
         if item is None:
             yield Problem((*path, key), "has no value: give it one, or remove the key")
 
 
-def nulls_within(value: object, path: Path) -> Iterator[Problem]:
+def null_keys_within(value: object, path: Path) -> Iterator[Problem]:
     """Yield the keys of a mapping that have no value, and those of the mappings in it."""
-    yield from nulls(value, path)
+    yield from null_keys(value, path)
     for key, item in mapping(value).items():
-        yield from nulls_within(item, (*path, key))
+        yield from null_keys_within(item, (*path, key))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook.errors import InvalidError
-from flowhook.private_files import create, make_directory
+from flowhook.private_files import make_directory, open_private
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -40,7 +40,7 @@ class BlobDirectory:
         name = f"{token[:2]}/{event_id}.{token[2:]}"
         path = self.prepare(name)
         try:
-            descriptor = create(path, os.O_WRONLY | os.O_EXCL)
+            descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()

@@ -50,10 +50,10 @@ class _Waiting:
     named: bool = False
 
 
-class Claim:
+class BodyClaim:
     """Retains a waiting body while an event naming it is appended. Call `settle`, unless the result is unknown."""
 
-    def __init__(self, bodies: SqliteBodies, waiting: _Waiting) -> None:
+    def __init__(self, bodies: SqliteBodyStore, waiting: _Waiting) -> None:
         self._bodies = bodies
         self._waiting = waiting
         waiting.claims += 1
@@ -79,7 +79,7 @@ class Claim:
             self._bodies.discard(waiting.stored.id, waiting.flow_id)
 
 
-class SqliteBodies:
+class SqliteBodyStore:
     """The bodies beside one database; implements `bodies.Bodies`."""
 
     def __init__(self, directory: BlobDirectory) -> None:
@@ -117,7 +117,7 @@ class SqliteBodies:
     async def open(self, body_id: str) -> BodyReader | None:
         """See `bodies.Bodies`."""
         try:
-            return _Reader(self, await self.run(OpenBody, self.directory.path(body_file(body_id))))
+            return _StoredBodyReader(self, await self.run(OpenBody, self.directory.path(body_file(body_id))))
         except FileNotFoundError:
             return None
 
@@ -129,10 +129,10 @@ class SqliteBodies:
             self.discard(each.stored.id, each.flow_id)
         return len(old)
 
-    def claim(self, body_id: str, flow_id: str) -> Claim | None:
+    def claim(self, body_id: str, flow_id: str) -> BodyClaim | None:
         """Claim a waiting body of the flow; None when there is none."""
         found = self._waiting.get(body_id)
-        return None if found is None or found.flow_id != flow_id else Claim(self, found)
+        return None if found is None or found.flow_id != flow_id else BodyClaim(self, found)
 
     def forget(self, stored: StoredBody) -> None:
         """Remove a body from the waiting ones; its file stays."""
@@ -144,7 +144,7 @@ class SqliteBodies:
         self._under_way.discard(upload)
         self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time())
 
-    def given_up(self, upload: _Upload) -> bool:
+    def aborted(self, upload: _Upload) -> bool:
         """Remove an upload from those under way; false when it was not one of them."""
         if upload not in self._under_way:
             return False
@@ -183,7 +183,7 @@ class SqliteBodies:
 class _Upload:
     """Implements `bodies.BodyUpload`."""
 
-    def __init__(self, bodies: SqliteBodies, flow_id: str, size: int | None) -> None:
+    def __init__(self, bodies: SqliteBodyStore, flow_id: str, size: int | None) -> None:
         self._bodies = bodies
         self._id = secrets.token_hex(16)
         self._expected = size
@@ -209,15 +209,15 @@ class _Upload:
         return stored
 
     def discard(self) -> None:
-        if self._bodies.given_up(self):
+        if self._bodies.aborted(self):
             self._bodies.bytes -= self._size if self._expected is None else self._expected
             self._bodies.later(self.file.remove)
 
 
-class _Reader:
+class _StoredBodyReader:
     """Implements `bodies.BodyReader`."""
 
-    def __init__(self, bodies: SqliteBodies, file: OpenBody) -> None:
+    def __init__(self, bodies: SqliteBodyStore, file: OpenBody) -> None:
         self._bodies = bodies
         self._file = file
         self.size = file.size

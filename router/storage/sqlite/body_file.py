@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook import limits
-from flowhook.private_files import create
+from flowhook.private_files import open_private
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.errors import storage_full
 
@@ -43,7 +43,7 @@ class BodyFile:
         with self._writing():
             path = self._directory.prepare(self._name)
             _check_room(path.parent, size)
-            self._descriptor = create(path, os.O_WRONLY | os.O_EXCL)
+            self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
 
     def write(self, data: bytes) -> None:
         """Append data."""

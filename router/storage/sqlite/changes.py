@@ -12,7 +12,8 @@ from router.storage.model import (
     Delivered,
     Ended,
     Journaled,
-    Occurred,
+    LifecyclePublished,
+    LifecycleRecorded,
     Parked,
     Replied,
     Requeued,
@@ -22,93 +23,92 @@ from router.storage.model import (
     Started,
     StateChange,
     Suspended,
-    Told,
 )
 from router.storage.sqlite.rows import dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
-from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.statements import BatchStatement
 
-_INSERT_JOURNAL = Bulk(
+_INSERT_JOURNAL = BatchStatement(
     "INSERT INTO journal (seq, position, key, output, error, history) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
     6,
 )
-_UPDATE_PROGRESS = Bulk(
+_UPDATE_PROGRESS = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, requeued = max(requeued, column4) FROM (VALUES {rows})"
     " WHERE seq = column1 AND end_time_ms = {unended}",
     4,
 )
-_UPDATE_PARKED = Bulk(
+_UPDATE_PARKED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, wake_time_ms = column4,"
     " requeued = max(requeued, column5) FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
-_COMPACT_JOURNAL = Bulk(
+_COMPACT_JOURNAL = BatchStatement(
     "DELETE FROM journal WHERE (seq, position) IN"
     " (SELECT j.seq, j.position FROM (VALUES {rows}) CROSS JOIN journal j ON j.seq = column1 AND j.position < column2"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
     2,
 )
-_KEEP_HISTORY = Bulk(
+_KEEP_HISTORY = BatchStatement(
     "INSERT INTO history (seq, place, content) SELECT j.seq, j.position * 2 + 1, j.history FROM (VALUES {rows})"
     " CROSS JOIN journal j ON j.seq = column1 AND j.position < column2 WHERE j.history IS NOT NULL"
     " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
     2,
 )
-_TRIM_HISTORY = Bulk(
+_TRIM_HISTORY = BatchStatement(
     "DELETE FROM history WHERE (seq, place) IN (SELECT h.seq, h.place FROM (VALUES {rows})"
     " CROSS JOIN history h ON h.seq = column1 AND h.place < (column2 - {histories}) * 2)",
     2,
 )
-_INSERT_HISTORY = Bulk(
+_INSERT_HISTORY = BatchStatement(
     "INSERT INTO history (seq, place, content) SELECT column1,"
     " (SELECT coalesce(max(position), -1) + 1 FROM journal WHERE seq = column1) * 2, column2 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
     2,
 )
-_INSERT_REPLY = Bulk(
+_INSERT_REPLY = BatchStatement(
     "INSERT INTO outcome (seq, reply) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
     2,
 )
-_INSERT_OUTCOME = Bulk(
+_INSERT_OUTCOME = BatchStatement(
     "INSERT INTO outcome (seq, output, reply, history) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
     " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply),"
     " history = excluded.history",
     4,
 )
-_UPDATE_ENDED = Bulk(
+_UPDATE_ENDED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
     " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
 # Runs before all other statements, as its conditions test the state from before the transaction's changes.
-_INSERT_OCCURRENCE = Bulk(
+_INSERT_OCCURRENCE = BatchStatement(
     "INSERT INTO occurrence (seq, type, time_ms, key, data)"
     " SELECT column1, column2, column3, column5, column6 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
     " AND (NOT column4 OR (attempts = 0 AND requeued = 0)))",
     6,
 )
-_DELETE_OCCURRENCES = Bulk("DELETE FROM occurrence WHERE number IN ({rows})", 0)
-_LAST_INDEX = Bulk("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
-_UPSERT_SUBSCRIPTIONS = Bulk(
+_DELETE_OCCURRENCES = BatchStatement("DELETE FROM occurrence WHERE number IN ({rows})", 0)
+_LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
+_UPSERT_SUBSCRIPTIONS = BatchStatement(
     "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
     " ON CONFLICT (seq) DO UPDATE SET content = excluded.content",
     2,
 )
-_DELETE_SUBSCRIPTIONS = Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0)
-_DELETE_ARRIVALS = Bulk("DELETE FROM arrival WHERE number IN ({rows})", 0)
-_UPSERT_SCHEDULE = Bulk(
+_DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
+_DELETE_ARRIVALS = BatchStatement("DELETE FROM arrival WHERE number IN ({rows})", 0)
+_UPSERT_SCHEDULE = BatchStatement(
     "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
     " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
     3,
 )
 
 
-_UPSERT_RESOLUTION = Bulk(
+_UPSERT_RESOLUTION = BatchStatement(
     "WITH said (seq, id, root, time_ms, reason) AS ("
     "SELECT e.seq, e.event_id, e.replay_root, column2, column3 FROM (VALUES {rows})"
     " CROSS JOIN execution e ON e.seq = column1 AND e.status IN (6, 7))"
@@ -122,7 +122,7 @@ _UPSERT_RESOLUTION = Bulk(
 )
 
 
-class _Rows:
+class _ChangeRows:
     """The merged changes of a transaction, as rows for each statement."""
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Rows:
         self._subscriptions: dict[int, bytes | None] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
-        self._occurred: list[Occurred] = []
+        self._occurred: list[LifecycleRecorded] = []
         self._begun: set[int] = set()
         self._told: list[tuple[int]] = []
         self._resolved: dict[int, Resolved] = {}
@@ -162,9 +162,9 @@ class _Rows:
                 self._say(change)
             case Consumed(number=number):
                 self._consumed.append((number,))
-            case Occurred():
+            case LifecycleRecorded():
                 self._occur(change)
-            case Told(number=number):
+            case LifecyclePublished(number=number):
                 self._told.append((number,))
             case _:
                 assert_never(change)
@@ -175,7 +175,7 @@ class _Rows:
         else:
             self._schedules[change.flow_id] = change
 
-    def _occur(self, change: Occurred) -> None:
+    def _occur(self, change: LifecycleRecorded) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
             return
         if change.first:
@@ -269,7 +269,7 @@ class _Rows:
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
 
 
-class WriteOperation:
+class StateChangeOperation:
     """Writes the state changes of all calls of a transaction.
 
     Changes of different executions are independent. For one execution only the last progress, the greatest term, and
@@ -283,7 +283,7 @@ class WriteOperation:
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
         """See `Operation`."""
-        rows = _Rows()
+        rows = _ChangeRows()
         for changes in arguments:
             for change in changes:
                 rows.add(change)

@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 from router.storage.sqlite.bodies import body_file
 from router.storage.sqlite.schema import UNENDED
-from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.statements import BatchStatement
 
-_BLOBS = Bulk("SELECT name FROM blob WHERE seq IN ({rows})", 0)
-_BODIES = Bulk("SELECT id FROM body WHERE seq IN ({rows})", 0)
-_SHARED = Bulk("SELECT id FROM body WHERE id IN ({rows})", 0)
+_BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})", 0)
+_BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})", 0)
+_SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})", 0)
 _DELETES = [
-    Bulk("DELETE FROM execution WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM event WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM blob WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM body WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM outcome WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM journal WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM subscription WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM resolution WHERE seq IN ({rows})", 0),
-    Bulk("DELETE FROM history WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM execution WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM event WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM blob WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM body WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM outcome WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM journal WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM resolution WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM history WHERE seq IN ({rows})", 0),
 ]
 
 _FORGET_REVISIONS = (
@@ -33,7 +33,7 @@ _FORGET_REVISIONS = (
 _FORGET_SCHEDULES = "DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM flow WHERE deleted AND deleted < ?)"
 
 
-class Expired(NamedTuple):
+class ExpiryStep(NamedTuple):
     """Result of a step: the number of executions removed, the blobs no longer needed, and whether more remains."""
 
     executions: int
@@ -51,14 +51,14 @@ class ExpireOperation:
     def reload(self, connection: sqlite3.Connection) -> None:
         """See `Operation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[tuple[int, int]]) -> list[Expired]:
+    def apply(self, connection: sqlite3.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
         """See `Operation`."""
         return [self._step(connection, before_ms, limit) for before_ms, limit in arguments]
 
-    def committed(self, results: Sequence[Expired]) -> None:
+    def committed(self, results: Sequence[ExpiryStep]) -> None:
         """See `Operation`."""
 
-    def _step(self, connection: sqlite3.Connection, before_ms: int, limit: int) -> Expired:
+    def _step(self, connection: sqlite3.Connection, before_ms: int, limit: int) -> ExpiryStep:
         now_ms = time.time_ns() // 1_000_000
         keys = connection.execute(
             "DELETE FROM dedupe WHERE digest IN"
@@ -79,7 +79,7 @@ class ExpireOperation:
             connection.execute(_FORGET_REVISIONS, (before_ms,))
             connection.execute(_FORGET_SCHEDULES, (before_ms,))
         if not found:
-            return Expired(0, [], more)
+            return ExpiryStep(0, [], more)
         # The highest sequence number may be among them: record it, so that it is never used again.
         connection.execute(
             "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
@@ -91,4 +91,4 @@ class ExpireOperation:
             delete.run(connection, found)
         bodies.difference_update(_SHARED.fetch(connection, list(bodies)))
         blobs += [body_file(body_id) for (body_id,) in bodies]
-        return Expired(len(found), blobs, more)
+        return ExpiryStep(len(found), blobs, more)

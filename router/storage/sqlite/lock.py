@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from flowhook.errors import ConflictError
-from flowhook.private_files import create
+from flowhook.private_files import open_private
 
 
 class DataLock:
@@ -19,7 +19,7 @@ class DataLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = create(path, os.O_RDWR)
+        self._descriptor = open_private(path, os.O_RDWR)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from router.storage.arrivals import ArrivalAppended, NewArrival
+from router.storage.inbound_events import InboundEventAppended, NewInboundEvent
 from router.storage.model import Appended, LoggedEvent, NewEvent, Resumption
-from router.storage.sqlite import arrivals as arrivals_
+from router.storage.sqlite import inbound_events as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.bodies import Claim, SqliteBodies
+from router.storage.sqlite.bodies import BodyClaim, SqliteBodyStore
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
 from router.storage.sqlite.rows import dedupe_digest, dump_error
-from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
 
 ROW_BYTES: Final = 256
@@ -25,42 +25,46 @@ ROW_BYTES: Final = 256
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 """Bytes that calls with large events may hold while in progress; beyond it such calls are refused."""
 
-_BY_ID = Bulk("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})", 0)
-_BY_KEY = Bulk("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
-_INSERT_EXECUTION = Bulk(
+_BY_ID = BatchStatement("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})", 0)
+_BY_KEY = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
+_INSERT_EXECUTION = BatchStatement(
     "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, status,"
     " attempts, end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
     7,
 )
-_UPDATE_SCOPE = Bulk("UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2)
-_UPDATE_QUIET = Bulk("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})", 0)
-_UPDATE_ROOT = Bulk(
+_UPDATE_SCOPE = BatchStatement(
+    "UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2
+)
+_UPDATE_QUIET = BatchStatement("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})", 0)
+_UPDATE_ROOT = BatchStatement(
     "UPDATE execution SET replay_root = coalesce("
     "(SELECT o.replay_root FROM execution o WHERE o.event_id = execution.replay_of), replay_of) WHERE seq IN ({rows})",
     0,
 )
-_INSERT_JOURNAL = Bulk(
+_INSERT_JOURNAL = BatchStatement(
     "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     5,
 )
-_INSERT_EVENT = Bulk(
+_INSERT_EVENT = BatchStatement(
     "INSERT INTO event (seq, payload) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     2,
 )
-_INSERT_BLOB = Bulk(
+_INSERT_BLOB = BatchStatement(
     "INSERT INTO blob (seq, name, bytes) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     3,
 )
-_INSERT_BODY = Bulk("INSERT INTO body (seq, id) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 2)
-_BODIES = Bulk("SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})", 0)
-_INSERT_KEY = Bulk(
+_INSERT_BODY = BatchStatement("INSERT INTO body (seq, id) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 2)
+_BODIES = BatchStatement(
+    "SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})", 0
+)
+_INSERT_KEY = BatchStatement(
     "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
     " WHERE column1 NOT NULL",
     4,
 )
 
 
-class Batch(NamedTuple):
+class EventBatch(NamedTuple):
     """Events of one call.
 
     Attributes:
@@ -75,7 +79,7 @@ class Batch(NamedTuple):
     bodies: Collection[str] = ()
 
 
-class Logged(NamedTuple):
+class EventAppendResult(NamedTuple):
     """Result of one call: the values to return, and the new events to report."""
 
     appended: list[Appended]
@@ -121,28 +125,30 @@ class AppendOperation:
         ).fetchone()[0]
         self._next_seq = last + 1
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Batch]) -> list[Logged | FlowhookError]:
+    def apply(
+        self, connection: sqlite3.Connection, arguments: Sequence[EventBatch]
+    ) -> list[EventAppendResult | FlowhookError]:
         """See `Operation`."""
         room = self._room(connection)
-        rows = _Rows()
+        rows = _EventRows()
         rows.find(connection, [event for batch in arguments for event in batch.events])
-        results: list[Logged | FlowhookError] = []
+        results: list[EventAppendResult | FlowhookError] = []
         for batch in arguments:
             self.full = room is not None and rows.bytes + batch.row_bytes > room
             results.append(storage_full() if self.full else self._take(connection, batch, rows))
         rows.insert(connection)
         return results
 
-    def committed(self, results: Sequence[Logged | FlowhookError]) -> None:
+    def committed(self, results: Sequence[EventAppendResult | FlowhookError]) -> None:
         """See `Operation`."""
         if self.listener is None:
             return
-        new = [event for result in results if isinstance(result, Logged) for event in result.new]
+        new = [event for result in results if isinstance(result, EventAppendResult) for event in result.new]
         if new:
             self.listener(new)
 
-    def _take(self, connection: sqlite3.Connection, batch: Batch, rows: _Rows) -> Logged:
-        logged = Logged([], [])
+    def _take(self, connection: sqlite3.Connection, batch: EventBatch, rows: _EventRows) -> EventAppendResult:
+        logged = EventAppendResult([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
             (
@@ -174,7 +180,7 @@ class AppendOperation:
                     continue
             if body:
                 if body not in batch.bodies and rows.bodies.get(replay_of) != body:
-                    logged.appended.append(Appended(0, bodiless=True))
+                    logged.appended.append(Appended(0, body_missing=True))
                     continue
                 rows.named.append((seq, body))
             if digest:
@@ -203,7 +209,7 @@ class AppendOperation:
         return key
 
 
-class _Rows:
+class _EventRows:
     """Earlier events found by a transaction, and the rows it inserts."""
 
     def __init__(self) -> None:
@@ -264,9 +270,9 @@ class SqliteLog:
         self,
         writer: Writer,
         operation: AppendOperation,
-        arrivals: arrivals_.ArrivalOperation,
+        arrivals: arrivals_.InboundEventOperation,
         blobs: BlobDirectory,
-        bodies: SqliteBodies,
+        bodies: SqliteBodyStore,
     ) -> None:
         self._bodies = bodies
         self._writer = writer
@@ -284,8 +290,8 @@ class SqliteLog:
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
         size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
         if not large and not any(event.body for event in events):
-            logged: Logged = await self._writer.call(
-                self._operation, Batch(events, {}, size), size=size, refusable=True
+            logged: EventAppendResult = await self._writer.call(
+                self._operation, EventBatch(events, {}, size), size=size, refusable=True
             )
             return logged.appended
         if self._large and self._large_bytes + size > MAX_LARGE_BYTES:
@@ -297,12 +303,12 @@ class SqliteLog:
         task.add_done_callback(self._large.discard)
         return await asyncio.shield(task)
 
-    async def append_arrivals(self, arrivals: Sequence[NewArrival]) -> list[ArrivalAppended]:
+    async def append_arrivals(self, arrivals: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
         """See `interface.EventLog`."""
         if not arrivals:
             return []
-        logged: arrivals_.Logged = await self._writer.call(
-            self._arrivals, arrivals, size=arrivals_.size_of(arrivals), refusable=True
+        logged: arrivals_.InboundAppendResult = await self._writer.call(
+            self._arrivals, arrivals, size=arrivals_.inbound_bytes(arrivals), refusable=True
         )
         return logged.appended
 
@@ -315,9 +321,9 @@ class SqliteLog:
             blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
             row_bytes = size - sum(len(events[index].payload) for index in blobs)
             claims = self._claims(events)
-            batch = Batch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
+            batch = EventBatch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
             try:
-                logged: Logged = await self._writer.call(self._operation, batch, size=size, refusable=True)
+                logged: EventAppendResult = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:
                 # After an I/O error the WAL may nevertheless contain the transaction, and a crash would restore it:
                 # the files it would refer to stay until storage is opened again.
@@ -333,9 +339,9 @@ class SqliteLog:
         finally:
             self._large_bytes -= size
 
-    def _claims(self, events: Sequence[NewEvent]) -> dict[int, Claim]:
+    def _claims(self, events: Sequence[NewEvent]) -> dict[int, BodyClaim]:
         """Claim the waiting bodies that events name; by the events' positions."""
-        claims: dict[int, Claim] = {}
+        claims: dict[int, BodyClaim] = {}
         for index, event in enumerate(events):
             claim = self._bodies.claim(event.body, event.flow_id) if event.body else None
             if claim is not None:
@@ -356,7 +362,7 @@ class SqliteLog:
         return names
 
 
-def _release(claims: Mapping[int, Claim]) -> None:
+def _release(claims: Mapping[int, BodyClaim]) -> None:
     for claim in claims.values():
         claim.settle(named=False, needed=True)
 

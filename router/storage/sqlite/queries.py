@@ -11,33 +11,33 @@ from typing import Any, Final
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
 from router.storage.model import (
-    ExecutionAnswer,
     ExecutionContent,
     ExecutionRecord,
-    Occurrence,
+    ExecutionResult,
     Scheduled,
-    Unfinished,
+    UnfinishedExecution,
+    UnpublishedEvent,
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.rows import RECORD, SUPERSEDES, dedupe_digest, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
-from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.statements import BatchStatement
 
-_UNENDED = Bulk(
+_UNENDED = BatchStatement(
     "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0
 )
-_RECORDS = Bulk(
+_RECORDS = BatchStatement(
     f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
     0,
 )
-_IDENTIFIED = Bulk(
+_IDENTIFIED = BatchStatement(
     f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id IN ({{rows}})",  # noqa: S608
     0,
 )
-_PAYLOADS = Bulk("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
-_BLOBS = Bulk("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
-_JOURNALS = Bulk(
+_PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
+_BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
+_JOURNALS = BatchStatement(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position",
     0,
 )
@@ -47,7 +47,7 @@ WORK_BYTES: Final = 16 * limits.MIB
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
 
-def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[Unfinished]:
+def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued,"
@@ -58,7 +58,7 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
-        Unfinished(
+        UnfinishedExecution(
             seq,
             event_id,
             flow_id,
@@ -135,7 +135,7 @@ def records(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, Ex
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
-def identify(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
+def find_by_ids(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
     """Return executions by ID."""
     found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
     return {each.id: each for each in found}
@@ -204,19 +204,19 @@ def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
     return row[0] if row else None
 
 
-def answer(connection: sqlite3.Connection, seq: int) -> ExecutionAnswer:
+def execution_result(connection: sqlite3.Connection, seq: int) -> ExecutionResult:
     """Return an execution's output and reply so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
-    return ExecutionAnswer(*(row or (None, None)))
+    return ExecutionResult(*(row or (None, None)))
 
 
-def occurrences(connection: sqlite3.Connection, after_number: int, limit: int) -> list[Occurrence]:
+def unpublished_events(connection: sqlite3.Connection, after_number: int, limit: int) -> list[UnpublishedEvent]:
     """Return lifecycle events that are not yet published, by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, type, time_ms, key, data FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
     )
-    return [Occurrence(*row) for row in rows]
+    return [UnpublishedEvent(*row) for row in rows]
 
 
 def schedules(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Scheduled]:

@@ -16,7 +16,7 @@ from flowhook.model import Change, Flow, SecretInfo
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.statements import Bulk
+from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
 
 KEPT_CHANGES: Final = 10_000
@@ -38,7 +38,7 @@ _IN_USE = (
 FORGET_STEP: Final = 32
 """Most revisions that one transaction removes."""
 
-_EXISTING: Final = Bulk("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
+_EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
 class RegistryOperation:

@@ -54,7 +54,7 @@ class RejectOperation:
         """See `Operation`."""
 
 
-class SqliteRejections:
+class SqliteRejectionLog:
     """SQLite implementation of `interface.Rejections`."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RejectOperation) -> None:

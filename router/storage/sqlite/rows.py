@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from flowhook.model import Correlation, EventFilter, JournalEntry, Raising, Resolution, Subscription, WorkflowError
+from flowhook.model import Correlation, EventFilter, JournalEntry, RaiseOrigin, Resolution, Subscription, WorkflowError
 from router.storage.model import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
@@ -74,7 +74,7 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
     members = orjson.loads(stored)
     raising = members.pop("raising", None)
     error = WorkflowError.from_dict(members)
-    return error if raising is None else replace(error, raising=Raising(*raising))
+    return error if raising is None else replace(error, raising=RaiseOrigin(*raising))
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:

@@ -8,38 +8,38 @@ from collections.abc import Callable, Collection, Sequence
 
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from router.storage.arrivals import KeptArrival, LoggedArrival
+from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import (
     Delivered,
     Ended,
-    ExecutionAnswer,
     ExecutionContent,
     ExecutionRecord,
+    ExecutionResult,
     Journaled,
     JournalSize,
     LoggedEvent,
-    Occurrence,
     Parked,
     Replied,
     Resolved,
     Scheduled,
     StateChange,
-    Unfinished,
+    UnfinishedExecution,
+    UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import arrivals, queries
-from router.storage.sqlite.arrivals import ArrivalOperation
+from router.storage.sqlite import inbound_events, queries
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.changes import WriteOperation
-from router.storage.sqlite.expiry import Expired, ExpireOperation
+from router.storage.sqlite.changes import StateChangeOperation
+from router.storage.sqlite.expiry import ExpireOperation, ExpiryStep
+from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.rows import dump_subscriptions
 from router.storage.sqlite.writer import Writer
 
 
-class OwnOperation:
+class AcquireOperation:
     """Allocates the next epoch (fencing number) of the shard."""
 
     order = 2
@@ -72,8 +72,8 @@ class SqliteShardState:
         blobs: BlobDirectory,
         *,
         append: AppendOperation,
-        arrive: ArrivalOperation,
-        write: WriteOperation,
+        arrive: InboundEventOperation,
+        write: StateChangeOperation,
         expire: ExpireOperation,
         epoch: int,
     ) -> None:
@@ -93,7 +93,7 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return self._epoch
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         """Refuse writes from now on, because the shard has another owner."""
         self._lost = True
 
@@ -102,7 +102,7 @@ class SqliteShardState:
         if not self._lost:
             self._append.listener = listener
 
-    def follow_arrivals(self, listener: Callable[[Sequence[LoggedArrival]], None]) -> None:
+    def follow_arrivals(self, listener: Callable[[Sequence[LoggedInboundEvent]], None]) -> None:
         """See `interface.ShardState`."""
         if not self._lost:
             self._arrive.listener = listener
@@ -113,7 +113,7 @@ class SqliteShardState:
         if changes:
             await self._writer.call(self._write, changes, size=sum(map(_size, changes)))
 
-    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[Unfinished]:
+    async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[UnfinishedExecution]:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.unfinished(connection, after_seq, limit))
 
@@ -122,24 +122,26 @@ class SqliteShardState:
         wanted = list(seqs)
         return await self._readers.run(lambda connection: queries.work(connection, self._blobs, wanted))
 
-    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[KeptArrival]:
+    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnconsumedEvent]:
         """See `interface.ShardState`."""
-        return await self._readers.run(lambda connection: arrivals.arrivals_after(connection, after_number, limit))
+        return await self._readers.run(
+            lambda connection: inbound_events.unconsumed_after(connection, after_number, limit)
+        )
 
     async def arrival_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
         """See `interface.ShardState`."""
         wanted = list(numbers)
-        return await self._readers.run(lambda connection: arrivals.arrival_payloads(connection, wanted))
+        return await self._readers.run(lambda connection: inbound_events.arrival_payloads(connection, wanted))
 
     async def journal_sizes(self, seqs: Collection[int]) -> dict[int, JournalSize]:
         """See `interface.ShardState`."""
         wanted = list(seqs)
-        return await self._readers.run(lambda connection: arrivals.journal_sizes(connection, wanted))
+        return await self._readers.run(lambda connection: inbound_events.journal_sizes(connection, wanted))
 
-    async def identify(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
+    async def find_by_ids(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
         """See `interface.ShardState`."""
         wanted = list(execution_ids)
-        return await self._readers.run(lambda connection: queries.identify(connection, wanted))
+        return await self._readers.run(lambda connection: queries.find_by_ids(connection, wanted))
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
         """See `interface.ShardState`."""
@@ -166,9 +168,9 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))
 
-    async def answer(self, seq: int) -> ExecutionAnswer:
+    async def answer(self, seq: int) -> ExecutionResult:
         """See `interface.ShardState`."""
-        return await self._readers.run(lambda connection: queries.answer(connection, seq))
+        return await self._readers.run(lambda connection: queries.execution_result(connection, seq))
 
     async def list_executions(
         self,
@@ -191,9 +193,9 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))
 
-    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[Occurrence]:
+    async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnpublishedEvent]:
         """See `interface.ShardState`."""
-        return await self._readers.run(lambda connection: queries.occurrences(connection, after_number, limit))
+        return await self._readers.run(lambda connection: queries.unpublished_events(connection, after_number, limit))
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """See `interface.ShardState`."""
@@ -202,7 +204,7 @@ class SqliteShardState:
         more = True
         while more and removed < limit:
             step = min(limit - removed, ExpireOperation.STEP)
-            expired: Expired = await self._writer.call(self._expire, (ended_before_ms, step))
+            expired: ExpiryStep = await self._writer.call(self._expire, (ended_before_ms, step))
             if expired.blobs:
                 await asyncio.to_thread(self._blobs.remove, expired.blobs)
             removed += expired.executions

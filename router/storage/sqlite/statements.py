@@ -20,7 +20,7 @@ MAX_ROWS: Final = 256
 """Rows of the largest statement."""
 
 
-class Bulk:
+class BatchStatement:
     """A statement for any number of rows.
 
     Args:

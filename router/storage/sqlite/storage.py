@@ -9,23 +9,23 @@ import sqlite3
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
-from flowhook.private_files import create, make_directory
-from router.storage.bodies import Bodies
-from router.storage.interface import EventLog, Registry, Rejections, ShardState
-from router.storage.sqlite.arrivals import ArrivalOperation
+from flowhook.private_files import make_directory, open_private
+from router.storage.bodies import BodyStore
+from router.storage.interface import EventLog, Registry, RejectionLog, ShardState
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
-from router.storage.sqlite.bodies import SqliteBodies, body_file
+from router.storage.sqlite.bodies import SqliteBodyStore, body_file
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
-from router.storage.sqlite.changes import WriteOperation
+from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.expiry import ExpireOperation
+from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.lock import DataLock
 from router.storage.sqlite.log import AppendOperation, SqliteLog
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
-from router.storage.sqlite.rejections import RejectOperation, SqliteRejections
+from router.storage.sqlite.rejections import RejectOperation, SqliteRejectionLog
 from router.storage.sqlite.schema import connect_writer
-from router.storage.sqlite.state import OwnOperation, SqliteShardState
+from router.storage.sqlite.state import AcquireOperation, SqliteShardState
 from router.storage.sqlite.writer import Writer
 
 
@@ -36,11 +36,11 @@ class SqliteStorage:
         self._lock = lock
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
-        self._bodies = SqliteBodies(self._blobs)
+        self._bodies = SqliteBodyStore(self._blobs)
         self._append = AppendOperation(capacity.room)
-        self._arrive = ArrivalOperation(capacity.room)
-        self._write = WriteOperation()
-        self._own = OwnOperation()
+        self._arrive = InboundEventOperation(capacity.room)
+        self._write = StateChangeOperation()
+        self._own = AcquireOperation()
         self._change = RegistryOperation()
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
@@ -61,7 +61,7 @@ class SqliteStorage:
         self._readers = Readers(path)
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change)
-        self._rejections = SqliteRejections(self._writer, self._readers, self._reject)
+        self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies)
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -84,12 +84,12 @@ class SqliteStorage:
         return self._registry
 
     @property
-    def rejections(self) -> Rejections:
+    def rejections(self) -> RejectionLog:
         """See `interface.Storage`."""
         return self._rejections
 
     @property
-    def bodies(self) -> Bodies:
+    def bodies(self) -> BodyStore:
         """See `interface.Storage`."""
         return self._bodies
 
@@ -102,7 +102,7 @@ class SqliteStorage:
         """See `interface.Storage`."""
         _check_shard(shard)
         if self._owner is not None:
-            self._owner.lose()
+            self._owner.mark_lost()
         self._append.listener = self._arrive.listener = None
         # Calls run in order, so earlier writes of the former owner are committed before this one.
         epoch: int = await self._writer.call(self._own, None)
@@ -174,7 +174,7 @@ def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connectio
     lock = DataLock(path.with_name(f"{path.name}.lock"))
     try:
         # SQLite creates the files beside it with the same mode.
-        os.close(create(path, os.O_RDWR))
+        os.close(open_private(path, os.O_RDWR))
         connection = connect_writer(path)
         return lock, connection, Capacity(connection, max_bytes)
     except BaseException:

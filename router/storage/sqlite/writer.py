@@ -31,7 +31,7 @@ TRANSACTION_BYTES: Final = 16 * limits.MIB
 """A transaction includes no further call once it has this many bytes."""
 
 
-class Operation(Protocol):
+class WriterOperation(Protocol):
     """A kind of write. Calls of one kind in one transaction are applied together, kinds in ascending `order`."""
 
     order: int
@@ -53,13 +53,13 @@ class Operation(Protocol):
         ...
 
 
-class Call:
+class QueuedWrite:
     """One queued write."""
 
     __slots__ = ("argument", "error", "future", "operation", "refusable", "result", "size")
 
     def __init__(
-        self, operation: Operation, argument: Any, future: asyncio.Future[Any], *, size: int, refusable: bool
+        self, operation: WriterOperation, argument: Any, future: asyncio.Future[Any], *, size: int, refusable: bool
     ) -> None:
         self.operation = operation
         self.argument = argument
@@ -78,11 +78,11 @@ class Writer:
         operations: all kinds of writes that calls may use.
     """
 
-    def __init__(self, connection: sqlite3.Connection, operations: Sequence[Operation]) -> None:
+    def __init__(self, connection: sqlite3.Connection, operations: Sequence[WriterOperation]) -> None:
         self._connection = connection
         self._operations = sorted(operations, key=lambda operation: operation.order)
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Call] = deque()
+        self._waiting: deque[QueuedWrite] = deque()
         self._waiting_bytes = 0
         self._wake = threading.Condition()
         self._closing = False
@@ -96,7 +96,7 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    async def call(self, operation: Operation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
+    async def call(self, operation: WriterOperation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
         """Run one call and return its result once it is durable. Cancelling stops the waiting, not the write.
 
         Args:
@@ -119,7 +119,7 @@ class Writer:
                 or self._waiting_bytes + size > share * MAX_WAITING_BYTES
             ):
                 raise unavailable("too much is waiting to be stored")
-            self._waiting.append(Call(operation, argument, future, size=size, refusable=refusable))
+            self._waiting.append(QueuedWrite(operation, argument, future, size=size, refusable=refusable))
             self._waiting_bytes += size
             self._wake.notify()
         return await future
@@ -139,8 +139,8 @@ class Writer:
             self._on_loop(self._deliver, batch)
         self._on_loop(self._end)
 
-    def _next(self) -> list[Call]:
-        batch: list[Call] = []
+    def _next(self) -> list[QueuedWrite]:
+        batch: list[QueuedWrite] = []
         size = 0
         with self._wake:
             while not self._waiting and not self._closing:
@@ -152,7 +152,7 @@ class Writer:
             self._waiting_bytes -= size
         return batch
 
-    def _commit(self, batch: Sequence[Call]) -> None:
+    def _commit(self, batch: Sequence[QueuedWrite]) -> None:
         try:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the calls must fail with it and the thread go on
@@ -171,11 +171,11 @@ class Writer:
                 for call in batch:
                     self._commit([call])
 
-    def _fail(self, batch: Sequence[Call], failure: FlowhookError) -> None:
+    def _fail(self, batch: Sequence[QueuedWrite], failure: FlowhookError) -> None:
         for call in batch:
             call.error = failure
 
-    def _transact(self, batch: Sequence[Call]) -> None:
+    def _transact(self, batch: Sequence[QueuedWrite]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         if self._stale:
@@ -203,7 +203,7 @@ class Writer:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _deliver(self, batch: Sequence[Call]) -> None:
+    def _deliver(self, batch: Sequence[QueuedWrite]) -> None:
         try:
             for operation in self._operations:
                 results = [call.result for call in batch if call.operation is operation and call.error is None]

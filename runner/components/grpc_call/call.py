@@ -14,15 +14,15 @@ from flowhook import limits
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.cache import fingerprint
-from runner.components.grpc_call.channels import Channels, target_of
-from runner.components.grpc_call.messages import Method, Schema
+from runner.components.grpc_call.channels import ChannelPool, target_of
 from runner.components.grpc_call.reflection import Metadata
-from runner.components.grpc_call.schemas import Schemas
+from runner.components.grpc_call.schema_cache import SchemaCache
+from runner.components.grpc_call.service_schema import GrpcMethod, ServiceSchema
 from runner.components.grpc_call.statuses import fault_of
 from runner.components.resource import Resource, fetch
-from runner.interpreter.data import encode
+from runner.http_client import Authorization
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.outbound import Authorization
+from runner.interpreter.json_codec import encode
 
 MAX_MESSAGES: Final = 10_000
 """Maximum number of messages in one stream, in either direction."""
@@ -50,7 +50,7 @@ class Service(BaseModel):
     authentication: Policy | None = None
 
 
-class Arguments(BaseModel):
+class GrpcCallArguments(BaseModel):
     """`with` of a `call: grpc`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -66,9 +66,9 @@ class Arguments(BaseModel):
 
 
 @component("grpc")
-async def call(arguments: Arguments, context: Context) -> Any:
+async def call(arguments: GrpcCallArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
-    schemas = context.shared.get(Schemas)
+    schemas = context.shared.get(SchemaCache)
     schema = None if arguments.proto is None else await _compiled(schemas, arguments.proto, context)
     shown = await _authorization(arguments.service.authentication, context)
     try:
@@ -83,21 +83,23 @@ async def call(arguments: Arguments, context: Context) -> Any:
         raise _fault_of(arguments, problem) from None
 
 
-async def _call(arguments: Arguments, schema: Schema | None, shown: Authorization | None, context: Context) -> Any:
+async def _call(
+    arguments: GrpcCallArguments, schema: ServiceSchema | None, shown: Authorization | None, context: Context
+) -> Any:
     """Make the call with the credentials in `shown`."""
     service = arguments.service
     target = target_of(service.host, service.port)
     metadata = () if shown is None else (("authorization", shown.value),)
-    async with context.shared.get(Channels).use(target) as channel:
+    async with context.shared.get(ChannelPool).use(target) as channel:
         if schema is None:
-            schemas = context.shared.get(Schemas)
+            schemas = context.shared.get(SchemaCache)
             schema = await schemas.reflected(channel, target, service.name, metadata, _left(context))
         method = schema.method(service.name, arguments.method)
         requests = await _encoded(method, arguments.arguments)
         metadata = (*metadata, ("idempotency-key", context.idempotency_key))
         answers = await _exchange(channel, method, requests, metadata, _left(context))
     decoded = await _beside(sum(map(len, answers)), lambda: [method.decode(answer) for answer in answers])
-    return decoded if method.gives_stream else decoded[0]
+    return decoded if method.streams_responses else decoded[0]
 
 
 async def _authorization(
@@ -112,35 +114,35 @@ async def _authorization(
     return shown
 
 
-def _fault_of(arguments: Arguments, problem: grpc.aio.AioRpcError) -> TaskFault:
+def _fault_of(arguments: GrpcCallArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
     return fault_of(problem, f"{arguments.service.name}/{arguments.method}")
 
 
-async def _compiled(schemas: Schemas, proto: Resource, context: Context) -> Schema:
+async def _compiled(schemas: SchemaCache, proto: Resource, context: Context) -> ServiceSchema:
     place = "grpc: with.proto.endpoint"
     shown = proto.name or "with.proto"
     key = fingerprint(proto.model_dump(mode="json"))
     return await schemas.compiled(key, lambda: fetch(proto, context, place), shown)
 
 
-async def _encoded(method: Method, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:
-    if isinstance(given, list) and not method.takes_stream:
+async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:
+    if isinstance(given, list) and not method.streams_requests:
         raise fault(Kind.CONFIGURATION, f"grpc: with.arguments: {method.path} takes one message, not an array")
     messages = given if isinstance(given, list) else [given]
     return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
 
 
 async def _exchange(
-    channel: grpc.aio.Channel, method: Method, requests: Sequence[bytes], metadata: Metadata, seconds: float
+    channel: grpc.aio.Channel, method: GrpcMethod, requests: Sequence[bytes], metadata: Metadata, seconds: float
 ) -> list[bytes]:
     """Send all requests and return all responses; only one if the method does not stream them."""
     # A stream of one message is sent as a unary request, which is the same to the server: when a server ends a stream
     # that is still being written, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
     streams = len(requests) != 1
-    kind = f"{'stream' if streams else 'unary'}_{'stream' if method.gives_stream else 'unary'}"
+    kind = f"{'stream' if streams else 'unary'}_{'stream' if method.streams_responses else 'unary'}"
     start = getattr(channel, kind)(method.path)
     call = start(iter(requests) if streams else requests[0], metadata=metadata, timeout=seconds)
-    if not method.gives_stream:
+    if not method.streams_responses:
         return [await call]
     answers: list[bytes] = []
     size = 0

@@ -25,12 +25,12 @@ import grpc
 import grpc.aio
 
 from flowhook import limits
-from flowhook.addresses import POLICY
+from flowhook.address_policy import POLICY
 from flowhook.config import RunnerSettings
-from runner import connections
-from runner.addresses import refused_status
+from runner import tcp
+from runner.dns import refused_status
+from runner.http_client import TRUSTED_ROOTS, USER_AGENT
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import TRUSTED_ROOTS, USER_AGENT
 
 MAX_CHANNELS: Final = 64
 MAX_AGE_SECONDS: Final = 300.0
@@ -53,7 +53,7 @@ _OPTIONS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class GrpcTarget:
     """A server, as named in a flow."""
 
     host: str
@@ -64,7 +64,7 @@ class Target:
         return f"{self.host}:{self.port}"
 
 
-def target_of(host: str, port: int | None) -> Target:
+def target_of(host: str, port: int | None) -> GrpcTarget:
     """Return the server that `service.host` and `service.port` name.
 
     The DSL has no flag for TLS: it is used on port 443, which is the default one, and wherever `host` begins with
@@ -73,9 +73,9 @@ def target_of(host: str, port: int | None) -> Target:
     scheme, separator, name = host.rpartition("://")
     if not separator:
         port = HTTPS_PORT if port is None else port
-        return Target(name, port, tls=port == HTTPS_PORT)
+        return GrpcTarget(name, port, tls=port == HTTPS_PORT)
     tls = scheme == "https"
-    return Target(name, port if port is not None else HTTPS_PORT if tls else HTTP_PORT, tls=tls)
+    return GrpcTarget(name, port if port is not None else HTTPS_PORT if tls else HTTP_PORT, tls=tls)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,13 +85,13 @@ class _Pooled:
     users: int = 0
 
 
-class Channels:
+class ChannelPool:
     """The channel pool of a process; see `Shared`."""
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._allow_private = settings.allow_private_addresses
         self._credentials: grpc.ChannelCredentials | None = None
-        self._pool: OrderedDict[Target, _Pooled] = OrderedDict()  # most recently used last
+        self._pool: OrderedDict[GrpcTarget, _Pooled] = OrderedDict()  # most recently used last
 
     async def close(self) -> None:
         """Close all channels."""
@@ -100,7 +100,7 @@ class Channels:
             await pooled.channel.close(None)
 
     @asynccontextmanager
-    async def use(self, target: Target) -> AsyncIterator[grpc.aio.Channel]:
+    async def use(self, target: GrpcTarget) -> AsyncIterator[grpc.aio.Channel]:
         """Provide a channel to a server, for one call; the caller sets the deadline.
 
         Raises:
@@ -121,7 +121,7 @@ class Channels:
             if not pooled.users and self._pool.get(target) is not pooled:
                 await pooled.channel.close(None)
 
-    async def _get(self, target: Target) -> _Pooled:
+    async def _get(self, target: GrpcTarget) -> _Pooled:
         pooled = self._pool.get(target)
         if pooled is not None:
             if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
@@ -138,13 +138,13 @@ class Channels:
             self._pool[target] = _Pooled(self._open(target, address), time.monotonic())
         return self._pool[target]
 
-    async def _remove(self, target: Target) -> None:
+    async def _remove(self, target: GrpcTarget) -> None:
         """Remove a channel from the pool; the last call on it closes it."""
         pooled = self._pool.pop(target)
         if not pooled.users:
             await pooled.channel.close(None)
 
-    def _open(self, target: Target, address: str) -> grpc.aio.Channel:
+    def _open(self, target: GrpcTarget, address: str) -> grpc.aio.Channel:
         usual = HTTPS_PORT if target.tls else HTTP_PORT
         authority = target.host if target.port == usual else str(target)
         options: list[tuple[str, str | int]] = [*_OPTIONS, ("grpc.default_authority", authority)]
@@ -158,10 +158,10 @@ class Channels:
         return grpc.aio.secure_channel(address, self._credentials, options=options)
 
 
-async def _dial(target: Target, *, allow_private_addresses: bool) -> str:
+async def _dial(target: GrpcTarget, *, allow_private_addresses: bool) -> str:
     """Return an address at which a server accepts connections, in gRPC's syntax."""
     try:
-        connected = await connections.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
+        connected = await tcp.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
     except (OSError, UnicodeError) as problem:
         raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}", status=refused_status(problem)) from None
     with connected:

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.retry_after import bounded
+from runner.retry_after import to_delay_ms
 
 MEANINGS: Final = {
     StatusCode.CANCELLED: (Kind.COMMUNICATION, 499),
@@ -60,7 +60,7 @@ def _retry_after_ms(problem: grpc.aio.AioRpcError) -> int:
                 for detail in status_pb2.Status.FromString(value).details:
                     info = error_details_pb2.RetryInfo()
                     if detail.Unpack(info):
-                        return bounded(info.retry_delay.ToTimedelta().total_seconds())
+                        return to_delay_ms(info.retry_delay.ToTimedelta().total_seconds())
     except (DecodeError, ValueError, OverflowError):
         pass  # invalid details don't change how the call fails
     return 0

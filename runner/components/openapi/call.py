@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from runner.authentication.policy import Policy
 from runner.components import http
 from runner.components.base import Context, component
-from runner.components.openapi.documents import Operations
-from runner.components.openapi.requests import build
+from runner.components.openapi.operation_cache import OperationCache
+from runner.components.openapi.requests import build_request
 from runner.components.resource import Resource
 
 
-class Arguments(BaseModel):
+class OpenApiCallArguments(BaseModel):
     """`with` of a `call: openapi`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
@@ -35,11 +35,11 @@ class Arguments(BaseModel):
 
 
 @component("openapi")
-async def call(arguments: Arguments, context: Context) -> Any:
+async def call(arguments: OpenApiCallArguments, context: Context) -> Any:
     """Make the request that an OpenAPI document describes; what comes of the answer is as for `http`."""
-    operations = context.shared.get(Operations)
+    operations = context.shared.get(OperationCache)
     operation = await operations.get(arguments.document, arguments.operation_id, context)
-    request = build(operation, arguments.parameters)
+    request = build_request(operation, arguments.parameters)
     return await http.exchange(
         request.method,
         request.url,

@@ -12,8 +12,8 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from flowhook.payloads.content_type import is_json
-from runner.components.openapi.references import mapping, resolve, sequence, wrong
-from runner.components.openapi.styles import PLACES, Parameter, default_style
+from runner.components.openapi.parameter_styles import PARAMETER_LOCATIONS, Parameter, default_style
+from runner.components.openapi.references import document_fault, mapping, resolve, sequence
 
 MAX_PARAMETERS: Final = 1000
 """Limit for one operation."""
@@ -34,7 +34,7 @@ _STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipe
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class DeclaredBody:
     """The request body that an operation declares.
 
     Attributes:
@@ -51,7 +51,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ApiOperation:
     """An operation.
 
     Attributes:
@@ -68,10 +68,10 @@ class Operation:
     base: str
     path: str
     parameters: tuple[Parameter, ...]
-    body: Body | None
+    body: DeclaredBody | None
 
 
-def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
+def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
     """Return an operation of a document.
 
     Args:
@@ -84,7 +84,7 @@ def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
     """
     root = mapping(document)
     if not str(root.get("openapi")).startswith("3.") and str(root.get("swagger")) != "2.0":
-        raise wrong("the document is neither OpenAPI 3 nor Swagger 2.0")
+        raise document_fault("the document is neither OpenAPI 3 nor Swagger 2.0")
     for path, item in mapping(root.get("paths")).items():
         described = resolve(root, item)
         for method in METHODS:
@@ -92,7 +92,7 @@ def find_operation(document: Any, operation_id: str, uri: str) -> Operation:
             if operation.get("operationId") == operation_id:
                 reader = _OpenApi if "openapi" in root else _Swagger
                 return reader(root, described, operation, path, uri).read(operation_id, method.upper())
-    raise wrong(f"there is no operation {operation_id} in the document")
+    raise document_fault(f"there is no operation {operation_id} in the document")
 
 
 class _Reader:
@@ -107,7 +107,7 @@ class _Reader:
         self.path = path
         self.uri = uri
 
-    def read(self, operation_id: str, method: str) -> Operation:
+    def read(self, operation_id: str, method: str) -> ApiOperation:
         declared = {(parameter.place, parameter.name): parameter for parameter in self.parameters()}
         for name in VARIABLE.findall(self.path):  # many documents fail to declare them
             implied = Parameter(name, "path", required=True, style="simple", explode=False)
@@ -115,8 +115,8 @@ class _Reader:
         for key in self.keys():
             declared.setdefault((key.place, key.name), key)
         if len(declared) > MAX_PARAMETERS:
-            raise wrong(f"the operation {operation_id} has more than {MAX_PARAMETERS} parameters")
-        return Operation(operation_id, method, self.base(), self.path, tuple(declared.values()), self.body())
+            raise document_fault(f"the operation {operation_id} has more than {MAX_PARAMETERS} parameters")
+        return ApiOperation(operation_id, method, self.base(), self.path, tuple(declared.values()), self.body())
 
     def described(self) -> Iterator[Mapping[str, Any]]:
         """Yield the definitions of all parameters, those of the operation last, because they take precedence."""
@@ -128,7 +128,7 @@ class _Reader:
         """Yield the parameters outside of the body."""
         for described in self.described():
             place, name = described.get("in"), described.get("name")
-            if isinstance(name, str) and place in PLACES:
+            if isinstance(name, str) and place in PARAMETER_LOCATIONS:
                 required = place == "path" or described.get("required") is True
                 if place == "header" and name.lower() in _NEVER_REQUIRED:
                     required = False
@@ -139,7 +139,12 @@ class _Reader:
         for scheme in self.schemes().values():
             described = resolve(self.root, scheme)
             place, name = described.get("in"), described.get("name")
-            if described.get("type") == "apiKey" and isinstance(name, str) and place in PLACES and place != "path":
+            if (
+                described.get("type") == "apiKey"
+                and isinstance(name, str)
+                and place in PARAMETER_LOCATIONS
+                and place != "path"
+            ):
                 yield Parameter(name, place, required=False, style=default_style(place), explode=False)
 
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
@@ -154,7 +159,7 @@ class _Reader:
         """Return the absolute URL to which paths are appended."""
         raise NotImplementedError
 
-    def body(self) -> Body | None:
+    def body(self) -> DeclaredBody | None:
         """Return the declared body; None: there is none."""
         raise NotImplementedError
 
@@ -188,12 +193,12 @@ class _OpenApi(_Reader):
         def default(match: re.Match[str]) -> str:
             value = mapping(variables.get(match[1])).get("default")
             if value is None:
-                raise wrong(f"the variable {match[1]} of the server has no default")
+                raise document_fault(f"the variable {match[1]} of the server has no default")
             return str(value)
 
         return _joined(self.uri, VARIABLE.sub(default, str(server.get("url") or "/")))
 
-    def body(self) -> Body | None:
+    def body(self) -> DeclaredBody | None:
         described = resolve(self.root, self.operation.get("requestBody"))
         content = mapping(described.get("content"))
         if not content:
@@ -201,7 +206,7 @@ class _OpenApi(_Reader):
         schemas = (mapping(media_type).get("schema") for media_type in content.values())
         has_member = _has_property(self.root, schemas, "body")
         encodings = mapping(mapping(content.get(FORM)).get("encoding"))
-        return Body(
+        return DeclaredBody(
             tuple(content),
             "" if has_member else "body",
             described.get("required") is True,
@@ -228,7 +233,7 @@ class _Swagger(_Reader):
         path = str(self.root.get("basePath") or "")
         return _joined(self.uri, f"{scheme}://{host}/{path.lstrip('/')}")
 
-    def body(self) -> Body | None:
+    def body(self) -> DeclaredBody | None:
         consumed = sequence(self.operation.get("consumes")) or sequence(self.root.get("consumes"))
         media_types = tuple(item for item in consumed if isinstance(item, str))
         fields: dict[str, Parameter] = {}
@@ -237,11 +242,11 @@ class _Swagger(_Reader):
             if not isinstance(name, str):
                 continue
             if described.get("in") == "body":
-                return Body(media_types or (JSON,), name, required)
+                return DeclaredBody(media_types or (JSON,), name, required)
             if described.get("in") == "formData":
                 fields[name] = self.parameter(described, name, "query", required=required)
         must = any(parameter.required for parameter in fields.values())
-        return Body(media_types or (FORM,), "", must, fields) if fields else None
+        return DeclaredBody(media_types or (FORM,), "", must, fields) if fields else None
 
 
 def _joined(uri: str, reference: str) -> str:
@@ -249,7 +254,7 @@ def _joined(uri: str, reference: str) -> str:
     try:
         return urljoin(uri, reference).rstrip("/")
     except ValueError:
-        raise wrong("the URL of the server is none") from None
+        raise document_fault("the URL of the server is none") from None
 
 
 def _has_property(root: Mapping[str, Any], schemas: Iterable[Any], name: str) -> bool:

@@ -18,7 +18,7 @@ MAX_REFERENCES: Final = 16
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
-def wrong(detail: str) -> TaskFault:
+def document_fault(detail: str) -> TaskFault:
     """Return the error for an invalid document, or for invalid parameters."""
     return fault(Kind.CONFIGURATION, f"openapi: {detail}")
 
@@ -34,12 +34,12 @@ def resolve(root: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
         if not isinstance(reference, str):
             return mapping(node)
         node = _look_up(root, reference)
-    raise wrong(f"references lead in circles, or from one to another more than {MAX_REFERENCES} times")
+    raise document_fault(f"references lead in circles, or from one to another more than {MAX_REFERENCES} times")
 
 
 def _look_up(root: Mapping[str, Any], reference: str) -> Any:
     if not reference.startswith("#/"):
-        raise wrong(f"the reference {reference} leads out of the document, and is not followed")
+        raise document_fault(f"the reference {reference} leads out of the document, and is not followed")
     node: Any = root
     for token in unquote(reference[2:]).split("/"):
         key = token.replace("~1", "/").replace("~0", "~")
@@ -48,7 +48,7 @@ def _look_up(root: Mapping[str, Any], reference: str) -> Any:
         elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
             node = node[int(key)]
         else:
-            raise wrong(f"the reference {reference} leads nowhere")
+            raise document_fault(f"the reference {reference} leads nowhere")
     return node
 
 

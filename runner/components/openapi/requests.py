@@ -10,11 +10,11 @@ from urllib.parse import quote
 from yarl import URL
 
 from flowhook.payloads.content_type import is_json, parse_content_type
-from runner.components.openapi import styles
-from runner.components.openapi.operations import FORM, VARIABLE, Body, Operation
-from runner.components.openapi.references import wrong
-from runner.components.openapi.styles import Parameter, UnwritableError
-from runner.interpreter.data import encode
+from runner.components.openapi import parameter_styles
+from runner.components.openapi.operations import FORM, VARIABLE, ApiOperation, DeclaredBody
+from runner.components.openapi.parameter_styles import Parameter, UnwritableError
+from runner.components.openapi.references import document_fault
+from runner.interpreter.json_codec import encode
 
 _MULTIPART: Final = "multipart/"
 
@@ -23,7 +23,7 @@ _PATH: Final = "/:@!$&'()*+,;=-._~%"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OperationRequest:
     """A request, ready to be sent."""
 
     method: str
@@ -32,7 +32,7 @@ class Request:
     body: bytes | None
 
 
-def build(operation: Operation, given: Mapping[str, Any]) -> Request:
+def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> OperationRequest:
     """Return the request that calls an operation.
 
     A declared parameter is put in its place. The body is the value of `body` (in Swagger 2.0: of the parameter that the
@@ -52,7 +52,7 @@ def build(operation: Operation, given: Mapping[str, Any]) -> Request:
     fields = operation.body.fields.values() if operation.body is not None else ()
     missing = [each.name for each in (*operation.parameters, *fields) if each.required and each.name not in given]
     if missing:
-        raise wrong(f"with.parameters: {operation.id} needs {', '.join(missing)}")
+        raise document_fault(f"with.parameters: {operation.id} needs {', '.join(missing)}")
 
     parts = _Parts()
     for parameter in operation.parameters:
@@ -64,7 +64,7 @@ def build(operation: Operation, given: Mapping[str, Any]) -> Request:
         headers["Content-Type"] = content_type
     if any(parts.cookies):
         headers["Cookie"] = "; ".join(filter(None, parts.cookies))
-    return Request(operation.method, _url(operation, parts.path, parts.query), headers, body)
+    return OperationRequest(operation.method, _url(operation, parts.path, parts.query), headers, body)
 
 
 @dataclass(slots=True)
@@ -80,47 +80,47 @@ class _Parts:
         try:
             match parameter.place:
                 case "path":
-                    self.path[parameter.name] = styles.in_path(parameter, value)
+                    self.path[parameter.name] = parameter_styles.in_path(parameter, value)
                 case "query":
-                    self.query.append(styles.in_query(parameter, value))
+                    self.query.append(parameter_styles.in_query(parameter, value))
                 case "header":
-                    self.headers[parameter.name] = styles.in_header(parameter, value)
+                    self.headers[parameter.name] = parameter_styles.in_header(parameter, value)
                 case "cookie":
-                    self.cookies.append(styles.in_cookie(parameter, value))
+                    self.cookies.append(parameter_styles.in_cookie(parameter, value))
         except UnwritableError as problem:
-            raise wrong(f"with.parameters.{parameter.name} {problem}") from None
+            raise document_fault(f"with.parameters.{parameter.name} {problem}") from None
 
 
-def _url(operation: Operation, values: Mapping[str, str], query: Iterable[str]) -> URL:
+def _url(operation: ApiOperation, values: Mapping[str, str], query: Iterable[str]) -> URL:
     """Return the URL; its parts are encoded already, as yarl cannot distinguish commas in data from separators."""
     pieces = VARIABLE.split(operation.path)  # literals, and between them names
     path = "".join(values[piece] if index % 2 else quote(piece, safe=_PATH) for index, piece in enumerate(pieces))
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise wrong(f"the path of {operation.id} leads to another one")
+        raise document_fault(f"the path of {operation.id} leads to another one")
     string = "&".join(filter(None, query))
     try:
         base = str(URL(operation.base).with_query(None).with_fragment(None)).rstrip("/")
         return URL(f"{base}/{path.lstrip('/')}" + (f"?{string}" if string else ""), encoded=True)
     except ValueError:
-        raise wrong("the URL of the server is none") from None
+        raise document_fault("the URL of the server is none") from None
 
 
-def _body(operation: Operation, rest: Mapping[str, Any]) -> tuple[bytes | None, str]:
+def _body(operation: ApiOperation, rest: Mapping[str, Any]) -> tuple[bytes | None, str]:
     """Return the body and its media type; None and an empty string if there is no body."""
     body = operation.body
     whole = body is not None and body.name in rest
     unknown = [name for name in rest if body is None or (whole and name != body.name)]
     if unknown:
         known = ", ".join(parameter.name for parameter in operation.parameters) or "none"
-        raise wrong(f"with.parameters: {operation.id} has no {', '.join(unknown)}; its parameters are {known}")
+        raise document_fault(f"with.parameters: {operation.id} has no {', '.join(unknown)}; its parameters are {known}")
     if body is None or not rest:
         if body is not None and body.required:
-            raise wrong(f"with.parameters: {operation.id} needs {body.name or 'a body'}")
+            raise document_fault(f"with.parameters: {operation.id} needs {body.name or 'a body'}")
         return None, ""
     return _written(body, rest[body.name] if whole else dict(rest))
 
 
-def _written(body: Body, value: Any) -> tuple[bytes, str]:
+def _written(body: DeclaredBody, value: Any) -> tuple[bytes, str]:
     media_type = _chosen(body)
     if is_json(media_type):
         return encode(value), media_type
@@ -128,15 +128,15 @@ def _written(body: Body, value: Any) -> tuple[bytes, str]:
         try:
             return _form(body, value).encode(), media_type
         except UnwritableError as problem:
-            raise wrong(f"with.parameters: the body {problem}") from None
+            raise document_fault(f"with.parameters: the body {problem}") from None
     if isinstance(value, str):
         return value.encode(), media_type
     if media_type.startswith(_MULTIPART):
-        raise wrong(f"{media_type} is not supported")
-    raise wrong(f"with.parameters: the body is {media_type}, and has to be a text")
+        raise document_fault(f"{media_type} is not supported")
+    raise document_fault(f"with.parameters: the body is {media_type}, and has to be a text")
 
 
-def _chosen(body: Body) -> str:
+def _chosen(body: DeclaredBody) -> str:
     """Return the media type to send: JSON if it is accepted, else a form, else the first one."""
     for fits in (is_json, lambda media_type: parse_content_type(media_type).essence == FORM):
         for media_type in body.media_types:
@@ -145,7 +145,7 @@ def _chosen(body: Body) -> str:
     return body.media_types[0]
 
 
-def _form(body: Body, value: Mapping[str, Any]) -> str:
+def _form(body: DeclaredBody, value: Mapping[str, Any]) -> str:
     """Return a form. Source: OpenAPI Specification 3.1.1, section 4.8.15 "Encoding Object"."""
     parts = []
     for name, member in value.items():
@@ -155,5 +155,5 @@ def _form(body: Body, value: Mapping[str, Any]) -> str:
         parameter = body.fields.get(name, usual)
         if isinstance(member, dict) and parameter is usual:
             member = encode(member).decode()  # noqa: PLW2901 - objects in forms are JSON, unless the document says more
-        parts.append(styles.in_query(parameter, member))
+        parts.append(parameter_styles.in_query(parameter, member))
     return "&".join(filter(None, parts))

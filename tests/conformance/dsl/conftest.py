@@ -13,20 +13,20 @@ from support.outside import outside_world
 from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from flowhook.model import JournalEntry
-from runner.calls import Caller
 from runner.component_names import component_names
 from runner.components.registry import components
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.effect_executor import EffectExecutor
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed, Faulted, Result
+from runner.http_client import HttpClient
+from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import ERROR_TYPE_BASE
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
-from runner.outbound import HttpClient
+from runner.interpreter.scope import ExecutionContext
 from runner.worker.local_clock import LocalClock
 from runner.worker.local_events import LocalEvents
-from runner.worker.single import finish
+from runner.worker.standalone import run_to_end
 
 SWAGGER = {
     "swagger": "2.0",
@@ -53,16 +53,16 @@ HEAD = "document: {dsl: 1.0.3, namespace: default, name: conformance, version: 1
 class Ended:
     """How a workflow ended."""
 
-    step: Completed | Faulted
+    step: WorkflowCompleted | WorkflowFaulted
 
     @property
     def output(self) -> Any:
-        assert isinstance(self.step, Completed), self.step
+        assert isinstance(self.step, WorkflowCompleted), self.step
         return orjson.loads(self.step.output)
 
     @property
     def error(self) -> dict[str, Any]:
-        assert isinstance(self.step, Faulted), self.step
+        assert isinstance(self.step, WorkflowFaulted), self.step
         return self.step.error.as_dict()
 
     @property
@@ -76,8 +76,8 @@ class Ended:
 async def perform():
     """Perform an effect of an execution."""
     settings = RunnerSettings(http_timeout=5.0, allow_processes=True)
-    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
-        caller = Caller(components(), http, settings, shared)
+    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+        caller = EffectExecutor(components(), http, settings, shared)
 
         async def no_secret(name):
             raise AssertionError(name)
@@ -90,12 +90,12 @@ def compiled(text, data, secrets=None):
     source = text if text.startswith("document:") else HEAD + text
     document = parse(source.encode(), functions=component_names())
     clock = lambda: time.time_ns() // 1_000_000  # noqa: E731
-    workflow = Workflow("evt_1", document.definition, data, 1_700_000_000_000, clock, secrets or {})
+    workflow = ExecutionContext("evt_1", document.definition, data, 1_700_000_000_000, clock, secrets or {})
     return compile_program(document.definition, Evaluator()), workflow
 
 
 def run_of(program, workflow, journal=()):
-    return Run(program, workflow, journal, chance=lambda: 0.0)  # the default retry waits a random time
+    return ExecutionMachine(program, workflow, journal, chance=lambda: 0.0)  # the default retry waits a random time
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def run(perform):
 
     async def execute(text, data=None, *, secrets=None):
         program = run_of(*compiled(text, data, secrets))
-        ended = finish(
+        ended = run_to_end(
             program, perform, no_rest, clock=LocalClock(), events=LocalEvents(()), on_wait=lambda _waiting: None
         )
         return Ended(await ended)
@@ -129,18 +129,18 @@ def play(perform):
         async def act(effect):
             if effect.function == "emit":
                 execute.emitted.append(effect.arguments["event"])
-                return Result(b"{}")
+                return EffectResult(b"{}")
             if effect.function != "run.workflow":
                 return await perform(effect)
             child = await execute((flows or {})[effect.arguments["flow"]], effect.arguments["input"], flows=flows)
             ended[f"evt_{len(ended)}"] = child.step
-            return Result(orjson.dumps({"execution": list(ended)[-1]}))
+            return EffectResult(orjson.dumps({"execution": list(ended)[-1]}))
 
         def comes(subscriptions):
             for subscription in subscriptions:
                 if subscription.execution_id:
                     step = ended[subscription.execution_id]
-                    failed = isinstance(step, Faulted)
+                    failed = isinstance(step, WorkflowFaulted)
                     return JournalEntry(
                         subscription.key, None if failed else step.output, step.error if failed else None
                     )

@@ -25,10 +25,10 @@ from flowhook.document import parse
 from flowhook.document.source import read
 from flowhook.model import Event
 from flowhook.wire.convert import event_to_bytes
-from runner import control
+from runner import ipc
 from runner.component_names import component_names
-from runner.guard.record import Record
-from runner.worker.single import execute
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.worker.standalone import execute
 
 SPECIFICATION = os.environ.get("SERVERLESSWORKFLOW_SPECIFICATION")
 
@@ -69,7 +69,7 @@ class Told:
     tasks: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, message):
-        if isinstance(message, control.Traced):
+        if isinstance(message, ipc.TaskTraced):
             self.tasks.append(orjson.loads(message.entry))
 
     async def flush(self):
@@ -86,7 +86,7 @@ class Ended:
 @pytest.fixture
 async def execute_document(pets):
     """Execute a document for an input as `exec` does: `await execute_document(text, input)`."""
-    record = Record()
+    record = EvaluationRecord()
 
     async def run(text, data):
         whole = text if text.startswith("document:") else HEAD + text
@@ -95,7 +95,7 @@ async def execute_document(pets):
         event = Event("evt_1", document.id, 1_700_000_000_000, None, "", "POST", "", "", "application/json", (), body)
         told = Told()
         ended = await execute(
-            control.Execute(
+            ipc.RunDocument(
                 settings=RunnerSettings(allow_private_addresses=True, http_timeout=5.0),
                 definition=orjson.dumps(document.definition),
                 event=event_to_bytes(event),

@@ -15,11 +15,11 @@ import pytest
 
 from flowhook.document.auth import KINDS, parse_auth
 from flowhook.signatures import (
-    BodyProofs,
     KeyedVerifier,
     Match,
     RequestView,
     SignatureError,
+    StreamingAuthentication,
     build_verifiers,
     can_stream,
     sign,
@@ -76,7 +76,7 @@ def test_a_request_gets_the_verdict_it_deserves(vector):
 def test_a_body_that_comes_in_pieces_gets_the_same_verdict(vector):
     kind, request = the_kind(vector), the_request(vector)
     (verifier,) = build_verifiers([kind], the_secrets(vector))
-    proofs = BodyProofs([verifier], request._replace(body=b""), vector["now"])
+    proofs = StreamingAuthentication([verifier], request._replace(body=b""), vector["now"])
     for start in range(0, len(request.body), 7):
         proofs.update(request.body[start : start + 7])
     if "match" in vector:

@@ -14,7 +14,7 @@ import pytest
 
 from flowhook import ids
 from flowhook.model import Status
-from router.storage.arrivals import NewArrival
+from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import EventLog, Registry, ShardState, Storage
 from router.storage.model import Ended, FlowDraft, NewEvent
 from router.storage.sqlite import open_sqlite
@@ -129,7 +129,7 @@ def new_arrival():
     """Make an arrival; every argument has a default."""
     clock = itertools.count(1_000)
 
-    def make(flow_id="shop", **fields) -> NewArrival:
+    def make(flow_id="shop", **fields) -> NewInboundEvent:
         now_ms = next(clock)
         defaults = {
             "event_id": ids.mint(ids.slot_of(flow_id), now_ms=now_ms),
@@ -139,7 +139,7 @@ def new_arrival():
             "payload": b"{}",
             "expire_at_ms": 2**45,
         }
-        return NewArrival(flow_id=flow_id, **(defaults | fields))
+        return NewInboundEvent(flow_id=flow_id, **(defaults | fields))
 
     return make
 

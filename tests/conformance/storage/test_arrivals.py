@@ -8,7 +8,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
-from router.storage.arrivals import ArrivalAppended, KeptArrival, LoggedArrival
+from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, UnconsumedEvent
 from router.storage.model import Consumed, Delivered, Ended, Journaled, JournalSize, Parked, Requeued, Started
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="no")
@@ -58,11 +58,11 @@ async def test_what_it_waits_for_last_replaces_what_it_waited_for_before(cluster
 
 async def test_arrivals_are_numbered_in_order_and_found_after_a_restart_until_they_are_consumed(cluster, new_arrival):
     events = [new_arrival(payload=b"1"), new_arrival("bank", callback=False, type="paid", expire_at_ms=2**44)]
-    assert await cluster.log.append_arrivals(events) == [ArrivalAppended(1), ArrivalAppended(2)]
+    assert await cluster.log.append_arrivals(events) == [InboundEventAppended(1), InboundEventAppended(2)]
     await cluster.restart()
     assert await cluster.state.arrivals() == [
-        KeptArrival(1, "shop", True, "approval", 2**45),
-        KeptArrival(2, "bank", False, "paid", 2**44),
+        UnconsumedEvent(1, "shop", True, "approval", 2**45),
+        UnconsumedEvent(2, "bank", False, "paid", 2**44),
     ]
     assert [arrival.number for arrival in await cluster.state.arrivals(limit=1)] == [1]
     assert [arrival.number for arrival in await cluster.state.arrivals(after_number=1)] == [2]
@@ -74,7 +74,7 @@ async def test_arrivals_are_numbered_in_order_and_found_after_a_restart_until_th
 
 async def test_a_number_is_not_used_again(cluster, new_arrival):
     for number in (1, 2, 3):
-        assert await cluster.log.append_arrivals([new_arrival()]) == [ArrivalAppended(number)]
+        assert await cluster.log.append_arrivals([new_arrival()]) == [InboundEventAppended(number)]
         await cluster.state.write([Consumed(number)])
         await cluster.restart()
 
@@ -86,15 +86,15 @@ async def test_appending_no_arrivals_answers_nothing(cluster):
 async def test_an_event_arrives_once_at_a_flow_also_when_it_was_consumed(cluster, new_arrival):
     event = new_arrival()
     twice = await asyncio.gather(*(cluster.log.append_arrivals([event, event]) for _ in range(3)))
-    assert sorted(each for call in twice for each in call) == [ArrivalAppended(1)] + 5 * [
-        ArrivalAppended(1, event.event_id)
+    assert sorted(each for call in twice for each in call) == [InboundEventAppended(1)] + 5 * [
+        InboundEventAppended(1, event.event_id)
     ]
-    assert await cluster.log.append_arrivals([event._replace(flow_id="bank")]) == [ArrivalAppended(2)]
+    assert await cluster.log.append_arrivals([event._replace(flow_id="bank")]) == [InboundEventAppended(2)]
     await cluster.state.write([Consumed(1)])
     await cluster.restart()
-    assert await cluster.log.append_arrivals([event]) == [ArrivalAppended(1, event.event_id)]
+    assert await cluster.log.append_arrivals([event]) == [InboundEventAppended(1, event.event_id)]
     later = event._replace(receive_time_ms=event.expire_at_ms)
-    assert await cluster.log.append_arrivals([later]) == [ArrivalAppended(3)]
+    assert await cluster.log.append_arrivals([later]) == [InboundEventAppended(3)]
 
 
 async def test_a_dedupe_key_is_taken_once_within_its_window_by_each_callback(cluster, new_arrival, new_event):
@@ -103,13 +103,13 @@ async def test_a_dedupe_key_is_taken_once_within_its_window_by_each_callback(clu
     first, second = (new_arrival(**keyed, receive_time_ms=1_000) for _ in range(2))
     others = [new_arrival("bank", **keyed), new_arrival(type="refusal", **keyed)]
     assert await cluster.log.append_arrivals([first, second, *others]) == [
-        ArrivalAppended(1),
-        ArrivalAppended(1, first.event_id),
-        ArrivalAppended(2),
-        ArrivalAppended(3),
+        InboundEventAppended(1),
+        InboundEventAppended(1, first.event_id),
+        InboundEventAppended(2),
+        InboundEventAppended(3),
     ]
     late = new_arrival(**keyed | {"receive_time_ms": 5_000, "dedupe_until_ms": 9_000})
-    assert await cluster.log.append_arrivals([late]) == [ArrivalAppended(4)]
+    assert await cluster.log.append_arrivals([late]) == [InboundEventAppended(4)]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one call", "in two calls"])
@@ -120,23 +120,27 @@ async def test_a_token_is_good_for_one_arrival_which_may_be_sent_again(cluster, 
     first, second = new_arrival(**marked), new_arrival(**marked)
     calls = [[first, second, first]] if together else [[first], [second], [first]]
     results = [result for arrivals in calls for result in await cluster.log.append_arrivals(arrivals)]
-    assert results == [ArrivalAppended(1), ArrivalAppended(0, gone=True), ArrivalAppended(1, first.event_id)]
-    assert await cluster.state.arrivals() == [KeptArrival(1, "shop", True, "approval", 2**45, seq)]
+    assert results == [
+        InboundEventAppended(1),
+        InboundEventAppended(0, gone=True),
+        InboundEventAppended(1, first.event_id),
+    ]
+    assert await cluster.state.arrivals() == [UnconsumedEvent(1, "shop", True, "approval", 2**45, seq)]
 
 
 async def test_nothing_is_stored_for_an_execution_that_has_ended_or_is_unknown(cluster, new_event, new_arrival):
     event = new_event()
     [seq] = await cluster.append(event)
     early, late = (new_arrival(execution_id=event.event_id) for _ in range(2))
-    assert await cluster.log.append_arrivals([early]) == [ArrivalAppended(1)]
+    assert await cluster.log.append_arrivals([early]) == [InboundEventAppended(1)]
     await cluster.end(seq)
     unknown = new_arrival(execution_id="evt_unknown", dedupe_key="k", dedupe_until_ms=2**45)
     assert await cluster.log.append_arrivals([late, unknown, early]) == [
-        ArrivalAppended(0, gone=True),
-        ArrivalAppended(0, gone=True),
-        ArrivalAppended(1, early.event_id),
+        InboundEventAppended(0, gone=True),
+        InboundEventAppended(0, gone=True),
+        InboundEventAppended(1, early.event_id),
     ]
-    assert await cluster.log.append_arrivals([unknown._replace(execution_id="")]) == [ArrivalAppended(2)]
+    assert await cluster.log.append_arrivals([unknown._replace(execution_id="")]) == [InboundEventAppended(2)]
     assert await numbers(cluster) == [2]
 
 
@@ -147,7 +151,7 @@ async def test_followers_are_told_of_new_arrivals_with_the_execution_they_are_fo
     cluster.state.follow_arrivals(told.extend)
     plain, addressed = new_arrival(), new_arrival(execution_id=event.event_id)
     await cluster.log.append_arrivals([plain, addressed, plain])
-    assert told == [LoggedArrival(1, plain), LoggedArrival(2, addressed, seq)]
+    assert told == [LoggedInboundEvent(1, plain), LoggedInboundEvent(2, addressed, seq)]
     owner = await cluster.storage.own(0)
     cluster.state.follow_arrivals(told.extend)
     await cluster.log.append_arrivals([new_arrival()])
@@ -237,7 +241,7 @@ async def test_executions_are_identified_by_their_ids(cluster, new_event):
     events = [new_event(), new_event("bank"), new_event()]
     seqs = await cluster.append(*events)
     await cluster.end(seqs[1], status=Status.FAULTED)
-    found = await cluster.state.identify([events[0].event_id, events[1].event_id, "evt_unknown"])
+    found = await cluster.state.find_by_ids([events[0].event_id, events[1].event_id, "evt_unknown"])
     assert {each.id: (each.seq, each.flow_id, each.status) for each in found.values()} == {
         events[0].event_id: (seqs[0], "shop", Status.PENDING),
         events[1].event_id: (seqs[1], "bank", Status.FAULTED),

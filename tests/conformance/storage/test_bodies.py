@@ -95,7 +95,11 @@ async def test_an_event_that_names_no_body_that_is_there_is_not_stored(cluster, 
         new_event(body=of_another_flow.id),
         new_event(dedupe_key="k", dedupe_until_ms=2**45),
     ]
-    assert await cluster.log.append(events) == [Appended(0, bodiless=True), Appended(0, bodiless=True), Appended(1)]
+    assert await cluster.log.append(events) == [
+        Appended(0, body_missing=True),
+        Appended(0, body_missing=True),
+        Appended(1),
+    ]
     assert await cluster.state.find(events[0].event_id) is None
 
 
@@ -135,7 +139,7 @@ async def test_a_replay_shares_the_body_which_goes_with_the_last_of_them(cluster
     replay = new_event(body=stored.id, replay_of=original.event_id)
     stranger = new_event(body=stored.id, replay_of=new_event().event_id)
     assert await cluster.append(original) == [1]
-    assert await cluster.log.append([replay, stranger]) == [Appended(2), Appended(0, bodiless=True)]
+    assert await cluster.log.append([replay, stranger]) == [Appended(2), Appended(0, body_missing=True)]
     await cluster.end(1)
     assert await cluster.state.expire(ended_before_ms=9_000) == 1
     await cluster.restart()
@@ -152,7 +156,7 @@ async def test_what_was_not_named_is_gone_after_a_restart(cluster, store, read, 
     await cluster.restart()
     assert cluster.storage.bodies.waiting(stored.id, "shop") is None
     assert await read(stored.id) is None
-    assert await cluster.log.append([new_event(body=stored.id)]) == [Appended(0, bodiless=True)]
+    assert await cluster.log.append([new_event(body=stored.id)]) == [Appended(0, body_missing=True)]
 
 
 async def test_what_waited_for_too_long_is_swept_and_nothing_else(cluster, store, read, new_event):

@@ -18,7 +18,7 @@ from router.storage.model import (
     Scheduled,
     Started,
     Suspended,
-    Unfinished,
+    UnfinishedExecution,
 )
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="é \x00 ok")
@@ -43,7 +43,7 @@ async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_re
     await cluster.restart()
     await cluster.state.write([Started(seq, 3)])
     assert await cluster.state.unfinished() == [
-        Unfinished(seq, event.event_id, "shop", 1, 3, term=2, status=Status.RUNNING)
+        UnfinishedExecution(seq, event.event_id, "shop", 1, 3, term=2, status=Status.RUNNING)
     ]
     await cluster.state.write([Requeued(seq, 2)])
     assert (await cluster.state.find(event.event_id)).status == Status.PENDING
@@ -55,7 +55,7 @@ async def test_an_execution_that_lost_no_lease_is_of_the_first_term(cluster, new
     await cluster.state.write([Started(seq, 1)])
     await cluster.restart()
     assert await cluster.state.unfinished() == [
-        Unfinished(seq, event.event_id, "shop", 1, 1, term=0, status=Status.RUNNING)
+        UnfinishedExecution(seq, event.event_id, "shop", 1, 1, term=0, status=Status.RUNNING)
     ]
 
 
@@ -287,8 +287,8 @@ async def test_a_parked_execution_is_found_waiting_with_its_wake_time_also_after
     await cluster.state.write([Started(timed, 1), Parked(timed, 1_700_000_000_123, 1), Parked(untimed, None, 2)])
     await cluster.restart()
     assert await cluster.state.unfinished() == [
-        Unfinished(timed, events[0].event_id, "shop", 1, 1, True, Status.WAITING, 1_700_000_000_123),
-        Unfinished(untimed, events[1].event_id, "shop", 1, 2, True, Status.WAITING, None, "account 7"),
+        UnfinishedExecution(timed, events[0].event_id, "shop", 1, 1, True, Status.WAITING, 1_700_000_000_123),
+        UnfinishedExecution(untimed, events[1].event_id, "shop", 1, 2, True, Status.WAITING, None, "account 7"),
     ]
     record = await cluster.state.find(events[0].event_id)
     assert (record.status, record.attempts, record.end_time_ms) == (Status.WAITING, 1, None)
@@ -314,7 +314,9 @@ async def test_a_suspended_execution_is_found_suspended_until_it_is_requeued(clu
     [seq] = await cluster.append(event)
     await cluster.state.write([Parked(seq, 5, 1), Suspended(seq, 0)])
     await cluster.restart()
-    assert await cluster.state.unfinished() == [Unfinished(seq, event.event_id, "shop", 1, 0, True, Status.SUSPENDED)]
+    assert await cluster.state.unfinished() == [
+        UnfinishedExecution(seq, event.event_id, "shop", 1, 0, True, Status.SUSPENDED)
+    ]
     assert [record.id for record in await cluster.state.list_executions(statuses=[Status.SUSPENDED])]
     await cluster.state.write([Requeued(seq, 0)])
     assert await cluster.state.list_executions(statuses=[Status.SUSPENDED]) == []

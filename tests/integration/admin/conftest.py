@@ -11,7 +11,7 @@ import pytest
 from admin import app
 from flowhook.client import channel
 from flowhook.config import AdminSettings
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from flowhook.wire import convert
 
@@ -66,7 +66,7 @@ async def admin(router, tmp_path):
     settings = AdminSettings(
         data_dir=tmp_path, router=router.target, admin_port=0, admin_hosts="Admin.example.com, 192.0.2.7"
     )
-    lifecycle = Lifecycle(name="admin-1", role="admin")
+    lifecycle = ProcessState(name="admin-1", role="admin")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     await lifecycle.ready.wait()
 

@@ -12,7 +12,7 @@ from support.patience import PATIENCE
 from admin import app
 from flowhook.config import AdminSettings
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 
 PATHS = ["/", "/healthz", "/readyz", "/health", "/metrics"]
 
@@ -164,11 +164,11 @@ async def test_a_port_that_is_taken_is_named(tmp_path):
     port = taken.sockets[0].getsockname()[1]
     settings = AdminSettings(data_dir=tmp_path, admin_port=port)
     with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}"):
-        await app.serve(settings, Lifecycle(name="admin-1", role="admin"))
+        await app.serve(settings, ProcessState(name="admin-1", role="admin"))
     taken.close()
     await taken.wait_closed()
 
 
 async def test_without_a_token_it_does_not_start(tmp_path):
     with pytest.raises(InvalidError, match=r"view\.token"):
-        await app.serve(AdminSettings(data_dir=tmp_path, admin_port=0), Lifecycle(name="admin-1", role="admin"))
+        await app.serve(AdminSettings(data_dir=tmp_path, admin_port=0), ProcessState(name="admin-1", role="admin"))

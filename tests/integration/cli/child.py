@@ -14,8 +14,8 @@ from pathlib import Path
 
 from flowhook.config import CommonSettings
 from flowhook.errors import InvalidError
-from flowhook.parent import receive_settings
 from flowhook.process import run
+from flowhook.supervisor_socket import receive_settings
 
 ROLE = sys.argv[1]
 NAME = os.environ["FLOWHOOK_PROCESS_NAME"]

@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from cli.supervisor import cluster, waiting
-from cli.supervisor.cluster import Cluster
+from cli.supervisor import cluster, wait_reports
+from cli.supervisor.cluster import LocalCluster
 from cli.supervisor.command import Command
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
@@ -48,7 +48,7 @@ async def supervise(run_dir, plan):
     async def apply_flows(address):
         print(f"router at {await address}", flush=True)
 
-    supervised = Cluster(
+    supervised = LocalCluster(
         plan,
         run_dir,
         say=lambda line: print(line, flush=True),
@@ -60,7 +60,9 @@ async def supervise(run_dir, plan):
 
 
 def main():
-    waiting.FIRST_PAUSE = waiting.MAX_PAUSE = 0.3  # seconds; nobody wants to wait for tests as long as for a start
+    wait_reports.FIRST_PAUSE = wait_reports.MAX_PAUSE = (
+        0.3  # seconds; nobody wants to wait for tests as long as for a start
+    )
     cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from cli.supervisor.applying import apply_flows
 from cli.supervisor.command import Command
-from cli.supervisor.keeper import StartRefusedError
+from cli.supervisor.initial_flows import apply_flows
+from cli.supervisor.process_supervisor import StartRefusedError
 from flowhook.errors import InternalError
 
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from flowhook.parent import receive_settings, take_socket
+from flowhook.supervisor_socket import receive_settings, take_socket
 
 assert receive_settings()
 assert os.environ["FLOWHOOK_ROUTER"] == "127.0.0.1:1"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor.priority import lower
+from cli.supervisor.priority import lower_priority
 
 WAIT = "import sys; sys.stdin.read()"
 STARTS_ANOTHER = f"""
@@ -49,14 +49,14 @@ def session_nice(pid):
 async def test_a_process_and_its_session_give_way(start):
     pid = start().pid
     before = session_nice(pid)
-    await lower(pid, 7)
+    await lower_priority(pid, 7)
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + 7
     assert session_nice(pid) == (None if before is None else 7)
 
 
 async def test_what_it_starts_gives_way_too(start):
     process = start(STARTS_ANOTHER)
-    await lower(process.pid, 7)
+    await lower_priority(process.pid, 7)
     process.stdin.write(b"\n")
     process.stdin.flush()
     process.stdout.readline()
@@ -70,18 +70,18 @@ async def test_sessions_one_after_the_other_all_give_way(start):
     pids = [start().pid for _ in range(3)]
     before = session_nice(pids[0])
     for pid in pids:
-        await lower(pid, 3)
+        await lower_priority(pid, 3)
     assert [session_nice(pid) for pid in pids] == [None if before is None else 3] * 3
 
 
 async def test_nothing_changes_without_a_wish_to_give_way(start):
     pid = start().pid
     before = os.getpriority(os.PRIO_PROCESS, pid), session_nice(pid)
-    await lower(pid, 0)
+    await lower_priority(pid, 0)
     assert (os.getpriority(os.PRIO_PROCESS, pid), session_nice(pid)) == before
 
 
 async def test_a_process_that_has_ended_meanwhile_is_no_error(start):
     process = start()
     process.communicate()
-    await lower(process.pid, 5)
+    await lower_priority(process.pid, 5)

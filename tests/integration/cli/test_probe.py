@@ -9,17 +9,17 @@ import socket
 import pytest
 from support.certificates import Authority
 
-from cli.supervisor import http
-from cli.supervisor.http import ask
-from edge import answers
-from edge.metrics import Counts
+from cli.supervisor import http_probe
+from cli.supervisor.http_probe import probe
+from edge import http_responses
+from edge.metrics import EdgeMetrics
 from edge.server import Server
 from edge.tls import Certificates
 from flowhook.config import EdgeSettings
 
 
 async def handle(_request):
-    return answers.FLOW_NOT_FOUND
+    return http_responses.FLOW_NOT_FOUND
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -27,14 +27,14 @@ async def handle(_request):
 async def test_an_edge_is_asked_as_it_wants_to_be(tmp_path, tls, proxied):
     certificates = Certificates(*Authority(tmp_path).issue("edge"), None) if tls else None
     settings = EdgeSettings(proxy_protocol=proxied)
-    server = Server(settings, handle, Counts(), max_connections=10, certificates=certificates)
+    server = Server(settings, handle, EdgeMetrics(), max_connections=10, certificates=certificates)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         server.add_sockets([listening])
         address = f"127.0.0.1:{listening.getsockname()[1]}"
-        status, body = await ask("GET", address, "/hook/-", tls=tls, proxied=proxied)
+        status, body = await probe("GET", address, "/hook/-", tls=tls, proxied=proxied)
         assert (status, json.loads(body)["status"]) == (404, 404)
-        assert (await ask("GET", address, "/hook/-", tls=tls, proxied=not proxied))[0] != 404
+        assert (await probe("GET", address, "/hook/-", tls=tls, proxied=not proxied))[0] != 404
         server.stop()
         await server.ended()
 
@@ -61,7 +61,7 @@ async def test_an_answer_may_come_in_parts(server):
             await writer.drain()
         writer.close()
 
-    assert await ask("GET", await server(answer), "/readyz") == (503, b"{}")
+    assert await probe("GET", await server(answer), "/readyz") == (503, b"{}")
 
 
 async def test_without_an_answer_there_is_no_status(server, monkeypatch):
@@ -72,6 +72,6 @@ async def test_without_an_answer_there_is_no_status(server, monkeypatch):
         await reader.read()
         writer.close()
 
-    assert await ask("GET", await server(hang_up), "/") == (0, b"")
-    monkeypatch.setattr(http, "TIMEOUT", 0.05)
-    assert await ask("GET", await server(say_nothing), "/") == (0, b"")
+    assert await probe("GET", await server(hang_up), "/") == (0, b"")
+    monkeypatch.setattr(http_probe, "TIMEOUT", 0.05)
+    assert await probe("GET", await server(say_nothing), "/") == (0, b"")

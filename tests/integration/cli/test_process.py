@@ -15,9 +15,9 @@ import pytest
 from support.supervisors import PATIENCE
 
 from flowhook.client import channel
-from flowhook.parent import PARENT_FD
-from flowhook.process import Lifecycle
-from flowhook.process_reports import Reporter
+from flowhook.process import ProcessState
+from flowhook.process_reports import ProcessReporter
+from flowhook.supervisor_socket import PARENT_FD
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 FRAME = """
@@ -135,7 +135,7 @@ def test_a_defect_is_logged_and_exit_code_70(start):
 
 SUPERVISED = """
 import os
-from flowhook.parent import receive_settings, take_socket
+from flowhook.supervisor_socket import receive_settings, take_socket
 
 print(receive_settings(), os.environ.get("FLOWHOOK_ROUTER"), flush=True)
 with take_socket() as parent:
@@ -205,11 +205,11 @@ async def cluster():
 
 
 async def test_reports_follow_readiness(cluster, monkeypatch):
-    monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
-    lifecycle = Lifecycle(name="edge-1", role="edge")
+    monkeypatch.setattr(ProcessReporter, "INTERVAL", 0.05)
+    lifecycle = ProcessState(name="edge-1", role="edge")
     lifecycle.detail = "no router"
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(Reporter(connection, lifecycle, render=lambda: b"metric 1\n").run())
+        reporting = asyncio.create_task(ProcessReporter(connection, lifecycle, render=lambda: b"metric 1\n").run())
         report = await cluster.reports.get()
         assert (report.name, report.role, report.pid) == ("edge-1", "edge", os.getpid())
         assert (report.ready, report.detail, report.metrics) == (False, "no router", b"metric 1\n")
@@ -226,10 +226,10 @@ async def test_reports_follow_readiness(cluster, monkeypatch):
 
 
 async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
-    lifecycle = Lifecycle(name="edge-1", role="edge")
+    lifecycle = ProcessState(name="edge-1", role="edge")
     lifecycle.detail = "no\nrouter" + "x" * 1000
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(Reporter(connection, lifecycle, render=lambda: b"m 1\n" * 5001).run())
+        reporting = asyncio.create_task(ProcessReporter(connection, lifecycle, render=lambda: b"m 1\n" * 5001).run())
         report = await cluster.reports.get()
         assert (report.name, report.metrics) == ("edge-1", b"")
         assert (report.detail[:9], len(report.detail)) == ("no router", 512)
@@ -238,11 +238,11 @@ async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
 
 
 async def test_reports_go_on_when_the_router_was_away(monkeypatch):
-    monkeypatch.setattr(Reporter, "INTERVAL", 0.05)
+    monkeypatch.setattr(ProcessReporter, "INTERVAL", 0.05)
     server, port = await _serve(Cluster())
     await server.stop(0)
     async with channel.connect(f"127.0.0.1:{port}", "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(Reporter(connection, Lifecycle(name="edge-1", role="edge")).run())
+        reporting = asyncio.create_task(ProcessReporter(connection, ProcessState(name="edge-1", role="edge")).run())
         await connection.wait_for_state_change(connection.get_state())
         cluster = Cluster()
         server, _ = await _serve(cluster, port)

@@ -346,7 +346,7 @@ def test_exec_warns_of_an_expression_that_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("module", "needless"),
     [
-        ("cli.connection", {"aiohttp", "prometheus_client", "structlog", "tornado"}),
+        ("cli.client_factory", {"aiohttp", "prometheus_client", "structlog", "tornado"}),
         ("cli.flow_files", {"aiohttp", "grpc", "prometheus_client", "structlog", "tornado"}),
     ],
 )

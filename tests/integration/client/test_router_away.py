@@ -146,11 +146,11 @@ class Refused(grpc.RpcError):
 
 
 def test_attempts_wait_longer_each_time_and_end_in_time():
-    attempts, waited = retrying.Attempts(repeatable=True, target="r:1", timeout=10, now=0.0), []
+    attempts, waited = retrying.CallRetries(repeatable=True, target="r:1", timeout=10, now=0.0), []
 
     def wait_until_it_gives_up():
         while True:
-            waited.append(attempts.failed(Refused(), sum(waited)))
+            waited.append(attempts.delay_after(Refused(), sum(waited)))
 
     with pytest.raises(UnavailableError, match="r:1"):
         wait_until_it_gives_up()

@@ -11,7 +11,7 @@ from support.routers import running_router
 
 from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from runner import app
 
 PRICE = b"""
@@ -26,7 +26,7 @@ EXAMPLES = [block for block in pages.all_blocks("python") if block.page == "clie
 @asynccontextmanager
 async def running_runner(router):
     settings = RunnerSettings(data_dir=router.settings.data_dir, router=router.target, drain_seconds=1.0)
-    lifecycle = Lifecycle(name="runner-1", role="runner")
+    lifecycle = ProcessState(name="runner-1", role="runner")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     try:
         async with asyncio.timeout(PATIENCE):

@@ -20,7 +20,7 @@ from edge.app import serve
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import EdgeSettings
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -96,14 +96,14 @@ class MemoryRouter(
         self.silent = False
         self.history = []
         self.invoked = []
-        self.left = 0
+        self.has_retries_left = 0
         self.refuse = []
         self.bodies = {}
         self.uploads = []
-        self.given_up = 0
+        self.aborted = 0
         self.full = None
-        self.takes = asyncio.Event()
-        self.takes.set()
+        self.matches = asyncio.Event()
+        self.matches.set()
         self.uploading = None
         self._answers = {}
         self._answered = {}
@@ -187,13 +187,13 @@ class MemoryRouter(
         try:
             async with asyncio.timeout(None) as self.uploading:
                 async for request in requests:
-                    await self.takes.wait()
+                    await self.matches.wait()
                     ended = request.HasField("end")
                     body += request.chunk
         except TimeoutError:
             await status.abort(context, UnavailableError("full", reason="UPLOADS_FULL", retry_after=5))
         finally:
-            self.given_up += not ended
+            self.aborted += not ended
         if not ended:  # a stream that breaks may look like one that ends
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "too short")
         body_id = f"{len(self.uploads):032x}"
@@ -224,7 +224,7 @@ class MemoryRouter(
                 answered = self._answered.setdefault(original, asyncio.Event())
                 await asyncio.wait_for(answered.wait(), convert.seconds(request.max_wait))
         except asyncio.CancelledError:
-            self.left += 1
+            self.has_retries_left += 1
             raise
         return ingest_service_pb2.InvokeFlowResponse(execution_id=original, **self.outcome(original))
 
@@ -332,7 +332,7 @@ class Edge:
 
     router: MemoryRouter
     settings: EdgeSettings
-    lifecycle: Lifecycle
+    lifecycle: ProcessState
     port: int
     task: asyncio.Task
     senders: list[Sender] = field(default_factory=list)
@@ -390,7 +390,7 @@ async def start_edge(router, tmp_path):
             data_dir=tmp_path,
             **{"http_port": 0, "drain_seconds": 1.0} | dict.fromkeys(TIMEOUTS, LONG) | settings,
         )
-        lifecycle = Lifecycle(name="edge-test", role="edge")
+        lifecycle = ProcessState(name="edge-test", role="edge")
         task = asyncio.create_task(serve(chosen, lifecycle, registry=registry or CollectorRegistry()))
         while "http" not in lifecycle.addresses and not task.done():
             await asyncio.sleep(0)

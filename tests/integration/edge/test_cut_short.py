@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pytest_asyncio
 from support.patience import PATIENCE
 
-from edge import answers
+from edge import http_responses
 from edge.body_stream import BodyStream
+from edge.body_uploads import _until_it_ends
 from edge.connection import NEVER, Connection
-from edge.stream import Stream
-from edge.streaming import _until_it_ends
+from edge.transport import ByteStream
 from flowhook.errors import ExhaustedError
 
 BEGINNING, REST = b"x" * 1000, b"y" * 500
@@ -48,7 +48,7 @@ class Host(SimpleNamespace):
         self.paths.append(request.head.path)
         body = await request.receive(1024 * 1024, 100)
         if not isinstance(body, BodyStream):
-            return answers.FLOW_FOUND
+            return http_responses.FLOW_FOUND
 
         async def take():
             self.arrived.set()
@@ -64,8 +64,8 @@ class Host(SimpleNamespace):
         try:
             await _until_it_ends(SimpleNamespace(on_end=on_end, outcome=outcome), take())
         except ExhaustedError:
-            return answers.OVERLOADED
-        return answers.FLOW_FOUND
+            return http_responses.OVERLOADED
+        return http_responses.FLOW_FOUND
 
 
 @pytest_asyncio.fixture
@@ -75,7 +75,7 @@ async def connection(monkeypatch):
     own.setblocking(False)
     peer.setblocking(False)
     host = Host()
-    _, stream = await asyncio.get_running_loop().connect_accepted_socket(partial(Stream, host), own)
+    _, stream = await asyncio.get_running_loop().connect_accepted_socket(partial(ByteStream, host), own)
     serving = asyncio.ensure_future(Connection(stream, "127.0.0.1", host, host.handle).serve())
     with peer:
         yield SimpleNamespace(host=host, stream=stream, peer=peer)

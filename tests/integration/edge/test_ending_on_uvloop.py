@@ -9,8 +9,8 @@ import pytest
 import uvloop
 from support.patience import PATIENCE
 
-from edge import answers
-from edge.metrics import Counts
+from edge import http_responses
+from edge.metrics import EdgeMetrics
 from edge.server import Server
 from flowhook.config import EdgeSettings
 
@@ -23,10 +23,10 @@ def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, ne
     monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
 
     async def handle(_request):
-        return answers.FLOW_NOT_FOUND
+        return http_responses.FLOW_NOT_FOUND
 
     async def cross():
-        server = Server(EdgeSettings(), handle, Counts(), max_connections=10)
+        server = Server(EdgeSettings(), handle, EdgeMetrics(), max_connections=10)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])
@@ -66,7 +66,7 @@ def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypat
                 raise
 
         settings = EdgeSettings(proxy_protocol=begun != REQUEST)
-        server = Server(settings, handle, Counts(), max_connections=10)
+        server = Server(settings, handle, EdgeMetrics(), max_connections=10)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])

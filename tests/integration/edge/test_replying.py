@@ -246,7 +246,7 @@ async def test_a_sender_who_goes_away_ends_the_call(edge, quote, reset):
         sock = sender.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sender.close()
-    await until(lambda: edge.router.left == 1)
+    await until(lambda: edge.router.has_retries_left == 1)
     assert len(edge.router.stored) == 1
 
 

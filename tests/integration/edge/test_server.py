@@ -15,7 +15,7 @@ from support.patience import PATIENCE, turns
 from edge.app import serve
 from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 
@@ -242,8 +242,8 @@ class TestDraining:
             waits.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("edge.contents.Contents.at_once", lambda *_: None)
-        monkeypatch.setattr("edge.contents.Contents.apart", wait)
+        monkeypatch.setattr("edge.body_parser.Contents.at_once", lambda *_: None)
+        monkeypatch.setattr("edge.body_parser.Contents.apart", wait)
         edge = await start_edge(drain_seconds=0.1)
         busy = await edge.connect()
         busy.write(POST % 1)
@@ -265,7 +265,7 @@ async def test_an_edge_shares_its_port_only_when_it_is_told_to(start_edge, route
     first = await start_edge()
     settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=first.port, reuse_port=True)
     with pytest.raises(UnavailableError, match="can't listen"):
-        await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+        await serve(settings, ProcessState(name="edge", role="edge"), registry=CollectorRegistry())
 
 
 async def test_a_port_that_is_taken_is_told(router, tmp_path):
@@ -274,14 +274,14 @@ async def test_a_port_that_is_taken_is_told(router, tmp_path):
         taken.listen()
         settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=taken.getsockname()[1])
         with pytest.raises(UnavailableError) as caught:
-            await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+            await serve(settings, ProcessState(name="edge", role="edge"), registry=CollectorRegistry())
     assert caught.value.reason == "PORT_UNAVAILABLE"
 
 
 async def test_an_address_that_is_none_of_this_machine_is_told(router, tmp_path):
     settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, host="192.0.2.1", http_port=8080)
     with pytest.raises(UnavailableError) as caught:
-        await serve(settings, Lifecycle(name="edge", role="edge"), registry=CollectorRegistry())
+        await serve(settings, ProcessState(name="edge", role="edge"), registry=CollectorRegistry())
     assert caught.value.message == f"can't listen on 192.0.2.1:8080: {os.strerror(errno.EADDRNOTAVAIL)}"
 
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from support.patience import PATIENCE
 from tornado.iostream import StreamClosedError
 
-from edge.stream import Stream
+from edge.transport import ByteStream
 
 MIB = 1024 * 1024
 
@@ -28,7 +28,7 @@ async def ends(budget):
     own, peer = socket.socketpair()
     own.setblocking(False)
     peer.setblocking(False)
-    _, stream = await asyncio.get_running_loop().connect_accepted_socket(partial(Stream, budget), own)
+    _, stream = await asyncio.get_running_loop().connect_accepted_socket(partial(ByteStream, budget), own)
     with peer:
         yield stream, peer
         stream.close()
@@ -122,13 +122,13 @@ async def test_what_a_reader_leaves_of_a_connection_that_ended_in_the_same_turn_
 
 async def test_a_sender_that_ended_its_side_still_gets_what_is_written(ends):
     stream, peer = ends
-    assert not stream.peer_ended()
+    assert not stream.peer_has_ended()
     await sent(peer, b"last")
     peer.shutdown(socket.SHUT_WR)
     assert await stream.read(100) == b"last"
     with pytest.raises(StreamClosedError):
         await stream.read(100)
-    assert stream.peer_ended()
+    assert stream.peer_has_ended()
     stream.write(b"answer")
     await stream.flush()
     assert await asyncio.get_running_loop().sock_recv(peer, 100) == b"answer"
@@ -138,14 +138,14 @@ async def test_flush_waits_until_the_sender_has_taken_everything(ends):
     stream, peer = ends
     content = b"x" * (8 * MIB)
     stream.write(content)
-    assert stream.writing()
+    assert stream.has_unsent()
     flushing = asyncio.ensure_future(stream.flush())
     loop, taken = asyncio.get_running_loop(), 0
     while taken < len(content):
-        assert not flushing.done() or not stream.writing()
+        assert not flushing.done() or not stream.has_unsent()
         taken += len(await loop.sock_recv(peer, MIB))
     await flushing
-    assert not stream.writing()
+    assert not stream.has_unsent()
 
 
 async def test_whoever_waits_learns_that_the_connection_ended(ends):
@@ -158,6 +158,6 @@ async def test_whoever_waits_learns_that_the_connection_ended(ends):
         with pytest.raises(StreamClosedError):
             await waiting
     with pytest.raises(StreamClosedError):
-        stream.peer_ended()
+        stream.peer_has_ended()
     stream.write(b"into the void")
     stream.close()

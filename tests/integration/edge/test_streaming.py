@@ -157,7 +157,7 @@ async def test_a_body_that_is_no_form_is_refused_after_it_was_verified(edge, hma
 async def given_up(edge, *, all_of=False):
     """Wait until no upload is under way, and see to it that nothing came of any."""
     async with asyncio.timeout(PATIENCE):
-        while edge.router.given_up < (len(edge.router.uploads) if all_of else 1):
+        while edge.router.aborted < (len(edge.router.uploads) if all_of else 1):
             await asyncio.sleep(0.01)
     assert (edge.router.bodies, edge.events()) == ({}, [])
 
@@ -263,7 +263,7 @@ async def test_a_sender_that_stands_still_is_cut_off_and_one_that_keeps_a_minimu
 async def test_a_sender_is_as_fast_as_the_router_takes_the_body_and_not_cut_off_for_it(start_edge):
     edge = await start_edge(body_timeout=1.0)
     edge.router.put_flow("files", max_body="64MiB")
-    edge.router.takes.clear()
+    edge.router.matches.clear()
     body = bytes(64 * limits.MIB)
     post = asyncio.create_task(edge.post("/hook/files", body, [BINARY]))
     await edge.router.arrived.wait()
@@ -271,7 +271,7 @@ async def test_a_sender_is_as_fast_as_the_router_takes_the_body_and_not_cut_off_
     assert not post.done()
     (sender,) = edge.senders
     assert sender.writer.transport.get_write_buffer_size() > 32 * limits.MIB  # what the edge does not read
-    edge.router.takes.set()
+    edge.router.matches.set()
     assert (await post).status == 202
 
 
@@ -343,7 +343,7 @@ async def test_a_sender_that_waits_to_be_told_is_told_to_go_on_once_the_router_t
 
 async def test_a_router_that_goes_away_in_the_middle_is_answered_503(edge):
     edge.router.put_flow("files")
-    edge.router.takes.clear()
+    edge.router.matches.clear()
     sender = await edge.connect()
     sender.write(
         b"POST /hook/files HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n".replace(b"100000000", b"9000000")

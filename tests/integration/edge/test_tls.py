@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority
 from support.patience import PATIENCE
 
-from edge.tls import Certificates, load
+from edge.tls import Certificates, load_certificates
 from flowhook.errors import InvalidError
 
 
@@ -156,8 +156,8 @@ def test_a_key_that_takes_a_passphrase_is_refused_rather_than_asked_for(files, a
 def test_files_that_are_useless_without_another_are_told(files, authority):
     for given in ((files[0], None, None), (None, files[1], None), (None, None, authority.ca_file)):
         with pytest.raises(InvalidError, match="TLS needs both --tls-cert-file and --tls-key-file"):
-            load(*given)
-    assert load(None, None, None) is None
+            load_certificates(*given)
+    assert load_certificates(None, None, None) is None
 
 
 async def test_a_balancer_says_who_is_behind_it(start_edge):

@@ -11,8 +11,8 @@ import uvloop
 from support.certificates import Authority
 from support.patience import PATIENCE
 
-from edge import answers
-from edge.metrics import Counts
+from edge import http_responses
+from edge.metrics import EdgeMetrics
 from edge.server import Server
 from edge.tls import Certificates
 from flowhook.config import EdgeSettings
@@ -27,11 +27,11 @@ def test_requests_over_tls_are_answered_however_many_come_at_once(tmp_path, new_
     certificate, key = authority.issue("edge")
 
     async def handle(_request):
-        return answers.FLOW_NOT_FOUND
+        return http_responses.FLOW_NOT_FOUND
 
     async def ask():
         certificates = Certificates(certificate, key, None)
-        server = Server(EdgeSettings(), handle, Counts(), max_connections=10, certificates=certificates)
+        server = Server(EdgeSettings(), handle, EdgeMetrics(), max_connections=10, certificates=certificates)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])

@@ -10,7 +10,7 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from edge import keys
+from edge import key_cache
 
 ISSUER, AUDIENCE = "https://issuer.example.com", "flowhook"
 
@@ -120,7 +120,7 @@ async def test_a_new_key_is_found_and_unknown_ones_do_not_make_us_ask_again_and_
     issuer.keys = {"new": ECKey.generate_key("P-256")}
     assert await status_of(edge, issuer.token("new")) == 401
     assert issuer.asked == 1
-    monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(key_cache, "AGAIN_SECONDS", 0.0)
     assert await status_of(edge, issuer.token("new")) == 202
     assert issuer.asked == 2
     assert await status_of(edge, issuer.token("one", key=issuer.keys["new"])) == 401  # it was withdrawn
@@ -135,21 +135,21 @@ async def test_without_an_answer_what_is_known_stays_good_and_the_rest_is_asked_
     assert (answer.status, answer.json()["reason"]) == (503, "KEYS_UNAVAILABLE")
     assert "retry-after" in answer.headers
     issuer.status = 200
-    monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(key_cache, "AGAIN_SECONDS", 0.0)
     assert await status_of(edge, issuer.token()) == 202
     issuer.status = 500
-    monkeypatch.setattr(keys, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.0)
     assert await status_of(edge, issuer.token()) == 202
     assert issuer.asked == 3
 
 
 async def test_keys_of_one_publisher_are_fetched_at_a_bounded_pace(edge, issuer, monkeypatch):
-    monkeypatch.setattr(keys, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(key_cache, "AGAIN_SECONDS", 0.0)
     assert await status_of(edge, issuer.token()) == 202
     stranger = ECKey.generate_key("P-256")
-    for number in range(keys.FETCHES_PER_MINUTE + 5):
+    for number in range(key_cache.FETCHES_PER_MINUTE + 5):
         await status_of(edge, issuer.token(f"made up {number}", key=stranger))
-    assert issuer.asked == 1 + keys.FETCHES_PER_MINUTE
+    assert issuer.asked == 1 + key_cache.FETCHES_PER_MINUTE
     assert await status_of(edge, issuer.token()) == 202
 
 

@@ -19,16 +19,16 @@ from flowhook.model import Event, Status
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
-from router.acceptance import Acceptance
+from router.admission import AdmissionControl
 from router.callback_keys import CallbackKeys
-from router.dispatch.observers import EndWaiters
-from router.flows import FlowTable
+from router.dispatch.observers import ReplyWaiters
+from router.encryption import KEY_BYTES
+from router.flow_table import FlowTable
 from router.metrics import RouterMetrics
-from router.parsing import Reader
+from router.parsing import InputParser
 from router.reply_tokens import ReplyTokens
-from router.sealing import KEY_BYTES
-from router.services import guarded
-from router.services.callbacks import Callbacks
+from router.services import error_mapping
+from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft
 
@@ -44,15 +44,15 @@ class Service:
     def __init__(self, shard, total_backlog):
         self.shard = shard
         self.flows = FlowTable(shard.storage.registry, policies=shard.host, clock=shard.clock)
-        reader = Reader()  # starts no process for bodies that are small
-        acceptance = Acceptance(
+        reader = InputParser()  # starts no process for bodies that are small
+        acceptance = AdmissionControl(
             host=shard.host, flows=self.flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
         )
         self._service = IngestService(
             host=shard.host,
             state=shard.state,
             acceptance=acceptance,
-            callbacks=Callbacks(
+            callbacks=CallbackReceiver(
                 acceptance=acceptance,
                 reader=reader,
                 arrivals=shard.host.arrivals,
@@ -136,7 +136,7 @@ async def test_of_a_batch_those_that_were_stored_before_are_accepted_and_the_oth
 
 
 async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is_stored(service):
-    service.shard.host.waiters = EndWaiters(limit=0)
+    service.shard.host.waiters = ReplyWaiters(limit=0)
     with pytest.raises(grpc.aio.AbortError):
         await service.invoke(event())
     assert service.shard.core.unfinished == 0
@@ -145,7 +145,7 @@ async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is
 @pytest.mark.parametrize("callback", ["", "approval"])
 async def test_an_event_that_nobody_expected_fails_alone_and_is_logged(service, monkeypatch, callback):
     logged = []
-    monkeypatch.setattr(guarded.log, "error", lambda said, **fields: logged.append((said, fields["exc_info"])))
+    monkeypatch.setattr(error_mapping.log, "error", lambda said, **fields: logged.append((said, fields["exc_info"])))
     read = service.shard.storage.registry.get_flow
 
     async def get_flow(flow_id, **which):

@@ -15,7 +15,7 @@ from flowhook.errors import InvalidFlowError, PermissionDeniedError, Unauthentic
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from router.services import health
-from router.services.access import scopes_for
+from router.services.authorization import required_scopes
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
 
@@ -187,7 +187,7 @@ async def test_a_method_that_nobody_knows_is_unimplemented_to_those_with_a_token
 async def test_every_method_of_every_service_asks_for_a_scope(router):
     connection = channel.connect(router.target, router.token())
     for service in await listed_services(connection):
-        assert scopes_for(f"/{service}/Any"), service
+        assert required_scopes(f"/{service}/Any"), service
     await connection.close(None)
 
 

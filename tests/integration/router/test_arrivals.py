@@ -11,9 +11,9 @@ from support.shards import running_host
 from flowhook import ids
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
-from router.dispatch.link import Completed
-from router.scheduling.matching import Content
-from router.storage.arrivals import NewArrival
+from router.dispatch.runner_port import AttemptCompleted
+from router.scheduling.matching import EventContent
+from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import Consumed
 from router.storage.sqlite import open_sqlite
 
@@ -45,7 +45,7 @@ async def test_an_event_goes_into_the_journal_of_who_waits_for_it_which_runs_aga
     [again] = await runner.next()
     assert again.attempt == 1
     assert came(again) == [("/do/0/first#0", 0), (KEY, {"ok": True})]
-    await shard.settle(runner, again, Completed(b"1"))
+    await shard.settle(runner, again, AttemptCompleted(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
     assert await shard.state.arrivals() == []
 
@@ -144,7 +144,7 @@ async def test_so_many_get_an_event_and_no_more_the_longest_waiting_first(shard,
 
 
 async def test_many_large_entries_are_written_in_portions_and_acted_upon_together(shard, runner, monkeypatch):
-    monkeypatch.setattr("router.dispatch.conclusions.WRITE_BYTES", 10)
+    monkeypatch.setattr("router.dispatch.transitions.WRITE_BYTES", 10)
     for _ in range(3):
         await waiting(shard, runner)
     await shard.publish(data="x" * 20, to_all=True)
@@ -196,7 +196,7 @@ async def test_an_event_for_one_execution_is_for_no_other_and_asks_for_no_values
     for _ in range(2):
         await shard.publish(execution_id=(await shard.record(its)).id)
     assert shard.host.arrivals.kept == 2
-    await shard.settle(runner, again, Completed(b"1"))
+    await shard.settle(runner, again, AttemptCompleted(b"1"))
     assert (shard.host.arrivals.kept, await shard.state.arrivals()) == (0, [])
     assert (await shard.publish(execution_id=(await shard.record(its)).id)).gone
 
@@ -281,7 +281,7 @@ async def test_a_flow_has_so_many_events_that_nobody_waits_for(shard, runner, mo
 
 async def test_all_flows_have_so_many(shard, monkeypatch):
     monkeypatch.setattr("flowhook.limits.MAX_TOTAL_ARRIVALS", 1)
-    arrivals = [NewArrival(f"evt_{flow}", flow, True, "approval", 1, b"{}") for flow in "ab"]
+    arrivals = [NewInboundEvent(f"evt_{flow}", flow, True, "approval", 1, b"{}") for flow in "ab"]
     with pytest.raises(ExhaustedError):
         await shard.host.arrivals.publish(arrivals)
     assert await shard.state.arrivals() == []
@@ -306,7 +306,7 @@ async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, 
 
 
 async def test_what_is_being_given_out_survives_that_storage_is_away(shard, runner, monkeypatch):
-    monkeypatch.setattr("router.dispatch.durable.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.durable_writes.RETRY_DELAY", 0.01)
     await waiting(shard, runner)
     shard.state.away = True
     await shard.publish(data=1)
@@ -328,7 +328,7 @@ async def test_an_event_arrives_once(shard, runner):
 
 
 async def test_an_event_for_one_of_several_flows_does_not_lack_room_for_another(shard):
-    arrivals = [NewArrival(f"evt_{number}", f"f{number}", False, "paid", 1, b" " * 2**20) for number in range(20)]
+    arrivals = [NewInboundEvent(f"evt_{number}", f"f{number}", False, "paid", 1, b" " * 2**20) for number in range(20)]
     appended = await shard.host.arrivals.publish(arrivals)
     assert [each.number for each in appended] == list(range(1, 21))
 
@@ -344,7 +344,7 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
     storage = await open_sqlite(tmp_path / "flowhook.db")
     fields = (True, "approval", 1, orjson.dumps({"data": {"order": 1}}), 2**45)
     await storage.log(0).append_arrivals(
-        [NewArrival(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
+        [NewInboundEvent(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
     )
     await storage.close()
     async with running_host(tmp_path) as shard:
@@ -365,7 +365,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
         runner = shard.attach()
         seqs = [await waiting(shard, runner) for _ in range(2)]
     storage = await open_sqlite(tmp_path / "flowhook.db")
-    await storage.log(0).append_arrivals([NewArrival("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
+    await storage.log(0).append_arrivals([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
     await storage.close()
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
@@ -431,7 +431,7 @@ async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatc
     await waiting(shard, runner, listen(order=1))
     contents = []
     monkeypatch.setattr(
-        "router.dispatch.arrivals.Content", lambda payload: contents.append(Content(payload)) or contents[-1]
+        "router.dispatch.event_delivery.Content", lambda payload: contents.append(EventContent(payload)) or contents[-1]
     )
     storing = asyncio.ensure_future(shard.publish(data={"order": 2}))
     await asyncio.sleep(0)

@@ -13,7 +13,7 @@ from support.shards import running_host
 
 from flowhook import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
-from router.dispatch.link import Checkpoint, Completed
+from router.dispatch.runner_port import AttemptCompleted, ReportedCheckpoint
 
 EXECUTIONS = 20
 STEPS = 4
@@ -40,7 +40,7 @@ class Listener:
             assert events == [{"number": number, "step": step} for step in range(len(events))]
             if len(events) == STEPS:
                 self.taken[number] = events
-                await shard.settle(link, delivery, Completed(b"1"))
+                await shard.settle(link, delivery, AttemptCompleted(b"1"))
             else:
                 await shard.park(link, delivery, self.listen(number, len(events)))
 
@@ -90,7 +90,7 @@ APPROVAL = Subscription("/do/0/wait#0", (EventFilter(True, "approval", (), ()),)
 
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_a_crash(tmp_path, monkeypatch, adopted):
-    monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 3600)
+    monkeypatch.setattr("router.dispatch.attempt_log.STARTED_DELAY", 3600)
     overdue = JournalEntry("/do/0/wait#0", b'{"over": 1}')
     async with running_host(tmp_path) as shard:
         await shard.append()
@@ -99,14 +99,14 @@ async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_
         await shard.park(link, waiting, APPROVAL, wake_at_ms=0)
         (woken,) = await link.next()
         if not adopted:
-            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.token, 0, overdue)])
+            await shard.host.recorder.checkpoint(link, [ReportedCheckpoint(woken.token, 0, overdue)])
             await shard.publish()
         await shard.die()
     if adopted:
         async with running_host(tmp_path) as shard:
             link = shard.attach(held=[woken.token])
             assert link.kept == [woken.token]
-            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.token, 0, overdue)])
+            await shard.host.recorder.checkpoint(link, [ReportedCheckpoint(woken.token, 0, overdue)])
             await shard.publish()
             await shard.die()
     async with running_host(tmp_path, reattach_seconds=0.01) as shard:

@@ -9,12 +9,12 @@ from support.patience import PATIENCE
 from support.shards import running_host
 
 from flowhook.model import Status
-from router.dispatch.link import Completed, Outcome, Parked, Released
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, AttemptParked, AttemptReleased
 
 
 @pytest.fixture(autouse=True)
 def _starts_soon(monkeypatch):
-    monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.attempt_log.STARTED_DELAY", 0.01)
 
 
 async def written_down(shard, seq, status=Status.RUNNING):
@@ -41,7 +41,7 @@ async def test_an_execution_that_waited_before_waits_again_although_the_router_d
 ):
     async with running_host(tmp_path) as shard:
         if not seen:
-            monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 3600)
+            monkeypatch.setattr("router.dispatch.attempt_log.STARTED_DELAY", 3600)
         seq, _, again = await parked_and_woken(shard)
         await written_down(shard, seq, Status.RUNNING if seen else Status.WAITING)
         await shard.die()
@@ -53,7 +53,7 @@ async def test_an_execution_that_waited_before_waits_again_although_the_router_d
         assert (record.status, record.attempts) == (Status.WAITING, 1)
         shard.host.add_credit(link, 10)
         (last,) = await link.next()
-        await shard.settle(link, last, Completed(b"{}"))
+        await shard.settle(link, last, AttemptCompleted(b"{}"))
         assert (last.attempt, (await shard.record(seq)).attempts) == (1, 1)
 
 
@@ -64,7 +64,9 @@ async def test_an_execution_that_is_on_record_as_waiting_waits_on_although_its_r
         (delivery,) = await link.next()
         # the router dies before the runner learns of it
         settling = asyncio.create_task(
-            shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(round(shard.wall() * 1000) + 500))])
+            shard.host.recorder.settle(
+                link, [AttemptOutcome(delivery.token, (), AttemptParked(round(shard.wall() * 1000) + 500))]
+            )
         )
         await written_down(shard, seq, Status.WAITING)
         await shard.die()
@@ -95,7 +97,7 @@ async def test_an_attempt_whose_runner_comes_back_is_not_charged_however_often_t
         await shard.die()
     async with running_host(tmp_path) as shard:
         link = shard.attach(held=[delivery.token])
-        await shard.settle(link, delivery, Completed(b"{}"))
+        await shard.settle(link, delivery, AttemptCompleted(b"{}"))
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.COMPLETED, 1)
 
@@ -108,7 +110,7 @@ async def test_an_attempt_that_is_given_back_after_a_restart_is_not_charged(tmp_
         await shard.die()
     async with running_host(tmp_path) as shard:
         link = shard.attach(held=[delivery.token])
-        await shard.settle(link, delivery, Released("ROUTER_AWAY", charged=False))
+        await shard.settle(link, delivery, AttemptReleased("ROUTER_AWAY", charged=False))
         (again,) = await link.next()
         assert again.attempt == 1
 
@@ -131,11 +133,11 @@ async def test_an_attempt_whose_runner_dies_with_the_router_is_charged(tmp_path,
 
 async def test_an_attempt_that_a_runner_came_back_for_is_written_down_if_it_lasts(tmp_path, monkeypatch):
     async with running_host(tmp_path) as shard:
-        monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 3600)
+        monkeypatch.setattr("router.dispatch.attempt_log.STARTED_DELAY", 3600)
         (seq,) = await shard.append()
         (delivery,) = await shard.attach().next()
         await shard.die()
-    monkeypatch.setattr("router.dispatch.starts.STARTED_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.attempt_log.STARTED_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
         assert shard.attach(held=[delivery.token]).kept == [delivery.token]
         await written_down(shard, seq)

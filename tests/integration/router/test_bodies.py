@@ -27,7 +27,7 @@ from flowhook.v1 import (
 )
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
-from router.acceptance import checked, complete
+from router.admission import fill_defaults, validate_and_serialize
 from router.retention import expire_forever
 
 BODY = bytes(range(256)) * 4096 + b"end"
@@ -209,8 +209,8 @@ def test_what_a_form_says_is_not_read_on_the_routers_loop():
     """It may have a MiB, which takes tens of milliseconds to parse."""
     blob = envelope_pb2.Blob(id="0" * 32, size=1, sha256=bytes(32))
     message = envelope_pb2.Event(flow_id="keep", body_blob=blob, form=b'{"a":[' + b"[]," * 340_000 + b"[]]}")
-    complete(message, 1)
-    assert cpu_seconds(lambda: checked(message), 0.005) < 0.005
+    fill_defaults(message, 1)
+    assert cpu_seconds(lambda: validate_and_serialize(message), 0.005) < 0.005
 
 
 async def test_a_callback_has_its_body_with_it(edge, client):
@@ -271,7 +271,7 @@ class TestGivingWay:
     @pytest.fixture
     async def small(self, tmp_path, monkeypatch):
         """A router with two places of each kind, and a flow."""
-        monkeypatch.setattr("router.services.upload_places.GRACE_SECONDS", 0.0)
+        monkeypatch.setattr("router.services.upload_slots.GRACE_SECONDS", 0.0)
         async with running_router(tmp_path / "data", max_uploads=2) as router, router.client() as client:
             await client.flows.apply([flow("hello")])
             edge = Uploader(router)

@@ -11,7 +11,7 @@ from support.shards import running_host
 
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from router.dispatch.link import Completed, Outcome, Parked
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, AttemptParked
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def now_ms():
 
 async def park(shard, link, wake_at_ms):
     (delivery,) = await link.next()
-    await shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(wake_at_ms))])
+    await shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(wake_at_ms))])
     return delivery
 
 
@@ -70,7 +70,7 @@ async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(sh
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    settling = shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(now_ms()))])
+    settling = shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(now_ms()))])
     task = asyncio.ensure_future(settling)
     await shard.state.refused.wait()
     assert shard.core.is_waiting(seq)
@@ -78,7 +78,7 @@ async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(sh
     await task
     (again,) = await link.next()
     assert link.settled == [delivery.token]
-    await shard.host.recorder.settle(link, [Outcome(again.token, (), Completed(b"{}"))])
+    await shard.host.recorder.settle(link, [AttemptOutcome(again.token, (), AttemptCompleted(b"{}"))])
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 

@@ -23,7 +23,7 @@ from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from flowhook.wire import convert
 from runner import session
-from runner.worker.attach import Attachment
+from runner.worker.attach_client import RouterConnection
 
 KILLS = 6
 STEPS = 3
@@ -141,7 +141,7 @@ async def run_runner(router, world, runner_id):
     """Work as a runner until cancelled; then what is in hand is lost as if it had been killed."""
     link = session.Session(runner_id=runner_id, components=["http"], build="", capacity=64, losses_explained=False)
     connection = channel.connect(router.target, router.token("runner"))
-    attachment = Attachment(connection, link, time.monotonic)
+    attachment = RouterConnection(connection, link, time.monotonic)
     executions = Executions(world, link, attachment.announce)
     try:
         await attachment.run(executions)

@@ -12,7 +12,7 @@ from support.runners import attached, runner_stub
 
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.dispatch.host import ShardHost
+from router.dispatch.shard_runtime import ShardRuntime
 
 ERROR = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/a"}
 
@@ -123,14 +123,14 @@ async def test_a_verdict_counts_over_a_restart_of_the_router(tmp_path):
 async def test_a_report_that_the_next_process_overtook_leaves_its_leases_alone(
     router, client, hello, guard, monkeypatch
 ):
-    looked, is_superseded = asyncio.Event(), ShardHost.is_superseded
+    looked, is_superseded = asyncio.Event(), ShardRuntime.is_superseded
 
     def note(host, link):
         looked.set()
         return is_superseded(host, link)
 
     async with attached(router):
-        monkeypatch.setattr(ShardHost, "is_superseded", note)
+        monkeypatch.setattr(ShardRuntime, "is_superseded", note)
         reporting = asyncio.create_task(report(guard, explained=False))
         await looked.wait()  # now it waits for the end of that stream
         await client.ingest("hello", {})

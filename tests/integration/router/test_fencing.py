@@ -9,8 +9,14 @@ from support.shards import running_host
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
-from router.dispatch.conclusions import runtime_error
-from router.dispatch.link import Checkpoint, Completed, Outcome, Parked, Released
+from router.dispatch.runner_port import (
+    AttemptCompleted,
+    AttemptOutcome,
+    AttemptParked,
+    AttemptReleased,
+    ReportedCheckpoint,
+)
+from router.dispatch.transitions import runtime_error
 from router.storage.model import Started
 
 
@@ -25,11 +31,11 @@ def entry(number):
 
 
 def checkpoint(delivery, number):
-    return Checkpoint(delivery.token, number, entry(number))
+    return ReportedCheckpoint(delivery.token, number, entry(number))
 
 
 def completed(delivery):
-    return Outcome(delivery.token, (), Completed(b"{}"))
+    return AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
 
 
 async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_next_attempt(shard):
@@ -37,7 +43,7 @@ async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_ne
     link = shard.attach("r1")
     (delivery,) = await link.next()
     journaling = asyncio.create_task(shard.host.recorder.checkpoint(link, [checkpoint(delivery, 0)]))
-    await shard.state.writing.wait()
+    await shard.state.has_unsent.wait()
     other = shard.attach("r2")
     shard.attach("r1", held=[], credit=0)
     (again,) = await other.next()
@@ -85,7 +91,7 @@ async def test_what_a_runner_journaled_when_it_gave_an_execution_back_is_there_f
     other = shard.attach("r2", credit=0)
     (delivery,) = await link.next()
     shard.host.add_credit(other, 1)
-    released = Outcome(delivery.token, (checkpoint(delivery, 0),), Released("DRAINING", charged=False))
+    released = AttemptOutcome(delivery.token, (checkpoint(delivery, 0),), AttemptReleased("DRAINING", charged=False))
     await shard.host.recorder.settle(link, [released])
     (again,) = await other.next()
     assert (again.attempt, again.journal) == (1, (entry(0),))
@@ -117,7 +123,7 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
     link = shard.attach("r1", credit=1)
     (delivery,) = await link.next()
     shard.state.away = True
-    released = Outcome(delivery.token, (), Released("BROKEN", charged=True))
+    released = AttemptOutcome(delivery.token, (), AttemptReleased("BROKEN", charged=True))
     settling = asyncio.create_task(shard.host.recorder.settle(link, [released]))
     await shard.state.refused.wait()
     assert link.settled == []
@@ -127,7 +133,7 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
 
 
 async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.durable.RETRY_DELAY", 0.05)
+    monkeypatch.setattr("router.dispatch.durable_writes.RETRY_DELAY", 0.05)
     async with running_host(tmp_path, lease_seconds=1.0) as shard:
         (seq,) = await shard.append()
         link = shard.attach()
@@ -182,7 +188,10 @@ async def test_a_runner_that_keeps_silent_loses_its_stream_and_its_work(tmp_path
 
 @pytest.mark.parametrize(
     ("result", "status"),
-    [(Released("RUNNER_DIED", charged=True), Status.PENDING), (runtime_error("it ran too long"), Status.FAULTED)],
+    [
+        (AttemptReleased("RUNNER_DIED", charged=True), Status.PENDING),
+        (runtime_error("it ran too long"), Status.FAULTED),
+    ],
 )
 async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(tmp_path, result, status):
     async with running_host(tmp_path, reattach_seconds=0.0) as shard:
@@ -193,7 +202,7 @@ async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(t
         await shard.host._durable.until(lambda: not shard.core.leased and shard.core.queued == 2)
         link = shard.attach(held=[guilty.token], credit=0)
         assert link.kept == []
-        await shard.host.recorder.settle(link, [Outcome(guilty.token, (), result)])
+        await shard.host.recorder.settle(link, [AttemptOutcome(guilty.token, (), result)])
         assert (link.settled, link.revoked) == ([guilty.token], [])
         record = await shard.record(culprit)
         assert (record.status, record.attempts) == (status, 1)
@@ -294,7 +303,9 @@ async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    parking = asyncio.create_task(shard.host.recorder.settle(link, [Outcome(delivery.token, (), Parked(None))]))
+    parking = asyncio.create_task(
+        shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(None))])
+    )
     await shard.state.refused.wait()
     suspending = asyncio.create_task(shard.host.operators.suspend((await shard.record(seq)).id))
     await asyncio.sleep(0.05)

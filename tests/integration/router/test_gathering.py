@@ -10,9 +10,9 @@ from support.triggers import NOON, triggers
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError
-from router.dispatch.link import Completed, Outcome
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.storage.model import NewEvent
-from router.triggers.effects import Effect
+from router.triggers.idempotent_ids import EffectIds
 
 BOTH = "{on: {all: [{with: {type: paid}}, {with: {type: packed}}]}}"
 BY_ORDER = """{on: {all: [
@@ -82,14 +82,14 @@ async def test_a_start_after_which_the_router_died_is_not_repeated(tmp_path, mon
 
 
 async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(running, monkeypatch):
-    monkeypatch.setattr("router.triggers.gatherer.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("router.triggers.join_trigger.LOOK_SECONDS", 0.01)
     await running.apply("ship", BOTH, rest="execution: {max_backlog: 1}")
     assert len(await running.emit(PAID, PACKED, PAID, PACKED)) == 1
     gathering = asyncio.create_task(running.gatherer.run())
     link = running.shard.attach()
     for _ in range(2):
         (delivery,) = await link.next()
-        await running.shard.host.recorder.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
+        await running.shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))])
     gathering.cancel()
     assert len(await running.executions()) == 2
 
@@ -149,7 +149,7 @@ async def test_events_that_are_too_large_together_start_nothing(running, monkeyp
 async def test_a_start_whose_id_somebody_took_is_in_nobodys_way(running):
     await running.apply("ship", BOTH)
     key = f"{CALLER}:guessed"
-    taken = NewEvent(Effect(key, CALLER).id_of("gather", "ship"), "other", 1, NOON, b"")
+    taken = NewEvent(EffectIds(key, CALLER).derive("gather", "ship"), "other", 1, NOON, b"")
     await running.shard.host.append([taken])
     await running.emit(PAID)
     await running.publish(PACKED, key)

@@ -12,7 +12,7 @@ from router.services import execution
 
 async def test_they_are_put_together_off_the_event_loop(router, client, monkeypatch):
     threads = []
-    history_of = execution.history_of
+    history_of = execution.build_task_history
 
     def noting(*arguments, **more):
         threads.append(threading.get_ident())

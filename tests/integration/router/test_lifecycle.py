@@ -11,13 +11,13 @@ from support.told import inputs, next_of
 from support.triggers import triggers
 
 from flowhook.errors import UnavailableError
-from flowhook.lifecycle import Lifecycle
+from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.storage.model import Started
 from router.storage.sqlite import open_sqlite
-from router.triggers.herald import Herald
+from router.triggers.lifecycle_publisher import LifecyclePublisher
 
 BASE = "io.serverlessworkflow.workflow."
 ERROR = WorkflowError(type="about:blank", status=500, title="no")
@@ -177,14 +177,14 @@ async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
     async with triggers(tmp_path) as router:
         shard = router.shard
         await router.apply("work", "")
-        await router.apply("alerts", f"{{on: {{one: {{with: {{type: {Lifecycle.FAULTED}}}}}}}}}")
+        await router.apply("alerts", f"{{on: {{one: {{with: {{type: {WorkflowEventType.FAULTED}}}}}}}}}")
         [seq] = await shard.append("work")
         link = shard.attach(credit=1)
         [delivery] = await link.next()
         await shard.settle(link, delivery, ERROR)
 
         def herald():
-            return Herald(
+            return LifecyclePublisher(
                 occurrences=shard.host.occurrences,
                 state=shard.state,
                 registry=shard.storage.registry,

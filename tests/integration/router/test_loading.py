@@ -10,21 +10,21 @@ from support.shards import running_host
 from flowhook import limits
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
-from router.dispatch.link import Completed, Outcome
-from router.dispatch.loader import CHUNK
+from router.dispatch.assignment_loader import CHUNK
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.scheduling.queues import FlowPolicy
 from router.storage.model import Journaled
 
 
 @pytest.fixture
 async def shard(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.loader.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.assignment_loader.RETRY_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
         yield shard
 
 
 def completed(delivery):
-    return Outcome(delivery.token, (), Completed(b"{}"))
+    return AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
 
 
 async def test_a_quiet_flow_is_served_in_one_turn_of_the_ring_also_when_all_must_be_read(shard):
@@ -80,7 +80,7 @@ async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_tak
     await other.next()
     assert shard.core.leased == 1
     assert shard.state.reads == [[1]]
-    link.take_in()
+    link.deliver()
     shard.host.wake()
     await link.next(count - 1)
     assert max(len(read) for read in shard.state.reads) <= CHUNK

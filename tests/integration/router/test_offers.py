@@ -10,7 +10,7 @@ from support.shards import running_host
 
 from flowhook import ids
 from flowhook.model import EventFilter, JournalEntry, Status, Subscription
-from router.dispatch.link import Checkpoint, Completed, Listening, Outcome
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, LiveSubscriptions, ReportedCheckpoint
 from router.storage.model import NewEvent
 
 KEY = "/do/0/wait#0"
@@ -20,7 +20,7 @@ LISTEN = (Subscription(KEY, (EventFilter(True, "approval"),)),)
 async def listening(shard, runner, generation=1, delivery=None, subscriptions=LISTEN):
     """Have an execution listen while it is worked on."""
     delivery = delivery or await shard.work_on(runner)
-    shard.host.listen(runner, Listening(delivery.token, generation, subscriptions))
+    shard.host.listen(runner, LiveSubscriptions(delivery.token, generation, subscriptions))
     return delivery
 
 
@@ -30,7 +30,7 @@ async def offered(runner, count=1):
 
 
 async def take_in(shard, runner, arrival, position=0):
-    checkpoint = Checkpoint(arrival.token, position, arrival.entry, arrival=arrival.number)
+    checkpoint = ReportedCheckpoint(arrival.token, position, arrival.entry, arrival=arrival.number)
     await shard.host.recorder.checkpoint(runner, [checkpoint])
 
 
@@ -46,7 +46,7 @@ async def test_an_event_is_handed_to_who_works_on_the_execution_and_kept_until_i
     assert runner.acknowledged == [(delivery.token, 0)]
     assert await shard.state.arrivals() == []
     assert (await shard.state.content(seq)).journal == (arrival.entry,)
-    await shard.settle(runner, delivery, Completed(b"1"))
+    await shard.settle(runner, delivery, AttemptCompleted(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 
@@ -86,7 +86,7 @@ async def test_who_loses_the_execution_can_take_in_nothing(shard, runner):
     delivery = await listening(shard, runner)
     await shard.publish(data="for whoever works on it")
     arrival = await offered(runner)
-    await shard.settle(runner, delivery, Completed(b"1"))
+    await shard.settle(runner, delivery, AttemptCompleted(b"1"))
     other = await listening(shard, runner)
     await take_in(shard, runner, arrival)
     assert runner.revoked == [(delivery.token, "LEASE_LOST")]
@@ -108,7 +108,7 @@ async def test_who_took_in_what_somebody_else_may_have_got_loses_the_execution_u
     delivery = await listening(shard, runner)
     seq = shard.core.lease_of(delivery.token)
     entry = JournalEntry(KEY, b'{"data": 1}')
-    await shard.host.recorder.checkpoint(runner, [Checkpoint(delivery.token, 0, entry, arrival=99)])
+    await shard.host.recorder.checkpoint(runner, [ReportedCheckpoint(delivery.token, 0, entry, arrival=99)])
     assert runner.revoked == [(delivery.token, "LEASE_LOST")]
     [again] = await runner.next()
     assert (shard.core.lease_of(again.token), again.attempt, again.journal) == (seq, 1, ())
@@ -140,9 +140,9 @@ async def test_the_end_of_another_execution_is_handed_over(shard, runner, before
     wanted = (Subscription("/do/0/run#0:end", execution_id=event_id),)
     if not before:
         parent = await listening(shard, runner, subscriptions=wanted)
-        while not shard.host._waiting.ends.matter:
+        while not shard.host._waiting.ends.is_needed:
             await asyncio.sleep(0.001)
-    await shard.host.recorder.settle(runner, [Outcome(child.token, (), Completed(b'{"n":1}'))])
+    await shard.host.recorder.settle(runner, [AttemptOutcome(child.token, (), AttemptCompleted(b'{"n":1}'))])
     if before:
         parent = await listening(shard, runner, subscriptions=wanted)
     arrival = await offered(runner)

@@ -14,8 +14,8 @@ from flowhook.errors import InvalidError, InvalidFlowError
 from flowhook.model import Event
 from flowhook.offload.offload import Offload
 from flowhook.order_key import OrderKey
-from router.parsing import Reader
-from router.scheduling.matching import Content, Shape
+from router.parsing import InputParser
+from router.scheduling.matching import EventContent, FilterShape
 
 BOUND = 0.1
 """CPU seconds of the loop's thread for a body of a few MiB, which take ten times that to be parsed."""
@@ -25,7 +25,7 @@ XML = b"<order><account>a</account>" + b"<line n='1'/>" * 80_000 + b"</order>"
 
 @pytest.fixture
 async def reader():
-    reader = Reader()
+    reader = InputParser()
     yield reader
     await reader.aclose()
 
@@ -151,11 +151,11 @@ async def test_constants_that_jq_computes_while_it_compiles_are_limited(reader, 
 
 
 async def test_where_a_large_event_is_looked_into_it_is_read_elsewhere(reader):
-    shapes = [Shape((), (".data.order",)), Shape(("subject",), ()), Shape((), (".data.lines",))]
+    shapes = [FilterShape((), (".data.order",)), FilterShape(("subject",), ()), FilterShape((), (".data.lines",))]
     event = {"subject": "s", "data": {"order": 7, "lines": [[]] * 300_000}}
     payload = orjson.dumps(event)
     content = await reader.content("f", payload, shapes)
     values = [content.values(shape) for shape in shapes]
     assert content._parsed is None
-    assert values == [Content(payload).values(shape) for shape in shapes]
+    assert values == [EventContent(payload).values(shape) for shape in shapes]
     assert values[2] is None

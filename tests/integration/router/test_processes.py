@@ -7,7 +7,7 @@ import pytest
 
 from flowhook.client import channel
 from flowhook.errors import PermissionDeniedError
-from flowhook.tokens import Scope, create_token
+from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc
 from flowhook.wire import status
@@ -28,7 +28,7 @@ async def report(router, token, *processes):
 
 
 async def test_a_service_that_hands_in_events_reports_no_process(router):
-    token = create_token(router.settings.data_dir, "billing", [Scope.INGEST])
+    token = create_token(router.settings.data_dir, "billing", [TokenScope.INGEST])
     for role in ("edge", "runner", "router", "admin"):
         assert await report(router, token, pb.Process(name=f"{role}-1", role=role)) == {"SCOPE_MISSING"}
 
@@ -64,7 +64,7 @@ async def test_health_is_asked_for_without_metrics(router, client):
 
 
 async def test_a_service_that_hands_in_events_reports_no_refused_requests(router):
-    token = create_token(router.settings.data_dir, "billing", [Scope.INGEST])
+    token = create_token(router.settings.data_dir, "billing", [TokenScope.INGEST])
     async with channel.connect(router.target, token) as connection:
         stub = rejection_service_pb2_grpc.RejectionServiceStub(connection)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

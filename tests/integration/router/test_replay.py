@@ -9,7 +9,7 @@ from support.routers import flow, running_router
 from support.runners import attached
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.model import Raising, Status
+from flowhook.model import RaiseOrigin, Status
 from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 
@@ -68,7 +68,7 @@ async def test_of_what_a_handler_raised_a_replay_takes_over_what_succeeded_apart
         (again,) = await runner.assignments(1)
         assert [(entry.key, entry.output) for entry in again.journal] == [("~/do/0/t/catch/do/0/notify#0", b"1")]
     shown = await client.executions.get(execution_id)
-    assert shown.execution.error.raising == Raising("/do/0/t/catch/do/1/again", "/do/0/t/try/0/b#0")
+    assert shown.execution.error.raising == RaiseOrigin("/do/0/t/catch/do/1/again", "/do/0/t/try/0/b#0")
     assert (await client.executions.get(replay.id)).journal == ()
 
 

@@ -8,7 +8,7 @@ import pytest
 from support.shards import running_host
 
 from flowhook.model import Status
-from router.dispatch.link import Completed
+from router.dispatch.runner_port import AttemptCompleted
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
     gate = shard.state.delay("records")
     looking = asyncio.create_task(shard.host.operators.records([seq]))
     await shard.state.reading.wait()
-    await shard.settle(runner, delivery, Completed(b"{}"))
+    await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
     while shard.core.is_concluding(seq):
         await asyncio.sleep(0)
     gate.set()
@@ -36,7 +36,7 @@ async def test_one_whose_end_is_not_stored_yet_runs(shard):
     delivery = await shard.work_on(runner)
     seq = shard.core.lease_of(delivery.token)
     shard.state.away = True
-    settling = asyncio.create_task(shard.settle(runner, delivery, Completed(b"{}")))
+    settling = asyncio.create_task(shard.settle(runner, delivery, AttemptCompleted(b"{}")))
     await shard.state.refused.wait()
     assert (await shard.host.operators.records([seq]))[seq].status is Status.RUNNING
     shard.state.away = False

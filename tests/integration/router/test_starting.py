@@ -13,7 +13,7 @@ from support.runners import attached
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Origin, Status
-from router.triggers.effects import Effect
+from router.triggers.idempotent_ids import EffectIds
 
 TINY = b"execution: {max_backlog: 1}\n"
 
@@ -87,7 +87,7 @@ async def test_an_id_that_another_flow_has_starts_nothing_and_is_said_to(client,
     # an ID belongs to a slot, which some flows share
     other = next(name for number in count() if ids.slot_of(name := f"other-{number}") == ids.slot_of("child"))
     await client.flows.apply([flow(other)])
-    await client.ingest(other, {}, event_id=Effect(f"{CALLER}:a", CALLER).id_of("run", "child"))
+    await client.ingest(other, {}, event_id=EffectIds(f"{CALLER}:a", CALLER).derive("run", "child"))
     with pytest.raises(InvalidError) as caught:
         await effects.start(key=f"{CALLER}:a")
     assert caught.value.reason == "EVENT_ID_TAKEN"

@@ -13,8 +13,8 @@ from support.shards import running_host
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.dispatch import loader
-from router.services import outbox
+from router.dispatch import assignment_loader
+from router.services import attach_writer
 from router.services.runner import RunnerService
 
 
@@ -93,8 +93,8 @@ class DeafCall:
 
 async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner_to_read(tmp_path, monkeypatch):
     """Or a router would keep what was meant for a dead runner, and never stop."""
-    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
-    monkeypatch.setattr(loader, "CHUNK", 1)
+    monkeypatch.setattr(attach_writer, "MAX_UNSENT_BYTES", 1)
+    monkeypatch.setattr(assignment_loader, "CHUNK", 1)
     async with asyncio.timeout(PATIENCE), running_host(tmp_path) as shard:
         await shard.append("a", b"1", b"2", b"3")
         shard.forget_payloads()

@@ -9,10 +9,10 @@ from support.routers import flow, running_router
 from support.runners import attached
 from support.told import inputs, next_of
 
-from flowhook.event_input import rfc3339
-from flowhook.lifecycle import CorrelationLifecycle, Lifecycle, TaskLifecycle
+from flowhook.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.workflow_input import rfc3339
 
 NOW = round(time.time() * 1000)
 
@@ -45,27 +45,27 @@ def types(events):
 
 async def test_runners_hear_what_is_wanted_and_when_that_changes(router, client):
     async with attached(router, "early") as early:
-        await client.flows.apply([wants("log", TaskLifecycle.FAULTED, Lifecycle.FAULTED)])
-        assert await interest(early) == [TaskLifecycle.FAULTED]
+        await client.flows.apply([wants("log", TaskEventType.FAULTED, WorkflowEventType.FAULTED)])
+        assert await interest(early) == [TaskEventType.FAULTED]
         async with attached(router, "late") as late:
-            assert await interest(late) == [TaskLifecycle.FAULTED]
-            await client.flows.apply([wants("more", CorrelationLifecycle.STARTED)])
+            assert await interest(late) == [TaskEventType.FAULTED]
+            await client.flows.apply([wants("more", CorrelationEventType.STARTED)])
             for runner in (early, late):
-                assert await interest(runner) == [TaskLifecycle.FAULTED, CorrelationLifecycle.STARTED]
+                assert await interest(runner) == [TaskEventType.FAULTED, CorrelationEventType.STARTED]
             await client.flows.delete("log")
-            assert await interest(late) == [CorrelationLifecycle.STARTED]
+            assert await interest(late) == [CorrelationEventType.STARTED]
 
 
 async def test_an_execution_that_waits_for_such_an_event_is_heard_of_while_it_does(router, client):
     await client.flows.apply([flow("waits"), flow("work")])
     await client.ingest("waits", b"{}")
-    filters = pb.EventFilters(filters=[pb.EventFilter(type=TaskLifecycle.FAULTED)])
+    filters = pb.EventFilters(filters=[pb.EventFilter(type=TaskEventType.FAULTED)])
     async with attached(router) as runner:
         await runner.park(await next_of(runner, "waits"), subscriptions=[pb.Subscription(key="l", events=filters)])
-        assert await interest(runner) == [TaskLifecycle.FAULTED]
+        assert await interest(runner) == [TaskEventType.FAULTED]
         await client.ingest("work", b"{}")
         work = await next_of(runner, "work")
-        await say(runner, work, 0, happened(TaskLifecycle.FAULTED))
+        await say(runner, work, 0, happened(TaskEventType.FAULTED))
         waiting = await next_of(runner, "waits")
         assert await interest(runner) == []
     [entry] = waiting.journal
@@ -73,21 +73,21 @@ async def test_an_execution_that_waits_for_such_an_event_is_heard_of_while_it_do
 
 
 async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_comes_first(router, client):
-    kinds = [TaskLifecycle.CREATED, TaskLifecycle.COMPLETED, Lifecycle.STARTED, Lifecycle.COMPLETED]
+    kinds = [TaskEventType.CREATED, TaskEventType.COMPLETED, WorkflowEventType.STARTED, WorkflowEventType.COMPLETED]
     await client.flows.apply([flow("work"), wants("log", *kinds, rest=b"execution: {concurrency: 1}\n")])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
         work = await next_of(runner, "work")
-        await say(runner, work, 0, happened(TaskLifecycle.CREATED))
-        await runner.checkpoint(work, 0, "k", b"1", events=[happened(TaskLifecycle.COMPLETED, output=7)])
-        await runner.complete(work, events=[happened(TaskLifecycle.COMPLETED, "2")])
+        await say(runner, work, 0, happened(TaskEventType.CREATED))
+        await runner.checkpoint(work, 0, "k", b"1", events=[happened(TaskEventType.COMPLETED, output=7)])
+        await runner.complete(work, events=[happened(TaskEventType.COMPLETED, "2")])
         events = await inputs(client, "log", 5)
     assert types(events) == [
-        Lifecycle.STARTED,
-        TaskLifecycle.CREATED,
-        TaskLifecycle.COMPLETED,
-        TaskLifecycle.COMPLETED,
-        Lifecycle.COMPLETED,
+        WorkflowEventType.STARTED,
+        TaskEventType.CREATED,
+        TaskEventType.COMPLETED,
+        TaskEventType.COMPLETED,
+        WorkflowEventType.COMPLETED,
     ]
     assert len({event["id"] for event in events}) == 5
     assert {event["subject"] for event in events} == {execution_id}
@@ -101,22 +101,22 @@ async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_come
 
 
 async def test_what_is_said_again_by_another_attempt_is_told_once(router, client):
-    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.STARTED, TaskLifecycle.RETRIED)])
+    await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.RETRIED)])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await say(runner, await next_of(runner, "work"), 0, happened(TaskLifecycle.STARTED))
+        await say(runner, await next_of(runner, "work"), 0, happened(TaskEventType.STARTED))
         await inputs(client, "log", 1)
     async with attached(router, "other") as runner:
         work = await next_of(runner, "work")
-        await say(runner, work, 0, happened(TaskLifecycle.STARTED), happened(TaskLifecycle.RETRIED))
-        await runner.complete(work, events=[happened(TaskLifecycle.STARTED)])
-        assert types(await inputs(client, "log", 2)) == [TaskLifecycle.STARTED, TaskLifecycle.RETRIED]
+        await say(runner, work, 0, happened(TaskEventType.STARTED), happened(TaskEventType.RETRIED))
+        await runner.complete(work, events=[happened(TaskEventType.STARTED)])
+        assert types(await inputs(client, "log", 2)) == [TaskEventType.STARTED, TaskEventType.RETRIED]
 
 
 async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
-    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.COMPLETED)])
+    await client.flows.apply([flow("work"), wants("log", TaskEventType.COMPLETED)])
     await client.ingest("work", b"{}")
-    said = [happened(TaskLifecycle.COMPLETED), happened(TaskLifecycle.STARTED), happened(Lifecycle.FAULTED)]
+    said = [happened(TaskEventType.COMPLETED), happened(TaskEventType.STARTED), happened(WorkflowEventType.FAULTED)]
     async with attached(router) as runner:
         await runner.complete(await next_of(runner, "work"), events=said)
         await runner.complete(await next_of(runner, "log"), events=said)
@@ -126,31 +126,31 @@ async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_
 
 
 async def test_what_is_said_under_a_lease_that_is_lost_is_not_told(router, client):
-    await client.flows.apply([flow("work"), wants("log", TaskLifecycle.STARTED, TaskLifecycle.FAULTED)])
+    await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.FAULTED)])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
         work = await next_of(runner, "work")
         await client.executions.suspend(execution_id)
-        bare = pb.Checkpoint(lease=work.lease, events=[happened(TaskLifecycle.FAULTED)], number=1)
+        bare = pb.Checkpoint(lease=work.lease, events=[happened(TaskEventType.FAULTED)], number=1)
         await runner.send(checkpoints=pb.CheckpointBatch(checkpoints=[bare]))
         await runner.next("revocation")
         await client.executions.resume(execution_id)
-        await runner.complete(await next_of(runner, "work"), events=[happened(TaskLifecycle.STARTED)])
-        assert types(await inputs(client, "log", 1)) == [TaskLifecycle.STARTED]
+        await runner.complete(await next_of(runner, "work"), events=[happened(TaskEventType.STARTED)])
+        assert types(await inputs(client, "log", 1)) == [TaskEventType.STARTED]
 
 
 async def test_what_was_said_is_told_after_the_router_died(tmp_path):
     async with running_router(tmp_path) as router, router.client() as client:
         await client.flows.apply(
-            [flow("work"), wants("full", TaskLifecycle.STARTED, rest=b"execution: {max_backlog: 1}\n")]
+            [flow("work"), wants("full", TaskEventType.STARTED, rest=b"execution: {max_backlog: 1}\n")]
         )
         await client.ingest("work", b"{}")
         async with attached(router) as runner:
             work = await next_of(runner, "work")
-            await say(runner, work, 0, happened(TaskLifecycle.STARTED))
+            await say(runner, work, 0, happened(TaskEventType.STARTED))
             await inputs(client, "full", 1)
-            await say(runner, work, 0, happened(TaskLifecycle.STARTED, "2"), number=2)
+            await say(runner, work, 0, happened(TaskEventType.STARTED, "2"), number=2)
     async with running_router(tmp_path) as router, router.client() as client, attached(router) as runner:
-        assert await interest(runner) == [TaskLifecycle.STARTED]
+        assert await interest(runner) == [TaskEventType.STARTED]
         await runner.complete(await next_of(runner, "full"))
         assert len({event["id"] for event in await inputs(client, "full", 2)}) == 2

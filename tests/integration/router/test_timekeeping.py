@@ -11,10 +11,10 @@ from support.triggers import NOON, triggers
 from flowhook.errors import UnavailableError
 from flowhook.model import Origin, Status
 from flowhook.wire import convert
-from router.dispatch.link import Completed, Outcome
-from router.schedules.agenda import Run
+from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
+from router.schedules.schedule_queue import DueRun
 from router.storage.model import Scheduled
-from router.triggers.timekeeper import BATCH, run_id
+from router.triggers.cron_scheduler import BATCH, run_id
 
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -30,7 +30,7 @@ async def time_(tmp_path):
 async def complete(time_, link):
     """Have a runner end what it gets next."""
     (delivery,) = await link.next()
-    await time_.shard.host.recorder.settle(link, [Outcome(delivery.token, (), Completed(b"{}"))])
+    await time_.shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))])
 
 
 async def test_a_flow_that_is_due_is_started_with_an_empty_object(time_):
@@ -40,7 +40,7 @@ async def test_a_flow_that_is_due_is_started_with_an_empty_object(time_):
     assert await time_.turn(NOON + HOUR + 1) == []
     (record,) = await time_.executions()
     event = convert.event_from_bytes((await time_.shard.state.content(record.seq)).payload)
-    assert record.id == run_id(Run("hourly", NOON + HOUR)) == event.id
+    assert record.id == run_id(DueRun("hourly", NOON + HOUR)) == event.id
     assert (event.origin, event.body, event.receive_time_ms) == (Origin.SCHEDULE, b"{}", record.receive_time_ms)
     assert record.receive_time_ms == NOON + HOUR
 

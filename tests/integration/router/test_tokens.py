@@ -11,11 +11,11 @@ from support.routers import flow, running_router
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.token_verifier import last_uses
-from flowhook.tokens import Scope, create_token, list_tokens, rotate_token
+from flowhook.tokens import TokenScope, create_token, list_tokens, rotate_token
 from flowhook.v1 import cluster_service_pb2 as cluster
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import status
-from router.services.access import scopes_for
+from router.services.authorization import required_scopes
 
 CHANGING = {
     "Apply", "Cancel", "Delete", "Pause", "Replay", "Report", "Resume", "Set", "Suspend",
@@ -28,7 +28,7 @@ CHANGING = {
 async def orders(router, client):
     """A client whose token is for the flow `orders` only; there is another flow."""
     await client.flows.apply([flow("orders"), flow("other")])
-    token = create_token(router.settings.data_dir, "billing", [Scope.INGEST], flows=["orders"])
+    token = create_token(router.settings.data_dir, "billing", [TokenScope.INGEST], flows=["orders"])
     async with AsyncClient(router.target, token=token) as limited:
         yield limited
 
@@ -48,7 +48,7 @@ async def test_a_token_for_a_flow_opens_nothing_else(router, orders):
         with pytest.raises(PermissionDeniedError) as caught:
             await call
         assert caught.value.reason == "SCOPE_MISSING"
-    token = create_token(router.settings.data_dir, "other", [Scope.INGEST], flows=["orders"])
+    token = create_token(router.settings.data_dir, "other", [TokenScope.INGEST], flows=["orders"])
     async with channel.connect(router.target, token) as connection:
         for method in ("UploadBody", "GetReply"):
             with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -57,7 +57,7 @@ async def test_a_token_for_a_flow_opens_nothing_else(router, orders):
 
 
 async def test_a_token_for_a_flow_is_told_the_health_and_the_services_as_any_other(router, orders):
-    token = create_token(router.settings.data_dir, "probe", [Scope.INGEST], flows=["orders"])
+    token = create_token(router.settings.data_dir, "probe", [TokenScope.INGEST], flows=["orders"])
     async with channel.connect(router.target, token) as connection:
         stub = health_pb2_grpc.HealthStub(connection)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
@@ -99,7 +99,7 @@ async def test_a_token_that_views_opens_no_method_that_changes_anything(router):
     for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster", "Rejection"):
         for method in services.FindServiceByName(f"flowhook.v1.{name}Service").methods:
             path = f"/flowhook.v1.{name}Service/{method.name}"
-            if Scope.VIEW in scopes_for(path) and path != reported:
+            if TokenScope.VIEW in required_scopes(path) and path != reported:
                 assert not any(method.name.startswith(verb) for verb in CHANGING), path
 
 
@@ -115,7 +115,7 @@ async def test_a_token_that_views_reports_for_admin_only(router):
 async def test_both_values_of_a_rotated_token_are_good_and_the_earlier_one_only_during_the_overlap(router, client):
     await client.flows.apply([flow("hello")])
     data_dir = router.settings.data_dir
-    values = [create_token(data_dir, "billing", [Scope.INGEST])]
+    values = [create_token(data_dir, "billing", [TokenScope.INGEST])]
     values.append(rotate_token(data_dir, "billing", overlap=3600))
     for value in values:
         async with AsyncClient(router.target, token=value) as caller:

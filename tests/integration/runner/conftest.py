@@ -18,7 +18,7 @@ from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RunnerSettings
 from flowhook.errors import NotFoundError
 from flowhook.model import Event
-from flowhook.process import Lifecycle
+from flowhook.process import ProcessState
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,
@@ -32,12 +32,12 @@ from flowhook.v1 import (
 from flowhook.wire import convert, status
 from runner import app
 from runner.attachments import NO_ATTACHMENTS
-from runner.calls import Caller
 from runner.components.registry import components
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.effect_executor import EffectExecutor
+from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import HttpClient
 
 
 @pytest.fixture(autouse=True)
@@ -345,7 +345,7 @@ class Served:
     """A whole runner, parent and child, served inside the test's loop."""
 
     def __init__(self, settings):
-        self.lifecycle = Lifecycle(name=settings.process_name, role="runner")
+        self.lifecycle = ProcessState(name=settings.process_name, role="runner")
         self.task = asyncio.create_task(app.serve(settings, self.lifecycle))
 
     async def stop(self):
@@ -421,9 +421,11 @@ def perform():
             return secrets[name]
 
         wanted = Perform("/do/0/ask#0", function, arguments, "/do/0/ask", **(effect or {}))
-        async with HttpClient(allow_private_addresses=allow) as http, Shared(settings) as shared:
+        async with HttpClient(allow_private_addresses=allow) as http, SharedResources(settings) as shared:
             everything = {**components(), **{item.name: item for item in extra}}
-            return await Caller(everything, http, settings, shared).perform("evt_1", wanted, secret, attachments)
+            return await EffectExecutor(everything, http, settings, shared).perform(
+                "evt_1", wanted, secret, attachments
+            )
 
     return run
 
@@ -432,8 +434,8 @@ def perform():
 async def caller():
     """Perform calls that share what calls of a process share, and return each `Result`."""
     settings = RunnerSettings(http_timeout=5.0, allow_private_addresses=True)
-    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
-        process = Caller(components(), http, settings, shared)
+    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+        process = EffectExecutor(components(), http, settings, shared)
 
         async def run(function, **arguments):
             return await process.perform("evt_1", Perform("/do/0/ask#0", function, arguments, "/do/0/ask"), None)

@@ -13,7 +13,7 @@ from support.patience import PATIENCE, turns
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
 from flowhook.wire import convert
-from runner.worker.executions import ACTIVE
+from runner.worker.execution_driver import ACTIVE
 
 
 @pytest.fixture

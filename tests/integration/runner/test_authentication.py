@@ -12,11 +12,11 @@ from support.calls import kind
 from support.tokens import Authority, DigestServer
 
 from flowhook.config import RunnerSettings
-from runner.calls import Caller
 from runner.components.registry import components
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.effect_executor import EffectExecutor
+from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
-from runner.outbound import HttpClient
 
 ACCOUNT = {"username": "ada", "password": "pass:word of hers"}
 SECRET = "s3cret-of-the-client"
@@ -26,8 +26,8 @@ SECRET = "s3cret-of-the-client"
 async def ask():
     """Call `http` with a policy, time and again in one process: `await ask(url, policy)` gives the `Result`."""
     settings = RunnerSettings(http_timeout=2.0)
-    async with HttpClient(allow_private_addresses=True) as http, Shared(settings) as shared:
-        caller = Caller(components(), http, settings, shared)
+    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+        caller = EffectExecutor(components(), http, settings, shared)
 
         async def perform(url, policy, **arguments):
             endpoint = {"uri": url, "authentication": policy}

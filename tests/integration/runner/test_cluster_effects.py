@@ -6,7 +6,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from flowhook.callback_tokens import execution_of
+from flowhook.callback_tokens import verify
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import JournalEntry, Origin, WorkflowError
 from flowhook.wire import convert
@@ -158,4 +158,4 @@ async def test_expressions_see_a_url_for_each_callback_that_the_router_will_know
         start = f"https://hooks.example/hook/orders/{name}/"
         assert found[name].startswith(start)
         token = found[name].removeprefix(start)
-        assert execution_of(router.callback_key, name, token) == convert.event_from_bytes(assignment.event).id
+        assert verify(router.callback_key, name, token) == convert.event_from_bytes(assignment.event).id

@@ -269,7 +269,7 @@ async def test_calls_share_a_schema_and_a_connection_until_the_server_goes_away(
 
 async def test_channels_are_bounded_closed_at_the_end_and_dialled_anew_after_a_while(pets, monkeypatch):
     monkeypatch.setattr(channels, "MAX_CHANNELS", 1)
-    pool = channels.Channels(RunnerSettings(allow_private_addresses=True))
+    pool = channels.ChannelPool(RunnerSettings(allow_private_addresses=True))
     async with pets_server() as others:
         here, there = (channels.target_of("127.0.0.1", server.port) for server in (pets, others))
         async with pool.use(here) as first:

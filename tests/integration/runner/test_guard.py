@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from flowhook.limits import MAX_VALUES
-from runner.guard import watch
+from runner.guard import watchdog
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_a_body_that_takes_too_much_memory_faults_its_execution(router, se
 async def test_a_body_that_holds_up_others_is_read_apart_and_its_execution_goes_on_uncharged(
     router, served, monkeypatch
 ):
-    monkeypatch.setattr(watch, "SHARED_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "SHARED_SECONDS", 0.1)
     router.define("slow", [{"run": {"set": {"n": "${ .body | length }"}}}])
     moved = await router.run(await router.attached(), "slow", long_body())
     assert (moved.released.reason, moved.released.charged) == ("RUNNER_DIED", False)

@@ -13,13 +13,13 @@ from aiohttp import web
 from support.calls import echo, kind
 
 from flowhook.config import RunnerSettings
-from runner.addresses import MAX_LOOKUPS
-from runner.calls import Caller
 from runner.components.registry import components
-from runner.components.shared import Shared
+from runner.components.shared_resources import SharedResources
+from runner.dns import MAX_LOOKUPS
+from runner.effect_executor import EffectExecutor
+from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
-from runner.interpreter.retrying import is_transient
-from runner.outbound import HttpClient
+from runner.interpreter.retry_policy import is_transient
 
 
 async def test_a_hanging_server_is_a_timeout(call, http_server):
@@ -76,7 +76,7 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_n
     endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     async with server, HttpClient(allow_private_addresses=True) as http:
         settings = RunnerSettings(http_timeout=2.0)
-        caller = Caller(components(), http, settings, Shared(settings))
+        caller = EffectExecutor(components(), http, settings, SharedResources(settings))
         for number in range(2 if answers else 1):
             effect = Perform(f"/do/0/ask#{number}", "http", {"method": "post", "endpoint": endpoint}, "/do/0/ask")
             result = await caller.perform("evt_1", effect, None)

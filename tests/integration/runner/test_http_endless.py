@@ -15,7 +15,7 @@ from support.calls import kind
 from support.patience import PATIENCE
 
 from flowhook import limits
-from runner.http_answers import MAX_INTERIM_ANSWERS, Connector
+from runner.response_limits import MAX_INTERIM_RESPONSES, LimitedConnector
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
 MANY_BYTES = 24 * 1024 * 1024
@@ -62,7 +62,7 @@ async def test_interim_answers_without_end_fail_their_call_and_hold_up_no_other(
         assert await call(method="get", endpoint=other) == "ok"
     error = (await failing).error
     assert kind(error) == ("communication", 500)
-    assert f"more than {MAX_INTERIM_ANSWERS} interim answers" in error.detail
+    assert f"more than {MAX_INTERIM_RESPONSES} interim answers" in error.detail
 
 
 async def test_one_interim_answer_at_a_time_is_counted_as_well(call, raw_server):
@@ -75,7 +75,7 @@ async def test_one_interim_answer_at_a_time_is_counted_as_well(call, raw_server)
 
 
 async def test_as_many_interim_answers_as_are_allowed_are_passed_over(raw_server, caller):
-    endpoint = await raw_server([INTERIM * MAX_INTERIM_ANSWERS, ANSWER])
+    endpoint = await raw_server([INTERIM * MAX_INTERIM_RESPONSES, ANSWER])
     for _ in range(3):  # over one connection
         result = await caller("http", method="get", endpoint=endpoint)
         assert result.output == b'"ok"'
@@ -121,9 +121,9 @@ async def test_answers_that_nobody_asked_for_end_the_connection_and_no_call(call
 
 
 async def test_a_library_that_makes_connections_in_another_way_is_refused(monkeypatch):
-    monkeypatch.setattr("runner.http_answers.ResponseHandler", object)
+    monkeypatch.setattr("runner.response_limits.ResponseHandler", object)
     with pytest.raises(RuntimeError, match="can't be bounded"):
-        Connector()
+        LimitedConnector()
 
 
 @pytest.mark.parametrize(

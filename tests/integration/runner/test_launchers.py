@@ -14,7 +14,7 @@ import pytest
 from support.patience import PATIENCE
 
 from runner.processes import launchers as module
-from runner.processes import strays
+from runner.processes import orphans
 from runner.processes.launchers import Launchers
 
 UNKNOWN_PIDS = 1 << 22  # from here on no process has one
@@ -35,11 +35,11 @@ async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile(mo
         judged.append(is_stray)
         sweeping.set()
         assert go_on.wait(PATIENCE)
-        return strays.end_strays(is_stray, **more)
+        return orphans.kill_orphans(is_stray, **more)
 
     monkeypatch.setattr(module, "end_strays", slow_sweep)
     launchers = Launchers()
-    async with launchers.launched() as first:
+    async with launchers.launch() as first:
         first.process.kill()
         ending = asyncio.create_task(launchers.ended(first))
         assert await asyncio.to_thread(sweeping.wait, PATIENCE)
@@ -58,35 +58,35 @@ async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile(mo
 
 async def _started(launchers, judged):
     """Start another, and return whether a sweep of before takes it for a stray."""
-    async with launchers.launched() as launcher:
+    async with launchers.launch() as launcher:
         return judged[0](launcher.process.pid)
 
 
 async def test_one_that_is_stopped_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(module, "GRACE_SECONDS", 10 * PATIENCE)
     async with asyncio.timeout(PATIENCE):
-        async with Launchers().launched() as launcher:
+        async with Launchers().launch() as launcher:
             launcher.process.send_signal(signal.SIGSTOP)
         assert launcher.process.returncode == -signal.SIGKILL
 
 
 def test_a_sweep_gives_up_when_strays_come_as_fast_as_they_are_found(monkeypatch):
     ever_more = itertools.chain(([pid] for pid in range(UNKNOWN_PIDS, UNKNOWN_PIDS + 5000)), itertools.repeat([]))
-    monkeypatch.setattr(strays, "_children", lambda: next(ever_more))
-    assert strays.end_strays(lambda _: True) == strays.Sweep(0, is_over=False)
+    monkeypatch.setattr(orphans, "_children", lambda: next(ever_more))
+    assert orphans.kill_orphans(lambda _: True) == orphans.Sweep(0, is_over=False)
 
 
 def test_a_sweep_does_not_wait_for_what_does_not_die(monkeypatch):
     with subprocess.Popen(["sleep", "20"]) as process:
         with monkeypatch.context() as patched:
             patched.setattr(os, "kill", lambda *_: None)
-            assert strays.end_strays(lambda child: child == process.pid) == strays.Sweep(0, is_over=False)
+            assert orphans.kill_orphans(lambda child: child == process.pid) == orphans.Sweep(0, is_over=False)
         assert process.poll() is None
-        assert strays.end_strays(lambda child: child == process.pid) == strays.Sweep(1, is_over=True)
+        assert orphans.kill_orphans(lambda child: child == process.pid) == orphans.Sweep(1, is_over=True)
 
 
 def test_a_process_that_a_component_keeps_in_a_session_of_its_own_is_no_stray(sleeper):
-    assert not strays.is_of_a_launcher(sleeper.pid)
+    assert not orphans.descends_from_launcher(sleeper.pid)
 
 
 CONFINED = """
@@ -106,16 +106,16 @@ def test_nor_is_it_where_the_runner_may_gain_no_privileges_itself():
 
 
 async def test_a_launcher_with_a_job_is_known_as_one():
-    async with Launchers().launched() as launcher:
+    async with Launchers().launch() as launcher:
         launcher.lifeline.write(
             b'{"argv": ["/bin/sleep", "60"], "environment": {}, "files": {}, "limits": {"FSIZE": %d}}\n'
-            % strays.FILE_BYTES
+            % orphans.FILE_BYTES
         )
         await launcher.reader.readline()  # it is under way
         code = asyncio.create_task(launcher.code())
         try:
             async with asyncio.timeout(PATIENCE):
-                while not strays.is_of_a_launcher(launcher.process.pid):
+                while not orphans.descends_from_launcher(launcher.process.pid):
                     await asyncio.sleep(0.01)
         finally:
             launcher.lifeline.close()

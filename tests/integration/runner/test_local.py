@@ -11,9 +11,9 @@ import pytest
 
 from flowhook.config import RunnerSettings
 from flowhook.model import Event
-from runner import control
+from runner import ipc
 from runner.components.testing import receiver
-from runner.local import Completed, run_document
+from runner.local_run import RunCompleted, run_document
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def event(body=None):
 
 async def test_a_document_completes_with_its_output(settings):
     flow = document({"greet": {"set": {"hello": "${ .body.name }"}}})
-    assert await run_document(flow, event({"name": "world"}), settings, {}) == Completed(b'{"hello":"world"}')
+    assert await run_document(flow, event({"name": "world"}), settings, {}) == RunCompleted(b'{"hello":"world"}')
 
 
 async def test_an_error_of_an_expression_names_its_task(settings):
@@ -52,7 +52,7 @@ async def test_an_endless_expression_faults_at_the_limit(settings):
 
 async def test_secrets_are_there_by_name_and_a_missing_one_is_an_authorization_error(settings):
     flow = document({"use": {"set": {"user": "${ $secrets.bank.user }"}}}, use={"secrets": ["bank"]})
-    assert await run_document(flow, event(), settings, {"bank": b'{"user":"u"}'}) == Completed(b'{"user":"u"}')
+    assert await run_document(flow, event(), settings, {"bank": b'{"user":"u"}'}) == RunCompleted(b'{"user":"u"}')
     problem = await run_document(flow, event(), settings, {})
     assert (problem.type.rpartition("/")[2], problem.status, problem.instance) == ("authorization", 403, "/use/secrets")
     assert "bank" in problem.detail
@@ -67,7 +67,7 @@ async def test_waiting_for_events_is_a_configuration_error_that_names_the_task(s
 
 
 PAID, HEAT = (
-    control.GivenEvent(
+    ipc.ProvidedEvent(
         orjson.dumps({"specversion": "1.0", "id": kind, "source": "/", "type": kind, "data": kind}), callback=False
     )
     for kind in ("paid", "heat")
@@ -84,7 +84,7 @@ async def test_events_that_are_there_come_each_once_to_the_first_that_waits_for_
         {"b": {"listen": {"to": {"any": []}}}},
         {"c": {"set": "${ $context + . }"}},
     )
-    assert await run_document(both, event(), settings, {}, events=[HEAT, PAID]) == Completed(b'["paid","heat"]')
+    assert await run_document(both, event(), settings, {}, events=[HEAT, PAID]) == RunCompleted(b'["paid","heat"]')
 
 
 async def test_an_event_that_was_emitted_is_no_callback_and_a_callback_no_emitted_event(settings):
@@ -96,7 +96,7 @@ async def test_an_event_that_was_emitted_is_no_callback_and_a_callback_no_emitte
         problem = await run_document(flow, event(), settings, {}, events=[given])
         assert problem.instance == "/do/0/a"
         other = replace(given, callback=not given.callback)
-        assert await run_document(flow, event(), settings, {}, events=[other]) == Completed(b'["paid"]')
+        assert await run_document(flow, event(), settings, {}, events=[other]) == RunCompleted(b'["paid"]')
 
 
 async def test_waits_retries_and_timeouts_can_be_skipped_and_are_told(settings):
@@ -112,10 +112,10 @@ async def test_waits_retries_and_timeouts_can_be_skipped_and_are_told(settings):
         {"late": late},
     )
     told = []
-    assert await run_document(flow, event(), settings, {}, skip_waits=True, on_wait=told.append) == Completed(
+    assert await run_document(flow, event(), settings, {}, skip_waits=True, on_wait=told.append) == RunCompleted(
         b'{"x":1}'
     )
-    assert [(each.what, each.task, round(each.seconds), list(each.types)) for each in told] == [
+    assert [(each.reason, each.task, round(each.seconds), list(each.types)) for each in told] == [
         ("wait", "/do/0/pause", 3600, []),
         ("retry", "/do/1/again", 300, []),
         ("listen", "/do/2/late/try/0/listen", 3 * 86_400, ["paid"]),
@@ -132,7 +132,7 @@ async def test_time_that_was_skipped_has_passed_for_the_flow(settings):
 async def test_one_time_urls_have_something_that_stands_for_them(settings):
     callbacks = {"webhook": {"auth": "none", "callbacks": {"paid": {"auth": "none"}}}}
     flow = document({"tell": {"set": {"url": "${ $runtime.metadata.callbacks.paid }"}}}, **callbacks)
-    assert await run_document(flow, event(), settings, {}) == Completed(b'{"url":"/hook/f/paid/exec-1"}')
+    assert await run_document(flow, event(), settings, {}) == RunCompleted(b'{"url":"/hook/f/paid/exec-1"}')
 
 
 async def test_running_another_flow_is_a_configuration_error_that_can_be_caught(settings):
@@ -141,7 +141,7 @@ async def test_running_another_flow_is_a_configuration_error_that_can_be_caught(
     assert (problem.type.rpartition("/")[2], problem.instance) == ("configuration", "/do/0/child")
     assert "flowhook up" in problem.detail
     caught = document({"try": {"try": [run], "catch": {"do": [{"put": {"set": {"alone": True}}}]}}})
-    assert await run_document(caught, event(), settings, {}) == Completed(b'{"alone":true}')
+    assert await run_document(caught, event(), settings, {}) == RunCompleted(b'{"alone":true}')
 
 
 async def test_an_event_is_the_output_of_its_task_and_goes_to_its_sink_if_there_is_one(settings):

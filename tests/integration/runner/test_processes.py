@@ -19,10 +19,10 @@ from flowhook.config import RunnerSettings
 from runner.component_names import component_names
 from runner.components import TaskFault
 from runner.components.registry import callable_components, components
-from runner.components.run import script, shell
+from runner.components.run_process import script, shell
 from runner.components.testing import call, context
-from runner.processes import pool
-from runner.processes.pool import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, Job, Pool
+from runner.processes import job_runner
+from runner.processes.job_runner import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, Job, JobRunner
 
 SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
 
@@ -96,7 +96,7 @@ async def test_its_environment_is_what_the_task_gives_and_a_path(monkeypatch):
     given = dict(line.split("=", 1) for line in output.splitlines())
     given.pop("PWD", None)  # the shell's own
     assert {key: value for key, value in given.items() if key not in {"_", "SHLVL", "OLDPWD"}} == {
-        "PATH": pool.PATH, "NAME": "Ada", "COUNT": "3", "YES": "true",
+        "PATH": job_runner.PATH, "NAME": "Ada", "COUNT": "3", "YES": "true",
     }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ async def test_it_starts_in_an_empty_directory_with_no_descriptor_of_the_runner(
 
 @pytest.mark.parametrize("language", ["python", "js", "javascript"])
 async def test_scripts_have_their_arguments_where_their_language_has_them(language):
-    if language != "python" and shutil.which("node", path=pool.PATH) is None:
+    if language != "python" and shutil.which("node", path=job_runner.PATH) is None:
         pytest.skip("there is no node here")
     code = {
         "python": "import sys\nprint(sys.argv[1:], sys.stdin.read())",
@@ -173,11 +173,11 @@ LIMITS = "import resource as r; print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU,
 
 async def test_it_has_limits():
     output = await run_script(LIMITS)
-    assert output == f"[10, {pool.FILE_BYTES}, {pool.MAX_FILES}]\n"
+    assert output == f"[10, {job_runner.FILE_BYTES}, {job_runner.MAX_FILES}]\n"
     with pytest.raises(TaskFault):
         await run_script("x = bytearray(1024 ** 3)")
     with pytest.raises(TaskFault):
-        await run_shell(f"head -c {pool.FILE_BYTES + 1} /dev/zero > file")
+        await run_shell(f"head -c {job_runner.FILE_BYTES + 1} /dev/zero > file")
     codes = await run_script("print(open('/proc/self/status').read())")
     assert "NoNewPrivs:\t1\n" in codes
 
@@ -236,7 +236,7 @@ async def test_one_that_is_not_awaited_goes_on_until_the_runner_ends(marker, tmp
 
 
 async def test_one_that_is_not_awaited_has_its_time(marker):
-    started = Pool(SETTINGS)
+    started = JobRunner(SETTINGS)
     started.start(Job(("/bin/sleep", marker), {}, b"", {}, 0.5))
     async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*started._background)
@@ -244,7 +244,7 @@ async def test_one_that_is_not_awaited_has_its_time(marker):
 
 
 async def test_so_many_are_in_the_background_and_no_more(monkeypatch, marker):
-    monkeypatch.setattr(pool, "MAX_IN_BACKGROUND", 2)
+    monkeypatch.setattr(job_runner, "MAX_IN_BACKGROUND", 2)
     async with context(settings=SETTINGS) as offered:
         arguments = {"command": "sleep $1", "arguments": [marker], "await": False}
         for _ in range(2):
@@ -257,7 +257,7 @@ async def test_so_many_are_in_the_background_and_no_more(monkeypatch, marker):
 
 RUNNER = """
 import asyncio, sys
-from runner.processes.pool import Job, Pool
+from runner.processes.job_runner import Job, Pool
 
 async def main():
     pool = Pool(None)

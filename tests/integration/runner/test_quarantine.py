@@ -12,25 +12,25 @@ import pytest
 from aiohttp import web
 
 from flowhook.config import RunnerSettings
-from flowhook.event_input import workflow_input
 from flowhook.limits import MAX_VALUES
 from flowhook.model import Blob, Event, Part
 from flowhook.offload import pool as module
 from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
+from flowhook.workflow_input import workflow_input
 from runner.evaluator import Evaluator
-from runner.guard import record, starting
-from runner.guard.record import Activity, Record
+from runner.guard import evaluation_record, process_starter
+from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
-from runner.interpreter.nodes import Block, Flow, Program
-from runner.interpreter.scope import Scope, Workflow
-from runner.quarantine.evaluators import EvaluationEnded, EvaluationInterrupted, IsolatedEvaluator
-from runner.quarantine.flows import QuarantinedFlows
+from runner.interpreter.nodes import Block, DataFlowStage, Program
+from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled, IsolatedEvaluator
 from runner.quarantine.pool import EvaluatorPool
-from runner.worker.execution import Execution
-from runner.worker.flows import LoadedFlow
-from runner.worker.preparing import APART_BYTES, Preparer
-from runner.worker.quarantine import Quarantine
+from runner.quarantine.quarantined_flows import QuarantinedFlows
+from runner.worker.active_execution import ActiveExecution
+from runner.worker.preparation import OFFLOAD_BYTES, ExecutionPreparer
+from runner.worker.program_cache import LoadedFlow
+from runner.worker.quarantine_driver import QuarantineDriver
 
 ENDLESS = "last(range(1e15))"
 GREEDY = 'reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length'
@@ -56,9 +56,9 @@ async def quick_pool():
 
 
 def scope(evaluator):
-    workflow = Workflow("evt_1", {}, None, 0, lambda: 0)
-    workflow.elsewhere = evaluator
-    return Scope(workflow, instance="/do/0/a")
+    workflow = ExecutionContext("evt_1", {}, None, 0, lambda: 0)
+    workflow.remote_evaluator = evaluator
+    return ExpressionScope(workflow, instance="/do/0/a")
 
 
 async def evaluate(pool, source, data=None, flow_id="f"):
@@ -127,7 +127,7 @@ async def test_contents_of_attachments_are_read_there_too(pool):
 class Local:
     """What an execution needs, without a router."""
 
-    loaded = LoadedFlow(Program({"webhook": {}}, Flow(), Block((), {}), Flow(), ()))
+    loaded = LoadedFlow(Program({"webhook": {}}, DataFlowStage(), Block((), {}), DataFlowStage(), ()))
 
     def cached(self, _flow_id, _revision):
         return self.loaded
@@ -141,7 +141,7 @@ class Local:
 
 @pytest.fixture
 def shared_record():
-    record = Record()
+    record = EvaluationRecord()
     yield record
     record.close()
 
@@ -151,12 +151,12 @@ def preparer(pool, shared_record):
     flows = QuarantinedFlows(lambda: 0.0)
     flows.add("f")
     local = Local()
-    return Preparer(
+    return ExecutionPreparer(
         flows=local,
         secrets=local,
         bodies=local,
         record=shared_record,
-        quarantine=Quarantine(flows, pool),
+        quarantine=QuarantineDriver(flows, pool),
         on_slow=lambda _flow_id: None,
     )
 
@@ -164,9 +164,9 @@ def preparer(pool, shared_record):
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
 def test_a_body_that_is_compressed_is_read_apart_however_small_it_is(preparer, coding):
     event = request("application/json", b"{}")._replace(headers=(("content-encoding", coding.encode()),))
-    assert preparer.at_once(Execution(b"lease", event, 1, (), "evt_1", 0)) is None
+    assert preparer.at_once(ActiveExecution(b"lease", event, 1, (), "evt_1", 0)) is None
     small = event._replace(headers=())
-    assert preparer.at_once(Execution(b"lease", small, 1, (), "evt_1", 0)).data["body"] == {}
+    assert preparer.at_once(ActiveExecution(b"lease", small, 1, (), "evt_1", 0)).data["body"] == {}
 
 
 async def test_a_guard_sees_that_what_was_read_apart_is_taken_in(preparer, shared_record, monkeypatch):
@@ -177,8 +177,8 @@ async def test_a_guard_sees_that_what_was_read_apart_is_taken_in(preparer, share
         return loads(text)
 
     monkeypatch.setattr(orjson, "loads", looked_at)
-    event = request("application/json", b'{"a": 1%s}' % (APART_BYTES * b" "))
-    prepared = await preparer.prepare(Execution(b"lease", event, 1, (), "evt_1", 0))
+    event = request("application/json", b'{"a": 1%s}' % (OFFLOAD_BYTES * b" "))
+    prepared = await preparer.prepare(ActiveExecution(b"lease", event, 1, (), "evt_1", 0))
     assert prepared.data["body"] == {"a": 1}
     assert [(each.started_ns > 0, each.lease, each.activity) for each in seen] == [(True, b"lease", Activity.INPUT)]
     assert shared_record.read().started_ns == 0
@@ -188,7 +188,7 @@ async def test_a_body_that_takes_too_long_is_ended_by_name(quick_pool):
     pool = quick_pool
     members = ",".join(f'"{number:x}":0' for number in range(MAX_VALUES - 1))
     long = request("application/json", f"{{{members}}}".encode())
-    with pytest.raises(EvaluationEnded) as ended:
+    with pytest.raises(EvaluationKilled) as ended:
         await read(pool, long, contents={})
     assert ended.value.error.instance == "/input"
     assert ended.value.error.detail.startswith("reading the event's body took more than ")
@@ -200,7 +200,7 @@ async def test_a_body_that_takes_too_long_is_ended_by_name(quick_pool):
     [(ENDLESS, "ran for more than 0.3 s"), (GREEDY, "more than 64 MiB"), (SEGMENTATION_FAULT, "SIGSEGV")],
 )
 async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_gets_another_process(pool, source, cause):
-    with pytest.raises(EvaluationEnded) as ended:
+    with pytest.raises(EvaluationKilled) as ended:
         await evaluate(pool, source)
     assert cause in ended.value.error.detail
     assert (ended.value.error.type.rpartition("/")[2], ended.value.error.status) == ("expression", 400)
@@ -209,8 +209,8 @@ async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_ge
 
 
 async def test_where_nobody_looks_the_kernel_ends_it(pool, monkeypatch):
-    monkeypatch.setattr("runner.quarantine.evaluators.POLL_SECONDS", 3600)
-    with pytest.raises(EvaluationEnded, match="ran for more than"):
+    monkeypatch.setattr("runner.quarantine.isolated_evaluator.POLL_SECONDS", 3600)
+    with pytest.raises(EvaluationKilled, match="ran for more than"):
         await evaluate(pool, ENDLESS)
 
 
@@ -224,7 +224,7 @@ async def test_the_loop_goes_on_meanwhile(pool):
             turns += 1
 
     looking = asyncio.create_task(look())
-    with pytest.raises(EvaluationEnded):
+    with pytest.raises(EvaluationKilled):
         await evaluate(pool, ENDLESS)
     looking.cancel()
     assert turns > 100
@@ -461,8 +461,8 @@ async def test_results_that_come_while_an_execution_is_evaluated_apart_are_taken
 @pytest.fixture
 def portable(monkeypatch):
     """Take away what only Linux has."""
-    monkeypatch.setattr(starting, "has_fork_server", lambda: False)
-    monkeypatch.delattr(record.os, "memfd_create", raising=False)
+    monkeypatch.setattr(process_starter, "supports_fork_server", lambda: False)
+    monkeypatch.delattr(evaluation_record.os, "memfd_create", raising=False)
 
 
 async def test_a_runner_works_without_the_calls_of_linux(portable, router, served):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowhook.client.channel import CHANNEL_OPTIONS
 from router.app import REATTACH_SECONDS
-from runner.worker.attach import MAX_BACKOFF
+from runner.worker.attach_client import MAX_BACKOFF
 
 JITTER = 1.2
 """Of the channel's pauses; source: https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md."""

@@ -9,7 +9,7 @@ import orjson
 from flowhook.config import RunnerSettings
 from flowhook.model import Event, Reply
 from flowhook.v1 import envelope_pb2
-from runner.local import Completed, run_document
+from runner.local_run import RunCompleted, run_document
 
 ANSWER = {
     "answer": {
@@ -83,6 +83,6 @@ async def test_a_document_that_runs_alone_tells_its_reply():
     document = SimpleNamespace(definition={"document": {}, "webhook": {}, "do": [ANSWER, AFTER]})
     event = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b'{"order": "A-1"}')
     result = await run_document(document, event, RunnerSettings(), {}, on_reply=replies.append)
-    assert result == Completed(b'{"order":"A-1"}')
+    assert result == RunCompleted(b'{"order":"A-1"}')
     headers = (("content-type", b"application/json"), ("x-id", b"evt_1"))
     assert replies == [Reply(201, headers, b'{"order":"A-1"}')]

@@ -9,13 +9,13 @@ import signal
 import psutil
 import pytest
 
-from runner.guard import starting
-from runner.guard.child import Child
-from runner.guard.starting import ForkServer, Interpreters
-from runner.guard.usage import ProcessUsage, State
+from runner.guard import process_starter
+from runner.guard.process_starter import ForkServerStarter, InterpreterStarter
+from runner.guard.usage import SchedulingState, UsageSampler
+from runner.guard.worker_process import WorkerProcess
 
 
-@pytest.fixture(params=[ForkServer, Interpreters])
+@pytest.fixture(params=[ForkServerStarter, InterpreterStarter])
 async def starter(request):
     starter = request.param()
     yield starter
@@ -24,7 +24,7 @@ async def starter(request):
 
 @pytest.fixture
 async def fork_server():
-    starter = ForkServer()
+    starter = ForkServerStarter()
     yield starter
     await starter.close()
 
@@ -37,7 +37,7 @@ async def gone(pid):
 
 
 async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(starter):
-    child = await Child.spawn(starter)
+    child = await WorkerProcess.spawn(starter)
     assert child.process.returncode is None
     child.pipe.close()
     async with asyncio.timeout(60):
@@ -46,7 +46,7 @@ async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(sta
 
 
 async def test_a_child_that_is_killed_says_so(starter):
-    child = await Child.spawn(starter)
+    child = await WorkerProcess.spawn(starter)
     os.kill(child.process.pid, signal.SIGSEGV)
     async with asyncio.timeout(60):
         assert await child.process.wait() == -signal.SIGSEGV
@@ -55,14 +55,14 @@ async def test_a_child_that_is_killed_says_so(starter):
 
 
 async def test_closing_a_child_kills_it_whatever_it_does(starter):
-    child = await Child.spawn(starter)
+    child = await WorkerProcess.spawn(starter)
     os.kill(child.process.pid, signal.SIGSTOP)
     await child.close()
     await gone(child.process.pid)
 
 
 async def test_children_are_forked_one_after_another_without_a_new_interpreter(fork_server):
-    children = [await Child.spawn(fork_server) for _ in range(5)]
+    children = [await WorkerProcess.spawn(fork_server) for _ in range(5)]
     parents = {psutil.Process(child.process.pid).ppid() for child in children}
     assert len(parents) == 1
     # what was imported is shared: what a child has to itself is a fraction of that
@@ -74,19 +74,19 @@ async def test_children_are_forked_one_after_another_without_a_new_interpreter(f
 
 
 async def test_a_fork_server_that_dies_takes_its_children_along_and_is_replaced(fork_server):
-    child = await Child.spawn(fork_server)
+    child = await WorkerProcess.spawn(fork_server)
     os.kill(psutil.Process(child.process.pid).ppid(), signal.SIGKILL)
     async with asyncio.timeout(60):
         assert await child.process.wait() == -signal.SIGKILL
     await gone(child.process.pid)
-    second = await Child.spawn(fork_server)
+    second = await WorkerProcess.spawn(fork_server)
     assert second.process.returncode is None
     for each in (child, second):
         await each.close()
 
 
 async def test_a_fork_server_ends_with_its_starter(fork_server):
-    child = await Child.spawn(fork_server)
+    child = await WorkerProcess.spawn(fork_server)
     server = psutil.Process(child.process.pid).ppid()
     await fork_server.close()
     await gone(server)
@@ -95,26 +95,26 @@ async def test_a_fork_server_ends_with_its_starter(fork_server):
 
 
 def test_without_the_calls_of_linux_each_child_has_an_interpreter_of_its_own(monkeypatch):
-    monkeypatch.setattr(starting.sys, "platform", "darwin")
-    assert isinstance(starting.new_starter(), Interpreters)
+    monkeypatch.setattr(process_starter.sys, "platform", "darwin")
+    assert isinstance(process_starter.new_starter(), InterpreterStarter)
 
 
 async def test_usage_tells_computing_from_sleeping_and_from_being_stopped():
     busy = await asyncio.create_subprocess_exec("python3", "-c", "while True: pass")
     idle = await asyncio.create_subprocess_exec("sleep", "600")
-    usages = [ProcessUsage(each.pid) for each in (busy, idle)]
+    usages = [UsageSampler(each.pid) for each in (busy, idle)]
     try:
         async with asyncio.timeout(60):
             while usages[0].sample().cpu_ns < 100_000_000:
                 await asyncio.sleep(0.02)
-        assert [each.sample().state for each in usages] == [State.RUNNABLE, State.SLEEPING]
+        assert [each.sample().state for each in usages] == [SchedulingState.RUNNABLE, SchedulingState.SLEEPING]
         assert usages[0].sample().resident > 1_000_000
         busy.send_signal(signal.SIGSTOP)
         async with asyncio.timeout(60):
-            while usages[0].sample().state is not State.STOPPED:
+            while usages[0].sample().state is not SchedulingState.STOPPED:
                 await asyncio.sleep(0.02)
     finally:
         busy.kill()
         idle.kill()
         await asyncio.gather(busy.wait(), idle.wait())
-    assert usages[0].sample() == (0, 0, State.STOPPED)
+    assert usages[0].sample() == (0, 0, SchedulingState.STOPPED)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from flowhook.lifecycle import FROM_RUNNERS, TaskLifecycle
+from flowhook.lifecycle import FROM_RUNNERS, TaskEventType
 from flowhook.v1 import runner_service_pb2
 
 ASKED = (("good", ""), ("bad", "?fail=1"))
@@ -51,7 +51,7 @@ async def test_a_call_is_told_while_it_is_under_way_and_its_fault_with_the_outco
     [bare] = await router.until(lambda: stream.checkpoints)
     assert (bare.HasField("entry"), bare.index, bare.number) == (False, 0, 1)
     first, second = "/do/0/good", "/do/1/bad"
-    assert rows(bare.events) == [(TaskLifecycle.CREATED, "1", first), (TaskLifecycle.STARTED, "1", first)]
+    assert rows(bare.events) == [(TaskEventType.CREATED, "1", first), (TaskEventType.STARTED, "1", first)]
     gate.set()
     outcome = await router.outcome(assignment.lease)
     assert outcome.faulted.status == 400
@@ -60,11 +60,11 @@ async def test_a_call_is_told_while_it_is_under_way_and_its_fault_with_the_outco
     # in as many messages as the runner took turns
     later = stream.checkpoints[stream.checkpoints.index(entry) + 1 :]
     assert [row for each in later for row in rows(each.events)] == [
-        (TaskLifecycle.COMPLETED, "1", first),
-        (TaskLifecycle.CREATED, "2", second),
-        (TaskLifecycle.STARTED, "2", second),
+        (TaskEventType.COMPLETED, "1", first),
+        (TaskEventType.CREATED, "2", second),
+        (TaskEventType.STARTED, "2", second),
     ]
-    assert rows(outcome.events) == [(TaskLifecycle.FAULTED, "2", second)]
+    assert rows(outcome.events) == [(TaskEventType.FAULTED, "2", second)]
 
 
 async def test_nothing_is_told_unless_it_is_wanted(router, served, flow, gate):
@@ -80,9 +80,9 @@ async def test_what_becomes_wanted_is_told_of_what_begins_then(router, served, f
     router.assign(stream, assignment)
     router.define("other", [{"say": {"set": {"x": 1}}}])
     await router.run(stream, "other")  # by now the first one is under way, and by the next one the interest is known
-    want(stream, [TaskLifecycle.FAULTED])
+    want(stream, [TaskEventType.FAULTED])
     await router.run(stream, "other")
     gate.set()
     outcome = await router.outcome(assignment.lease)
-    assert rows(outcome.events) == [(TaskLifecycle.FAULTED, "2", "/do/1/bad")]
+    assert rows(outcome.events) == [(TaskEventType.FAULTED, "2", "/do/1/bad")]
     assert all(each.HasField("entry") for each in stream.checkpoints)

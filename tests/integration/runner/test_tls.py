@@ -10,14 +10,14 @@ from support.certificates import Authority
 from support.patience import PATIENCE
 from support.routers import running_router
 
-from edge import directory as edge_directory
-from edge.directory import Directory
-from edge.metrics import Counts
-from edge.router import GrpcRouter
+from edge import flow_cache as edge_directory
+from edge.flow_cache import FlowCache
+from edge.metrics import EdgeMetrics
+from edge.router_client import GrpcRouterClient
 from flowhook.client.channel import open_channel
 from flowhook.config import CommonSettings
 from runner import session
-from runner.worker.attach import Attachment
+from runner.worker.attach_client import RouterConnection
 
 ASKS = "it hangs up; does it ask for TLS, or for a client certificate?"
 HAS_NONE = "TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"
@@ -49,7 +49,7 @@ async def test_a_runner_says_what_is_wrong(said):
     details = []
     link = session.Session(runner_id="r", components=(), build="1", capacity=1, losses_explained=True)
     async with open_channel(settings, "runner") as channel:
-        attachment = Attachment(channel, link, time.monotonic)
+        attachment = RouterConnection(channel, link, time.monotonic)
         attachment.on_detached = details.append
         running = asyncio.create_task(attachment.run(None))
         await heard(details, text)
@@ -62,7 +62,9 @@ async def test_an_edge_says_what_is_wrong(said, monkeypatch):
     details = []
     monkeypatch.setattr(edge_directory.log, "warning", lambda _event, detail, **_: details.append(detail))
     async with open_channel(settings, "edge") as channel:
-        running = asyncio.create_task(Directory(GrpcRouter(channel), Counts(), size=1, lookup_seconds=1.0).run())
+        running = asyncio.create_task(
+            FlowCache(GrpcRouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0).run()
+        )
         await heard(details, text)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

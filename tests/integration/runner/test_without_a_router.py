@@ -10,14 +10,14 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import UnauthenticatedError
-from runner.guard import keeper
-from runner.worker import attach
+from runner.guard import supervisor
+from runner.worker import attach_client
 
 
 @pytest.fixture
 def told(monkeypatch):
     warnings = []
-    monkeypatch.setattr(keeper.log, "warning", lambda event, **fields: warnings.append((event, fields)))
+    monkeypatch.setattr(supervisor.log, "warning", lambda event, **fields: warnings.append((event, fields)))
     return warnings
 
 
@@ -63,8 +63,8 @@ async def test_what_grpc_makes_up_for_a_failed_write_is_known_for_that():
             while (error := await failed_write(channel.stream_stream("/test/end")())) is None:
                 pass
     await server.stop(None)
-    assert attach.is_of_failed_write(error)
-    assert not attach.is_of_failed_write(grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, (), (), "a defect"))
+    assert attach_client.is_write_failure(error)
+    assert not attach_client.is_write_failure(grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, (), (), "a defect"))
 
 
 async def failed_write(call):

@@ -12,7 +12,7 @@ import pytest
 from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
-from router.storage.arrivals import NewArrival
+from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import Ended, Journaled, Started
 from router.storage.sqlite import capacity, open_sqlite, writer
 from router.storage.sqlite.schema import PAGE_BYTES
@@ -54,7 +54,7 @@ async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(p
     with pytest.raises(UnavailableError):
         await small.log(0).append([new_event(b"x" * 1000)])
     with pytest.raises(UnavailableError):
-        await small.log(0).append_arrivals([NewArrival("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
+        await small.log(0).append_arrivals([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
     assert await state.arrivals() == []
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from flowhook.errors import InternalError
 from flowhook.model import JournalEntry, Status, Subscription
-from router.storage.arrivals import ArrivalAppended, NewArrival
-from router.storage.model import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, Unfinished
+from router.storage.inbound_events import InboundEventAppended, NewInboundEvent
+from router.storage.model import Ended, FlowDraft, Journaled, Parked, Resumption, Scheduled, UnfinishedExecution
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.schema import FORMAT_VERSION
 
@@ -39,8 +39,8 @@ async def test_what_a_database_of_format_1_holds_is_kept(old_path):
     state = await storage.own(0)
     assert state.epoch == 4
     assert await state.unfinished() == [
-        Unfinished(2, "evt_running", "shop", 1, 2, 0, Status.RUNNING),
-        Unfinished(3, "evt_pending", "shop", 2, 0),
+        UnfinishedExecution(2, "evt_running", "shop", 1, 2, 0, Status.RUNNING),
+        UnfinishedExecution(3, "evt_pending", "shop", 2, 0),
     ]
     work = await state.work([2, 3])
     assert (work[2].payload, work[2].journal_start, work[2].effect_scope) == (b"\x02", 0, "")
@@ -60,8 +60,8 @@ async def test_a_migrated_database_does_all_that_a_new_one_does(old_path, new_ev
     assert [flow.revision for flow in await storage.registry.list_flows(reacting=True)] == [2]
     resumed = new_event(order_key="k", resumes=Resumption("evt_ended", (JournalEntry("@", b"0"),), 4))
     assert [each.seq for each in await storage.log(0).append([resumed])] == [4]
-    arrival = NewArrival("evt_1", "shop", True, "approval", 1000, b"{}", 2**45)
-    assert await storage.log(0).append_arrivals([arrival]) == [ArrivalAppended(1)]
+    arrival = NewInboundEvent("evt_1", "shop", True, "approval", 1000, b"{}", 2**45)
+    assert await storage.log(0).append_arrivals([arrival]) == [InboundEventAppended(1)]
     await state.write(
         [
             Parked(2, 99, 2, (Subscription("/do/2/run#0", execution_id="evt_child"),)),
@@ -119,7 +119,7 @@ async def test_replays_of_an_earlier_format_stand_for_what_they_replay(old_path)
     connection.close()
     storage = await open_sqlite(old_path)
     state = await storage.own(0)
-    found = await state.identify(["evt_a", "evt_b", "evt_c", "evt_d"])
+    found = await state.find_by_ids(["evt_a", "evt_b", "evt_c", "evt_d"])
     assert {key: (each.replayed_by, each.replayed) for key, each in found.items()} == {
         "evt_a": ("evt_c", True),
         "evt_b": ("evt_c", True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from admin.exposition import merge
+from admin.exposition import merge_metrics
 from flowhook.client import ProcessInfo
 
 COUNTER = """\
@@ -28,11 +28,11 @@ def _process(name, metrics, *, ready=True):
 
 
 def _families(*processes):
-    return {family.name: family for family in text_string_to_metric_families(merge(processes).decode())}
+    return {family.name: family for family in text_string_to_metric_families(merge_metrics(processes).decode())}
 
 
 def test_a_family_of_two_processes_is_one_group_told_apart_by_labels():
-    text = merge([_process("edge-1", COUNTER % 3), _process("edge-2", COUNTER % 4)]).decode()
+    text = merge_metrics([_process("edge-1", COUNTER % 3), _process("edge-2", COUNTER % 4)]).decode()
     assert text.count("# TYPE flowhook_requests_total counter") == 1
     assert 'flowhook_requests_total{process="edge-1",role="edge",status="202"} 3.0' in text
     assert 'flowhook_requests_total{process="edge-2",role="edge",status="202"} 4.0' in text

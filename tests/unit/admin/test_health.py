@@ -18,32 +18,32 @@ CLUSTER = [_process("admin-1"), _process("edge-1"), _process("router-1"), _proce
 
 
 def test_a_cluster_with_one_of_each_is_ready():
-    assert health.reasons(CLUSTER) == []
+    assert health.unready_reasons(CLUSTER) == []
 
 
 @pytest.mark.parametrize("role", ["edge", "router"])
 def test_a_cluster_lacking_a_role_is_not_ready(role):
     processes = [process for process in CLUSTER if process.role != role]
-    assert health.reasons(processes) == [f"there is no {role}"]
+    assert health.unready_reasons(processes) == [f"there is no {role}"]
 
 
 def test_one_of_two_runners_will_do():
     processes = [replace(process, ready=process.name != "runner-2") for process in CLUSTER]
-    assert health.reasons(processes) == []
+    assert health.unready_reasons(processes) == []
 
 
 def test_a_process_that_is_not_ready_says_what_it_lacks():
     processes = [replace(process, ready=process.role != "edge", detail="router is away") for process in CLUSTER]
-    assert health.reasons(processes) == ["no edge is ready (edge-1: router is away)"]
+    assert health.unready_reasons(processes) == ["no edge is ready (edge-1: router is away)"]
 
 
 def test_a_process_that_fell_silent_is_not_counted_on():
     processes = [replace(process, last_seen=40.0 if process.role == "runner" else 0.1) for process in CLUSTER]
-    assert health.reasons(processes) == [
+    assert health.unready_reasons(processes) == [
         "no runner is ready (runner-1: not heard of for 40 s; runner-2: not heard of for 40 s)"
     ]
 
 
 def test_a_silent_process_is_described_as_such():
-    shown = health.describe(_process("edge-1", last_seen=40.0))
+    shown = health.describe_process(_process("edge-1", last_seen=40.0))
     assert (shown["ready"], shown["detail"]) == (False, "not heard of for 40 s")

@@ -14,8 +14,8 @@ from bench.fuzz.plans import Plans
 from flowhook import limits
 from flowhook.payloads import parse
 from runner.evaluator import Evaluator
-from runner.interpreter.data import encode
-from runner.interpreter.scope import Scope, Workflow
+from runner.interpreter.json_codec import encode
+from runner.interpreter.scope import ExecutionContext, ExpressionScope
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -86,5 +86,5 @@ def test_the_flow_that_sees_all_has_an_output_that_may_be_whatever_the_body(body
     template = Evaluator().template(TASKS[SEES_ALL][0]["keep"]["set"])
     kind = "application/x-www-form-urlencoded" if b"=" in body else "text/plain"
     view = {"body": parse(kind, body, (), limit=limits.MAX_BODY_BYTES).body, "attachments": [{"name": "a"}] * 30_000}
-    output = template(view, Scope(Workflow("evt_1", {}, None, 0, lambda: 0)))
+    output = template(view, ExpressionScope(ExecutionContext("evt_1", {}, None, 0, lambda: 0)))
     assert len(encode(output)) <= limits.MAX_RESULT_BYTES

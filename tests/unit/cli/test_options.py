@@ -9,7 +9,7 @@ import typer
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.options import command_of, read_settings
+from cli.options import read_settings, settings_command
 from flowhook.config import AdminSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 
@@ -32,7 +32,7 @@ def _no_environment(monkeypatch):
 
 def _run(*arguments, action=lambda _settings: None):
     app = typer.Typer()
-    app.command("do")(command_of(Settings, action, help_text="Do it."))
+    app.command("do")(settings_command(Settings, action, help_text="Do it."))
     return typer.main.get_command(app).main(list(arguments), standalone_mode=False)
 
 
@@ -103,7 +103,7 @@ def test_what_the_action_returns_is_the_exit_code():
 @pytest.mark.parametrize("model", [EdgeSettings, RouterSettings, RunnerSettings, AdminSettings])
 def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
     app = typer.Typer()
-    app.command("do")(command_of(model, lambda _settings: None, help_text="Do it."))
+    app.command("do")(settings_command(model, lambda _settings: None, help_text="Do it."))
     options = {name for parameter in typer.main.get_command(app).params for name in parameter.opts}
     expected = {
         "--" + name.replace("_", "-")

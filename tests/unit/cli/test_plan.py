@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervisor.plan import Plan
-from cli.supervisor.settings import UpSettings
+from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.up_settings import UpSettings
 
 ROLES = ("edge", "router", "runner", "admin")
 TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_file": "ca.pem"}
@@ -86,7 +86,7 @@ def test_runners_let_the_others_go_first():
 
 def test_a_plan_survives_its_way_to_the_supervisor():
     plan = UpSettings(flows=Path("flows"), http_port=0, **TLS).plan()
-    assert Plan.from_json(plan.to_json()) == plan
+    assert ClusterSpec.from_json(plan.to_json()) == plan
     assert plan.flows == str(Path("flows").absolute())
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cli.supervisor.waiting import remind
+from cli.supervisor.wait_reports import report_waiting
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def clock():
 async def test_it_is_said_after_10_s_and_ever_less_often_but_never_less_than_once_a_minute(clock):
     said = []
     with pytest.raises(asyncio.CancelledError):
-        await remind(lambda: "edge-1", lambda line: said.append((clock.now, line)), sleep=clock.sleep)
+        await report_waiting(lambda: "edge-1", lambda line: said.append((clock.now, line)), sleep=clock.sleep)
     assert [when for when, _ in said] == [10, 30, 70, 130, 190, 250]
     assert {line for _, line in said} == {"waiting for edge-1"}
 
@@ -35,5 +35,7 @@ async def test_it_is_said_after_10_s_and_ever_less_often_but_never_less_than_onc
 async def test_nothing_is_said_while_nothing_is_missing(clock):
     said = []
     with pytest.raises(asyncio.CancelledError):
-        await remind(lambda: "edge-1" if clock.now == 70 else "", lambda _: said.append(clock.now), sleep=clock.sleep)
+        await report_waiting(
+            lambda: "edge-1" if clock.now == 70 else "", lambda _: said.append(clock.now), sleep=clock.sleep
+        )
     assert said == [70]

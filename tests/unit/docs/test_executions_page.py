@@ -7,14 +7,14 @@ from flowhook import limits
 from flowhook.config import RouterSettings, RunnerSettings
 from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
-from router.dispatch.conclusions import attempts_exhausted
-from router.scheduling.attendance import UNCERTAIN_FACTOR
-from runner.calls import idempotency_key
+from router.dispatch.transitions import attempts_exhausted
+from router.scheduling.runner_membership import UNCERTAIN_FACTOR
+from runner.effect_executor import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
-from runner.interpreter.listening import MAX_EXPECTED_BYTES
+from runner.interpreter.listen_task import MAX_EXPECTED_BYTES
 from runner.interpreter.tasks import MAX_TASKS
-from runner.session.machine import MAX_UNTOLD_BYTES
+from runner.session.machine import MAX_PENDING_EVENT_BYTES
 
 PAGE = pages.text_of("executions.md")
 ROWS = {row[0]: row for row in pages.rows(PAGE)}
@@ -61,7 +61,7 @@ def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
 
 def test_what_is_told_of_tasks_is_as_large_as_the_page_says():
     assert f"`output`, if that has at most {MAX_OUTPUT_BYTES // limits.KIB} KiB" in PAGE
-    assert f"not on disk yet, is at most {MAX_UNTOLD_BYTES // limits.MIB} MiB" in PAGE
+    assert f"not on disk yet, is at most {MAX_PENDING_EVENT_BYTES // limits.MIB} MiB" in PAGE
 
 
 @pytest.mark.parametrize(

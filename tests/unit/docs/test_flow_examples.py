@@ -14,14 +14,14 @@ from support import pages
 
 from flowhook.document import parse
 from flowhook.document.source import read
-from flowhook.event_input import has_webhook, workflow_input
 from flowhook.model import Event
+from flowhook.workflow_input import has_webhook, workflow_input
 from runner.component_names import component_names
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed
+from runner.interpreter.effects import WorkflowCompleted
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 FLOWS = [block for block in pages.all_blocks("yaml") if "apiVersion:" not in block.text]
 DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: example, version: 1.0.0}\n"
@@ -58,11 +58,11 @@ def test_a_flow_gives_what_the_text_says(flow, body, result):
     definition = parse(whole(flow.text).encode()).definition
     webhook = has_webhook(definition) or "document" not in read(flow.text.encode()).data
     event = Event("evt_1", "example", 0, None, "", "POST", "/", "", "application/json", (), body.encode())
-    workflow = Workflow(event.id, definition, workflow_input(event, webhook=webhook), 0, lambda: 0)
+    workflow = ExecutionContext(event.id, definition, workflow_input(event, webhook=webhook), 0, lambda: 0)
 
-    step = Run(compile_program(definition, Evaluator()), workflow).start().ending
+    step = ExecutionMachine(compile_program(definition, Evaluator()), workflow).start().ending
 
-    given = json.loads(step.output) if isinstance(step, Completed) else step.error.as_dict()
+    given = json.loads(step.output) if isinstance(step, WorkflowCompleted) else step.error.as_dict()
     assert given == json.loads(result.text)
 
 

@@ -15,16 +15,16 @@ from flowhook.document import (
     extensions,
     processes,
     schedule,
-    scopes,
     tasks,
     unsupported,
+    variable_scopes,
     webhook,
     workflow,
 )
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.errors import InvalidError
-from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS
-from flowhook.expressions.paths import compile_accessor, strip
+from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS
+from flowhook.expressions.paths import compile_accessor, strip_markers
 from runner.components import email_send, webhook_send
 
 PAGE = pages.text_of("flow-file.md")
@@ -166,7 +166,7 @@ def test_every_kind_of_auth_has_its_section(kind):
     assert f"\n#### {kind}\n" in PAGE + SENDERS
 
 
-@pytest.mark.parametrize("name", sorted(scopes.TASK_EXPORT))
+@pytest.mark.parametrize("name", sorted(variable_scopes.TASK_EXPORT))
 def test_every_variable_is_told(name):
     assert f"| `${name}` |" in PAGE
 
@@ -189,16 +189,19 @@ def test_paths_are_what_the_page_says():
 
     assert len(pairs) >= 4
     for fine, refused in pairs:
-        compile_accessor(strip(fine.strip("`")))
+        compile_accessor(strip_markers(fine.strip("`")))
         with pytest.raises(InvalidError):
-            compile_accessor(strip(refused.strip("`")))
+            compile_accessor(strip_markers(refused.strip("`")))
 
 
-@pytest.mark.parametrize("component", [webhook_send, email_send])
-def test_every_argument_of_a_component_that_sends_is_told(component):
+@pytest.mark.parametrize(
+    ("component", "arguments"),
+    [(webhook_send, webhook_send.WebhookSendArguments), (email_send, email_send.EmailSendArguments)],
+)
+def test_every_argument_of_a_component_that_sends_is_told(component, arguments):
     name = component.send.name
     section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
-    keys = {field.alias or key for key, field in component.Arguments.model_fields.items()}
+    keys = {field.alias or key for key, field in arguments.model_fields.items()}
 
     assert [key for key in sorted(keys) if f"`{key}`" not in section] == []
     assert f"call: {name}" in section

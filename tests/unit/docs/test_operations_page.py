@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from support import pages
 from support.settings_tables import TABLES, table
 
-from edge.metrics import Counts
+from edge.metrics import EdgeMetrics
 from flowhook import tokens
 from flowhook.metrics import registry
 from router.metrics import RouterMetrics
@@ -34,7 +34,7 @@ def test_every_setting_is_told_with_option_and_default(page, heading, model):
 def test_every_metric_is_told_and_no_other():
     RouterMetrics(router := CollectorRegistry())
     assert runner_metrics.CALLS
-    families = [*Counts().collect(), *router.collect(), *registry().collect()]
+    families = [*EdgeMetrics().collect(), *router.collect(), *registry().collect()]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     # gauges are named where the values are that they show
     for path in ("edge/app.py", "router/app.py", "admin/exposition.py"):
@@ -49,7 +49,7 @@ def test_every_metric_is_told_and_no_other():
 def test_every_scope_is_told():
     section = PAGE.partition("## Tokens")[2].partition("\n## ")[0]
 
-    assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == set(tokens.Scope)
+    assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == set(tokens.TokenScope)
 
 
 def test_every_path_of_admin_is_told():

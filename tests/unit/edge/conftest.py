@@ -5,14 +5,14 @@ import asyncio
 import orjson
 import pytest
 
-from edge.metrics import Counts
-from edge.router import Change, Definition, Secrets
+from edge.metrics import EdgeMetrics
+from edge.router_client import FlowDefinition, RegistryUpdate, ResolvedSecrets
 from flowhook.errors import NotFoundError
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 
 
 class ScriptedRouter:
-    """`edge.router.Router` without a network: each test says what it answers, and when."""
+    """`edge.router_client.Router` without a network: each test says what it answers, and when."""
 
     def __init__(self):
         self.flows = {}
@@ -21,7 +21,7 @@ class ScriptedRouter:
         self.asked = []
         self.searches = []
         self.batches = []
-        self.answers = []
+        self.responses = []
         self.changes = asyncio.Queue()
         self.watches = []
         self.gate = asyncio.Event()
@@ -32,7 +32,7 @@ class ScriptedRouter:
     async def ingest(self, events, seconds):
         self.batches.append([event.id for event in events])
         await self.gate.wait()
-        answer = self.answers.pop(0) if self.answers else None
+        answer = self.responses.pop(0) if self.responses else None
         if isinstance(answer, Exception):
             raise answer
         return answer or [IngestResult(accepted=Accepted(execution_id=event.id)) for event in events]
@@ -46,7 +46,7 @@ class ScriptedRouter:
             raise NotFoundError("no such flow")
         if isinstance(found, Exception):
             raise found
-        return Definition(orjson.dumps({"webhook": found}), revision, 1)
+        return FlowDefinition(orjson.dumps({"webhook": found}), revision, 1)
 
     async def find_flows(self, flow_ids, seconds):
         self.searches.append(list(flow_ids))
@@ -56,7 +56,7 @@ class ScriptedRouter:
 
     async def resolve_secrets(self, flow_id, names, seconds):
         revision = self.revision
-        return Secrets({name: self.secrets[name] for name in names if name in self.secrets}, revision)
+        return ResolvedSecrets({name: self.secrets[name] for name in names if name in self.secrets}, revision)
 
     async def watch(self, start_revision):
         self.watches.append(start_revision)
@@ -68,10 +68,10 @@ class ScriptedRouter:
 
     def tell(self, **change):
         self.revision += 1
-        self.changes.put_nowait(Change(self.revision, **change))
+        self.changes.put_nowait(RegistryUpdate(self.revision, **change))
 
     def progress(self):
-        self.changes.put_nowait(Change(self.revision))
+        self.changes.put_nowait(RegistryUpdate(self.revision))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def router():
 
 @pytest.fixture
 def counts():
-    return Counts()
+    return EdgeMetrics()
 
 
 @pytest.fixture

@@ -5,27 +5,27 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from edge import answers
+from edge import http_responses
 
 REFUSALS = [
-    (answers.FLOW_NOT_FOUND, 404, "FLOW_NOT_FOUND"),
-    (answers.ADDRESS_FORBIDDEN, 403, "ADDRESS_FORBIDDEN"),
-    (answers.UNAUTHENTICATED, 401, "UNAUTHENTICATED"),
-    (answers.unauthenticated('Basic realm="x"'), 401, "UNAUTHENTICATED"),
-    (answers.method_not_allowed(["PUT", "POST"]), 405, "METHOD_NOT_ALLOWED"),
-    (answers.BODY_TOO_LARGE, 413, "BODY_TOO_LARGE"),
-    (answers.BODY_INVALID, 400, "BODY_INVALID"),
-    (answers.REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT"),
-    (answers.INTERNAL, 500, "INTERNAL"),
-    (answers.NOT_STORED, 500, "NOT_STORED"),
-    (answers.OVERLOADED, 503, "OVERLOADED"),
-    (answers.TOO_MANY_CONNECTIONS, 503, "TOO_MANY_CONNECTIONS"),
-    (answers.ROUTER_UNAVAILABLE, 503, "ROUTER_UNAVAILABLE"),
-    (answers.limited("RATE_LIMITED", 3), 429, "RATE_LIMITED"),
-    (answers.limited("BACKLOG_FULL", 3), 429, "BACKLOG_FULL"),
-    (answers.unavailable("STORAGE_FULL", 3), 503, "STORAGE_FULL"),
+    (http_responses.FLOW_NOT_FOUND, 404, "FLOW_NOT_FOUND"),
+    (http_responses.ADDRESS_FORBIDDEN, 403, "ADDRESS_FORBIDDEN"),
+    (http_responses.UNAUTHENTICATED, 401, "UNAUTHENTICATED"),
+    (http_responses.unauthenticated('Basic realm="x"'), 401, "UNAUTHENTICATED"),
+    (http_responses.method_not_allowed(["PUT", "POST"]), 405, "METHOD_NOT_ALLOWED"),
+    (http_responses.BODY_TOO_LARGE, 413, "BODY_TOO_LARGE"),
+    (http_responses.BODY_INVALID, 400, "BODY_INVALID"),
+    (http_responses.REQUEST_TIMEOUT, 408, "REQUEST_TIMEOUT"),
+    (http_responses.INTERNAL, 500, "INTERNAL"),
+    (http_responses.NOT_STORED, 500, "NOT_STORED"),
+    (http_responses.OVERLOADED, 503, "OVERLOADED"),
+    (http_responses.TOO_MANY_CONNECTIONS, 503, "TOO_MANY_CONNECTIONS"),
+    (http_responses.ROUTER_UNAVAILABLE, 503, "ROUTER_UNAVAILABLE"),
+    (http_responses.flow_rate_limited("RATE_LIMITED", 3), 429, "RATE_LIMITED"),
+    (http_responses.flow_rate_limited("BACKLOG_FULL", 3), 429, "BACKLOG_FULL"),
+    (http_responses.service_unavailable("STORAGE_FULL", 3), 503, "STORAGE_FULL"),
     *(
-        (answers.malformed(status, reason), status, reason)
+        (http_responses.malformed_request(status, reason), status, reason)
         for status, reason in [
             (400, "REQUEST_MALFORMED"),
             (400, "HEADER_MALFORMED"),
@@ -69,5 +69,5 @@ def test_a_connection_that_can_not_be_trusted_any_more_is_closed():
 
 @pytest.mark.parametrize(("status", "length"), [(200, True), (204, False), (205, True), (304, False), (599, True)])
 def test_a_status_without_content_has_no_length(status, length):
-    answer = answers.make(status, [], b"body")
+    answer = http_responses.build_response(status, [], b"body")
     assert (b"Content-Length" in answer.head, bool(answer.body)) == (length, length)

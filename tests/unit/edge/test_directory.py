@@ -6,8 +6,8 @@ import time
 import pytest
 from support.patience import PATIENCE
 
-from edge.directory import Directory
-from edge.existence import MAX_WAITING, PACE_SECONDS
+from edge.flow_cache import FlowCache
+from edge.flow_existence import MAX_WAITING, PACE_SECONDS
 from flowhook import limits
 from flowhook.errors import InternalError, OutOfRangeError, UnavailableError
 
@@ -19,7 +19,7 @@ GITHUB = {"auth": {"github": {"secret": "key"}}}
 async def directory(router, counts, running, settled):
     router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
     states = []
-    made = Directory(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, on_state=states.append)
+    made = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, on_state=states.append)
     made.states = states
     running(made.run())
     router.progress()
@@ -202,7 +202,7 @@ async def test_the_flow_used_longest_ago_goes_first(directory, router):
 async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, running, settled):
     router.flows["a"] = OPEN
     states = []
-    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=0.05, on_state=states.append)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=0.05, on_state=states.append)
     running(directory.run())
     router.progress()
     await settled()
@@ -226,7 +226,7 @@ async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, 
 
 async def test_a_watch_that_catches_up_is_not_trusted_before_it_has(router, counts, running, settled):
     router.flows["a"] = OPEN
-    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE)
     running(directory.run())
     router.tell(flow_id="b")
     await settled()
@@ -267,7 +267,7 @@ async def test_an_answer_from_before_everything_was_forgotten_is_not_used(direct
 
 async def test_what_was_looked_up_before_the_first_word_of_the_watch_is_not_used(router, counts, running, settled):
     router.flows["g"] = GITHUB
-    directory = Directory(router, counts, size=3, lookup_seconds=PATIENCE)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE)
     running(directory.run())
     await settled()
     await directory.find("g")
@@ -291,7 +291,7 @@ async def test_another_history_forgets_everything(directory, router, settled):
 
 
 async def test_a_router_that_is_away_is_told_and_not_remembered(router, counts, running, settled):
-    directory = Directory(router, counts, size=3, lookup_seconds=0.02)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=0.02)
     running(directory.run())
     router.progress()
     await settled()
@@ -311,7 +311,7 @@ async def test_a_router_that_comes_back_in_time_is_not_missed(directory, router,
 
 
 async def test_a_lookup_that_takes_too_long_is_given_up(router, counts, running, settled):
-    directory = Directory(router, counts, size=3, lookup_seconds=0.02)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=0.02)
     running(directory.run())
     await settled()
     router.gate.clear()
@@ -320,7 +320,7 @@ async def test_a_lookup_that_takes_too_long_is_given_up(router, counts, running,
 
 
 async def test_a_request_that_joins_a_lookup_late_has_its_own_time(router, counts, running, settled):
-    directory = Directory(router, counts, size=3, lookup_seconds=0.02)
+    directory = FlowCache(router, counts, size=3, lookup_seconds=0.02)
     running(directory.run())
     router.progress()
     await settled()
@@ -343,4 +343,4 @@ async def test_a_flow_that_can_not_be_read_is_no_missing_one(directory, router):
 
 async def test_before_the_watch_runs_nobody_can_say(router, counts):
     with pytest.raises(UnavailableError):
-        await Directory(router, counts, size=3, lookup_seconds=PATIENCE).find("a")
+        await FlowCache(router, counts, size=3, lookup_seconds=PATIENCE).find("a")

@@ -4,8 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from edge.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
 from edge.connection import peer_address
-from edge.endpoints import URLS, Endpoint, FlowEndpoints, shortened
 from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.signatures import Match, RequestView
@@ -16,7 +16,7 @@ def passed(verifier, secret="key"):
 
 
 def endpoint(**webhook):
-    return Endpoint("orders", Webhook.model_validate({"auth": "none", **webhook}), {"key": b"secret"})
+    return CompiledEndpoint("orders", Webhook.model_validate({"auth": "none", **webhook}), {"key": b"secret"})
 
 
 def flow(**webhook):
@@ -108,11 +108,11 @@ def test_dedupe_can_be_turned_off():
 
 
 def test_a_long_key_is_hashed_and_a_short_one_kept():
-    assert shortened("k" * 256) == "k" * 256
-    assert shortened("é" * 128) == "é" * 128
-    assert shortened("é" * 129).startswith("sha256:")
-    assert shortened("a" * 257) != shortened("a" * 258)
-    assert shortened("\ud800") == "?"
+    assert bounded_dedupe_key("k" * 256) == "k" * 256
+    assert bounded_dedupe_key("é" * 128) == "é" * 128
+    assert bounded_dedupe_key("é" * 129).startswith("sha256:")
+    assert bounded_dedupe_key("a" * 257) != bounded_dedupe_key("a" * 258)
+    assert bounded_dedupe_key("\ud800") == "?"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_method_that_is_not_allowed_is_told_what_is():
 )
 @pytest.mark.parametrize("subpaths", [False, True])
 def test_a_suffix_names_a_callback_or_belongs_to_the_flow_if_it_takes_any(suffix, found, subpaths):
-    endpoint = flow(subpaths=subpaths).below(suffix)
+    endpoint = flow(subpaths=subpaths).at_suffix(suffix)
     if found is None:
         found = ("", False) if subpaths else None
     assert (endpoint and (endpoint.callback, endpoint.one_time)) == found
@@ -180,7 +180,7 @@ def test_a_suffix_names_a_callback_or_belongs_to_the_flow_if_it_takes_any(suffix
 
 def test_a_callback_has_settings_of_its_own():
     endpoints = flow(auth={"github": {"secret": "other"}})
-    callback = endpoints.below("approval")
+    callback = endpoints.at_suffix("approval")
     assert (callback.methods, callback.max_body) == ({"POST", "GET"}, 2048)
     assert [verifier.scheme for verifier in callback.early + callback.late] == ["api_key"]
     assert [verifier.scheme for verifier in endpoints.own.early + endpoints.own.late] == ["github"]
@@ -188,7 +188,7 @@ def test_a_callback_has_settings_of_its_own():
 
 
 def test_a_one_time_url_asks_for_no_credentials_and_keeps_none():
-    one_time = flow().below("approval/token")
+    one_time = flow().at_suffix("approval/token")
     assert [verifier.scheme for verifier in one_time.early + one_time.late] == ["none"]
     assert not one_time.asks
     assert {"x-api-key", "authorization"} | URLS <= one_time.dropped_headers
@@ -200,6 +200,6 @@ def test_a_one_time_url_needs_no_key_to_tell_repetitions():
     endpoints = flow(callbacks=callbacks)
     keys = [
         found.dedupe_key(passed(found.early[0]), request(), shown({"order": "A1"}))
-        for found in (endpoints.below("approval"), endpoints.below("approval/token"))
+        for found in (endpoints.at_suffix("approval"), endpoints.at_suffix("approval/token"))
     ]
     assert keys == ["none:A1", ""]

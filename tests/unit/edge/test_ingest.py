@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from edge.ingest import DEPTH, Ingest, IngestUnavailableError
-from edge.refusals import LimitedLog
+from edge.ingest import DEPTH, IngestBatcher, IngestUnavailableError
+from edge.log_limiter import RateLimitedLogger
 from flowhook import limits, logs
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
@@ -15,8 +15,8 @@ from flowhook.v1.envelope_pb2 import Event
 @pytest.fixture
 async def make(router, counts, running):
     def start(*, timeout=5.0, max_pending=1000):
-        log = LimitedLog(logs.get_logger("test"), asyncio.get_running_loop().time)
-        ingest = Ingest(router, counts, log, timeout=timeout, max_pending=max_pending)
+        log = RateLimitedLogger(logs.get_logger("test"), asyncio.get_running_loop().time)
+        ingest = IngestBatcher(router, counts, log, timeout=timeout, max_pending=max_pending)
         ingest.task = running(ingest.run())
         return ingest
 
@@ -73,7 +73,7 @@ async def test_a_batch_is_bounded_in_bytes(make, router, settled):
 async def test_a_failed_call_is_made_again_with_the_same_events(make, router, settled, counts):
     ingest = make()
     await settled()
-    router.answers = [UnavailableError("away"), UnavailableError("away")]
+    router.responses = [UnavailableError("away"), UnavailableError("away")]
     results = await outcomes(submit(ingest, "a", "b"))
     assert [result.accepted.execution_id for result in results] == ["a", "b"]
     assert router.batches == [["a", "b"]] * 3
@@ -93,7 +93,7 @@ async def test_a_router_that_is_away_is_waited_for_until_the_deadline_of_each_ev
     """Each is given up for its own deadline, be its batch asked for again or queued behind others."""
     ingest = make(timeout=0.3)
     loop = asyncio.get_running_loop()
-    router.answers = [UnavailableError("away")] * 1000
+    router.responses = [UnavailableError("away")] * 1000
 
     async def wait(event):
         began = loop.time()
@@ -147,7 +147,7 @@ async def test_waiting_bytes_are_bounded(make, router, settled):
 async def test_a_call_that_can_not_succeed_is_not_made_again(make, router, settled, answer, caplog):
     ingest = make()
     await settled()
-    router.answers = [answer or [None] * 5]
+    router.responses = [answer or [None] * 5]
     with caplog.at_level(logging.WARNING):
         (outcome,) = await outcomes(submit(ingest, "a"))
     assert isinstance(outcome, IngestUnavailableError)

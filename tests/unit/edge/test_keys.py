@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 from support.clocks import Clock
 
-from edge.keys import AGAIN_SECONDS, FETCHES_PER_MINUTE, FRESH_SECONDS, MAX_DOCUMENTS, MAX_NAMED, Keys
-from edge.outbound import FetchError
-from edge.refusals import LimitedLog
+from edge.document_fetcher import FetchError
+from edge.key_cache import AGAIN_SECONDS, FETCHES_PER_MINUTE, FRESH_SECONDS, MAX_DOCUMENTS, MAX_NAMED, KeyCache
+from edge.log_limiter import RateLimitedLogger
 from flowhook import logs
 from flowhook.signatures import KeyRequest, RequestView
 
@@ -61,7 +61,7 @@ def clock():
 @pytest.fixture
 def find(publisher, clock):
     """Return what is found at a URL; raises KeyError where nobody can say."""
-    keys = Keys(publisher, LimitedLog(logs.get_logger("test"), clock), clock)
+    keys = KeyCache(publisher, RateLimitedLogger(logs.get_logger("test"), clock), clock)
 
     async def found(url, name="acme"):
         wants = Wants(url, name)

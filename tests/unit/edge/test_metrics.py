@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from edge.metrics import Counts
+from edge.metrics import EdgeMetrics
 
 
 def test_what_was_counted_is_shown_to_prometheus():
-    counts = Counts()
+    counts = EdgeMetrics()
     counts.answered(202, "")
     counts.answered(202, "")
     counts.answered(401, "UNAUTHENTICATED")
     counts.latency.observe(0.003)
     counts.latency.observe(60.0)
     counts.batches.observe(16)
-    counts.gauge("flowhook_edge_connections", "Open connections.", lambda: 3)
+    counts.add_gauge("flowhook_edge_connections", "Open connections.", lambda: 3)
     registry = CollectorRegistry()
     registry.register(counts)
 

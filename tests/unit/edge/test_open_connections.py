@@ -37,54 +37,54 @@ def make(clock):
 
 
 def test_as_long_as_there_is_room_nobody_gives_way(make):
-    assert make(connections=[Connection(1.0)] * 2).gives_way(ONE) == (True, None)
+    assert make(connections=[Connection(1.0)] * 2).check_room(ONE) == (True, None)
 
 
 def test_the_one_gives_way_that_has_been_idle_longest(make):
     connections = [Connection(3.0), Connection(2.0, OTHER), Connection(NEVER)]
-    assert make(connections=connections).gives_way(OTHER) == (False, connections[1])
+    assert make(connections=connections).check_room(OTHER) == (False, connections[1])
 
 
 def test_a_head_that_is_not_complete_gives_way_after_all_that_are_idle(make):
     connections = [Connection(1.0, idle=False), Connection(2.0), Connection(NEVER)]
     them = make(connections=connections)
-    assert them.gives_way(OTHER) == (False, connections[1])
+    assert them.check_room(OTHER) == (False, connections[1])
     them.discard(connections[1])
     them.add(Connection(NEVER))
-    assert them.gives_way(OTHER) == (False, connections[0])
+    assert them.check_room(OTHER) == (False, connections[0])
 
 
 def test_where_a_request_is_under_way_on_each_none_gives_way(make):
-    assert make(connections=[Connection(NEVER) for _ in range(3)]).gives_way(OTHER) == (False, None)
+    assert make(connections=[Connection(NEVER) for _ in range(3)]).check_room(OTHER) == (False, None)
 
 
 def test_an_address_at_its_limit_displaces_its_own(make):
     connections = [Connection(1.0, OTHER), Connection(2.0), Connection(3.0)]
     them = make(most=100, most_of_one=2, connections=connections)
-    assert them.gives_way(ONE) == (False, connections[1])
-    assert them.gives_way(OTHER) == (True, None)
+    assert them.check_room(ONE) == (False, connections[1])
+    assert them.check_room(OTHER) == (True, None)
 
 
 def test_a_network_of_ipv6_is_one_address(make):
     connections = [Connection(number, ip_address(f"2001:db8::{number}")) for number in (1, 2)]
     them = make(most=100, most_of_one=2, connections=connections)
-    assert them.gives_way(ip_address("2001:db8::ffff:3")) == (False, connections[0])
-    assert them.gives_way(ip_address("2001:db8:0:1::1")) == (True, None)
+    assert them.check_room(ip_address("2001:db8::ffff:3")) == (False, connections[0])
+    assert them.check_room(ip_address("2001:db8:0:1::1")) == (True, None)
 
 
 def test_an_address_that_many_share_has_no_limit_of_its_own(make):
     them = make(most=3, most_of_one=1, connections=[Connection(NEVER, PROXY), Connection(2.0, PROXY)])
-    assert them.gives_way(PROXY) == (True, None)
+    assert them.check_room(PROXY) == (True, None)
 
 
 @pytest.mark.parametrize("change", [{"waiting_since": NEVER}, {"idle": False}], ids=["request", "head"])
 def test_whoever_was_found_idle_and_is_no_longer_stays(make, change):
     connections = [Connection(float(number), ip_address(number)) for number in range(1, 4)]
     them = make(connections=connections)
-    assert them.gives_way(ONE) == (False, connections[0])
+    assert them.check_room(ONE) == (False, connections[0])
     for name, value in change.items():
         setattr(connections[1], name, value)
-    assert them.gives_way(ONE) == (False, connections[2])
+    assert them.check_room(ONE) == (False, connections[2])
 
 
 @pytest.mark.parametrize(("most", "address"), [(2 * MAX_CANDIDATES, OTHER), (1_000_000, ONE)], ids=["all", "of one"])
@@ -100,14 +100,14 @@ def test_a_flood_does_not_make_a_look_at_all_of_each(make, clock, most, address)
     count = 2 * MAX_CANDIDATES
     them = make(most=most, most_of_one=count, connections=[Counted(float(number)) for number in range(count)])
     for _ in range(MAX_CANDIDATES):
-        room, other = them.gives_way(address)
+        room, other = them.check_room(address)
         assert not room
         them.discard(other)
         them.add(Counted(NEVER))
-    assert them.gives_way(address) == (False, None)
+    assert them.check_room(address) == (False, None)
     assert Counted.looks < 6 * count
     clock.now += LOOK_SECONDS * count
-    assert them.gives_way(address)[1].waiting_since == MAX_CANDIDATES
+    assert them.check_room(address)[1].waiting_since == MAX_CANDIDATES
 
 
 def test_those_that_are_gone_leave_nothing(make):
@@ -116,4 +116,4 @@ def test_those_that_are_gone_leave_nothing(make):
     them.discard(connection)
     them.discard(connection)
     assert not them
-    assert them.gives_way(ONE) == (True, None)
+    assert them.check_room(ONE) == (True, None)

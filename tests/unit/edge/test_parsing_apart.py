@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from edge.parsing_apart import MAX_SELECTED_BYTES, Wanted, read_body
+from edge.body_offload import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
 from flowhook.errors import InvalidError
 from flowhook.payloads import selection_of
 
@@ -13,8 +13,8 @@ VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}
 
 
 def read(body, *, selection=None, order_by=None, dedupe=None, kind="application/json", headers=()):
-    wanted = orjson.dumps(Wanted(selection, order_by, dedupe))
-    selected, *keys = read_body(orjson.dumps([kind, headers, 10_000_000]), wanted, orjson.dumps(VIEW), body)
+    wanted = orjson.dumps(BodyQuery(selection, order_by, dedupe))
+    selected, *keys = parse_large_body(orjson.dumps([kind, headers, 10_000_000]), wanted, orjson.dumps(VIEW), body)
     return orjson.loads(selected), *(key.decode() for key in keys)
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.proxies import Proxies, parse_networks
+from edge.forwarded import TrustedProxies, parse_networks
 from flowhook.errors import InvalidError
 
-PROXIES = Proxies(parse_networks("10.0.0.0/8, 2001:db8::/32"))
+PROXIES = TrustedProxies(parse_networks("10.0.0.0/8, 2001:db8::/32"))
 
 
 def origin(peer, *headers):
@@ -23,7 +23,7 @@ def origin(peer, *headers):
 def test_whoever_is_not_trusted_says_nothing():
     headers = [("x-forwarded-for", "192.0.2.9"), ("forwarded", "for=192.0.2.9"), ("x-forwarded-proto", "https")]
     assert origin("203.0.113.5", *headers) == ("203.0.113.5", "http", "")
-    assert not Proxies()
+    assert not TrustedProxies()
 
 
 @pytest.mark.parametrize(

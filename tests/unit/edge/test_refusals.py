@@ -4,7 +4,7 @@ import pytest
 import structlog
 from support.clocks import Clock
 
-from edge.refusals import BURST, FLOW_BURST, MAX_FLOWS, LimitedLog
+from edge.log_limiter import BURST, FLOW_BURST, MAX_FLOWS, RateLimitedLogger
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def clock():
 
 @pytest.fixture
 def log(clock):
-    return LimitedLog(structlog.get_logger(), clock)
+    return RateLimitedLogger(structlog.get_logger(), clock)
 
 
 @pytest.fixture

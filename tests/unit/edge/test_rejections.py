@@ -8,11 +8,11 @@ from ipaddress import ip_address
 import pytest
 from support.patience import PATIENCE
 
-from edge import answers, rejections
-from edge.endpoints import Endpoint
+from edge import http_responses, rejections
+from edge.compiled_endpoints import CompiledEndpoint
 from edge.http1 import parse_head
-from edge.refusals import Allowances
-from edge.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, Rejections
+from edge.log_limiter import PerFlowLimiter
+from edge.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, RejectionReporter
 from flowhook.document.webhook import Webhook
 from flowhook.signatures import RequestView, SignatureError
 
@@ -58,13 +58,15 @@ def diagnosed(monkeypatch):
 
 @pytest.fixture
 async def noting(router, counts, running):
-    noted = Rejections(router, router, Allowances(iter(range(0, 10**6, 100)).__next__), counts)
-    endpoint = Endpoint("f", Webhook.model_validate({"auth": {"github": {"secret": "k"}}}), {"k": b"sesame"})
+    noted = RejectionReporter(router, router, PerFlowLimiter(iter(range(0, 10**6, 100)).__next__), counts)
+    endpoint = CompiledEndpoint("f", Webhook.model_validate({"auth": {"github": {"secret": "k"}}}), {"k": b"sesame"})
     head = parse_head(b"POST /hook/f HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n")
 
     def note(body):
         seen = RequestView("POST", "http://h/hook/f", "/hook/f", "", head.headers, body)
-        noted.note(endpoint, head, ip_address("192.0.2.1"), answers.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW)
+        noted.record(
+            endpoint, head, ip_address("192.0.2.1"), http_responses.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW
+        )
 
     async def told(count):
         router.expected = count

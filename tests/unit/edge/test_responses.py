@@ -3,7 +3,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from edge.responses import ConfiguredResponse
+from edge.configured_responses import ConfiguredResponse
 from flowhook.document.webhook import Respond
 from flowhook.ids import mint
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from flowhook.callback_tokens import KEY_BYTES, MAX_LENGTH, execution_of, issue
+from flowhook.callback_tokens import KEY_BYTES, MAX_LENGTH, issue, verify
 from flowhook.errors import NotFoundError
 
 KEY = bytes(range(KEY_BYTES))
@@ -19,7 +19,7 @@ def test_a_token_is_what_a_runner_and_a_router_make_of_the_same_key():
     token = issue(KEY, ID, "approval", 3)
     assert token == f"{ID[4:]}.3.{base64.urlsafe_b64encode(mac).decode()[:43]}"
     assert re.fullmatch(r"[a-z0-9]{26}\.3\.[A-Za-z0-9_-]{43}", token)
-    assert execution_of(KEY, "approval", token) == ID
+    assert verify(KEY, "approval", token) == ID
 
 
 def test_each_use_execution_callback_and_flow_has_a_token_of_its_own():
@@ -59,5 +59,5 @@ def test_each_use_execution_callback_and_flow_has_a_token_of_its_own():
 )
 def test_any_other_token_is_none(change):
     with pytest.raises(NotFoundError) as caught:
-        execution_of(KEY, "approval", change(issue(KEY, ID, "approval", 3)))
+        verify(KEY, "approval", change(issue(KEY, ID, "approval", 3)))
     assert caught.value.reason == "CALLBACK_NOT_FOUND"

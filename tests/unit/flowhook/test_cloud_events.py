@@ -5,8 +5,8 @@ import pytest
 
 from flowhook import cloud_events, limits
 from flowhook.errors import InvalidError
-from flowhook.event_input import request_view
 from flowhook.model import Event
+from flowhook.workflow_input import request_view
 
 EVENT = Event(
     id="evt_01m8746v7wemm95kbphkypt3c6",
@@ -26,7 +26,7 @@ MINIMAL = {"id": "1", "source": "/a", "specversion": "1.0", "type": "paid"}
 
 
 def test_a_callback_is_an_event_of_its_name_whose_data_is_like_a_workflows_input():
-    event = cloud_events.parse(cloud_events.of_callback(EVENT))
+    event = cloud_events.parse(cloud_events.from_callback(EVENT))
     assert event == {
         "specversion": "1.0",
         "id": EVENT.id,
@@ -40,17 +40,17 @@ def test_a_callback_is_an_event_of_its_name_whose_data_is_like_a_workflows_input
 
 
 def test_only_a_callback_that_came_by_a_one_time_url_says_so():
-    event = orjson.loads(cloud_events.of_callback(EVENT._replace(callback_token="t")))
+    event = orjson.loads(cloud_events.from_callback(EVENT._replace(callback_token="t")))
     assert event.pop(cloud_events.ONE_TIME) is True
-    assert event == orjson.loads(cloud_events.of_callback(EVENT))
+    assert event == orjson.loads(cloud_events.from_callback(EVENT))
 
 
 def test_a_callback_over_grpc_has_the_source_that_it_had_over_http():
-    assert orjson.loads(cloud_events.of_callback(EVENT._replace(path="")))["source"] == "/hook/orders/approval"
+    assert orjson.loads(cloud_events.from_callback(EVENT._replace(path="")))["source"] == "/hook/orders/approval"
 
 
 def test_a_body_may_be_left_as_it_is():
-    data = orjson.loads(cloud_events.of_callback(EVENT, raw=True))["data"]
+    data = orjson.loads(cloud_events.from_callback(EVENT, raw=True))["data"]
     assert (data["body"], data["attachments"][0]["content"]) == (None, EVENT.body.decode())
 
 
@@ -58,16 +58,16 @@ def test_a_body_may_be_left_as_it_is():
 def test_what_is_nested_too_deeply_for_an_event_is_refused(levels, taken):
     event = EVENT._replace(body=b"[" * levels + b"]" * levels)
     if taken:
-        assert orjson.loads(cloud_events.of_callback(event))["data"]["body"] is not None
+        assert orjson.loads(cloud_events.from_callback(event))["data"]["body"] is not None
         return
     with pytest.raises(InvalidError) as caught:
-        cloud_events.of_callback(event)
+        cloud_events.from_callback(event)
     assert caught.value.reason == "CALLBACK_TOO_LARGE"
 
 
 def test_what_is_too_large_for_a_journal_is_refused():
     with pytest.raises(InvalidError) as caught:
-        cloud_events.of_callback(EVENT._replace(body=b'"' + b"x" * limits.MAX_RESULT_BYTES + b'"'))
+        cloud_events.from_callback(EVENT._replace(body=b'"' + b"x" * limits.MAX_RESULT_BYTES + b'"'))
     assert caught.value.reason == "CALLBACK_TOO_LARGE"
 
 
@@ -120,4 +120,4 @@ def test_attributes_are_read_as_text_and_data_is_none():
     ],
 )
 def test_values_are_compared_as_json_whatever_its_order_and_notation(one, other, same):
-    assert (cloud_events.canonical(one) == cloud_events.canonical(other)) is same
+    assert (cloud_events.canonical_json(one) == cloud_events.canonical_json(other)) is same

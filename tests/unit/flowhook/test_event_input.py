@@ -7,18 +7,18 @@ import hashlib
 
 import pytest
 
-from flowhook.event_input import (
+from flowhook.model import Blob, Event, Origin, Part
+from flowhook.workflow_input import (
     MAX_INLINE_BYTES,
-    accepted_view,
-    contents_wanted,
+    admission_view,
     has_webhook,
-    parts_of,
+    inlined_indexes,
     request_view,
-    wants_raw,
+    stored_attachments,
+    takes_raw_body,
     webhook_view,
     workflow_input,
 )
-from flowhook.model import Blob, Event, Origin, Part
 
 
 def event(body=b"", content_type="application/json", headers=(), query=""):
@@ -87,8 +87,8 @@ def test_the_parts_of_a_form_are_fields_and_attachments():
 def test_a_flow_may_want_the_body_as_it_is():
     data = workflow_input(event(b'{"a":1}'), raw=True)
     assert (data["body"], data["attachments"][0]["content"]) == (None, '{"a":1}')
-    assert wants_raw({"webhook": {"parse": "raw", "callbacks": {"c": {}}}})
-    assert not wants_raw({"webhook": {"parse": "raw", "callbacks": {"c": {}}}}, "c")
+    assert takes_raw_body({"webhook": {"parse": "raw", "callbacks": {"c": {}}}})
+    assert not takes_raw_body({"webhook": {"parse": "raw", "callbacks": {"c": {}}}}, "c")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/xml", "multipart/form-data; boundary=b"])
@@ -159,7 +159,7 @@ def streamed(*parts, form=b"", content_type="multipart/form-data; boundary=b", h
 
 def test_of_a_streamed_form_there_are_fields_and_where_its_files_lie():
     stored = streamed(LARGE, SMALL, form=b'{"a":"1"}')
-    assert contents_wanted(parts_of(stored)) == [1]
+    assert inlined_indexes(stored_attachments(stored)) == [1]
     data = workflow_input(stored, owner="evt_0", contents={1: b"abc"})
     assert data["body"] == {"a": "1"}
     assert data["attachments"] == [
@@ -199,7 +199,7 @@ def test_fields_of_a_streamed_form_that_are_no_object_are_none(form, webhook):
     data = workflow_input(streamed(LARGE, form=form), webhook=webhook)
     assert data["body"] is None
     assert [each["name"] for each in data["attachments"]] == ["a.png"]
-    assert accepted_view(streamed(LARGE, form=form), webhook=webhook)["body"] is None
+    assert admission_view(streamed(LARGE, form=form), webhook=webhook)["body"] is None
 
 
 def test_a_cloud_event_whose_data_was_streamed_has_its_attributes():
@@ -211,7 +211,7 @@ def test_a_cloud_event_whose_data_was_streamed_has_its_attributes():
 def test_as_many_contents_belong_into_the_input_as_fit_first_come_first():
     sizes = (MAX_INLINE_BYTES - 2, 3, 2, 1)
     parts = [Part(0, size, "", "", "", b"") for size in sizes]
-    assert contents_wanted(parts) == [0, 2]
+    assert inlined_indexes(parts) == [0, 2]
 
 
 def test_attachments_of_nobody_have_no_handles():

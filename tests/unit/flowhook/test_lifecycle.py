@@ -8,21 +8,21 @@ import pytest
 from flowhook import cloud_events, limits
 from flowhook.lifecycle import (
     TYPES,
-    CorrelationLifecycle,
-    Definition,
-    Lifecycle,
-    TaskLifecycle,
-    is_lifecycle,
-    lifecycle_event,
+    CorrelationEventType,
+    TaskEventType,
+    WorkflowEventType,
+    WorkflowIdentity,
+    encode_lifecycle_event,
+    is_reserved_type,
 )
 from flowhook.model import FailedResponse, WorkflowError
 
-SHOP = Definition("samples", "order-pet", "1.0.0")
+SHOP = WorkflowIdentity("samples", "order-pet", "1.0.0")
 ERROR = WorkflowError("https://serverlessworkflow.io/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
 
 
 def made(kind, **fields):
-    payload = lifecycle_event(
+    payload = encode_lifecycle_event(
         kind,
         event_id="evt_1",
         flow_id="samples.order-pet",
@@ -37,24 +37,24 @@ def made(kind, **fields):
 @pytest.mark.parametrize(
     ("kind", "time", "fields", "more"),
     [
-        (Lifecycle.STARTED, "startedAt", {}, {}),
-        (Lifecycle.SUSPENDED, "suspendedAt", {}, {}),
-        (Lifecycle.RESUMED, "resumedAt", {}, {}),
-        (Lifecycle.CANCELLED, "cancelledAt", {}, {}),
+        (WorkflowEventType.STARTED, "startedAt", {}, {}),
+        (WorkflowEventType.SUSPENDED, "suspendedAt", {}, {}),
+        (WorkflowEventType.RESUMED, "resumedAt", {}, {}),
+        (WorkflowEventType.CANCELLED, "cancelledAt", {}, {}),
         (
-            Lifecycle.FAULTED,
+            WorkflowEventType.FAULTED,
             "faultedAt",
             {"error": ERROR},
             {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
         ),
         (
-            Lifecycle.FAULTED,
+            WorkflowEventType.FAULTED,
             "faultedAt",
             {"error": replace(ERROR, response=FailedResponse(503, "https://shop.example/", "for us alone", 12))},
             {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
         ),
-        (Lifecycle.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}}),
-        (Lifecycle.COMPLETED, "completedAt", {"output": b"null"}, {"output": None}),
+        (WorkflowEventType.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}}),
+        (WorkflowEventType.COMPLETED, "completedAt", {"output": b"null"}, {"output": None}),
     ],
     ids=str,
 )
@@ -80,12 +80,12 @@ def test_each_has_the_data_that_the_dsl_names(kind, time, fields, more):
 @pytest.mark.parametrize(
     ("kind", "time"),
     [
-        (TaskLifecycle.CREATED, "createdAt"),
-        (TaskLifecycle.STARTED, "startedAt"),
-        (TaskLifecycle.RETRIED, "retriedAt"),
-        (TaskLifecycle.CANCELLED, "cancelledAt"),
-        (TaskLifecycle.FAULTED, "faultedAt"),
-        (TaskLifecycle.COMPLETED, "completedAt"),
+        (TaskEventType.CREATED, "createdAt"),
+        (TaskEventType.STARTED, "startedAt"),
+        (TaskEventType.RETRIED, "retriedAt"),
+        (TaskEventType.CANCELLED, "cancelledAt"),
+        (TaskEventType.FAULTED, "faultedAt"),
+        (TaskEventType.COMPLETED, "completedAt"),
     ],
 )
 def test_what_is_told_of_a_task_names_the_workflow_and_the_task(kind, time):
@@ -101,7 +101,7 @@ def test_what_is_told_of_a_task_names_the_workflow_and_the_task(kind, time):
 
 
 @pytest.mark.parametrize(
-    ("kind", "time"), [(CorrelationLifecycle.STARTED, "startedAt"), (CorrelationLifecycle.COMPLETED, "completedAt")]
+    ("kind", "time"), [(CorrelationEventType.STARTED, "startedAt"), (CorrelationEventType.COMPLETED, "completedAt")]
 )
 def test_what_is_told_of_a_correlation_names_the_workflow(kind, time):
     data = made(kind, within=b'{"correlationKeys":{"order":7}}')["data"]
@@ -121,18 +121,18 @@ def test_these_types_of_the_dsl_are_told():
 
 def test_an_output_that_is_too_large_is_left_out():
     largest = b'"%b"' % (b"x" * (limits.MAX_RESULT_BYTES - 2))
-    assert "output" not in made(Lifecycle.COMPLETED, output=largest)["data"]
+    assert "output" not in made(WorkflowEventType.COMPLETED, output=largest)["data"]
     smaller = largest[:1000] + b'"'
-    assert made(Lifecycle.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
+    assert made(WorkflowEventType.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
 
 
 @pytest.mark.parametrize(
     "type_", [*sorted(TYPES), "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"]
 )
 def test_their_types_are_kept_for_them(type_):
-    assert is_lifecycle(type_)
+    assert is_reserved_type(type_)
 
 
 @pytest.mark.parametrize("type_", ["", "paid", "io.serverlessworkflow.samples.x.v1", "io.serverlessworkflow.workflows"])
 def test_others_are_free(type_):
-    assert not is_lifecycle(type_)
+    assert not is_reserved_type(type_)

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from flowhook.private_files import create, make_directory, tighten, write_private
+from flowhook.private_files import make_directory, open_private, restrict_permissions, write_private
 
 FILES = [
     "flowhook.db",
@@ -54,7 +54,7 @@ def exposed(tmp_path):
 
 
 def test_what_was_open_to_others_is_so_no_more(exposed):
-    assert tighten(exposed) == []
+    assert restrict_permissions(exposed) == []
     assert {mode(exposed / name) for name in FILES} == {0o600}
     assert {mode(path) for path in (exposed, *exposed.rglob("*")) if path.is_dir()} == {0o700}
     assert {(exposed / name).read_text() for name in FILES} == {"ours"}
@@ -68,14 +68,14 @@ def test_what_is_not_ours_and_what_a_link_points_to_is_left_alone(exposed, tmp_p
     (exposed / "other.token").symlink_to(target)
     (exposed / "run" / "link").symlink_to(tmp_path)
     before = mode(tmp_path)
-    assert tighten(exposed) == []
+    assert restrict_permissions(exposed) == []
     assert (mode(other), mode(target), mode(tmp_path)) == (0o644, 0o644, before)
 
 
 def test_a_data_directory_behind_a_link_is_tightened(exposed, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(exposed)
-    tighten(link)
+    restrict_permissions(link)
     assert (mode(exposed), mode(exposed / "secrets.key")) == (0o700, 0o600)
 
 
@@ -88,7 +88,7 @@ def test_a_database_elsewhere_is_tightened_and_its_directory_is_not(exposed, tmp
         (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
         (elsewhere / name).write_text("")
         (elsewhere / name).chmod(0o644)
-    tighten(exposed, elsewhere / "events.db")
+    restrict_permissions(exposed, elsewhere / "events.db")
     assert {mode(elsewhere / name) for name in names} == {0o600}
     assert (mode(elsewhere), mode(elsewhere / "theirs"), mode(elsewhere / "blobs")) == (0o755, 0o644, 0o700)
 
@@ -102,7 +102,7 @@ def test_what_operators_put_beside_copies_of_ours_is_left_alone(exposed):
         (exposed / name).parent.mkdir(parents=True, exist_ok=True)
         (exposed / name).write_text("ours")
         (exposed / name).chmod(0o644)
-    assert tighten(exposed) == []
+    assert restrict_permissions(exposed) == []
     assert {mode(exposed / name) for name in ("backup/nightly.sh", "backups/monday/README", "logs/rotate.conf")} == {
         0o755
     }
@@ -114,7 +114,7 @@ def test_only_rights_of_others_are_taken(exposed):
     (exposed / "admin.token").chmod(0o444)
     (exposed / "run" / "hook").write_text("")
     (exposed / "run" / "hook").chmod(0o755)
-    tighten(exposed)
+    restrict_permissions(exposed)
     assert (mode(exposed / "admin.token"), mode(exposed / "run" / "hook")) == (0o400, 0o700)
 
 
@@ -122,29 +122,29 @@ def test_only_rights_of_others_are_taken(exposed):
 def test_the_superuser_takes_nothing_from_its_owner(exposed):
     for path in (exposed, exposed / "router.log"):
         os.chown(path, 12345, 12345)
-    assert tighten(exposed) == [exposed, exposed / "router.log"]
+    assert restrict_permissions(exposed) == [exposed, exposed / "router.log"]
     assert (mode(exposed), mode(exposed / "router.log"), mode(exposed / "tokens.json")) == (0o755, 0o644, 0o600)
 
 
 def test_a_directory_that_holds_what_is_not_ours_keeps_its_mode(exposed):
     (exposed / "www").mkdir()
-    assert tighten(exposed) == []
+    assert restrict_permissions(exposed) == []
     make_directory(exposed)
     assert (mode(exposed), mode(exposed / "tokens.json")) == (0o755, 0o600)
     exposed.chmod(0o775)
-    assert tighten(exposed) == [exposed]
+    assert restrict_permissions(exposed) == [exposed]
 
 
 def test_a_directory_that_was_made_for_many_is_told_and_left_alone(tmp_path):
     tmp_path.chmod(0o1777)
-    assert tighten(tmp_path) == [tmp_path]
+    assert restrict_permissions(tmp_path) == [tmp_path]
     assert mode(tmp_path) == 0o777 | stat.S_ISVTX
 
 
 @pytest.mark.usefixtures("umask")
 def test_what_is_made_is_private_whatever_the_umask_says(tmp_path):
     make_directory(tmp_path / "data")
-    os.close(create(tmp_path / "data" / "made", os.O_RDWR))
+    os.close(open_private(tmp_path / "data" / "made", os.O_RDWR))
     write_private(tmp_path / "data" / "written", b"x")
     assert mode(tmp_path / "data") == 0o700
     assert {mode(path) for path in (tmp_path / "data").iterdir()} == {0o600}

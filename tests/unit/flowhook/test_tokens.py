@@ -19,7 +19,7 @@ from flowhook.token_verifier import TokenVerifier, last_uses
 from flowhook.tokens import (
     MAX_EARLIER,
     MAX_OVERLAP_SECONDS,
-    Scope,
+    TokenScope,
     create_token,
     ensure_tokens,
     list_tokens,
@@ -40,10 +40,10 @@ def _scopes(verifier, token):
 def test_a_fresh_directory_gets_four_tokens_with_their_scopes(tmp_path):
     ensure_tokens(tmp_path)
     verifier = TokenVerifier(tmp_path)
-    assert _scopes(verifier, _token(tmp_path, "admin")) == set(Scope)
-    assert _scopes(verifier, _token(tmp_path, "edge")) == {Scope.INGEST, Scope.VERIFY}
-    assert _scopes(verifier, _token(tmp_path, "runner")) == {Scope.RUN}
-    assert _scopes(verifier, _token(tmp_path, "view")) == {Scope.VIEW}
+    assert _scopes(verifier, _token(tmp_path, "admin")) == set(TokenScope)
+    assert _scopes(verifier, _token(tmp_path, "edge")) == {TokenScope.INGEST, TokenScope.VERIFY}
+    assert _scopes(verifier, _token(tmp_path, "runner")) == {TokenScope.RUN}
+    assert _scopes(verifier, _token(tmp_path, "view")) == {TokenScope.VIEW}
 
 
 def test_every_file_is_readable_by_its_owner_only(tmp_path):
@@ -60,7 +60,7 @@ def test_every_file_is_readable_by_its_owner_only(tmp_path):
 
 def test_no_token_stands_in_tokens_json(tmp_path):
     ensure_tokens(tmp_path)
-    token = create_token(tmp_path, "billing", [Scope.INGEST])
+    token = create_token(tmp_path, "billing", [TokenScope.INGEST])
     content = (tmp_path / "tokens.json").read_text()
     assert token not in content
     assert _token(tmp_path, "admin") not in content
@@ -78,7 +78,7 @@ def test_a_start_that_crashed_half_way_is_done_again(tmp_path):
     ensure_tokens(tmp_path)
     verifier = TokenVerifier(tmp_path)
     assert _scopes(verifier, "fhk_of_a_crashed_start") is None
-    assert _scopes(verifier, _token(tmp_path, "admin")) == set(Scope)
+    assert _scopes(verifier, _token(tmp_path, "admin")) == set(TokenScope)
 
 
 @pytest.mark.parametrize("token", ["", "fhk_", "fhk_wrong", "\udcff", "x" * 100_000])
@@ -91,8 +91,8 @@ def test_a_running_verifier_learns_of_new_and_revoked_tokens(tmp_path):
     ensure_tokens(tmp_path)
     verifier = TokenVerifier(tmp_path)
     assert _scopes(verifier, _token(tmp_path, "edge")) is not None
-    token = create_token(tmp_path, "billing", [Scope.INGEST])
-    assert _scopes(verifier, token) == {Scope.INGEST}
+    token = create_token(tmp_path, "billing", [TokenScope.INGEST])
+    assert _scopes(verifier, token) == {TokenScope.INGEST}
     revoke_token(tmp_path, "billing")
     assert _scopes(verifier, token) is None
 
@@ -105,15 +105,15 @@ def test_a_revoked_built_in_token_takes_its_file_along(tmp_path):
 
 
 def test_a_name_is_taken_once(tmp_path):
-    create_token(tmp_path, "billing", [Scope.INGEST])
+    create_token(tmp_path, "billing", [TokenScope.INGEST])
     with pytest.raises(ConflictError, match="billing"):
-        create_token(tmp_path, "billing", [Scope.INGEST])
+        create_token(tmp_path, "billing", [TokenScope.INGEST])
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 64])
 def test_a_name_that_could_be_a_path_is_refused(tmp_path, name):
     with pytest.raises(InvalidError):
-        create_token(tmp_path, name, [Scope.INGEST])
+        create_token(tmp_path, name, [TokenScope.INGEST])
 
 
 def test_a_token_without_scopes_is_refused(tmp_path):
@@ -156,7 +156,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
 
 def test_tokens_created_at_the_same_time_are_all_kept(tmp_path):
     ensure_tokens(tmp_path)
-    threads = [threading.Thread(target=create_token, args=(tmp_path, f"t{n}", [Scope.RUN])) for n in range(8)]
+    threads = [threading.Thread(target=create_token, args=(tmp_path, f"t{n}", [TokenScope.RUN])) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -178,40 +178,40 @@ def verifier(tmp_path, clock):
 
 
 def test_an_expired_token_is_none(tmp_path, verifier, clock):
-    token = create_token(tmp_path, "billing", [Scope.INGEST], expires_in=3600)
-    assert _scopes(verifier, token) == {Scope.INGEST}
+    token = create_token(tmp_path, "billing", [TokenScope.INGEST], expires_in=3600)
+    assert _scopes(verifier, token) == {TokenScope.INGEST}
     clock.now += 3601
     assert _scopes(verifier, token) is None
 
 
 def test_a_rotated_token_has_two_values_until_the_overlap_ends(tmp_path, verifier, clock):
-    before = create_token(tmp_path, "billing", [Scope.INGEST], flows=["orders"])
+    before = create_token(tmp_path, "billing", [TokenScope.INGEST], flows=["orders"])
     after = rotate_token(tmp_path, "billing", overlap=3600)
     for token in (before, after):
-        assert verifier.find(token)[:2] == ({Scope.INGEST}, {"orders"})
+        assert verifier.find(token)[:2] == ({TokenScope.INGEST}, {"orders"})
     clock.now += 3601
     assert _scopes(verifier, before) is None
-    assert _scopes(verifier, after) == {Scope.INGEST}
+    assert _scopes(verifier, after) == {TokenScope.INGEST}
 
 
 def test_without_an_overlap_the_value_before_is_good_no_more(tmp_path, verifier):
-    before = create_token(tmp_path, "billing", [Scope.INGEST])
+    before = create_token(tmp_path, "billing", [TokenScope.INGEST])
     after = rotate_token(tmp_path, "billing", overlap=0)
-    assert (_scopes(verifier, before), _scopes(verifier, after)) == (None, {Scope.INGEST})
+    assert (_scopes(verifier, before), _scopes(verifier, after)) == (None, {TokenScope.INGEST})
 
 
 def test_an_overlap_goes_not_beyond_the_end_of_the_value_before(tmp_path, verifier, clock):
-    before = create_token(tmp_path, "billing", [Scope.INGEST], expires_in=60)
+    before = create_token(tmp_path, "billing", [TokenScope.INGEST], expires_in=60)
     after = rotate_token(tmp_path, "billing", overlap=3600, expires_in=7200)
     clock.now += 61
-    assert (_scopes(verifier, before), _scopes(verifier, after)) == (None, {Scope.INGEST})
+    assert (_scopes(verifier, before), _scopes(verifier, after)) == (None, {TokenScope.INGEST})
 
 
 def test_a_built_in_token_is_rotated_in_its_file(tmp_path, verifier):
     before = _token(tmp_path, "edge")
     after = rotate_token(tmp_path, "edge", overlap=3600)
     assert _token(tmp_path, "edge") == after
-    assert _scopes(verifier, before) == _scopes(verifier, after) == {Scope.INGEST, Scope.VERIFY}
+    assert _scopes(verifier, before) == _scopes(verifier, after) == {TokenScope.INGEST, TokenScope.VERIFY}
 
 
 @pytest.mark.parametrize("step", range(3))
@@ -229,21 +229,21 @@ def test_a_crash_while_a_token_is_rotated_leaves_one_that_is_good(tmp_path, veri
         with pytest.raises(KeyboardInterrupt):
             rotate_token(tmp_path, "edge", overlap=0)
     ensure_tokens(tmp_path)
-    assert _scopes(verifier, _token(tmp_path, "edge")) == {Scope.INGEST, Scope.VERIFY}
+    assert _scopes(verifier, _token(tmp_path, "edge")) == {TokenScope.INGEST, TokenScope.VERIFY}
     assert not list(tmp_path.glob(".edge.token*"))
     after = rotate_token(tmp_path, "edge", overlap=0)
     assert _token(tmp_path, "edge") == after
 
 
 def test_revoking_a_token_revokes_the_values_it_had(tmp_path, verifier):
-    before = create_token(tmp_path, "billing", [Scope.INGEST])
+    before = create_token(tmp_path, "billing", [TokenScope.INGEST])
     after = rotate_token(tmp_path, "billing", overlap=3600)
     revoke_token(tmp_path, "billing")
     assert (_scopes(verifier, before), _scopes(verifier, after)) == (None, None)
 
 
 def test_few_values_of_a_token_are_good_at_a_time(tmp_path):
-    create_token(tmp_path, "billing", [Scope.INGEST])
+    create_token(tmp_path, "billing", [TokenScope.INGEST])
     for _ in range(MAX_EARLIER):
         rotate_token(tmp_path, "billing", overlap=3600)
     with pytest.raises(ConflictError) as caught:
@@ -253,7 +253,7 @@ def test_few_values_of_a_token_are_good_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("overlap", [-1, MAX_OVERLAP_SECONDS + 1, float("nan")])
 def test_an_overlap_has_bounds(tmp_path, overlap):
-    create_token(tmp_path, "billing", [Scope.INGEST])
+    create_token(tmp_path, "billing", [TokenScope.INGEST])
     with pytest.raises(InvalidError) as caught:
         rotate_token(tmp_path, "billing", overlap=overlap)
     assert caught.value.reason == "TOKEN_OVERLAP_INVALID"
@@ -262,10 +262,10 @@ def test_an_overlap_has_bounds(tmp_path, overlap):
 @pytest.mark.parametrize(
     ("scopes", "flows"),
     [
-        ([Scope.INGEST, Scope.VIEW], ["a"]),
-        ([Scope.ADMIN], ["a"]),
-        ([Scope.INGEST], ["a"] * 101),
-        ([Scope.INGEST], [""]),
+        ([TokenScope.INGEST, TokenScope.VIEW], ["a"]),
+        ([TokenScope.ADMIN], ["a"]),
+        ([TokenScope.INGEST], ["a"] * 101),
+        ([TokenScope.INGEST], [""]),
     ],
 )
 def test_a_token_for_some_flows_hands_in_events_and_no_more(tmp_path, scopes, flows):
@@ -279,7 +279,7 @@ def test_tokens_of_an_earlier_version_are_good_as_they_are(tmp_path):
     infos = list_tokens(tmp_path)
     rows = [{"name": info.name, "scopes": sorted(info.scopes), "sha256": info.sha256} for info in infos]
     write_private(tmp_path / "tokens.json", orjson.dumps(rows))
-    assert _scopes(TokenVerifier(tmp_path), _token(tmp_path, "runner")) == {Scope.RUN}
+    assert _scopes(TokenVerifier(tmp_path), _token(tmp_path, "runner")) == {TokenScope.RUN}
     assert {info.created for info in list_tokens(tmp_path)} == {None}
 
 

@@ -9,9 +9,9 @@ from support.patience import PATIENCE
 
 from flowhook.document import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
-from router.flows import FlowTable
-from router.reactions.definition import Reactions, reactions_of
-from router.schedules.timetable import Every
+from router.event_triggers.definition import FlowTriggers, parse_triggers
+from router.flow_table import FlowTable
+from router.schedules.schedule_spec import EverySpec
 from router.scheduling.queues import FlowPolicy
 from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
@@ -100,7 +100,7 @@ do: [{{keep: {{set: {{a: 1}}}}}}]
 {extra}
 """
     document = parse(source.encode())
-    has_webhook, reacts = document.webhook is not None, bool(reactions_of(document.definition))
+    has_webhook, reacts = document.webhook is not None, bool(parse_triggers(document.definition))
     draft = FlowDraft(document.id, source.encode(), canonical(document.definition), has_webhook, reacts)
     return await registry.apply_flows([draft], now_ms=1)
 
@@ -139,7 +139,7 @@ async def test_a_change_is_put_in_force_although_its_caller_went_away(table, reg
 
 
 async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(table, registry, policies, monkeypatch):
-    monkeypatch.setattr("router.flows.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("router.flow_table.RETRY_SECONDS", 0.01)
     await apply(registry)
     await table.load("shop")
     registry.away = True
@@ -261,7 +261,7 @@ async def test_a_flow_that_can_not_be_read_troubles_no_other(table, registry, po
 
 
 async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_changes(registry, policies, monkeypatch):
-    monkeypatch.setattr("router.flows.PAGE", 2)
+    monkeypatch.setattr("router.flow_table.PAGE", 2)
     for number in range(5):
         await apply(registry, f"tick-{number}", "schedule: {every: PT5S}")
     await apply(registry, "still")
@@ -270,12 +270,16 @@ async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_cha
     reacting = Reacting()
     table = FlowTable(registry, policies=policies, clock=lambda: 0.0)
     await table.start({}, [reacting])
-    assert reacting.now == {f"tick-{number}": Reactions(Every(5000)) for number in range(5)}
+    assert reacting.now == {f"tick-{number}": FlowTriggers(EverySpec(5000)) for number in range(5)}
     await apply(registry, "tick-0", "schedule: {every: PT6S}")
     await apply(registry, "tick-1")
     await registry.delete_flow("tick-2")
     await table.catch_up()
-    assert [reacting.now.get(f"tick-{number}") for number in range(3)] == [Reactions(Every(6000)), Reactions(), None]
+    assert [reacting.now.get(f"tick-{number}") for number in range(3)] == [
+        FlowTriggers(EverySpec(6000)),
+        FlowTriggers(),
+        None,
+    ]
 
 
 async def test_the_table_is_bounded(table, registry):

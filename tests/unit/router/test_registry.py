@@ -9,7 +9,7 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
-from router.registry import RegistryWatch
+from router.registry_watch import RegistryWatch
 from router.storage.sqlite import open_sqlite
 
 SILENT = 3600.0

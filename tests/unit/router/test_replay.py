@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.errors import ConflictError
-from flowhook.model import JournalEntry, Raising, Status, WorkflowError
+from flowhook.model import JournalEntry, RaiseOrigin, Status, WorkflowError
 from router.replay import before_failure, resumption
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
@@ -158,7 +158,7 @@ B, C, NOTIFY = "/do/1/t/try/0/b#0", "/do/1/t/try/1/c#0", "/do/1/t/catch/do/0/not
 
 
 def raised(cause, *entries, revision=3, instance=AGAIN):
-    error = WorkflowError("about:blank", 500, "again", instance, raising=Raising(AGAIN, cause))
+    error = WorkflowError("about:blank", 500, "again", instance, raising=RaiseOrigin(AGAIN, cause))
     return resumption(record()._replace(error=error), content(*entries), revision).journal
 
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from flowhook.errors import NotFoundError
+from router.encryption import KEY_BYTES, derive_key
 from router.reply_tokens import MAX_TOKEN_LENGTH, ReplyTokens
-from router.sealing import KEY_BYTES, derive_key
 
 KEY = os.urandom(KEY_BYTES)
 ID = "evt_01m8746v7wemm95kbphkypt3c6"

@@ -11,20 +11,20 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
-from router.sealing import KEY_BYTES, KEY_FILE, Sealer, derive_key, load_key, load_sealer
+from router.encryption import KEY_BYTES, KEY_FILE, SecretCipher, derive_key, load_cipher, load_secrets_key
 
 VALUE = b"hunter2-hunter2"
 
 
 def test_what_was_sealed_is_opened_under_the_same_name_and_key():
-    sealer = Sealer(os.urandom(KEY_BYTES))
-    assert sealer.open("bank", sealer.seal("bank", VALUE)) == VALUE
-    assert sealer.open("bank", sealer.seal("bank", b"")) == b""
+    sealer = SecretCipher(os.urandom(KEY_BYTES))
+    assert sealer.open("bank", sealer.encrypt("bank", VALUE)) == VALUE
+    assert sealer.open("bank", sealer.encrypt("bank", b"")) == b""
 
 
 def test_a_sealed_secret_shows_nothing_and_never_looks_the_same_twice():
-    sealer = Sealer(os.urandom(KEY_BYTES))
-    first, second = sealer.seal("bank", VALUE), sealer.seal("bank", VALUE)
+    sealer = SecretCipher(os.urandom(KEY_BYTES))
+    first, second = sealer.encrypt("bank", VALUE), sealer.encrypt("bank", VALUE)
     assert VALUE not in first
     assert first != second
     assert first[:1] == b"\x01"
@@ -32,9 +32,9 @@ def test_a_sealed_secret_shows_nothing_and_never_looks_the_same_twice():
 
 
 def test_another_key_is_told_without_values():
-    sealed = Sealer(os.urandom(KEY_BYTES)).seal("bank", VALUE)
+    sealed = SecretCipher(os.urandom(KEY_BYTES)).encrypt("bank", VALUE)
     with pytest.raises(ConflictError, match="bank can't be decrypted") as raised:
-        Sealer(os.urandom(KEY_BYTES)).open("bank", sealed)
+        SecretCipher(os.urandom(KEY_BYTES)).open("bank", sealed)
     assert raised.value.reason == "SECRET_NOT_DECRYPTABLE"
     text = "".join(traceback.format_exception(raised.value))
     assert VALUE.decode() not in text
@@ -43,16 +43,16 @@ def test_another_key_is_told_without_values():
 
 
 def test_a_secret_cannot_be_passed_off_as_another():
-    sealer = Sealer(os.urandom(KEY_BYTES))
+    sealer = SecretCipher(os.urandom(KEY_BYTES))
     with pytest.raises(ConflictError) as raised:
-        sealer.open("partner", sealer.seal("bank", VALUE))
+        sealer.open("partner", sealer.encrypt("bank", VALUE))
     assert raised.value.reason == "SECRET_NOT_DECRYPTABLE"
 
 
 @pytest.mark.parametrize("position", [1, 12, 13, -1])
 def test_a_changed_byte_is_noticed(position):
-    sealer = Sealer(os.urandom(KEY_BYTES))
-    sealed = bytearray(sealer.seal("bank", VALUE))
+    sealer = SecretCipher(os.urandom(KEY_BYTES))
+    sealed = bytearray(sealer.encrypt("bank", VALUE))
     sealed[position] ^= 1
     with pytest.raises(ConflictError):
         sealer.open("bank", bytes(sealed))
@@ -61,13 +61,13 @@ def test_a_changed_byte_is_noticed(position):
 @pytest.mark.parametrize("sealed", [b"", b"\x01", b"\x01" + b"x" * 20, b"\x00" + b"x" * 40])
 def test_what_was_never_sealed_is_refused(sealed):
     with pytest.raises(ConflictError) as raised:
-        Sealer(os.urandom(KEY_BYTES)).open("bank", sealed)
+        SecretCipher(os.urandom(KEY_BYTES)).open("bank", sealed)
     assert raised.value.reason == "SECRET_NOT_DECRYPTABLE"
 
 
 def test_a_later_format_is_told_apart():
     with pytest.raises(ConflictError) as raised:
-        Sealer(os.urandom(KEY_BYTES)).open("bank", b"\x02" + b"x" * 40)
+        SecretCipher(os.urandom(KEY_BYTES)).open("bank", b"\x02" + b"x" * 40)
     assert raised.value.reason == "SECRET_FORMAT_TOO_NEW"
 
 
@@ -80,19 +80,19 @@ def test_a_derived_key_is_that_of_hkdf(purpose):
 
 def test_a_missing_key_file_is_made_for_its_owner_alone(tmp_path):
     directory = tmp_path / "data"
-    key = load_key(directory)
+    key = load_secrets_key(directory)
     assert len(key) == KEY_BYTES
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((directory / KEY_FILE).stat().st_mode) == 0o600
     assert [path.name for path in directory.iterdir()] == [KEY_FILE]
-    assert load_sealer(directory).open("bank", Sealer(key).seal("bank", VALUE)) == VALUE
+    assert load_cipher(directory).open("bank", SecretCipher(key).encrypt("bank", VALUE)) == VALUE
 
 
 def test_a_key_file_that_others_can_read_is_refused(tmp_path):
-    load_key(tmp_path)
+    load_secrets_key(tmp_path)
     (tmp_path / KEY_FILE).chmod(0o640)
     with pytest.raises(ConflictError, match="chmod 600") as raised:
-        load_key(tmp_path)
+        load_secrets_key(tmp_path)
     assert raised.value.reason == "SECRETS_KEY_EXPOSED"
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path, content):
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(ConflictError, match="damaged") as raised:
-        load_key(tmp_path)
+        load_secrets_key(tmp_path)
     assert raised.value.reason == "SECRETS_KEY_INVALID"
     assert path.read_bytes() == content
 
@@ -110,19 +110,19 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path, content):
 def test_a_key_file_that_cannot_be_made_is_told_with_its_cause(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConflictError, match=r"ENOTDIR|EEXIST") as raised:
-        load_key(tmp_path / "file")
+        load_secrets_key(tmp_path / "file")
     assert raised.value.reason == "SECRETS_KEY_UNREADABLE"
 
 
 def test_a_key_in_the_settings_needs_no_file(tmp_path):
     key = os.urandom(KEY_BYTES)
-    assert load_key(tmp_path, SecretStr(base64.b64encode(key).decode())) == key
+    assert load_secrets_key(tmp_path, SecretStr(base64.b64encode(key).decode())) == key
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("setting", ["", "hunter2", base64.b64encode(b"hunter2-hunter2").decode()])
 def test_a_key_in_the_settings_that_is_none_is_refused_without_showing_it(tmp_path, setting):
     with pytest.raises(InvalidError) as raised:
-        load_key(tmp_path, SecretStr(setting))
+        load_secrets_key(tmp_path, SecretStr(setting))
     assert raised.value.reason == "SECRETS_KEY_INVALID"
     assert not setting or setting not in str(raised.value)

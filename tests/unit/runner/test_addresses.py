@@ -7,8 +7,8 @@ import ipaddress
 
 import pytest
 
-from flowhook.addresses import POLICY, is_public
-from runner.addresses import numeric_host, refused_status
+from flowhook.address_policy import POLICY, is_public
+from runner.dns import numeric_host, refused_status
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from runner import programs
+from runner import jq_programs
 from runner.evaluator import Evaluator
 from runner.interpreter.errors import ExpressionFailed
-from runner.interpreter.scope import Scope, Workflow
+from runner.interpreter.scope import ExecutionContext, ExpressionScope
 
 
 def scope(**more):
-    workflow = Workflow("evt_1", {}, None, 0, lambda: 0, secrets=more.pop("secrets", {}))
-    made = Scope(workflow, context=more.pop("context", None), variables=more.pop("variables", None))
+    workflow = ExecutionContext("evt_1", {}, None, 0, lambda: 0, secrets=more.pop("secrets", {}))
+    made = ExpressionScope(workflow, context=more.pop("context", None), variables=more.pop("variables", None))
     made.input = more.pop("input", None)
     return made
 
@@ -103,7 +103,7 @@ def test_the_cache_of_programs_is_bounded():
 
 
 def test_paths_run_without_jq(evaluator, monkeypatch):
-    monkeypatch.setattr(programs.jq, "compile", None)
+    monkeypatch.setattr(jq_programs.jq, "compile", None)
     template = {"a": "${ .body.x }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}
     result = evaluator.template(template)({"body": {"x": 1, "n": 2}}, scope(context={"y": 3}))
     assert result == {"a": 1, "b": "n 2", "c": 3}

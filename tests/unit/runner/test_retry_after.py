@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.interpreter.retrying import MAX_RETRY_AFTER_MS
-from runner.retry_after import bounded, parse_retry_after
+from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
+from runner.retry_after import parse_retry_after, to_delay_ms
 
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 
@@ -49,4 +49,4 @@ def test_whatever_a_server_says_is_a_time_within_bounds(value):
 
 @pytest.mark.parametrize(("seconds", "expected"), [(-1.0, 0), (0.25, 250), (1e12, MAX_RETRY_AFTER_MS)])
 def test_a_time_to_wait_has_bounds(seconds, expected):
-    assert bounded(seconds) == expected
+    assert to_delay_ms(seconds) == expected

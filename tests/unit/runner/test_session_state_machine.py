@@ -36,7 +36,7 @@ class Attach(RuleBasedStateMachine):
     def effects(self, effects):
         for effect in effects:
             match effect:
-                case s.Start(assignment=assignment):
+                case s.StartAttempt(assignment=assignment):
                     assert assignment.lease not in self.working
                     self.working[assignment.lease] = 0
                 case s.Proceed(lease=lease, index=index):
@@ -47,7 +47,7 @@ class Attach(RuleBasedStateMachine):
                 case s.Abandon(lease=lease):
                     assert lease not in self.leased
                     self.working.pop(lease, None)
-                case s.Forget(lease=lease):
+                case s.ReleaseOutcome(lease=lease):
                     assert lease in self.settled
 
     @precondition(lambda self: not self.connected)
@@ -84,7 +84,7 @@ class Attach(RuleBasedStateMachine):
                 case s.Credit(assignments=assignments):
                     assert 1 <= assignments <= machine.MAX_CREDIT
                     self.credit += assignments
-                case s.Checkpoints(checkpoints=checkpoints):
+                case s.CheckpointBatch(checkpoints=checkpoints):
                     for item in checkpoints:
                         if item.lease in self.leased and item.entry is None:
                             self.told.setdefault(item.lease, set()).add(item.number)
@@ -93,7 +93,7 @@ class Attach(RuleBasedStateMachine):
                             known = self.journals.setdefault(item.lease, {})
                             assert known.setdefault(item.index, item.entry) == item.entry
                             assert sorted(known) == list(range(len(known)))
-                case s.Outcomes(outcomes=outcomes):
+                case s.OutcomeBatch(outcomes=outcomes):
                     for item in outcomes:
                         if item.lease in self.leased:
                             assert len(self.journals.get(item.lease, {})) == self.written[item.lease]
@@ -124,7 +124,7 @@ class Attach(RuleBasedStateMachine):
             self.leased.add(lease)
             items.append(assignment(lease))
         self.credit -= len(items)
-        self.effects(self.session.receive(s.Assigned(tuple(items)), self.now))
+        self.effects(self.session.receive(s.AssignmentBatch(tuple(items)), self.now))
 
     @precondition(lambda self: bool(self.working))
     @rule(data=st.data())

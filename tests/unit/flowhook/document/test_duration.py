@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.document.duration import meant_duration, parse_duration
+from flowhook.document.duration import guess_duration, parse_duration
 from flowhook.errors import InvalidError
 
 
@@ -91,7 +91,7 @@ def test_a_duration_that_is_written_otherwise_is_understood_though_refused(text,
 
 @pytest.mark.parametrize("text", ["", "5", "PT", "5 parsecs", "5m 6m", "1m 500ms", "0:00:00", "m5", "-5m", "5m-"])
 def test_nothing_is_made_up_for_what_is_no_duration(text):
-    assert meant_duration(text) == ""
+    assert guess_duration(text) == ""
 
 
 @given(hours=st.integers(0, 23), minutes=st.integers(0, 59), seconds=st.integers(0, 59))

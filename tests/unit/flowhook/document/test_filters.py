@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.filters import awaited_types, filters_of, literal_type
+from flowhook.document.event_filters import awaited_types, filters_of, literal_type
 
 
 def test_filters_are_found_with_their_place_those_of_until_too():

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from flowhook.expressions import InvalidExpression
-from flowhook.expressions.jq import check_program
+from flowhook.expressions.jq_check import check_program
 
 VARIABLES = frozenset({"context", "input", "secrets"})
 

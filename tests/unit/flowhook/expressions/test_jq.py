@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowhook.expressions import InvalidExpression
-from flowhook.expressions.jq import FORBIDDEN_FUNCTIONS, check_program, secret_names
+from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS, check_program, secret_names
 
 VARIABLES = frozenset({"context", "input", "secrets"})
 

@@ -1,6 +1,6 @@
 import pytest
 
-from flowhook.expressions import is_expression, strip
+from flowhook.expressions import is_expression, strip_markers
 
 
 @pytest.mark.parametrize("value", ["${ .a }", "${.a}", " ${ .a }\n", "${\n  .a\n}", "${}"])
@@ -19,4 +19,4 @@ def test_anything_else_is_not(value):
     ("value", "program"), [("${ .a }", ".a"), (" ${.a}\n", ".a"), (".a", ".a"), ("${}", ""), ("${ {a: 1} }", "{a: 1}")]
 )
 def test_the_program_stands_between_the_braces(value, program):
-    assert strip(value) == program
+    assert strip_markers(value) == program

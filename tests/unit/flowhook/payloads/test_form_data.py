@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.payloads import StreamedParts, parse
+from flowhook.payloads import MultipartSplitter, parse
 
 FORM = "multipart/form-data; boundary=b"
 MIXED = "multipart/mixed; boundary=b"
@@ -30,7 +30,7 @@ def body(*parts):
 
 def taken(content, kind=FORM, step=64 * 1024):
     """Return fields and attachments of a body that comes in pieces."""
-    parts = StreamedParts(kind)
+    parts = MultipartSplitter(kind)
     for start in range(0, len(content), step):
         parts.feed(content[start : start + step])
     return parts.end()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest, parse_urlencoded
+from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest_fields, parse_urlencoded
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest, parse_urlenco
     ],
 )
 def test_names_are_places(fields, expected):
-    assert nest(fields) == expected
+    assert nest_fields(fields) == expected
 
 
 def leaves(value):
@@ -83,7 +83,7 @@ def test_fields_are_those_of_the_standard_library(text):
         with pytest.raises(InvalidError):
             parse_urlencoded(text.encode(), "")
         return
-    assert parse_urlencoded(text.encode(), "") == nest(fields)
+    assert parse_urlencoded(text.encode(), "") == nest_fields(fields)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ names = st.lists(st.sampled_from(["a", "b", "[]", "[a]", "[0]", "[1]", "[", "]"]
 
 @given(st.lists(names, max_size=12))
 def test_every_value_is_somewhere(found):
-    assert sorted(leaves(nest((name, index) for index, name in enumerate(found)))) == list(range(len(found)))
+    assert sorted(leaves(nest_fields((name, index) for index, name in enumerate(found)))) == list(range(len(found)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
 from flowhook.payloads import parse
-from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted, base_name
+from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted, sanitize_file_name
 
 BOUNDARY = "b0"
 
@@ -117,7 +117,7 @@ def test_a_file_name_in_another_alphabet_is_read():
     ],
 )
 def test_of_a_file_name_only_the_name_is_kept(given_name, name):
-    assert base_name(given_name) == name
+    assert sanitize_file_name(given_name) == name
 
 
 @pytest.mark.parametrize(

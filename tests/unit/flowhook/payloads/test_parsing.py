@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads import Content, is_parsed, parse
+from flowhook.payloads import ParsedBody, is_parsed_whole, parse
 from flowhook.payloads.content_encoding import decompress
 
 LIMIT = 100_000
@@ -212,7 +212,7 @@ def test_the_data_of_a_cloud_event_may_be_a_file():
 
 
 def test_bodies_that_have_to_be_whole_are_told_from_those_that_may_be_streamed():
-    whole = [kind for kind in KINDS if is_parsed(kind)]
+    whole = [kind for kind in KINDS if is_parsed_whole(kind)]
     assert [kind for kind in KINDS if kind not in whole] == [
         "multipart/form-data; boundary=b",
         "multipart/mixed; boundary=b",
@@ -237,7 +237,7 @@ def test_whatever_is_sent_nothing_is_lost_and_nothing_breaks(kind, body, codings
     if content is not None:
         assert orjson.loads(orjson.dumps(content.body)) == content.body
     nothing = not body
-    if content == Content(None) and codings and body:
+    if content == ParsedBody(None) and codings and body:
         nothing = not decompress(body, codings.decode("latin-1"), 1000)
     empty_form = kind.startswith("multipart/") or not body.strip()
     is_null = content is None or (content.body is None and body.strip() == b"null")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.forms import nest
+from flowhook.payloads.forms import nest_fields
 from flowhook.payloads.properties import MAX_BYTES, MAX_LINES, parse_properties
 
 PIECES = ["a", "=", ":", " ", "\t", "\f", "\\", "\\", "\n", "\r", "\r\n", "#", "!", "\\u0041", "[x]", "\v", "\x85", "é"]
@@ -17,7 +17,7 @@ PIECES = ["a", "=", ":", " ", "\t", "\f", "\\", "\\", "\n", "\r", "\r\n", "#", "
 @given(st.lists(st.sampled_from(PIECES), max_size=16).map("".join))
 def test_any_text_has_the_properties_that_the_library_finds(text):
     pairs = [(line.key, line.value) for line in javaproperties.parse(text) if isinstance(line, javaproperties.KeyValue)]
-    assert parse_properties(text) == nest(pairs)
+    assert parse_properties(text) == nest_fields(pairs)
 
 
 def test_a_value_may_be_continued_over_many_lines():

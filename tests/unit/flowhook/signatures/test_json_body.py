@@ -24,8 +24,8 @@ from flowhook.signatures import (
     reads_json,
     verify_any,
 )
+from flowhook.signatures.batch_items import MAX_ITEMS
 from flowhook.signatures.content import MAX_FORM_BYTES
-from flowhook.signatures.items import MAX_ITEMS
 from flowhook.signatures.json_body import MAX_JSON_BYTES, MAX_VALUES, read_json
 from flowhook.signatures.public_keys import MAX_ED25519_SIGNATURES
 
@@ -205,13 +205,13 @@ def test_a_form_that_takes_long_to_take_apart_is_refused_unread():
 
 def test_no_sender_chooses_how_often_ed25519_hashes_the_body(monkeypatch):
     tried = []
-    holds = public_keys._holds
+    holds = public_keys._verifies
 
     def counting(*arguments):
         tried.append(arguments)
         return holds(*arguments)
 
-    monkeypatch.setattr(public_keys, "_holds", counting)
+    monkeypatch.setattr(public_keys, "_verifies", counting)
     key = "whpk_" + b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
     (verifier,) = verifiers({"standard-webhooks": {"public_key": key}})
     signatures = b" ".join([b"v1a," + b64encode(b"x" * 64)] * 16)

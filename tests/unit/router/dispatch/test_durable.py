@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flowhook.errors import UnavailableError
-from router.dispatch.durable import Durable
+from router.dispatch.durable_writes import RetryingWriter
 
 
 async def nothing():
@@ -20,11 +20,11 @@ async def failing():
 
 async def test_a_host_that_does_not_run_takes_no_work():
     with pytest.raises(UnavailableError):
-        Durable(None, None).spawn(nothing())
+        RetryingWriter(None, None).spawn(nothing())
 
 
 async def test_a_host_that_ends_because_it_failed_takes_no_work():
-    durable = Durable(None, None)
+    durable = RetryingWriter(None, None)
 
     async def run():
         async with asyncio.TaskGroup() as tasks:

@@ -9,7 +9,7 @@ import pytest
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model import Status
 from router.dispatch import observers
-from router.dispatch.observers import EndWaiters, ExecutionWatchers
+from router.dispatch.observers import ExecutionWatchers, ReplyWaiters
 from router.storage.model import Ended, ExecutionRecord
 
 
@@ -54,7 +54,7 @@ async def watchers(records):
 
 
 async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
-    waiters = EndWaiters()
+    waiters = ReplyWaiters()
     with waiters.place() as first, waiters.place() as second, waiters.place() as other:
         futures = [first.wait_for(1), second.wait_for(1), other.wait_for(2)]
         waiters.ended(end(1))
@@ -63,7 +63,7 @@ async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
 
 
 async def test_a_place_is_free_again_and_nothing_is_kept_when_a_caller_left():
-    waiters = EndWaiters(limit=1)
+    waiters = ReplyWaiters(limit=1)
     for _ in range(3):
         with waiters.place() as place:
             place.wait_for(1)
@@ -74,7 +74,7 @@ async def test_a_place_is_free_again_and_nothing_is_kept_when_a_caller_left():
 
 
 async def test_callers_wait_with_as_many_bytes_as_there_may_be():
-    waiters = EndWaiters(max_bytes=10)
+    waiters = ReplyWaiters(max_bytes=10)
     with waiters.place(6):
         with pytest.raises(ExhaustedError) as caught, waiters.place(5):
             pass
@@ -86,7 +86,7 @@ async def test_callers_wait_with_as_many_bytes_as_there_may_be():
 
 
 async def test_one_who_left_does_not_keep_others_from_learning():
-    waiters = EndWaiters()
+    waiters = ReplyWaiters()
     with waiters.place() as stays:
         future = stays.wait_for(1)
         with waiters.place() as leaves:

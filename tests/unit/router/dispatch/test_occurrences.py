@@ -2,15 +2,22 @@
 
 import pytest
 
-from flowhook.lifecycle import FROM_RUNNERS, TYPES, CorrelationLifecycle, Lifecycle, LifecycleEvent, TaskLifecycle
+from flowhook.lifecycle import (
+    FROM_RUNNERS,
+    TYPES,
+    CorrelationEventType,
+    LifecycleEvent,
+    TaskEventType,
+    WorkflowEventType,
+)
 from flowhook.model import JournalEntry, Status
-from router.dispatch import occurrences as module
-from router.dispatch.occurrences import Occurrences
+from router.dispatch import lifecycle_outbox as module
+from router.dispatch.lifecycle_outbox import LifecycleOutbox
 from router.storage.model import (
     Consumed,
     Ended,
     Journaled,
-    Occurred,
+    LifecycleRecorded,
     Parked,
     Requeued,
     Resumed,
@@ -19,12 +26,12 @@ from router.storage.model import (
 )
 
 NOW = 5_000
-BEGAN = Occurred(1, Lifecycle.STARTED, NOW, first=True)
+BEGAN = LifecycleRecorded(1, WorkflowEventType.STARTED, NOW, first=True)
 
 
 @pytest.fixture
 def occurrences():
-    made = Occurrences(lambda: NOW)
+    made = LifecycleOutbox(lambda: NOW)
     made.by_flows = TYPES
     return made
 
@@ -35,13 +42,13 @@ def occurrences():
         (Started(1, 1), [BEGAN]),
         (Parked(1, None, 1), [BEGAN]),
         (Requeued(1, 0), [BEGAN]),
-        (Suspended(1, 0), [Occurred(1, Lifecycle.SUSPENDED, NOW)]),
-        (Suspended(1, 0, term=1), [BEGAN, Occurred(1, Lifecycle.SUSPENDED, NOW)]),
-        (Resumed(1, 0), [Occurred(1, Lifecycle.RESUMED, NOW)]),
-        (Ended(1, Status.CANCELLED, NOW, 0), [Occurred(1, Lifecycle.CANCELLED, NOW)]),
-        (Ended(1, Status.CANCELLED, NOW, 1), [BEGAN, Occurred(1, Lifecycle.CANCELLED, NOW)]),
-        (Ended(1, Status.FAULTED, NOW, 1), [BEGAN, Occurred(1, Lifecycle.FAULTED, NOW)]),
-        (Ended(1, Status.COMPLETED, NOW, 1), [BEGAN, Occurred(1, Lifecycle.COMPLETED, NOW)]),
+        (Suspended(1, 0), [LifecycleRecorded(1, WorkflowEventType.SUSPENDED, NOW)]),
+        (Suspended(1, 0, term=1), [BEGAN, LifecycleRecorded(1, WorkflowEventType.SUSPENDED, NOW)]),
+        (Resumed(1, 0), [LifecycleRecorded(1, WorkflowEventType.RESUMED, NOW)]),
+        (Ended(1, Status.CANCELLED, NOW, 0), [LifecycleRecorded(1, WorkflowEventType.CANCELLED, NOW)]),
+        (Ended(1, Status.CANCELLED, NOW, 1), [BEGAN, LifecycleRecorded(1, WorkflowEventType.CANCELLED, NOW)]),
+        (Ended(1, Status.FAULTED, NOW, 1), [BEGAN, LifecycleRecorded(1, WorkflowEventType.FAULTED, NOW)]),
+        (Ended(1, Status.COMPLETED, NOW, 1), [BEGAN, LifecycleRecorded(1, WorkflowEventType.COMPLETED, NOW)]),
         (Journaled(1, 0, JournalEntry("/do/0/a#0", b"1")), []),
         (Consumed(1), []),
     ],
@@ -53,10 +60,13 @@ def test_what_a_change_means_to_others(occurrences, change, told):
 
 def test_only_what_flows_or_executions_want_is_made(occurrences):
     changes = [Started(1, 1), Ended(2, Status.FAULTED, NOW, 1), Resumed(3, 0)]
-    occurrences.by_flows = frozenset([Lifecycle.FAULTED])
-    assert occurrences.of(changes) == [Occurred(2, Lifecycle.FAULTED, NOW)]
-    occurrences.by_executions = {Lifecycle.RESUMED}
-    assert occurrences.of(changes) == [Occurred(2, Lifecycle.FAULTED, NOW), Occurred(3, Lifecycle.RESUMED, NOW)]
+    occurrences.by_flows = frozenset([WorkflowEventType.FAULTED])
+    assert occurrences.of(changes) == [LifecycleRecorded(2, WorkflowEventType.FAULTED, NOW)]
+    occurrences.by_executions = {WorkflowEventType.RESUMED}
+    assert occurrences.of(changes) == [
+        LifecycleRecorded(2, WorkflowEventType.FAULTED, NOW),
+        LifecycleRecorded(3, WorkflowEventType.RESUMED, NOW),
+    ]
     assert occurrences.wanted
     occurrences.by_flows, occurrences.by_executions = frozenset(), set()
     assert not occurrences.wanted
@@ -73,13 +83,15 @@ def test_no_more_than_so_many_wait_to_be_told(occurrences, monkeypatch):
 
 
 def test_of_what_runners_say_only_what_is_wanted_of_them_occurs(occurrences):
-    faulted, forged = (LifecycleEvent(kind, "1", 5, b"{}") for kind in (TaskLifecycle.FAULTED, Lifecycle.FAULTED))
-    within = occurrences.within(1, [faulted, forged])
-    assert within == [Occurred(1, TaskLifecycle.FAULTED, 5, key="1", data=b"{}")]
+    faulted, forged = (
+        LifecycleEvent(kind, "1", 5, b"{}") for kind in (TaskEventType.FAULTED, WorkflowEventType.FAULTED)
+    )
+    within = occurrences.records_from_runner(1, [faulted, forged])
+    assert within == [LifecycleRecorded(1, TaskEventType.FAULTED, 5, key="1", data=b"{}")]
     assert occurrences.of([Started(1, 1), *within]) == [BEGAN._replace(time_ms=5), *within]
     assert occurrences.of([Started(2, 1), *within]) == [BEGAN._replace(seq=2), *within]
     assert occurrences.from_runners == FROM_RUNNERS
-    occurrences.flows_want(frozenset([TaskLifecycle.COMPLETED, Lifecycle.FAULTED]))
-    assert occurrences.within(1, [faulted]) == []
-    occurrences.by_executions = {CorrelationLifecycle.STARTED}
-    assert occurrences.from_runners == {TaskLifecycle.COMPLETED, CorrelationLifecycle.STARTED}
+    occurrences.set_wanted_by_flows(frozenset([TaskEventType.COMPLETED, WorkflowEventType.FAULTED]))
+    assert occurrences.records_from_runner(1, [faulted]) == []
+    occurrences.by_executions = {CorrelationEventType.STARTED}
+    assert occurrences.from_runners == {TaskEventType.COMPLETED, CorrelationEventType.STARTED}

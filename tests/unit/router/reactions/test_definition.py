@@ -7,9 +7,9 @@ import pytest
 from flowhook.errors import InvalidError
 from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter
-from router.reactions.definition import Reactions, Trigger, reactions_of
-from router.reactions.filters import ANY_EVENT, ready, ready_path
-from router.schedules.timetable import Every
+from router.event_triggers.definition import EventTrigger, FlowTriggers, parse_triggers
+from router.event_triggers.filters import ANY_EVENT, compile_filters, compile_path
+from router.schedules.schedule_spec import EverySpec
 
 
 def listening(*strategies, **parts):
@@ -17,17 +17,17 @@ def listening(*strategies, **parts):
 
 
 def wants(type_="", *correlations, **attributes):
-    return ready([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
+    return compile_filters([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
 
 
 def test_a_flow_that_waits_for_requests_only_reacts_to_nothing():
-    reactions = reactions_of({"do": [{"a": {"set": {}}}], "webhook": {"auth": "none"}})
-    assert reactions == Reactions()
+    reactions = parse_triggers({"do": [{"a": {"set": {}}}], "webhook": {"auth": "none"}})
+    assert reactions == FlowTriggers()
     assert not reactions
 
 
 def test_a_schedule_by_time_is_a_timetable():
-    assert reactions_of({"schedule": {"every": "PT5S"}, "do": []}) == Reactions(timetable=Every(5000))
+    assert parse_triggers({"schedule": {"every": "PT5S"}, "do": []}) == FlowTriggers(timetable=EverySpec(5000))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_schedule_by_time_is_a_timetable():
     ],
 )
 def test_one_event_of_these_starts_the_flow(strategy, filters):
-    assert reactions_of({"schedule": {"on": strategy}, "do": []}).trigger == Trigger(filters)
+    assert parse_triggers({"schedule": {"on": strategy}, "do": []}).trigger == EventTrigger(filters)
 
 
 def test_one_event_of_each_starts_the_flow_when_the_values_that_nothing_is_expected_of_are_equal():
@@ -56,9 +56,9 @@ def test_one_event_of_each_starts_the_flow_when_the_values_that_nothing_is_expec
             {"with": {"type": "packed"}, "correlate": {"order": {"from": "${ .subject }"}}},
         ]
     }
-    assert reactions_of({"schedule": {"on": strategy}, "do": []}).trigger == Trigger(
+    assert parse_triggers({"schedule": {"on": strategy}, "do": []}).trigger == EventTrigger(
         (wants("paid", Correlation(".data.by", b'"card"')), wants("packed")),
-        ((ready_path(".data.order"),), (ready_path(".subject"),)),
+        ((compile_path(".data.order"),), (compile_path(".subject"),)),
         all=True,
     )
 
@@ -72,26 +72,26 @@ def test_what_tasks_listen_for_is_what_is_literal_of_it_wherever_they_stand():
         },
         use={"functions": {"f": {"listen": {"to": {"all": [{"with": {"type": "inner"}}, {"with": {"type": "a"}}]}}}}},
     )
-    assert reactions_of(definition).listens == (wants("a"), wants(source="/s"), wants("stop"), wants("inner"))
+    assert parse_triggers(definition).listens == (wants("a"), wants(source="/s"), wants("stop"), wants("inner"))
     regular = listening({"one": {"with": {"type": "a.*", "source": "/s", "subject": "[0-9]+"}}})
-    assert reactions_of(regular).listens == (wants(source="/s"),)
+    assert parse_triggers(regular).listens == (wants(source="/s"),)
 
 
 @pytest.mark.parametrize("strategy", [{"any": []}, {"any": [{"with": {"type": "a"}}], "until": {"any": []}}])
 def test_a_task_may_listen_for_any_event(strategy):
-    assert ANY_EVENT in reactions_of(listening(strategy)).listens
+    assert ANY_EVENT in parse_triggers(listening(strategy)).listens
 
 
 def test_callbacks_are_not_among_the_events_that_flows_emit():
     definition = listening({"one": {"with": {"type": "approval"}}}, webhook={"callbacks": {"approval": {}}})
-    assert not reactions_of(definition)
+    assert not parse_triggers(definition)
 
 
 def test_a_definition_of_another_version_is_refused():
     with pytest.raises(InvalidError):
-        reactions_of({"schedule": {"every": "often"}, "do": []})
+        parse_triggers({"schedule": {"every": "often"}, "do": []})
     correlate = {"n": {"from": "now", "expect": 1}}
     with pytest.raises(InvalidExpression):
-        reactions_of({"schedule": {"on": {"one": {"with": {"type": "a"}, "correlate": correlate}}}, "do": []})
+        parse_triggers({"schedule": {"on": {"one": {"with": {"type": "a"}, "correlate": correlate}}}, "do": []})
     with pytest.raises(KeyError):
-        reactions_of({"schedule": {"on": {"one": {"without": {}}}}, "do": []})
+        parse_triggers({"schedule": {"on": {"one": {"without": {}}}}, "do": []})

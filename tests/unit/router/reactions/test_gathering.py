@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.model import EventFilter
-from router.reactions.definition import Trigger
-from router.reactions.filters import ready, ready_path
-from router.reactions.gathering import Gathering
+from router.event_triggers.definition import EventTrigger
+from router.event_triggers.event_correlation import EventJoin
+from router.event_triggers.filters import compile_filters, compile_path
 from router.scheduling.matching import IncomingEvent
 
 
 def trigger(*types, paths=None):
-    filters = ready(EventFilter(False, type_) for type_ in types)
-    return Trigger(filters, tuple((ready_path(path),) if path else () for path in paths or [""] * len(types)), all=True)
+    filters = compile_filters(EventFilter(False, type_) for type_ in types)
+    return EventTrigger(
+        filters, tuple((compile_path(path),) if path else () for path in paths or [""] * len(types)), all=True
+    )
 
 
 def event(type_, data=None, **values):
@@ -28,7 +30,7 @@ BY_ORDER = trigger("a", "b", paths=[".data.order", ".data.ref"])
 
 
 def test_events_are_complete_in_the_order_of_the_filters_when_there_is_one_of_each():
-    gathering = Gathering(TWO)
+    gathering = EventJoin(TWO)
     assert gathering.add(1, event("b")) is None
     assert gathering.add(2, event("b")) is None
     assert gathering.add(3, event("c")) is None
@@ -38,7 +40,7 @@ def test_events_are_complete_in_the_order_of_the_filters_when_there_is_one_of_ea
 
 
 def test_only_events_with_equal_values_fit_together():
-    gathering = Gathering(BY_ORDER)
+    gathering = EventJoin(BY_ORDER)
     assert gathering.add(1, event("a", order=7)) is None
     assert gathering.add(2, event("b", ref=8)) is None
     assert gathering.add(3, event("b", ref="7")) is None
@@ -48,20 +50,20 @@ def test_only_events_with_equal_values_fit_together():
 
 
 def test_an_event_without_the_value_fits_to_none():
-    gathering = Gathering(BY_ORDER)
+    gathering = EventJoin(BY_ORDER)
     for number, each in enumerate((event("a"), event("b"), event("a", order=None), event("a", "text"))):
         assert gathering.add(number, each) is None
     assert len(gathering) == 0
 
 
 def test_two_filters_for_the_same_events_take_two_events():
-    gathering = Gathering(trigger("a", "a"))
+    gathering = EventJoin(trigger("a", "a"))
     assert gathering.add(1, event("a")) is None
     assert gathering.add(2, event("a")) == [1, 2]
 
 
 def test_an_event_that_no_longer_waits_is_no_part_of_anything():
-    gathering = Gathering(BY_ORDER)
+    gathering = EventJoin(BY_ORDER)
     gathering.add(1, event("a", order=1))
     gathering.add(2, event("a", order=1))
     gathering.remove(1)
@@ -78,7 +80,7 @@ OVERLAPPING = trigger("a", "", "b", paths=[".data.order"] * 3)
 
 @given(EVENTS, st.sampled_from([TWO, OVERLAPPING]))
 def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, awaited):
-    gathering, used = Gathering(awaited), []
+    gathering, used = EventJoin(awaited), []
     for number, (type_, order) in enumerate(events):
         complete = gathering.add(number, event(type_, order=order))
         if complete is not None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from flowhook.lifecycle import Lifecycle
+from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter
-from router.reactions.filters import ANY_EVENT, ready
-from router.reactions.index import FlowIndex
+from router.event_triggers.filters import ANY_EVENT, compile_filters
+from router.event_triggers.index import FlowIndex
 from router.scheduling.matching import IncomingEvent
 
 
 def wants(type_="", *correlations, **attributes):
-    return ready([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
+    return compile_filters([EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)])[0]
 
 
 def event(type_="a", **attributes):
@@ -37,12 +37,12 @@ def test_an_event_concerns_those_that_want_its_type_or_any_each_once(index):
 
 
 def test_an_event_about_an_execution_concerns_those_that_name_its_type(index):
-    index.put("named", [wants(Lifecycle.FAULTED)])
+    index.put("named", [wants(WorkflowEventType.FAULTED)])
     index.put("all", [ANY_EVENT])
     index.put("sourced", [wants(source="/s")])
-    index.put("other", [wants(Lifecycle.COMPLETED), ANY_EVENT])
-    assert index.find(event(Lifecycle.FAULTED)) == ["named"]
-    assert (index.names(Lifecycle.FAULTED), index.names(Lifecycle.STARTED)) == (True, False)
+    index.put("other", [wants(WorkflowEventType.COMPLETED), ANY_EVENT])
+    assert index.find(event(WorkflowEventType.FAULTED)) == ["named"]
+    assert (index.names(WorkflowEventType.FAULTED), index.names(WorkflowEventType.STARTED)) == (True, False)
 
 
 def test_a_flow_that_changed_wants_what_it_says_now(index):

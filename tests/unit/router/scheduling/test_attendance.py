@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.cores import LEASE, REATTACH, accept, attach, lose_by_absence, make_shard, on_record
 
-from router.scheduling.absences import EXPLAIN_SECONDS
-from router.scheduling.changes import Confessed, Exhausted, Requeued
+from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
+from router.scheduling.lost_leases import EXPLAIN_SECONDS
 from router.scheduling.queues import FlowPolicy
 
 
@@ -20,7 +20,7 @@ def test_a_runner_that_falls_silent_loses_its_leases_and_its_stream(shard):
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
     expired = shard.expire(LEASE)
-    assert on_record(shard, expired.losses) == [Requeued(1, 1)]
+    assert on_record(shard, expired.losses) == [RequeuePending(1, 1)]
     assert expired.silent == ["r1"]
     assert shard.lease_of(assigned.token) is None
     attach(shard, "r2", now=LEASE)
@@ -54,7 +54,7 @@ def test_a_runner_that_stays_away_loses_its_work_before_its_lease_would_end(shar
     shard.assign()
     shard.detach("r1", 1.0)
     assert shard.next_deadline() <= 1.0 + REATTACH
-    assert shard.expire(1.0 + REATTACH).losses == [Requeued(1, 1)]
+    assert shard.expire(1.0 + REATTACH).losses == [RequeuePending(1, 1)]
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
@@ -63,7 +63,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
     culprit, innocent = shard.assign()
     shard.detach("r1", 1.0)
     attached = attach(shard, held=[culprit.token], explained=True, now=1.5)
-    assert on_record(shard, attached.losses) == [Requeued(2, 0)]
+    assert on_record(shard, attached.losses) == [RequeuePending(2, 0)]
     assert shard.take(culprit.token).seq == 1
     (again,) = shard.assign()
     assert (again.seq, again.attempt, again.token != innocent.token) == (2, 1, True)
@@ -76,7 +76,7 @@ def test_an_execution_that_breaks_its_runner_is_exhausted_after_its_attempts(sha
     for _ in range(3):
         (assigned,) = shard.assign()
         losses += on_record(shard, [shard.release(assigned.token, charged=True)])
-    assert losses == [Requeued(1, 1), Requeued(1, 2), Exhausted(1, 3)]
+    assert losses == [RequeuePending(1, 1), RequeuePending(1, 2), AttemptsExhausted(1, 3)]
     assert shard.assign() == []
     shard.ended(1)
     assert shard.unfinished == 0
@@ -88,10 +88,10 @@ def test_losses_nobody_can_explain_count_less(shard):
         attach(shard, explained=False)
         shard.assign()
         shard.detach("r1", 0.0)
-        assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [Requeued(1, number)]
+        assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [RequeuePending(1, number)]
     attach(shard)
     shard.assign()
-    assert attach(shard, credit=0, explained=False).losses == [Exhausted(1, 12)]
+    assert attach(shard, credit=0, explained=False).losses == [AttemptsExhausted(1, 12)]
 
 
 def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
@@ -99,7 +99,7 @@ def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
     accept(shard, "a", 1, 2)
     first, _ = shard.assign()
     accept(shard, "a", 3)
-    assert on_record(shard, [shard.release(first.token, charged=False)]) == [Requeued(1, 0)]
+    assert on_record(shard, [shard.release(first.token, charged=False)]) == [RequeuePending(1, 0)]
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 1), (3, 1)]
 
 
@@ -142,7 +142,7 @@ def test_losses_nobody_can_explain_are_not_held_against_one_that_broke_something
         on_record(shard, attach(shard, credit=0, explained=False).losses)
     attach(shard)
     (assigned,) = shard.assign()
-    assert shard.release(assigned.token, charged=True) == Requeued(1, 6)
+    assert shard.release(assigned.token, charged=True) == RequeuePending(1, 6)
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_next_one_comes(shard):
@@ -150,8 +150,8 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_ne
     accept(shard, "a", 1, 2)
     (culprit, _), now = lose_by_absence(shard)
     attached = attach(shard, held=[culprit.token], now=now + 10)
-    assert (attached.kept, attached.pardoned) == ([], [2])
-    assert shard.confess("r1", culprit.token, final=False) == Confessed(1, 1, is_ending=False)
+    assert (attached.kept, attached.refunded) == ([], [2])
+    assert shard.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 2), (2, 1)]
 
 
@@ -162,11 +162,11 @@ def test_a_culprit_is_exhausted_after_its_attempts_however_late_each_is_explaine
     for _ in range(3):
         (culprit,), now = lose_by_absence(shard, now)
         attach(shard, held=[culprit.token], now=now)
-        confessed.append(shard.confess("r1", culprit.token, final=False))
+        confessed.append(shard.report_late_failure("r1", culprit.token, final=False))
     assert confessed == [
-        Confessed(1, 1, is_ending=False),
-        Confessed(1, 2, is_ending=False),
-        Confessed(1, 3, is_ending=True),
+        LateFailure(1, 1, is_ending=False),
+        LateFailure(1, 2, is_ending=False),
+        LateFailure(1, 3, is_ending=True),
     ]
     assert shard.assign() == []
     shard.ended(1)
@@ -178,8 +178,8 @@ def test_a_verdict_that_comes_late_ends_what_nobody_got_meanwhile(shard):
     accept(shard, "a", 1)
     (culprit,), now = lose_by_absence(shard)
     attach(shard, held=[culprit.token], now=now)
-    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=True)
-    assert shard.confess("r1", culprit.token, final=True) is None
+    assert shard.report_late_failure("r1", culprit.token, final=True) == LateFailure(1, 1, is_ending=True)
+    assert shard.report_late_failure("r1", culprit.token, final=True) is None
 
 
 def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_that_lease(shard):
@@ -190,7 +190,7 @@ def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_t
     newer, neighbour = shard.assign()
     attach(shard, held=[culprit.token], now=now)
     broken = shard.lease(newer.token)
-    assert shard.confess("r1", culprit.token, final=True) == Confessed(1, 1, is_ending=True, lease=broken)
+    assert shard.report_late_failure("r1", culprit.token, final=True) == LateFailure(1, 1, is_ending=True, lease=broken)
     assert broken.runner.id == "r2"
     assert shard.take(newer.token) is None
     shard.ended(1)
@@ -204,7 +204,7 @@ def test_one_that_is_merely_suspected_goes_on_where_somebody_got_it_meanwhile(sh
     attach(shard, "r2", now=now)
     (newer,) = shard.assign()
     attach(shard, held=[culprit.token], now=now)
-    assert shard.confess("r1", culprit.token, final=False) == Confessed(1, 1, is_ending=False)
+    assert shard.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert shard.take(newer.token).attempt == 2
 
 
@@ -223,7 +223,7 @@ def test_what_is_not_explained_or_too_late_stays_charged(shard, late):
     attach(shard)
     accept(shard, "a", 1)
     _, now = lose_by_absence(shard)
-    assert attach(shard, explained=late, now=now + EXPLAIN_SECONDS * late).pardoned == []
+    assert attach(shard, explained=late, now=now + EXPLAIN_SECONDS * late).refunded == []
     assert [item.attempt for item in shard.assign()] == [2]
 
 
@@ -231,7 +231,7 @@ def test_a_process_that_merely_stood_still_pardons_nothing_of_what_it_holds(shar
     attach(shard)
     accept(shard, "a", 1)
     (assigned,), now = lose_by_absence(shard)
-    assert attach(shard, held=[assigned.token], now=now).pardoned == []
+    assert attach(shard, held=[assigned.token], now=now).refunded == []
     assert [item.attempt for item in shard.assign()] == [2]
 
 
@@ -240,4 +240,4 @@ def test_nobody_accounts_for_what_another_runner_lost(shard):
     accept(shard, "a", 1)
     (assigned,), now = lose_by_absence(shard)
     attach(shard, "r2", held=[assigned.token], now=now)
-    assert shard.confess("r2", assigned.token, final=True) is None
+    assert shard.report_late_failure("r2", assigned.token, final=True) is None

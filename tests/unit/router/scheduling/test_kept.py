@@ -6,9 +6,9 @@ import orjson
 import pytest
 from hypothesis import given, strategies
 
-from flowhook.lifecycle import Lifecycle
+from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
-from router.scheduling.kept import KeptArrivals, Match
+from router.scheduling.event_buffer import BufferedMatch, EventBuffer
 from router.scheduling.matching import IncomingEvent
 
 APPROVAL = ("a", True, "approval")
@@ -27,13 +27,13 @@ def event(order=0, kind=APPROVAL):
 
 @pytest.fixture
 def kept():
-    return KeptArrivals()
+    return EventBuffer()
 
 
 def test_an_event_about_an_execution_is_for_who_names_its_type(kept):
-    kept.add(1, ("a", False, Lifecycle.FAULTED), NEVER)
+    kept.add(1, ("a", False, WorkflowEventType.FAULTED), NEVER)
     assert kept.oldest(7, "a", [listen("any", "", callback=False)]) is None
-    assert kept.oldest(7, "a", [listen("k", Lifecycle.FAULTED, callback=False)]) == Match(1, "k")
+    assert kept.oldest(7, "a", [listen("k", WorkflowEventType.FAULTED, callback=False)]) == BufferedMatch(1, "k")
 
 
 def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
@@ -41,13 +41,13 @@ def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
         [("a", True, "refusal"), ("a", False, "paid"), APPROVAL, APPROVAL, ("b", *APPROVAL[1:])]
     ):
         kept.add(number, kind, NEVER)
-    assert kept.oldest(7, "a", [listen("x", "none"), listen("k")]) == Match(2, "k")
-    assert kept.oldest(7, "b", [listen()]) == Match(4, "k")
-    assert kept.oldest(7, "a", [listen("k"), listen("any", "")]) == Match(0, "any")
-    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) == Match(1, "any")
+    assert kept.oldest(7, "a", [listen("x", "none"), listen("k")]) == BufferedMatch(2, "k")
+    assert kept.oldest(7, "b", [listen()]) == BufferedMatch(4, "k")
+    assert kept.oldest(7, "a", [listen("k"), listen("any", "")]) == BufferedMatch(0, "any")
+    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) == BufferedMatch(1, "any")
     kept.take(2)
     kept.take(2)
-    assert kept.oldest(7, "a", [listen("one"), listen("two")]) == Match(3, "one")
+    assert kept.oldest(7, "a", [listen("one"), listen("two")]) == BufferedMatch(3, "one")
     assert kept.oldest(7, "c", [listen()]) is None
 
 
@@ -73,10 +73,10 @@ def test_values_are_looked_up_once_they_are_known(kept):
     for number in kept.unknown("a", wants):
         kept.learn(number, event(number % 2).payload)
     assert kept.unknown("a", wants) == kept.unknown("a", [listen()]) == []
-    assert kept.oldest(7, "a", wants) == Match(2, "k")
+    assert kept.oldest(7, "a", wants) == BufferedMatch(2, "k")
     kept.add(6, APPROVAL, NEVER, event=event(6))
     assert kept.unknown("a", [listen(order=6)]) == []
-    assert kept.oldest(7, "a", [listen("k", order=6)]) == Match(6, "k")
+    assert kept.oldest(7, "a", [listen("k", order=6)]) == BufferedMatch(6, "k")
     assert kept.oldest(7, "a", [listen("k", order=9)]) is None
 
 
@@ -84,7 +84,7 @@ def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(kept):
     kept.add(1, APPROVAL, NEVER, seq=7)
     assert kept.oldest(8, "a", [listen()]) is None
     assert kept.unknown("a", [listen(order=3)]) == []
-    assert kept.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == Match(1, "k")
+    assert kept.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == BufferedMatch(1, "k")
     assert kept.addressed == 1
 
 
@@ -103,7 +103,7 @@ def test_arrivals_are_forgotten_when_their_time_is_over(kept):
     kept.take(3)
     assert kept.expire(9) == []
     assert kept.expire(30) == [2, 1]
-    assert (len(kept), kept.oldest(7, "a", [listen()])) == (1, Match(4, "k"))
+    assert (len(kept), kept.oldest(7, "a", [listen()])) == (1, BufferedMatch(4, "k"))
 
 
 def test_the_order_of_expiry_does_not_grow_with_what_is_gone(kept):
@@ -124,7 +124,7 @@ def test_one_that_nobody_could_take_after_all_is_the_oldest_again(kept):
     taken = kept.take(1)
     kept.add(3, APPROVAL, NEVER, event=event())
     kept.add(1, taken.kind, taken.expire_at_ms, event=event())
-    assert kept.oldest(7, "a", [listen()]) == Match(1, "k")
+    assert kept.oldest(7, "a", [listen()]) == BufferedMatch(1, "k")
     assert kept.unknown("a", wants) == [1, 2, 3]
 
 
@@ -139,7 +139,7 @@ def test_one_that_nobody_could_take_after_all_is_the_oldest_again(kept):
     )
 )
 def test_what_is_found_is_what_a_search_through_all_would_find(steps):
-    kept, model, number = KeptArrivals(), {}, 0
+    kept, model, number = EventBuffer(), {}, 0
     for step, kind, order in steps:
         wants = [listen("typed", kind[2], order), listen("any", "", order)]
         if step.startswith("keep"):
@@ -156,6 +156,8 @@ def test_what_is_found_is_what_a_search_through_all_would_find(steps):
             for each in kept.unknown("a", wants):
                 kept.learn(each, event(model[each][1]).payload)
             fitting = [each for each, (_, its) in sorted(model.items()) if its == order]
-            expected = None if not fitting else Match(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")
+            expected = (
+                None if not fitting else BufferedMatch(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")
+            )
             assert kept.oldest(7, "a", wants) == expected
     assert len(kept) == kept.of_flow("a") == len(model)

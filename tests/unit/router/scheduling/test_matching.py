@@ -7,7 +7,7 @@ import pytest
 from support.cpu import cpu_seconds
 
 from flowhook.model import Correlation, EventFilter
-from router.scheduling.matching import MAX_COMPARED_BYTES, IncomingEvent, wanted
+from router.scheduling.matching import MAX_COMPARED_BYTES, IncomingEvent, filter_fingerprint
 
 PATH = ".data.order"
 
@@ -15,7 +15,7 @@ PATH = ".data.order"
 def values(order):
     event = {"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": {"order": order}}
     incoming = IncomingEvent("f", callback=False, type_="t", payload=orjson.dumps(event))
-    shape, _ = wanted(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
+    shape, _ = filter_fingerprint(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
     return incoming.values(shape)
 
 
@@ -29,7 +29,7 @@ def test_equal_values_have_equal_fingerprints():
 def test_a_value_that_takes_long_to_compare_passes_no_filter(order):
     event = {"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": {"order": order}}
     incoming = IncomingEvent("f", callback=False, type_="t", payload=orjson.dumps(event))
-    shape, _ = wanted(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
+    shape, _ = filter_fingerprint(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
     incoming.content._parsed = event  # parsed it was before
     assert incoming.values(shape) is None
     assert cpu_seconds(lambda: incoming.values(shape), 0.05) < 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.scheduling.changes import Exhausted, Requeued
+from router.scheduling.changes import AttemptsExhausted, RequeuePending
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import MAX_WAKES, Shard
 
@@ -48,7 +48,7 @@ def test_a_parked_execution_runs_again_at_its_time_uncharged(shard):
 def test_attempts_that_were_charged_before_a_wait_are_charged_after_it(shard):
     shard.accept(1, "a")
     (item,) = shard.assign()
-    assert shard.release(item.token, charged=True) == Requeued(1, 1)
+    assert shard.release(item.token, charged=True) == RequeuePending(1, 1)
     shard.requeued([1])
     assert park(shard, 5).attempt == 2
     shard.wake(5)
@@ -74,7 +74,7 @@ def test_what_something_came_for_runs_again_once_that_is_on_record_and_holds_no_
     park(shard, 500)
     shard.accept(2, "a")
     assert shard.waiting_flow(1) == "a"
-    assert shard.deliver([1, 2, 9]) == [Requeued(1, 0)]
+    assert shard.deliver([1, 2, 9]) == [RequeuePending(1, 0)]
     assert (shard.is_waiting(1), shard.is_returning(1), shard.waiting_flow(1)) == (False, True, None)
     assert (shard.wake(500), shard.deliver([1])) == ([], [])
     (item,) = shard.assign()
@@ -235,7 +235,7 @@ def test_everything_is_recovered_as_it_was():
     shard.recover(2, "a", 0, order_key="k")
     shard.recover_suspended(3, "a", 1)
     shard.recover_waiting(4, "a", 1, None)
-    assert shard.recover(5, "a", 12, order_key="k") == Exhausted(5, 12)
+    assert shard.recover(5, "a", 12, order_key="k") == AttemptsExhausted(5, 12)
     shard.begin(0.0)
     shard.attach("r1", (), explained=True, now=0.0)
     shard.add_credit("r1", 10)

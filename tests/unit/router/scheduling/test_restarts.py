@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cores import LEASE, REATTACH, accept, attach, make_shard, on_record
 
-from router.scheduling.changes import Exhausted
+from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
@@ -176,7 +176,7 @@ def test_a_last_attempt_that_goes_on_over_a_restart_exhausts_nothing():
 def test_a_last_attempt_whose_runner_stays_away_after_a_restart_exhausts_its_execution():
     shard = make_recovered(12, begun=True)
     attach(shard)
-    assert shard.expire(REATTACH).losses == [Exhausted(1, 12)]
+    assert shard.expire(REATTACH).losses == [AttemptsExhausted(1, 12)]
     assert shard.assign() == []
     shard.ended(1)
     assert shard.unfinished == 0
@@ -260,7 +260,7 @@ def test_a_token_that_is_not_ours_is_stale(shard, token):
 
 def test_an_execution_that_was_there_at_too_many_deaths_is_not_tried_again():
     shard = make_shard(epoch=2, max_attempts=3)
-    assert shard.recover(1, "a", 12) == Exhausted(1, 12)
+    assert shard.recover(1, "a", 12) == AttemptsExhausted(1, 12)
     attach(shard)
     shard.expire(REATTACH)
     assert shard.assign() == []

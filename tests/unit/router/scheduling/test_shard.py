@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cores import REATTACH, accept, attach, make_shard
 
-from flowhook.pace import QUIET
+from flowhook.send_pacing import QUIET
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import MIN_SHARE
@@ -210,7 +210,7 @@ def test_credit_for_what_never_reached_the_runner_is_given_back(shard):
     (assigned,) = shard.assign()
     shard.cancel(assigned.seq, "a")
     assert shard.assign() == []
-    shard.refund("r1")
+    shard.return_credit("r1")
     assert [item.seq for item in shard.assign()] == [2]
 
 

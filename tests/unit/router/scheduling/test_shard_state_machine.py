@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings, strategies
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
-from router.scheduling.changes import Exhausted
+from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
@@ -88,7 +88,7 @@ class ShardMachine(RuleBasedStateMachine):
             assert loss.seq in self.unfinished
             self.attempts[loss.seq] = loss.attempts
             self.valid = {token: (seq, runner) for token, (seq, runner) in self.valid.items() if seq != loss.seq}
-            if isinstance(loss, Exhausted):
+            if isinstance(loss, AttemptsExhausted):
                 assert loss.attempts >= MAX_ATTEMPTS
                 self.ending.add(loss.seq)
             else:
@@ -173,17 +173,17 @@ class ShardMachine(RuleBasedStateMachine):
         assert not credit or self.shard.add_credit(runner, credit)
 
     def pardon(self, attached, *, explained):
-        assert explained or not attached.pardoned
-        for seq in attached.pardoned:
+        assert explained or not attached.refunded
+        for seq in attached.refunded:
             assert seq in self.unfinished
             assert seq not in self.ending
             self.attempts[seq] -= 1
             assert self.attempts[seq] >= 0
 
     @rule(token=tokens, final=strategies.booleans())
-    def confess(self, token, final):
+    def report_late_failure(self, token, final):
         _, runner, _ = self.handed_out[token]
-        confessed = self.shard.confess(runner, token, final=final)
+        confessed = self.shard.report_late_failure(runner, token, final=final)
         if confessed is None:
             return
         seq, attempts, is_ending, newer = confessed
@@ -333,11 +333,11 @@ class ShardMachine(RuleBasedStateMachine):
             self.returning.add(seq)
 
     @rule(data=strategies.data())
-    def give_up(self, data):
+    def end_returning(self, data):
         if not self.unfinished:
             return
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
-        assert self.shard.give_up(seq) == (seq in self.returning)
+        assert self.shard.end_returning(seq) == (seq in self.returning)
         if seq in self.returning:
             self.forget_places(seq)
             self.ending.add(seq)
@@ -508,7 +508,7 @@ class ShardMachine(RuleBasedStateMachine):
         assert not self.shard._lanes._lanes
         assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
         assert not self.shard._attempts
-        assert not self.shard._blamed
+        assert not self.shard._attributed
         assert not self.shard._voided
         assert not self.shard._terms
         assert not self.shard._begun

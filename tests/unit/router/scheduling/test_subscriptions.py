@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from flowhook.expressions import InvalidExpression
-from flowhook.lifecycle import Lifecycle
+from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.matching import IncomingEvent
-from router.scheduling.subscriptions import Receiver, Subscriptions
+from router.scheduling.subscriptions import EventReceiver, Subscriptions
 
 ORDER = ".data.body.order"
 
@@ -48,7 +48,7 @@ def test_an_event_finds_those_of_its_flow_kind_and_type(subscriptions):
         (5, "a", filter_("")),
     ]:
         subscriptions.add(seq, flow, [listen(f"key {seq}", each)])
-    assert subscriptions.listening(event(), 9) == [Receiver(1, "key 1"), Receiver(5, "key 5")]
+    assert subscriptions.listening(event(), 9) == [EventReceiver(1, "key 1"), EventReceiver(5, "key 5")]
     assert found(subscriptions, event(callback=False)) == [4]
     assert found(subscriptions, event("other")) == [5]
     assert found(subscriptions, event(flow="c")) == []
@@ -56,14 +56,14 @@ def test_an_event_finds_those_of_its_flow_kind_and_type(subscriptions):
 
 def test_an_event_about_an_execution_finds_those_that_name_its_type_and_these_are_known(subscriptions):
     for seq, callback in [(1, False), (2, False), (3, True)]:
-        subscriptions.add(seq, "a", [listen("k", filter_(Lifecycle.FAULTED, callback=callback))])
+        subscriptions.add(seq, "a", [listen("k", filter_(WorkflowEventType.FAULTED, callback=callback))])
     subscriptions.add(4, "b", [listen("k", filter_("", callback=False))])
-    told = event(Lifecycle.FAULTED, callback=False)
+    told = event(WorkflowEventType.FAULTED, callback=False)
     assert (found(subscriptions, told), found(subscriptions, told.to("b"))) == ([1, 2], [])
-    assert subscriptions.flows(Lifecycle.FAULTED) == ["a"]
+    assert subscriptions.flows(WorkflowEventType.FAULTED) == ["a"]
     for seq, known in [(1, True), (3, True), (2, False)]:
         subscriptions.remove(seq)
-        assert (Lifecycle.FAULTED in subscriptions.lifecycle) is known
+        assert (WorkflowEventType.FAULTED in subscriptions.lifecycle) is known
 
 
 def test_attributes_and_correlated_values_must_all_be_equal(subscriptions):
@@ -100,13 +100,13 @@ def test_who_waits_longest_comes_first_up_to_the_limit_whatever_filter_it_was(su
 
 def test_an_execution_gets_an_event_once_under_the_first_key_that_takes_it(subscriptions):
     subscriptions.add(1, "a", [listen("no", filter_("x")), listen("one", filter_(order=1)), listen("two", filter_())])
-    assert subscriptions.listening(event(body={"order": 1}), 9) == [Receiver(1, "one")]
-    assert subscriptions.listening(event(body={"order": 2}), 9) == [Receiver(1, "two")]
+    assert subscriptions.listening(event(body={"order": 1}), 9) == [EventReceiver(1, "one")]
+    assert subscriptions.listening(event(body={"order": 2}), 9) == [EventReceiver(1, "two")]
 
 
 def test_what_is_for_an_execution_asks_for_no_values(subscriptions):
     subscriptions.add(1, "a", [listen("k", filter_("refusal"), filter_(order=1))])
-    assert subscriptions.listens(1, event(body={"order": 2})) == Receiver(1, "k")
+    assert subscriptions.listens(1, event(body={"order": 2})) == EventReceiver(1, "k")
     assert subscriptions.listens(1, event("other")) is None
     assert subscriptions.listens(1, event(callback=False)) is None
     assert subscriptions.listens(2, event()) is None
@@ -140,16 +140,16 @@ def test_a_path_that_is_none_is_refused(subscriptions, path):
 
 def test_the_end_of_an_execution_finds_those_who_wait_for_it(subscriptions):
     subscriptions.add(1, "a", [Subscription("run", execution_id="evt_9"), listen("k")])
-    subscriptions.expect_end(1, "run", 9)
-    subscriptions.expect_end(2, "other", 9)
-    subscriptions.expect_end(2, "the same once more", 9)
-    subscriptions.expect_end(2, "another", 8)
-    assert subscriptions.awaiting(9) == [Receiver(1, "run"), Receiver(2, "other")]
-    assert subscriptions.expects_end(1, 9)
+    subscriptions.await_end(1, "run", 9)
+    subscriptions.await_end(2, "other", 9)
+    subscriptions.await_end(2, "the same once more", 9)
+    subscriptions.await_end(2, "another", 8)
+    assert subscriptions.end_receivers(9) == [EventReceiver(1, "run"), EventReceiver(2, "other")]
+    assert subscriptions.awaits_end(1, 9)
     subscriptions.remove(1)
     subscriptions.remove(1)
-    assert subscriptions.awaiting(9) == [Receiver(2, "other")]
-    assert not subscriptions.expects_end(1, 9)
+    assert subscriptions.end_receivers(9) == [EventReceiver(2, "other")]
+    assert not subscriptions.awaits_end(1, 9)
     assert found(subscriptions, event()) == []
 
 
@@ -164,7 +164,7 @@ def test_one_wait_of_an_execution_is_told_from_the_next(subscriptions):
 def test_nothing_is_left_of_those_who_wait_no_more(subscriptions):
     for seq in range(1, 50):
         subscriptions.add(seq, f"flow {seq % 3}", [listen("k", filter_(order=seq % 4), filter_()), listen("l")])
-        subscriptions.expect_end(seq, "run", seq % 5)
+        subscriptions.await_end(seq, "run", seq % 5)
     for seq in range(1, 50):
         subscriptions.remove(seq)
     assert len(subscriptions) == subscriptions.ends_awaited == 0

@@ -7,14 +7,14 @@ import random
 import pytest
 
 from router.scheduling.queues import FlowQueue
-from router.scheduling.waits import MIN_STALE, Waits
+from router.scheduling.timer_queue import MIN_STALE, TimerQueue
 
 QUEUE = FlowQueue("a")
 
 
 @pytest.fixture
 def waits():
-    return Waits()
+    return TimerQueue()
 
 
 def due(waits, now_ms, limit=1000):

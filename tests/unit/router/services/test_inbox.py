@@ -10,8 +10,8 @@ from support.patience import PATIENCE
 
 from flowhook.errors import InvalidError
 from flowhook.v1 import runner_service_pb2 as pb
-from router.services import inbox
-from router.services.inbox import Inbox
+from router.services import attach_reader
+from router.services.attach_reader import AttachReader
 
 
 class Host:
@@ -48,7 +48,7 @@ async def host():
 
 @pytest.fixture
 async def box(host):
-    return Inbox(host, None)
+    return AttachReader(host, None)
 
 
 def checkpoint(lease, index, arrival=0):
@@ -111,13 +111,13 @@ async def test_what_is_read_while_storage_writes_is_recorded_together(host, box)
 
 
 async def test_one_record_takes_no_more_than_its_share_of_storage(host, box, monkeypatch):
-    monkeypatch.setattr(inbox, "MAX_RECORD_BYTES", 1)
+    monkeypatch.setattr(attach_reader, "MAX_RECORD_BYTES", 1)
     await record(box, checkpoint(b"a", 0), checkpoint(b"a", 1))
     assert [kind for kind, _ in host.noted] == ["checkpoint", "checkpoint"]
 
 
 async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
-    monkeypatch.setattr(inbox, "MAX_UNRECORDED_BYTES", 1)
+    monkeypatch.setattr(attach_reader, "MAX_UNRECORDED_BYTES", 1)
     reading = asyncio.create_task(box.put(checkpoint(b"a", 0)))
     await asyncio.sleep(0)
     assert not reading.done()

@@ -8,9 +8,9 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
-from router.dispatch.link import Delivery
-from router.services import outbox
-from router.services.outbox import Outbox
+from router.dispatch.runner_port import RunnerAssignment
+from router.services import attach_writer
+from router.services.attach_writer import AttachWriter
 
 
 class Stream:
@@ -41,11 +41,11 @@ async def send_all(box, stream):
 
 
 def delivery(token=b"t", size=1):
-    return Delivery(token, 1, 1, b"x" * size)
+    return RunnerAssignment(token, 1, 1, b"x" * size)
 
 
 async def test_a_runner_hears_of_an_assignment_before_it_is_revoked(stream):
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     box.assign([delivery()])
     box.revoke([b"t"], "EXECUTION_CANCELLED")
     await send_all(box, stream)
@@ -53,7 +53,7 @@ async def test_a_runner_hears_of_an_assignment_before_it_is_revoked(stream):
 
 
 async def test_what_gathers_goes_together(stream):
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     for number in range(3):
         box.settle([b"%d" % number])
         box.acknowledge(b"t", number)
@@ -64,7 +64,7 @@ async def test_what_gathers_goes_together(stream):
 
 
 async def test_that_leases_are_good_is_told_after_which_are_not_and_once(stream):
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     box.renewed(1)
     box.renewed(2)
     box.revoke([b"t"], "LEASE_LOST")
@@ -74,7 +74,7 @@ async def test_that_leases_are_good_is_told_after_which_are_not_and_once(stream)
 
 
 async def test_what_is_durable_is_told_up_to_the_last_of_both_kinds(stream):
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     box.acknowledge(b"t", -1, 1)
     box.acknowledge(b"t", 3)
     box.acknowledge(b"t", 2, 2)
@@ -86,7 +86,7 @@ async def test_what_is_durable_is_told_up_to_the_last_of_both_kinds(stream):
 
 
 async def test_the_last_word_on_what_is_to_be_told_counts_and_goes_first(stream):
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     box.assign([delivery()])
     box.want({"a"})
     box.want({"c", "b"})
@@ -99,8 +99,8 @@ async def test_the_last_word_on_what_is_to_be_told_counts_and_goes_first(stream)
 
 
 async def test_assignments_are_split_into_messages_that_fit(stream, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
-    box = Outbox("r1")
+    monkeypatch.setattr(attach_writer, "MAX_BATCH_BYTES", 250)
+    box = AttachWriter("r1")
     box.assign([delivery(b"%d" % number, size) for number, size in enumerate([100, 100, 100, 900, 10])])
     await send_all(box, stream)
     batches = [[len(item.event) for item in message.assignments.assignments] for message in stream.messages]
@@ -108,9 +108,9 @@ async def test_assignments_are_split_into_messages_that_fit(stream, monkeypatch)
 
 
 async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 10)
+    monkeypatch.setattr(attach_writer, "MAX_UNSENT_BYTES", 10)
     told = []
-    box = Outbox("r1", lambda: told.append(box.full))
+    box = AttachWriter("r1", lambda: told.append(box.full))
     stream.open.clear()
     sending = asyncio.create_task(box.send(stream.write))
     box.assign([delivery(size=9)])
@@ -129,8 +129,8 @@ async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
 
 
 async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
-    box = Outbox("r1")
+    monkeypatch.setattr(attach_writer, "MAX_UNSENT_BYTES", 1)
+    box = AttachWriter("r1")
     box.assign([delivery()])
     waiting = asyncio.create_task(box.room())
     await asyncio.sleep(0)
@@ -139,8 +139,8 @@ async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(mo
 
 
 async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_over_meanwhile(monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_UNSENT_BYTES", 1)
-    box = Outbox("r1")
+    monkeypatch.setattr(attach_writer, "MAX_UNSENT_BYTES", 1)
+    box = AttachWriter("r1")
     box.end()
     box.assign([delivery()])
     async with asyncio.timeout(PATIENCE):
@@ -148,8 +148,8 @@ async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_ov
 
 
 async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_grows_without_bound(monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_UNSENT_TOKENS", 10)
-    box = Outbox("r1")
+    monkeypatch.setattr(attach_writer, "MAX_UNSENT_TOKENS", 10)
+    box = AttachWriter("r1")
     for _ in range(11):
         assert box.error is None
         box.revoke([b"stale"], "LEASE_LOST")
@@ -158,14 +158,14 @@ async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_g
 
 
 async def test_the_first_reason_to_end_is_the_one_that_is_told():
-    box = Outbox("r1")
+    box = AttachWriter("r1")
     box.close(UnavailableError("first", reason="FIRST"))
     box.close(UnavailableError("second", reason="SECOND"))
     assert box.error.reason == "FIRST"
 
 
 async def test_a_runner_that_takes_bundles_gets_all_that_gathered_as_one_message(stream):
-    box = Outbox("r1", bundles=True)
+    box = AttachWriter("r1", bundles=True)
     box.settle([b"s"])
     box.acknowledge(b"t", 1)
     box.assign([delivery()])
@@ -176,8 +176,8 @@ async def test_a_runner_that_takes_bundles_gets_all_that_gathered_as_one_message
 
 
 async def test_a_bundle_is_no_larger_than_a_message_may_be(stream, monkeypatch):
-    monkeypatch.setattr(outbox, "MAX_BATCH_BYTES", 250)
-    box = Outbox("r1", bundles=True)
+    monkeypatch.setattr(attach_writer, "MAX_BATCH_BYTES", 250)
+    box = AttachWriter("r1", bundles=True)
     box.settle([b"s"])
     box.assign([delivery(size=900)])
     await send_all(box, stream)
@@ -185,9 +185,9 @@ async def test_a_bundle_is_no_larger_than_a_message_may_be(stream, monkeypatch):
 
 
 async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent(stream, monkeypatch):
-    monkeypatch.setattr("flowhook.pace.SECONDS_EACH", 3600.0)
-    monkeypatch.setattr("flowhook.pace.MAX_SECONDS", 3600.0)
-    box = Outbox("r1", under_way=lambda: 100)
+    monkeypatch.setattr("flowhook.send_pacing.SECONDS_EACH", 3600.0)
+    monkeypatch.setattr("flowhook.send_pacing.MAX_SECONDS", 3600.0)
+    box = AttachWriter("r1", under_way=lambda: 100)
     sending = asyncio.create_task(box.send(stream.write))
     box.settle([b"a"])
     await until(lambda: stream.messages)

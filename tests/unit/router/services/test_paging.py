@@ -6,7 +6,7 @@ import pytest
 
 from flowhook.errors import InvalidError
 from flowhook.v1.execution_service_pb2 import ListExecutionsRequest
-from router.services.paging import MAX_PAGE, page_of
+from router.services.paging import MAX_PAGE, parse_page
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from router.services.paging import MAX_PAGE, page_of
     ],
 )
 def test_a_request_says_how_many_and_before_which(size, token, page):
-    assert page_of(ListExecutionsRequest(page_size=size, page_token=token), default=50) == page
+    assert parse_page(ListExecutionsRequest(page_size=size, page_token=token), default=50) == page
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "1.0", "\u0661", " 1"])
 def test_a_token_that_is_none_is_refused(token):
     with pytest.raises(InvalidError) as caught:
-        page_of(ListExecutionsRequest(page_token=token), default=50)
+        parse_page(ListExecutionsRequest(page_token=token), default=50)
     assert caught.value.reason == "PAGE_TOKEN_INVALID"

@@ -8,12 +8,12 @@ from support.clocks import Clock
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
 from flowhook.process_reports import MAX_METRICS_BYTES, MAX_METRICS_LINES
-from flowhook.tokens import BUILT_IN, Scope
+from flowhook.tokens import BUILT_IN, TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from router.services import processes
-from router.services.processes import FORGET_SECONDS, MAX_PROCESSES, REPORTERS, Processes
+from router.services.processes import FORGET_SECONDS, MAX_PROCESSES, REPORTERS, ProcessReports
 
-ALL = frozenset(Scope)
+ALL = frozenset(TokenScope)
 
 
 def process(name="runner-1", role="runner", **fields):
@@ -27,7 +27,7 @@ def clock():
 
 @pytest.fixture
 def kept(clock):
-    return Processes(clock)
+    return ProcessReports(clock)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def kept(clock):
 )
 def test_a_report_that_says_more_than_any_process_has_to_say_is_refused(kept, report):
     with pytest.raises(InvalidError) as caught:
-        kept.keep(report, ALL)
+        kept.store(report, ALL)
     assert caught.value.reason == "PROCESS_INVALID"
     assert kept.all() == []
 
 
 def test_fields_that_nobody_knows_are_not_kept(kept):
     unknown = b"\xfa\x3f" + b"\x80\x80\x80\x02" + bytes(4 * MIB)  # field 1023, as long as it says
-    kept.keep(pb.Process.FromString(process().SerializeToString() + unknown), ALL)
+    kept.store(pb.Process.FromString(process().SerializeToString() + unknown), ALL)
     (report,) = kept.all()
     assert report.process.ByteSize() < 100
 
@@ -64,40 +64,40 @@ def test_fields_that_nobody_knows_are_not_kept(kept):
 @pytest.mark.parametrize(
     ("role", "scopes"),
     [
-        ("edge", {Scope.INGEST}),
-        ("runner", {Scope.INGEST}),
-        ("edge", {Scope.RUN}),
-        ("runner", {Scope.INGEST, Scope.VERIFY}),
-        ("admin", {Scope.RUN}),
-        ("router", {Scope.VERIFY, Scope.RUN, Scope.INGEST}),
+        ("edge", {TokenScope.INGEST}),
+        ("runner", {TokenScope.INGEST}),
+        ("edge", {TokenScope.RUN}),
+        ("runner", {TokenScope.INGEST, TokenScope.VERIFY}),
+        ("admin", {TokenScope.RUN}),
+        ("router", {TokenScope.VERIFY, TokenScope.RUN, TokenScope.INGEST}),
     ],
 )
 def test_a_token_reports_for_its_own_role_only(kept, role, scopes):
     with pytest.raises(PermissionDeniedError) as caught:
-        kept.keep(process("it", role), scopes)
+        kept.store(process("it", role), scopes)
     assert caught.value.reason == "SCOPE_MISSING"
 
 
 def test_each_process_may_report_with_the_token_that_is_made_for_it(kept):
     for role, token in (("edge", "edge"), ("runner", "runner"), ("admin", "view"), ("admin", "admin")):
-        assert kept.keep(process(f"{role}-1", role), BUILT_IN[token])
+        assert kept.store(process(f"{role}-1", role), BUILT_IN[token])
 
 
 def test_a_process_of_another_role_does_not_take_the_place_of_one_with_its_name(kept):
-    kept.keep(process("edge-1", "edge", ready=True), {Scope.VERIFY})
-    kept.keep(process("edge-1", "runner"), {Scope.RUN})
+    kept.store(process("edge-1", "edge", ready=True), {TokenScope.VERIFY})
+    kept.store(process("edge-1", "runner"), {TokenScope.RUN})
     assert [(report.process.role, report.process.ready) for report in kept.all()] == [("edge", True), ("runner", False)]
 
 
 def test_one_role_that_is_full_leaves_the_others_their_room(kept, monkeypatch):
     monkeypatch.setattr(processes, "MAX_PROCESSES", 3)
     for number in range(3):
-        kept.keep(process(f"runner-{number}"), {Scope.RUN})
+        kept.store(process(f"runner-{number}"), {TokenScope.RUN})
     with pytest.raises(ExhaustedError) as caught:
-        kept.keep(process("runner-4"), {Scope.RUN})
+        kept.store(process("runner-4"), {TokenScope.RUN})
     assert caught.value.reason == "TOO_MANY_PROCESSES"
-    kept.keep(process("runner-2", ready=True), {Scope.RUN})
-    kept.keep(process("edge-1", "edge"), {Scope.VERIFY})
+    kept.store(process("runner-2", ready=True), {TokenScope.RUN})
+    kept.store(process("edge-1", "edge"), {TokenScope.VERIFY})
     assert len(kept.all()) == 4
 
 
@@ -105,10 +105,10 @@ def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(kept):
     metrics = b"m" * MAX_METRICS_BYTES
     room = processes.MAX_METRICS_BYTES // MAX_METRICS_BYTES
     for number in range(room):
-        assert kept.keep(process(f"runner-{number}", metrics=metrics), ALL)
-    assert not kept.keep(process("late", metrics=metrics), ALL)
-    assert kept.keep(process("edge-1", "edge", metrics=metrics), ALL)
-    assert kept.keep(process("runner-0", metrics=metrics), ALL)  # its own make room
+        assert kept.store(process(f"runner-{number}", metrics=metrics), ALL)
+    assert not kept.store(process("late", metrics=metrics), ALL)
+    assert kept.store(process("edge-1", "edge", metrics=metrics), ALL)
+    assert kept.store(process("runner-0", metrics=metrics), ALL)  # its own make room
     sizes = {report.process.name: len(report.metrics) for report in kept.all()}
     assert (sizes.pop("late"), len(sizes), set(sizes.values())) == (0, room + 1, {MAX_METRICS_BYTES})
 
@@ -119,7 +119,7 @@ def test_all_that_can_be_kept_fits_into_one_answer():
 
 
 def test_a_process_that_was_silent_for_a_minute_is_forgotten(kept, clock):
-    kept.keep(process(), ALL)
+    kept.store(process(), ALL)
     clock.now += FORGET_SECONDS - 1
     assert len(kept.all()) == 1
     clock.now += 1

@@ -10,12 +10,14 @@ from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent
 from flowhook.model import Correlation, EventFilter, FailedResponse, JournalEntry, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
-from router.dispatch.link import Checkpoint, Parked
-from router.services import reports
+from router.dispatch.runner_port import AttemptParked, ReportedCheckpoint
+from router.services import attach_codec
 
 
 def parked(*subscriptions, **fields):
-    return reports.outcome(pb.Outcome(lease=b"l", parked=pb.Parked(subscriptions=subscriptions, **fields))).result
+    return attach_codec.decode_outcome(
+        pb.Outcome(lease=b"l", parked=pb.Parked(subscriptions=subscriptions, **fields))
+    ).result
 
 
 def events(*filters, key="k"):
@@ -29,7 +31,7 @@ def test_what_an_execution_waits_for_is_what_its_runner_says():
         pb.EventFilter(attributes={"subject": "x", "source": "/a"}),
     ]
     ended = pb.Subscription(key="run", execution_id="evt_1")
-    assert parked(events(*filters), ended, wake_time=convert.timestamp(1234)) == Parked(
+    assert parked(events(*filters), ended, wake_time=convert.timestamp(1234)) == AttemptParked(
         1234,
         (
             Subscription(
@@ -42,14 +44,14 @@ def test_what_an_execution_waits_for_is_what_its_runner_says():
             Subscription("run", (), "evt_1"),
         ),
     )
-    assert parked() == Parked(None)
+    assert parked() == AttemptParked(None)
 
 
 @pytest.mark.parametrize(
     "subscriptions",
     [
         [events(pb.EventFilter(), key="")],
-        [events(pb.EventFilter(), key="k" * (reports.MAX_KEY_BYTES + 1))],
+        [events(pb.EventFilter(), key="k" * (attach_codec.MAX_KEY_BYTES + 1))],
         [pb.Subscription(key="k")],
         [events()],
         [events(*[pb.EventFilter()] * (limits.MAX_EVENT_FILTERS + 1))],
@@ -70,19 +72,19 @@ def test_nonsense_is_a_violation(subscriptions):
 
 def test_the_index_of_a_checkpoint_counts_from_0():
     with pytest.raises(InvalidError):
-        reports.checkpoint(pb.Checkpoint(index=-1))
+        attach_codec.decode_checkpoint(pb.Checkpoint(index=-1))
 
 
 def test_what_happened_is_what_the_runner_says_with_an_entry_or_without():
     message = pb.LifecycleEvent(type="t", key="1", time=convert.timestamp(1234), data=b"{}")
     happened = (LifecycleEvent("t", "1", 1234, b"{}"),)
-    bare = reports.checkpoint(pb.Checkpoint(lease=b"l", index=2, events=[message], number=3))
-    assert bare == Checkpoint(b"l", 2, None, events=happened, number=3)
+    bare = attach_codec.decode_checkpoint(pb.Checkpoint(lease=b"l", index=2, events=[message], number=3))
+    assert bare == ReportedCheckpoint(b"l", 2, None, events=happened, number=3)
     entry = pb.JournalEntry(key="k", output=b"1")
-    whole = reports.checkpoint(pb.Checkpoint(lease=b"l", entry=entry, events=[message]))
-    assert whole == Checkpoint(b"l", 0, JournalEntry("k", b"1"), events=happened)
+    whole = attach_codec.decode_checkpoint(pb.Checkpoint(lease=b"l", entry=entry, events=[message]))
+    assert whole == ReportedCheckpoint(b"l", 0, JournalEntry("k", b"1"), events=happened)
     completed = pb.Completed(output=b"1")
-    assert reports.outcome(pb.Outcome(lease=b"l", completed=completed, events=[message])).events == happened
+    assert attach_codec.decode_outcome(pb.Outcome(lease=b"l", completed=completed, events=[message])).events == happened
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_what_happened_is_what_the_runner_says_with_an_entry_or_without():
 def test_what_happened_has_a_short_key_and_an_object(fields):
     event = pb.LifecycleEvent(**{"type": "t", "key": "1", "data": b"{}", **fields})
     with pytest.raises(InvalidError) as caught:
-        reports.checkpoint(pb.Checkpoint(events=[event]))
+        attach_codec.decode_checkpoint(pb.Checkpoint(events=[event]))
     assert caught.value.reason == "ATTACH_PROTOCOL_VIOLATION"
 
 
@@ -114,7 +116,7 @@ def test_of_an_error_is_kept_what_it_may_have():
     text = 9000 * "x"
     answer = FailedResponse(500, text, text, 9000)
     told = convert.error_to_proto(WorkflowError(text, 500, text, text, text, answer))
-    kept = reports.outcome(pb.Outcome(lease=b"l", faulted=told)).result
+    kept = attach_codec.decode_outcome(pb.Outcome(lease=b"l", faulted=told)).result
     text = text[: limits.MAX_ERROR_DETAIL_BYTES]
     body = text[: limits.MAX_ERROR_BODY_BYTES]
     assert kept == WorkflowError(text, 500, text, text, text, FailedResponse(500, text, body, 9000))

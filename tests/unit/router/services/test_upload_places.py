@@ -7,7 +7,7 @@ from support.clocks import Clock
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
-from router.services.upload_places import GRACE_SECONDS, PACE_SECONDS, UploadPlaces
+from router.services.upload_slots import GRACE_SECONDS, PACE_SECONDS, UploadSlots
 
 KIB = limits.KIB
 
@@ -17,7 +17,7 @@ class Crowd:
 
     def __init__(self, *, most=4, most_bytes=4000 * KIB):
         self.now = Clock()
-        self.places = UploadPlaces(most=most, most_bytes=most_bytes, now=self.now)
+        self.places = UploadSlots(most=most, most_bytes=most_bytes, now=self.now)
         self.told = []
 
     def take(self, name, *, flow="a", proven=False, sender=None, size=None):
@@ -77,7 +77,7 @@ def test_new_ones_give_way_to_none(crowd):
 
 def test_one_that_is_complete_gives_way_to_none(crowd):
     places = [crowd.take(f"{number}") for number in range(4)]
-    places[0].give_way = None
+    places[0].abort = None
     crowd.now.now += GRACE_SECONDS
     for number in (1, 2, 3):
         crowd.places.received(places[number], 1 * KIB)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowhook.document.builtins import ARGUMENTS
+from flowhook.document.component_arguments import ARGUMENTS
 from runner.components.registry import components
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from runner.components.grpc_call.channels import Target, target_of
+from runner.components.grpc_call.channels import GrpcTarget, target_of
 from runner.components.grpc_call.statuses import MEANINGS
 
 
 @pytest.mark.parametrize(
     ("host", "port", "expected"),
     [
-        ("pets.example", None, Target("pets.example", 443, tls=True)),
-        ("pets.example", 443, Target("pets.example", 443, tls=True)),
-        ("pets.example", 50051, Target("pets.example", 50051, tls=False)),
-        ("https://pets.example", None, Target("pets.example", 443, tls=True)),
-        ("https://pets.example", 50051, Target("pets.example", 50051, tls=True)),
-        ("http://pets.example", None, Target("pets.example", 80, tls=False)),
-        ("http://pets.example", 443, Target("pets.example", 443, tls=False)),
+        ("pets.example", None, GrpcTarget("pets.example", 443, tls=True)),
+        ("pets.example", 443, GrpcTarget("pets.example", 443, tls=True)),
+        ("pets.example", 50051, GrpcTarget("pets.example", 50051, tls=False)),
+        ("https://pets.example", None, GrpcTarget("pets.example", 443, tls=True)),
+        ("https://pets.example", 50051, GrpcTarget("pets.example", 50051, tls=True)),
+        ("http://pets.example", None, GrpcTarget("pets.example", 80, tls=False)),
+        ("http://pets.example", 443, GrpcTarget("pets.example", 443, tls=False)),
     ],
 )
 def test_the_port_and_the_host_say_whether_there_is_tls(host, port, expected):

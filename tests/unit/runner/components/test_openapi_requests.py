@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runner.components.openapi.documents import parse
+from runner.components.openapi.operation_cache import parse
 from runner.components.openapi.operations import find_operation
-from runner.components.openapi.requests import build
+from runner.components.openapi.requests import build_request
 from runner.interpreter.errors import TaskFault
 
 URI = "https://docs.example/v1/openapi.yaml"
@@ -109,7 +109,7 @@ securityDefinitions:
 
 
 def request(operation, document=PETS, uri=URI, **parameters):
-    return build(find_operation(parse(document.encode()), operation, uri), parameters)
+    return build_request(find_operation(parse(document.encode()), operation, uri), parameters)
 
 
 def shown(made):
@@ -271,6 +271,6 @@ def test_nothing_in_a_document_is_taken_to_be_of_the_type_it_should_be(place, va
         case "schemes":
             document["components"] = {"securitySchemes": value}
     try:
-        build(find_operation(document, "a", URI), {})
+        build_request(find_operation(document, "a", URI), {})
     except TaskFault as problem:
         assert problem.error.type.endswith("/configuration")  # noqa: PT017 - it need not raise

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import pytest
 
-from runner.components.openapi.styles import Parameter, UnwritableError, in_cookie, in_header, in_path, in_query
+from runner.components.openapi.parameter_styles import (
+    Parameter,
+    UnwritableError,
+    in_cookie,
+    in_header,
+    in_path,
+    in_query,
+)
 
 ARRAY = ["blue", "black", "brown"]
 OBJECT = {"R": 100, "G": 200, "B": 150}

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from runner.guard import record as module
-from runner.guard.record import MAX_INSTANCE_BYTES, Activity, Evaluation, Record
-from runner.guard.usage import GONE, State, Usage
-from runner.guard.watch import STALL_SECONDS, WALL_FACTOR, Watch, confessed
+from runner.guard import evaluation_record as module
+from runner.guard.evaluation_record import MAX_INSTANCE_BYTES, Activity, EvaluationRecord, RecordSnapshot
+from runner.guard.usage import GONE, SchedulingState, Usage
+from runner.guard.watchdog import STALL_SECONDS, WALL_FACTOR, Watchdog, is_probable_cause
 
 S = 1_000_000_000
 MIB = 1024 * 1024
@@ -20,10 +20,10 @@ class Child:
     """A child whose CPU time, memory and clock are the test's, and the watch that looks at it."""
 
     def __init__(self, **options):
-        self.watch = Watch(**{"expression_seconds": 2.0, "expression_bytes": 256 * MIB, **options})
+        self.watch = Watchdog(**{"expression_seconds": 2.0, "expression_bytes": 256 * MIB, **options})
         self.now, self.cpu = S, 0
 
-    def look(self, evaluation, *, wall=0.1, cpu=None, state=State.RUNNABLE, memory=0):
+    def look(self, evaluation, *, wall=0.1, cpu=None, state=SchedulingState.RUNNABLE, memory=0):
         """Let time pass, of which the child got all that it wanted unless `cpu` says how much, and look."""
         self.now += int(wall * S)
         self.cpu += int((wall if cpu is None else cpu) * S)
@@ -44,7 +44,7 @@ def child():
 
 
 def evaluating(sequence=1, started=S, beat=S, lease=b"l", instance="/do/0/a"):
-    return Evaluation(sequence, started, beat, lease, instance, flow_id="f")
+    return RecordSnapshot(sequence, started, beat, lease, instance, flow_id="f")
 
 
 IDLE = evaluating(started=0)
@@ -66,13 +66,13 @@ def test_an_evaluation_that_gets_a_tenth_of_a_core_has_ten_times_as_long(child):
     assert child.until_killed(evaluating(), cpu=0.01)[1] <= 3
 
 
-@pytest.mark.parametrize("state", [State.RUNNABLE, State.STOPPED])
+@pytest.mark.parametrize("state", [SchedulingState.RUNNABLE, SchedulingState.STOPPED])
 def test_an_evaluation_that_waits_for_the_machine_is_not_charged_for_that(child, state):
     for _ in range(300):
         assert child.look(evaluating(), cpu=0, state=state) is None
 
 
-@pytest.mark.parametrize("state", [State.SLEEPING, State.RUNNABLE])
+@pytest.mark.parametrize("state", [SchedulingState.SLEEPING, SchedulingState.RUNNABLE])
 def test_an_evaluation_that_sleeps_or_never_gets_a_core_is_ended_by_a_limit_of_wall_time(child, state):
     verdict, looks = child.until_killed(evaluating(), cpu=0, state=state)
     assert looks == pytest.approx(WALL_FACTOR * 2.0 / 0.1, abs=3)
@@ -87,15 +87,15 @@ def test_a_sample_that_failed_is_no_burst_of_cpu_time(child):
 
 def test_a_child_that_was_stopped_alone_is_not_killed_however_long_that_takes(child):
     for _ in range(20 * WALL_FACTOR):
-        assert child.look(evaluating(), wall=10, cpu=0, state=State.STOPPED) is None
+        assert child.look(evaluating(), wall=10, cpu=0, state=SchedulingState.STOPPED) is None
 
 
 def test_the_time_for_which_guard_and_child_stood_still_is_not_charged(child):
     for _ in range(WALL_FACTOR * 2):
         assert child.look(evaluating(), wall=3600, cpu=0) is None
-    assert child.look(IDLE, wall=0.1, cpu=0, state=State.SLEEPING) is None
+    assert child.look(IDLE, wall=0.1, cpu=0, state=SchedulingState.SLEEPING) is None
     for _ in range(5):
-        assert child.look(IDLE, wall=3600, cpu=0, state=State.SLEEPING) is None
+        assert child.look(IDLE, wall=3600, cpu=0, state=SchedulingState.SLEEPING) is None
 
 
 def test_many_short_evaluations_are_no_long_one(child):
@@ -142,7 +142,7 @@ def test_a_step_of_a_call_may_take_longer_and_any_memory_and_faults_its_executio
 def test_a_step_that_sleeps_blocks_its_runner_and_one_that_waits_for_a_core_does_not(child):
     for _ in range(300):
         assert child.look(STEP, cpu=0.01) is None
-    assert Child().until_killed(STEP, cpu=0, state=State.SLEEPING)[1] == 102
+    assert Child().until_killed(STEP, cpu=0, state=SchedulingState.SLEEPING)[1] == 102
 
 
 def test_many_short_steps_are_no_long_one(child):
@@ -151,7 +151,7 @@ def test_many_short_steps_are_no_long_one(child):
 
 
 def test_a_loop_that_does_not_run_is_a_stall_of_nobody(child):
-    verdict, looks = child.until_killed(IDLE, cpu=0, state=State.SLEEPING)
+    verdict, looks = child.until_killed(IDLE, cpu=0, state=SchedulingState.SLEEPING)
     assert looks == 102
     assert (verdict.evaluation, verdict.error) == (None, None)
 
@@ -166,17 +166,17 @@ def test_a_loop_that_runs_late_because_the_machine_is_busy_does_not_stall(child)
 
 def test_a_child_that_did_not_start_to_work_does_not_stall(child):
     for _ in range(200):
-        assert child.look(evaluating(started=0, beat=0), state=State.SLEEPING) is None
+        assert child.look(evaluating(started=0, beat=0), state=SchedulingState.SLEEPING) is None
 
 
 @pytest.mark.parametrize("has_memfd", [True, False])
 def test_the_record_says_what_the_child_wrote(monkeypatch, has_memfd):
     if not has_memfd:
         monkeypatch.delattr(module.os, "memfd_create", raising=False)
-    parent = Record()
-    child = Record(os.dup(parent.descriptor))
+    parent = EvaluationRecord()
+    child = EvaluationRecord(os.dup(parent.descriptor))
     try:
-        assert parent.read() == Evaluation(0, 0, 0, b"", "")
+        assert parent.read() == RecordSnapshot(0, 0, 0, b"", "")
         child.assign(b"x" * 64, "namespace.flow")
         child.begin("/do/0/ä")
         child.beat()
@@ -209,9 +209,9 @@ def test_the_record_says_what_the_child_wrote(monkeypatch, has_memfd):
     ],
 )
 def test_a_child_that_died_at_something_confesses_unless_somebody_else_killed_it(activity, returncode, expected):
-    assert confessed(Evaluation(1, S, S, b"l", "/do/0/a", activity), returncode) is expected
+    assert is_probable_cause(RecordSnapshot(1, S, S, b"l", "/do/0/a", activity), returncode) is expected
 
 
 @pytest.mark.parametrize("idle", [{"started": 0}, {"lease": b""}])
 def test_a_child_that_died_at_nothing_confesses_nothing(idle):
-    assert not confessed(evaluating(**idle), -signal.SIGSEGV)
+    assert not is_probable_cause(evaluating(**idle), -signal.SIGSEGV)

@@ -8,27 +8,27 @@ import orjson
 import pytest
 
 from runner.evaluator import Evaluator
-from runner.interpreter.effects import Completed, Faulted, Perform, Result
+from runner.interpreter.effects import EffectResult, Perform, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 
 class World:
     """Answers effects: with what `answers` says by function, or with a count."""
 
     def __init__(self, answers=None):
-        self.answers = answers or {}
+        self.responses = answers or {}
         self.performed: list[Perform] = []
         self._count = count(1)
 
     def perform(self, effect):
         self.performed.append(effect)
-        answer = self.answers.get(effect.function)
+        answer = self.responses.get(effect.function)
         if answer is None:
-            return Result(orjson.dumps({"n": next(self._count)}))
+            return EffectResult(orjson.dumps({"n": next(self._count)}))
         value = answer(effect) if callable(answer) else answer
-        return value if isinstance(value, Result) else Result(orjson.dumps(value))
+        return value if isinstance(value, EffectResult) else EffectResult(orjson.dumps(value))
 
 
 class Clock:
@@ -51,12 +51,12 @@ class Outcome:
 
     @property
     def output(self):
-        assert isinstance(self.step, Completed), self.step
+        assert isinstance(self.step, WorkflowCompleted), self.step
         return orjson.loads(self.step.output)
 
     @property
     def error(self):
-        assert isinstance(self.step, Faulted), self.step
+        assert isinstance(self.step, WorkflowFaulted), self.step
         return self.step.error
 
 
@@ -67,17 +67,19 @@ def evaluator():
 
 @pytest.fixture
 def execute(evaluator):
-    """Run tasks to the end: `execute(tasks, input, ...)`; `workflow` says what `Workflow` is to be told beside."""
+    """Run tasks to the end: `execute(tasks, input, ...)`; `workflow` has more arguments of `ExecutionContext`."""
 
     def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, workflow=None, **more):
         definition = {"document": {"namespace": "default", "name": "test"}, "do": do, **more}
         program = compile_program(definition, evaluator)
         clock = clock or Clock()
         known = {"id": "evt_1", "secrets": secrets or {}, **(workflow or {})}
-        given = Workflow(definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known)
+        given = ExecutionContext(
+            definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known
+        )
         world = world or World()
         written, turns, told = list(journal), 0, []
-        execution = Run(program, given, journal)
+        execution = ExecutionMachine(program, given, journal)
         turn, waiting = execution.start(), []
         while True:
             written += [write.entry for write in turn.writes]
@@ -88,7 +90,7 @@ def execute(evaluator):
                 break
             if waiting and not turn.paused:
                 effect = waiting.pop(0)
-                written += [write.entry for write in execution.hand_in(effect, world.perform(effect))]
+                written += [write.entry for write in execution.queue_result(effect, world.perform(effect))]
                 turn = execution.go_on()
                 continue
             if turn.wake_at_ms is not None:
@@ -114,8 +116,8 @@ class Begun:
     def __init__(self, evaluator, do, *, overdue=lambda: False, chance=0.5):
         self.now = START
         definition = {"document": {"name": "test"}, "do": do}
-        workflow = Workflow("evt_1", definition, {"n": 0}, START, lambda: self.now, overdue=overdue)
-        self.run = Run(compile_program(definition, evaluator), workflow, chance=lambda: chance)
+        workflow = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: self.now, must_yield=overdue)
+        self.run = ExecutionMachine(compile_program(definition, evaluator), workflow, chance=lambda: chance)
         self.turn = self.run.start()
         self.effects = list(self.turn.perform)
 
@@ -125,7 +127,7 @@ class Begun:
         if effect is None:
             self.turn = self.run.go_on()
         else:
-            self.turn = self.run.resume(effect, result if isinstance(result, Result) else Result(result))
+            self.turn = self.run.resume(effect, result if isinstance(result, EffectResult) else EffectResult(result))
         self.effects += self.turn.perform
         return self.turn
 

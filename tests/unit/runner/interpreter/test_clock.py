@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.interpreter.clock import looks_at_clock
+from runner.interpreter.clock_detection import task_reads_clock
 
 LOOKS = {"set": {"at": "${ now }"}}
 
@@ -31,4 +31,4 @@ LOOKS = {"set": {"at": "${ now }"}}
     ],
 )
 def test_a_task_looks_at_the_clock_if_its_own_expressions_do(task, looks):
-    assert looks_at_clock(task) is looks
+    assert task_reads_clock(task) is looks

@@ -10,7 +10,7 @@ import pytest
 from flowhook import limits
 from flowhook.model import SNAPSHOT_KEY
 from runner.interpreter import journal, snapshot, tasks
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 CALL = {"a": {"call": "f", "output": {"as": "${ {n: ($input.n + 1)} }"}}}
@@ -71,7 +71,7 @@ def test_a_retry_keeps_the_keys_although_the_journal_was_compacted_within_the_tr
 
     def answer(effect):
         broken["calls"] += 1
-        return Result(None, error(Kind.RUNTIME, "no")) if broken["calls"] == 350 else {"n": 1}
+        return EffectResult(None, error(Kind.RUNTIME, "no")) if broken["calls"] == 350 else {"n": 1}
 
     world = execute.World({"f": answer})
     tries = {"try": [{"loop": LOOP}], "catch": {"retry": {"limit": {"attempt": {"count": 1}}}}}
@@ -81,7 +81,7 @@ def test_a_retry_keeps_the_keys_although_the_journal_was_compacted_within_the_tr
 
 
 def test_a_retry_that_goes_on_from_a_snapshot_has_only_what_is_left_of_its_tries(execute):
-    world = execute.World({"g": Result(None, error(Kind.RUNTIME, "no"))})
+    world = execute.World({"g": EffectResult(None, error(Kind.RUNTIME, "no"))})
     loop = {"for": {"in": "[range(150)]"}, "do": [CALL]}
     tries = {"try": [{"loop": loop}, {"g": {"call": "g"}}], "catch": {"retry": {"limit": {"attempt": {"count": 2}}}}}
     cut = execute([{"t": tries}], {"n": 0}, world=world, stop_after=280)
@@ -173,7 +173,7 @@ def test_a_task_goes_on_from_a_snapshot_in_the_time_it_has_left(resume):
 
 def test_the_next_attempt_after_one_that_went_on_from_a_snapshot_has_all_its_time(execute, resume):
     world = execute.World({"g": lambda _: next(answers)})
-    answers = iter([{"n": 1}, Result(None, error(Kind.RUNTIME, "no")), {"n": 2}])
+    answers = iter([{"n": 1}, EffectResult(None, error(Kind.RUNTIME, "no")), {"n": 2}])
     tries = [CALL, {"w": {"wait": {"minutes": 40}}}, {"g": {"call": "g"}}]
     retry = {"limit": {"attempt": {"count": 1, "duration": {"hours": 1}}}}
     do = [{"t": {"try": tries, "catch": {"retry": retry}}}]

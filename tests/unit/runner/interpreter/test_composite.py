@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook import limits
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 CALL = {"call": "f"}
@@ -89,7 +89,7 @@ def test_the_outputs_of_branches_together_are_no_larger_than_one_may_be(execute)
 
 @pytest.mark.parametrize("outer", [True, False])
 def test_a_competitor_that_fails_leaves_the_race_to_the_others(execute, outer):
-    answers = {"f": Result(None, error(Kind.RUNTIME, "no")), "g": {"n": 1}}
+    answers = {"f": EffectResult(None, error(Kind.RUNTIME, "no")), "g": {"n": 1}}
     losing = {"do": [{"l": {"fork": {"branches": [{"c": CALL}], "compete": not outer}}}]}
     race = {"fork": {"branches": [{"a": losing}, {"b": {"call": "g"}}], "compete": True}}
     outcome = execute([{"f": race}], {}, world=execute.World(answers))

@@ -19,14 +19,14 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowhook.lifecycle import FROM_RUNNERS, CorrelationLifecycle, TaskLifecycle
+from flowhook.lifecycle import FROM_RUNNERS, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import Came, Completed, Faulted, Result
+from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
 SOON_MS = 600_000
@@ -56,11 +56,11 @@ class World:
         if effect.function == "emit":
             assert effect.arguments["event"]["id"] == f"evt_1:{key}"
         if effect.function == "run.workflow":
-            return Result(orjson.dumps({"execution": f"evt_{len(key)}"}))
+            return EffectResult(orjson.dumps({"execution": f"evt_{len(key)}"}))
         if self.durable[key] < failures:
             status = 503 if effect.arguments.get("transient") else 418
-            return Result(None, error(Kind.COMMUNICATION, "no", status=status, instance=effect.instance))
-        return Result(orjson.dumps({"n": len(key)}))
+            return EffectResult(None, error(Kind.COMMUNICATION, "no", status=status, instance=effect.instance))
+        return EffectResult(orjson.dumps({"n": len(key)}))
 
     def comes(self, subscription, picks):
         """Return the entry for something that is waited for."""
@@ -95,7 +95,7 @@ def workflow_of(definition, world):
     def overdue():  # the turns of others come at any moment
         return random.random() < 0.3
 
-    return Workflow("evt_1", definition, {"n": 1}, START, world.clock, overdue=overdue)
+    return ExecutionContext("evt_1", definition, {"n": 1}, START, world.clock, must_yield=overdue)
 
 
 def unobserved(*_):
@@ -133,7 +133,7 @@ def run_on(program, definition, cuts, picks, look):
 
 def run_of(program, definition, world, storage):
     workflow = workflow_of(definition, world)
-    return Run(program, workflow, tuple(storage.entries), chance=lambda: 0.5, wanted=FROM_RUNNERS)
+    return ExecutionMachine(program, workflow, tuple(storage.entries), chance=lambda: 0.5, wanted=FROM_RUNNERS)
 
 
 def attempt(run, world, storage, cuts, picks, *, look=unobserved):
@@ -158,7 +158,7 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
             continue
         look(turn, waiting)
         if waiting and turn.subscriptions and picks.random() < 0.3:
-            turn = run.take_in(Came(world.comes(picks.choice(turn.subscriptions), picks), 7))
+            turn = run.deliver(ExternalEvent(world.comes(picks.choice(turn.subscriptions), picks), 7))
             assert [write.arrival for write in turn.writes if write.arrival] == [7]
         elif waiting:
             effect = waiting.pop(picks.randrange(len(waiting)))
@@ -276,9 +276,9 @@ def with_races():
 
 
 def outcome(ending):
-    if isinstance(ending, Completed):
+    if isinstance(ending, WorkflowCompleted):
         return "completed", ending.output
-    assert isinstance(ending, Faulted)
+    assert isinstance(ending, WorkflowFaulted)
     return "faulted", ending.error
 
 
@@ -313,11 +313,11 @@ def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do,
 def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
     ending, world, storage = run_through(program, definition, cuts, picks, long)
-    if isinstance(ending, Faulted):
+    if isinstance(ending, WorkflowFaulted):
         return  # the failure that ended it is not journaled: nobody goes on from there
     world.calls.clear()
     turn = attempt(
-        Run(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5),
+        ExecutionMachine(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5),
         world,
         Storage(),
         iter(()),
@@ -363,8 +363,8 @@ def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
     race = fork([{"a": SAFE[0]}, {"b": SAFE[1]}], compete=True)
     program, definition = compiled(evaluator, [{"race": race}, {"next": SAFE[0]}])
     won = JournalEntry("/do/0/race/fork/branches/1/b#0", b'{"n": 1}')
-    workflow = Workflow("evt_1", definition, {"n": 1}, START, lambda: START, overdue=lambda: True)
-    run = Run(program, workflow, (won,))
+    workflow = ExecutionContext("evt_1", definition, {"n": 1}, START, lambda: START, must_yield=lambda: True)
+    run = ExecutionMachine(program, workflow, (won,))
     turn, asked = run.start(), []
     while turn.paused:
         asked += turn.perform
@@ -372,7 +372,7 @@ def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
     assert [effect.key for effect in [*asked, *turn.perform]] == ["/do/1/next#0"]
 
 
-ENDS = frozenset({TaskLifecycle.COMPLETED, TaskLifecycle.FAULTED, TaskLifecycle.CANCELLED})
+ENDS = frozenset({TaskEventType.COMPLETED, TaskEventType.FAULTED, TaskEventType.CANCELLED})
 
 
 def known(told):
@@ -405,11 +405,11 @@ def test_every_task_that_is_told_to_begin_is_told_to_end_once(evaluator, do, cut
     lives = {}
     for type_, key in known(storage.told):
         number, _, retry = key.partition(".")
-        assert bool(retry) == (type_ == TaskLifecycle.RETRIED)
-        if type_ not in frozenset(CorrelationLifecycle):
+        assert bool(retry) == (type_ == TaskEventType.RETRIED)
+        if type_ not in frozenset(CorrelationEventType):
             lives.setdefault(number, []).append(type_)
     for life in lives.values():
-        assert life[0] == TaskLifecycle.CREATED
-        assert life[1] in {TaskLifecycle.STARTED, TaskLifecycle.CANCELLED}
-        assert set(life[2:-1]) <= {TaskLifecycle.RETRIED}
+        assert life[0] == TaskEventType.CREATED
+        assert life[1] in {TaskEventType.STARTED, TaskEventType.CANCELLED}
+        assert set(life[2:-1]) <= {TaskEventType.RETRIED}
         assert life[-1] in ENDS

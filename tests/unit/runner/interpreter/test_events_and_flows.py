@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from flowhook.model import JournalEntry, Subscription, WorkflowError
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.scope import OneTimeUrls
 
@@ -97,7 +97,7 @@ def test_an_event_is_bounded(execute):
 
 
 def test_a_sink_may_be_an_expression_and_failures_are_tried_again(execute):
-    answers = iter([Result(None, error(Kind.COMMUNICATION, "full", status=429)), {"receivers": 0}])
+    answers = iter([EffectResult(None, error(Kind.COMMUNICATION, "full", status=429)), {"receivers": 0}])
     world = execute.World({"emit": lambda _effect: next(answers)})
     outcome = execute(emit({"metadata": {"sink": "${ .url }"}}), {"url": "https://sink"}, world=world)
     assert outcome.output["type"] == "paid"
@@ -164,7 +164,7 @@ def test_a_timeout_ends_the_waiting_for_a_flow(execute):
 
 
 def test_a_flow_that_can_not_be_started_faults_the_task(execute):
-    world = execute.World({"run.workflow": Result(None, error(Kind.CONFIGURATION, "no such flow"))})
+    world = execute.World({"run.workflow": EffectResult(None, error(Kind.CONFIGURATION, "no such flow"))})
     assert kind(execute(run(), {"order": 5}, world=world)) == ("configuration", "/do/0/check")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from flowhook.model import SNAPSHOT_KEY
 from runner.interpreter import journal
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 CALL = {"call": "f", "with": {"task": "${ $task.reference }", "data": "${ . }"}}
@@ -108,7 +108,9 @@ def test_what_is_exported_before_is_seen_by_the_task_and_after_it(execute):
 
 
 def test_an_error_of_an_extension_is_one_of_the_task_and_can_be_caught(execute):
-    world = execute.World({"f": Result(None, error(Kind.RUNTIME, "no", instance="/use/extensions/0/e0/before/0/log"))})
+    world = execute.World(
+        {"f": EffectResult(None, error(Kind.RUNTIME, "no", instance="/use/extensions/0/e0/before/0/log"))}
+    )
     extended = use(extension("set", before=[{"log": CALL}]))
     outcome = execute([SET], {}, world=world, use=extended)
     assert outcome.error.instance == "/use/extensions/0/e0/before/0/log"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runner.interpreter.effects import Completed, Result
+from runner.interpreter.effects import EffectResult, WorkflowCompleted
 from runner.interpreter.errors import Kind, error
 
 
@@ -22,30 +22,30 @@ def keys(writes):
 def test_a_result_is_to_be_written_before_the_run_goes_on_and_not_again(begin):
     begun = begin([{"ask": call()}, {"next": call()}])
     (effect,) = begun.effects
-    assert keys(begun.run.hand_in(effect, Result(b'{"n":1}'))) == ["/do/0/ask#0"]
-    assert begun.run.has_news
+    assert keys(begun.run.queue_result(effect, EffectResult(b'{"n":1}'))) == ["/do/0/ask#0"]
+    assert begun.run.has_pending_input
     turn = begun.after()
     assert (keys(turn.writes), begun.keys()) == ([], ["/do/1/next#0"])
-    assert not begun.run.has_news
+    assert not begun.run.has_pending_input
 
 
 def test_of_two_results_the_second_is_written_when_it_is_its_turn(begin):
     begun = begin(fork())
     first, second = begun.effects
-    assert keys(begun.run.hand_in(first, Result(b"1"))) == [first.key]
-    assert keys(begun.run.hand_in(second, Result(b"2"))) == []
+    assert keys(begun.run.queue_result(first, EffectResult(b"1"))) == [first.key]
+    assert keys(begun.run.queue_result(second, EffectResult(b"2"))) == []
     turn = begun.after()
     assert keys(turn.writes) == [second.key]
-    assert isinstance(turn.ending, Completed)
+    assert isinstance(turn.ending, WorkflowCompleted)
 
 
 def test_one_that_lost_a_race_before_it_was_looked_at_is_not_written(begin):
     begun = begin(fork(compete=True))
     first, second = begun.effects
-    begun.run.hand_in(first, Result(b"1"))
-    assert keys(begun.run.hand_in(second, Result(b"2"))) == []
+    begun.run.queue_result(first, EffectResult(b"1"))
+    assert keys(begun.run.queue_result(second, EffectResult(b"2"))) == []
     turn = begun.after()
-    assert (keys(turn.writes), turn.ending) == ([], Completed(b'{"from":"a"}'))
+    assert (keys(turn.writes), turn.ending) == ([], WorkflowCompleted(b'{"from":"a"}'))
 
 
 def test_while_the_run_pauses_a_result_waits_for_its_turn(begin):
@@ -54,7 +54,7 @@ def test_while_the_run_pauses_a_result_waits_for_its_turn(begin):
     first, second = begun.effects
     is_overdue = True
     assert begun.after(effect=second).paused
-    assert keys(begun.run.hand_in(first, Result(b"1"))) == []
+    assert keys(begun.run.queue_result(first, EffectResult(b"1"))) == []
     is_overdue = False
     assert keys(begun.after().writes) == [first.key]
 
@@ -63,7 +63,7 @@ def test_one_that_nobody_waits_for_any_more_is_passed_over(begin):
     begun = begin([{"ask": call(timeout={"after": {"seconds": 1}})}, {"next": call()}])
     (effect,) = begun.effects
     begun.after(seconds=2)
-    assert keys(begun.run.hand_in(effect, Result(b"1"))) == []
+    assert keys(begun.run.queue_result(effect, EffectResult(b"1"))) == []
 
 
 def test_a_moment_that_has_passed_meanwhile_does_not_take_it_back(begin, execute):
@@ -71,9 +71,9 @@ def test_a_moment_that_has_passed_meanwhile_does_not_take_it_back(begin, execute
     begun = begin(tasks)
     (effect,) = begun.effects
     written = [write.entry for write in begun.turn.writes]
-    written += [write.entry for write in begun.run.hand_in(effect, Result(b'"yes"'))]
+    written += [write.entry for write in begun.run.queue_result(effect, EffectResult(b'"yes"'))]
     turn = begun.after(seconds=2)
-    assert turn.ending == Completed(b'"yes"')
+    assert turn.ending == WorkflowCompleted(b'"yes"')
     assert keys(turn.writes) == []
     assert execute(tasks, {"n": 0}, journal=written).output == "yes"
 
@@ -81,5 +81,5 @@ def test_a_moment_that_has_passed_meanwhile_does_not_take_it_back(begin, execute
 def test_an_error_that_nothing_catches_is_not_written(begin):
     begun = begin([{"ask": call()}])
     (effect,) = begun.effects
-    assert keys(begun.run.hand_in(effect, Result(None, error(Kind.RUNTIME, "no")))) == []
+    assert keys(begun.run.queue_result(effect, EffectResult(None, error(Kind.RUNTIME, "no")))) == []
     assert begun.after().ending.error.detail == "no"

@@ -6,15 +6,15 @@ import orjson
 
 from flowhook import limits
 from flowhook.model import JournalEntry
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.history import MAX_TASKS, History
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.interpreter.history import MAX_TASKS, TaskHistory
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
-AWAY = Result(None, error(Kind.COMMUNICATION, "away", status=503, instance="/do/1/a"))
+AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503, instance="/do/1/a"))
 
 
 def told(text):
@@ -67,8 +67,8 @@ def test_what_an_attempt_told_is_not_told_by_the_next_one(evaluator, begin):
     begun.after(1, begun.effects[0])
     journal = [write.entry for write in begun.turn.writes]
     definition = {"document": {"name": "test"}, "do": do}
-    later = Workflow("evt_1", definition, {"n": 0}, START, lambda: START + 60_000)
-    again = Run(compile_program(definition, evaluator), later, journal)
+    later = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: START + 60_000)
+    again = ExecutionMachine(compile_program(definition, evaluator), later, journal)
     again.start()
     assert [task[:2] for task in told(again.take_history())] == [[2, "/do/1/a"], [3, "/do/2/last"], [4, "/do/3/b"]]
 
@@ -102,13 +102,13 @@ def test_tasks_that_an_earlier_version_left_under_way_and_did_not_count_are_left
 
 
 def test_when_a_task_began_that_another_attempt_began_is_not_known():
-    history = History(lambda: START)
+    history = TaskHistory(lambda: START)
     history.end(history.begin(1, "/do/0/a", replaying=True), "", 1, replaying=False)
     assert told(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
 
 
 def test_how_a_task_failed_is_told_in_short():
-    history = History(lambda: START)
+    history = TaskHistory(lambda: START)
     noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
     ((_, _, _, _, tries, result),) = told(history.take())
@@ -123,7 +123,7 @@ def test_an_error_is_told_with_its_status_and_detail_without_secrets(begin, exec
 
 
 def test_what_is_told_at_a_time_is_bounded_and_has_the_first_and_the_last():
-    history = History(lambda: START)
+    history = TaskHistory(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
         history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
     numbers = [task[0] for task in told(history.take())]

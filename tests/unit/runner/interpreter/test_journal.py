@@ -44,20 +44,20 @@ def is_full(journal):
 )
 def test_what_earlier_attempts_wrote_counts_as_much_as_what_this_one_does(make, count, size, long, full):
     journal = make(entries(count, size))
-    assert (journal.long, is_full(journal)) == (long, full)
+    assert (journal.needs_compaction, is_full(journal)) == (long, full)
 
 
 @pytest.mark.parametrize("size", [1, COMPACT_BYTES])
 def test_a_snapshot_takes_the_place_of_all_that_was_written_before_it(size):
     journal = written(entries(COMPACT_ENTRIES, size))
-    journal.put_off()
+    journal.postpone_compaction()
     journal.compact(b"{}")
     last = journal.writes[-1]
     assert (last.entry, last.compacts, last.binding) == (JournalEntry(SNAPSHOT_KEY, b"{}"), True, True)
-    assert (journal.size, journal.long, is_full(journal)) == (0, False, False)
+    assert (journal.size, journal.needs_compaction, is_full(journal)) == (0, False, False)
     for entry in entries(COMPACT_ENTRIES):
         journal.write(entry)
-    assert journal.long
+    assert journal.needs_compaction
 
 
 def test_what_stands_before_the_last_snapshot_is_passed_over():

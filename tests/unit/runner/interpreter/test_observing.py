@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from runner.interpreter.effects import Completed, Faulted, Result
+from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def watch(evaluator):
     def run(do, data=None, *, answer=None, observer=None):
         definition = {"document": {"name": "test"}, "do": do}
         seen = []
-        workflow = Workflow("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
-        execution = Run(compile_program(definition, evaluator), workflow, observer=observer or seen.append)
+        workflow = ExecutionContext("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
+        execution = ExecutionMachine(compile_program(definition, evaluator), workflow, observer=observer or seen.append)
         turn = execution.start()
         while turn.perform:
             turn = execution.resume(turn.perform[0], answer)
@@ -42,7 +42,7 @@ def test_each_task_is_told_when_it_ends_with_its_input_and_output(watch):
         ],
         {"a": 1},
     )
-    assert step == Completed(b'{"d":2}')
+    assert step == WorkflowCompleted(b'{"d":2}')
     assert [row(item) for item in seen] == [
         ("/do/0/first", False, 1, {"b": 2, "c": True}, "continue"),
         ("/do/1/choose", False, {"b": 2, "c": True}, {"b": 2, "c": True}, "outer"),
@@ -74,9 +74,9 @@ def test_the_exported_context_is_shown(watch):
     ],
 )
 def test_a_fault_is_told_for_the_task_and_what_encloses_it_and_goes_on(watch, task, kind):
-    away = Result(None, error(Kind.COMMUNICATION, "away"))
+    away = EffectResult(None, error(Kind.COMMUNICATION, "away"))
     step, seen = watch([{"outer": {"do": [{"inner": task}]}}], {"a": []}, answer=away)
-    assert isinstance(step, Faulted)
+    assert isinstance(step, WorkflowFaulted)
     assert step.error.type.endswith(kind)
     assert [item.node.name for item in seen] == ["inner", "outer"]
     assert all((item.error, item.output, item.then, item.input) == (step.error, None, "", {"a": []}) for item in seen)

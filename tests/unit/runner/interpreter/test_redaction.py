@@ -11,7 +11,7 @@ from support.cpu import cpu_seconds
 from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import redaction
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.redaction import Redactor, redact, redact_error
 
@@ -92,7 +92,7 @@ def test_a_raised_error_shows_no_secret(execute, key):
 
 
 def test_the_error_of_a_call_shows_no_secret_of_the_flow(execute):
-    world = execute.World({"f": Result(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine", instance="/do/0/a"))})
+    world = execute.World({"f": EffectResult(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine", instance="/do/0/a"))})
     assert execute([{"a": {"call": "f"}}], {}, world=world, secrets=SECRETS).error.detail == "no …"
     assert "t0ken" not in repr(world.performed[0])
 
@@ -115,7 +115,7 @@ def test_an_error_with_what_was_answered_is_read_as_it_was_written():
     assert "response" not in error.without_response().as_dict()
 
 
-FAILING = {"f": Result(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine"))}
+FAILING = {"f": EffectResult(None, error(Kind.COMMUNICATION, "no t0ken-0f-mine"))}
 
 
 def nested(task, depth):
@@ -151,7 +151,7 @@ ANSWER = FailedResponse(502, "http://x/a", "we are away", 9000)
 
 
 def raised_again(execute, answer, change="."):
-    world = execute.World({"f": Result(None, error(Kind.COMMUNICATION, "away", response=answer))})
+    world = execute.World({"f": EffectResult(None, error(Kind.COMMUNICATION, "away", response=answer))})
     again = {"raise": {"error": f"${{ $error | {change} }}"}}
     return execute([{"a": {"try": [{"b": {"call": "f"}}], "catch": {"do": [{"c": again}]}}}], {}, world=world).error
 

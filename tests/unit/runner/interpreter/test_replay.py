@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowhook.model import JournalEntry
-from runner.interpreter import composite, tasks
-from runner.interpreter.effects import Result
+from runner.interpreter import composite_tasks, tasks
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 DO = [
@@ -119,7 +119,7 @@ def test_the_time_at_which_a_workflow_takes_its_input_and_gives_its_output_is_th
 
 
 def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes_it(execute):
-    failed = Result(None, error(Kind.COMMUNICATION, "away", status=503))
+    failed = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503))
     world = execute.World({"f": failed})
     assert execute([{"a": {"call": "f"}}], {}, world=world).error.status == 503
     assert [effect.key for effect in world.performed] == ["/do/0/a#0"] * 5
@@ -136,7 +136,7 @@ def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes
 @pytest.mark.parametrize("bound", ["tasks", "iterations"])
 def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatch, bound):
     monkeypatch.setattr(tasks, "MAX_TASKS", 1000)
-    monkeypatch.setattr(composite, "MAX_ITERATIONS", 10)
+    monkeypatch.setattr(composite_tasks, "MAX_ITERATIONS", 10)
     endless = (
         [{"a": {"set": {"x": 1}, "then": "a"}}]
         if bound == "tasks"

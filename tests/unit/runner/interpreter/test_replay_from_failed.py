@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowhook.errors import ConflictError
-from flowhook.model import Raising, Status
+from flowhook.model import RaiseOrigin, Status
 from router.replay import resumption
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
-from runner.interpreter.effects import Faulted, Result
+from runner.interpreter.effects import EffectResult, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
 
 RAISE = {"raise": {"error": {"type": "https://example.com/no", "status": 500}}}
@@ -28,7 +28,7 @@ def call(name):
 
 def failing(execute, *names, then=()):
     """Return a world in which calls of these functions fail."""
-    failed = Result(None, error(Kind.RUNTIME, "away", status=503))
+    failed = EffectResult(None, error(Kind.RUNTIME, "away", status=503))
     return execute.World(dict.fromkeys(names, failed) | dict(then))
 
 
@@ -52,11 +52,11 @@ def test_what_a_handler_did_is_not_done_again_when_the_call_fails_again(execute,
     do = handled({"notify": call("notify")}, {"more": call("more")}, {"again": again})
     world = failing(execute, "b")
     first = execute(do, {}, world=world)
-    assert first.error.raising == Raising("/do/0/t/catch/do/2/again", "/do/0/t/try/0/b#0")
+    assert first.error.raising == RaiseOrigin("/do/0/t/catch/do/2/again", "/do/0/t/try/0/b#0")
     second = replayed(execute, first, do, world)
     third = replayed(execute, second, do, world)
     assert Counter(performed(world)) == {"b": 3, "notify": 1, "more": 1}
-    del world.answers["b"]
+    del world.responses["b"]
     assert replayed(execute, third, do, world).output
     assert Counter(performed(world)) == {"b": 4, "notify": 1, "more": 1, "last": 1}
 
@@ -78,7 +78,7 @@ def test_what_is_held_survives_compaction(execute, monkeypatch):
     world = failing(execute, "b")
     first = execute(do, {}, world=world)
     monkeypatch.setattr(journals, "COMPACT_ENTRIES", 2)
-    world.answers = {"d": world.answers["b"]}
+    world.responses = {"d": world.responses["b"]}
     second = replayed(execute, first, do, world)
     snapshots = [entry for entry in second.journal if entry.key == "@"]
     assert [held[0] for entry in snapshots for held in orjson.loads(entry.output)["held"]]
@@ -93,7 +93,7 @@ def test_the_error_of_another_task_is_not_taken_for_the_one_that_was_raised_for(
     do = [{"t": {"try": [{"inner": inner}, {"s": FAILS}], "catch": {"do": [{"again": RAISE}]}}}]
     world = failing(execute, "prim")
     first = execute(do, {}, world=world)
-    assert first.error.raising == Raising("/do/0/t/catch/do/0/again", "")
+    assert first.error.raising == RaiseOrigin("/do/0/t/catch/do/0/again", "")
     with pytest.raises(ConflictError) as caught:
         replayed(execute, first, do, world)
     assert caught.value.reason == "NOTHING_TO_RUN_ANEW"
@@ -126,7 +126,7 @@ def test_what_is_raised_for_a_raise_in_a_handler_within_has_the_cause_of_that(ex
     do = [{"t": {"try": [{"in": inner}], "catch": {"do": [{"outer": RAISE}]}}}]
     world = failing(execute, "b")
     first = execute(do, {}, world=world)
-    assert first.error.raising == Raising("/do/0/t/catch/do/0/outer", "/do/0/t/try/0/in/try/0/b#0")
+    assert first.error.raising == RaiseOrigin("/do/0/t/catch/do/0/outer", "/do/0/t/try/0/in/try/0/b#0")
     replayed(execute, first, do, world)
     assert performed(world) == ["b", "notify", "b"]
 
@@ -178,14 +178,14 @@ def test_nothing_that_succeeded_is_ever_done_again(execute, do, fails):
 
     def answer(effect):
         if outcomes and outcomes.pop():
-            return Result(None, error(Kind.RUNTIME, "away", status=503))
+            return EffectResult(None, error(Kind.RUNTIME, "away", status=503))
         succeeded[effect.key] += 1
         return {"n": 1}
 
     world = execute.World({"f": answer})
     outcome = execute(do, {}, world=world)
     for _ in range(4):
-        if not isinstance(outcome.step, Faulted):
+        if not isinstance(outcome.step, WorkflowFaulted):
             break
         try:
             outcome = replayed(execute, outcome, do, world)

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from flowhook.document.duration import MAX_SECONDS
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.retrying import MAX_RETRY_AFTER_MS, is_transient
+from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS, is_transient
 
 NOW = 1_700_000_001_000
 DAY = 86_400_000
@@ -24,8 +24,8 @@ def failing(execute, clock, asked, *, times=1):
     def answer(_effect):
         calls.append(clock.now - NOW)
         if len(calls) > times:
-            return Result(orjson.dumps(clock.now - NOW))
-        return Result(None, error(Kind.COMMUNICATION, "busy", status=503), retry_after_ms=asked)
+            return EffectResult(orjson.dumps(clock.now - NOW))
+        return EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503), retry_after_ms=asked)
 
     return execute.World({"f": answer}), calls
 
@@ -95,7 +95,9 @@ def test_the_delay_before_a_try_grows_as_the_backoff_says(execute, task, policy,
 def test_jitter_adds_a_time_by_chance_between_two_bounds(begin, chance):
     policy = {"delay": {"seconds": 2}, "jitter": {"from": {"seconds": 1}, "to": {"seconds": 3}}}
     begun = begin([{"t": in_call(policy)}], chance=chance)
-    turn = begun.after(effect=begun.effects[0], result=Result(None, error(Kind.COMMUNICATION, "busy", status=503)))
+    turn = begun.after(
+        effect=begun.effects[0], result=EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
+    )
     assert turn.wake_at_ms == begun.now + 3_000 + int(2_000 * chance)
 
 
@@ -103,7 +105,7 @@ def test_jitter_adds_a_time_by_chance_between_two_bounds(begin, chance):
 def test_a_call_without_a_policy_is_tried_again_after_times_by_chance_that_may_double(begin, chance):
     begun = begin([{"t": {"call": "f"}}], chance=chance)
     for most in (1_000, 2_000, 4_000, 8_000):
-        failed = Result(None, error(Kind.COMMUNICATION, "busy", status=503))
+        failed = EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
         turn = begun.after(effect=begun.effects[-1], result=failed)
         if chance:
             assert turn.wake_at_ms == begun.now + int(most * chance)

@@ -6,7 +6,7 @@ import pytest
 
 from flowhook import limits
 from runner.interpreter import tasks
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 
@@ -224,7 +224,7 @@ def test_a_uri_template_refuses_what_is_not_a_scalar(execute):
 
 
 def test_a_call_that_fails_faults_the_workflow_and_is_not_journaled(execute):
-    world = execute.World({"f": Result(None, error(Kind.TIMEOUT, "slow", instance="/do/0/a"))})
+    world = execute.World({"f": EffectResult(None, error(Kind.TIMEOUT, "slow", instance="/do/0/a"))})
     once = {"retry": {"limit": {"attempt": {"count": 0}}}}
     outcome = execute([{"a": {"call": "f", "metadata": once}}, {"b": {"call": "g"}}], {}, world=world)
     assert kind(outcome.error) == ("timeout", 408)

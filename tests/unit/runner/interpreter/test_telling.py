@@ -5,18 +5,18 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from flowhook.lifecycle import FROM_RUNNERS, MAX_OUTPUT_BYTES, CorrelationLifecycle, TaskLifecycle
+from flowhook.lifecycle import FROM_RUNNERS, MAX_OUTPUT_BYTES, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import Came, Result
+from runner.interpreter.effects import EffectResult, ExternalEvent
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.run import Run
-from runner.interpreter.scope import Workflow
+from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
-AWAY = Result(None, error(Kind.COMMUNICATION, "away", status=503))
-WRONG = Result(None, error(Kind.COMMUNICATION, "the password is hunter22", status=400))
+AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503))
+WRONG = EffectResult(None, error(Kind.COMMUNICATION, "the password is hunter22", status=400))
 CALL = {"call": "f", "with": {}}
 LISTEN = {"listen": {"to": {"one": {"with": {"type": "paid"}, "correlate": {"order": {"from": ".data.order"}}}}}}
 
@@ -36,12 +36,14 @@ class Telling:
     def __init__(self, evaluator, do, *, wanted=FROM_RUNNERS, journal=(), answers=(), comes=(), use=None, **more):
         self.now = START
         definition = {"document": {"name": "test"}, "do": do, "use": use or {}}
-        workflow = Workflow("evt_1", definition, {"n": 1}, START, lambda: self.now, **more)
-        self.run = Run(compile_program(definition, evaluator), workflow, journal, chance=lambda: 0.0, wanted=wanted)
+        workflow = ExecutionContext("evt_1", definition, {"n": 1}, START, lambda: self.now, **more)
+        self.run = ExecutionMachine(
+            compile_program(definition, evaluator), workflow, journal, chance=lambda: 0.0, wanted=wanted
+        )
         self.journal, self.told, self.waiting = list(journal), [], []
         self._answers, self._comes = iter(answers), iter(comes)
 
-    def go(self):
+    def may_proceed(self):
         """Run until it ends, or there is nothing more to answer with."""
         turn = self.run.start()
         while True:
@@ -63,7 +65,7 @@ class Telling:
                 if event is None:
                     return self
                 entry = JournalEntry(turn.subscriptions[0].key, orjson.dumps(event))
-                turn = self.run.take_in(Came(entry, 1))
+                turn = self.run.deliver(ExternalEvent(entry, 1))
 
     def _take(self, turn):
         for write in turn.writes:
@@ -79,7 +81,7 @@ class Telling:
 
 @pytest.fixture
 def tell(evaluator):
-    return lambda do, **more: Telling(evaluator, do, **more).go()
+    return lambda do, **more: Telling(evaluator, do, **more).may_proceed()
 
 
 def life(name, *ends):
@@ -135,7 +137,7 @@ def test_a_fault_that_is_caught_ends_the_task_and_not_the_one_that_catches_it(te
 
 def test_a_try_is_told_to_be_retried_and_its_tasks_begin_anew(tell):
     retry = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 3}}}
-    told = tell([{"t": {"try": [{"c": CALL}], "catch": {"retry": retry}}}], answers=[WRONG, WRONG, Result(b"1")])
+    told = tell([{"t": {"try": [{"c": CALL}], "catch": {"retry": retry}}}], answers=[WRONG, WRONG, EffectResult(b"1")])
     failed = life("c", "faulted")
     assert told.rows == [
         *life("t"), *failed, ("retried", "t"), *failed, ("retried", "t"), *done("c"), ("completed", "t")
@@ -144,7 +146,7 @@ def test_a_try_is_told_to_be_retried_and_its_tasks_begin_anew(tell):
 
 
 def test_a_call_that_is_tried_again_by_itself_begins_once(tell):
-    told = tell([{"c": CALL}], answers=[AWAY, AWAY, Result(b"1")])
+    told = tell([{"c": CALL}], answers=[AWAY, AWAY, EffectResult(b"1")])
     assert told.rows == life("c", "retried", "retried", "completed")
 
 
@@ -208,7 +210,7 @@ def test_outputs_are_told_without_secrets_and_large_ones_not_at_all(tell):
             {"large": {"set": {"x": sized % MAX_OUTPUT_BYTES}}},
             {"fits": {"set": {"x": sized % (MAX_OUTPUT_BYTES - len('{"x":""}'))}}},
         ],
-        wanted={TaskLifecycle.COMPLETED},
+        wanted={TaskEventType.COMPLETED},
         secrets={"s": "hunter22"},
     )
     secret, large, fits = (orjson.loads(event.data) for event in told.told)
@@ -219,8 +221,8 @@ def test_outputs_are_told_without_secrets_and_large_ones_not_at_all(tell):
 
 def test_only_what_is_wanted_is_told_and_nothing_when_nothing_is(tell):
     do = [{"a": {"set": {"x": 1}}}, {"l": LISTEN}]
-    assert tell(do, wanted={CorrelationLifecycle.STARTED}).rows == [("correlation-started", "")]
-    assert tell(do, wanted={TaskLifecycle.COMPLETED}).rows == [("completed", "a")]
+    assert tell(do, wanted={CorrelationEventType.STARTED}).rows == [("correlation-started", "")]
+    assert tell(do, wanted={TaskEventType.COMPLETED}).rows == [("completed", "a")]
     assert tell(do, wanted=()).rows == []
 
 
@@ -228,10 +230,10 @@ def test_what_becomes_wanted_is_told_of_tasks_that_begin(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": CALL}], wanted=())
     turn = telling.run.start()
     telling.run.want(FROM_RUNNERS)
-    turn = telling.run.resume(turn.perform[0], Result(b"1"))
+    turn = telling.run.resume(turn.perform[0], EffectResult(b"1"))
     telling.run.want(())
     assert [row(event) for event in turn.told] == life("b")
-    turn = telling.run.resume(turn.perform[0], Result(b"1"))
+    turn = telling.run.resume(turn.perform[0], EffectResult(b"1"))
     assert turn.ending is not None
 
 
@@ -239,7 +241,7 @@ def test_what_becomes_wanted_is_told_of_tasks_that_begin(evaluator):
 def test_a_replay_tells_only_what_lies_behind_its_journal_and_under_the_same_keys(tell, kept):
     listen = {**LISTEN, "foreach": {"do": [{"c": CALL}]}}
     do = [{"outer": {"do": [{"a": CALL}, {"w": {"wait": {"seconds": 9}}}, {"l": listen}]}}]
-    given = {"answers": [Result(b"1"), Result(b"2")], "comes": [{"type": "paid", "data": {"order": 1}}]}
+    given = {"answers": [EffectResult(b"1"), EffectResult(b"2")], "comes": [{"type": "paid", "data": {"order": 1}}]}
     whole = tell(do, **given)
     assert len(whole.journal) == 5
     answers, comes = given["answers"][kept > 0 :], given["comes"][: kept < 4]
@@ -250,7 +252,7 @@ def test_a_replay_tells_only_what_lies_behind_its_journal_and_under_the_same_key
 
 
 def test_a_replay_of_all_there_is_tells_only_how_it_ended(tell):
-    whole = tell([{"a": CALL}, {"b": CALL}], answers=[Result(b"1"), Result(b"2")])
+    whole = tell([{"a": CALL}, {"b": CALL}], answers=[EffectResult(b"1"), EffectResult(b"2")])
     assert tell([{"a": CALL}, {"b": CALL}], journal=whole.journal).rows == [("completed", "b")]
 
 
@@ -258,7 +260,7 @@ def test_what_is_told_goes_with_the_entry_that_it_lies_before(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": {"set": {"x": "${ now }"}}}])
     first = telling.run.start()
     assert [row(event) for event in first.told] == life("a")
-    last = telling.run.resume(first.perform[0], Result(b"1"))
+    last = telling.run.resume(first.perform[0], EffectResult(b"1"))
     assert [[row(event) for event in write.told] for write in last.writes] == [[], [("completed", "a")]]
     assert [row(event) for event in last.told] == done("b")
     assert last.ending is not None
@@ -275,12 +277,12 @@ def test_a_fault_that_is_not_journaled_is_told_with_the_end(evaluator):
 def test_a_task_that_goes_on_from_a_snapshot_is_known_unless_an_earlier_version_took_that(tell, monkeypatch, earlier):
     monkeypatch.setattr(journal, "COMPACT_ENTRIES", 1)
     do = [{"outer": {"do": [{"a": CALL}, {"b": CALL}]}}]
-    whole = tell(do, answers=[Result(b"1"), Result(b"2")])
+    whole = tell(do, answers=[EffectResult(b"1"), EffectResult(b"2")])
     [snapshot] = [entry for entry in whole.journal if entry.key == "@"]
     content = orjson.loads(snapshot.output)
     for frame in content["frames"]:
         if earlier and "inside" in frame:
             del frame["inside"]["number"]
-    again = tell(do, journal=[JournalEntry("@", orjson.dumps(content))], answers=[Result(b"2")])
+    again = tell(do, journal=[JournalEntry("@", orjson.dumps(content))], answers=[EffectResult(b"2")])
     assert again.rows == done("b") + ([] if earlier else [("completed", "outer")])
     assert set(again.told) <= set(whole.told)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from runner.interpreter.effects import Result
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
 CALL = {"call": "f"}
-AWAY = Result(None, error(Kind.COMMUNICATION, "away", status=503))
-NO = Result(None, error(Kind.RUNTIME, "no"))
+AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503))
+NO = EffectResult(None, error(Kind.RUNTIME, "no"))
 
 
 def failing(execute, *numbers):
     """Return a world in which the calls of these numbers, from 0, fail."""
 
     def answer(_effect):
-        return NO if len(world.performed) - 1 in numbers else Result(orjson.dumps({"n": len(world.performed)}))
+        return NO if len(world.performed) - 1 in numbers else EffectResult(orjson.dumps({"n": len(world.performed)}))
 
     world = execute.World({"f": answer})
     return world

@@ -6,7 +6,7 @@ import pytest
 from support.clocks import Clock
 
 from runner.quarantine import QUARANTINE_SECONDS
-from runner.quarantine.flows import MAX_FLOWS, SLOW_SECONDS, QuarantinedFlows
+from runner.quarantine.quarantined_flows import MAX_FLOWS, SLOW_SECONDS, QuarantinedFlows
 
 
 @pytest.fixture

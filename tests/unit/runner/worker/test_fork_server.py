@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from runner.processes.strays import Sweep
+from runner.processes.orphans import Sweep
 from runner.worker import fork_server
 
 
@@ -29,7 +29,7 @@ def test_it_sweeps_again_for_as_long_as_strays_are_left_and_serves_meanwhile(mon
             ours.close()  # it serves until then
         return left[len(swept) - 1]
 
-    monkeypatch.setattr(fork_server.strays, "end_strays", sweep)
+    monkeypatch.setattr(fork_server.orphans, "kill_orphans", sweep)
     server._strays_at = 1e-9  # long ago
     server.run()
     assert len(swept) == len(left)

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from runner.guard.record import Record
-from runner.worker.watched import Watched
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.worker.monitored_coroutine import MonitoredCoroutine
 
 
 @pytest.fixture
 def record():
-    record = Record()
+    record = EvaluationRecord()
     yield record
     record.close()
 
@@ -32,7 +32,7 @@ async def test_each_step_is_seen_and_nothing_of_the_time_in_between(record):
         during.append(seen(record))
         return "outcome"
 
-    task = asyncio.ensure_future(_of(Watched(call(), record, b"lease", "/do/0/a")))
+    task = asyncio.ensure_future(_of(MonitoredCoroutine(call(), record, b"lease", "/do/0/a")))
     await asyncio.sleep(0)
     between.append(seen(record)[0])
     waiting.set()
@@ -50,13 +50,13 @@ async def test_calls_that_take_turns_are_told_apart(record):
             leases.append((lease, record.read().lease))
             await asyncio.sleep(0)
 
-    await asyncio.gather(*(_of(Watched(call(lease), record, lease, "/do/0/a")) for lease in (b"a", b"b")))
+    await asyncio.gather(*(_of(MonitoredCoroutine(call(lease), record, lease, "/do/0/a")) for lease in (b"a", b"b")))
     assert len(leases) == 6
     assert all(lease == shown for lease, shown in leases)
 
 
 async def test_an_expression_that_follows_is_no_step(record):
-    await Watched(asyncio.sleep(0), record, b"lease", "/do/0/a")
+    await MonitoredCoroutine(asyncio.sleep(0), record, b"lease", "/do/0/a")
     record.begin("/do/1/b")
     assert seen(record) == (True, False, b"lease", "/do/1/b")
 
@@ -67,7 +67,7 @@ async def test_errors_and_cancellation_go_through(record):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await Watched(fail(), record, b"lease", "/do/0/a")
+        await MonitoredCoroutine(fail(), record, b"lease", "/do/0/a")
     cleaned = []
 
     async def wait():
@@ -76,7 +76,7 @@ async def test_errors_and_cancellation_go_through(record):
         finally:
             cleaned.append(seen(record)[1])
 
-    task = asyncio.ensure_future(_of(Watched(wait(), record, b"lease", "/do/0/a")))
+    task = asyncio.ensure_future(_of(MonitoredCoroutine(wait(), record, b"lease", "/do/0/a")))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -89,7 +89,7 @@ async def test_errors_and_cancellation_go_through(record):
             await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
-        await Watched(patient(), record, b"lease", "/do/0/a")
+        await MonitoredCoroutine(patient(), record, b"lease", "/do/0/a")
 
 
 async def _of(awaitable):

@@ -1,0 +1,102 @@
+"""Finds the router and the token for client commands, and opens clients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from cli.options import read_settings
+from cli.setting_names import variable_name
+from cli.supervisor.rundir import read_cluster
+from flowhook.client import Client
+from flowhook.config import CommonSettings, read_token
+from flowhook.errors import UnavailableError
+
+T = TypeVar("T")
+
+_AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT"})
+
+
+def client_settings(router: str | None, data_dir: Path | None) -> CommonSettings:
+    """Return the settings of a client command.
+
+    If neither options nor environment set an address, it is that of the cluster running on the data directory, if any.
+    """
+    settings = read_settings(CommonSettings, {"router": router, "data_dir": data_dir})
+    if "router" not in settings.model_fields_set:
+        cluster = read_cluster(settings.data_dir)
+        if cluster is not None:
+            # its port is on the loopback address, without TLS; TLS settings of the environment are for another router
+            plain = dict.fromkeys(("router_ca_file", "client_cert_file", "client_key_file"))
+            return settings.model_copy(update={"router": cluster.grpc_address, **plain})
+    return settings
+
+
+@contextmanager
+def open_client(router: str | None, data_dir: Path | None) -> Iterator[Client]:
+    """Open a client with the admin token.
+
+    Raises:
+        InvalidError: there is no token, or a TLS file can't be read.
+        UnavailableError: the router is unreachable; states the origin of its address, unless that is an option.
+    """
+    with client_for(client_settings(router, data_dir)) as client:
+        yield client
+
+
+@contextmanager
+def client_for(settings: CommonSettings) -> Iterator[Client]:
+    """Open a client with the admin token, for given settings; raises as `open_client` does."""
+    client = Client(
+        settings.router,
+        token=read_token(settings, "admin"),
+        ca_file=settings.router_ca_file,
+        cert_file=settings.client_cert_file,
+        key_file=settings.client_key_file,
+    )
+    with explain_unreachable(settings), client:
+        yield client
+
+
+@contextmanager
+def explain_unreachable(settings: CommonSettings) -> Iterator[None]:
+    """Add the origin of the router's address to an error about an unreachable router."""
+    try:
+        yield
+    except UnavailableError as error:
+        origin = _origin(settings) if error.reason in _AWAY else ""
+        if not origin:
+            raise
+        raise UnavailableError(
+            f"{error.message} ({origin})", reason=error.reason, retry_after=error.retry_after
+        ) from None
+
+
+def _origin(settings: CommonSettings) -> str:
+    """Return the origin of the router's address; empty for an option, which the user has just typed."""
+    if "router" not in settings.model_fields_set:
+        named = f"--router or {variable_name('router')} names another"
+        return f"no cluster runs on {settings.data_dir}, so this is the default address; {named}"
+    if os.environ.get(variable_name("router")) == settings.router:
+        return f"the address is that of {variable_name('router')}"
+    cluster = read_cluster(settings.data_dir)
+    if cluster is not None and cluster.grpc_address == settings.router:
+        return f"the address is that of the cluster on {settings.data_dir}"
+    return ""
+
+
+def require_flow(client: Client, flow_id: str, found: Iterator[T]) -> Iterator[T]:
+    """Yield what was found for a flow, or for all flows when the ID is empty.
+
+    Raises:
+        NotFoundError: nothing was found, and there is no such flow. Data of a deleted flow may still be stored.
+    """
+    nothing = True
+    for each in found:
+        nothing = False
+        yield each
+    if nothing and flow_id:
+        client.flows.get(flow_id)

@@ -1,0 +1,201 @@
+"""Delivery IDs of webhooks, by which repeated deliveries are recognised, and the executions of deliveries."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from flowhook import ids
+from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.expressions import strip_markers
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.document import FlowDocument
+    from flowhook.document.auth import AuthKind
+    from flowhook.model import ExecutionDetail
+
+Headers = Sequence[tuple[str, str]]
+
+RECENT: Final = 20
+"""Number of latest executions that are searched when a response does not contain the execution's ID."""
+
+_KEY: Final = re.compile(
+    r"\.(?P<part>headers|query|body)(?:\.(?P<path>\w+(?:\.\w+)*)|\[\"(?P<name>[^\"\\]+)\"\])", re.ASCII
+)
+_ID: Final = re.compile(r"evt_[0-9a-z]{26}")
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 1.0
+
+
+class _Place(NamedTuple):
+    """The location of a delivery ID: a `header`, or a `field` of a JSON body (names joined by dots)."""
+
+    kind: str
+    name: str
+
+
+def renew_delivery_id(
+    document: FlowDocument, kind: AuthKind | None, headers: Headers, body: bytes
+) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body with a new delivery ID; unchanged if deliveries have no ID.
+
+    Args:
+        document: the flow.
+        kind: kind of auth for which the request will be signed.
+        headers: headers of the request, without a signature.
+        body: body of the request.
+
+    Raises:
+        InvalidError: the ID is in a location that can't be changed (`DELIVERY_ID_FIXED`).
+    """
+    present = {name.lower() for name, _ in headers}
+    places = _places(document, kind, headers)
+    renewed, new_id = list(headers), str(uuid.uuid4())
+    chosen = [each for each in places if each.kind == "field" or each.name.lower() in present] or places[:1]
+    for place in chosen:
+        if place.kind == "header":
+            renewed = [(name, value) for name, value in renewed if name.lower() != place.name.lower()]
+            renewed.append((place.name, new_id))
+        else:
+            body = _with_field(body, place.name, new_id)
+    return renewed, body
+
+
+def _places(document: FlowDocument, kind: AuthKind | None, headers: Headers) -> list[_Place]:
+    from flowhook.signatures.build import delivery_id_locations
+
+    key = None if document.webhook is None else document.webhook.dedupe.key
+    if key == "none":
+        return []
+    if key is not None:
+        return [_place_in(key)]
+    found = [_Place(place.kind, place.name) for place in delivery_id_locations(kind)]
+    if not found:  # CloudEvents have IDs of their own
+        lower = {name.lower(): value for name, value in headers}
+        if "ce-id" in lower:
+            return [_Place("header", "ce-id")]
+        if lower.get("content-type", "").startswith("application/cloudevents+json"):
+            return [_Place("field", "id")]
+    return found
+
+
+def _place_in(key: str) -> _Place:
+    match = _KEY.fullmatch(strip_markers(key).strip())
+    if match is None or match["part"] == "query":
+        raise InvalidError(
+            f"the key of this flow's deliveries is {key}: say another one yourself", reason="DELIVERY_ID_FIXED"
+        )
+    return _Place("header" if match["part"] == "headers" else "field", match["path"] or match["name"])
+
+
+def _with_field(body: bytes, path: str, value: str) -> bytes:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        content = None
+    *around, last = path.split(".")
+    inner = content
+    for name in around:
+        inner = inner.get(name) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict):
+        raise InvalidError(
+            f"the delivery's ID is `{path}` of the body, which has no such place", reason="DELIVERY_ID_FIXED"
+        )
+    inner[last] = value
+    return orjson.dumps(content)
+
+
+class Delivery:
+    """One delivery to a flow, and its execution as far as it is known.
+
+    Attributes:
+        execution_id: ID of its execution; empty: unknown.
+        duplicate: whether it is a repeated delivery, which starts no execution; None: unknown.
+    """
+
+    def __init__(self, client: Client, document: FlowDocument) -> None:
+        """Record the newest execution. Create this before the request is sent, to detect repeated deliveries."""
+        self._client = client
+        self._flow = document.id
+        self._trace = secrets.token_hex(16)
+        respond = None if document.webhook is None else document.webhook.respond
+        self._unnamed = respond is None or respond.mode == "reply" or not _names_it(respond.body)
+        self.execution_id = ""
+        self.duplicate: bool | None = None
+        self._newest: str | None = ""
+        try:
+            self._newest = next((each.id for each in client.executions.list(flow_id=self._flow, limit=1)), "")
+        except PermissionDeniedError:
+            self._newest = None
+
+    def with_trace(self, headers: Headers) -> list[tuple[str, str]]:
+        """Add a `traceparent`, by which the execution is found if the response will not contain its ID."""
+        if not self._unnamed or self._newest is None or any(name.lower() == "traceparent" for name, _ in headers):
+            return list(headers)
+        return [*headers, ("traceparent", f"00-{self._trace}-{secrets.token_hex(8)}-01")]
+
+    def answered(self, body: bytes) -> None:
+        """Determine the execution of the delivery from the body of a response that is no refusal."""
+        named = _named(body)
+        if named and not self._unnamed:
+            self.execution_id = named
+            if self._newest is not None:
+                self.duplicate = self._is_old(named)
+        elif self._newest is not None:
+            self.execution_id = self._search()
+            self.duplicate = not self.execution_id
+
+    def _is_old(self, execution_id: str) -> bool:
+        if not self._newest or ids.time_ms_of(execution_id) > ids.time_ms_of(self._newest):
+            return False
+        # clocks of edges differ, so the order in the list decides, not the time
+        for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
+            if execution.id == self._newest:
+                break
+            if execution.id == execution_id:
+                return False
+        return True
+
+    def _search(self) -> str:
+        for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
+            if execution.id == self._newest:
+                break
+            if self._trace in self._client.executions.get(execution.id).event.traceparent:
+                return execution.id
+        return ""
+
+    def outcome(self) -> ExecutionDetail:
+        """Wait until the execution has ended, however long that takes.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+        """
+        if not self.execution_id:
+            raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
+        pause = _FIRST_PAUSE
+        while not (detail := self._client.executions.get(self.execution_id)).execution.status.ended:
+            time.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
+        return detail
+
+
+def _names_it(body: Any) -> bool:
+    """Whether a response with this body contains the ID of the execution as `id`."""
+    text = body.get("id") if isinstance(body, dict) else None
+    return isinstance(text, str) and strip_markers(text).strip() == ".id"
+
+
+def _named(body: bytes) -> str:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    found = answer.get("id") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and _ID.fullmatch(found) else ""

@@ -1,0 +1,41 @@
+"""Formats the warnings about a valid flow file as compilers do: `FILE:LINE: warning: KEY: TEXT`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from flowhook.document import FlowDocument, located_warnings
+from flowhook.document.named_secrets import secret_paths
+from flowhook.document.problems import line_of
+from flowhook.document.source import read
+from flowhook.errors import Fault
+
+_UNSET: Final = re.compile(r"secret (\S+) is not set")
+
+
+def format_warning(warning: Fault) -> str:
+    """Return a warning as one line."""
+    where = f"{warning.file}:{warning.line}" if warning.line else warning.file
+    return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
+
+
+def locate_warnings(document: FlowDocument, source: bytes, file: str, told: Sequence[str]) -> list[Fault]:
+    """Return the warnings of a router, with file and line.
+
+    Args:
+        document: the flow.
+        source: content of its file.
+        file: name of the file.
+        told: warnings of the router. Most of them can be derived from the file; others, such as those about secrets
+            that are not set, can't.
+    """
+    known = {f"{each.key}: {each.cause}": each for each in located_warnings(document, source, file=file)}
+    return [known[text] if text in known else _located(document, source, file, text) for text in told]
+
+
+def _located(document: FlowDocument, source: bytes, file: str, text: str) -> Fault:
+    unset = _UNSET.match(text)
+    places = list(secret_paths(document.definition, {unset[1]})) if unset else []
+    return Fault(file, line_of(read(source).root, places[0][0]) if places else 0, "", text)

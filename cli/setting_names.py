@@ -1,0 +1,32 @@
+"""Names of settings as command-line options and environment variables, and messages about invalid settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+ENV_PREFIX: Final = "FLOWHOOK_"
+
+
+def option_name(setting: str) -> str:
+    """Return the option of a setting: `--http-port`."""
+    return "--" + setting.replace("_", "-")
+
+
+def variable_name(setting: str) -> str:
+    """Return the environment variable of a setting: `FLOWHOOK_HTTP_PORT`."""
+    return ENV_PREFIX + setting.upper()
+
+
+def explain_validation_error(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """Describe the faults of settings; each setting is named by its option if it was `given`, else by its variable."""
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        name = str(detail["loc"][0]) if detail["loc"] else ""
+        source = option_name(name) if given.get(name) is not None else variable_name(name)
+        message = detail["msg"].removeprefix("Value error, ")
+        problems.append(f"{source}: {message[:1].lower()}{message[1:]}")
+    return "; ".join(problems)

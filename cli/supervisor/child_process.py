@@ -1,0 +1,121 @@
+"""A running child process, and the socket that connects it to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self
+
+import orjson
+
+from cli.supervisor import priority
+from cli.supervisor.command import Command
+from flowhook.supervisor_socket import PARENT_FD
+
+FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""Signals by which others end a process; a defect of the process itself does not cause them."""
+
+
+class ChildProcess:
+    """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self.pid = process.pid
+
+    @classmethod
+    async def start(cls, command: Command) -> Self:
+        """Start a process.
+
+        Raises:
+            OSError: the system can't start it.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command.arguments,
+                env={**command.environment, PARENT_FD: str(theirs.fileno())},
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
+            )
+            await priority.lower_priority(process.pid, command.nice)
+            reader, writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()  # this ends the process, if it was started
+            raise
+        finally:
+            theirs.close()
+        return cls(process, reader, writer)
+
+    async def tell(self, settings: Mapping[str, str]) -> None:
+        """Send the process the settings that it waits for; no error if it has ended meanwhile."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(orjson.dumps(settings) + b"\n")
+            await self._writer.drain()
+
+    async def run(self, on_message: Callable[[Mapping[str, Any]], None]) -> int:
+        """Wait until the process has ended and return its exit code, negative for a signal.
+
+        Args:
+            on_message: called with each message of the process.
+        """
+        try:
+            while line := await self._read_line():
+                on_message(orjson.loads(line))
+            return await self._process.wait()
+        finally:
+            self._writer.close()
+
+    async def wait(self) -> int:
+        """Wait until the process has ended and return its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    def terminate(self) -> None:
+        """Ask the process to drain and end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the process, and everything that it started in its session."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def _read_line(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
+
+
+def ended_externally(code: int) -> bool:
+    """Whether an exit code means that the process was ended from outside, drained or not."""
+    return code == 0 or -code in FROM_OUTSIDE or code - 128 in FROM_OUTSIDE
+
+
+def killed_externally(code: int) -> bool:
+    """Whether an exit code means that the process was ended from outside before it could hand back its work."""
+    return code != 0 and ended_externally(code)
+
+
+def describe_exit(code: int) -> str:
+    """Describe an exit code."""
+    if code < 0:
+        try:
+            return f"was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"

@@ -1,0 +1,193 @@
+"""The specification of a local cluster: its processes, their commands and their settings.
+
+It consists of plain values, and is passed as JSON to the supervisor process, which lives long: so that process need not
+import the large code that reads settings.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final, Self
+
+import orjson
+
+from cli.supervisor.command import Command
+from flowhook.errors import ConflictError, InvalidError
+
+LOOPBACK: Final = "127.0.0.1"
+
+DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
+"""First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
+
+RUNNER_NICE: Final = 5
+"""Nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
+priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness")."""
+
+_EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
+
+_NOT_INHERITED: Final = frozenset(
+    {
+        # for commands that connect to any router; the processes of a local cluster have tokens of their own, and a gRPC
+        # port on the loopback address without TLS
+        "FLOWHOOK_TOKEN",
+        "FLOWHOOK_ROUTER_CA_FILE",
+        "FLOWHOOK_CLIENT_CERT_FILE",
+        "FLOWHOOK_CLIENT_KEY_FILE",
+        *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
+        # applies to one restart only
+        "FLOWHOOK_LOSSES_EXPLAINED",
+    }
+)
+"""Variables that are not inherited by every process unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """A local cluster; the fields are those of `settings.UpSettings`, paths absolute."""
+
+    data_dir: str
+    host: str
+    http_port: int
+    admin_port: int
+    grpc_port: int
+    edges: int
+    routers: int
+    runners: int
+    storage: str
+    flows: str | None
+    public_url: str
+    tls_cert_file: str | None
+    tls_key_file: str | None
+    tls_client_ca_file: str | None
+    proxy_protocol: bool
+    allow_private_addresses: bool
+    drain_seconds: float
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse the result of `to_json`."""
+        return cls(**orjson.loads(text))
+
+    def to_json(self) -> str:
+        """Return the plan as one line of JSON."""
+        return orjson.dumps(asdict(self)).decode()
+
+    def check(self) -> None:
+        """Refuse a plan that can't be started. Blocking, briefly.
+
+        Raises:
+            InvalidError: the storage is not supported, or not for this number of routers.
+            ConflictError: a port is in use (`PORT_IN_USE`).
+        """
+        scheme = self.storage.partition(":")[0] if self.storage else "sqlite"
+        if scheme != "sqlite":
+            raise InvalidError(
+                f"storage {scheme!r} is not supported yet; use sqlite:PATH", reason="STORAGE_NOT_SUPPORTED"
+            )
+        if self.routers > 1:
+            raise InvalidError(
+                f"--routers {self.routers}: with SQLite one router owns the database file; use --routers 1",
+                reason="ROUTERS_NOT_SUPPORTED",
+            )
+        for option, host, port in (
+            ("--http-port", self.host, self.http_port),
+            ("--admin-port", LOOPBACK, self.admin_port),
+            ("--grpc-port", LOOPBACK, self.grpc_port),
+        ):
+            check_port(option, host, port)
+
+    def names(self, role: str) -> list[str]:
+        """Return the names of the processes of a role, for example `runner-1` and `runner-2`."""
+        count = {"edge": self.edges, "router": self.routers, "runner": self.runners, "admin": 1}[role]
+        return [f"{role}-{number}" for number in range(1, count + 1)]
+
+    def command(self, role: str, name: str) -> Command:
+        """Return the command that starts one process, which imports its code and then waits for its `settings`."""
+        environment = {**self._environment(), "FLOWHOOK_PROCESS_NAME": name}
+        nice = RUNNER_NICE if role == "runner" else 0
+        # -P: a folder called `router` in the working directory must not be imported in place of the package
+        return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice)
+
+    def apply_command(self) -> Command:
+        """Return the command that applies the flows and lists the webhooks; it also waits for its `settings`."""
+        paths = [] if self.flows is None else [self.flows]
+        return Command([sys.executable, "-P", "-m", "cli.applying", *paths], self._environment())
+
+    def settings(
+        self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool = False
+    ) -> Mapping[str, str]:
+        """Return the settings that a process gets once its dependencies serve: variables, with the ports known so far.
+
+        Settings are passed in the environment, tokens in files of the data directory.
+
+        Args:
+            role: role of the process; "" for the process that applies the flows.
+            http_port: port of edges; 0 lets the system choose, as with the other ports.
+            admin_port: port of the admin process.
+            grpc_port: port of the router.
+            losses_explained: whether the process that this one replaces was ended from outside, so that no execution
+                that a runner was working on is to blame.
+        """
+        settings = {
+            "FLOWHOOK_DATA_DIR": self.data_dir,
+            "FLOWHOOK_ROUTER": f"{LOOPBACK}:{grpc_port}",
+            "FLOWHOOK_HOST": self.host if role == "edge" else LOOPBACK,
+            "FLOWHOOK_HTTP_PORT": str(http_port),
+            "FLOWHOOK_REUSE_PORT": str(self.edges > 1).lower(),
+            "FLOWHOOK_ADMIN_PORT": str(admin_port),
+            "FLOWHOOK_GRPC_PORT": str(grpc_port),
+            "FLOWHOOK_STORAGE": self.storage,
+            "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
+            "FLOWHOOK_PUBLIC_URL": self.public_url,
+            "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
+            "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),
+        }
+        if role == "runner" and not self.public_url:  # an edge uses the host of the request instead
+            scheme = "http" if self.tls_cert_file is None else "https"
+            settings["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
+        if role == "runner" and losses_explained:
+            settings["FLOWHOOK_LOSSES_EXPLAINED"] = "true"
+        if role == "edge":  # for a router the same variables configure TLS of gRPC
+            files = {name: getattr(self, name) for name in _EDGE_TLS}
+            settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
+        return settings
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
+        environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor reports the lifecycle itself
+        return environment
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server: the loopback address in place of a wildcard."""
+    reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
+
+
+def check_port(option: str, host: str, port: int) -> None:
+    """Refuse a port that is in use. Blocking, briefly.
+
+    Raises:
+        ConflictError: the port is in use (`PORT_IN_USE`).
+        InvalidError: the address can't be bound (`ADDRESS_UNUSABLE`).
+    """
+    if port == 0:
+        return
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConflictError(
+                f"port {port} on {host} is in use; stop what listens there, or choose another {option}",
+                reason="PORT_IN_USE",
+            ) from None
+        raise InvalidError(f"can't listen on {host}:{port}: {error.strerror}", reason="ADDRESS_UNUSABLE") from None

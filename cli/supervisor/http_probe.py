@@ -1,0 +1,66 @@
+"""A minimal HTTP client, with which the supervisor probes a path of a process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import ssl
+
+TIMEOUT: Final = 60.0
+"""Seconds to wait for a response. A process that gets little CPU time responds late, and its response is worth waiting
+for; one that has died closes the connection. The timeout covers a response that never arrives."""
+
+MAX_BYTES: Final = 65536
+"""Bytes of a response that are read."""
+
+
+async def probe(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> tuple[int, bytes]:
+    """Send a request; return status and body of the response, or status 0 when there is none within `TIMEOUT`.
+
+    Args:
+        method: method of the request.
+        address: address (`host:port`) of a process of this cluster; nothing secret is sent to it.
+        path: path of the request.
+        tls: whether to use TLS; the certificate is not verified.
+        proxied: whether to begin with a PROXY protocol header; the one sent names no sender (`UNKNOWN`).
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                if proxied:
+                    writer.write(b"PROXY UNKNOWN\r\n")
+                if tls:
+                    await writer.start_tls(_any_certificate())
+                writer.write(f"{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+                await writer.drain()
+                answer = b""
+                while len(answer) < MAX_BYTES and (part := await reader.read(MAX_BYTES)):
+                    answer += part
+            finally:
+                writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body
+    except (OSError, TimeoutError, IndexError, ValueError):
+        return 0, b""
+
+
+def _any_certificate() -> ssl.SSLContext:
+    """Return a context that accepts every certificate.
+
+    The supervisor probes a process that it started itself, on this machine, and sends nothing that others could use.
+    The certificate is for the host that senders use, so it would not match this address; and a process with an expired
+    certificate does serve.
+    """
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,79 @@
+"""Applies the flows at the start, in a separate process: a gRPC client is large, and is needed only once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally
+from cli.supervisor.command import Command
+from cli.supervisor.process_supervisor import (
+    FIRST_DELAY,
+    MAX_DELAY,
+    MAX_FIRST_STARTS,
+    REFUSED,
+    WRONG_USAGE,
+    StartRefusedError,
+)
+from flowhook.errors import InternalError
+
+ROUTER_AWAY: Final = 75
+"""Exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)."""
+
+
+async def apply_flows(
+    command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, say: Callable[[str], None]
+) -> list[str]:
+    """Apply the flows, and return the IDs of all flows that have a webhook.
+
+    Retries without limit while the router is unreachable, or when the process is killed.
+
+    Args:
+        command: command of `cli.applying`, which is started at once.
+        settings: waits until the router serves, and returns the settings that the process waits for.
+        say: prints one line.
+
+    Raises:
+        StartRefusedError: the router refuses the flows; the process has printed the reason on stderr.
+        InternalError: the process has a defect.
+    """
+    delay, defects = FIRST_DELAY, 0
+    while True:
+        webhooks: list[str] = []
+        try:
+            code = await _run_once(command, settings, webhooks)
+        except OSError as error:
+            say(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
+            code = ROUTER_AWAY  # as temporary as an unreachable router
+        if code == 0:
+            return webhooks
+        if code in (REFUSED, WRONG_USAGE):
+            raise StartRefusedError("the flows can't be applied, see above")
+        defects += code != ROUTER_AWAY and not ended_externally(code)
+        if defects >= MAX_FIRST_STARTS:
+            raise InternalError(f"what applies the flows {describe_exit(code)} {defects} times")
+        say(f"the flows are not applied yet; trying again in {delay:g} s")
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, MAX_DELAY)
+
+
+async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], webhooks: list[str]) -> int:
+    child = await ChildProcess.start(command)
+
+    def on_message(message: Mapping[str, Any]) -> None:
+        webhooks.append(message["webhook"])
+
+    async def tell() -> None:
+        await child.tell(await settings())
+
+    try:
+        async with asyncio.TaskGroup() as helpers:
+            telling = helpers.create_task(tell())
+            code = await child.run(on_message)
+            telling.cancel()
+        return code
+    finally:
+        child.kill()
+        await child.wait()

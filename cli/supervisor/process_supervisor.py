@@ -1,0 +1,203 @@
+"""Supervises one process: starts it, sends it its settings, and restarts it when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally, killed_externally
+from cli.supervisor.command import Command
+from cli.supervisor.rundir import RunDir
+from cli.supervisor.wait_reports import report_waiting
+from flowhook.errors import FlowhookError, InternalError
+
+FIRST_DELAY: Final = 0.1
+MAX_DELAY: Final = 5.0
+"""Seconds before a dead process is restarted: doubling from the first to the last."""
+
+HEALTHY_SECONDS: Final = 30.0
+"""A process that lived longer than this before it died is restarted after the first delay. Used for nothing else."""
+
+REFUSED: Final = 1
+"""Exit code of a process that lacks something it needs: a restart may succeed once other processes serve."""
+
+WRONG_USAGE: Final = 2
+"""Exit code of a process with invalid settings: these do not change from start to start."""
+
+MAX_FIRST_STARTS: Final = 5
+"""Failures of a process after which the start is abandoned, while the router has never served."""
+
+Addresses = dict[str, str]
+"""Addresses at which a process listens: `host:port` by kind (`http`, `grpc`)."""
+
+
+class StartRefusedError(FlowhookError):
+    """A process of the cluster can't start; it has printed the reason on stderr."""
+
+    default_reason = "START_REFUSED"
+
+
+class ProcessSupervisor:
+    """The supervisor of one named process of the cluster, `edge-1` for example, across restarts.
+
+    Attributes:
+        may_proceed: set once the processes that it depends on serve; until then it imports its code, and waits.
+        ready: set while the process serves.
+        addresses: addresses at which it listens; retained across restarts.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        role: str,
+        command: Command,
+        settings: Callable[[bool], Mapping[str, str]],
+        *,
+        served: asyncio.Event,
+        run_dir: RunDir,
+        say: Callable[[str], None],
+    ) -> None:
+        """Create a supervisor; nothing is started yet.
+
+        Args:
+            name: role and number.
+            role: role of the process.
+            command: command that starts it.
+            settings: returns the settings that the process waits for. It is called after each start, because more may
+                be known by a restart; its argument tells whether the previous process was ended from outside.
+            served: set once the router has served; from then on the end of a process does not end the cluster.
+            run_dir: directory for pid files.
+            say: prints one line.
+        """
+        self.name = name
+        self.role = role
+        self.may_proceed = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.addresses: Addresses = {}
+        self._command = command
+        self._settings = settings
+        self._served = served
+        self._run_dir = run_dir
+        self._say = say
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        self._child: ChildProcess | None = None
+        self._was_ready = False
+        self._explained = False
+
+    async def run(self) -> None:
+        """Run the process, and restart it when it ends, until `stop`.
+
+        Raises:
+            StartRefusedError: it ended before it was ever ready, for a reason that a restart would not change.
+        """
+        loop = asyncio.get_running_loop()
+        delay, defects = FIRST_DELAY, 0
+        self._ended.clear()
+        try:
+            while not self._stopping.is_set():
+                started = loop.time()
+                try:
+                    code = await self._run_once()
+                    how = describe_exit(code)
+                except OSError as error:  # out of memory or processes, for example
+                    code, how = None, f"can't be started: {os.strerror(error.errno or 0)}"
+                if self._stopping.is_set():
+                    return
+                defects += code is None or not ended_externally(code)
+                self._check_first_start(code, how, defects)
+                if loop.time() - started > HEALTHY_SECONDS:
+                    delay = FIRST_DELAY
+                self._say(f"{self.name} {how}; starting it again in {delay:g} s")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._stopping.wait()
+                delay = min(delay * 2, MAX_DELAY)
+        finally:
+            self._ended.set()
+
+    async def stop(self, grace: float) -> None:
+        """Have the process drain, and wait for its end; kill it after `grace` seconds."""
+        self._stopping.set()
+        if self._child is not None:
+            self._child.terminate()
+        try:
+            async with asyncio.timeout(grace):
+                await self._ended.wait()
+        except TimeoutError:
+            self._say(f"{self.name} did not stop in {grace:g} s; killing it")
+            self.kill()
+            await self._ended.wait()
+
+    def kill(self) -> None:
+        """Kill the process and don't restart it."""
+        self._stopping.set()
+        if self._child is not None:
+            self._child.kill()
+
+    async def _run_once(self) -> int:
+        self._child = child = await ChildProcess.start(self._command)
+        was_ready = False
+
+        def on_message(message: Mapping[str, Any]) -> None:
+            nonlocal was_ready
+            if message.get("ready"):
+                was_ready = True
+                self._on_ready(message["addresses"])
+
+        try:
+            self._tell_pid(child.pid)
+            if self._stopping.is_set():
+                child.terminate()
+            async with asyncio.TaskGroup() as helpers:
+                telling = helpers.create_task(self._tell_settings(child))
+                reminding = helpers.create_task(self._remind())
+                code = await child.run(on_message)
+                telling.cancel()
+                reminding.cancel()
+            # the end of a process that was never ready does not change whether the loss before it is explained
+            self._explained = killed_externally(code) and (was_ready or self._explained)
+            return code
+        finally:
+            # kill what the process left in its session and, if this is cancelled, the now unsupervised process itself
+            child.kill()
+            await child.wait()
+            self._child = None
+            self.ready.clear()
+            with contextlib.suppress(OSError):
+                self._run_dir.remove_pid(self.name)
+
+    async def _tell_settings(self, child: ChildProcess) -> None:
+        await self.may_proceed.wait()
+        await child.tell(self._settings(self._explained))
+
+    async def _remind(self) -> None:
+        """Report a slow restart; the cluster reports a slow first start."""
+        if self._was_ready:
+            await report_waiting(lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._say)
+
+    def _tell_pid(self, pid: int) -> None:
+        """Write the pid file if possible: a full disk must not end a running process."""
+        try:
+            self._run_dir.write_pid(self.name, pid)
+        except OSError as error:
+            self._say(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
+
+    def _on_ready(self, addresses: Addresses) -> None:
+        self.addresses = addresses
+        if self._was_ready:
+            self._say(f"{self.name} is ready again")
+        self._was_ready = True
+        self.ready.set()
+
+    def _check_first_start(self, code: int | None, how: str, defects: int) -> None:
+        if self._was_ready:
+            return
+        if code == WRONG_USAGE or (code == REFUSED and not self._served.is_set()):
+            raise StartRefusedError(f"{self.name} can't start, see above")
+        if defects >= MAX_FIRST_STARTS and not self._served.is_set():
+            raise InternalError(f"{self.name} {how} {defects} times before it was ready")

@@ -1,0 +1,64 @@
+"""Settings of `flowhook up`, from options, the environment and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli.supervisor.cluster_spec import LOOPBACK, ClusterSpec
+from flowhook.config import Grace, Port, PublicUrl
+
+
+class UpSettings(BaseSettings):
+    """The local cluster."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
+
+    data_dir: Path = Path("data")
+    """Directory of the database, keys, tokens and pid files."""
+    host: str = LOOPBACK
+    """Address that senders reach; gRPC and admin stay on 127.0.0.1."""
+    http_port: Port = 8080
+    """Port that senders reach; 0 lets the system choose."""
+    admin_port: Port = 8081
+    """Port of health, metrics and the overview page; 0 lets the system choose."""
+    grpc_port: Port = 50051
+    """Port of the router; 0 lets the system choose."""
+    edges: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many edges share the HTTP port."""
+    routers: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many routers; SQLite allows one."""
+    runners: Annotated[int, Field(ge=1, le=64)] = 2
+    """How many runners."""
+    storage: str = ""
+    """Storage, sqlite:PATH; empty means flowhook.db in the data directory."""
+    flows: Path | None = None
+    """Directory or file of flows to apply at the start."""
+    public_url: PublicUrl = ""
+    """Scheme and host that senders use, where a proxy hides them; empty: those of the edges."""
+    tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that senders see; read again when it changes. Absent: no TLS. Of edges alone."""
+    tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
+    proxy_protocol: bool = False
+    """Whether senders' connections begin with a header of the PROXY protocol, from a balancer in front of the edges."""
+    allow_private_addresses: bool = False
+    """Let flows call private, loopback and link-local addresses."""
+    drain_seconds: Grace = 10.0
+    """How long what is under way may take after the cluster was told to stop; of each process."""
+
+    def plan(self) -> ClusterSpec:
+        """Return the settings as a plan: plain values, with absolute paths."""
+        paths = {
+            name: str(value.absolute())
+            for name in type(self).model_fields
+            if isinstance(value := getattr(self, name), Path)
+        }
+        return ClusterSpec(**{**self.model_dump(), **paths})

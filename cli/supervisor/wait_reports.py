@@ -1,0 +1,32 @@
+"""Reports what a start is waiting for, with exponential backoff and no timeout: the duration depends on the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+FIRST_PAUSE: Final = 10.0
+MAX_PAUSE: Final = 60.0
+"""Seconds between two lines: doubling from the first to the last."""
+
+
+async def report_waiting(
+    lack: Callable[[], str],
+    say: Callable[[str], None],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Print what is being waited for, periodically, until cancelled.
+
+    Args:
+        lack: returns what is missing at present; empty when nothing is.
+        say: prints one line.
+        sleep: waits for the given number of seconds.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        await sleep(pause)
+        if what := lack():
+            say(f"waiting for {what}")
+        pause = min(pause * 2, MAX_PAUSE)

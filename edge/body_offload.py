@@ -1,0 +1,60 @@
+"""Parses a large body in a separate process, and returns its keys and the small part of it that the edge needs.
+
+Whatever the body contains, the edge gets at most `MAX_SELECTED_BYTES` of it back, so that its own work is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from flowhook import limits
+from flowhook.dedupe_key import DedupeKey
+from flowhook.order_key import OrderKey
+from flowhook.payloads import Selection, parse, select
+from flowhook.payloads.selection import encode_json
+
+MAX_SELECTED_BYTES: Final = 64 * limits.KIB
+"""JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyQuery:
+    """The parts that are needed of a body.
+
+    Attributes:
+        selection: parts of the body to return.
+        order_by: expression of the order key; None: not needed.
+        dedupe: expression of the dedupe key; None: not needed.
+    """
+
+    selection: Selection
+    order_by: str | None
+    dedupe: str | None
+
+
+def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
+    """Parse a body and yield the selected part of it as JSON, its order key and its dedupe key; for `flowhook.offload`.
+
+    Args:
+        kind: JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
+            the maximum size in bytes of the decompressed body.
+        wanted: JSON of `BodyQuery`.
+        view: JSON of the value of `.`, without the body.
+        body: as received.
+
+    Raises:
+        InvalidError: see `parse`.
+    """
+    asked = BodyQuery(**orjson.loads(wanted))
+    content_type, headers, limit = orjson.loads(kind)
+    pairs = [(name, value.encode("latin-1")) for name, value in headers]
+    content = parse(content_type, body, pairs, limit=limit).body
+    selected = encode_json(select(content, asked.selection))
+    yield selected if len(selected) <= MAX_SELECTED_BYTES else b"null"
+    seen: dict[str, Any] = {**orjson.loads(view), "body": content}
+    yield b"" if asked.order_by is None else OrderKey(asked.order_by).of_view(seen).encode()
+    yield b"" if asked.dedupe is None else DedupeKey(asked.dedupe).of_view(seen).encode("utf-8", "replace")

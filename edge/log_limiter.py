@@ -1,0 +1,93 @@
+"""Rate-limited logging of events that senders cause: enough to diagnose them, too little to fill a disk.
+
+Each flow has a token bucket of its own, so that a flood at one flow does not suppress lines about others. One more
+bucket limits all flows together.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import structlog
+
+FLOW_PER_SECOND: Final = 5.0
+FLOW_BURST: Final = 25.0
+"""Rate and burst of the lines about one flow."""
+
+PER_SECOND: Final = 50.0
+BURST: Final = 250.0
+"""Rate and burst of all lines."""
+
+MAX_FLOWS: Final = 1000
+"""Flows that have a token bucket: those that were used last."""
+
+
+class PerFlowLimiter:
+    """Token buckets: one for each recently used flow, and one for all flows together."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """Create the buckets; `now` returns the time in seconds."""
+        self._now = now
+        self._all = CountingTokenBucket(PER_SECOND, BURST, now())
+        self._flows: OrderedDict[str, CountingTokenBucket] = OrderedDict()
+
+    def take(self, flow_id: str) -> bool:
+        """Take a token for a flow and return whether there was one; if not, count one suppression."""
+        now = self._now()
+        bucket = self._flows.get(flow_id)
+        if bucket is None:
+            bucket = self._flows[flow_id] = CountingTokenBucket(FLOW_PER_SECOND, FLOW_BURST, now)
+            if len(self._flows) > MAX_FLOWS:
+                self._flows.popitem(last=False)
+        self._flows.move_to_end(flow_id)
+        if bucket.take(now) and self._all.take(now):
+            return True
+        bucket.suppressed += 1
+        return False
+
+    def take_suppressed(self, flow_id: str) -> int:
+        """Return the number of suppressions for a flow since the last call."""
+        bucket = self._flows.get(flow_id)
+        if bucket is None:
+            return 0
+        count, bucket.suppressed = bucket.suppressed, 0
+        return count
+
+
+class RateLimitedLogger:
+    """A rate-limited logger of warnings; each line reports how many lines about its flow were suppressed before it."""
+
+    def __init__(self, log: structlog.stdlib.BoundLogger, now: Callable[[], float]) -> None:
+        """Write to `log`; `now` returns the time in seconds."""
+        self._log = log
+        self._allowances = PerFlowLimiter(now)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write a line unless the rate limit is exceeded; the field `flow` selects the token bucket."""
+        flow_id = str(fields.get("flow", ""))
+        if self._allowances.take(flow_id):
+            self._log.warning(event, suppressed=self._allowances.take_suppressed(flow_id), **fields)
+
+
+class CountingTokenBucket:
+    """A token bucket, initially full; `suppressed` counts the lines that were not written."""
+
+    __slots__ = ("_burst", "_last", "_per_second", "_tokens", "suppressed")
+
+    def __init__(self, per_second: float, burst: float, now: float) -> None:
+        self._per_second = per_second
+        self._burst = self._tokens = burst
+        self._last = now
+        self.suppressed = 0
+
+    def take(self, now: float) -> bool:
+        """Take one token, and return whether there was one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
+        self._last = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

@@ -1,0 +1,22 @@
+"""The parsed content of a request body, as far as the edge needs it."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+
+class ParsedContent(NamedTuple):
+    """The parsed content of a body.
+
+    Attributes:
+        body: parsed value without attachments; for a large body, only the parts that the endpoint uses.
+        order_key: order key of a large body; None: to be evaluated from `body`.
+        dedupe: text of the dedupe key of a large body; None: to be evaluated from `body`.
+    """
+
+    body: Any
+    order_key: str | None = None
+    dedupe: str | None = None
+
+
+EMPTY: Final = ParsedContent(None)

@@ -1,0 +1,56 @@
+"""Rate limits for the senders of one URL (`webhook.sender_rate_limit`).
+
+The edge applies them, rather than the router, because only the edge can identify senders: by the credential that
+authenticated them or, where none is required, by their address. So a sender that exceeds its rate costs no more than
+the check of its signature. Each edge counts separately. The table is bounded: the sender that has been silent longest
+is evicted, and later starts with a full bucket.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from flowhook.document.webhook import RateLimit
+from flowhook.signatures import Match
+from flowhook.token_bucket import TokenBucket
+
+MAX_SENDERS: Final = 10_000
+"""Senders of one URL that have a token bucket."""
+
+_SITE_BITS: Final = 64
+"""Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4)."""
+
+
+def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, asked: bool) -> str:
+    """Return the identity of a sender among those of a URL; `asked`: whether credentials were required."""
+    return f"{match.scheme} {match.secret}" if asked else network_identity(address)
+
+
+def network_identity(address: IPv4Address | IPv6Address) -> str:
+    """Return the identity of an address's owner: the address itself or, for IPv6, its network."""
+    return str(int(address) >> _SITE_BITS) if isinstance(address, IPv6Address) else str(address)
+
+
+class SenderRateLimiter:
+    """The token buckets of all senders of one URL."""
+
+    __slots__ = ("_buckets", "_max_senders", "_rate")
+
+    def __init__(self, rate: RateLimit, *, max_senders: int = MAX_SENDERS) -> None:
+        """Allow every sender this rate."""
+        self._rate = rate
+        self._max_senders = max_senders
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, sender: str, now: float) -> float:
+        """Count one request and return 0, or return the seconds after which the sender may retry."""
+        bucket = self._buckets.get(sender)
+        if bucket is None:
+            bucket = TokenBucket(per_second=self._rate.per_second, burst=self._rate.burst, now=now)
+            self._buckets[sender] = bucket
+            if len(self._buckets) > self._max_senders:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(sender)
+        return bucket.take(now)

@@ -1,0 +1,224 @@
+"""Models of custom signatures, defined in a flow file, so that a new provider needs no code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from flowhook.document.auth.base import (
+    MAX_SECRETS_PER_KIND,
+    MAX_TOLERANCE_SECONDS,
+    AuthKind,
+    Duration,
+    FieldPath,
+    HeaderName,
+    PublicKeyText,
+    SecretAuth,
+    printable_ascii,
+    validation_error,
+    validation_error_at,
+)
+from flowhook.document.model import Model
+from flowhook.document.signed_content import ContentPart, parse_content
+
+PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+
+
+class _ValueSource(Model):
+    """Location of a value: exactly one of these.
+
+    Attributes:
+        header: name of a header.
+        field: of the JSON body.
+        pair: key beside the signature, where `layout` is `pairs`.
+    """
+
+    header: HeaderName | None = None
+    field: FieldPath | None = None
+    pair: PairName | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(value is not None for value in (self.header, self.field, self.pair)) != 1:
+            raise validation_error("needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
+        return self
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Kind and name of the location."""
+        for kind in ("header", "field"):
+            if (name := getattr(self, kind)) is not None:
+                return kind, name
+        return "pair", self.pair or ""
+
+
+class TimestampSource(_ValueSource):
+    """Where a sender says when it signed.
+
+    Attributes:
+        unit: seconds or milliseconds since 1970, or a date and time as in RFC 3339.
+        tolerance: how far it may be from our clock, either way, in seconds; in (0, 7 days].
+    """
+
+    unit: Literal["s", "ms", "rfc3339"] = "s"
+    tolerance: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 300.0
+
+
+class IdSource(Model):
+    """Where a sender names the delivery: in a header, or in a field of the JSON body."""
+
+    header: HeaderName | None = None
+    field: FieldPath | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.header is not None and self.field is not None:
+            raise validation_error("needs `header: NAME` or `field: PATH`, and not both")
+        return self
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Kind and name of the location; by default the header `webhook-id`, as in Standard Webhooks."""
+        return ("field", self.field) if self.field is not None else ("header", self.header or "webhook-id")
+
+
+_PLACES: Final = ("header", "numbered_header", "query", "field")
+
+
+class CustomSignature(AuthKind):
+    """A custom signature: its location, its encoding and its content.
+
+    Attributes:
+        header: where the signature stands.
+        numbered_header: what precedes the number in the names of headers with signatures, any of which may match.
+        query: name of the query parameter where the signature stands.
+        field: of the JSON body where the signature stands.
+        layout: of that place: one signature, several separated by spaces or commas, or comma-separated pairs
+            `key=value`.
+        prefix: what precedes a signature there, exactly; with `pairs`, the key that it stands under.
+        encoding: of the signature; hex in either case, base64 with or without padding.
+        content: what is signed; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
+        id: what names the delivery, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
+            `webhook-id`, the name that Standard Webhooks gave it.
+    """
+
+    header: HeaderName | None = None
+    numbered_header: HeaderName | None = None
+    query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    field: FieldPath | None = None
+    layout: Literal["whole", "spaces", "commas", "pairs"] = "whole"
+    prefix: Annotated[str, Field(max_length=64), AfterValidator(printable_ascii)] = ""
+    encoding: Literal["hex", "base64", "base64url"] = "hex"
+    content: Annotated[str, Field(max_length=1024)] = "{body}"
+    timestamp: TimestampSource | None = None
+    id: IdSource | None = None
+
+    @model_validator(mode="after")
+    def _content_is_sound(self) -> Self:
+        problems = list(self._problems())
+        if problems:
+            raise validation_error_at(problems)
+        return self
+
+    def _problems(self) -> Iterable[tuple[tuple[int | str, ...], str]]:
+        if sum(getattr(self, place) is not None for place in _PLACES) != 1:
+            yield (), f"needs one of {', '.join(_PLACES)}: where the signature stands"
+        try:
+            parts = self.parts
+        except ValueError as error:
+            yield ("content",), str(error)
+            return
+        sources = {part.source for part in parts}
+        if "timestamp" in sources and self.timestamp is None:
+            yield ("content",), "{timestamp} needs `timestamp: {header: NAME}` beside it"
+        if self.header is not None and ContentPart("header", self.header.lower()) in parts:
+            yield ("content",), "a signature can't cover the header that carries it"
+        if not sources & {"body", "body_crc32", "form", "url", "decoded_url", "field"}:
+            yield ("content",), "must cover {body}, or {url} for methods without a body"
+        if self.layout == "pairs" and not self.prefix:
+            yield ("prefix",), "`layout: pairs` needs the key that signatures stand under"
+        if self.timestamp is not None:
+            kind, name = self.timestamp.place
+            if kind == "pair" and self.layout != "pairs":
+                yield ("timestamp", "pair"), "needs `layout: pairs`"
+            covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
+            if not covered and not (kind == "field" and "body" in sources):
+                yield ("timestamp",), "is not covered by `content`, so anyone could renew it: add {timestamp} there"
+
+    @property
+    def parts(self) -> tuple[ContentPart, ...]:
+        """The pieces of the signed content."""
+        return parse_content(self.content)
+
+    @property
+    def covers_body(self) -> bool:
+        """Whether any part of the body is signed; if not, a request with a body is refused."""
+        return any(part.is_of_body for part in self.parts)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Kind and name of the location of the signature."""
+        kind = next(place for place in _PLACES if getattr(self, place) is not None)
+        return ("numbered" if kind == "numbered_header" else kind), getattr(self, kind)
+
+    @property
+    def id_place(self) -> tuple[str, str] | None:
+        """Kind and name of the location of the delivery ID, or None."""
+        if self.id is not None:
+            return self.id.place
+        return IdSource().place if ContentPart("id") in self.parts else None
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether the delivery ID has a location."""
+        return self.id_place is not None
+
+
+class KeyReading(Model):
+    """How the key is made of the secret: the text after `prefix`, if it has that, read as `encoding` says."""
+
+    encoding: Literal["utf8", "hex", "base64"] = "utf8"
+    prefix: Annotated[str, Field(max_length=64), AfterValidator(printable_ascii)] = ""
+
+
+class HmacAuth(CustomSignature, SecretAuth):
+    """A signature by HMAC, spelled out; see `CustomSignature`."""
+
+    kind: ClassVar[str] = "hmac"
+
+    algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    key: KeyReading = KeyReading()
+
+
+class PublicKeyAuth(CustomSignature):
+    """A signature by a private key, spelled out; see `CustomSignature`.
+
+    Attributes:
+        algorithm: `rsa` is PKCS #1 v1.5; with both `ecdsa` and `rsa` the hash is `hash`.
+        key: public key: PEM, or its DER (SubjectPublicKeyInfo) in base64 or hex; of Ed25519 also the bare 32 bytes.
+        keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["key"]}, {"required": ["keys"]}]})
+
+    kind: ClassVar[str] = "public_key"
+
+    algorithm: Literal["ed25519", "ecdsa", "rsa"]
+    hash: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    key: PublicKeyText | None = None
+    keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if (self.key is None) == (self.keys is None):
+            raise validation_error("needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both")
+        return self
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        if self.key is not None:
+            return (("key", self.key.encode()),)
+        return tuple((f"keys[{index}]", key.encode()) for index, key in enumerate(self.keys or ()))

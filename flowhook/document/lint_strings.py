@@ -1,0 +1,104 @@
+"""Lints strings that look like expressions but are not, and conditions that are always true.
+
+In strict mode a string is an expression only if all of it is `${ … }`. Anything similar is a literal string.
+
+Source: dsl.md, "Runtime Expressions"; dsl-reference.md, "URI Template".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from flowhook.document.problems import Path
+from flowhook.expressions import is_expression, strip_markers
+
+_LITERAL: Final = frozenset({"document", "schema", "metadata"})
+"""Keys below which nothing is evaluated, so that strings there need no check."""
+
+_DATA: Final = frozenset({"set", "with", "body"})
+"""Keys whose values are data: keys inside them have no meaning in the DSL."""
+
+_CONDITIONS: Final = frozenset({"if", "when", "exceptWhen", "while", "until"})
+_BARE: Final = _CONDITIONS | {"in", "from", "as"}
+"""Keys whose strings are expressions even without `${ }`."""
+
+_NAMED: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
+"""Keys of lists whose items are mappings with one key, the name of the item."""
+
+_INSIDE: Final = re.compile(r"\$\{.*?\}", re.DOTALL)
+_IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
+"""In code, `${name}` is syntax of the language itself, unless the name begins with a dot."""
+
+_WITHOUT: Final = re.compile(
+    r"\.[A-Za-z_]\w*((\.|\[)\S*)?|\$(context|error|index|input|item|output|runtime|secrets|task|workflow)\b\S*|\{\{[^{}]*\}\}"
+)
+_INTERPOLATION: Final = re.compile(r"\\\([.$][^()]*\)")
+_IN_PROGRAM: Final = re.compile(r"\$\{\s*[.$\w][^}\"]*\}")
+"""In a program that compiles, this can only occur inside a string."""
+
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*', re.DOTALL)
+_ASSIGNMENT: Final = re.compile(r"(?<![=!<>|+\-*/%])=(?!=)")
+_VARIABLE: Final = re.compile(r"\{([^A-Za-z0-9_{}][^{}]*)\}")
+
+_MAX_QUOTED: Final = 60
+
+
+def string_warnings(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield warnings about the strings of a valid document, each with its path."""
+    for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
+        key = path[-1] if path else ""
+        if key in _BARE and not is_data:
+            if key in _CONDITIONS and _ASSIGNMENT.search(_STRING.sub("", strip_markers(text))):
+                yield path, f"{_quoted(text)} is always true, for `=` assigns: what compares is `==`"
+            continue
+        hint = _of_expression(text) if is_expression(text) else _of_text(path, text)
+        if hint:
+            yield path, hint
+
+
+def _of_expression(text: str) -> str:
+    found = _IN_PROGRAM.search(strip_markers(text))
+    advice = "is no expression within one: write \\(.name) to have a value in a text"
+    return f"{_quoted(found[0])} {advice}" if found else ""
+
+
+def _of_text(path: Path, text: str) -> str:
+    code = path[-3:] in (("run", "shell", "command"), ("run", "script", "code"))
+    stripped = text.strip()
+    if found := (_IN_CODE if code else _INSIDE).search(text):
+        advice = "is no expression, for only a whole text is: write ${ … } around all of it"
+        if stripped != found[0]:
+            advice = 'is no expression, for only a whole text is: write ${ "… \\(.name) …" } to have a value in it'
+        return f"{_quoted(found[0])} {advice}"
+    if code:
+        return ""
+    if stripped.startswith("${") and stripped != "${":
+        return f"{_quoted(stripped)} is no expression, for no `}}` ends it; what follows a ` #` is a comment of YAML"
+    if _WITHOUT.fullmatch(stripped):
+        return f"{_quoted(stripped)} is a text as it stands; the expression is written ${{ {stripped.strip('{} ')} }}"
+    if found := _INTERPOLATION.search(text):
+        return f'{_quoted(found[0])} means something within expressions alone: write ${{ "… \\(.name) …" }}'
+    if "://" in text and (found := _VARIABLE.search(text)):
+        return f"{_quoted(found[0])} stands for the property {found[1]!r} of the task's input; names are not evaluated"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
+
+
+def _texts(value: Any, path: Path, *, is_data: bool, is_named: bool) -> Iterator[tuple[Path, str, bool]]:
+    """Yield the strings that may be evaluated, their paths, and whether they are inside data."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in _LITERAL or is_named or is_data:
+                inside = is_data or (key in _DATA and not is_named)
+                yield from _texts(item, (*path, key), is_data=inside, is_named=False)
+    elif isinstance(value, list):
+        named = not is_data and bool(path) and path[-1] in _NAMED
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index), is_data=is_data, is_named=named)
+    elif isinstance(value, str):
+        yield path, value, is_data

@@ -1,0 +1,34 @@
+"""Expression syntax of the DSL's strict mode: a whole string `${ … }`.
+
+Source: dsl.md, "Runtime Expressions"; schema/workflow.yaml, `runtimeExpression`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeGuard
+
+_MAX_QUOTED: Final = 60
+
+_BARE: Final = re.compile(r"\s*[.$][A-Za-z_]")
+
+
+def is_expression(value: object) -> TypeGuard[str]:
+    """Whether a value is a string that begins with `${` and ends with `}`, ignoring surrounding whitespace."""
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    return text.startswith("${") and text.endswith("}")
+
+
+def strip_markers(value: str) -> str:
+    """Return the jq program of an expression, with or without `${ }` around it."""
+    text = value.strip()
+    return text[2:-1].strip() if text.startswith("${") and text.endswith("}") else text
+
+
+def syntax_hint(value: object) -> str:
+    """Return a hint to append to an error message if a value looks like an expression without `${ }`; else empty."""
+    if isinstance(value, str) and _BARE.match(value):
+        return f"; as an expression it is written ${{ {value.strip()[:_MAX_QUOTED]} }}"
+    return ""

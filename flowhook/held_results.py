@@ -1,0 +1,43 @@
+"""Held results: journal entries that a replay reuses whenever the flow reaches their task, independent of order.
+
+A replay that starts at a failed call drops the journal after that call. Effects that were performed there must not be
+performed again when the flow reaches their tasks once more; when that is, or whether it happens at all, is unknown. So
+their results stay in the journal under their keys with `PREFIX` in front. When the flow asks for one, it is journaled
+again, at that position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from flowhook.model import SNAPSHOT_KEY, JournalEntry
+
+PREFIX: Final = "~"
+"""Prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`."""
+
+
+def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return results as held entries, in order."""
+    return tuple(replace(entry, key=PREFIX + entry.key) for entry in results)
+
+
+def split_held(journal: Iterable[JournalEntry]) -> tuple[tuple[JournalEntry, ...], dict[str, JournalEntry]]:
+    """Return the ordered entries of a journal, and by key the held results that the flow has not asked for since.
+
+    A snapshot includes the results that were held before it.
+    """
+    ordered: list[JournalEntry] = []
+    held: dict[str, JournalEntry] = {}
+    for entry in journal:
+        if entry.key.startswith(PREFIX):
+            key = entry.key.removeprefix(PREFIX)
+            held[key] = replace(entry, key=key)
+            continue
+        if entry.key == SNAPSHOT_KEY:
+            held.clear()
+        elif entry.error is None:
+            held.pop(entry.key, None)
+        ordered.append(entry)
+    return tuple(ordered), held

@@ -1,0 +1,142 @@
+"""Converts secrets to the keys and digests that verification uses."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Generic, TypeVar
+
+from flowhook.document.auth import AuthKind
+from flowhook.errors import InvalidError
+from flowhook.signatures.scheme import KeyFormat, Scheme
+from flowhook.signatures.types import SignatureError
+
+T = TypeVar("T")
+
+_PREFIX: Final = b"whsec_"
+_HASH: Final = re.compile(rb"\$sha256\$([0-9a-fA-F]{64})")
+_OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt|2[abxy]?\$|[156y]\$)")
+
+
+def make_key(secret: bytes, scheme: Scheme) -> bytes:
+    """Return the key that a secret encodes; never empty.
+
+    Raises:
+        ValueError: it can't be decoded; the message contains nothing of it.
+    """
+    text = secret.removeprefix(scheme.key_prefix.encode())
+    match scheme.key:
+        case KeyFormat.RAW:
+            return text or secret
+        case KeyFormat.HEX:
+            return _decoded(binascii.unhexlify, text, "is not hex")
+        case KeyFormat.BASE64:
+            return _decoded(_unbase64, text, "is not base64")
+    try:
+        return _decoded(_unbase64, text.removeprefix(_PREFIX), "is not base64 after whsec_")
+    except ValueError:
+        if text.startswith(_PREFIX):
+            raise
+        return text
+
+
+def secret_digest(secret: bytes) -> bytes:
+    """Return the SHA-256 of a secret; one of the form `$sha256$HEX` is already that hash.
+
+    Raises:
+        ValueError: it is a hash of another kind, which would itself become the password.
+    """
+    match = _HASH.fullmatch(secret)
+    if match is not None:
+        return bytes.fromhex(match[1].decode())
+    if _OTHER_HASH.match(secret):
+        raise ValueError("is a hash of a kind that is not known here: $sha256$ and 64 hex digits are")
+    return sha256(secret).digest()
+
+
+def plaintext_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the same as `first_secret`, for a sender that sends the secret itself.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`); only its hash is known (`CANNOT_SIGN`).
+    """
+    name, secret = first_secret(kind, secrets)
+    if _HASH.fullmatch(secret):
+        raise InvalidError(f"secret {name} is a hash, which shows nobody what was hashed", reason="CANNOT_SIGN")
+    return name, secret
+
+
+def _unbase64(text: bytes) -> bytes:
+    text = text.rstrip(b"=")
+    return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+
+
+def _decoded(decode: Callable[[bytes], bytes], text: bytes, trouble: str) -> bytes:
+    try:
+        key = decode(text)
+    except binascii.Error:
+        key = b""
+    if not key:
+        raise ValueError(trouble)
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring(Generic[T]):
+    """Keys that one kind of `auth` made from its secrets, in the order they are tried.
+
+    Attributes:
+        entries: the name of each secret and its key; not shown in the repr.
+        trouble: which secrets can't be used and why, for the operator; or empty.
+        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, where there is trouble.
+    """
+
+    entries: tuple[tuple[str, T], ...] = field(repr=False)
+    trouble: str = ""
+    reason: str = ""
+
+    def refusal(self, detail: str, reason: str) -> SignatureError:
+        """Return the error for a request that no entry matched."""
+        if not self.entries:
+            return SignatureError(self.trouble, reason=self.reason)
+        return SignatureError(f"{detail} ({self.trouble})" if self.trouble else detail, reason=reason)
+
+
+def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
+    """Return the keyring that `make` makes from the secrets that are set.
+
+    Args:
+        kind: names the secrets.
+        secrets: value by name; a kind with public keys contains their values itself.
+        make: converts a secret to a key; may raise ValueError if it can't.
+    """
+    entries: list[tuple[str, T]] = []
+    troubles: list[str] = []
+    reason = ""
+    given = [(name, secrets.get(name)) for name in kind.secret_names] or list(kind.public_values)
+    for name, value in given:
+        if not value:
+            troubles.append(f"secret {name} is not set")
+            reason = "SECRET_NOT_SET"
+            continue
+        try:
+            entries.append((name, make(value)))
+        except ValueError as error:
+            troubles.append(f"{name if kind.public_values else f'secret {name}'} {error}")
+            reason = reason or "SECRET_INVALID"
+    return Keyring(tuple(entries), "; ".join(troubles), reason)
+
+
+def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the name and value of the secret that a sender uses: the first that is set.
+
+    Raises:
+        InvalidError: none is (`SECRET_NOT_SET`).
+    """
+    for name in kind.secret_names:
+        if secrets.get(name):
+            return name, secrets[name]
+    raise InvalidError(f"secret {' or '.join(kind.secret_names)} is not set", reason="SECRET_NOT_SET")

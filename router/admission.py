@@ -1,0 +1,229 @@
+"""Admission control: decides whether an event may be stored, by flow, backlog, rate limit and validity."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import ids, limits
+from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.model import Event
+from flowhook.token_bucket import TokenBucket
+from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+from router.dispatch.shard_runtime import ShardRuntime
+from router.flow_table import FlowEntry, FlowTable
+from router.parsing import InputParser
+
+MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
+"""Most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead."""
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The last second of 9999 (Unix time), the greatest that a protobuf timestamp may hold."""
+
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+"""Methods whose requests are complete without a body, whatever their Content-Type."""
+
+_BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
+_HASH_BYTES: Final = 32
+
+
+class AdmissionControl:
+    """Admission checks for events, shared by all components that start executions."""
+
+    def __init__(
+        self,
+        *,
+        host: ShardRuntime,
+        flows: FlowTable,
+        reader: InputParser,
+        total_backlog: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._host = host
+        self._reader = reader
+        self._flows = flows
+        self._total_backlog = total_backlog
+        self._clock = clock
+
+    def known(self, flow_id: str) -> FlowEntry | None:
+        """Return an event's flow if it is in memory, else None."""
+        return self._flows.known(flow_id)
+
+    async def flow(self, flow_id: str) -> FlowEntry:
+        """Return an event's flow.
+
+        Raises:
+            NotFoundError: there is no such flow (`FLOW_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        entry = await self._flows.load(flow_id)
+        if entry is None:
+            raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
+        return entry
+
+    async def revision(self, entry: FlowEntry, version: str) -> int:
+        """Return the latest revision of a flow whose document has a certain version.
+
+        Raises:
+            NotFoundError: no revision has that version (`FLOW_VERSION_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        revision = await self._flows.revision_of(entry, version)
+        if revision is None:
+            raise NotFoundError(
+                f"{entry.id} has no version {version[:40]} among its last {limits.KEPT_REVISIONS} revisions",
+                reason="FLOW_VERSION_NOT_FOUND",
+            )
+        return revision
+
+    def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
+        """Check the limits for one event, on top of `more` (`more_of_flow` of this flow) that are being stored.
+
+        Raises:
+            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`), or its rate limit reached (`RATE_LIMITED`).
+            UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
+        """
+        self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
+        self.check_rate(entry.bucket)
+
+    def check_rate(self, bucket: TokenBucket | None) -> None:
+        """Take a token for one event from a bucket, if there is one.
+
+        Raises:
+            ExhaustedError: the rate limit is reached (`RATE_LIMITED`).
+        """
+        wait = 0.0 if bucket is None else bucket.take(self._clock())
+        if wait:
+            raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
+
+    async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
+        """Return the ordering key that an event carries, or else evaluate its flow's `order_by`; empty: no order.
+
+        A key from an edge that used another revision of the flow is ignored: that edge has not received the latest yet.
+        The body of an event that no edge has parsed is checked as well.
+
+        Raises:
+            InvalidError: the key is too long (`ORDER_KEY_INVALID`), or the body is invalid (see `check_body`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        is_current = event.HasField("order_key") and event.flow_revision in (0, entry.revision)
+        key: str | None = event.order_key if is_current else None
+        if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
+            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+        if has_unparsed_body(event) and not entry.raw:
+            made = await self._reader.check(convert.event_from_proto(event), entry.order_key if key is None else None)
+            return made if key is None else key
+        if key is None:
+            return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
+        return key
+
+    async def check_body(self, event: envelope_pb2.Event, *, raw: bool) -> None:
+        """Check the body of an event that no edge has parsed, unless it is passed on `raw`.
+
+        Raises:
+            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), is too large decompressed
+                (`BODY_TOO_LARGE`), or takes too much time or memory to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        if has_unparsed_body(event) and not raw:
+            await self._reader.check(convert.event_from_proto(event), None)
+
+    async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
+        """Evaluate a flow's `order_by` for an event and return the ordering key; empty: no order.
+
+        Raises:
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        return "" if entry.order_key is None else await self._reader.order_key(entry.order_key, event)
+
+    def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
+        """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.
+
+        Raises:
+            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
+            UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
+        """
+        core = self._host.core
+        if core.unfinished + more >= self._total_backlog:
+            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
+        if core.backlog(flow_id) + more_of_flow >= max_backlog:
+            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
+
+
+def event_id_taken() -> InvalidError:
+    """Return the error for an event whose ID is that of another flow's event: as its duplicate it would be lost."""
+    return InvalidError("the event's ID is that of an event of another flow", reason="EVENT_ID_TAKEN")
+
+
+def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:
+    """Fill in the fields that edges always set and services may omit: ID, time of receipt and method."""
+    if not message.id:
+        message.id = ids.mint(ids.slot_of(message.flow_id), now_ms=now_ms)
+    if not message.HasField("receive_time"):
+        message.receive_time.CopyFrom(convert.timestamp(now_ms))
+    if not message.method:
+        message.method = "POST"
+
+
+def has_unparsed_body(message: envelope_pb2.Event) -> bool:
+    """Whether an event has a body that no edge has parsed; events from edges have a path."""
+    if message.path or message.HasField("body_blob"):
+        return False
+    return bool(message.body) or message.method not in BODYLESS_METHODS
+
+
+def validate_and_serialize(message: envelope_pb2.Event) -> bytes:
+    """Validate an event and return it serialized.
+
+    Raises:
+        InvalidError: a field of it is invalid.
+    """
+    if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
+        raise InvalidError(
+            "the event's ID was made for another flow; the router makes one where there is none",
+            reason="EVENT_ID_INVALID",
+        )
+    if message.origin or message.depth:
+        raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
+    if message.callback_token and not message.callback:
+        raise InvalidError("a token is for a callback", reason="CALLBACK_NOT_NAMED")
+    payload = message.SerializeToString()
+    if len(message.body) > limits.MAX_BODY_BYTES:
+        raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
+    envelope = len(payload) - len(message.body)
+    if message.HasField("body_blob"):
+        _check_blob(message)
+        envelope -= min(envelope, limits.MAX_FORM_BYTES + limits.MAX_PARTS_BYTES)
+    if envelope > MAX_ENVELOPE_BYTES:
+        raise InvalidError(
+            f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
+        )
+    if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
+        raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+    if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
+        raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
+    return payload
+
+
+def _check_blob(message: envelope_pb2.Event) -> None:
+    blob = message.body_blob
+    if message.body or not _BLOB_ID.fullmatch(blob.id) or len(blob.sha256) != _HASH_BYTES:
+        raise _invalid("an event has a body or names one, by ID, size and SHA-256")
+    if not 0 < blob.size <= limits.MAX_STREAMED_BODY_BYTES:
+        raise _invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+    if len(message.parts) > limits.MAX_PARTS or len(message.form) > limits.MAX_FORM_BYTES:
+        raise _invalid("there are too many parts, or too much in the fields of the form")
+    # only the runner parses it fully, where that may take time: an invalid form harms nothing but its own event
+    form = message.form
+    if form and not (form.startswith(b"{") and form.endswith(b"}")):
+        raise _invalid("the fields of the form are a JSON object")
+    for part in message.parts:
+        if not 0 <= part.offset <= part.offset + part.size <= blob.size or len(part.sha256) != _HASH_BYTES:
+            raise _invalid("a part does not lie within the body, or lacks its SHA-256")
+
+
+def _invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="BODY_BLOB_INVALID")

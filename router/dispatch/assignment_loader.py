@@ -1,0 +1,166 @@
+"""Loads assignments from storage that are not in the memory cache: in chunks, with one task for each runner.
+
+So no runner's work waits for another's, for a runner that is slow to receive, or for an execution that can't be read;
+and the amount that was read and is not sent yet is bounded. When a runner detaches, the assignments it has not received
+are released, uncharged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
+
+from flowhook import limits, logs
+from flowhook.errors import FlowhookError, UnavailableError
+from router.dispatch.runner_port import RunnerAssignment, RunnerPort
+from router.scheduling.changes import LeaseGranted, Loss
+from router.scheduling.shard import Shard
+from router.storage.interface import ShardState
+from router.storage.model import Started, StateChange, Work
+
+CHUNK: Final = 128
+"""Most executions in one read."""
+
+MAX_WAITING: Final = 2 * CHUNK
+"""Executions queued for one runner beyond which it is assigned no more: another runner may take them sooner."""
+
+RETRY_DELAY: Final = 0.5
+"""Seconds between tries to read while storage is unavailable."""
+
+MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
+"""Largest event with its journal, in bytes; a larger one does not fit into a message."""
+
+log = logs.get_logger(__name__)
+
+
+class AssignmentLoader:
+    """Loads assignments; runs one task for each runner with assignments to load."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: ShardState,
+        write: Callable[[Sequence[StateChange]], Awaitable[None]],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        wake: Callable[[], None],
+        lost: Callable[[Sequence[Loss]], None],
+        fault: Callable[[LeaseGranted, str], None],
+    ) -> None:
+        """Load from `state`.
+
+        Args:
+            core: the scheduling core, which knows the leases that are still good.
+            state: storage to read from.
+            write: stores changes, without a retry.
+            spawn: runs a coroutine as a task.
+            wake: called when a runner that was `full` may have room again.
+            lost: called with leases that were released.
+            fault: called with an execution that can't be assigned to any runner, and the reason; ends it.
+        """
+        self._core = core
+        self._state = state
+        self._write = write
+        self._spawn = spawn
+        self._wake = wake
+        self._lost = lost
+        self._fault = fault
+        self._waiting: dict[RunnerPort, deque[LeaseGranted]] = {}
+        self.recovered_up_to = 0
+        """Highest sequence number recovered at start-up. One of the executions up to it may have crashed the router:
+        an attempt at one of them is stored before it begins, so that it counts whatever happens, and no runner resumes
+        an attempt from before it."""
+
+    def full(self, link: RunnerPort) -> bool:
+        """Whether so much is queued for a runner that it should be assigned no more for now."""
+        return len(self._waiting.get(link, ())) >= MAX_WAITING
+
+    def add(self, link: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
+        """Queue assignments for a runner; they are sent when they have been read."""
+        waiting = self._waiting.get(link)
+        if waiting is None:
+            self._waiting[link] = deque(assigned)
+            self._spawn(self._load(link, self._waiting[link]))
+        else:
+            waiting.extend(assigned)
+
+    def leave(self, link: RunnerPort) -> None:
+        """Release the assignments that a runner has not received: its stream ended, or is about to."""
+        waiting = self._waiting.pop(link, ())
+        self._lost([loss for item in waiting if (loss := self._core.release(item.token, charged=False)) is not None])
+
+    def leave_all(self) -> None:
+        """Release the assignments that runners have not received."""
+        for link in list(self._waiting):
+            self.leave(link)
+
+    async def _load(self, link: RunnerPort, waiting: deque[LeaseGranted]) -> None:
+        """Read and send the assignments queued for a runner, until there are none or the runner has left."""
+        alone = 0
+        while waiting:
+            await link.room()
+            chunk = [waiting[position] for position in range(1 if alone else min(CHUNK, len(waiting)))]
+            alone = max(0, alone - 1)
+            try:
+                found = await self._read(chunk)
+            except FlowhookError as error:
+                log.warning("work can't be read", reason=error.reason, executions=len(chunk))
+                if isinstance(error, UnavailableError):
+                    await asyncio.sleep(RETRY_DELAY)
+                if self._waiting.get(link) is not waiting:
+                    return
+                if len(chunk) > 1:
+                    alone = len(chunk)  # read one at a time, to find the one that can't be read
+                elif isinstance(error, UnavailableError):
+                    waiting.rotate(-1)
+                else:
+                    self._fault(waiting.popleft(), "what is stored of it can't be read")
+                continue
+            if self._waiting.get(link) is not waiting:
+                return
+            self._hand_over(link, waiting, [waiting.popleft() for _ in chunk], found)
+            self._wake()
+        if self._waiting.get(link) is waiting:
+            del self._waiting[link]
+
+    async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
+        good = [item for item in chunk if self._core.lease_of(item.token) is not None]
+        begun = [
+            Started(item.seq, item.attempt, self._core.term_of(item.seq))
+            for item in good
+            if item.seq <= self.recovered_up_to
+        ]
+        if begun:
+            await self._write(begun)
+        return await self._state.work([item.seq for item in good]) if good else {}
+
+    def _hand_over(
+        self, link: RunnerPort, waiting: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
+    ) -> None:
+        deliveries: list[RunnerAssignment] = []
+        unread: list[LeaseGranted] = []
+        for item in chunk:
+            work = found.get(item.seq)
+            if self._core.lease_of(item.token) is None:
+                self._core.return_credit(link.runner_id)  # cancelled meanwhile, and never sent
+            elif work is None:
+                unread.append(item)
+            elif _size(work) > MAX_ASSIGNMENT_BYTES:
+                self._fault(item, "its event and its journal together are larger than a message may be")
+            else:
+                _, revision, payload, journal, start, scope = work
+                deliveries.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
+        if deliveries:
+            link.assign(deliveries, urgent=any(self._core.is_quiet(delivery.token) for delivery in deliveries))
+        if found:
+            waiting.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
+        else:
+            for item in unread:
+                self._fault(item, "its event is missing from storage")
+
+
+def _size(work: Work) -> int:
+    journal = sum(128 + len(entry.key) + len(entry.output or b"") for entry in work.journal)
+    return len(work.payload) + journal

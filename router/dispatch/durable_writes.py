@@ -1,0 +1,109 @@
+"""Storage writes that are retried until they succeed, and tasks that outlive the calls that started them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from flowhook import logs
+from flowhook.errors import UnavailableError
+from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.storage.interface import ShardState
+from router.storage.model import LifecycleRecorded, StateChange
+
+T = TypeVar("T")
+
+RETRY_DELAY: Final = 0.5
+"""Seconds between retries of a write while storage is unavailable."""
+
+log = logs.get_logger(__name__)
+
+
+class RetryingWriter:
+    """Retrying writer of a shard's state, and the host's task group.
+
+    Attributes:
+        tasks: the group that spawned tasks belong to, while the host runs; else None.
+        closing: whether the host stops; a write that fails is not retried then.
+    """
+
+    def __init__(self, state: ShardState, occurrences: LifecycleOutbox) -> None:
+        self._state = state
+        self._occurrences = occurrences
+        self._news = asyncio.Event()
+        self.tasks: asyncio.TaskGroup | None = None
+        self.closing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the host runs and is not about to stop."""
+        return self.tasks is not None and not self.closing
+
+    async def write(self, changes: Sequence[StateChange]) -> None:
+        """Store changes, retrying while storage is unavailable: they must not be lost while this process lives."""
+        await self.call_with_retry(lambda: self.write_once(changes))
+
+    async def write_once(self, changes: Sequence[StateChange]) -> None:
+        """Store changes, with the lifecycle events that report them, without a retry.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        if not self._occurrences.wanted:
+            await self._state.write(changes)
+            return
+        occurred = self._occurrences.of(changes)
+        await self._state.write([*occurred, *(each for each in changes if not isinstance(each, LifecycleRecorded))])
+        if occurred:
+            self._occurrences.stored(len(occurred))
+
+    async def try_write(self, changes: Sequence[StateChange]) -> None:
+        """Store changes that may be lost without harm: one try, errors are logged."""
+        try:
+            await self.write_once(changes)
+        except UnavailableError as error:
+            log.warning("starts not written down", reason=error.reason)
+
+    async def call_with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call storage, retrying while it is unavailable."""
+        while True:
+            try:
+                return await call()
+            except UnavailableError as error:
+                await self.pause(error)
+
+    async def pause(self, error: UnavailableError) -> None:
+        """Sleep before a retry; raise the error instead when the host is closing."""
+        log.warning("storage is away; trying again", reason=error.reason)
+        if self.closing:
+            raise error
+        await asyncio.sleep(RETRY_DELAY)
+
+    def tell(self) -> None:
+        """Notify callers of `until` that something became durable."""
+        self._news.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition, which is checked again after each `tell`."""
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
+
+    async def run_shielded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` and wait for it; it goes on when the waiting call is cancelled."""
+        await asyncio.shield(self.spawn(work))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` as a task of the host.
+
+        Raises:
+            UnavailableError: the host does not run, or is shutting down after a failure (`ROUTER_STOPPED`).
+        """
+        if self.tasks is not None:
+            try:
+                return self.tasks.create_task(work)
+            except RuntimeError:  # the group is shutting down
+                pass
+        work.close()
+        raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")

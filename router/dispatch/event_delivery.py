@@ -1,0 +1,379 @@
+"""Delivers events to executions that wait for them, and buffers events that no execution waits for yet.
+
+An event for waiting executions is called an arrival. It is durable before anybody is notified of it. Its receivers are
+chosen at that moment: every matching execution that is parked; if none is parked, the first matching one that listens
+while it is running (see `offers`). An event for a callback goes to one execution, unless its flow says otherwise: while
+several wait for it the receiver is ambiguous, and the event is refused. If a second execution begins to wait only while
+such an event is being stored, the first one receives it. A suspended execution receives nothing; its subscriptions are
+matched when it waits again. The journal entries of all receivers and the removal of the arrival are one write: after a
+crash the delivery is either complete, or the arrival is still there to be delivered again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container, Sequence
+from typing import Final, NamedTuple
+from weakref import WeakValueDictionary
+
+from flowhook import limits, logs
+from flowhook.errors import ConflictError, ExhaustedError
+from flowhook.model import JournalEntry, Subscription
+from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.live_delivery import LiveDelivery, PendingDelivery
+from router.dispatch.parked_delivery import ParkedDelivery, Unparked
+from router.dispatch.transitions import TransitionBatch
+from router.scheduling.changes import RequeuePending
+from router.scheduling.event_buffer import BufferedEvent, EventBuffer
+from router.scheduling.matching import ANYTHING, EventContent, FilterShape, IncomingEvent
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import EventKind, EventReceiver, Subscriptions, WaitHandle
+from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent
+from router.storage.interface import EventLog, ShardState
+from router.storage.model import Consumed, Delivered
+
+CHUNK: Final = 128
+"""Most arrivals in one read."""
+
+CALL_BYTES: Final = 8 * limits.MIB
+"""Bytes of arrivals in one call of storage."""
+
+FULL_RETRY_SECONDS: Final = 10
+"""Seconds after which a publisher may retry when a flow has too many arrivals."""
+
+log = logs.get_logger(__name__)
+
+
+class _Arrival(NamedTuple):
+    """An arrival that is being delivered; `event` is None while its content is not in memory."""
+
+    number: int
+    kept: BufferedEvent
+    event: IncomingEvent | None
+
+
+class EventDispatcher:
+    """Stores arrivals of one shard, then delivers or buffers them."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        state: ShardState,
+        log_: EventLog,
+        durable: RetryingWriter,
+        subscriptions: Subscriptions,
+        kept: EventBuffer,
+        deliveries: ParkedDelivery,
+        offers: LiveDelivery,
+        conclude: Callable[[TransitionBatch], Awaitable[None]],
+        now_ms: Callable[[], int],
+        keep_seconds: float,
+    ) -> None:
+        """Deliver arrivals; those that nobody waits for are buffered for `keep_seconds`."""
+        self._core = core
+        self._state = state
+        self._log = log_
+        self._durable = durable
+        self._subscriptions = subscriptions
+        self._kept = kept
+        self._deliveries = deliveries
+        self._offers = offers
+        self._conclude = conclude
+        self._now_ms = now_ms
+        self._keep_ms = int(keep_seconds * 1000)
+        self._storing: Counter[str] = Counter()
+        self._contents: WeakValueDictionary[int, EventContent] = WeakValueDictionary()
+        state.follow_arrivals(self._on_logged)
+
+    @property
+    def kept(self) -> int:
+        """Number of buffered arrivals, for which no execution waits yet."""
+        self._kept.expire(self._now_ms())
+        return len(self._kept)
+
+    def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:
+        """Return the flows with an execution that waits for an event, except `besides`.
+
+        The waiting executions count, not the current revisions of the flows.
+        """
+        return [
+            flow_id
+            for flow_id in self._subscriptions.flows(event.type)
+            if flow_id not in besides and self._subscriptions.listening(event.to(flow_id), 1)
+        ]
+
+    def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[FilterShape]:
+        """Return where filters will look for values in an event when it is published to a flow."""
+        kind = (flow_id, callback, type_)
+        return sorted((self._subscriptions.shapes(kind) | self._kept.shapes(kind)) - {ANYTHING})
+
+    # --- buffered for others than executions ------------------------------------------------------------------------
+
+    def buffered_for(self, flow_id: str, *, after: int = 0) -> list[tuple[int, str]]:
+        """Return number and type of the emitted events buffered for a flow, oldest first: those after a number."""
+        self._kept.expire(self._now_ms())
+        return self._kept.emitted(flow_id, after=after)
+
+    def is_buffered(self, number: int) -> bool:
+        """Whether an arrival is still buffered."""
+        self._kept.expire(self._now_ms())
+        return number in self._kept
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Remove arrivals from the buffer and from storage, undelivered."""
+        for number in numbers:
+            self._kept.take(number)
+        self._durable.spawn(self._durable.write([Consumed(number) for number in numbers]))
+
+    # --- publishing -------------------------------------------------------------------------------------------------
+
+    async def publish(
+        self, arrivals: Sequence[NewInboundEvent], *, content: EventContent | None = None
+    ) -> list[InboundEventAppended]:
+        """Store events for executions that listen, and deliver them; they are durable when this returns.
+
+        Each is stored once: after an error, which may leave some of them stored, call again. `expire_at_ms` is set
+        here.
+
+        Args:
+            arrivals: the events to store.
+            content: parsed content for the arrivals that have its payload, if there is one already.
+
+        Returns:
+            One result per arrival, in order.
+
+        Raises:
+            ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets it.
+            ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
+            UnavailableError: storage can't serve.
+        """
+        events = [self._incoming(arrival, content) for arrival in arrivals]
+        self._check_room(arrivals, events)
+        arrivals = [
+            arrival._replace(check_only=True) if self._is_ambiguous(arrival, event) else arrival
+            for arrival, event in zip(arrivals, events, strict=True)
+        ]
+        for event in events:
+            event.content.release()
+        flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
+        self._storing.update(flows)
+        expire_at_ms = self._now_ms() + self._keep_ms
+        appended: list[InboundEventAppended] = []
+        try:
+            for portion in _portions(arrivals):
+                appended += await self._log.append_arrivals(
+                    [arrival._replace(expire_at_ms=expire_at_ms) for arrival in portion]
+                )
+        finally:
+            self._storing -= flows
+        for arrival, (number, *_, gone) in zip(arrivals, appended, strict=True):
+            if arrival.check_only and not number and not gone:
+                raise ConflictError(
+                    "several executions wait for this, and nothing tells which one is meant",
+                    reason="CALLBACK_AMBIGUOUS",
+                )
+        return appended
+
+    def _is_ambiguous(self, arrival: NewInboundEvent, event: IncomingEvent) -> bool:
+        """Whether an arrival is for a single execution, and several wait for it."""
+        if not arrival.callback or arrival.to_all or arrival.execution_id:
+            return False
+        return len(self._subscriptions.listening(event, 2)) > 1
+
+    def _check_room(self, arrivals: Sequence[NewInboundEvent], events: Sequence[IncomingEvent]) -> None:
+        self._kept.expire(self._now_ms())
+        flows = Counter(self._storing)
+        room = limits.MAX_TOTAL_ARRIVALS - len(self._kept) - self._storing.total()
+        for arrival, event in zip(arrivals, events, strict=True):
+            room -= 1
+            full = room < 0
+            if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
+                flows[arrival.flow_id] += 1
+                full |= self._kept.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
+            # an event that an execution waits for is delivered, so it takes no room in the buffer
+            if full and not self._subscriptions.listening(event, 1):
+                raise ExhaustedError(
+                    f"too many events are kept that {arrival.flow_id} may listen for, and does not yet",
+                    reason="ARRIVALS_FULL",
+                    retry_after=FULL_RETRY_SECONDS,
+                )
+
+    def _on_logged(self, arrivals: Sequence[LoggedInboundEvent]) -> None:
+        for number, arrival, seq in arrivals:
+            event = self._incoming(arrival)
+            to_all = arrival.to_all or not arrival.callback
+            self._arrive(_Arrival(number, BufferedEvent(_kind(event), seq, arrival.expire_at_ms, to_all), event))
+            event.content.release()
+
+    def _incoming(self, arrival: NewInboundEvent, content: EventContent | None = None) -> IncomingEvent:
+        """Return an event; events with the same payload object share its content while one of them is published."""
+        payload = arrival.payload
+        if content is None or content.payload is not payload:
+            content = self._contents.get(id(payload)) or EventContent(payload)
+        self._contents[id(payload)] = content
+        return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=content)
+
+    def _arrive(self, arrival: _Arrival) -> None:
+        """Deliver an arrival whose content is in memory to those that wait for it, or buffer it."""
+        if self._durable.tasks is None or not self._give(arrival, self._receivers(arrival)):
+            self._keep(arrival)
+
+    def _give(self, arrival: _Arrival, receivers: Sequence[EventReceiver]) -> bool:
+        """Deliver to the parked receivers, else offer to one that listens while it runs; false: there is none."""
+        taken = self._take(arrival, receivers)
+        if taken:
+            self._durable.spawn(self._deliver(arrival, taken))
+            return True
+        for receiver in receivers if self._offers else ():
+            offer = self._offers.offer(receiver, arrival.number, lambda: self._declined(arrival))
+            if offer is not None:
+                self._durable.spawn(self._hand_over(arrival, offer))
+                return True
+        return False
+
+    def _take(self, arrival: _Arrival, receivers: Sequence[EventReceiver]) -> list[Unparked]:
+        """Unpark the receivers that are parked: all of them, or the one that has waited longest."""
+        if arrival.kept.to_all:
+            return self._deliveries.take(receivers)
+        return next((taken for each in receivers if (taken := self._deliveries.take([each]))), [])
+
+    def _declined(self, arrival: _Arrival) -> None:
+        """Deliver an arrival again; it is still in storage."""
+        if self._durable.tasks is not None:
+            self._durable.spawn(self._give_anew(arrival._replace(event=None)))
+
+    async def _give_anew(self, arrival: _Arrival) -> None:
+        event = await self._content(arrival)
+        if event is not None:
+            self._arrive(arrival._replace(event=event))
+
+    def _receivers(self, arrival: _Arrival) -> list[EventReceiver]:
+        if arrival.event is None:
+            return []
+        if not arrival.kept.seq:
+            return self._subscriptions.listening(arrival.event, limits.MAX_RECEIVERS)
+        receiver = self._subscriptions.listens(arrival.kept.seq, arrival.event)
+        return [] if receiver is None else [receiver]
+
+    def _keep(self, arrival: _Arrival) -> None:
+        number, (kind, seq, expire_at_ms, to_all), event = arrival
+        if seq and self._core.is_ending(seq):
+            return  # what was buffered for it has been removed already
+        self._kept.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
+
+    # --- delivering -------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, arrival: _Arrival, taken: Sequence[Unparked]) -> None:
+        event = arrival.event or await self._content(arrival)
+        if event is None:  # it has just expired: the receivers are requeued, and subscribe again
+            await self._conclude(TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in taken]))
+            return
+        fitting = await self._deliveries.check_room(taken)
+        payload = event.payload
+        delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
+        consumed = [Consumed(arrival.number)] if delivered else []
+        await self._conclude(TransitionBatch(ends=fitting.ends, delivered=delivered, consumed=consumed))
+        if not delivered:  # none of the receivers can take it any more
+            self._arrive(arrival._replace(event=event))
+
+    async def _hand_over(self, arrival: _Arrival, offer: PendingDelivery) -> None:
+        event = arrival.event or await self._content(arrival)
+        if event is None:  # it has just expired
+            self._offers.withdraw(offer)
+        else:
+            self._offers.hand_over(offer, event.payload)
+
+    async def _content(self, arrival: _Arrival) -> IncomingEvent | None:
+        payloads = await self._read([arrival.number])
+        flow_id, callback, type_ = arrival.kept.kind
+        payload = payloads.get(arrival.number)
+        return None if payload is None else IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
+
+    async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
+        return await self._durable.call_with_retry(lambda: self._state.arrival_payloads(numbers))
+
+    # --- beginning to wait ------------------------------------------------------------------------------------------
+
+    def listen(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
+        """Deliver the oldest buffered arrival that matches to an execution that begins to wait, if there is one."""
+        if not self._kept.concern(seq, flow_id):
+            return
+        self._kept.expire(self._now_ms())
+        if self._kept.unknown(flow_id, subscriptions):
+            self._durable.spawn(self._learn(seq, flow_id, wait, subscriptions))
+        else:
+            self._look(seq, flow_id, subscriptions)
+
+    def _look(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
+        match = self._kept.oldest(seq, flow_id, subscriptions)
+        kept = None if match is None else self._kept.take(match.number)
+        if match is not None and kept is not None:
+            arrival = _Arrival(match.number, kept, None)
+            if not self._give(arrival, [EventReceiver(seq, match.key)]):
+                self._keep(arrival)
+
+    async def _learn(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
+        """Read the arrivals whose values are not known, while the execution waits; then look for a match again."""
+        while self._subscriptions.is_current(seq, wait):
+            numbers = self._kept.unknown(flow_id, subscriptions)[:CHUNK]
+            if not numbers:
+                self._look(seq, flow_id, subscriptions)
+                return
+            payloads = await self._read(numbers)
+            read_up_to = max(payloads, default=numbers[-1])
+            for number in numbers:
+                if number in payloads:
+                    self._kept.learn(number, payloads[number])
+                elif number < read_up_to or not payloads:
+                    self._kept.take(number)  # it has expired in storage
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Load arrivals from storage, and deliver or buffer them. Call it once, when all waiting executions are known.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        after = 0
+        while rows := await self._state.arrivals(after_number=after):
+            after = rows[-1].number
+            for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
+                kept = BufferedEvent((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
+                arrival = _Arrival(number, kept, None)
+                if expire_at_ms > self._now_ms():
+                    await self._recover(arrival)
+        if self._kept:
+            log.info("arrivals recovered", kept=len(self._kept))
+
+    async def _recover(self, arrival: _Arrival) -> None:
+        if not self._subscriptions.concern(arrival.kept.kind):
+            self._keep(arrival)
+            return
+        event = await self._content(arrival)
+        if event is None:
+            return
+        arrival = arrival._replace(event=event)
+        taken = self._take(arrival, self._receivers(arrival))
+        if taken:
+            await self._deliver(arrival, taken)
+        else:
+            self._keep(arrival)
+
+
+def _kind(event: IncomingEvent) -> EventKind:
+    return event.flow_id, event.callback, event.type
+
+
+def _portions(arrivals: Sequence[NewInboundEvent]) -> list[list[NewInboundEvent]]:
+    """Split arrivals into portions of at most `CALL_BYTES`; a larger arrival is a portion of its own."""
+    portions: list[list[NewInboundEvent]] = []
+    size = CALL_BYTES
+    for arrival in arrivals:
+        if size + len(arrival.payload) > CALL_BYTES:
+            portions.append([])
+            size = 0
+        portions[-1].append(arrival)
+        size += len(arrival.payload)
+    return portions

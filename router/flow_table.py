@@ -1,0 +1,342 @@
+"""Cache of flows for admission: revision and limits of each, loaded on first use and updated from the registry.
+
+The cache is bounded; an evicted flow loses nothing but the fill level of its rate limit. The cache follows the registry
+by itself, so that a change takes effect whoever made it, even if its caller is gone. Reads are serialized, so that the
+result of an earlier one never replaces that of a later one. The reactions of all flows (schedules and events) are
+passed on to subscribers, from the start on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from flowhook import limits, logs
+from flowhook.document import FlowDocument, load_definition
+from flowhook.document.webhook import Callback, RateLimit
+from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
+from flowhook.model import Flow
+from flowhook.order_key import OrderKey
+from flowhook.token_bucket import TokenBucket
+from router.event_triggers.definition import FlowTriggers, parse_triggers
+from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
+from router.storage.interface import Registry
+
+MAX_FLOWS: Final = 20_000
+"""Flows in the cache."""
+
+PAGE: Final = 100
+"""Definitions in one read, of at most 256 KiB each."""
+
+RETRY_SECONDS: Final = 0.5
+"""Seconds between tries to read changes while storage is unavailable."""
+
+DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
+"""Window of dedupe keys for a flow that does not set one."""
+
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class CallbackEntry:
+    """Admission settings of one callback of a flow.
+
+    Attributes:
+        bucket: its rate limit, if it has one.
+        dedupe_seconds: how long dedupe keys are stored.
+        raw: whether bodies are passed on unparsed.
+        to_all: whether an event goes to all executions that wait for it, rather than to one.
+        only_one_time: whether it is reachable by one-time URLs only.
+    """
+
+    bucket: TokenBucket | None
+    dedupe_seconds: float
+    raw: bool
+    to_all: bool
+    only_one_time: bool
+
+
+@dataclass(slots=True)
+class FlowEntry:
+    """Admission settings of one flow.
+
+    Attributes:
+        id: the flow's ID.
+        revision: the latest one.
+        max_backlog: executions that may be unfinished.
+        dedupe_seconds: how long dedupe keys are stored.
+        bucket: its rate limit; None: it has none.
+        order_key: evaluates `order_by`; None: the flow sets no order.
+        raw: whether bodies are passed on unparsed.
+        callbacks: those of the latest revision, by name.
+        versions: latest revision of each document version that was asked for.
+    """
+
+    id: str
+    revision: int
+    max_backlog: int
+    dedupe_seconds: float
+    bucket: TokenBucket | None
+    order_key: OrderKey | None
+    raw: bool
+    callbacks: Mapping[str, CallbackEntry]
+    versions: dict[str, int]
+
+
+class PolicySink(Protocol):
+    """Receives the limits of flows and enforces them."""
+
+    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        """Replace the limits of a flow."""
+        ...
+
+    def retire(self, flow_id: str) -> None:
+        """Let the remaining executions of a deleted flow finish under its last limits."""
+        ...
+
+
+class TriggerSink(Protocol):
+    """Receives the reactions of flows and starts them accordingly. Calls may be repeated without a change."""
+
+    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        """Replace the reactions of a flow; they may be empty."""
+        ...
+
+    def remove(self, flow_id: str) -> None:
+        """Remove the reactions of a deleted flow."""
+        ...
+
+
+class FlowTable:
+    """Flows by ID. Call `start`, then let `follow` run beside the server."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        policies: PolicySink,
+        clock: Callable[[], float],
+        max_flows: int = MAX_FLOWS,
+    ) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._reacting: Sequence[TriggerSink] = ()
+        self._clock = clock
+        self._max_flows = max_flows
+        self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
+        self._reactive: set[str] = set()
+        self._limited: set[str] = set()
+        """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
+        self._reading = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._told = 0
+        self._seen = 0
+        registry.follow(self._on_change)
+
+    def known(self, flow_id: str) -> FlowEntry | None:
+        """Return a flow that is in memory, else None."""
+        return self._entries.get(flow_id)
+
+    async def load(self, flow_id: str) -> FlowEntry | None:
+        """Return a flow, read from the registry unless it is in memory; None when there is none.
+
+        Raises:
+            InternalError: this version can't read its definition (`FLOW_UNREADABLE`).
+            UnavailableError: storage can't serve.
+        """
+        async with self._reading:
+            return self._entries.get(flow_id) or await self._read(flow_id)
+
+    async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
+        """Return the latest revision of a flow whose document has a certain version; None when there is none.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        known = entry.versions.get(version)
+        if known is None:
+            known = await self._registry.find_revision(entry.id, version=version)
+            if known is not None:
+                entry.versions[version] = known
+        return known
+
+    async def start(self, unfinished: Mapping[str, int], reacting: Sequence[TriggerSink] = ()) -> None:
+        """Apply the limits of flows with unfinished executions, and the reactions of all flows. Call it once.
+
+        Args:
+            unfinished: flows with unfinished executions, each with a stored revision, which is used for deleted flows.
+            reacting: subscribers that receive the reactions of flows, now and whenever one changes.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        self._reacting = reacting
+        self._told = self._seen = await self._registry.revision()
+        for flow_id, revision in unfinished.items():
+            with suppress(InternalError):
+                if await self._read(flow_id) is None:
+                    flow = await self._registry.get_flow(flow_id, revision=revision)
+                    if flow is not None:
+                        self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
+                        self._policies.retire(flow_id)
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=PAGE, reacting=True):
+            for flow in flows:
+                with suppress(InternalError):  # there may be many flows: read reactions without building all models
+                    self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
+            after = flows[-1].id
+
+    async def follow(self) -> None:
+        """Apply changes from the registry until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.catch_up()
+            except UnavailableError as error:
+                log.warning("changes of flows can't be read; trying again", reason=error.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._changed.set()
+
+    async def catch_up(self) -> None:
+        """Apply every change that was committed before the call.
+
+        Raises:
+            UnavailableError: storage can't serve; `follow` tries again.
+        """
+        async with self._reading:
+            while self._seen < self._told:
+                try:
+                    changes = await self._registry.changes(after_revision=self._seen)
+                except OutOfRangeError:
+                    await self._read_all()
+                    continue
+                for flow_id in {change.flow_id for change in changes if change.flow_id}:
+                    with suppress(InternalError):
+                        await self._read(flow_id)
+                self._seen = changes[-1].revision
+
+    async def _read_all(self) -> None:
+        """Read and apply all flows, because some changes are not in the registry's log of changes any more."""
+        revision = await self._registry.revision()
+        log.warning("too much changed at a time; reading all flows", revision=revision)
+        flow_ids = {*self._entries, *self._reactive, *self._limited}
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
+            flow_ids.update(flow.id for flow in flows)
+            after = flows[-1].id
+        for flow_id in sorted(flow_ids):
+            with suppress(InternalError):
+                await self._read(flow_id)
+        self._seen = revision
+
+    def _on_change(self, revision: int) -> None:
+        self._told = revision
+        self._changed.set()
+
+    async def _read(self, flow_id: str) -> FlowEntry | None:
+        """Read a flow and apply its limits; None when it is deleted. Calls must be serialized."""
+        flow = await self._registry.get_flow(flow_id)
+        if flow is None:
+            self._entries.pop(flow_id, None)
+            self._policies.retire(flow_id)
+            self._limited.discard(flow_id)
+            self._reactive.discard(flow_id)
+            for each in self._reacting:
+                each.remove(flow_id)
+            return None
+        try:
+            document = _read_definition(flow)
+            reactions = _read_reactions(flow, document.definition)
+        except InternalError:
+            self._entries.pop(flow_id, None)
+            self._set_policy(flow_id, FlowPolicy(paused=flow.paused))
+            raise
+        entry = self._entry(flow, document)
+        self._entries[flow_id] = entry
+        self._entries.move_to_end(flow_id)
+        if len(self._entries) > self._max_flows:
+            self._entries.popitem(last=False)
+        self._set_policy(flow_id, _policy(flow, document))
+        self._react(flow, reactions)
+        return entry
+
+    def _set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
+        self._policies.set_policy(flow_id, policy)
+
+    def _react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        (self._reactive.add if reactions else self._reactive.discard)(flow.id)
+        for each in self._reacting:
+            each.react(flow, reactions)
+
+    def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
+        webhook = document.webhook
+        dedupe = None if webhook is None else webhook.dedupe
+        order_by = document.execution.order_by
+        earlier = self._entries.get(flow.id)
+        if earlier is not None and earlier.revision == flow.revision:
+            bucket, callbacks = earlier.bucket, earlier.callbacks
+        else:
+            bucket = None if webhook is None else self._bucket(webhook.rate_limit)
+            callbacks = {} if webhook is None else self._callbacks(webhook.callbacks)
+        raw = webhook is not None and webhook.parse == "raw"
+        return FlowEntry(
+            id=flow.id,
+            revision=flow.revision,
+            max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
+            dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
+            bucket=bucket,
+            order_key=None if order_by is None else OrderKey(order_by, webhook=webhook is not None, raw=raw),
+            raw=raw,
+            callbacks=callbacks,
+            versions={document.workflow.document.version: flow.revision},
+        )
+
+    def _bucket(self, rate: RateLimit | None) -> TokenBucket | None:
+        if rate is None:
+            return None
+        return TokenBucket(per_second=rate.per_second, burst=rate.burst, now=self._clock())
+
+    def _callbacks(self, callbacks: Mapping[str, Callback]) -> Mapping[str, CallbackEntry]:
+        return {
+            name: CallbackEntry(
+                bucket=self._bucket(callback.rate_limit),
+                dedupe_seconds=callback.dedupe.window,
+                raw=callback.parse == "raw",
+                to_all=callback.deliver == "all",
+                only_one_time=callback.only_one_time,
+            )
+            for name, callback in callbacks.items()
+        }
+
+
+@contextmanager
+def _reading(flow: Flow) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidError):
+        # stored by an incompatible version: an error of one flow must not stop the router
+        log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - a traceback would show the flow
+        raise InternalError("this version can't read the flow", reason="FLOW_UNREADABLE") from None
+
+
+def _read_definition(flow: Flow) -> FlowDocument:
+    with _reading(flow):
+        return load_definition(flow.definition)
+
+
+def _read_reactions(flow: Flow, definition: Mapping[str, Any]) -> FlowTriggers:
+    with _reading(flow):
+        return parse_triggers(definition)
+
+
+def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:
+    return FlowPolicy(concurrency=document.execution.concurrency, paused=flow.paused)

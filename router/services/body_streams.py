@@ -1,0 +1,209 @@
+"""Streams of bodies stored separately from events: uploads (UploadBody), reads (ReadAttachment, ReadBody)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from flowhook import limits
+from flowhook.errors import InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import envelope_pb2
+from flowhook.v1 import ingest_service_pb2 as pb
+from router.admission import AdmissionControl
+from router.services import error_mapping
+from router.services.upload_slots import UploadSlot, UploadSlots, uploads_full
+from router.storage.bodies import BodyReader, BodyStore, StoredBody
+from router.storage.interface import ShardState
+
+START_SECONDS: Final = 10.0
+"""Timeout for the first message of an upload."""
+
+SILENCE_SECONDS: Final = 120.0
+"""Timeout for the next message of an upload. Edges enforce a minimum rate on senders, and give up earlier."""
+
+MAX_CHUNK_BYTES: Final = 1 * limits.MIB
+
+MAX_SENDER_LENGTH: Final = 64
+"""Characters of the name that identifies a sender."""
+
+MAX_READERS: Final = 256
+"""Most bodies that are read at a time."""
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class UploadReceiver:
+    """Receives uploaded bodies into storage."""
+
+    def __init__(self, *, bodies: BodyStore, acceptance: AdmissionControl, max_uploads: int, max_bytes: int) -> None:
+        """Set the limits.
+
+        Args:
+            bodies: the store of bodies.
+            acceptance: admission control, for known flows and their backlogs.
+            max_uploads: uploads at a time, of proven senders and of others each.
+            max_bytes: bytes of bodies being uploaded or waiting for events, above which uploads are refused.
+        """
+        self._bodies = bodies
+        self._acceptance = acceptance
+        self._max_bytes = max_bytes
+        self._now = asyncio.get_running_loop().time
+        self._places = UploadSlots(most=max_uploads, most_bytes=max_bytes, now=self._now)
+
+    @property
+    def under_way(self) -> int:
+        """Number of uploads in progress."""
+        return self._places.under_way
+
+    async def take(
+        self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
+    ) -> StoredBody:
+        """Store one body.
+
+        Args:
+            requests: the messages of the call.
+            admit: called to signal the caller that it may send the body.
+
+        Raises:
+            FlowhookError: see protos/flowhook/v1/ingest_service.proto; nothing of the body remains stored.
+        """
+        start = await _start(requests)
+        size = start.size if start.HasField("size") else None
+        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
+        self._acceptance.check_backlog(entry.id, entry.max_backlog)
+        if self._bodies.bytes + (size or 0) > self._max_bytes:
+            raise uploads_full()
+        try:
+            async with asyncio.timeout(None) as end:
+                place = self._places.take(
+                    entry.id,
+                    start.sender,
+                    size,
+                    proven=start.proven,
+                    give_way=lambda: end.reschedule(self._now()),
+                )
+                try:
+                    return await self._store(entry.id, size, place, requests, admit)
+                finally:
+                    self._places.release(place)
+        except TimeoutError:
+            raise uploads_full() from None
+
+    async def _store(
+        self,
+        flow_id: str,
+        size: int | None,
+        place: UploadSlot,
+        requests: AsyncIterator[pb.UploadBodyRequest],
+        admit: Callable[[], Awaitable[None]],
+    ) -> StoredBody:
+        upload = await self._bodies.begin(flow_id, size)
+        try:
+            await admit()
+            async for chunk in _chunks(requests):
+                await upload.write(chunk)
+                self._places.received(place, len(chunk))
+                if size is None and self._bodies.bytes > self._max_bytes:
+                    raise uploads_full()
+            place.abort = None  # the caller ends a body only after checking it, so it must not be aborted now
+            return await upload.finish()
+        finally:
+            upload.discard()
+
+
+class BodySender:
+    """Reads bodies in chunks, as fast as the receiver accepts them."""
+
+    def __init__(self, *, bodies: BodyStore, state: ShardState) -> None:
+        self._bodies = bodies
+        self._state = state
+        self._readers = 0
+
+    async def slice(self, execution_id: str, offset: int, size: int, write: Write) -> None:
+        """Write a slice of the separately stored body of an execution's event.
+
+        Raises:
+            NotFoundError: there is no such body (`BODY_NOT_FOUND`).
+            InvalidError: the body ends before the slice does (`SLICE_INVALID`).
+            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
+        """
+        body_id = await self._state.body_of(execution_id)
+        if body_id is None:
+            raise NotFoundError("the execution has no body of its own", reason="BODY_NOT_FOUND")
+        await self._read(body_id, write, offset, size)
+
+    async def whole(self, event: envelope_pb2.Event, write: Write) -> None:
+        """Write the body of a stored event.
+
+        Raises:
+            NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
+            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
+        """
+        if event.HasField("body_blob"):
+            await self._read(event.body_blob.id, write, 0, event.body_blob.size)
+            return
+        for start in range(0, len(event.body), limits.CHUNK_BYTES):
+            await write(event.body[start : start + limits.CHUNK_BYTES])
+
+    async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
+        if self._readers >= MAX_READERS:
+            raise UnavailableError("too many bodies are read", reason="TOO_MANY_READERS")
+        self._readers += 1
+        try:
+            reader = await self._bodies.open(body_id)
+            if reader is None:
+                raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
+            try:
+                await _copy(reader, write, offset, size)
+            finally:
+                reader.close()
+        finally:
+            self._readers -= 1
+
+
+async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> None:
+    if not 0 <= offset <= offset + size <= reader.size:
+        raise InvalidError("the slice does not lie within the body", reason="SLICE_INVALID")
+    end = offset + size
+    while offset < end:
+        data = await reader.read(offset, min(limits.CHUNK_BYTES, end - offset))
+        if not data:
+            raise UnavailableError("the body ends before it should", reason="STORAGE_UNAVAILABLE")
+        await write(data)
+        offset += len(data)
+
+
+async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStart:
+    request = await _next(requests, START_SECONDS)
+    start = request.start
+    error_mapping.check_request_size(request)
+    if request.WhichOneof("message") != "start":
+        raise _upload_invalid("the first message says what is uploaded")
+    if len(start.sender) > MAX_SENDER_LENGTH:
+        raise _upload_invalid(f"a sender is named in {MAX_SENDER_LENGTH} characters")
+    if start.HasField("size") and not 0 < start.size <= limits.MAX_STREAMED_BODY_BYTES:
+        raise _upload_invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+    return start
+
+
+async def _chunks(requests: AsyncIterator[pb.UploadBodyRequest]) -> AsyncIterator[bytes]:
+    """Yield the uploaded chunks, up to the message that ends the body."""
+    while (request := await _next(requests, SILENCE_SECONDS)).WhichOneof("message") != "end":
+        if not 0 < len(request.chunk) <= MAX_CHUNK_BYTES:
+            raise _upload_invalid(f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+        yield request.chunk
+
+
+async def _next(requests: AsyncIterator[pb.UploadBodyRequest], seconds: float) -> pb.UploadBodyRequest:
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(requests)
+    except StopAsyncIteration:
+        raise _upload_invalid("the stream ended before the body did") from None
+    except TimeoutError:
+        raise _upload_invalid("nothing came for too long") from None
+
+
+def _upload_invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="UPLOAD_INVALID")

@@ -1,0 +1,51 @@
+"""RunnerService.StartExecution: starts an execution of another flow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import FlowhookError, InvalidError
+from flowhook.model import Origin
+from flowhook.v1 import runner_service_pb2 as pb
+from router.admission import AdmissionControl
+from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+from router.triggers.idempotent_ids import EffectIds, check_depth
+
+LATEST: Final = frozenset({"", "latest"})
+"""Versions that mean the latest revision, whatever its document's version."""
+
+
+async def start_execution(
+    request: pb.StartExecutionRequest, *, acceptance: AdmissionControl, starter: ExecutionStarter
+) -> pb.StartExecutionResponse:
+    """Start an execution requested by another one, once for each idempotency key.
+
+    Raises:
+        FlowhookError: see protos/flowhook/v1/runner_service.proto, and `ExecutionStarter.start`.
+    """
+    _check(request)
+    check_depth(request.parent_depth)
+    flow_id, version = request.flow_id, request.version
+    entry = acceptance.known(flow_id) or await acceptance.flow(flow_id)
+    revision = 0 if version in LATEST else await acceptance.revision(entry, version)
+    quiet = await starter.is_quiet(request.parent_execution_id)
+    event_id = EffectIds(request.idempotency_key, request.parent_execution_id).derive("run", flow_id)
+    start = ExecutionStart(
+        event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1, quiet, revision
+    )
+    (appended,) = await starter.start([start])
+    if isinstance(appended, FlowhookError):
+        raise appended
+    return pb.StartExecutionResponse(execution_id=event_id)
+
+
+def _check(request: pb.StartExecutionRequest) -> None:
+    if len(request.input) > limits.MAX_RESULT_BYTES:
+        raise InvalidError(f"an input has at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
+    try:
+        orjson.loads(request.input or b"{}")
+    except orjson.JSONDecodeError:
+        raise InvalidError("the input is not JSON", reason="INPUT_INVALID") from None

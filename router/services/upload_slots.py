@@ -1,0 +1,213 @@
+"""Admission control for uploads: allocates slots, and evicts slow unproven uploads. Pure.
+
+A sender whose signature covers the body can prove its identity only at the body's end. Until then any sender can occupy
+a slot by sending slowly. So proven senders have their own slots, and unproven ones as many. Of the latter, each address
+may have a few, and when all are taken, the slowest upload is aborted in favour of a new one.
+
+Bytes are allocated like slots: a body counts by its declared size from the beginning, one of unknown size by the bytes
+received. Declaring costs nothing, so no address may have more than a quarter of the bytes. No upload is aborted for a
+new one that would get no slot even so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+
+GRACE_SECONDS: Final = 10.0
+"""Time for which a new upload is not aborted, because its rate is not known yet."""
+
+PACE_SECONDS: Final = 10.0
+"""Time constant of the average rate of an upload: bytes received long ago do not count."""
+
+RETRY_SECONDS: Final = 5
+
+SENDER_SHARE: Final = 4
+"""Divisor: an address may have one part in so many of the unproven senders' bytes.
+
+By default that is 1 GiB, the maximum size of a body.
+"""
+
+
+class UploadSlot:
+    """A slot, taken by one upload.
+
+    Attributes:
+        flow_id: the flow the upload is for.
+        sender: identifies the sender; empty: unknown.
+        proven: whether the sender has proved its identity.
+        bytes: the declared size of the body, else the bytes received.
+        abort: called once to abort the upload; None: it can't be aborted any more.
+    """
+
+    __slots__ = ("_began", "_last", "_recent", "_size", "abort", "bytes", "flow_id", "proven", "sender")
+
+    def __init__(
+        self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None], now: float
+    ) -> None:
+        self.flow_id = flow_id
+        self.sender = sender
+        self.proven = proven
+        self.bytes = size or 0
+        self.abort: Callable[[], None] | None = give_way
+        self._size = size
+        self._began = self._last = now
+        self._recent = 0.0  # bytes received, with a weight that decays over time
+
+    def received(self, count: int, now: float) -> None:
+        """Count received bytes."""
+        if self._size is None:
+            self.bytes += count
+        self._recent = self._faded(now) + count
+        self._last = now
+
+    def age(self, now: float) -> float:
+        """Return the age of the upload in seconds."""
+        return now - self._began
+
+    def rate(self, now: float) -> float:
+        """Return the recent rate, in bytes per second."""
+        return self._faded(now) / (PACE_SECONDS * -math.expm1(-max(self.age(now), 1.0) / PACE_SECONDS))
+
+    def _faded(self, now: float) -> float:
+        return self._recent * math.exp((self._last - now) / PACE_SECONDS)
+
+
+class UploadSlots:
+    """The upload slots of a router.
+
+    Attributes:
+        under_way: number of uploads in progress.
+    """
+
+    def __init__(self, *, most: int, most_bytes: int, now: Callable[[], float]) -> None:
+        """Create `most` slots for proven senders, and as many for others, who may use half of `most_bytes` in total."""
+        self._most = most
+        self._most_bytes = most_bytes // 2
+        self._now = now
+        self._proven: set[UploadSlot] = set()
+        self._unproven: set[UploadSlot] = set()
+        self._by_sender: Counter[str] = Counter()
+
+    @property
+    def under_way(self) -> int:
+        """Number of uploads in progress."""
+        return len(self._proven) + len(self._unproven)
+
+    def take(
+        self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None]
+    ) -> UploadSlot:
+        """Allocate a slot, if necessary by aborting other uploads.
+
+        Args:
+            flow_id: the flow the body is for.
+            sender: identifies the sender among unproven ones.
+            size: declared size of the body in bytes; None: unknown.
+            proven: whether the sender has proved its identity.
+            give_way: called to abort the upload.
+
+        Raises:
+            ExhaustedError: the flow has no free slot (`FLOW_UPLOADS_FULL`), or the sender has none
+                (`SENDER_UPLOADS_FULL`); no upload was aborted.
+            UnavailableError: there is no free slot (`UPLOADS_FULL`); no upload was aborted.
+        """
+        places = self._proven if proven else self._unproven
+        if not proven and sender:
+            self._check_sender(sender, size or 0)
+        for slowest in self._in_the_way(flow_id, size or 0, proven=proven):
+            give_way_now = slowest.abort
+            self.release(slowest)
+            if give_way_now is not None:
+                give_way_now()
+        place = UploadSlot(flow_id, sender, size, proven=proven, give_way=give_way, now=self._now())
+        places.add(place)
+        if not proven:
+            self._by_sender[sender] += 1
+        return place
+
+    def received(self, place: UploadSlot, count: int) -> None:
+        """Count received bytes of an upload.
+
+        Raises:
+            ExhaustedError: its sender exceeds its share (`SENDER_UPLOADS_FULL`).
+            UnavailableError: unproven uploads exceed their limit (`UPLOADS_FULL`).
+        """
+        place.received(count, self._now())
+        if place.proven:
+            return
+        if place.sender and self._bytes_of(place.sender) > self._most_bytes // SENDER_SHARE:
+            raise _sender_full()
+        if _bytes(self._unproven) > self._most_bytes:
+            raise uploads_full()
+
+    def release(self, place: UploadSlot) -> None:
+        """Release a slot; no effect if it was released already."""
+        place.abort = None
+        self._proven.discard(place)
+        if place in self._unproven:
+            self._unproven.discard(place)
+            self._by_sender[place.sender] -= 1
+            if not self._by_sender[place.sender]:
+                del self._by_sender[place.sender]
+
+    def _check_sender(self, sender: str, size: int) -> None:
+        if self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS:
+            raise _sender_full()
+        if self._bytes_of(sender) + size > self._most_bytes // SENDER_SHARE:
+            raise _sender_full()
+
+    def _in_the_way(self, flow_id: str, size: int, *, proven: bool) -> list[UploadSlot]:
+        """Return the uploads to abort to make room for one of `size` bytes: the slowest ones.
+
+        Raises:
+            FlowhookError: aborting them would not make enough room; see `take`.
+        """
+        places = self._proven if proven else self._unproven
+        slowest = [] if proven else self._slowest()
+        of_flow = [each for each in slowest if each.flow_id == flow_id]
+        excess = sum(each.flow_id == flow_id for each in places) + 1 - limits.MAX_FLOW_UPLOADS
+        if excess > len(of_flow):
+            raise ExhaustedError(
+                "too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=RETRY_SECONDS
+            )
+        chosen = of_flow[: max(excess, 0)]
+        others = iter([each for each in slowest if each not in chosen])
+        count = len(places) - len(chosen)
+        total = 0 if proven else _bytes(places) + size - _bytes(chosen)
+        while count >= self._most or total > self._most_bytes:
+            other = next(others, None)
+            if other is None:
+                raise uploads_full()
+            chosen.append(other)
+            count -= 1
+            total -= other.bytes
+        return chosen
+
+    def _slowest(self) -> Sequence[UploadSlot]:
+        """Return the unproven uploads that may be aborted, slowest first."""
+        now = self._now()
+        candidates = [each for each in self._unproven if each.abort is not None and each.age(now) >= GRACE_SECONDS]
+        return sorted(candidates, key=lambda each: each.rate(now))
+
+    def _bytes_of(self, sender: str) -> int:
+        return _bytes(each for each in self._unproven if each.sender == sender)
+
+
+def _bytes(places: Iterable[UploadSlot]) -> int:
+    return sum(place.bytes for place in places)
+
+
+def _sender_full() -> FlowhookError:
+    return ExhaustedError(
+        "too much is uploaded by this sender", reason="SENDER_UPLOADS_FULL", retry_after=RETRY_SECONDS
+    )
+
+
+def uploads_full() -> FlowhookError:
+    """Return the error for an upload that has no slot, or has lost it."""
+    return UnavailableError("too much is being uploaded", reason="UPLOADS_FULL", retry_after=RETRY_SECONDS)

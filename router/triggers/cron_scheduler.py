@@ -1,0 +1,218 @@
+"""Starts flows by schedule, when they are due.
+
+The order of writes makes crashes harmless. A flow is started first, under an ID derived from the flow and its due time;
+its next due time is stored after that. After a crash in between, the same start is tried again and found to be a
+duplicate. One task does all of it, so that nothing overtakes anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from flowhook import ids, logs
+from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
+from flowhook.model import Flow, Origin
+from router.dispatch.shard_runtime import ShardRuntime
+from router.dispatch.timers import CLOCK_LOOK
+from router.event_triggers.definition import FlowTriggers
+from router.metrics import RouterMetrics
+from router.schedules.schedule_queue import DueRun, ScheduleQueue
+from router.storage.interface import ShardState
+from router.storage.model import Appended, Ended, ExecutionRecord, Scheduled
+from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+
+BATCH: Final = 64
+"""Flows started in one batch; computing the next due time takes about 0.1 ms for each."""
+
+RETRY_SECONDS: Final = 0.5
+"""Seconds between tries to start flows and to store their due times, while storage is unavailable."""
+
+log = logs.get_logger(__name__)
+
+
+def run_id(run: DueRun) -> str:
+    """Return the ID of the execution that a due flow starts."""
+    return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
+
+
+class CronScheduler:
+    """Starts scheduled flows. Call `recover`, register flows with `react`, then let `run` run beside the server."""
+
+    def __init__(
+        self,
+        *,
+        host: ShardRuntime,
+        state: ShardState,
+        starter: ExecutionStarter,
+        metrics: RouterMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._starter = starter
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._agenda = ScheduleQueue()
+        self._stored: dict[str, Scheduled] = {}
+        """Stored schedules of flows that are not registered yet."""
+        self._unsure: deque[DueRun] = deque()
+        """Runs that may have ended unnoticed, to be looked up."""
+        self._awaited: dict[int, DueRun] = {}
+        """Runs whose end determines the next due time of their flow, by sequence number of the execution."""
+        self._failing: set[str] = set()
+        """Flows whose last start failed, and for which that was logged."""
+        self._changed = asyncio.Event()
+        host.on_completion(self._on_ends)
+
+    def __len__(self) -> int:
+        return len(self._agenda)
+
+    def next_of(self, flow_id: str) -> int | None:
+        """Return when a flow is due next, Unix time in ms; None when that is unknown (see `ScheduleQueue.next_of`)."""
+        return self._agenda.next_of(flow_id)
+
+    async def recover(self) -> None:
+        """Load stored schedules. Call it once, before any flow is registered.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        after = ""
+        while rows := await self._state.schedules(after_id=after):
+            self._stored |= {row.flow_id: row for row in rows if row.due_ms is not None or row.last_ms}
+            after = rows[-1].flow_id
+
+    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        """See `Reacting`. A schedule that the flow has already goes on."""
+        if reactions.timetable is None:
+            self.remove(flow.id)
+            return
+        stored = self._stored.pop(flow.id, None)
+        if stored is None:
+            self._agenda.put(flow.id, reactions.timetable, flow.update_time_ms)
+        elif self._agenda.recover(reactions.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._now_ms()):
+            self._unsure.append(DueRun(flow.id, stored.last_ms))
+        self._changed.set()
+
+    def remove(self, flow_id: str) -> None:
+        """See `Reacting`."""
+        if self._stored.pop(flow_id, None) is not None:
+            self._agenda.forget(flow_id)
+        self._agenda.remove(flow_id)
+        self._failing.discard(flow_id)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Start flows until cancelled."""
+        for flow_id in self._stored:
+            self._agenda.forget(flow_id)
+        self._stored.clear()
+        while True:
+            self._changed.clear()
+            try:
+                await self.turn()
+            except UnavailableError as error:
+                log.warning("flows can't be started on time; trying again", reason=error.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await self._until_next()
+
+    async def turn(self) -> None:
+        """Start the flows that are due, and store their next due times.
+
+        Raises:
+            UnavailableError: storage can't serve; the rest is still due.
+        """
+        now_ms = self._now_ms()
+        self._agenda.look(now_ms)
+        while True:
+            if self._unsure:
+                await self._find_out()
+            elif runs := self._agenda.due(now_ms, BATCH):
+                await self._start(runs)
+            else:
+                break
+            await self._save()
+        await self._save()
+
+    async def _start(self, runs: Sequence[DueRun]) -> None:
+        try:
+            results = await self._starter.start(
+                [ExecutionStart(run_id(run), run.flow_id, Origin.SCHEDULE, b"{}") for run in runs]
+            )
+            earlier = {
+                run: record
+                for run, result in zip(runs, results, strict=True)
+                if isinstance(result, Appended) and result.duplicate_of
+                if (record := await self._state.find(result.duplicate_of)) is not None
+            }
+        except BaseException:
+            for run in runs:
+                self._agenda.again(run)
+            raise
+        for run, result in zip(runs, results, strict=True):
+            if isinstance(result, Appended):
+                self._started(run, result.seq, earlier.get(run))
+            else:
+                self._left_out(run, result)
+
+    def _started(self, run: DueRun, seq: int, earlier: ExecutionRecord | None) -> None:
+        now_ms = self._now_ms()
+        if self._agenda.started(run, now_ms if earlier is None else min(now_ms, earlier.receive_time_ms)):
+            self._awaited[seq] = run
+            self._unsure.append(run)
+        self._failing.discard(run.flow_id)
+        if earlier is None:
+            self._metrics.scheduled.inc()
+
+    def _left_out(self, run: DueRun, error: FlowhookError) -> None:
+        self._agenda.skipped(run, self._now_ms())
+        if isinstance(error, NotFoundError):  # the flow has just been deleted
+            return
+        self._metrics.not_scheduled(error.reason)
+        if run.flow_id not in self._failing:
+            self._failing.add(run.flow_id)
+            log.warning("a flow is due and can't be started", flow=run.flow_id, reason=error.reason)
+
+    async def _find_out(self) -> None:
+        """Look up a run that may have ended before its end was tracked."""
+        run = self._unsure[0]
+        event_id = run_id(run)
+        record = await self._state.find(event_id)
+        if record is not None and not record.status.ended and record.seq not in self._awaited:
+            self._awaited[record.seq] = run
+            record = await self._state.find(event_id)
+        self._unsure.popleft()
+        if record is None:
+            self._agenda.ended(run, self._now_ms())
+        elif record.end_time_ms is not None:
+            self._ended(record.seq, run, record.end_time_ms)
+
+    def _on_ends(self, ends: Sequence[Ended]) -> None:
+        if self._awaited:
+            for end in ends:
+                run = self._awaited.get(end.seq)
+                if run is not None:
+                    self._ended(end.seq, run, end.end_time_ms)
+                    self._changed.set()
+
+    def _ended(self, seq: int, run: DueRun, at_ms: int) -> None:
+        self._awaited.pop(seq, None)
+        self._agenda.ended(run, at_ms)
+
+    async def _save(self) -> None:
+        changes = self._agenda.unsaved()
+        if changes:
+            await self._state.write(changes)
+            self._agenda.saved(changes)
+
+    async def _until_next(self) -> None:
+        """Wait until a flow is due, a change is signalled, or the clock is to be read again."""
+        due_ms = self._agenda.next()
+        delay = None if due_ms is None else min(max((due_ms - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._changed.wait()

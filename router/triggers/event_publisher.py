@@ -1,0 +1,185 @@
+"""Delivers emitted events and lifecycle events to the flows that want them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from flowhook import limits
+from flowhook.cloud_events import parse
+from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
+from flowhook.lifecycle import TYPES, is_reserved_type
+from flowhook.model import Flow, Origin
+from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.event_triggers.definition import FlowTriggers
+from router.event_triggers.index import FlowIndex
+from router.metrics import RouterMetrics
+from router.scheduling.matching import EventContent, IncomingEvent
+from router.storage.inbound_events import NewInboundEvent
+from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+from router.triggers.idempotent_ids import EffectIds, check_depth
+from router.triggers.join_trigger import JoinTrigger
+
+BATCH: Final = limits.MAX_BATCH_EVENTS
+"""Flows started in one batch."""
+
+
+class EventPublisher:
+    """Delivers events to flows; knows the wanted events of all flows from start-up on."""
+
+    def __init__(
+        self,
+        *,
+        arrivals: EventDispatcher,
+        gatherer: JoinTrigger,
+        starter: ExecutionStarter,
+        metrics: RouterMetrics,
+        occurrences: LifecycleOutbox,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._arrivals = arrivals
+        self._gatherer = gatherer
+        self._starter = starter
+        self._metrics = metrics
+        self._occurrences = occurrences
+        self._now_ms = now_ms
+        self._listening = FlowIndex()
+        self._started = FlowIndex()
+
+    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        """See `Reacting`."""
+        trigger = reactions.trigger
+        together = trigger is not None and trigger.all
+        self._listening.put(flow.id, reactions.listens)
+        self._started.put(flow.id, () if trigger is None or together else trigger.filters)
+        self._gatherer.put(flow.id, trigger if together else None)
+        self._want()
+
+    def remove(self, flow_id: str) -> None:
+        """See `Reacting`. Executions that wait already still receive events."""
+        self._listening.put(flow_id, ())
+        self._started.put(flow_id, ())
+        self._gatherer.put(flow_id, None)
+        self._want()
+
+    def _want(self) -> None:
+        indexes = (self._started, self._listening, self._gatherer)
+        self._occurrences.set_wanted_by_flows(
+            frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes))
+        )
+
+    async def publish(self, payload: bytes, effect: EffectIds, *, depth: int = 0, emitter: str = "") -> int:
+        """Store an emitted event for every flow that wants it, once for each effect.
+
+        A flow that has no room for it does not keep other flows from receiving it.
+
+        Args:
+            payload: the event, JSON.
+            effect: the effect that emits it.
+            depth: of the emitting execution; see `Event.depth`.
+            emitter: ID of the emitting execution.
+
+        Returns:
+            The number of flows that want it; 0 for the type of a lifecycle event, which no flow may emit.
+
+        Raises:
+            InvalidError: it is not a CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow beyond the limit of
+                flows that start one another (`WORKFLOW_TOO_DEEP`): no flow receives it.
+            ExhaustedError: a flow has no room (`ARRIVALS_FULL`, `BACKLOG_FULL`).
+            UnavailableError: storage can't serve, or the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
+        """
+        type_ = parse(payload)["type"]
+        receivers = 0
+        if not is_reserved_type(type_):
+            event = IncomingEvent("", callback=False, type_=type_, payload=payload)
+            started, gathering = self._started.find(event), self._gatherer.find(event)
+            quiet = False
+            if started or gathering:
+                check_depth(depth)
+                quiet = await self._starter.is_quiet(emitter)
+            receivers = await self._give(event, effect, started, gathering, depth=depth, quiet=quiet)
+        self._metrics.emitted(heard=receivers > 0)
+        return receivers
+
+    async def tell(self, payload: bytes, type_: str, effect: EffectIds) -> int:
+        """Store a lifecycle event for every flow that wants it, once for each effect.
+
+        No lifecycle events are published for executions that it starts, nor for those that these start: else a flow
+        started by the end of any execution would be started by its own.
+
+        Returns:
+            The number of flows that want it.
+
+        Raises:
+            FlowhookError: as with `publish`.
+        """
+        event = IncomingEvent("", callback=False, type_=type_, payload=payload)
+        started, gathering = self._started.find(event), self._gatherer.find(event)
+        return await self._give(event, effect, started, gathering, depth=0, quiet=True)
+
+    async def _give(
+        self,
+        event: IncomingEvent,
+        effect: EffectIds,
+        started: Sequence[str],
+        gathering: Sequence[str],
+        *,
+        depth: int,
+        quiet: bool,
+    ) -> int:
+        now_ms, payload = self._now_ms(), event.payload
+        listening = self._listening.find(event)
+        listening += self._arrivals.waiting_flows(event, besides=set(listening))
+        await _all(
+            self._start(
+                [
+                    ExecutionStart(
+                        effect.derive("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload, depth + 1, quiet
+                    )
+                    for flow_id in started
+                ]
+            ),
+            self._keep(
+                [
+                    NewInboundEvent(effect.derive("listen", flow_id), flow_id, False, event.type, now_ms, payload)
+                    for flow_id in listening
+                ]
+                + [
+                    self._gatherer.arrival(
+                        flow_id, effect.derive("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet
+                    )
+                    for flow_id in gathering
+                ],
+                event.content,
+            ),
+        )
+        for flow_id in gathering:
+            self._gatherer.arrived(flow_id)
+        return len({*started, *gathering, *listening})
+
+    async def _start(self, starts: Sequence[ExecutionStart]) -> None:
+        """Start all executions that can be started, then raise the first error of the others."""
+        results = [
+            result
+            for first in range(0, len(starts), BATCH)
+            for result in await self._starter.start(starts[first : first + BATCH])
+        ]
+        for result in results:
+            if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
+                raise result
+
+    async def _keep(self, arrivals: Sequence[NewInboundEvent], content: EventContent) -> None:
+        """Store all arrivals that there is room for, then raise the first error of the others."""
+        try:
+            await self._arrivals.publish(arrivals, content=content)
+        except ExhaustedError:
+            await _all(*(self._arrivals.publish([arrival], content=content) for arrival in arrivals))
+
+
+async def _all(*work: Awaitable[object]) -> None:
+    """Await all of `work` concurrently, then raise the first error, if any."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

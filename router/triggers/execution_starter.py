@@ -1,0 +1,127 @@
+"""Appends the events that start executions without a request, within the limits of their flows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from flowhook.model import Event, Origin
+from flowhook.wire import convert
+from router.admission import AdmissionControl, event_id_taken
+from router.dispatch.shard_runtime import ShardRuntime
+from router.storage.interface import ShardState
+from router.storage.model import Appended, NewEvent
+
+
+class ExecutionStart(NamedTuple):
+    """An execution to start.
+
+    Attributes:
+        event_id: its ID, derived from its cause (see `ids.derive`).
+        flow_id: the flow to run.
+        origin: kind of the cause.
+        body: the workflow's input, JSON.
+        depth: see `Event.depth`.
+        quiet: no lifecycle events are published for it.
+        revision: of the flow; 0: the latest.
+    """
+
+    event_id: str
+    flow_id: str
+    origin: Origin
+    body: bytes
+    depth: int = 0
+    quiet: bool = False
+    revision: int = 0
+
+
+class ExecutionStarter:
+    """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
+
+    def __init__(
+        self, *, host: ShardRuntime, state: ShardState, acceptance: AdmissionControl, now_ms: Callable[[], int]
+    ) -> None:
+        self._host = host
+        self._state = state
+        self._acceptance = acceptance
+        self._now_ms = now_ms
+
+    async def start(self, starts: Sequence[ExecutionStart]) -> list[Appended | FlowhookError]:
+        """Store the events that start executions, durably and each once.
+
+        Returns:
+            One result per start, in order; an error for each that can't be started: there is no such flow
+            (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
+            (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
+            (`TOTAL_BACKLOG_FULL`) is full.
+
+        Raises:
+            UnavailableError: storage can't serve; nothing was stored.
+        """
+        fates: list[Appended | FlowhookError | None] = []
+        events: list[NewEvent] = []
+        of_flow: Counter[str] = Counter()
+        for start in starts:
+            try:
+                events.append(await self._admitted(start, len(events), of_flow[start.flow_id]))
+            except FlowhookError as error:
+                fates.append(await self._refused(start, error))
+            else:
+                fates.append(None)
+                of_flow[start.flow_id] += 1
+        appended = iter(
+            event_id_taken() if result.taken else result
+            for result in (await self._host.append(events) if events else ())
+        )
+        return [next(appended) if fate is None else fate for fate in fates]
+
+    async def is_quiet(self, execution_id: str) -> bool:
+        """Whether no lifecycle events are published for an execution, nor for those that it starts.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        if not self._host.occurrences.wanted:
+            return False
+        record = await self._state.find(execution_id)
+        return record is not None and record.quiet
+
+    async def _admitted(self, start: ExecutionStart, more: int, more_of_flow: int) -> NewEvent:
+        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
+        self._acceptance.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
+        now_ms = self._now_ms()
+        event = Event(
+            id=start.event_id,
+            flow_id=start.flow_id,
+            receive_time_ms=now_ms,
+            principal=None,
+            dedupe_key="",
+            method="",
+            path="",
+            query="",
+            content_type="application/json",
+            headers=(),
+            body=start.body,
+            origin=start.origin,
+            depth=start.depth,
+        )
+        return NewEvent(
+            event.id,
+            entry.id,
+            start.revision or entry.revision,
+            now_ms,
+            convert.event_to_proto(event).SerializeToString(),
+            order_key=await self._acceptance.order_key_of(entry, event),
+            quiet=start.quiet,
+        )
+
+    async def _refused(self, start: ExecutionStart, error: FlowhookError) -> Appended | FlowhookError:
+        if isinstance(error, UnavailableError) and error.reason != "TOTAL_BACKLOG_FULL":
+            raise error
+        if isinstance(error, ExhaustedError | UnavailableError):
+            known = await self._state.find(start.event_id)
+            if known is not None and known.flow_id == start.flow_id:
+                return Appended(known.seq, known.id)
+        return error

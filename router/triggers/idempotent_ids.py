@@ -1,0 +1,57 @@
+"""Idempotent IDs for the executions and events that an execution causes in other flows."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from flowhook import ids, limits
+from flowhook.errors import InvalidError
+
+MAX_IDEMPOTENCY_KEY: Final = 255
+"""Length of an idempotency key, characters."""
+
+
+class EffectIds:
+    """An effect of an execution on other flows; when it is repeated, it has the same idempotency key."""
+
+    def __init__(self, idempotency_key: str, execution_id: str) -> None:
+        """Check the key, and take the time of derived IDs from it, or else from `execution_id`.
+
+        Args:
+            idempotency_key: begins with the ID of the execution that the effect belongs to.
+            execution_id: the execution that performs it: the same, or a replay of it.
+
+        Raises:
+            InvalidError: the key is empty, too long or not ASCII (`IDEMPOTENCY_KEY_INVALID`), or the ID is invalid.
+        """
+        if not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY or not idempotency_key.isascii():
+            raise InvalidError(
+                f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters", reason="IDEMPOTENCY_KEY_INVALID"
+            )
+        self._key = idempotency_key
+        self._began_ms = ids.time_ms_of(execution_id)
+        with suppress(InvalidError):
+            self._began_ms = ids.time_ms_of(idempotency_key[: ids.LENGTH])
+
+    def derive(self, consequence: str, flow_id: str) -> str:
+        """Derive the ID of the execution or event that the effect causes in a flow; `consequence` is its kind."""
+        return ids.derive(ids.slot_of(flow_id), self._began_ms, f"{consequence} {flow_id} {self._key}")
+
+
+def check_depth(depth: int) -> None:
+    """Check that an execution may start others; stops loops of flows that start one another.
+
+    Args:
+        depth: of the execution; see `Event.depth`.
+
+    Raises:
+        InvalidError: the depth is at the limit (`WORKFLOW_TOO_DEEP`), or negative (`DEPTH_INVALID`).
+    """
+    if depth < 0:
+        raise InvalidError("the depth of an execution is at least 0", reason="DEPTH_INVALID")
+    if depth >= limits.MAX_WORKFLOW_DEPTH:
+        raise InvalidError(
+            f"at most {limits.MAX_WORKFLOW_DEPTH} flows run within one another, or start one another by events",
+            reason="WORKFLOW_TOO_DEEP",
+        )

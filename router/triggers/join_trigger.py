@@ -1,0 +1,210 @@
+"""Starts flows that need several events (`schedule.on.all`); buffers the events until there is one for each filter.
+
+They are stored as arrivals under an ID that no flow has, so that no running execution of the flow consumes an event
+that is to start one. A single task correlates them. It first starts an execution, under the ID derived for the event
+that completed the set, and then removes the events: after a crash in between, the same start is tried again and found
+to be a duplicate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import orjson
+
+from flowhook import limits, logs
+from flowhook.errors import FlowhookError, InvalidError, NotFoundError
+from flowhook.lifecycle import is_reserved_type
+from flowhook.model import Origin
+from router.dispatch.event_delivery import EventDispatcher
+from router.event_triggers.definition import EventTrigger
+from router.event_triggers.event_correlation import EventJoin
+from router.event_triggers.index import FlowIndex
+from router.scheduling.matching import IncomingEvent
+from router.storage.inbound_events import NewInboundEvent
+from router.storage.interface import ShardState
+from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+
+LOOK_SECONDS: Final = 2.0
+"""Seconds between scans of all flows: for events whose caller disconnected while storing them, and for retries."""
+
+CHUNK: Final = 128
+"""Most events in one read."""
+
+log = logs.get_logger(__name__)
+
+
+class _Complete(NamedTuple):
+    """A complete set of events that start an execution.
+
+    Attributes:
+        event_id: ID of the execution, from the event that completed the set.
+        depth: of the execution, from the same event.
+        quiet: whether no lifecycle events are published for the execution, from the same event.
+        numbers: of the events, in the order of the filters.
+    """
+
+    event_id: str
+    depth: int
+    quiet: bool
+    numbers: list[int]
+
+
+class _Flow:
+    """One flow: its trigger, its waiting events, and the complete sets that start executions."""
+
+    def __init__(self, trigger: EventTrigger) -> None:
+        self.trigger = trigger
+        self.failing = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Reset, so that all events are correlated again."""
+        self.gathering = EventJoin(self.trigger)
+        self.complete: deque[_Complete] = deque()
+        self.seen = 0
+
+
+class JoinTrigger:
+    """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
+
+    def __init__(self, *, arrivals: EventDispatcher, state: ShardState, starter: ExecutionStarter) -> None:
+        self._arrivals = arrivals
+        self._state = state
+        self._starter = starter
+        self._index = FlowIndex()
+        self._flows: dict[str, _Flow] = {}
+        self._news: dict[str, None] = {}
+        """Flows with events to process."""
+        self._woken = asyncio.Event()
+
+    def put(self, flow_id: str, trigger: EventTrigger | None) -> None:
+        """Register a flow that needs several events, or (None) unregister it and remove its buffered events."""
+        there = self._flows.get(flow_id)
+        if trigger is None:
+            self._index.put(flow_id, ())
+            if self._flows.pop(flow_id, None) is not None:
+                self._arrivals.forget([number for number, _ in self._arrivals.buffered_for(_shelf(flow_id))])
+        elif there is None or there.trigger != trigger:
+            self._index.put(flow_id, trigger.filters)
+            self._flows[flow_id] = _Flow(trigger)
+            self.arrived(flow_id)
+
+    def names(self, type_: str) -> bool:
+        """Whether a registered flow has a filter for exactly this type."""
+        return self._index.names(type_)
+
+    def find(self, event: IncomingEvent) -> list[str]:
+        """Return the flows that an event may help to start: those that want it and can correlate it."""
+        return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].gathering.accepts(event)]
+
+    @staticmethod
+    def arrival(
+        flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, quiet: bool = False
+    ) -> NewInboundEvent:
+        """Return the arrival that buffers an event for a flow. The caller stores it, then calls `arrived`.
+
+        Args:
+            flow_id: the flow.
+            event_id: of the arrival, and of the execution that starts if this event completes a set.
+            payload: the event, JSON.
+            now_ms: current time, Unix ms.
+            depth: of the execution that emits it.
+            quiet: no lifecycle events are published for the execution that it starts.
+        """
+        # no execution subscribes to this flow ID or type, so the type may carry the parameters of the start
+        label = f"{event_id}/{depth + 1}{'/quiet' if quiet else ''}"
+        return NewInboundEvent(event_id, _shelf(flow_id), False, label, now_ms, payload)
+
+    def arrived(self, flow_id: str) -> None:
+        """Schedule a flow for processing."""
+        self._news[flow_id] = None
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Start flows until cancelled."""
+        while True:
+            self._woken.clear()
+            await self.turn()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if self._flows else None):
+                    await self._woken.wait()
+                continue
+            self._news |= dict.fromkeys(self._flows)
+
+    async def turn(self) -> None:
+        """Process all flows with new events: correlate these, and start executions."""
+        news, self._news = self._news, {}
+        for flow_id in news:
+            flow = self._flows.get(flow_id)
+            if flow is not None:
+                try:
+                    await self._look(flow_id, flow)
+                except FlowhookError as error:
+                    if not flow.failing:
+                        log.warning("events can't start a flow; trying again", flow=flow_id, reason=error.reason)
+                    flow.failing = True
+                else:
+                    flow.failing = False
+
+    async def _look(self, flow_id: str, flow: _Flow) -> None:
+        """Start a flow by its complete sets, and correlate the events that were stored since the last call."""
+        while (oldest := flow.gathering.oldest) is not None and not self._arrivals.is_buffered(oldest):
+            flow.gathering.remove(oldest)  # it expired
+        while True:
+            while flow.complete:
+                await self._start(flow_id, flow, flow.complete[0])
+            kept = self._arrivals.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
+            if not kept:
+                return
+            payloads = await self._state.arrival_payloads([number for number, _ in kept])
+            for number, label in kept:
+                payload = payloads.get(number)
+                if payload is not None:
+                    self._gather(flow, number, label, payload)
+                elif payloads and number > max(payloads):
+                    break  # storage bounds the bytes of one read: read the rest next
+                else:
+                    self._arrivals.forget([number])
+                flow.seen = number
+
+    def _gather(self, flow: _Flow, number: int, label: str, payload: bytes) -> None:
+        event = IncomingEvent("", callback=False, type_=orjson.loads(payload)["type"], payload=payload)
+        if not flow.gathering.accepts(event):  # it matched an earlier revision of the flow
+            self._arrivals.forget([number])
+            return
+        numbers = flow.gathering.add(number, event)
+        if numbers is not None:
+            event_id, depth, *quiet = label.split("/")
+            flow.complete.append(_Complete(event_id, int(depth), bool(quiet), numbers))
+
+    async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
+        payloads: dict[int, bytes] = {}
+        wanted = sorted(complete.numbers)
+        while wanted and (read := await self._state.arrival_payloads(wanted)):
+            payloads |= read
+            wanted = [number for number in wanted if number > max(read)]
+        if len(payloads) < len(complete.numbers):  # one of them has expired: others may complete the set
+            flow.begin()
+            return
+        body = b"[%b]" % b",".join(payloads[number] for number in complete.numbers)
+        if len(body) > limits.MAX_BODY_BYTES:
+            log.warning("events are too large together to start a flow", flow=flow_id, bytes=len(body))
+        else:
+            quiet = complete.quiet or any(is_reserved_type(orjson.loads(each)["type"]) for each in payloads.values())
+            start = ExecutionStart(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
+            (result,) = await self._starter.start([start])
+            if isinstance(result, InvalidError):  # permanent: drop the set, lest it block those behind it
+                log.warning("events can't start a flow", flow=flow_id, reason=result.reason)
+            elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
+                raise result
+        flow.complete.popleft()
+        self._arrivals.forget(complete.numbers)
+
+
+def _shelf(flow_id: str) -> str:
+    """Return the pseudo flow ID under which the events that start a flow are buffered; flow IDs contain no slash."""
+    return f"{flow_id}/all"

@@ -1,0 +1,172 @@
+"""Publishes lifecycle events from the outbox (see `dispatch.occurrences`) to the flows that want them, each once.
+
+Each stored occurrence becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
+is removed after that. After a crash in between, the same event is delivered again and found to be a duplicate. A flow
+that has no room is retried for up to `KEEP_MS`, without delaying others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import orjson
+
+from flowhook import ids, logs
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
+from flowhook.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.metrics import RouterMetrics
+from router.storage.interface import Registry, ShardState
+from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent
+from router.triggers.event_publisher import EventPublisher
+from router.triggers.idempotent_ids import EffectIds
+
+CHUNK: Final = 64
+"""Occurrences published in one batch."""
+
+RETRY_SECONDS: Final = 2.0
+"""Seconds between retries for flows that have no room, and while storage is unavailable."""
+
+KEEP_MS: Final = 3600 * 1000
+"""Milliseconds for which delivery to a flow that has no room is retried."""
+
+MAX_DEFINITIONS: Final = 1000
+"""Revisions of flows whose names are cached."""
+
+log = logs.get_logger(__name__)
+
+
+class _Event(NamedTuple):
+    """A lifecycle event of an execution; `payload` is JSON."""
+
+    execution_id: str
+    payload: bytes
+
+
+class LifecyclePublisher:
+    """Publishes lifecycle events from the outbox. Let `run` run beside the server."""
+
+    def __init__(
+        self,
+        *,
+        occurrences: LifecycleOutbox,
+        state: ShardState,
+        registry: Registry,
+        publisher: EventPublisher,
+        metrics: RouterMetrics,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._occurrences = occurrences
+        self._state = state
+        self._registry = registry
+        self._publisher = publisher
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._seen = 0
+        self._late: deque[UnpublishedEvent] = deque()
+        """Occurrences to publish again, because a flow had no room."""
+        self._definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = OrderedDict()
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            self._occurrences.has_pending.clear()
+            again: float | None = None
+            try:
+                await self.turn()
+            except FlowhookError as error:
+                log.warning("nothing can be told of executions; trying again", reason=error.reason)
+                again = RETRY_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):
+                    await self._occurrences.has_pending.wait()
+
+    async def turn(self) -> None:
+        """Publish all pending occurrences.
+
+        Raises:
+            FlowhookError: storage can't serve; the rest is still pending.
+        """
+        late = [self._late.popleft() for _ in range(min(CHUNK, len(self._late)))]
+        try:
+            await self._tell(late)
+        except FlowhookError:
+            self._late.extendleft(reversed(late))
+            raise
+        while chunk := await self._state.occurrences(after_number=self._seen, limit=CHUNK):
+            await self._tell(chunk)
+            self._seen = chunk[-1].number
+        self._occurrences.pending = len(self._late)
+
+    async def _tell(self, chunk: Sequence[UnpublishedEvent]) -> None:
+        if not chunk:
+            return
+        records = await self._state.records({each.seq for each in chunk})
+        # build all events before delivering the first, so that none overtakes another
+        events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
+        results = await asyncio.gather(*map(self._give, chunk, events), return_exceptions=True)
+        done: list[UnpublishedEvent] = []
+        failures: list[BaseException] = []
+        full: list[UnpublishedEvent] = []
+        for each, result in zip(chunk, results, strict=True):
+            if isinstance(result, ExhaustedError) and self._now_ms() - each.time_ms < KEEP_MS:
+                full.append(each)
+            elif isinstance(result, BaseException) and not isinstance(result, ExhaustedError | InvalidError):
+                failures.append(result)
+            else:
+                done.append(each)
+                self._metrics.told(None if isinstance(result, BaseException) else result)
+        if failures:
+            raise failures[0]
+        await self._state.write([LifecyclePublished(each.number) for each in done])
+        self._late += full
+
+    async def _give(self, each: UnpublishedEvent, event: _Event | None) -> int:
+        """Deliver one event to the flows that want it, and return their number."""
+        if event is None:
+            return 0
+        # the key begins with the execution's ID, whose time goes into all derived IDs
+        effect = EffectIds(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
+        return await self._publisher.tell(event.payload, each.type, effect)
+
+    async def _event(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> _Event | None:
+        """Build the lifecycle event of an occurrence; None when the execution is past retention."""
+        definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
+        if record is None or definition is None:
+            return None
+        output = None
+        if each.type == WorkflowEventType.COMPLETED:
+            output, _ = await self._state.answer(record.seq)
+        time_ms, what = each.time_ms, f"lifecycle {each.number}"
+        if each.key:  # reported by a runner, which may report it again
+            time_ms, what = ids.time_ms_of(record.id), f"lifecycle {record.id}:{each.type}#{each.key}"
+        payload = encode_lifecycle_event(
+            each.type,
+            event_id=ids.derive(ids.slot_of(record.flow_id), time_ms, what),
+            flow_id=record.flow_id,
+            execution_id=record.id,
+            definition=definition,
+            time_ms=each.time_ms,
+            error=record.error if each.type == WorkflowEventType.FAULTED else None,
+            output=output,
+            within=each.data,
+        )
+        return _Event(record.id, payload)
+
+    async def _definition(self, flow_id: str, revision: int) -> WorkflowIdentity | None:
+        key = flow_id, revision
+        if key not in self._definitions:
+            flow = await self._registry.get_flow(flow_id, revision=revision)
+            document = None if flow is None else orjson.loads(flow.definition)["document"]
+            self._definitions[key] = (
+                None
+                if document is None
+                else WorkflowIdentity(document["namespace"], document["name"], str(document["version"]))
+            )
+            if len(self._definitions) > MAX_DEFINITIONS:
+                self._definitions.popitem(last=False)
+        return self._definitions[key]

@@ -1,0 +1,80 @@
+"""Resolves host names for outbound connections; `flowhook.address_policy` decides which addresses are allowed.
+
+A name server that does not answer blocks a thread until the system's resolver times out. Each lookup therefore runs in
+its own thread, at most `MAX_LOOKUPS` at a time. The event loop's default executor has few threads and is shared with
+other work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flowhook.address_policy import is_policy_error
+
+MAX_LOOKUPS: Final = 64
+"""Maximum number of concurrent lookups; further ones wait until the deadline of their call."""
+
+FORBIDDEN: Final = 403
+"""Status of the error for a call to a forbidden address; not a transient status, so the call is not retried."""
+
+Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""One entry of the list that `socket.getaddrinfo` returns."""
+
+_places: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
+
+
+async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.AF_UNSPEC) -> Sequence[Info]:
+    """Return the addresses of a host for TCP; the caller sets the deadline.
+
+    Raises:
+        OSError: the name can't be resolved (`socket.gaierror`).
+        UnicodeError: the host is not a valid name.
+    """
+    loop = asyncio.get_running_loop()
+    places = _places.setdefault(loop, asyncio.Semaphore(MAX_LOOKUPS))
+    await places.acquire()
+    found: asyncio.Future[Sequence[Info]] = loop.create_future()
+
+    def settle(outcome: Sequence[Info] | OSError | UnicodeError) -> None:
+        places.release()  # the thread is done, even if the caller was cancelled
+        if found.done():
+            return
+        if isinstance(outcome, OSError | UnicodeError):
+            found.set_exception(outcome)
+        else:
+            found.set_result(outcome)
+
+    def run() -> None:
+        outcome: Sequence[Info] | OSError | UnicodeError
+        try:
+            outcome = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        except (OSError, UnicodeError) as problem:
+            outcome = problem
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, outcome)
+
+    try:
+        threading.Thread(target=run, name="lookup", daemon=True).start()
+    except RuntimeError:
+        places.release()
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+    return await found
+
+
+def numeric_host(address: tuple[Any, ...]) -> str:
+    """Return the host of a socket address, with its scope ID if it has one."""
+    host, scope = str(address[0]), address[3] if len(address) > 3 else 0  # noqa: PLR2004 - (host, port, flow, scope)
+    return f"{host}%{scope}" if scope and "%" not in host else host
+
+
+def refused_status(problem: BaseException) -> int | None:
+    """Return the error status for a connection that failed; None: the default status of the error type."""
+    return FORBIDDEN if is_policy_error(problem) else None

@@ -1,0 +1,216 @@
+"""Supervises the child: starts it, kills it on the watchdog's verdict, reports its exit to the router, restarts it.
+
+The report is sent over the parent's own connection, so that the router reassigns the executions, and knows the cause,
+before the next child attaches. The same connection renews the leases of a child that is alive but blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import Final
+
+from flowhook import logs
+from flowhook.config import RunnerSettings, read_token
+from flowhook.process import ProcessState
+from runner import ipc
+from runner.guard import exits
+from runner.guard.process_starter import ProcessStarter
+from runner.guard.reporting import RouterReports
+from runner.guard.watchdog import KillDecision
+from runner.guard.worker_process import WorkerProcess
+from runner.quarantine import QUARANTINE_SECONDS
+
+MIN_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 5.0
+"""Seconds before a child that died by itself is replaced, doubled each time."""
+STABLE_SECONDS: Final = 10.0
+"""Lifetime of a child after which the backoff starts again."""
+
+DRAIN_MARGIN: Final = 4.0
+"""Seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled."""
+LAST_REPORT_SECONDS: Final = 1.0
+"""Deadline of the report of a child's exit while this process is shutting down."""
+
+log = logs.get_logger(__name__)
+
+
+class WorkerSupervisor:
+    """Runs the parent process: supervises one child after another."""
+
+    def __init__(self, settings: RunnerSettings, lifecycle: ProcessState, starter: ProcessStarter) -> None:
+        """Supervise children of `starter`; `run` closes it.
+
+        Raises:
+            InvalidError: there is no token for the router (`TOKEN_MISSING`).
+        """
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._token = read_token(settings, "runner")
+        self._explained = settings.losses_explained
+        self._renew_seconds = 0.0
+        self._was_attached = False
+        """Whether the present child was ever attached."""
+        self._quarantined: dict[str, float] = {}
+        """Monotonic time at which flows leave quarantine, by ID."""
+        self._kills = 0
+        self._lacks: set[str] = set()
+        """Reasons for being detached that were logged since a child was last attached."""
+        self._starter = starter
+
+    async def run(self) -> None:
+        """Supervise children until `lifecycle.stop` is set, then drain the last one."""
+        backoff = MIN_BACKOFF
+        try:
+            async with RouterReports(self._settings, self._lifecycle.name) as reports:
+                while not self._lifecycle.stop.is_set():
+                    began = time.monotonic()
+                    verdict = await self._live_once(reports)
+                    if self._lifecycle.stop.is_set():
+                        return
+                    if verdict is not None and verdict.evaluation is not None:
+                        backoff = MIN_BACKOFF
+                        continue
+                    if time.monotonic() - began > STABLE_SECONDS:
+                        backoff = MIN_BACKOFF
+                    await self._pause(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                    backoff = min(backoff * 2, MAX_BACKOFF)
+        finally:
+            await self._starter.close()
+
+    async def _live_once(self, reports: RouterReports) -> KillDecision | None:
+        """Run one child to its end and report its exit; returns the verdict if it was killed, else None."""
+        try:
+            child = await WorkerProcess.spawn(self._starter)
+        except OSError as problem:
+            log.error("no child can be started", cause=str(problem))  # noqa: TRY400 - operators need no traceback
+            return None
+        try:
+            verdict = await self._accompany(child, reports)
+            end = self._conclude(child, verdict)
+        finally:
+            await child.close()
+        await self._report(reports, end)
+        return verdict
+
+    async def _accompany(self, child: WorkerProcess, reports: RouterReports) -> KillDecision | None:
+        """Run a started child to its end; returns the verdict if it was killed, None when it ended by itself."""
+        self._renew_seconds, self._was_attached = 0.0, False
+        child.pipe.send(
+            ipc.Begin(
+                settings=self._settings,
+                token=self._token,
+                runner_id=self._lifecycle.name,
+                losses_explained=self._explained,
+                kills=self._kills,
+                quarantined=self._in_quarantine(),
+            )
+        )
+        watcher = asyncio.create_task(child.watch(self._settings, shared=True), name="watch child")
+        stopper = asyncio.create_task(self._stop(child), name="stop child")
+        ended = asyncio.create_task(child.process.wait(), name="wait for child")
+        helpers = (
+            asyncio.create_task(self._listen(child), name="listen to child"),
+            asyncio.create_task(self._renew(child, reports), name="renew leases"),
+        )
+        try:
+            await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
+            # the verdict counts even if the child died at the same moment, of this or another cause
+            verdict = watcher.result() if watcher.done() else None
+            await child.kill()
+            return verdict
+        finally:
+            for task in (watcher, stopper, ended, *helpers):
+                task.cancel()
+            await asyncio.gather(watcher, stopper, ended, *helpers, return_exceptions=True)
+            self._lifecycle.ready.clear()
+
+    async def _listen(self, child: WorkerProcess) -> None:
+        while (message := await child.pipe.receive()) is not None:
+            match message:
+                case ipc.RouterAttached(renew_seconds=seconds):
+                    self._renew_seconds = seconds
+                    self._explained = self._was_attached = True
+                    self._lacks.clear()
+                    self._lifecycle.ready.set()
+                case ipc.RouterDetached(detail=detail):
+                    self._renew_seconds = 0.0
+                    self._lifecycle.ready.clear()
+                    self._tell_lack(detail)
+                case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
+                    self._quarantine(flow_id, seconds)
+                case _:
+                    log.warning("unexpected message of the child", kind=type(message).__name__)
+
+    def _tell_lack(self, detail: str) -> None:
+        """Publish why the router is not reachable; log each reason once, not with every attempt."""
+        self._lifecycle.detail = detail
+        if detail not in self._lacks and not self._lifecycle.stop.is_set():
+            log.warning("not attached; trying again", router=self._settings.router, detail=detail)
+            self._lacks.add(detail)
+
+    async def _renew(self, child: WorkerProcess, reports: RouterReports) -> None:
+        """Renew the child's leases while it is attached and its event loop is blocked."""
+        while True:
+            await asyncio.sleep(self._renew_seconds or 1.0)
+            if not self._renew_seconds:
+                continue
+            silence = time.monotonic_ns() - child.record.read().beat_ns
+            if silence > self._renew_seconds * 1e9 / 2 and child.is_progressing():
+                await reports.renew()
+
+    async def _stop(self, child: WorkerProcess) -> None:
+        """Drain the child once this runner is stopped; returns after the time that the child has to exit."""
+        await self._lifecycle.stop.wait()
+        child.pipe.send(ipc.Drain(self._settings.drain_seconds))
+        await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
+        log.warning("the child did not drain in time")
+
+    def _conclude(self, child: WorkerProcess, verdict: KillDecision | None) -> exits.Exit:
+        """Classify a child's exit for the router, log it, and quarantine the flow that caused it."""
+        draining, code = self._lifecycle.stop.is_set(), child.process.returncode
+        end = exits.classify(verdict, child.record.read(), code, drained=draining)
+        if verdict is not None and verdict.evaluation is not None:
+            self._kills += 1
+            its = verdict.evaluation
+            log.warning("child killed", cause=verdict.reason, flow=its.flow_id, task=its.instance)
+        elif not (draining and code == 0):
+            log.warning("child died", returncode=code, cause=verdict.reason if verdict else "not known")
+        if end.flow_id:
+            self._quarantine(end.flow_id, QUARANTINE_SECONDS)
+        if not self._was_attached:  # it held no lease: the report concerns the leases of earlier children
+            end = exits.Exit(explained=self._explained)
+        return end
+
+    def _quarantine(self, flow_id: str, seconds: float) -> None:
+        self._quarantined[flow_id] = max(self._quarantined.get(flow_id, 0.0), time.monotonic() + seconds)
+
+    def _in_quarantine(self) -> dict[str, float]:
+        """Return the remaining seconds in quarantine by flow ID."""
+        now = time.monotonic()
+        self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
+        return {flow_id: until - now for flow_id, until in self._quarantined.items()}
+
+    async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
+        """Report a child's exit to the router before another child attaches; during shutdown, with a short deadline."""
+        reporting = asyncio.create_task(reports.exited(end, self._tell_lack), name="report the exit")
+        stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
+        try:
+            await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_REPORT_SECONDS):
+                    await reporting
+                    self._explained = True
+        finally:
+            for task in (reporting, stopping):
+                task.cancel()
+            await asyncio.gather(reporting, stopping, return_exceptions=True)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._lifecycle.stop.wait()
+        except TimeoutError:
+            pass

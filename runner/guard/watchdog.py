@@ -1,0 +1,167 @@
+"""The watchdog: decides from the shared record and the child's resource usage whether to kill the child.
+
+Limits apply to the child's *own time*: its CPU time and, for calls and the event loop, the time that it slept
+voluntarily. Time spent waiting for a CPU, or stopped, does not count: on a busy machine an expression of 0.2 s may take
+20 s. A much larger limit of wall time applies as well, for an expression that sleeps, and for systems that do not
+distinguish a sleeping process from a waiting one.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook.model import WorkflowError
+from runner.guard.evaluation_record import Activity, RecordSnapshot
+from runner.guard.usage import GONE, SchedulingState, Usage
+from runner.interpreter.errors import Kind, error
+
+STALL_SECONDS: Final = 10.0
+"""Own time without a beat of the event loop, and without an evaluation, after which the loop counts as stuck.
+
+It is also the limit of one step of a call, which identifies the component that blocks.
+"""
+
+SHARED_SECONDS: Final = 0.5
+"""Own time after which an expression is stopped in a process that others share; it continues in quarantine."""
+
+WALL_FACTOR: Final = 30
+"""Wall time that an evaluation or a step may take, as a multiple of its limit of own time."""
+
+GAP_SECONDS: Final = 0.5
+"""Maximum time that counts between two samples; several times the interval between them.
+
+After a longer gap the watchdog itself was stopped, and most probably the child with it (a frozen container, a suspended
+laptop).
+"""
+
+SUBJECTS: Final = {
+    Activity.EXPRESSION: "the expression",
+    Activity.STEP: "the call",
+    Activity.BODY: "reading the event's body",
+    Activity.INPUT: "reading the event's body",
+}
+"""Names of activities in error messages."""
+
+_NS: Final = 1_000_000_000
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KillDecision:
+    """The decision to kill the child.
+
+    Attributes:
+        reason: for operators.
+        evaluation: the activity that caused it; None: the cause is unknown.
+        error: ends the execution; None: the execution continues in quarantine.
+    """
+
+    reason: str
+    evaluation: RecordSnapshot | None
+    error: WorkflowError | None
+
+
+class Watchdog:
+    """Judges one child, sample by sample. No I/O."""
+
+    def __init__(self, *, expression_seconds: float, expression_bytes: int, shared: bool = False) -> None:
+        """Limit each evaluation in own time (seconds) and in growth of the process (bytes).
+
+        `shared`: other executions wait for the child; evaluations above `SHARED_SECONDS` must move to quarantine.
+        """
+        self._seconds = expression_seconds
+        self._bytes = expression_bytes
+        self._shared_seconds = SHARED_SECONDS if shared and expression_seconds > SHARED_SECONDS else None
+        self._sequence = 0
+        self._beat_ns = 0
+        self._baseline = 0
+        self._looked_ns = 0
+        self._cpu_ns = 0
+        self._own_ns = 0
+        self._wall_ns = 0
+
+    def look(self, evaluation: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
+        """Judge one sample.
+
+        Args:
+            evaluation: snapshot of the record.
+            usage: of the child.
+            now_ns: CLOCK_MONOTONIC.
+
+        Returns:
+            None while no limit is exceeded.
+        """
+        if usage is GONE:
+            return None  # the caller notices the exit by other means
+        cpu, slept, wall = self._passed(usage, now_ns)
+        if not evaluation.started_ns:
+            return self._look_at_loop(evaluation, cpu + slept)
+        self._beat_ns = 0
+        if evaluation.sequence != self._sequence:
+            # both count from the first sample, at most one interval late: earlier usage may be of other work
+            self._sequence, self._baseline = evaluation.sequence, usage.resident
+            self._own_ns = self._wall_ns = 0
+            return None
+        # an expression computes and never sleeps: what looks like sleep is waiting for the GIL
+        self._own_ns += cpu + slept if evaluation.is_step else cpu
+        self._wall_ns += wall
+        if evaluation.is_step:
+            if self._is_over(STALL_SECONDS):
+                return _guilty(Kind.RUNTIME, evaluation, f"the call blocked its runner for {STALL_SECONDS:g} s")
+            return None
+        subject = SUBJECTS[evaluation.activity]
+        if self._is_over(self._seconds):
+            return _guilty(Kind.EXPRESSION, evaluation, time_limit_message(evaluation.activity, self._seconds))
+        if usage.resident - self._baseline > self._bytes:
+            return _guilty(Kind.EXPRESSION, evaluation, f"{subject} took more than {self._bytes // _MIB} MiB of memory")
+        if evaluation.activity is Activity.INPUT:
+            return None  # others have to wait: the flow is in quarantine already
+        if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
+            return KillDecision(f"{subject} holds up others; its flow goes into quarantine", evaluation, None)
+        return None
+
+    def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
+        """Return the CPU time, voluntary sleep and wall time since the last sample, in ns."""
+        elapsed = min(now_ns - self._looked_ns, int(GAP_SECONDS * _NS)) if self._looked_ns else 0
+        used = max(0, usage.cpu_ns - self._cpu_ns)
+        self._looked_ns, self._cpu_ns = now_ns, usage.cpu_ns
+        if usage.state is SchedulingState.STOPPED:
+            return used, 0, 0
+        slept = max(0, elapsed - used) if usage.state is SchedulingState.SLEEPING else 0
+        return used, slept, elapsed
+
+    def _look_at_loop(self, evaluation: RecordSnapshot, own: int) -> KillDecision | None:
+        self._sequence = 0
+        if not evaluation.beat_ns:
+            return None
+        if evaluation.beat_ns != self._beat_ns:
+            self._beat_ns, self._own_ns = evaluation.beat_ns, 0
+            return None
+        self._own_ns += own
+        return KillDecision("its event loop is stuck", None, None) if self._own_ns > STALL_SECONDS * _NS else None
+
+    def _is_over(self, seconds: float) -> bool:
+        return self._own_ns > seconds * _NS or self._wall_ns > WALL_FACTOR * seconds * _NS
+
+
+def time_limit_message(activity: Activity, seconds: float) -> str:
+    """Return the error message for an activity that used more than `seconds` of CPU time."""
+    verb = "ran for" if activity is Activity.EXPRESSION else "took"
+    return f"{SUBJECTS[activity]} {verb} more than {seconds:g} s"
+
+
+def is_probable_cause(evaluation: RecordSnapshot, returncode: int | None) -> bool:
+    """Whether a child that its guard did not kill probably died of its recorded activity, so that it is charged.
+
+    A step of a call is not charged for a SIGKILL: the call can't send one, and its sender need not have acted because
+    of the call. During an expression, or while a body is parsed, the sender may be the kernel's OOM killer.
+    """
+    if not evaluation.started_ns or not evaluation.lease:
+        return False
+    return not (evaluation.is_step and returncode == -signal.SIGKILL)
+
+
+def _guilty(kind: Kind, evaluation: RecordSnapshot, reason: str) -> KillDecision:
+    return KillDecision(reason, evaluation, error(kind, reason, instance=evaluation.instance))

@@ -1,0 +1,93 @@
+"""One child process, with the control channel and the record that it shares with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from typing import Final, Self
+
+from flowhook.config import RunnerSettings
+from runner.guard.evaluation_record import EvaluationRecord, RecordSnapshot
+from runner.guard.process_starter import ProcessStarter, StartedProcess
+from runner.guard.usage import GONE, SchedulingState, UsageSampler
+from runner.guard.watchdog import KillDecision, Watchdog
+from runner.ipc import ControlChannel
+
+POLL_SECONDS: Final = 0.025
+IDLE_POLL_SECONDS: Final = 0.1
+"""Intervals between samples: while the child evaluates, and when it has been idle for a while."""
+IDLE_AFTER: Final = 40
+"""Samples without a new evaluation after which the child counts as idle."""
+
+
+class WorkerProcess:
+    """A child that was started. It does nothing before it receives `control.Begin` or `control.Execute`."""
+
+    def __init__(self, process: StartedProcess, pipe: ControlChannel, record: EvaluationRecord) -> None:
+        self.process = process
+        self.pipe = pipe
+        self.record = record
+        self._usage = UsageSampler(process.pid)
+        self._last = GONE
+        self._seen_cpu_ns = -1
+
+    @classmethod
+    async def spawn(cls, starter: ProcessStarter) -> Self:
+        """Start a child.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        ours, theirs = socket.socketpair()
+        record = EvaluationRecord()
+        try:
+            process = await starter.start(theirs.fileno(), record.descriptor)
+        except BaseException:
+            ours.close()
+            record.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, await ControlChannel.open(ours), record)
+
+    async def watch(self, settings: RunnerSettings, *, shared: bool = False) -> KillDecision:
+        """Watch the child's evaluations until one exceeds a limit; returns the verdict. `shared`: see `Watchdog`."""
+        watch = Watchdog(
+            expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes, shared=shared
+        )
+        sequence, quiet = 0, 0
+        while True:
+            evaluation = self.record.read()
+            self._last = self._usage.sample()
+            verdict = watch.look(evaluation, self._last, time.monotonic_ns())
+            if verdict is not None and self._is_still_at(evaluation):
+                return verdict
+            quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
+            sequence = evaluation.sequence
+            await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
+
+    def _is_still_at(self, evaluation: RecordSnapshot) -> bool:
+        """Whether `evaluation` ran during the whole sample, so that the usage is its own."""
+        now = self.record.read()
+        return (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns)
+
+    def is_progressing(self) -> bool:
+        """Whether the child has made progress since the last call, or will as soon as the machine lets it."""
+        usage, seen = self._last, self._seen_cpu_ns
+        self._seen_cpu_ns = usage.cpu_ns
+        return self.process.returncode is None and (usage.state is not SchedulingState.STOPPED or usage.cpu_ns > seen)
+
+    async def kill(self) -> None:
+        """Kill the child and wait for its end."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
+
+    async def close(self) -> None:
+        """Kill the child if it runs, and close the control channel and the record."""
+        await self.kill()
+        self.pipe.close()
+        self.record.close()

@@ -1,0 +1,124 @@
+"""Composite tasks: `for`, `fork`, and calls of functions from `use.functions`.
+
+Source: dsl-reference.md, "For", "Fork", "Use" (functions).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from runner.interpreter import json_codec as json
+from runner.interpreter import tasks
+from runner.interpreter.errors import (
+    Exhausted,
+    ExpressionFailed,
+    Kind,
+    error,
+    fault,
+)
+from runner.interpreter.nodes import ForkNode, ForNode, FunctionNode
+from runner.interpreter.ports import Template
+from runner.interpreter.requests import PAUSE, Fork, Steps
+from runner.interpreter.retry_policy import is_true
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState, run_branch
+
+MAX_ITERATIONS: Final = 1_000_000
+"""Items of one loop."""
+
+ITERATIONS_PER_TURN: Final = 1000
+"""Iterations, including empty ones, after which an execution lets others run."""
+
+
+def run_for(
+    node: ForNode, state: BranchState, scope: ExpressionScope, data: Any, progress: dict[str, Any] | None
+) -> Steps:
+    """Run a block for each item, each time on the output of the iteration before.
+
+    Its progress in a snapshot: the index of the current item; the remaining items, unless they can be evaluated again;
+    the number of visits to places in the loop before it started, and by now.
+    """
+    kept = progress or {"index": 0, "before": state.visits_before(node.pointer)}
+    first, before = kept["index"], kept["before"]
+    items, offset = (kept["items"], first) if "items" in kept else (node.items(data, scope), 0)
+    if not isinstance(items, list):
+        raise ExpressionFailed("`for.in` is not an array")
+    if len(items) > MAX_ITERATIONS:
+        problem = error(Kind.RUNTIME, f"a loop has at most {MAX_ITERATIONS} iterations", instance=node.pointer)
+        raise Exhausted(problem)
+    inner, index = state.nested(), first
+
+    def saved() -> dict[str, Any]:
+        left = {} if node.items_are_constant else {"items": items[index - offset :]}
+        return {"index": index, **left, "before": before, "visits": inner.visits}
+
+    state.progress(saved)
+    for index, item in enumerate(items[first - offset :], first):
+        if index % ITERATIONS_PER_TURN == ITERATIONS_PER_TURN - 1:
+            yield PAUSE
+        inner.variables = {**(state.variables or {}), node.each: item, node.at: index}
+        visits = kept.get("visits", before) if index == first else before
+        with state.iteration(inner, index, visits):
+            resumed = progress is not None and index == first
+            if (
+                node.while_condition is not None
+                and not resumed
+                and not _goes_on(node.while_condition, inner, scope, data)
+            ):
+                break
+            data = yield from tasks.run_block(node.block, inner, data)
+        if inner.ending:
+            state.ending = True
+            break
+    return data
+
+
+def _goes_on(going: Template, inner: BranchState, scope: ExpressionScope, data: Any) -> bool:
+    """Whether `while` is true for an iteration."""
+    variables = scope.locals
+    scope.locals, scope.context = inner.variables, inner.shared.context
+    try:
+        return is_true(going(data, scope))
+    finally:
+        scope.locals = variables
+
+
+def run_fork(node: ForkNode, state: BranchState, data: Any) -> Steps:
+    """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
+    states = [state.inside(competing=state.competing or node.compete, frame=None) for _ in node.branches]
+    outcomes = yield Fork(
+        [
+            run_branch(tasks.run_block(block, inner, data), inner)
+            for block, inner in zip(node.branches, states, strict=True)
+        ],
+        node.compete,
+    )
+    if any(outcome.ends for outcome in outcomes):
+        state.ending = True
+        return outcomes[-1].output
+    if node.compete:
+        return outcomes[0].output
+    outputs = [outcome.output for outcome in outcomes]
+    json.encode_result(outputs, "the task's output")
+    return outputs
+
+
+def run_function(
+    node: FunctionNode, state: BranchState, scope: ExpressionScope, data: Any, progress: dict[str, Any] | None
+) -> Steps:
+    """Run a function from `use.functions`: its input is the arguments, its output is that of the call.
+
+    Its progress in a snapshot: the prefix of all keys in it, and the number of visits to its places.
+    """
+    arguments: Any = None
+    if progress is None:
+        arguments = node.arguments(data, scope)
+        if not isinstance(arguments, dict):
+            raise fault(Kind.CONFIGURATION, "`with` is not an object")
+        progress = {"prefix": f"{state.effect_key(node.pointer)} ", "visits": {}}
+    kept = progress
+    state.progress(lambda: kept)
+    inner = state.nested(variables=None, iterations=(), suffix="", **kept)
+    output = yield from tasks.run_block(node.block, inner, arguments)
+    state.ending = inner.ending
+    return output

@@ -1,0 +1,140 @@
+"""Tasks that request effects (`call`, `emit`, `run`), with retries of transient failures.
+
+Source: dsl-reference.md, "Call", "Emit", "Run".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from typing import Any
+
+import orjson
+
+from flowhook.workflow_input import rfc3339
+from runner.interpreter import argument_paths, authentication
+from runner.interpreter import json_codec as json
+from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.events import cloud_event
+from runner.interpreter.nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
+from runner.interpreter.requests import AwaitCompletion, Now, Request, Steps
+from runner.interpreter.retry_policy import RetryAttempts, is_transient, milliseconds
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState
+
+
+def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+    """Call a function; returns its result."""
+    policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
+    arguments = node.arguments(data, scope)
+    if not isinstance(arguments, dict):
+        raise fault(Kind.CONFIGURATION, "`with` is not an object")
+    if node.endpoint is not None:
+        place, expand = node.endpoint
+        arguments = argument_paths.put(arguments, place, expand(data))
+    for place, policy in policies:
+        arguments = argument_paths.put(arguments, place, policy)
+    effect = RetriedEffect(node, state, scope, data)
+    result = yield from effect.perform(node.function, arguments)
+    return data if node.passes_input else orjson.loads(result.output or b"null")
+
+
+def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+    """Publish an event; returns the event."""
+    given = node.event(data, scope)
+    sink = None if node.sink is None else node.sink(data, scope)
+    effect, workflow = RetriedEffect(node, state, scope, data), scope.workflow
+    if isinstance(given, dict) and given.get("time") is None:
+        now = yield Now(f"{effect.key}:time")
+        given = {**given, "time": rfc3339(now)}
+    event = cloud_event(given, idempotency_key(workflow.effect_scope, effect.key), f"/flows/{workflow.flow_id}")
+    arguments = {"event": event, "execution": workflow.id, "depth": workflow.depth, "sink": sink}
+    yield from effect.perform(EMIT, arguments)
+    return event
+
+
+def run(node: RunNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+    """Run another flow; returns its output, or the input when it is not awaited.
+
+    Unlike the keys of other effects, its idempotency key holds the execution's own ID, so that a replay from where that
+    flow failed starts it again.
+    """
+    given = node.flow_input(data, scope)
+    json.encode_result(given, "the input")
+    effect, workflow = RetriedEffect(node, state, scope, data), scope.workflow
+    arguments = {
+        "flow": node.flow_id,
+        "version": node.version,
+        "input": given,
+        "parent": workflow.id,
+        "depth": workflow.depth,
+        "key": idempotency_key(workflow.id, effect.key),
+    }
+    started = yield from effect.perform(RUN_WORKFLOW, arguments)
+    if not node.awaited:
+        return data
+    end_key = f"{effect.key}:end"
+    ended: EffectResult = yield AwaitCompletion(end_key, orjson.loads(started.output or b"")["execution"])
+    if ended.error is not None:
+        raise TaskFault(dataclasses.replace(ended.error, instance=node.pointer), cause=end_key)
+    if not node.returns:
+        return None
+    return orjson.loads(ended.output or b"null")
+
+
+class RetriedEffect:
+    """An effect of a task, with one key for all attempts.
+
+    Attributes:
+        key: identity of the effect within the execution.
+    """
+
+    def __init__(self, node: EffectNode, state: BranchState, scope: ExpressionScope, data: Any) -> None:
+        self.key = state.effect_key(node.pointer)
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._data = data
+
+    def perform(self, function: str, arguments: dict[str, Any]) -> Generator[Request, Any, EffectResult]:
+        """Request a function call and return its result, with retries of transient failures.
+
+        Raises:
+            TaskFault: the call failed, and is not retried.
+        """
+        node, state, scope, data = self._node, self._state, self._scope, self._data
+        attempts = RetryAttempts(node.retry)
+        limit = node.retry.attempt_duration or node.timeout
+        timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
+        while True:
+            result: EffectResult = yield Perform(
+                key=self.key,
+                function=function,
+                arguments=arguments,
+                instance=node.pointer,
+                timeout=timeout,
+                catchable=state.catchable,
+                retried=attempts.has_retries_left,
+                hides_url_paths=bool(scope.workflow.secrets),
+                secrets=scope.workflow.secrets,
+            )
+            if result.error is None:
+                return result
+            again = is_transient(result.error) and not state.is_caught(result.error)
+            wait = result.retry_after_ms
+            if not again or not (
+                yield from attempts.again(self.key, data, scope, result.error.as_dict(), at_least=wait)
+            ):
+                raise TaskFault(result.error, wait, cause=self.key)
+
+
+def _policy(part: PolicyPart, scope: ExpressionScope, data: Any) -> dict[str, Any]:
+    """Return a policy with its credentials; that of the call itself sets `$authorization`."""
+    policy = part.value(data, scope)
+    for place, expand in part.uris:
+        policy = argument_paths.put(policy, place, expand(data))
+    policy, authorization = authentication.resolve(policy, scope.workflow.secrets)
+    if part.is_own:
+        scope.authorization = authorization
+    return policy

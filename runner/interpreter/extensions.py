@@ -1,0 +1,109 @@
+"""Extensions: tasks that run before and after other tasks.
+
+An extension encloses the task, and the extensions that follow it in the document. If its `before` ends with `exit`, the
+output of `before` is the task's raw output, and nothing that the extension encloses runs. Otherwise the output of
+extensions is discarded. Expressions of extensions see the extended task as `$task`, with the members of its definition.
+
+Source: dsl-reference.md, "Extension".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+from runner.interpreter import dataflow, tasks
+from runner.interpreter.nodes import EXIT, Block, CompiledExtension, Node
+from runner.interpreter.requests import Request, Steps, TaskSteps
+from runner.interpreter.retry_policy import is_true
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState
+
+
+def run_extended(
+    steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
+) -> TaskSteps:
+    """Run the steps of a task with its extensions; returns its output and flow directive.
+
+    Args:
+        steps: steps of the task itself, not started.
+        node: the task.
+        state: state of the block that contains it.
+        scope: scope of the task.
+        resumed: state of the task in a snapshot (`state.Inside`), if the task resumes from one.
+    """
+    if resumed is not None:
+        return (yield from _Extended(steps, node, state, scope, resumed["extended"]).go_on())
+    shown = {"task": {**node.definition, **scope.task()}}
+    with scope.with_variables(shown):
+        chosen = [
+            index
+            for index, extension in enumerate(node.extensions)
+            if extension.when is None or is_true(extension.when(scope.raw, scope))
+        ]
+    key = state.effect_key(node.pointer, ":extended")
+    return (yield from _Extended(steps, node, state, scope, {"prefix": f"{key} ", "chosen": chosen}).run())
+
+
+class _Extended:
+    """A task with its extensions."""
+
+    def __init__(
+        self, steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, kept: Mapping[str, Any]
+    ) -> None:
+        self._steps = steps
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._kept = dict(kept)
+        self._extensions: Sequence[CompiledExtension] = [node.extensions[index] for index in kept["chosen"]]
+
+    def run(self) -> TaskSteps:
+        """Run the task with all `before` and `after` blocks."""
+        for count, extension in enumerate(self._extensions):
+            if extension.before is None:
+                continue
+            output, left_by = yield from self._run(extension.before, self._scope.raw)
+            if self._state.ending or left_by == EXIT:
+                self._steps.close()
+                return (yield from self._follow(count, (yield from self._replaced(output)), self._node.then))
+        return (yield from self.go_on())
+
+    def go_on(self) -> TaskSteps:
+        """Run the task and the `after` blocks."""
+        if self._state.frame is not None:
+            self._state.frame.extended = self._kept
+        self._scope.context = self._state.shared.context
+        output, then = yield from self._steps
+        return (yield from self._follow(len(self._extensions), output, then))
+
+    def _follow(self, count: int, output: Any, then: str) -> TaskSteps:
+        """Run the `after` blocks of the first `count` extensions, the innermost first."""
+        for extension in reversed(self._extensions[:count]):
+            if extension.after is not None and not self._state.ending:
+                yield from self._run(extension.after, output)
+        return output, then
+
+    def _run(self, block: Block, data: Any) -> Generator[Request, Any, tuple[Any, str]]:
+        """Run a block of an extension; returns its output, and the flow directive of its last task."""
+        state, shown = self._state, {**self._node.definition, **self._scope.task()}
+        inner = state.inside(
+            prefix=self._kept["prefix"],
+            variables={**(state.variables or {}), "task": shown},
+            iterations=(),
+            visits={},
+            suffix="",
+            frame=None,
+            last_directive="",
+        )
+        output = yield from tasks.run_block(block, inner, data)
+        state.ending = inner.ending
+        return output, inner.last_directive
+
+    def _replaced(self, output: Any) -> Steps:
+        """Return the output of a task that an extension replaces."""
+        if self._state.ending:
+            return output
+        node, state, scope = self._node, self._state, self._scope
+        scope.input, scope.context = scope.raw, state.shared.context
+        return (yield from dataflow.transform_output(node.output, node.export, state, scope, output))

@@ -1,0 +1,139 @@
+"""Emission of lifecycle events of tasks and correlations, for flows that subscribe to them.
+
+Events are stored with the journal: each one with the entry that follows it. A replay therefore emits nothing until it
+has read the whole journal. An event that it emits afterwards was not stored yet, or is recognized as a duplicate by its
+key: the number of the task's run, which is the same in every replay.
+
+A task skipped by its `if` has no events. `created` is emitted when the flow reaches a task, `started` before the task's
+own work (after the `before` of extensions), and one of `completed`, `faulted` and `cancelled` at its end. `cancelled`
+is emitted when the flow itself cancels a task: its branch lost a race, a timeout expired, or a task had the directive
+`end`. If an execution is ended from outside, or taken from its runner, the end of its tasks is not reported.
+
+Source: dsl-reference.md, "Lifecycle Events"; dsl.md, "Status Phases".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import orjson
+
+from flowhook.lifecycle import (
+    MAX_DATA_BYTES,
+    MAX_OUTPUT_BYTES,
+    CorrelationEventType,
+    LifecycleEvent,
+    TaskEventType,
+    error_data,
+)
+from runner.interpreter import json_codec as json
+from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
+from runner.interpreter.journal import Journal
+from runner.interpreter.requests import TaskSteps
+from runner.interpreter.scope import ExecutionContext, ExpressionScope
+
+
+class LifecycleEmitter:
+    """Emits the lifecycle events of one execution that flows subscribe to."""
+
+    __slots__ = ("_journal", "_workflow", "wanted")
+
+    def __init__(self, journal: Journal, workflow: ExecutionContext, wanted: Collection[str]) -> None:
+        """Emit events of the `wanted` types; each is stored with the next entry of the journal."""
+        self._journal = journal
+        self._workflow = workflow
+        self.wanted = wanted
+
+    def is_subscribed(self, kind: str) -> bool:
+        """Whether there is a subscriber for events of this type, and the journal is not being replayed."""
+        return kind in self.wanted and not self._journal.replaying
+
+    def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> None:
+        """Emit an event with the current time; dropped if `data` has more than `MAX_DATA_BYTES` as JSON."""
+        text = orjson.dumps(data)
+        if len(text) <= MAX_DATA_BYTES:
+            self._journal.told.append(LifecycleEvent(str(kind), key, self._workflow.clock(), text))
+
+    def redacted(self, value: Any) -> Any:
+        """Return JSON without the values of secrets."""
+        redactor = self._workflow.redactor
+        return value if redactor is None else redactor.redact_values(value)
+
+
+class TaskEvents:
+    """Emits the lifecycle events of one run of a task."""
+
+    __slots__ = ("_begun", "_number", "_pointer", "_teller")
+
+    def __init__(self, teller: LifecycleEmitter, pointer: str, number: int, *, begun: bool) -> None:
+        """Emit events of the `number`th task that the execution runs; `begun`: `created` was emitted before."""
+        self._begun = begun
+        self._teller = teller
+        self._pointer = pointer
+        self._number = number
+
+    def created(self) -> None:
+        """Emit `task.created`."""
+        self._begun = True
+        self._tell(TaskEventType.CREATED)
+
+    def run_started(self, steps: TaskSteps) -> TaskSteps:
+        """Emit `task.started`, then run the task's own steps."""
+        self._tell(TaskEventType.STARTED)
+        return (yield from steps)
+
+    def retried(self, times: int) -> None:
+        """Emit `task.retried` with the retry count."""
+        self._tell(TaskEventType.RETRIED, f"{self._number}.{times}")
+
+    def correlation_started(self) -> None:
+        """Emit `workflow.correlation-started`: the task starts to wait for events."""
+        self._correlation(CorrelationEventType.STARTED, {})
+
+    def correlation_completed(self, keys: Mapping[str, Any]) -> None:
+        """Emit `workflow.correlation-completed` with the values on which the events agree."""
+        found = {"correlationKeys": self._teller.redacted(keys)} if keys else {}
+        self._correlation(CorrelationEventType.COMPLETED, found)
+
+    def run(self, steps: TaskSteps, scope: ExpressionScope) -> TaskSteps:
+        """Run the whole task, and emit the event for its end."""
+        try:
+            output, then = yield from steps
+        except GeneratorExit:
+            if self._begun:
+                self._tell(TaskEventType.CANCELLED)
+            raise
+        except (ExpressionFailed, SchemaViolated) as problem:
+            self._faulted(fault_of(problem, self._pointer), scope)
+            raise
+        except TaskFault as problem:
+            self._faulted(problem.at(self._pointer), scope)
+            raise
+        if not scope.skipped and self._teller.is_subscribed(TaskEventType.COMPLETED):
+            self._completed(output)
+        return output, then
+
+    def _faulted(self, problem: TaskFault, scope: ExpressionScope) -> None:
+        if not self._begun:
+            self.created()  # its condition failed
+        self._tell(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(problem)))
+
+    def _completed(self, output: Any) -> None:
+        try:
+            text = json.encode(self._teller.redacted(output))
+        except TaskFault:
+            text = b""
+        if 0 < len(text) <= MAX_OUTPUT_BYTES:
+            self._tell(TaskEventType.COMPLETED, output=orjson.Fragment(text))
+        else:
+            self._tell(TaskEventType.COMPLETED)
+
+    def _correlation(self, kind: CorrelationEventType, data: Mapping[str, Any]) -> None:
+        if self._number and self._teller.is_subscribed(kind):
+            self._teller.tell(kind, str(self._number), data)
+
+    def _tell(self, kind: TaskEventType, key: str = "", **more: Any) -> None:
+        # a task that an earlier version left running has no number, and so no key
+        if self._number and self._teller.is_subscribed(kind):
+            self._teller.tell(kind, key or str(self._number), {"task": self._pointer, **more})

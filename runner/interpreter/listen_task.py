@@ -1,0 +1,249 @@
+"""The `listen` task: waits for events and consumes them.
+
+Source: dsl-reference.md, "Listen", "Event Consumption Strategy", "Correlation", "Subscription Iterator".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flowhook import cloud_events, limits
+from flowhook.model import Correlation, EventFilter
+from runner.interpreter import dataflow, events, snapshot, tasks
+from runner.interpreter import json_codec as json
+from runner.interpreter.errors import ExpressionFailed, Kind, fault
+from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
+from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
+from runner.interpreter.retry_policy import is_true
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState
+
+MAX_EXPECTED_BYTES: Final = 1024
+"""Limit for the JSON of one value that a correlation expects."""
+
+
+def run_listen(
+    node: ListenNode, state: BranchState, scope: ExpressionScope, data: Any, progress: dict[str, Any] | None
+) -> Steps:
+    """Wait for events, one after another; returns the array of what was read from them."""
+    listening = _Listening(node, state, scope)
+    if progress is None:
+        listening.begin(data)
+    else:
+        listening.go_on(progress)
+    state.progress(listening.saved)
+    return (yield from listening.run())
+
+
+class _Wanted:
+    """Patterns of a strategy, the indexes of those still open, and the values that their correlations expect."""
+
+    def __init__(self, strategy: CompiledStrategy) -> None:
+        self.patterns = strategy.patterns
+        self.all = strategy.all
+        self.open = list(range(len(self.patterns)))
+        self.expected: list[dict[str, Any]] = [{} for _ in self.patterns]
+
+    def saved(self) -> dict[str, Any]:
+        return {"open": self.open, "expected": self.expected}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.open, self.expected = saved["open"], saved["expected"]
+
+    def take(self, index: int) -> bool:
+        """Record that a pattern consumed an event; returns whether the strategy is satisfied."""
+        if self.all:
+            self.open.remove(index)
+        return not self.all or not self.open
+
+
+class _Listening:
+    """A running `listen`.
+
+    An event is consumed by a pattern of `until`, or else by the first open pattern of the strategy that matches it. If
+    none matches, the event is ignored. A value that a correlation expects applies to all correlations of the same name
+    that expect no other; if none expects a value, the first event sets it.
+    """
+
+    def __init__(self, node: ListenNode, state: BranchState, scope: ExpressionScope) -> None:
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._key = ""
+        self._before: Mapping[str, int] = {}
+        self._inner = state.nested()
+        self._visits: dict[str, int] | None = None
+        self._wanted = _Wanted(node.strategy)
+        self._ending = _Wanted(node.until) if isinstance(node.until, CompiledStrategy) else None
+        self._common: dict[str, Any] = {}
+        self._output: list[Any] = []
+        self._size = 0
+        self._item: tuple[Any] | None = None
+
+    def begin(self, data: Any) -> None:
+        """Evaluate the values that correlations expect, on the task's input."""
+        self._key = self._state.effect_key(self._node.pointer)
+        self._before = self._state.visits_before(self._node.pointer)
+        for wanted in self._all_wanted():
+            for pattern, expected in zip(wanted.patterns, wanted.expected, strict=True):
+                for link in pattern.correlations:
+                    if link.expected is not None:
+                        expected[link.name] = _expectation(link, link.expected(data, self._scope))
+                        self._common.setdefault(link.name, expected[link.name])
+        if self._scope.telling is not None:
+            self._scope.telling.correlation_started()
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Restore the state that `saved` returned."""
+        self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
+        self._before, self._visits = progress["before"], progress["visits"]
+        self._size = sum(len(json.encode(item)) + 1 for item in self._output)
+        self._item = None if progress["item"] is None else (progress["item"][0],)
+        for wanted, saved in zip(self._all_wanted(), progress["wanted"], strict=True):
+            wanted.restore(saved)
+
+    def saved(self) -> dict[str, Any]:
+        """Return the state, as JSON."""
+        return {
+            "key": self._key,
+            "before": self._before,
+            "visits": None if self._item is None else self._inner.visits,
+            "common": self._common,
+            "output": self._output,
+            "item": self._item,
+            "wanted": [wanted.saved() for wanted in self._all_wanted()],
+        }
+
+    def run(self) -> Steps:
+        """Consume events until the strategy, or `until`, is satisfied."""
+        yield from self._take_in()
+        if self._scope.telling is not None:
+            self._scope.telling.correlation_completed(self._common)
+        return self._output
+
+    def _take_in(self) -> Steps:
+        shared = self._state.shared
+        while True:
+            if self._item is None:
+                if self._state.frame is not None:
+                    snapshot.take(shared, self._state.frame)
+                arrived: ReceivedEvent = yield Listen(self._key, self._filters())
+                if self._consume(arrived):
+                    break
+                if shared.workflow.must_yield():
+                    yield PAUSE
+            if self._item is not None:
+                yield from self._process(self._item[0])
+                self._item = None
+                if self._is_enough():
+                    break
+
+    def _all_wanted(self) -> tuple[_Wanted, ...]:
+        return (self._wanted,) if self._ending is None else (self._wanted, self._ending)
+
+    def _filters(self) -> tuple[EventFilter, ...]:
+        """Return the filters for the router, with every value that is known by now."""
+        found: dict[EventFilter, None] = {}
+        self._scope.context = self._state.shared.context
+        for wanted in self._all_wanted():
+            for index in wanted.open:
+                pattern, expected = wanted.patterns[index], {**self._common, **wanted.expected[index]}
+                known = (link for link in pattern.correlations if link.name in expected)
+                correlations = (Correlation(link.path, json.encode(expected[link.name])) for link in known)
+                wanted_filter = pattern.literal._replace(correlations=tuple(correlations))
+                found[wanted_filter] = None
+                found |= {
+                    wanted_filter._replace(type=type_): None for type_ in events.lifecycle_types(pattern, self._scope)
+                }
+        if len(found) > limits.MAX_EVENT_FILTERS:
+            raise fault(
+                Kind.RUNTIME, f"a task waits by at most {limits.MAX_EVENT_FILTERS} filters, and here by {len(found)}"
+            )
+        return tuple(found)
+
+    def _consume(self, arrived: ReceivedEvent) -> bool:
+        """Consume an event, as the current item if a pattern matches it; returns whether it ends the task."""
+        self._scope.context = self._state.shared.context
+        one_time = self._scope.workflow.one_time
+        if arrived.callback and one_time is not None and arrived.event.get(cloud_events.ONE_TIME) is True:
+            one_time.use(str(arrived.event.get("type")))
+        if self._ending is not None:
+            index = self._find(self._ending, arrived)
+            if index is not None:
+                return self._ending.take(index)
+        index = self._find(self._wanted, arrived)
+        if index is not None:
+            self._wanted.take(index)
+            self._item = (events.read_event(arrived.event, self._node.read),)
+        return False
+
+    def _find(self, wanted: _Wanted, arrived: ReceivedEvent) -> int | None:
+        """Return the index of the pattern that consumes an event; None: there is none."""
+        for index in wanted.open:
+            if self._passes(wanted.patterns[index], wanted.expected[index], arrived):
+                return index
+        return None
+
+    def _passes(self, pattern: EventPattern, expected: Mapping[str, Any], arrived: ReceivedEvent) -> bool:
+        """Whether a pattern matches an event; its values become the expected ones where none were expected yet."""
+        event, scope = arrived.event, self._scope
+        if not events.matches(pattern, event, scope, callback=arrived.callback):
+            return False
+        addressed = arrived.callback and event.get(cloud_events.ONE_TIME) is True
+        values = {link.name: events.correlation_value(link, event, scope) for link in pattern.correlations}
+        known = {**self._common, **expected}
+        if not addressed and not all(
+            events.json_equal(value, known[name]) if name in known else value is not None
+            for name, value in values.items()
+        ):
+            return False
+        self._common = {**{name: value for name, value in values.items() if value is not None}, **self._common}
+        return True
+
+    def _process(self, item: Any) -> Steps:
+        """Run `foreach` for an item, if there is one, and append the result to the output."""
+        foreach = self._node.foreach
+        output = item if foreach is None else (yield from self._iterate(foreach, item))
+        self._size += len(json.encode_result(output, "what was read of an event")) + 1
+        if self._size > limits.MAX_RESULT_BYTES:
+            raise fault(
+                Kind.RUNTIME,
+                f"the task's output has more than the {limits.MAX_RESULT_BYTES} bytes as JSON that are allowed",
+            )
+        self._output.append(output)
+
+    def _iterate(self, foreach: ForeachBlock, item: Any) -> Steps:
+        """Run the tasks of `foreach` on an item; returns their output."""
+        state, scope, index = self._state, self._scope, len(self._output)
+        named = {foreach.each: item, foreach.at: index}
+        variables = {**(state.variables or {}), **named}
+        inner, visits = self._inner, self._before if self._visits is None else self._visits
+        inner.variables, self._visits = variables, None
+        with state.iteration(inner, index, visits):
+            output = yield from tasks.run_block(foreach.block, inner, item)
+        state.ending = inner.ending
+        with scope.with_variables(named):
+            scope.context = state.shared.context
+            return (yield from dataflow.transform_output(foreach.output, foreach.export, state, scope, output))
+
+    def _is_enough(self) -> bool:
+        """Whether the task ends, after an item was processed."""
+        until = self._node.until
+        if self._state.ending:
+            return True
+        if until is None:
+            return not self._wanted.all or not self._wanted.open
+        if isinstance(until, CompiledStrategy):
+            return False
+        self._scope.context = self._state.shared.context
+        return is_true(until(self._output, self._scope))
+
+
+def _expectation(link: CompiledCorrelation, value: Any) -> Any:
+    """Return the evaluated value that a correlation expects, after validating it."""
+    if value is None:
+        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which tells no event from others")
+    if len(json.encode(value)) > MAX_EXPECTED_BYTES:
+        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON")
+    return value

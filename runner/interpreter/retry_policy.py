@@ -1,0 +1,167 @@
+"""Retry policies of the DSL: conditions, backoff, jitter and limits.
+
+Source: dsl-reference.md, "Retry"; schema/workflow.yaml, `retryPolicy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from flowhook.document.duration import MAX_SECONDS, parse_duration
+from flowhook.errors import InvalidError
+from flowhook.model import ERROR_TYPE_BASE, WorkflowError
+from runner.interpreter.errors import ExpressionFailed, Kind
+from runner.interpreter.ports import Duration, Template
+from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
+from runner.interpreter.scope import ExpressionScope
+
+MAX_RETRY_AFTER_MS: Final = 300_000
+"""Longest wait that a server may ask for with `Retry-After`."""
+
+_MAX_DELAY_MS: Final = round(MAX_SECONDS * 1000)
+_MAX_DOUBLINGS: Final = 40
+
+_TRANSIENT_KINDS: Final = frozenset({ERROR_TYPE_BASE + Kind.COMMUNICATION, ERROR_TYPE_BASE + Kind.TIMEOUT})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
+_SERVER_ERROR: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRetryPolicy:
+    """A retry policy, compiled.
+
+    Attributes:
+        when: must be true for a retry; evaluated on the input of the attempt.
+        except_when: must not be true for a retry.
+        backoff: `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles).
+        jitter: bounds (from, to) of a random time that is added to the delay.
+        full_jitter: whether the delay is random, between zero and the delay of the backoff.
+        count: maximum number of retries; None: unlimited.
+        attempt_duration: timeout of one attempt.
+        duration: time after the first failure within which a retry may start.
+    """
+
+    when: Template | None = None
+    except_when: Template | None = None
+    delay: Duration = 0
+    backoff: str = "constant"
+    increment: Duration | None = None
+    jitter: tuple[Duration, Duration] | None = None
+    full_jitter: bool = False
+    count: int | None = None
+    attempt_duration: Duration | None = None
+    duration: Duration | None = None
+
+
+DEFAULT: Final = CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4)
+"""Policy for transient failures of calls unless flow or task sets another: waits of at most 1, 2, 4 and 8 s."""
+
+
+class RetryAttempts:
+    """Attempts at one operation, under a retry policy.
+
+    Attributes:
+        limit: timeout of the current attempt.
+    """
+
+    def __init__(self, policy: CompiledRetryPolicy, saved: Mapping[str, Any] | None = None) -> None:
+        """Start with no attempts, or continue from the state that `saved` returned."""
+        self._policy = policy
+        self._retries: int = saved["retries"] if saved else 0
+        self._failed_at: int | None = saved["failed_at_ms"] if saved else None
+        self.limit: WithTimeout | None = None
+
+    def saved(self) -> dict[str, Any]:
+        """Return the number of retries and the time of the first failure, as JSON."""
+        return {"retries": self._retries, "failed_at_ms": self._failed_at}
+
+    @property
+    def has_retries_left(self) -> bool:
+        """Whether the policy's count allows another retry."""
+        return self._policy.count is None or self._retries < self._policy.count
+
+    def again(
+        self,
+        key: str,
+        data: Any,
+        scope: ExpressionScope,
+        error: Mapping[str, Any],
+        name: str = "error",
+        *,
+        at_least: int = 0,
+    ) -> Generator[Request, Any, bool]:
+        """Wait for the delay of the policy; returns whether to make another attempt.
+
+        Args:
+            key: key of the wait.
+            data: input of the attempt, for the policy's expressions.
+            scope: scope of the task.
+            error: error of the failed attempt, which expressions see as `$<name>`.
+            name: name of that variable.
+            at_least: shortest wait in milliseconds, even if the policy's delay is shorter. It is not journaled, so it
+                decides nothing: if it would exceed the policy's duration, the attempt starts at the end of that.
+        """
+        policy = self._policy
+        if not self.has_retries_left:
+            return False
+        with scope.with_variables({name: error}):
+            wanted = policy.when is None or is_true(policy.when(data, scope))
+            if not wanted or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
+                return False
+        delay, spread = self._delay(data, scope)
+        at_least = min(at_least, MAX_RETRY_AFTER_MS)
+        if policy.duration is not None:
+            now = yield Now(f"{key}:failed")
+            self._failed_at = now if self._failed_at is None else self._failed_at
+            left = self._failed_at + milliseconds(policy.duration, data, scope) - now
+            if delay > left:
+                return False
+            at_least = min(at_least, left)
+        self._retries += 1
+        yield Sleep(f"{key}:retry", max(delay, at_least), spread)
+        scope.tries = self._retries + 1
+        if scope.telling is not None:
+            scope.telling.retried(self._retries)
+        return True
+
+    def _delay(self, data: Any, scope: ExpressionScope) -> tuple[int, int]:
+        policy, earlier = self._policy, self._retries
+        delay = milliseconds(policy.delay, data, scope)
+        if policy.backoff == "exponential":
+            delay *= 2 ** min(earlier, _MAX_DOUBLINGS)
+        elif policy.backoff == "linear":
+            step = delay if policy.increment is None else milliseconds(policy.increment, data, scope)
+            delay += step * earlier
+        delay = min(delay, _MAX_DELAY_MS)
+        if policy.full_jitter:
+            return 0, delay
+        if policy.jitter is None:
+            return delay, 0
+        least, most = (milliseconds(part, data, scope) for part in policy.jitter)
+        return delay + least, max(0, most - least)
+
+
+def is_transient(error: WorkflowError) -> bool:
+    """Whether an effect that failed with this error may succeed on a retry."""
+    return error.type in _TRANSIENT_KINDS and (error.status in _TRANSIENT_STATUSES or error.status >= _SERVER_ERROR)
+
+
+def milliseconds(duration: Duration, data: Any, scope: ExpressionScope) -> int:
+    """Return a duration in milliseconds; it may be an expression.
+
+    Raises:
+        ExpressionFailed: the result of the expression is no duration.
+    """
+    if isinstance(duration, int):
+        return duration
+    try:
+        return round(parse_duration(duration(data, scope)) * 1000)
+    except InvalidError as problem:
+        raise ExpressionFailed(problem.message) from None
+
+
+def is_true(value: Any) -> bool:
+    """Whether jq treats a value as true: everything but false and null."""
+    return value is not None and value is not False

@@ -1,0 +1,150 @@
+"""The `try` task: runs a block, catches its errors and retries it.
+
+Source: dsl-reference.md, "Try", "Catch".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flowhook.model import WorkflowError
+from runner.interpreter import tasks
+from runner.interpreter.errors import Exhausted, TaskFault, standard_type
+from runner.interpreter.nodes import TryNode
+from runner.interpreter.requests import Steps, WithTimeout
+from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
+from runner.interpreter.scope import ExpressionScope
+from runner.interpreter.state import BranchState, run_branch
+
+
+def run_try(
+    node: TryNode, state: BranchState, scope: ExpressionScope, data: Any, progress: dict[str, Any] | None
+) -> Steps:
+    """Run a block; on an error that `catch` matches, retry the block or run the `do` of `catch`.
+
+    A retry runs the block as if for the first time: its effects keep their keys. An error is raised again if no retry
+    is left and there is no `do`.
+    """
+    kept = progress or {}
+    trial = _Try(node, state, scope, data, kept)
+    if kept.get("handled") is not None:
+        return (yield from trial.handle(kept["handled"], kept.get("cause", "")))
+    return (yield from trial.run())
+
+
+class _Try:
+    """A running `try`.
+
+    Its progress in a snapshot is the error being handled and its cause. Before that, it is the attempts so far, the
+    timeout of the current one, and the number of earlier visits to places in the block.
+    """
+
+    def __init__(
+        self, node: TryNode, state: BranchState, scope: ExpressionScope, data: Any, kept: Mapping[str, Any]
+    ) -> None:
+        self._node = node
+        self._state = state
+        self._scope = scope
+        self._data = data
+        self._inner = state.nested(catchers=(*state.catchers, self._catches))
+        policy = node.catch.retry
+        self._attempts = None if policy is None else RetryAttempts(policy, kept.get("attempts"))
+        self._limit: Mapping[str, Any] | None = kept.get("limit")
+        self._place = f"{node.pointer}/try/"
+        self._visits: dict[str, int] = kept["visits"] if "visits" in kept else self._counted() if policy else {}
+
+    def run(self) -> Steps:
+        """Run the block until it succeeds, or its error is raised or handled."""
+        self._state.progress(self._saved)
+        while True:
+            try:
+                return (yield from self._attempt())
+            except Exhausted:
+                raise
+            except TaskFault as raised:
+                problem = raised
+            if not self._catches(problem.error):
+                raise problem
+            if self._attempts is not None:
+                if (yield from self._again(self._attempts, problem)):
+                    continue
+                if self._node.catch.block is None:
+                    raise problem
+            return (yield from self.handle(problem.error.as_dict(), problem.cause))
+
+    def handle(self, problem: dict[str, Any], cause: str) -> Steps:
+        """Run the `do` of `catch` for an error; without one, the input is the output.
+
+        An error that a `raise` task raises there gets the `cause` of the handled error.
+        """
+        catch, state = self._node.catch, self._state
+        if catch.block is None:
+            return self._data
+        state.progress(lambda: {"handled": problem, "cause": cause})
+        handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
+        try:
+            output = yield from tasks.run_block(catch.block, handler, self._data)
+        except TaskFault as raised:
+            if raised.raised_by and not raised.cause:
+                raised.cause = cause
+            raise
+        state.ending = handler.ending
+        return output
+
+    def _attempt(self) -> Steps:
+        """Run the block once, within the policy's timeout for an attempt."""
+        node, inner, retry = self._node, self._inner, self._node.catch.retry
+        steps = tasks.run_block(node.block, inner, self._data)
+        if self._attempts is None or retry is None or retry.attempt_duration is None:
+            output = yield from steps
+        else:
+            limited = run_branch(steps, inner)
+            if self._limit is None:
+                duration = milliseconds(retry.attempt_duration, self._data, self._scope)
+                key = self._state.effect_key(node.pointer, ":attempt")
+                within = WithTimeout(limited, key, duration, node.pointer)
+            else:
+                within = WithTimeout(limited, **self._limit)
+            self._attempts.limit, self._limit = within, None
+            (outcome,) = yield within
+            output = outcome.output
+        self._state.ending = inner.ending
+        return output
+
+    def _again(self, attempts: RetryAttempts, problem: TaskFault) -> Steps:
+        """Wait for the next attempt; returns whether there is one."""
+        name, visits = self._node.catch.name, self._state.visits
+        key = self._state.effect_key(self._node.pointer)
+        error, wait = problem.error.as_dict(), problem.retry_after_ms
+        if not (yield from attempts.again(key, self._data, self._scope, error, name, at_least=wait)):
+            return False
+        for counted in self._counted():
+            del visits[counted]
+        visits.update(self._visits)
+        return True
+
+    def _counted(self) -> dict[str, int]:
+        visits = self._state.visits
+        return {counted: times for counted, times in visits.items() if counted.startswith(self._place)}
+
+    def _saved(self) -> dict[str, Any]:
+        attempts = self._attempts
+        if attempts is None:
+            return {}
+        limit = None if attempts.limit is None else attempts.limit.saved()
+        return {"attempts": attempts.saved(), "limit": limit, "visits": self._visits}
+
+    def _catches(self, problem: WorkflowError) -> bool:
+        """Whether the `catch` matches an error."""
+        catch = self._node.catch
+        self._scope.context = self._state.shared.context  # tasks in the block may have changed it
+        members = {**problem.as_dict(), "type": standard_type(problem.type)}
+        if any(members.get(name) != value for name, value in catch.filters.items()):
+            return False
+        if catch.when is None and catch.except_when is None:
+            return True
+        with self._scope.with_variables({catch.name: problem.as_dict()}):
+            if catch.when is not None and not is_true(catch.when(self._data, self._scope)):
+                return False
+            return catch.except_when is None or not is_true(catch.except_when(self._data, self._scope))

@@ -1,0 +1,292 @@
+"""The control channel between parent and child: a socket pair that carries one JSON object per line.
+
+End of file tells either side that the other one is gone. The child's environment and command line hold no
+configuration; settings and the token are sent over this channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
+
+import orjson
+
+from flowhook import limits
+from flowhook.config import RunnerSettings
+from flowhook.model import Reply, WorkflowError
+from flowhook.wire import convert
+
+MAX_LINE_BYTES: Final = 40 * limits.MIB
+"""The largest event in base64, with room to spare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Parent to child: attach to the router and execute flows.
+
+    Attributes:
+        settings: of the runner, without its token.
+        token: for the router.
+        runner_id: the same for all children of one parent.
+        losses_explained: whether no execution of earlier children caused their loss, or the cause is already reported.
+        quarantined: remaining seconds in quarantine by flow ID.
+        kills: number of children killed so far because of an evaluation; for the metrics.
+    """
+
+    settings: RunnerSettings
+    token: str
+    runner_id: str
+    losses_explained: bool
+    kills: int
+    quarantined: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Parent to child: finish the running executions within `seconds`, release the others, exit."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouterAttached:
+    """Child to parent: the router accepted the child; leases must be renewed every `renew_seconds`."""
+
+    renew_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouterDetached:
+    """Child to parent: the connection to the router is lost; `detail` is for operators."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Child to parent: a flow is in quarantine for `seconds` from now, also for the next child."""
+
+    flow_id: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidedEvent:
+    """An event that a flow may listen for: a CloudEvent in JSON, from one of its callbacks or from another emitter."""
+
+    payload: bytes
+    callback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """Parent to child, instead of `Begin`: run one document, without a router.
+
+    Attributes:
+        definition: of the flow, canonical JSON.
+        event: serialized; its ID is the execution's.
+        secrets: all available secrets, by name.
+        trace: whether to send `TaskTraced` for each task.
+        until: name or JSON Pointer of a task to stop after; empty: none.
+        events: available to the flow's `listen` tasks.
+        skip_waits: whether waits, delays and timeouts elapse at once while no call is in flight.
+    """
+
+    settings: RunnerSettings
+    definition: bytes
+    event: bytes
+    secrets: Mapping[str, bytes]
+    trace: bool = False
+    until: str = ""
+    events: Sequence[ProvidedEvent] = ()
+    skip_waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTraced:
+    """Child to parent: a task has ended; `entry` is the JSON that `worker.tracing.describe` returned."""
+
+    entry: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySent:
+    """Child to parent: the flow answered its sender."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class WaitStarted:
+    """Child to parent: the execution is idle until a time has passed or an event arrives.
+
+    Attributes:
+        task: JSON Pointer of the waiting task.
+        reason: `wait`, `retry`, `timeout` or `listen`.
+        seconds: after which the execution continues in any case.
+        types: of the events that it listens for; empty: any.
+        skipped: whether the time is skipped.
+    """
+
+    task: str
+    reason: str
+    seconds: float
+    types: Sequence[str] = ()
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """Child to parent: the run requested by `RunDocument` has ended, with an output or an error.
+
+    Attributes:
+        output: JSON, of the workflow or of the `until` task; None: see `error`.
+        reached: whether the run stopped after the `until` task.
+    """
+
+    output: bytes | None
+    error: WorkflowError | None
+    reached: bool = False
+
+
+Message = (
+    Begin
+    | Drain
+    | RouterAttached
+    | RouterDetached
+    | Quarantined
+    | RunDocument
+    | TaskTraced
+    | ReplySent
+    | WaitStarted
+    | RunEnded
+)
+
+
+_PLAIN: Final[Mapping[str, type[Message]]] = {
+    kind.__name__: kind for kind in (RouterAttached, RouterDetached, Drain, Quarantined, WaitStarted)
+}
+"""Messages whose fields are all plain JSON values."""
+
+
+class ControlChannel:
+    """One end of the control channel. Sending never blocks; `receive` returns None when the other side is gone."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, end: socket.socket) -> Self:
+        """Take over one end of a socket pair."""
+        return cls(*await asyncio.open_connection(sock=end, limit=MAX_LINE_BYTES))
+
+    def send(self, message: Message) -> None:
+        """Send a message without waiting; it is dropped when the peer is gone."""
+        if not self._writer.is_closing():
+            self._writer.write(_encode(message) + b"\n")
+
+    async def receive(self) -> Message | None:
+        """Return the next message; None: the peer closed its end or died."""
+        try:
+            line = await self._reader.readline()
+        except (OSError, ValueError):
+            return None
+        return _decode(line) if line.endswith(b"\n") else None
+
+    async def flush(self) -> None:
+        """Wait until the write buffer has drained."""
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._writer.close()
+
+
+def _encode(message: Message) -> bytes:
+    body: dict[str, Any]
+    match message:
+        case Begin():
+            body = {
+                "settings": _settings(message.settings),
+                "token": message.token,
+                "runner_id": message.runner_id,
+                "losses_explained": message.losses_explained,
+                "kills": message.kills,
+                "quarantined": message.quarantined,
+            }
+        case RunDocument():
+            body = {
+                "settings": _settings(message.settings),
+                "definition": _text(message.definition),
+                "event": _text(message.event),
+                "secrets": {name: _text(value) for name, value in message.secrets.items()},
+                "trace": message.trace,
+                "until": message.until,
+                "events": [[_text(event.payload), event.callback] for event in message.events],
+                "skip_waits": message.skip_waits,
+            }
+        case TaskTraced(entry=entry):
+            body = {"entry": _text(entry)}
+        case ReplySent(reply=reply):
+            body = {"reply": _text(convert.reply_to_bytes(reply))}
+        case RunEnded():
+            body = {
+                "output": None if message.output is None else _text(message.output),
+                "error": message.error and message.error.as_dict(),
+                "reached": message.reached,
+            }
+        case _:
+            body = asdict(message)
+    return orjson.dumps({"kind": type(message).__name__, **body})
+
+
+def _decode(line: bytes) -> Message:
+    body: dict[str, Any] = orjson.loads(line)
+    match body["kind"]:
+        case "Begin":
+            return Begin(
+                settings=RunnerSettings(**body["settings"]),
+                token=body["token"],
+                runner_id=body["runner_id"],
+                losses_explained=body["losses_explained"],
+                kills=body["kills"],
+                quarantined=body["quarantined"],
+            )
+        case "RunDocument":
+            return RunDocument(
+                settings=RunnerSettings(**body["settings"]),
+                definition=base64.b64decode(body["definition"]),
+                event=base64.b64decode(body["event"]),
+                secrets={name: base64.b64decode(value) for name, value in body["secrets"].items()},
+                trace=body["trace"],
+                until=body["until"],
+                events=[ProvidedEvent(base64.b64decode(payload), callback) for payload, callback in body["events"]],
+                skip_waits=body["skip_waits"],
+            )
+        case "TaskTraced":
+            return TaskTraced(base64.b64decode(body["entry"]))
+        case "ReplySent":
+            return ReplySent(convert.reply_from_bytes(base64.b64decode(body["reply"])))
+        case "RunEnded":
+            return RunEnded(
+                output=None if body["output"] is None else base64.b64decode(body["output"]),
+                error=WorkflowError.from_dict(body["error"]) if body["error"] else None,
+                reached=body["reached"],
+            )
+        case kind if kind in _PLAIN:
+            return _PLAIN[kind](**{name: value for name, value in body.items() if name != "kind"})
+        case kind:
+            raise ValueError(f"no such message: {kind}")
+
+
+def _settings(settings: RunnerSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"token"})
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,78 @@
+"""Compiles, caches and runs jq programs; compiles JSON Schemas and validates data against them.
+
+Also used by processes that do nothing else (`quarantine.process`), so this module has few imports.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import jq
+import jsonschema
+import jsonschema.exceptions
+import orjson
+from jsonschema import validators
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import EMPTY_REGISTRY
+
+PROGRAM_CACHE: Final = 2048
+"""Maximum number of cached programs (LRU); about 10 KB each."""
+
+
+class JqProgramCache:
+    """An LRU cache of compiled jq programs, by source."""
+
+    def __init__(self, size: int = PROGRAM_CACHE) -> None:
+        """Cache at most `size` programs."""
+        self._programs: OrderedDict[str, Any] = OrderedDict()
+        self._size = size
+
+    def first(self, source: str, text: str) -> str | None:
+        """Return the first result of a program for a JSON input, None when it has none. Blocking.
+
+        Raises:
+            ValueError: jq rejected the program, or the program raised.
+        """
+        try:
+            result: str = self._compiled(source).input_text(text).first()
+        except StopIteration:
+            return None
+        return result
+
+    def _compiled(self, source: str) -> Any:
+        programs = self._programs
+        program = programs.get(source)
+        if program is None:
+            program = programs[source] = jq.compile(source)
+            if len(programs) > self._size:
+                programs.popitem(last=False)
+        else:
+            programs.move_to_end(source)
+        return program
+
+
+class CompiledSchema:
+    """A compiled JSON Schema, by default draft 2020-12."""
+
+    def __init__(self, document: Any) -> None:
+        """Compile `document`."""
+        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
+        # an empty registry: the default one fetches the URL of a $ref
+        self._validator = kind(document, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
+
+    def violation(self, data: Any) -> str | None:
+        """Return where and how data violates the schema, without the data itself; None: it is valid. Blocking."""
+        try:
+            problem = jsonschema.exceptions.best_match(self._validator.iter_errors(data))
+        except Unresolvable as error:
+            return f"the schema refers to {error.ref}, which is not in it"
+        except RecursionError:
+            return "the schema or the data is nested too deeply"
+        return None if problem is None else _described(problem)
+
+
+def _described(problem: jsonschema.exceptions.ValidationError) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
+    rule = f"{problem.validator}: {orjson.dumps(problem.validator_value, default=str).decode()}"
+    return f"{place or '.'} does not meet {rule}"

@@ -1,0 +1,119 @@
+"""Runs one document locally, with the same interpreter and guard as in a cluster, but without router and storage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from flowhook.config import RunnerSettings
+from flowhook.document import FlowDocument
+from flowhook.model import Event, Reply, WorkflowError
+from flowhook.wire import convert
+from runner import ipc
+from runner.guard.process_starter import InterpreterStarter
+from runner.guard.worker_process import WorkerProcess
+from runner.interpreter.errors import Kind, error
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    """The flow completed; `output` is JSON."""
+
+    output: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """The run stopped after the task that `until` names; `output` is the task's output, as JSON."""
+
+    output: bytes
+
+
+async def run_document(
+    document: FlowDocument,
+    event: Event,
+    settings: RunnerSettings,
+    secrets: Mapping[str, bytes],
+    *,
+    trace: Callable[[bytes], None] | None = None,
+    until: str = "",
+    on_reply: Callable[[Reply], None] | None = None,
+    events: Sequence[ipc.ProvidedEvent] = (),
+    skip_waits: bool = False,
+    on_wait: Callable[[ipc.WaitStarted], None] | None = None,
+) -> RunCompleted | RunStopped | WorkflowError:
+    """Execute a checked document in a separate process and return its outcome.
+
+    Args:
+        document: to execute.
+        event: that starts it; its ID is the execution's.
+        settings: limits, timeouts and whether private addresses may be called; no router is used.
+        secrets: values by name, for `$secrets` and for components.
+        trace: called with each task that has ended; see `worker.tracing.describe`.
+        until: name or JSON Pointer of a task to stop after; empty: none.
+        on_reply: called with each reply of the flow to its sender.
+        events: available to `listen` tasks, in order.
+        skip_waits: let waits, retry delays and timeouts elapse at once, while no call is in flight.
+        on_wait: called when the execution is idle for a while, with the reason.
+
+    Raises:
+        OSError: the process can't be started.
+    """
+    child = await WorkerProcess.spawn(InterpreterStarter())
+    tasks: list[asyncio.Task[object]] = []
+    try:
+        child.pipe.send(
+            ipc.RunDocument(
+                settings=settings,
+                definition=orjson.dumps(document.definition),
+                event=convert.event_to_bytes(event),
+                secrets=secrets,
+                trace=trace is not None,
+                until=until,
+                events=events,
+                skip_waits=skip_waits,
+            )
+        )
+        answer = asyncio.create_task(_answer(child.pipe, trace, on_reply, on_wait))
+        verdict = asyncio.create_task(child.watch(settings))
+        tasks += [answer, verdict]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            problem = verdict.result()
+            return problem.error or error(Kind.RUNTIME, f"the process was killed: {problem.reason}")
+        match answer.result():
+            case ipc.RunEnded(output=bytes() as output, reached=reached):
+                return RunStopped(output) if reached else RunCompleted(output)
+            case ipc.RunEnded(error=WorkflowError() as problem_):
+                return problem_
+        return error(Kind.RUNTIME, f"the process died ({await child.process.wait()})")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await child.close()
+
+
+async def _answer(
+    pipe: ipc.ControlChannel,
+    trace: Callable[[bytes], None] | None,
+    on_reply: Callable[[Reply], None] | None,
+    on_wait: Callable[[ipc.WaitStarted], None] | None,
+) -> ipc.Message | None:
+    """Return the child's final message; until then, pass its traces, replies and waits to the callbacks."""
+    while True:
+        match message := await pipe.receive():
+            case ipc.TaskTraced(entry=entry):
+                if trace is not None:
+                    trace(entry)
+            case ipc.ReplySent(reply=reply):
+                if on_reply is not None:
+                    on_reply(reply)
+            case ipc.WaitStarted():
+                if on_wait is not None:
+                    on_wait(message)
+            case _:
+                return message

@@ -1,0 +1,184 @@
+"""Runs the processes of a runner, with limits on their number, time and output."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from flowhook import limits, logs
+from flowhook.config import RunnerSettings
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.processes.launchers import Launchers
+from runner.processes.orphans import FILE_BYTES
+
+MAX_PROCESSES: Final = 16
+"""Maximum number of processes that flows wait for; further ones are queued until the deadline of their call."""
+MAX_IN_BACKGROUND: Final = 64
+"""Maximum number of background processes; further ones are refused."""
+
+MAX_OUTPUT_BYTES: Final = limits.MAX_RESULT_BYTES
+"""Limit of standard output and of standard error, each; a process that writes more is killed."""
+
+MEMORY_BYTES: Final = 512 * limits.MIB
+"""Memory limit of each process (`RLIMIT_DATA`); merely reserved memory does not count: some languages reserve a lot."""
+MAX_TASKS: Final = 64
+"""Limit of processes and threads, beside those that the user has already; the system does not apply it to root."""
+MAX_FILES: Final = 256
+
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_CHUNK_BYTES: Final = 64 * limits.KIB
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A program to execute.
+
+    Attributes:
+        argv: arguments; the first one is the absolute path of the program.
+        environment: all of it; `PATH` is added if it has none.
+        stdin: content of standard input.
+        files: text files in its working directory, by name.
+        seconds: limit of its duration, and of the CPU time of each of its processes.
+    """
+
+    argv: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    stdin: bytes = field(repr=False)
+    files: Mapping[str, str] = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """Exit code (128 and more for a signal) and output of a process."""
+
+    code: int
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
+
+
+class JobRunner:
+    """The processes of one runner; `components.Kept`."""
+
+    def __init__(self, _settings: RunnerSettings, /) -> None:
+        self._places = asyncio.Semaphore(MAX_PROCESSES)
+        self._background: set[asyncio.Task[None]] = set()
+        self._launchers = Launchers()
+
+    async def run(self, job: Job) -> JobResult:
+        """Execute a job and return its result; cancelling this kills the process and its descendants.
+
+        Raises:
+            TaskFault: the process can't be started, wrote too much, or was killed (runtime).
+        """
+        async with self._places:
+            return await _run(job, self._launchers)
+
+    def start(self, job: Job) -> None:
+        """Execute a job in the background, until its time is up or the runner ends.
+
+        Raises:
+            TaskFault: there are too many background processes (runtime).
+        """
+        if len(self._background) >= MAX_IN_BACKGROUND:
+            raise fault(Kind.RUNTIME, f"there are {MAX_IN_BACKGROUND} processes in the background already")
+        task = asyncio.create_task(self._look_after(job), name="process in the background")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """Kill all background processes."""
+        tasks = list(self._background)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_after(self, job: Job) -> None:
+        try:
+            async with asyncio.timeout(job.seconds):
+                await _run(job, self._launchers)
+        except (TaskFault, TimeoutError) as problem:
+            log.warning("process in the background ended badly", cause=type(problem).__name__)
+
+
+async def _run(job: Job, launchers: Launchers) -> JobResult:
+    async with launchers.launch() as launcher:
+        launcher.lifeline.write(_encode(job))
+        process, end = launcher.process, launcher.lifeline.close
+        outputs = [_Output("output", end), _Output("error", end)]
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_feed(process.stdin, job.stdin))
+            for output, stream in zip(outputs, (process.stdout, process.stderr), strict=True):
+                tasks.create_task(output.read(stream))
+            tasks.create_task(launchers.ended(launcher))
+            code = tasks.create_task(launcher.code())
+    for output in outputs:
+        if output.is_too_long:
+            raise fault(
+                Kind.RUNTIME, f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {output.name}"
+            )
+    ended = code.result()
+    if ended is None:
+        raise fault(Kind.RUNTIME, "the process was killed")
+    return JobResult(ended, *(output.content for output in outputs))
+
+
+def _encode(job: Job) -> bytes:
+    seconds = math.ceil(job.seconds)
+    return orjson.dumps(
+        {
+            "argv": job.argv,
+            "environment": {"PATH": PATH, **job.environment},
+            "files": job.files,
+            "limits": {
+                "CORE": 0,
+                "CPU": seconds,
+                "DATA": MEMORY_BYTES,
+                "FSIZE": FILE_BYTES,
+                "NOFILE": MAX_FILES,
+                "NPROC": MAX_TASKS,
+            },
+        },
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+@dataclass(slots=True)
+class _Output:
+    """Collects the output of a process up to a limit; `end` is called when it writes more."""
+
+    name: str
+    end: Callable[[], None]
+    content: bytes = b""
+    is_too_long: bool = False
+
+    async def read(self, stream: asyncio.StreamReader | None) -> None:
+        """Read to the end."""
+        parts: list[bytes] = []
+        left = MAX_OUTPUT_BYTES
+        while stream is not None and (part := await stream.read(_CHUNK_BYTES)):
+            left -= len(part)
+            if left >= 0:
+                parts.append(part)
+            elif not self.is_too_long:
+                self.is_too_long = True
+                self.end()
+        self.content = b"".join(parts)
+
+
+async def _feed(stdin: asyncio.StreamWriter | None, content: bytes) -> None:
+    if stdin is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a process need not read its input
+        stdin.write(content)
+        await stdin.drain()
+    stdin.close()

@@ -1,0 +1,212 @@
+"""Client of an evaluating process: a thread sends requests to it while the event loop supervises it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from typing import Any, Final, Self, TypeVar
+
+import orjson
+
+from flowhook import limits
+from flowhook.config import RunnerSettings
+from flowhook.model import Event, WorkflowError
+from flowhook.offload.frames import READY, receive, send
+from flowhook.offload.spawning import SpawnedProcess, spawn
+from flowhook.wire import convert
+from runner.guard.evaluation_record import Activity, RecordSnapshot
+from runner.guard.usage import UsageSampler
+from runner.guard.watchdog import SUBJECTS, KillDecision, Watchdog, time_limit_message
+from runner.interpreter import json_codec as json
+from runner.interpreter.errors import Kind, error
+from runner.quarantine import INPUT, frames
+
+T = TypeVar("T")
+
+START_SECONDS: Final = 60.0
+"""Time that a process has to start; about a hundred times what it needs."""
+
+POLL_SECONDS: Final = 0.025
+"""Interval between samples of an evaluating process."""
+
+
+class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, which is not this process's error
+    """The evaluating process was killed by something else; it is unknown whether because of the evaluation."""
+
+
+class EvaluationKilled(Exception):  # noqa: N818 - names what happened, which is not this process's error
+    """The evaluating process was killed for an evaluation, or died of it; this ends the execution.
+
+    Attributes:
+        error: that the execution faults with.
+    """
+
+    def __init__(self, error: WorkflowError) -> None:
+        super().__init__(error.detail)
+        self.error = error
+
+
+class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it before the cause is known
+    """The process stopped answering."""
+
+
+class IsolatedEvaluator:
+    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.Elsewhere`)."""
+
+    def __init__(self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings) -> None:
+        self._process = process
+        self._link = link
+        self._settings = settings
+        self._usage = UsageSampler(process.pid)
+        self._evaluation = RecordSnapshot(0, 0, 0, b"", "")
+        self._slowest_ns = 0
+        self._is_killed = False
+
+    @classmethod
+    async def start(cls, settings: RunnerSettings) -> Self:
+        """Start a process with the limits of `settings`.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        options = (settings.expression_seconds, settings.expression_bytes)
+        process, ours = spawn("-I", "-m", "runner.quarantine.process", options=options)
+        evaluator = cls(process, ours, settings)
+        try:
+            await asyncio.to_thread(evaluator._greet)
+        except BaseException:
+            await evaluator.close()
+            raise
+        return evaluator
+
+    def _greet(self) -> None:
+        """Wait until the process is ready, so that its imports do not count as usage of an evaluation."""
+        self._link.settimeout(START_SECONDS)
+        try:
+            kind, _ = receive(self._link)
+        except EOFError:
+            kind = b""
+        self._link.settimeout(None)
+        if kind != READY:
+            raise OSError(errno.ECONNRESET, "a process for quarantine did not start")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process can be used again."""
+        return not self._is_killed and self._process.returncode is None
+
+    def take_slowest(self) -> int:
+        """Return the CPU time (ns) of the slowest evaluation since the last call."""
+        slowest, self._slowest_ns = self._slowest_ns, 0
+        return slowest
+
+    async def run(self, work: Callable[[], T], threads: Executor) -> T:
+        """Call `work` in a thread, which may evaluate in this process, and return its result.
+
+        A cancellation kills the process, and is raised once the thread has ended.
+
+        Raises:
+            EvaluationEnded: the process was killed because of an evaluation, or died of it.
+            EvaluationInterrupted: something else killed it, for example the OOM killer.
+            Exception: what `work` raises.
+        """
+        working: asyncio.Future[T] = asyncio.get_running_loop().run_in_executor(threads, work)
+        watching: asyncio.Future[KillDecision] = asyncio.create_task(self._watch(), name="watch evaluator")
+        waited: set[asyncio.Future[Any]] = {working, watching}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self._kill()
+            return await working
+        except _ProcessGone:
+            verdict = watching.result() if watching.done() else None
+            code = await self._process.wait()
+            if verdict is None and code == -signal.SIGKILL:
+                raise EvaluationInterrupted from None
+            raise EvaluationKilled(self._explained(verdict, code)) from None
+        finally:
+            if not working.done():
+                self._kill()
+                await asyncio.wait({working})
+                working.exception()
+            watching.cancel()
+
+    def _explained(self, verdict: KillDecision | None, code: int) -> WorkflowError:
+        if verdict is not None and verdict.error is not None:
+            return verdict.error
+        activity = self._evaluation.activity
+        reason = f"{SUBJECTS[activity]} ended its process ({_named(code)})"
+        # limits that the process sets itself (RLIMIT, ITIMER_PROF): jq aborts when an allocation fails
+        if code == -signal.SIGPROF:
+            reason = time_limit_message(activity, self._settings.expression_seconds)
+        elif code == -signal.SIGABRT:
+            reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
+        return error(Kind.EXPRESSION, reason, instance=self._evaluation.instance)
+
+    async def _watch(self) -> KillDecision:
+        watch = Watchdog(
+            expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
+        )
+        while True:
+            evaluation = self._evaluation
+            verdict = watch.look(evaluation, self._usage.sample(), time.monotonic_ns())
+            if verdict is not None and evaluation is self._evaluation:
+                return verdict
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _kill(self) -> None:
+        self._is_killed = True
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Kill the process."""
+        self._kill()
+        await self._process.wait()
+        self._link.close()
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def first(self, program: str, text: str, instance: str) -> str | None:
+        """See `RemoteEvaluator.first`; raises `_ProcessGone`, too, which `run` translates."""
+        return self._ask(instance, frames.PROGRAM, program.encode(), text.encode())
+
+    def violation(self, schema: Any, data: Any, instance: str) -> str | None:
+        """See `RemoteEvaluator.violation`; raises `_ProcessGone`, too, which `run` translates."""
+        return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
+
+    def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
+        """Return `flowhook.workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
+
+        Raises:
+            ValueError: the input can't be built.
+        """
+        options = orjson.dumps([webhook, raw, owner, list(contents)])
+        parts = (convert.event_to_bytes(event), options, *contents.values())
+        return self._ask(INPUT, frames.EVENT, *parts, activity=Activity.BODY) or "null"
+
+    def _ask(self, instance: str, kind: bytes, *parts: bytes, activity: Activity = Activity.EXPRESSION) -> str | None:
+        number = self._evaluation.sequence + 1
+        self._evaluation = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
+        try:
+            send(self._link, kind, *parts)
+            answer, (used, *result) = receive(self._link)
+        except (OSError, EOFError):
+            raise _ProcessGone from None
+        self._evaluation = RecordSnapshot(number, 0, 0, b"", instance)
+        self._slowest_ns = max(self._slowest_ns, *frames.CPU.unpack(used))
+        if answer == frames.FAILURE:
+            raise ValueError(result[0].decode())
+        return result[0].decode() if answer == frames.RESULT else None
+
+
+def _named(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"exit code {code}"

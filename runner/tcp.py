@@ -1,0 +1,33 @@
+"""Opens outbound TCP connections for protocols other than HTTP, under the same address policy (see `addresses`)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from typing import Final
+
+import aiohappyeyeballs
+
+from flowhook.address_policy import open_socket
+from runner.dns import lookup
+
+HEAD_START_SECONDS: Final = 0.25
+"""Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5."""
+
+
+async def connect(host: str, port: int, *, allow_private_addresses: bool) -> socket.socket:
+    """Return a socket that is connected to one of the addresses of a host; the caller closes it.
+
+    The policy is applied to each resolved address, so that no name can bypass it. The caller sets the deadline.
+
+    Raises:
+        socket.gaierror: the name can't be resolved.
+        OSError: no address can be reached, or the policy allows none (`addresses.POLICY`).
+    """
+    return await aiohappyeyeballs.start_connection(
+        await lookup(host, port),
+        happy_eyeballs_delay=HEAD_START_SECONDS,
+        socket_factory=functools.partial(open_socket, allow_private_addresses=allow_private_addresses),
+        loop=asyncio.get_running_loop(),
+    )

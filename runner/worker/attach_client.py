@@ -1,0 +1,195 @@
+"""Maintains the Attach stream: reads, writes buffered messages, renews leases and reconnects when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import grpc.aio
+
+from flowhook import limits, logs
+from flowhook.errors import FlowhookError, InvalidError, UnavailableError
+from flowhook.send_pacing import SendPacer
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import status
+from flowhook.wire.connect_errors import probable_cause
+from runner import session
+from runner.worker import attach_codec
+from runner.worker.execution_driver import ExecutionDriver, apply_effects
+
+MIN_BACKOFF: Final = 0.05
+MAX_BACKOFF: Final = 0.5
+"""Seconds between attempts to attach, doubled each time, with jitter.
+
+Attempts fail at once while the channel itself is in backoff. Both backoffs together are shorter than the grace period
+in which a restarted router waits for runners to reconnect.
+"""
+
+WELCOME_SECONDS: Final = 30.0
+"""Time that the router has to answer hello. It may be busy; an unreachable one is detected by gRPC within 15 s."""
+
+FAILED_WRITE: Final = "Internal error from Core"
+"""Details of gRPC's status when a message could not be written (grpcio, `set_internal_error`)."""
+
+MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
+"""Maximum total size of a bundle; larger sets of messages are sent one by one."""
+
+log = logs.get_logger(__name__)
+
+
+_Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
+
+
+class RouterConnection:
+    """The connection of one session to the router."""
+
+    def __init__(self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float]) -> None:
+        """Attach over `channel`, which the caller owns; `clock` returns monotonic seconds."""
+        self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
+        self._link = link
+        self._clock = clock
+        self._pending = asyncio.Event()
+        self._received = asyncio.Event()
+        self._sent: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pace = SendPacer(lambda: link.running)
+        self.on_attached: Callable[[float], None] = lambda _renew_seconds: None
+        self.on_detached: Callable[[str], None] = lambda _detail: None
+
+    def announce(self, *, urgent: bool = False) -> None:
+        """Schedule sending the session's messages: at once if `urgent`, else soon."""
+        if urgent:
+            self._pace.expedite()
+        self._pending.set()
+
+    def sent(self) -> asyncio.Future[None]:
+        """Return a future that is done once all present messages were passed to gRPC, or the stream is over."""
+        if self._sent is None:
+            self._sent = asyncio.get_running_loop().create_future()
+        return self._sent
+
+    async def idle(self) -> None:
+        """Wait until the session holds no lease: no running execution and no unsettled outcome."""
+        while not self._link.idle:
+            self._received.clear()
+            await self._received.wait()
+
+    async def run(self, executions: ExecutionDriver) -> None:
+        """Stay attached until cancelled."""
+        backoff = MIN_BACKOFF
+        while True:
+            problem = await self._once(executions)
+            if self._link.attached:
+                backoff = MIN_BACKOFF
+            self._link.disconnected()
+            detail = (
+                f"router: {problem.reason}{probable_cause(problem.message)}" if problem else "router closed the stream"
+            )
+            self.on_detached(detail)
+            if problem is not None:
+                log.debug("detached", reason=problem.reason, cause=problem.message)
+            apply_effects(self._link.expire(self._clock()), executions)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            backoff = min(backoff * 2, MAX_BACKOFF)
+
+    async def _once(self, executions: ExecutionDriver) -> FlowhookError | None:
+        """Run one stream to its end; returns the error that ended it, None when the router closed it."""
+        call = self._open()
+        self._link.connected(self._clock())
+        self._pending.set()
+        writer = asyncio.create_task(self._write(call), name="attach writer")
+        try:
+            await self._read(call, executions)
+        except grpc.aio.AioRpcError as error:
+            # a failed write on a closed stream hides the real status; the next attempt will reveal it
+            return None if is_write_failure(error) else status.from_rpc_error(error)
+        except TimeoutError:
+            return UnavailableError("the router does not answer", reason="ROUTER_SILENT")
+        except InvalidError as error:
+            return error
+        finally:
+            call.cancel()
+            writer.cancel()
+            self._stop_renewing()
+            await asyncio.gather(writer, return_exceptions=True)
+            _done(self._sent)
+            self._sent = None
+        return None
+
+    def _open(self) -> _Call:
+        return self._stub.Attach(None)  # no iterator: requests are written explicitly
+
+    async def _read(self, call: _Call, executions: ExecutionDriver) -> None:
+        """Process the router's messages until it closes the stream; the first one must arrive in time."""
+        async with asyncio.timeout(WELCOME_SECONDS) as limit:
+            while isinstance(message := await call.read(), pb.AttachResponse):
+                for part in attach_codec.unbundle(message):
+                    self._take(part, executions, limit)
+                self._pending.set()
+                self._received.set()
+
+    def _take(self, message: pb.AttachResponse, executions: ExecutionDriver, limit: asyncio.Timeout) -> None:
+        incoming = attach_codec.decode(message)
+        if incoming is None:
+            return  # from a router of a newer version
+        for effect in self._link.receive(incoming, self._clock()):
+            match effect:
+                case session.AttachAccepted(renew_seconds=seconds):
+                    limit.reschedule(None)
+                    self._renew_every(seconds)
+                    self.on_attached(seconds)
+                case session.Reattach(grace=grace):
+                    limit.reschedule(asyncio.get_running_loop().time() + grace)
+                case _:
+                    apply_effects((effect,), executions)
+
+    async def _write(self, call: _Call) -> None:
+        try:
+            while True:
+                await self._pending.wait()
+                await self._pace.turn()
+                self._pending.clear()
+                messages = [attach_codec.encode(message) for message in self._link.take()]
+                sent, self._sent = self._sent, None
+                if len(messages) > 1 and self._link.takes_bundles and _size(messages) <= MAX_BUNDLE_BYTES:
+                    messages = [attach_codec.bundle(messages)]
+                try:
+                    for message in messages:
+                        await call.write(message)
+                finally:
+                    _done(sent)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the reader sees the error, too, with its cause
+
+    def _renew_every(self, seconds: float) -> None:
+        """Renew all leases every `seconds`, from a timer."""
+
+        def renew() -> None:
+            self._link.renew(self._clock())
+            self._pending.set()
+            self._timer = loop.call_later(seconds, renew)
+
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, renew)
+
+    def _stop_renewing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _done(sent: asyncio.Future[None] | None) -> None:
+    if sent is not None and not sent.done():
+        sent.set_result(None)
+
+
+def is_write_failure(error: grpc.aio.AioRpcError) -> bool:
+    """Whether gRPC generated this status for a failed write, before it read the real status of the stream."""
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == FAILED_WRITE
+
+
+def _size(messages: Sequence[pb.AttachRequest]) -> int:
+    return sum(message.ByteSize() for message in messages)

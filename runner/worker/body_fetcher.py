@@ -1,0 +1,83 @@
+"""Reads event bodies that the router stores separately from their events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import grpc.aio
+
+from flowhook.errors import UnavailableError
+from flowhook.model import Event, Part
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import status
+from flowhook.workflow_input import inlined_indexes, stored_attachments
+
+READ_SECONDS: Final = 10.0
+"""Deadline for reading one slice of a body that is part of an execution's input."""
+
+GAP_BYTES: Final = 1024
+"""Gap between two parts up to which both are read in one call: the size of a boundary and headers."""
+
+
+class BodyFetcher:
+    """Reads bodies over a channel that the caller owns."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
+
+    async def read(
+        self, execution_id: str, offset: int, size: int, *, seconds: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a slice of the body of an execution's event in chunks, with back-pressure.
+
+        Raises:
+            NotFoundError: the body is no longer stored.
+            UnavailableError: the router is not reachable, or the stream broke off.
+        """
+        request = pb.ReadAttachmentRequest(execution_id=execution_id, offset=offset, size=size)
+        call = self._stub.ReadAttachment(request, timeout=seconds, wait_for_ready=True)
+        missing = size
+        try:
+            async for message in call:
+                missing -= len(message.chunk)
+                yield message.chunk
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        finally:
+            call.cancel()
+        if missing:
+            raise UnavailableError("the router gave less of a body than it has")
+
+    async def contents(self, event: Event, *, raw: bool) -> dict[int, bytes]:
+        """Return the attachment contents that belong in the input, by index; empty if the body is inline.
+
+        Raises:
+            FlowhookError: see `read`.
+        """
+        parts = stored_attachments(event, raw=raw)
+        found: dict[int, bytes] = {}
+        for indexes in _neighbours(parts, inlined_indexes(parts)):
+            start = parts[indexes[0]].offset
+            size = parts[indexes[-1]].offset + parts[indexes[-1]].size - start
+            pieces = [piece async for piece in self.read(event.id, start, size, seconds=READ_SECONDS)] if size else []
+            data = b"".join(pieces)
+            for index in indexes:
+                part = parts[index]
+                found[index] = data[part.offset - start : part.offset - start + part.size]
+        return found
+
+
+def _neighbours(parts: Sequence[Part], indexes: Sequence[int]) -> list[list[int]]:
+    """Return the indexes in groups, each of which is read in one call."""
+    groups: list[list[int]] = []
+    end = -1
+    for index in indexes:
+        part = parts[index]
+        if groups and 0 <= part.offset - end <= GAP_BYTES:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+        end = part.offset + part.size
+    return groups

@@ -1,0 +1,124 @@
+"""Components that need a cluster: publish events and start other flows.
+
+Tasks of other kinds use them; no `call` may name them.
+
+Source: protos/flowhook/v1/runner_service.proto; `runner.interpreter.effects` for the arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import grpc.aio
+from pydantic import BaseModel, ConfigDict, StrictStr
+
+from flowhook import logs
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1 import runner_service_pb2_grpc
+from flowhook.wire import status
+from runner import event_sink
+from runner.components.base import Component, Context, component
+from runner.interpreter.effects import EMIT, RUN_WORKFLOW
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.json_codec import encode
+
+DEADLINE: Final = 5.0
+"""Seconds for one call to the router."""
+
+RETRY_SECONDS: Final = 0.5
+"""Delay between calls while the router is unavailable."""
+
+_BUSY: Final = 429
+
+log = logs.get_logger(__name__)
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class EmitArguments(_Arguments):
+    """Arguments of `emit`."""
+
+    event: dict[str, Any]
+    execution: str
+    depth: int
+    sink: StrictStr | None
+
+
+class RunWorkflowArguments(_Arguments):
+    """Arguments of `run.workflow`."""
+
+    flow: str
+    version: str
+    input: Any
+    parent: str
+    depth: int
+    key: str
+
+
+def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
+    """Return the components by name; they call the router over `channel`."""
+    stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
+
+    @component(EMIT)
+    async def emit(arguments: EmitArguments, context: Context) -> dict[str, int]:
+        """Publish an event, and send it to a sink."""
+        request = pb.EmitEventRequest(
+            event=encode(arguments.event),
+            execution_id=arguments.execution,
+            depth=arguments.depth,
+            idempotency_key=context.idempotency_key,
+        )
+        response = await _ask(stub.EmitEvent, request)
+        await event_sink.send(arguments.event, arguments.sink, context)
+        return {"receivers": response.receivers}
+
+    @component(RUN_WORKFLOW)
+    async def start(arguments: RunWorkflowArguments, context: Context) -> dict[str, str]:  # noqa: ARG001 - components have one
+        """Start an execution of another flow."""
+        request = pb.StartExecutionRequest(
+            flow_id=arguments.flow,
+            version=arguments.version,
+            input=encode(arguments.input),
+            parent_execution_id=arguments.parent,
+            parent_depth=arguments.depth,
+            idempotency_key=arguments.key,
+        )
+        return {"execution": (await _ask(stub.StartExecution, request)).execution_id}
+
+    return {each.name: each for each in (emit, start)}
+
+
+async def _ask(call: Callable[..., Awaitable[Response]], request: Request) -> Response:
+    """Call the router, and retry while it is unavailable, until the effect's deadline cancels this.
+
+    Raises:
+        TaskFault: the router refused.
+    """
+    while True:
+        try:
+            return await call(request, timeout=DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            problem = status.from_rpc_error(error)
+        if not isinstance(problem, UnavailableError):
+            raise _refusal(problem) from None
+        log.debug("router not available", reason=problem.reason)
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+def _refusal(problem: FlowhookError) -> TaskFault:
+    match problem:
+        case ExhaustedError(retry_after=seconds):
+            return fault(Kind.COMMUNICATION, problem.message, status=_BUSY, retry_after_ms=seconds * 1000)
+        case InvalidError(reason="WORKFLOW_TOO_DEEP"):
+            return fault(Kind.RUNTIME, problem.message)
+        case NotFoundError() | InvalidError():
+            return fault(Kind.CONFIGURATION, problem.message)
+    return fault(Kind.COMMUNICATION, problem.message)

@@ -1,0 +1,48 @@
+"""Records each step of a call for the guard, so that a call that blocks the event loop can be identified."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+from runner.guard.evaluation_record import Activity, EvaluationRecord
+
+Outcome = TypeVar("Outcome")
+
+
+class MonitoredCoroutine(Generic[Outcome]):
+    """Awaits a coroutine and writes each of its steps (the code between two awaits) to the shared record.
+
+    Work that it delegates, above all to tasks that it creates, is not recorded.
+    """
+
+    __slots__ = ("_coroutine", "_instance", "_lease", "_record")
+
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Outcome], record: EvaluationRecord, lease: bytes, instance: str
+    ) -> None:
+        """Await `coroutine`, which works for a lease at the task `instance`."""
+        self._coroutine = coroutine
+        self._record = record
+        self._lease = lease
+        self._instance = instance
+
+    def __await__(self) -> Generator[Any, Any, Outcome]:
+        """Run the coroutine step by step; see `coroutine.send`."""
+        answer: Any = None
+        problem: BaseException | None = None
+        while True:
+            self._record.assign(self._lease)
+            self._record.begin(self._instance, Activity.STEP)
+            try:
+                awaited = self._coroutine.send(answer) if problem is None else self._coroutine.throw(problem)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            finally:
+                self._record.end()
+            answer = problem = None
+            try:
+                answer = yield awaited
+            except BaseException as caught:  # noqa: BLE001 - thrown into the coroutine, cancellation included
+                problem = caught

@@ -1,0 +1,183 @@
+"""Prepares executions: fetches flow, secrets and body, and builds the input from the event under the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from flowhook import limits, logs
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.model import Event
+from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
+from runner import session
+from runner.attachments import EventAttachments
+from runner.evaluator import SLOW_NS
+from runner.guard.evaluation_record import Activity, EvaluationRecord
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
+from runner.quarantine import INPUT
+from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled
+from runner.worker.active_execution import ActiveExecution, report_defect
+from runner.worker.body_fetcher import BodyFetcher
+from runner.worker.program_cache import LoadedFlow, ProgramCache
+from runner.worker.quarantine_driver import QuarantineDriver
+from runner.worker.secret_cache import SecretCache
+
+RETRY_SECONDS: Final = 0.5
+"""Delay between attempts while the router is unavailable."""
+
+OFFLOAD_BYTES: Final = 16 * limits.KIB
+"""Size from which bodies of flows in quarantine are parsed in a separate process.
+
+Parsing a smaller body takes less time than a request to that process. Compressed bodies are always parsed there, since
+their decompressed size is unknown.
+"""
+
+_NOTHING: Final[Mapping[Any, bytes]] = {}
+
+log = logs.get_logger(__name__)
+
+
+class Prepared(NamedTuple):
+    """The flow, secrets and input that an execution starts with.
+
+    Attributes:
+        flow: that it runs.
+        secrets: those that the flow names.
+        data: the input.
+    """
+
+    flow: LoadedFlow
+    secrets: Mapping[str, bytes]
+    data: Any
+
+
+class ExecutionPreparer:
+    """Prepares the executions of a process."""
+
+    def __init__(
+        self,
+        *,
+        flows: ProgramCache,
+        secrets: SecretCache,
+        bodies: BodyFetcher,
+        record: EvaluationRecord,
+        quarantine: QuarantineDriver,
+        on_slow: Callable[[str], None],
+    ) -> None:
+        """Prepare with these collaborators.
+
+        Args:
+            flows: fetches and caches programs.
+            secrets: resolves the secrets that flows name.
+            bodies: reads bodies that are stored separately from their events.
+            record: shared with the guard; shows whose body is parsed.
+            quarantine: parses bodies for flows in quarantine.
+            on_slow: called with the flow ID of an event whose body took longer than `SLOW_NS`.
+        """
+        self._flows = flows
+        self._secrets = secrets
+        self._bodies = bodies
+        self._record = record
+        self._quarantine = quarantine
+        self._on_slow = on_slow
+
+    def at_once(self, execution: ActiveExecution) -> Prepared | session.Faulted | None:
+        """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
+        event = execution.event
+        if event.body_blob is not None or self._is_read_apart(event):
+            return None
+        flow = self._flows.cached(event.flow_id, execution.revision)
+        return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
+
+    async def prepare(self, execution: ActiveExecution) -> Prepared | session.Ending:
+        """Fetch what an execution needs, or return how it ends; retries while the router is unavailable."""
+        flow_id = execution.event.flow_id
+        while True:
+            try:
+                flow = await self._flows.load(flow_id, execution.revision)
+                names = flow.program.secrets
+                values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
+                raw = takes_raw_body(flow.program.definition)
+                contents = await self._bodies.contents(execution.event, raw=raw)
+                if self._is_read_apart(execution.event):
+                    self._attach(execution, raw=raw)
+                    text = await self._quarantine.event_input(
+                        execution.event,
+                        webhook=has_webhook(flow.program.definition),
+                        raw=raw,
+                        owner=execution.effect_scope,
+                        contents=contents,
+                    )
+                    return Prepared(
+                        flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT)
+                    )
+                return self._prepared(execution, flow, values, contents)
+            except UnavailableError as problem:
+                log.debug("router not available", reason=problem.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+            except FlowhookError as problem:
+                detail = f"{flow_id} can't be run: {problem.message}"
+                return session.Faulted(error(Kind.CONFIGURATION, detail))
+            except TaskFault as problem:
+                return session.Faulted(problem.at(USED_SECRETS).error)
+            except EvaluationKilled as end:
+                return session.Faulted(end.error)
+            except EvaluationInterrupted:
+                return session.Released("EVALUATOR_DIED", charged=True)
+            except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
+                return session.Faulted(report_defect(execution, problem))
+
+    def _prepared(
+        self, execution: ActiveExecution, flow: LoadedFlow, secrets: Mapping[str, bytes], contents: Mapping[int, bytes]
+    ) -> Prepared | session.Faulted:
+        raw = takes_raw_body(flow.program.definition)
+        self._attach(execution, raw=raw)
+        try:
+            return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
+            return session.Faulted(report_defect(execution, problem))
+
+    def _is_read_apart(self, event: Event) -> bool:
+        if event.flow_id not in self._quarantine:
+            return False
+        return len(event.body) >= OFFLOAD_BYTES or any(name == "content-encoding" for name, _ in event.headers)
+
+    def _attach(self, execution: ActiveExecution, *, raw: bool) -> None:
+        event = execution.event
+        execution.attachments = EventAttachments(
+            event,
+            execution.effect_scope,
+            raw=raw,
+            slices=lambda offset, size: self._bodies.read(event.id, offset, size),
+        )
+
+    def _read(self, execution: ActiveExecution, definition: Mapping[str, Any], contents: Mapping[int, bytes]) -> Any:
+        event = execution.event
+        return self._recorded(
+            execution,
+            lambda: workflow_input(
+                event,
+                webhook=has_webhook(definition),
+                raw=takes_raw_body(definition),
+                owner=execution.effect_scope,
+                contents=contents,
+            ),
+        )
+
+    def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
+        """Run `read` on an event's body under the guard's supervision, and return its result."""
+        event, record = execution.event, self._record
+        record.assign(execution.lease, event.flow_id)
+        began, cpu = record.begin(INPUT, activity), time.thread_time_ns()
+        try:
+            return read()
+        finally:
+            record.end()
+            # compare wall time first: reading it is cheap, though on a busy machine it proves little
+            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - cpu > SLOW_NS:
+                self._on_slow(event.flow_id)

@@ -1,0 +1,103 @@
+"""Drives executions of flows in quarantine, in threads; separate processes evaluate expressions and parse bodies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from flowhook import logs
+from flowhook.model import Event
+from runner import metrics
+from runner.evaluator import SLOW_NS
+from runner.interpreter.effects import Step
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.quarantine import QUARANTINE_SECONDS
+from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled, IsolatedEvaluator
+from runner.quarantine.pool import EvaluatorPool
+from runner.quarantine.quarantined_flows import QuarantinedFlows
+from runner.worker.active_execution import ActiveExecution
+
+TURN_SECONDS: Final = 0.1
+"""Time that one execution runs before others of its flow get their turn."""
+
+log = logs.get_logger(__name__)
+
+
+class QuarantineDriver:
+    """Drives executions of flows in quarantine; `in` tests whether a flow is in it."""
+
+    def __init__(self, flows: QuarantinedFlows, pool: EvaluatorPool) -> None:
+        """Evaluate for `flows` in processes of `pool`."""
+        self._flows = flows
+        self._pool = pool
+
+    def __contains__(self, flow_id: str) -> bool:
+        """Whether a flow is in quarantine."""
+        return flow_id in self._flows
+
+    async def turn(self, execution: ActiveExecution, run: ExecutionMachine, step: Callable[[], Step]) -> Step | None:
+        """Wait for a process, run one step of an execution in a thread, and return its turn.
+
+        Args:
+            execution: to drive.
+            run: of the execution.
+            step: drives `run`. Blocking.
+
+        Returns:
+            The turn. If an expression had to be killed, the turn ends in a fault and holds the entries written before.
+            None: the process was killed by something else, for an unknown cause.
+
+        Raises:
+            Exception: what `step` raises.
+        """
+        workflow = execution.workflow
+        assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
+        try:
+            async with self._evaluator(execution.event) as evaluator:
+                workflow.remote_evaluator, execution.turn_ends = evaluator, time.monotonic() + TURN_SECONDS
+                try:
+                    return await evaluator.run(step, self._pool.threads)
+                finally:
+                    workflow.remote_evaluator, execution.turn_ends = None, 0.0
+        except EvaluationKilled as end:
+            return run.fault(end.error)
+        except EvaluationInterrupted:
+            return None
+
+    async def event_input(
+        self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
+    ) -> str:
+        """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input`.
+
+        Raises:
+            EvaluationEnded: the process was killed for it, or died of it.
+            EvaluationInterrupted: the process was killed by something else, for an unknown cause.
+            ValueError: the input can't be built.
+        """
+        async with self._evaluator(event) as evaluator:
+            return await evaluator.run(
+                lambda: evaluator.event_input(event, webhook=webhook, raw=raw, owner=owner, contents=contents),
+                self._pool.threads,
+            )
+
+    @asynccontextmanager
+    async def _evaluator(self, event: Event) -> AsyncIterator[IsolatedEvaluator]:
+        """Wait for a process for the flow of an event; extend the flow's quarantine if its evaluations misbehave."""
+        flow_id = event.flow_id
+        try:
+            async with self._pool.evaluator(flow_id) as evaluator:
+                try:
+                    yield evaluator
+                finally:
+                    if evaluator.take_slowest() > SLOW_NS:
+                        self._flows.add(flow_id)
+        except EvaluationKilled as end:
+            self._flows.add(flow_id, QUARANTINE_SECONDS)
+            metrics.EVALUATION_KILLS.inc()
+            log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
+            raise
+        except EvaluationInterrupted:
+            log.warning("evaluation interrupted", flow=flow_id, execution=event.id)
+            raise

@@ -1,0 +1,199 @@
+"""Executes one document in a child without a router, for `flowhook exec`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from pydantic import StrictStr
+
+from flowhook.model import Event, Subscription, WorkflowError
+from flowhook.wire import convert
+from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
+from runner import ipc
+from runner.attachments import EventAttachments
+from runner.components.base import Context, component
+from runner.components.registry import components
+from runner.components.shared_resources import SharedResources
+from runner.effect_executor import EffectExecutor
+from runner.evaluator import Evaluator
+from runner.event_sink import send
+from runner.guard.evaluation_record import Activity, EvaluationRecord
+from runner.http_client import HttpClient
+from runner.interpreter import effects
+from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.interpreter.journal import pointer_of
+from runner.interpreter.program import compile_program
+from runner.interpreter.scope import ExecutionContext, OneTimeUrls
+from runner.quarantine import INPUT
+from runner.secret_values import secrets_data
+from runner.worker.local_clock import LocalClock
+from runner.worker.local_events import LocalEvents
+from runner.worker.monitored_coroutine import MonitoredCoroutine
+from runner.worker.tracing import ReachedError, Tracer
+
+REPORTED_WAIT_SECONDS: Final = 1.0
+"""Idle time from which a wait is reported."""
+
+_WAITS: Final = frozenset({"wait", "retry"})
+
+
+async def execute(order: ipc.RunDocument, record: EvaluationRecord, pipe: ipc.ControlChannel) -> ipc.RunEnded:
+    """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `pipe`."""
+    program = compile_program(orjson.loads(order.definition), Evaluator(record))
+    event = convert.event_from_bytes(order.event)
+
+    async def secret(name: str) -> bytes:
+        return _secret(order.secrets, name)
+
+    try:
+        secrets = secrets_data({name: _secret(order.secrets, name) for name in program.secrets})
+    except TaskFault as problem:
+        return ipc.RunEnded(None, problem.at(USED_SECRETS).error)
+    raw = takes_raw_body(program.definition)
+    clock = LocalClock(skips=order.skip_waits)
+    record.begin(INPUT, Activity.BODY)
+    data = workflow_input(event, webhook=has_webhook(program.definition), raw=raw)
+    record.end()
+    workflow = ExecutionContext(
+        id=event.id,
+        definition=program.definition,
+        raw_input=data,
+        started_at_ms=event.receive_time_ms,
+        clock=clock.now_ms,
+        secrets=secrets,
+        one_time=_one_time_urls(event, program.definition),
+    )
+    attachments = EventAttachments(event, event.id, raw=raw)
+    report = (lambda entry: pipe.send(ipc.TaskTraced(entry))) if order.trace else None
+    run = ExecutionMachine(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
+    async with (
+        HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http,
+        SharedResources(order.settings) as shared,
+    ):
+        caller = EffectExecutor({**components(), **_FUNCTIONS}, http, order.settings, shared)
+
+        async def perform(effect: effects.Perform) -> effects.EffectResult:
+            result = await MonitoredCoroutine(
+                caller.perform(event.id, effect, secret, attachments), record, b"", effect.instance
+            )
+            if result.reply is not None:
+                pipe.send(ipc.ReplySent(result.reply))
+            return result
+
+        try:
+            ending = await run_to_end(
+                run, perform, pipe.flush, clock=clock, events=LocalEvents(order.events), on_wait=pipe.send
+            )
+        except ReachedError as end:
+            return ipc.RunEnded(end.output, None, reached=True)
+    match ending:
+        case effects.WorkflowCompleted(output=output):
+            return ipc.RunEnded(output, None)
+        case effects.WorkflowFaulted(error=problem_):
+            return ipc.RunEnded(None, problem_)
+
+
+async def run_to_end(
+    run: ExecutionMachine,
+    perform: Callable[[effects.Perform], Awaitable[effects.EffectResult]],
+    rest: Callable[[], Awaitable[None]],
+    *,
+    clock: LocalClock,
+    events: LocalEvents,
+    on_wait: Callable[[ipc.WaitStarted], None],
+) -> effects.WorkflowCompleted | effects.WorkflowFaulted:
+    """Drive an execution to its end, without journaling.
+
+    Args:
+        run: that has not started.
+        perform: performs one effect; several run concurrently.
+        rest: awaited when the execution pauses.
+        clock: of the execution.
+        events: available to its `listen` tasks.
+        on_wait: called with each long wait while no call is in flight.
+    """
+    calls: dict[asyncio.Future[effects.EffectResult], effects.Perform] = {}
+    turn = run.start()
+    try:
+        while turn.ending is None:
+            for call in [call for call, effect in calls.items() if effect.key in turn.cancel]:
+                del calls[call]
+                call.cancel()
+            calls.update({asyncio.ensure_future(perform(effect)): effect for effect in turn.perform})
+            if turn.paused:
+                await rest()
+                turn = run.go_on()
+            elif (came := events.take(turn.subscriptions)) is not None:
+                turn = run.deliver(came)
+            elif calls:
+                seconds = None if turn.wake_at_ms is None else clock.seconds_until(turn.wake_at_ms)
+                done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                turn = run.resume(calls.pop(call := done.pop()), call.result()) if done else run.go_on()
+            elif turn.wake_at_ms is not None:
+                if (told := _waiting(turn, clock)).seconds >= REPORTED_WAIT_SECONDS:
+                    on_wait(told)
+                await clock.sleep_until(turn.wake_at_ms)
+                turn = run.go_on()
+            else:
+                return effects.WorkflowFaulted(_nothing_comes(turn.subscriptions[0]))
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    return turn.ending
+
+
+def _waiting(turn: effects.Step, clock: LocalClock) -> ipc.WaitStarted:
+    """Describe the wait of an execution that has no call in flight."""
+    seconds = clock.seconds_until(turn.wake_at_ms or 0)
+    if turn.subscriptions:
+        awaited = turn.subscriptions[0]
+        return ipc.WaitStarted(pointer_of(awaited.key), "listen", seconds, _types(turn.subscriptions), clock.skips)
+    what = turn.wakes.rpartition(":")[2]
+    return ipc.WaitStarted(pointer_of(turn.wakes), what if what in _WAITS else "timeout", seconds, skipped=clock.skips)
+
+
+def _types(subscriptions: Sequence[Subscription]) -> tuple[str, ...]:
+    return tuple(sorted({each.type for subscription in subscriptions for each in subscription.filters if each.type}))
+
+
+def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
+    """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
+    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
+    return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
+
+
+@component(effects.EMIT)
+async def _emit(event: dict[str, Any], execution: str, depth: int, sink: StrictStr | None, *, context: Context) -> Any:  # noqa: ARG001
+    """Send an event to its sink; there is nobody else."""
+    await send(event, sink, context)
+    return {"receivers": 0}
+
+
+@component(effects.RUN_WORKFLOW)
+async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key: str, *, context: Context) -> None:  # noqa: A002, ARG001, PLR0917
+    """Refuse: there is no other flow."""
+    raise fault(Kind.CONFIGURATION, f"{flow} can be run in a cluster, and there is none here: see flowhook up")
+
+
+_FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
+"""Local replacements for `cluster.cluster_functions`."""
+
+
+def _nothing_comes(awaited: Subscription) -> WorkflowError:
+    types = f" of type {' or '.join(_types([awaited]))}" if _types([awaited]) else ""
+    detail = (
+        f"events{types} come to a flow in a cluster, and there is none here: --callback NAME=@FILE or --event @FILE "
+        "gives one; see flowhook up"
+    )
+    return error(Kind.CONFIGURATION, detail, instance=pointer_of(awaited.key))
+
+
+def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:
+    if name not in secrets:
+        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set; --secret {name}=@FILE gives it")
+    return secrets[name]

@@ -14,6 +14,6 @@ def _warm_processes():
     """Keep the processes that parse and evaluate from one test to the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "new_starter", warm.new_starter)
-        patch.setattr(local_run, "Interpreters", warm.new_starter)
-        patch.setattr(offload, "Worker", warm.KeptWorker)
+        patch.setattr(local_run, "InterpreterStarter", warm.new_starter)
+        patch.setattr(offload, "OffloadWorker", warm.KeptWorker)
         yield

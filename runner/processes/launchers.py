@@ -87,32 +87,37 @@ class Launchers:
 
     async def _start(self) -> Launcher:
         ours, theirs = socket.socketpair()
-        try:
+        async with contextlib.AsyncExitStack() as on_failure:
+            on_failure.callback(theirs.close)
+            on_failure.callback(ours.close)
             reader, lifeline = await asyncio.open_connection(sock=ours)
-            async with self._starting_or_sweeping:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    str(_LAUNCHER),
-                    str(theirs.fileno()),
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.PIPE,
-                    env={},
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
-                self._pids.add(process.pid)
-        except OSError as problem:
-            ours.close()
-            raise fault(Kind.RUNTIME, f"no process can be started ({os.strerror(problem.errno or 0)})") from None
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+            on_failure.callback(lifeline.close)  # the connection owns the socket from here on
+            try:
+                process = await self._spawn(theirs.fileno())
+            except OSError as problem:
+                cause = os.strerror(problem.errno or 0)
+                raise fault(Kind.RUNTIME, f"no process can be started ({cause})") from None
+            on_failure.pop_all()
+        theirs.close()
         return Launcher(process, reader, lifeline)
+
+    async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:
+        async with self._starting_or_sweeping:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-S",
+                str(_LAUNCHER),
+                str(descriptor),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={},
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+            self._pids.add(process.pid)
+            return process
 
     async def ended(self, launcher: Launcher) -> None:
         """Wait for the end of a launcher, and clean up if it was killed, most likely by its own job."""

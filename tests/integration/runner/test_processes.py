@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from runner.components.run_process import script, shell
 from runner.components.testing import call, context
 from runner.processes import job_runner
 from runner.processes.job_runner import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, Job, JobRunner
+from runner.processes.launchers import Launchers
 
 SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
 
@@ -277,3 +279,14 @@ async def test_a_runner_that_is_killed_leaves_none(marker):
     async with asyncio.timeout(PATIENCE):
         while directories(marker):
             await asyncio.sleep(0.01)
+
+
+async def test_a_start_that_is_called_off_leaves_nothing_open():
+    launchers = Launchers()
+    async with launchers._starting_or_sweeping:
+        starting = asyncio.create_task(launchers.launch().__aenter__())
+        while not launchers._starting_or_sweeping._waiters:
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.wait([starting])
+    gc.collect()  # warns of what is not closed, and warnings are errors

@@ -49,5 +49,5 @@ class DocumentFetcher:
             # it imports aiohttp, 7 MiB and 65 ms, and most edges fetch nothing; in a thread, so that senders don't wait
             module = await asyncio.to_thread(import_module, "edge.document_session")
             if self._documents is None:  # no concurrent call was faster
-                self._documents = module.Documents(allow_private_addresses=self._allow_private)
+                self._documents = module.DocumentSession(allow_private_addresses=self._allow_private)
         return await self._documents.fetch(url, body)

@@ -83,7 +83,7 @@ class Faulty:
         return await self._found("journal_sizes", seqs)
 
     async def find_by_ids(self, execution_ids):
-        return await self._found("identify", execution_ids)
+        return await self._found("find_by_ids", execution_ids)
 
     async def records(self, seqs):
         return await self._found("records", seqs)

@@ -12,7 +12,7 @@ from flowhook.sched_slice import SLICE_NS
 
 TELLS = """
 import ctypes, json, os, platform, struct, subprocess, sys, threading
-from flowhook import timeslice
+from flowhook import sched_slice
 
 TELL = '''
 import ctypes, platform, struct
@@ -26,7 +26,7 @@ told.append((nice, runtime))
 os.nice(3)
 told = []
 exec(TELL)
-taken = timeslice.shorten()
+taken = sched_slice.request_short_slice()
 exec(TELL)
 thread = threading.Thread(target=exec, args=(TELL, {"told": told}))
 thread.start()

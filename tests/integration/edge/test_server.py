@@ -242,8 +242,8 @@ class TestDraining:
             waits.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("edge.body_parser.Contents.at_once", lambda *_: None)
-        monkeypatch.setattr("edge.body_parser.Contents.apart", wait)
+        monkeypatch.setattr("edge.body_parser.BodyParser.at_once", lambda *_: None)
+        monkeypatch.setattr("edge.body_parser.BodyParser.apart", wait)
         edge = await start_edge(drain_seconds=0.1)
         busy = await edge.connect()
         busy.write(POST % 1)

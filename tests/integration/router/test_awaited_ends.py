@@ -78,7 +78,7 @@ async def test_who_waits_for_an_execution_that_is_unknown_is_told_so(shard, runn
 
 async def test_an_end_while_it_is_looked_for_is_not_missed(shard, runner):
     child, child_id = await child_of(shard, runner)
-    gate = shard.state.delay("identify")
+    gate = shard.state.delay("find_by_ids")
     await parent_of(shard, runner, child_id)
     await shard.state.reading.wait()  # it was found unfinished
     await shard.settle(runner, child, AttemptCompleted(b"7"))
@@ -90,7 +90,7 @@ async def test_an_end_while_it_is_looked_for_is_not_missed(shard, runner):
 async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(shard, runner, monkeypatch):
     monkeypatch.setattr("router.dispatch.durable_writes.RETRY_DELAY", 0.01)
     child, child_id = await child_of(shard, runner)
-    gate = shard.state.delay("identify")
+    gate = shard.state.delay("find_by_ids")
     await parent_of(shard, runner, child_id)
     await shard.state.reading.wait()
     shard.state.away = True
@@ -159,7 +159,7 @@ async def test_an_end_that_a_dead_router_did_not_tell_is_told_at_the_next_start(
         runner = shard.attach(credit=100)
         child, child_id = await child_of(shard, runner)
         await shard.settle(runner, child, AttemptCompleted(b"7"))
-        shard.state.delay("identify")
+        shard.state.delay("find_by_ids")
         await parent_of(shard, runner, child_id)
         await shard.state.reading.wait()
         await shard.die()

@@ -18,7 +18,7 @@ async def test_they_are_put_together_off_the_event_loop(router, client, monkeypa
         threads.append(threading.get_ident())
         return history_of(*arguments, **more)
 
-    monkeypatch.setattr(execution, "history_of", noting)
+    monkeypatch.setattr(execution, "build_task_history", noting)
     await client.flows.apply([flow("hello")])
     execution_id = await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:

@@ -37,7 +37,7 @@ async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile(mo
         assert go_on.wait(PATIENCE)
         return orphans.kill_orphans(is_stray, **more)
 
-    monkeypatch.setattr(module, "end_strays", slow_sweep)
+    monkeypatch.setattr(module, "kill_orphans", slow_sweep)
     launchers = Launchers()
     async with launchers.launch() as first:
         first.process.kill()
@@ -91,10 +91,10 @@ def test_a_process_that_a_component_keeps_in_a_session_of_its_own_is_no_stray(sl
 
 CONFINED = """
 import ctypes, subprocess
-from runner.processes import strays
+from runner.processes import orphans
 assert ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) == 0
 with subprocess.Popen(["sleep", "60"], start_new_session=True) as helper:
-    print(strays.is_of_a_launcher(helper.pid))
+    print(orphans.descends_from_launcher(helper.pid))
     helper.kill()
 """
 

@@ -259,10 +259,10 @@ async def test_so_many_are_in_the_background_and_no_more(monkeypatch, marker):
 
 RUNNER = """
 import asyncio, sys
-from runner.processes.job_runner import Job, Pool
+from runner.processes.job_runner import Job, JobRunner
 
 async def main():
-    pool = Pool(None)
+    pool = JobRunner(None)
     await pool.run(Job(("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), {}, b"", {}, 60.0))
 
 asyncio.run(main())

@@ -12,7 +12,7 @@ from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 
 
 class ScriptedRouter:
-    """`edge.router_client.Router` without a network: each test says what it answers, and when."""
+    """`edge.router_client.RouterClient` without a network: each test says what it answers, and when."""
 
     def __init__(self):
         self.flows = {}

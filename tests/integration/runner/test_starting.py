@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -31,9 +32,10 @@ async def fork_server():
 
 async def gone(pid):
     """Wait until there is no such process; one that nobody has reaped is none."""
-    async with asyncio.timeout(60):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.02)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        async with asyncio.timeout(60):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.02)
 
 
 async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(starter):

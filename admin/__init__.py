@@ -2,7 +2,7 @@
 
 - `app`: the composition root.
 - `health`: readiness of the cluster and descriptions of its processes; pure.
-- `hosts`: the check of the Host header; pure.
+- `host_check`: the check of the Host header; pure.
 - `exposition`: the metrics of all processes as one Prometheus text.
 - `handlers`: the HTTP handlers; `overview.html` is the template of the page.
 

@@ -2,11 +2,11 @@
 
 - `http1`: the HTTP/1.1 parser; pure, sans-I/O.
 - `request`: the request interface that handlers see.
-- `stream`, `connection`, `server`: requests and responses over asyncio transports; timeouts, limits, draining.
+- `transport`, `connection`, `server`: requests and responses over asyncio transports; timeouts, limits, draining.
 - `open_connections`: the table of open connections, and which one is closed when there are too many.
-- `answers`: HTTP responses as bytes.
-- `gateway`: the checks that a request passes, in order, before it is accepted.
-- `endpoints`, `directory`: flows compiled for the gateway, and the cache of them.
+- `http_responses`: HTTP responses as bytes.
+- `webhook_pipeline`: the checks that a request passes, in order, before it is accepted.
+- `compiled_endpoints`, `flow_cache`: flows compiled for the gateway, and the cache of them.
 - `ingest`: batches of events to the router.
 - `replies`: requests that are held until their flow responds.
 - `app`: the composition root.

@@ -1,4 +1,4 @@
-"""Fetches documents over HTTPS with aiohttp; `outbound` imports this module on first use."""
+"""Fetches documents over HTTPS with aiohttp; `document_fetcher` imports this module on first use."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ request asks the router, so that no revoked secret and no deleted flow remains i
 
 IDs of unknown flows are cached separately, so that made-up IDs can't evict real flows. An ID that belonged to a flow,
 or that the watch has reported, is looked up at once; for any other the edge first asks the router whether the flow
-exists, in batches (see `existence`).
+exists, in batches (see `flow_existence`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The router: resolves flow IDs, queues events durably, leases executions to runners.
 
 - `scheduling`: decides which execution runs next. Pure, sans-I/O; knows neither storage nor gRPC nor the clock.
-- `schedules`, `reactions`: when flows are due, and the events that they react to. Pure as well.
+- `schedules`, `event_triggers`: when flows are due, and the events that they react to. Pure as well.
 - `dispatch`: the asyncio shell around `scheduling`.
 - `triggers`: starts executions that no request asks for.
 - `storage`: the only code that accesses the database; an interface and its implementations.

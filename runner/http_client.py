@@ -1,6 +1,6 @@
 """The HTTP client for outbound calls: one aiohttp session, an address policy, bounds on size and time.
 
-The policy (`addresses`) is applied to every redirect as well. Proxies from the environment are not used: the
+The policy (`dns`) is applied to every redirect as well. Proxies from the environment are not used: the
 environment is empty, and a proxy would resolve names where the policy can't check the addresses.
 
 Redirects are followed here and not by aiohttp: on a redirect to another origin the author's headers are dropped, since

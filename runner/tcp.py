@@ -1,4 +1,4 @@
-"""Opens outbound TCP connections for protocols other than HTTP, under the same address policy (see `addresses`)."""
+"""Opens outbound TCP connections for protocols other than HTTP, under the same address policy (see `dns`)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The supervisor of `flowhook up`: starts the processes of a local cluster, restarts them, and drains them in order.
 
-- `child`: one running process.
-- `keeper`: starts one process and restarts it when it dies.
+- `child_process`: one running process.
+- `process_supervisor`: starts one process and restarts it when it dies.
 - `cluster`: the order of start and drain.
-- `applying`: applies the flows at the start.
-- `plan`: the processes to start; `settings`: the options of the user.
+- `initial_flows`: applies the flows at the start.
+- `cluster_spec`: the processes to start; `up_settings`: the options of the user.
 - `rundir`: the files that publish the state of the cluster.
 
 Nothing here imports a process's code. Processes are started as commands, all at once; they import their code in

@@ -1,4 +1,4 @@
-"""The command line of a process of the cluster; separate from `child`, so that importing it is cheap."""
+"""The command line of a process of the cluster; separate from `child_process`, so that importing it is cheap."""
 
 from __future__ import annotations
 

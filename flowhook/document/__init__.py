@@ -1,12 +1,13 @@
 """Flow documents: CNCF Serverless Workflow 1.0, plus the keys `webhook` and `execution`.
 
 - `loader`: builds a `FlowDocument` from a flow file or from its stored form; the entry point for the rest of Flowhook.
-- `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`, `http`,
-  `calls`: models of the DSL's keys, under the DSL's names. `oauth2`: validation rules that the runner shares.
+- `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`,
+  `http_call`, `calls`: models of the DSL's keys, under the DSL's names. `oauth2`: validation rules that the runner
+  shares.
 - `webhook`, `auth`, `execution`: models of Flowhook's own keys.
-- `source`, `shape`, `rules`, `unsupported`: parsing and validation of a flow file.
-- `walk`, `filters`: iteration over the tasks and the event filters of a definition.
-- `hints`: warnings about valid documents. `named_secrets`: the secrets that a document names.
+- `source`, `shape_errors`, `rules`, `unsupported`: parsing and validation of a flow file.
+- `walk`, `event_filters`: iteration over the tasks and the event filters of a definition.
+- `lint`: warnings about valid documents. `named_secrets`: the secrets that a document names.
 - `duration`, `size`, `names`, `uris`: durations such as PT5M and sizes such as 10MiB; flow names; URIs of calls.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.

@@ -1,4 +1,4 @@
-"""Models of the arguments of the DSL's functions; those of `call: http` are in `http`.
+"""Models of the arguments of the DSL's functions; those of `call: http` are in `http_call`.
 
 Source: dsl-reference.md, "gRPC Call", "OpenAPI Call", "External Resource".
 """

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 MAX_PROGRAM_LENGTH: Final = 8192
-"""Characters of one expression, here and in `jq`."""
+"""Characters of one expression, here and in `jq_check`."""
 
 _NO_VARIABLES: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -2,11 +2,11 @@
 
 An event for waiting executions is called an arrival. It is durable before anybody is notified of it. Its receivers are
 chosen at that moment: every matching execution that is parked; if none is parked, the first matching one that listens
-while it is running (see `offers`). An event for a callback goes to one execution, unless its flow says otherwise: while
-several wait for it the receiver is ambiguous, and the event is refused. If a second execution begins to wait only while
-such an event is being stored, the first one receives it. A suspended execution receives nothing; its subscriptions are
-matched when it waits again. The journal entries of all receivers and the removal of the arrival are one write: after a
-crash the delivery is either complete, or the arrival is still there to be delivered again.
+while it is running (see `live_delivery`). An event for a callback goes to one execution, unless its flow says
+otherwise: while several wait for it the receiver is ambiguous, and the event is refused. If a second execution begins
+to wait only while such an event is being stored, the first one receives it. A suspended execution receives nothing; its
+subscriptions are matched when it waits again. The journal entries of all receivers and the removal of the arrival are
+one write: after a crash the delivery is either complete, or the arrival is still there to be delivered again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Transactional outbox for lifecycle events: stored with the changes they report, published by `triggers.herald`.
+"""Transactional outbox for lifecycle events, which are stored with the changes they report.
 
-No event is created unless a flow or an execution wants events of its type: without any, a change costs one look-up in
-a set.
+`triggers.lifecycle_publisher` publishes them. No event is created unless a flow or an execution wants events of its
+type: without any, a change costs one look-up in a set.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tracks executions while they wait for events or for the ends of other executions.
 
-Most of them are parked and hold no lease. `offers` serves those that wait while they are running.
+Most of them are parked and hold no lease. `live_delivery` serves those that wait while they are running.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A runner is lost when it sends nothing for the duration of a lease, or does not reattach soon after its stream ended.
 Its executions are charged an attempt and assigned again. `leases` defines which leases a reattached runner retains;
-`absences` handles what is learned about a loss afterwards.
+`lost_leases` handles what is learned about a loss afterwards.
 """
 
 from __future__ import annotations

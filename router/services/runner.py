@@ -1,6 +1,6 @@
 """RunnerService: the router's end of the Attach stream.
 
-Reading and writing are two loops over one stream; messages to be sent are queued in an `outbox`.
+Reading and writing are two loops over one stream; messages to be sent are queued in an `AttachWriter`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Interpreter for the Serverless Workflow DSL: a pure function of document, input and journal.
 
-`program` compiles a document once, into `nodes`. `run` drives one execution and returns the effects to perform next.
-`tasks` and the modules it calls implement each kind of task as a generator that yields `requests`. Nothing here uses
-asyncio, sockets or gRPC, and the clock is passed in. A replay against the journal therefore yields the same effects in
-the same order.
+`program` compiles a document once, into `nodes`. `execution_machine` drives one execution and returns the effects to
+perform next. `tasks` and the modules it calls implement each kind of task as a generator that yields `requests`.
+Nothing here uses asyncio, sockets or gRPC, and the clock is passed in. A replay against the journal therefore yields
+the same effects in the same order.
 
 Invariants:
 - A value is never changed once it was passed on: tasks share data by reference.

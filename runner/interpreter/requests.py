@@ -1,4 +1,4 @@
-"""Requests that tasks yield to `run`, and the answers to them."""
+"""Requests that tasks yield to `execution_machine`, and the answers to them."""
 
 from __future__ import annotations
 

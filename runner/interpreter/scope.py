@@ -186,7 +186,7 @@ class ExpressionScope:
         self.definition = definition
         self.raw = raw
         self.locals = variables
-        self.started_at_ms = 0  # known only if an expression reads it; see `clock`
+        self.started_at_ms = 0  # known only if an expression reads it; see `clock_detection`
         self.skipped = False
         self.tries = 1
         self.input: Any = None

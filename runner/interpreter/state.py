@@ -72,7 +72,7 @@ class BlockFrame:
         position: position of the next or the running task.
         data: raw input of that task.
         inside: state that it needs to resume, if it is running.
-        extended: its extensions, whose `after` blocks are still to run; see `extending`.
+        extended: its extensions, whose `after` blocks are still to run; see `extensions`.
         number: its number among all tasks that the execution runs.
     """
 

@@ -49,7 +49,7 @@ def main() -> None:
     _keep_only(lifeline.fileno())
     job = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # set here, so that all descendants inherit both from the start and can be identified by them (`strays`)
+    # set here, so that all descendants inherit both from the start and can be identified by them (`orphans`)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _limit(resource.RLIMIT_FSIZE, job["limits"]["FSIZE"])
     directory = tempfile.mkdtemp(prefix="flowhook-")

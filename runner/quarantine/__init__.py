@@ -5,9 +5,9 @@ or was slow, another one must not block other flows. Executions of that flow are
 their expressions is sent to one of a few processes, which can be killed without affecting other executions. The events
 that start these executions are parsed there as well, since a sender can make parsing a body arbitrarily slow.
 
-- `flows`: the flows in quarantine, with the time at which they leave it.
+- `quarantined_flows`: the flows in quarantine, with the time at which they leave it.
 - `process`: the evaluating process; `frames`: its protocol.
-- `evaluators`: one such process, used from a thread and supervised by a `guard.watch.Watch`.
+- `isolated_evaluator`: one such process, used from a thread and supervised by a `guard.watchdog.Watch`.
 - `pool`: a bounded pool of these processes; no single flow gets all of them.
 """
 

@@ -74,7 +74,7 @@ def _serve(link: socket.socket, seconds: float) -> None:
 
 
 def _event_input(event: bytes, options: bytes, contents: list[bytes]) -> str:
-    """Return `workflow_input` as JSON; see `evaluators`."""
+    """Return `workflow_input` as JSON; see `isolated_evaluator`."""
     webhook, raw, owner, indexes = orjson.loads(options)
     data = workflow_input(
         convert.event_from_bytes(event),

@@ -1,10 +1,10 @@
 """The child process: attaches to the router and executes flows.
 
 - `process`: runs the child, started by `__main__` or forked by `fork_server`; `app`: its composition root.
-- `attach`: maintains the Attach stream; `bridge`: converts its messages to and from protobuf.
-- `executions`: drives the interpreter and calls components; `quarantine`: drives it for flows whose expressions are
-  evaluated in separate processes.
-- `flows`, `secrets` and `bodies`: fetch what executions need from the router.
+- `attach_client`: maintains the Attach stream; `attach_codec`: converts its messages to and from protobuf.
+- `execution_driver`: drives the interpreter and calls components; `quarantine_driver`: drives it for flows whose
+  expressions are evaluated in separate processes.
+- `program_cache`, `secret_cache` and `body_fetcher`: fetch what executions need from the router.
 
 The child may be killed at any moment (the guard kills runaway expressions), so nothing here may rely on a clean exit.
 """

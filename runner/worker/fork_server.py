@@ -4,7 +4,7 @@ A forked child starts within milliseconds of CPU time, where a new interpreter t
 the memory of the imported modules. This process has one thread, opens no connection and evaluates nothing, so forking
 it is safe at any time (gRPC is imported, but not initialised). Linux only.
 
-Protocol over the socket, one message per packet (`guard.starting` is the other end)::
+Protocol over the socket, one message per packet (`guard.process_starter` is the other end)::
 
     fork N, with the control socket and the record of a child  ─▶
                                                  ◀─ {"started": pid, "request": N}, or {"refused": errno, "request": N}

@@ -6,7 +6,7 @@
 - `open_connections`: the table of open connections, and which one is closed when there are too many.
 - `http_responses`: HTTP responses as bytes.
 - `webhook_pipeline`: the checks that a request passes, in order, before it is accepted.
-- `compiled_endpoints`, `flow_cache`: flows compiled for the gateway, and the cache of them.
+- `compiled_endpoints`, `flow_cache`: flows compiled for the pipeline, and the cache of them.
 - `ingest`: batches of events to the router.
 - `replies`: requests that are held until their flow responds.
 - `app`: the composition root.

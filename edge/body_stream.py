@@ -1,7 +1,7 @@
 """A request body as an async iterator that reads from its connection one chunk at a time, on demand.
 
 Nothing is read ahead, so the consumer's pace limits the sender's (back-pressure). The whole body may take any time, but
-a sender that stays below a minimum rate for longer than `Host.body_timeout` is cut off.
+a sender that stays below a minimum rate for longer than `ServerContext.body_timeout` is cut off.
 """
 
 from __future__ import annotations

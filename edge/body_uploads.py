@@ -90,7 +90,7 @@ class BodyUploads:
             admit: called at the end, when the sender is verified; its exceptions propagate.
 
         Raises:
-            UnprovenError: no signature is valid.
+            SignatureRejectedError: no signature is valid.
             InvalidError: the body is not multipart, although its Content-Type says so (`BODY_INVALID`).
             FlowhookError: the router does not accept the body.
             BodyTooLargeError, MalformedRequestError, StreamClosedError: raised by `body`.

@@ -115,7 +115,7 @@ class CompiledEndpoint:
         flow: responses of the flow itself, when senders wait for them.
         order_key: order key of the flow's events; None when they are not ordered, and for callbacks.
         flow_revision: flow revision that defines `order_key`.
-        wanted: JSON of the parts needed of a large body (`parsing_apart.Wanted`).
+        wanted: JSON of the parts needed of a large body (`body_offload.BodyQuery`).
         dropped_query: names of query parameters that are not stored.
     """
 

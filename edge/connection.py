@@ -112,7 +112,7 @@ class Connection:
         self._unread = 0  # bytes of the body that were not read yet; -1: at least one, and its end is unknown
         self._served = False
         self._leaving = False  # whether no response can be sent any more
-        self._held = 0  # bytes of the head or the body that are counted in the host's `received`
+        self._held = 0  # bytes of the head or the body that are counted in the server's `received`
         self.address = peer_address(peer)
         self.deadline = NEVER
         self.idle = True
@@ -316,7 +316,7 @@ class Connection:
         return self._host.now()
 
     async def take(self, most: int, seconds: float) -> bytes:
-        """Return the next bytes of a body; see `body_stream.Source`."""
+        """Return the next bytes of a body; see `body_stream.BodySource`."""
         if self.head.expects_continue and not self._continued:
             self._continued = True
             self._stream.write(_CONTINUE)
@@ -326,7 +326,7 @@ class Connection:
         return data
 
     def complete(self, rest: bytes) -> None:
-        """Record that a body is complete; see `body_stream.Source`."""
+        """Record that a body is complete; see `body_stream.BodySource`."""
         self._unread = 0
         self._buffer += rest
 

@@ -22,7 +22,7 @@ _END: Final = UploadBodyRequest(end=UploadEnd())
 
 
 class GrpcUpload:
-    """See `router.Upload`."""
+    """See `router_client.Upload`."""
 
     def __init__(self, call: UploadCall, seconds: float) -> None:
         self._call = call
@@ -36,23 +36,23 @@ class GrpcUpload:
             await self._step(self._call)
 
     async def write(self, data: bytes) -> None:
-        """See `router.Upload`."""
+        """See `router_client.Upload`."""
         await self._send(UploadBodyRequest(chunk=data))
 
     async def finish(self) -> Blob:
-        """See `router.Upload`."""
+        """See `router_client.Upload`."""
         await self._send(_END)
         await self._step(self._call.done_writing())
         response: UploadBodyResponse = await self._step(self._call)
         return blob_from_proto(response.blob)
 
     def cancel(self) -> None:
-        """See `router.Upload`."""
+        """See `router_client.Upload`."""
         self._given_up = True
         self._call.cancel()
 
     def on_end(self, callback: Callable[[], object]) -> None:
-        """See `router.Upload`."""
+        """See `router_client.Upload`."""
 
         def ended(_call: object) -> None:
             if not self._given_up:
@@ -61,7 +61,7 @@ class GrpcUpload:
         self._call.add_done_callback(ended)
 
     async def outcome(self) -> None:
-        """See `router.Upload`."""
+        """See `router_client.Upload`."""
         await self._step(self._call)
 
     async def _send(self, message: UploadBodyRequest) -> None:
@@ -87,7 +87,7 @@ class GrpcUpload:
 
 
 async def begin_upload(call: UploadCall, start: UploadStart, seconds: float) -> GrpcUpload:
-    """See `router.Router.upload`."""
+    """See `router_client.RouterClient.upload`."""
     upload = GrpcUpload(call, seconds)
     try:
         await upload.begin(start)

@@ -3,7 +3,7 @@
 Flow, method, address, credentials in headers, size, signature, rate (the router checks it along with storage), parsing,
 storage. A refusal reveals no more than the sender may know.
 
-Source: DESIGN, "HTTP" is the contract; RFC 9110 for the statuses.
+Source: docs/http.md is the contract; RFC 9110 for the statuses.
 """
 
 from __future__ import annotations

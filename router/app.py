@@ -343,7 +343,7 @@ async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
     """Return the secrets key; a new one if there are no secrets, or if they are to be discarded.
 
     Raises:
-        FlowhookError: see `sealing.load_key`.
+        FlowhookError: see `encryption.load_secrets_key`.
     """
     secrets = await registry.list_secrets()
     if secrets and settings.discard_secrets and is_key_missing(settings.data_dir, settings.secrets_key):

@@ -21,7 +21,7 @@ class CallbackKeys:
     """Derives the callback keys of flows.
 
     Args:
-        key: 32 bytes, as `sealing.load_key` returns them; it is not stored.
+        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)

@@ -103,7 +103,7 @@ def derive_key(key: bytes, purpose: bytes) -> bytes:
 
 
 def load_cipher(data_dir: Path, setting: SecretStr | None = None) -> SecretCipher:
-    """Return a sealer with the key that `load_secrets_key` returns. Blocks; raises the same errors."""
+    """Return a cipher with the key that `load_secrets_key` returns. Blocks; raises the same errors."""
     return SecretCipher(load_secrets_key(data_dir, setting))
 
 

@@ -2,7 +2,7 @@
 
 The cache is bounded; an evicted flow loses nothing but the fill level of its rate limit. The cache follows the registry
 by itself, so that a change takes effect whoever made it, even if its caller is gone. Reads are serialized, so that the
-result of an earlier one never replaces that of a later one. The reactions of all flows (schedules and events) are
+result of an earlier one never replaces that of a later one. The triggers of all flows (schedules and events) are
 passed on to subscribers, from the start on.
 """
 
@@ -103,14 +103,14 @@ class PolicySink(Protocol):
 
 
 class TriggerSink(Protocol):
-    """Receives the reactions of flows and starts them accordingly. Calls may be repeated without a change."""
+    """Receives the triggers of flows and starts the flows by them. Calls may be repeated without a change."""
 
     def react(self, flow: Flow, reactions: FlowTriggers) -> None:
-        """Replace the reactions of a flow; they may be empty."""
+        """Replace the triggers of a flow; there may be none."""
         ...
 
     def remove(self, flow_id: str) -> None:
-        """Remove the reactions of a deleted flow."""
+        """Remove the triggers of a deleted flow."""
         ...
 
 
@@ -168,11 +168,11 @@ class FlowTable:
         return known
 
     async def start(self, unfinished: Mapping[str, int], reacting: Sequence[TriggerSink] = ()) -> None:
-        """Apply the limits of flows with unfinished executions, and the reactions of all flows. Call it once.
+        """Apply the limits of flows with unfinished executions, and the triggers of all flows. Call it once.
 
         Args:
             unfinished: flows with unfinished executions, each with a stored revision, which is used for deleted flows.
-            reacting: subscribers that receive the reactions of flows, now and whenever one changes.
+            reacting: subscribers that receive the triggers of flows, now and whenever one changes.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -189,7 +189,7 @@ class FlowTable:
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=PAGE, reacting=True):
             for flow in flows:
-                with suppress(InternalError):  # there may be many flows: read reactions without building all models
+                with suppress(InternalError):  # there may be many flows: read triggers without building all models
                     self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
             after = flows[-1].id
 

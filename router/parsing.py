@@ -37,7 +37,7 @@ class InputParser:
     """Parses bodies and documents."""
 
     def __init__(self) -> None:
-        """Create the reader; processes are started when needed. Close it with `aclose`."""
+        """Create the parser; processes are started when needed. Close it with `aclose`."""
         self._offload = Offload("reading bodies")
         self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
 
@@ -83,7 +83,7 @@ class InputParser:
         return key.decode()
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
-        """Return the CloudEvent of a request to a callback; see `cloud_events.of_callback`.
+        """Return the CloudEvent of a request to a callback; see `cloud_events.from_callback`.
 
         Raises:
             InvalidError: it is too large (`CALLBACK_TOO_LARGE`), or takes too much to parse (`TOO_COSTLY`).

@@ -24,7 +24,7 @@ class ReplyTokens:
     """Issues and verifies tokens.
 
     Args:
-        key: 32 bytes, as `sealing.load_key` returns them; it is not stored.
+        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)

@@ -21,11 +21,11 @@ log = logs.get_logger(__name__)
 
 
 class RetryingWriter:
-    """Retrying writer of a shard's state, and the host's task group.
+    """Retrying writer of a shard's state, and the shard runtime's task group.
 
     Attributes:
-        tasks: the group that spawned tasks belong to, while the host runs; else None.
-        closing: whether the host stops; a write that fails is not retried then.
+        tasks: the group that spawned tasks belong to, while the shard runtime runs; else None.
+        closing: whether the shard runtime stops; a write that fails is not retried then.
     """
 
     def __init__(self, state: ShardState, occurrences: LifecycleOutbox) -> None:
@@ -37,7 +37,7 @@ class RetryingWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether the host runs and is not about to stop."""
+        """Whether the shard runtime runs and is not about to stop."""
         return self.tasks is not None and not self.closing
 
     async def write(self, changes: Sequence[StateChange]) -> None:
@@ -74,7 +74,7 @@ class RetryingWriter:
                 await self.pause(error)
 
     async def pause(self, error: UnavailableError) -> None:
-        """Sleep before a retry; raise the error instead when the host is closing."""
+        """Sleep before a retry; raise the error instead when the shard runtime is closing."""
         log.warning("storage is away; trying again", reason=error.reason)
         if self.closing:
             raise error
@@ -95,10 +95,10 @@ class RetryingWriter:
         await asyncio.shield(self.spawn(work))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `work` as a task of the host.
+        """Run `work` as a task of the shard runtime.
 
         Raises:
-            UnavailableError: the host does not run, or is shutting down after a failure (`ROUTER_STOPPED`).
+            UnavailableError: the shard runtime does not run, or is shutting down after a failure (`ROUTER_STOPPED`).
         """
         if self.tasks is not None:
             try:

@@ -145,7 +145,7 @@ class RunnerPort(Protocol):
         ...
 
     async def room(self) -> None:
-        """Wait until the link is not `full`, or is closed."""
+        """Wait until the runner is not `full`, or its stream is closed."""
         ...
 
     def assign(self, deliveries: Sequence[RunnerAssignment], *, urgent: bool = False) -> None:

@@ -60,7 +60,7 @@ class ShardRuntime:
         now_ms: Callable[[], int],
         keep_seconds: float,
     ) -> None:
-        """Make a host.
+        """Create a shard runtime.
 
         Args:
             core: the scheduling core.

@@ -30,7 +30,7 @@ class DeadlineTimer:
 
         Args:
             core: the scheduling core, which knows the deadlines.
-            durable: knows whether the host runs.
+            durable: knows whether the shard runtime runs.
             clock: monotonic clock, seconds.
             expire: called with the time when a deadline has passed; the timer is armed again after that.
         """
@@ -78,7 +78,7 @@ class WakeTimer:
 
         Args:
             core: the scheduling core, which knows the waiting executions and their times.
-            durable: knows whether the host runs.
+            durable: knows whether the shard runtime runs.
             now_ms: Unix time in ms.
             woken: called with executions that are ready again.
         """

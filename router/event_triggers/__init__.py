@@ -3,5 +3,5 @@
 - `definition`: reads them from a flow's definition.
 - `filters`: compiled event filters.
 - `index`: finds the flows that want an event.
-- `gathering`: correlates events that start an execution only together, one for each filter.
+- `event_correlation`: correlates events that start an execution only together, one for each filter.
 """

@@ -52,7 +52,7 @@ class ScheduleQueue:
     # --- flows ------------------------------------------------------------------------------------------------------
 
     def put(self, flow_id: str, timetable: ScheduleSpec, since_ms: int) -> None:
-        """Add a flow, or replace its timetable; no-op when it has the same one already.
+        """Add a flow, or replace its schedule; no-op when it has the same one already.
 
         Args:
             flow_id: the flow.
@@ -127,7 +127,7 @@ class ScheduleQueue:
     def due(self, now_ms: int, limit: int) -> list[DueRun]:
         """Remove and return flows that are due by now, at most `limit`, earliest first.
 
-        The caller reports each of them as `started` or `left_out`, or requeues it with `again`.
+        The caller reports each of them as `started` or `skipped`, or requeues it with `again`.
         """
         runs: list[DueRun] = []
         while len(runs) < limit:

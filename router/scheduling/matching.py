@@ -95,7 +95,7 @@ class IncomingEvent:
         flow_id: the flow whose executions may listen for it.
         callback: whether it was sent to one of the flow's callbacks.
         type_: its type; with a callback, the callback's name.
-        payload: JSON of CloudEvents 1.0, an object; or a `EventContent` shared with other receivers.
+        payload: JSON of CloudEvents 1.0, an object; or an `EventContent` shared with other receivers.
     """
 
     __slots__ = ("callback", "content", "flow_id", "type")

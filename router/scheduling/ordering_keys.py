@@ -20,7 +20,7 @@ class _KeyedQueue:
 
 
 class KeyedQueues:
-    """The lanes of a shard: one queue for each flow and order key."""
+    """The keyed queues of a shard: one for each flow and order key."""
 
     def __init__(self) -> None:
         self._lanes: dict[tuple[str, str], _KeyedQueue] = {}
@@ -52,7 +52,7 @@ class KeyedQueues:
     def leave(self, seq: int) -> int | None:
         """Remove an execution, and return the one whose turn it becomes.
 
-        Takes constant time for the execution whose turn it was, time linear in its lane for any other.
+        Takes constant time for the execution whose turn it was, time linear in its queue for any other.
         """
         lane = self._by_seq.pop(seq, None)
         if lane is None:

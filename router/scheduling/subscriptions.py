@@ -104,7 +104,7 @@ class Subscriptions:
     # --- events -----------------------------------------------------------------------------------------------------
 
     def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> WaitHandle:
-        """Subscribe an execution that is not listed yet to events; subscribe it to ends with `expect_end`.
+        """Subscribe an execution that is not listed yet to events; subscribe it to ends with `await_end`.
 
         Returns:
             A handle for `is_current` that distinguishes this wait from a later one of the same execution.

@@ -29,7 +29,7 @@ MAX_UNSENT_TOKENS: Final = 64 * 1024
 
 
 class AttachWriter:
-    """One attached runner, as the shard host uses it; implements `RunnerPort`."""
+    """One attached runner, as the shard runtime uses it; implements `RunnerPort`."""
 
     def __init__(
         self,

@@ -315,7 +315,7 @@ class RejectionLog(Protocol):
 
 
 class Storage(Protocol):
-    """The whole storage. Opened by the backend's `open`; after `close`, every call raises UnavailableError."""
+    """The whole storage. Opened by the backend's factory; after `close`, every call raises UnavailableError."""
 
     @property
     def shards(self) -> int:

@@ -86,7 +86,7 @@ class CronScheduler:
             after = rows[-1].flow_id
 
     def react(self, flow: Flow, reactions: FlowTriggers) -> None:
-        """See `Reacting`. A schedule that the flow has already goes on."""
+        """See `TriggerSink`. A schedule that the flow has already goes on."""
         if reactions.timetable is None:
             self.remove(flow.id)
             return
@@ -98,7 +98,7 @@ class CronScheduler:
         self._changed.set()
 
     def remove(self, flow_id: str) -> None:
-        """See `Reacting`."""
+        """See `TriggerSink`."""
         if self._stored.pop(flow_id, None) is not None:
             self._agenda.forget(flow_id)
         self._agenda.remove(flow_id)

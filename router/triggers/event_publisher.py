@@ -49,7 +49,7 @@ class EventPublisher:
         self._started = FlowIndex()
 
     def react(self, flow: Flow, reactions: FlowTriggers) -> None:
-        """See `Reacting`."""
+        """See `TriggerSink`."""
         trigger = reactions.trigger
         together = trigger is not None and trigger.all
         self._listening.put(flow.id, reactions.listens)
@@ -58,7 +58,7 @@ class EventPublisher:
         self._want()
 
     def remove(self, flow_id: str) -> None:
-        """See `Reacting`. Executions that wait already still receive events."""
+        """See `TriggerSink`. Executions that wait already still receive events."""
         self._listening.put(flow_id, ())
         self._started.put(flow_id, ())
         self._gatherer.put(flow_id, None)

@@ -1,6 +1,6 @@
 """Publishes lifecycle events from the outbox (see `dispatch.lifecycle_outbox`) to the flows that want them, each once.
 
-Each stored occurrence becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
+Each stored record becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
 is removed after that. After a crash in between, the same event is delivered again and found to be a duplicate. A flow
 that has no room is retried for up to `KEEP_MS`, without delaying others.
 """
@@ -26,7 +26,7 @@ from router.triggers.event_publisher import EventPublisher
 from router.triggers.idempotent_ids import EffectIds
 
 CHUNK: Final = 64
-"""Occurrences published in one batch."""
+"""Lifecycle events published in one batch."""
 
 RETRY_SECONDS: Final = 2.0
 """Seconds between retries for flows that have no room, and while storage is unavailable."""
@@ -68,7 +68,7 @@ class LifecyclePublisher:
         self._now_ms = now_ms
         self._seen = 0
         self._late: deque[UnpublishedEvent] = deque()
-        """Occurrences to publish again, because a flow had no room."""
+        """Lifecycle events to publish again, because a flow had no room."""
         self._definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = OrderedDict()
 
     async def run(self) -> None:
@@ -86,7 +86,7 @@ class LifecyclePublisher:
                     await self._occurrences.has_pending.wait()
 
     async def turn(self) -> None:
-        """Publish all pending occurrences.
+        """Publish all pending lifecycle events.
 
         Raises:
             FlowhookError: storage can't serve; the rest is still pending.
@@ -134,7 +134,7 @@ class LifecyclePublisher:
         return await self._publisher.tell(event.payload, each.type, effect)
 
     async def _event(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> _Event | None:
-        """Build the lifecycle event of an occurrence; None when the execution is past retention."""
+        """Build the lifecycle event from its outbox record; None when the execution is past retention."""
         definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
         if record is None or definition is None:
             return None

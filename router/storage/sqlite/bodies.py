@@ -80,7 +80,7 @@ class BodyClaim:
 
 
 class SqliteBodyStore:
-    """The bodies beside one database; implements `bodies.Bodies`."""
+    """The bodies beside one database; implements `bodies.BodyStore`."""
 
     def __init__(self, directory: BlobDirectory) -> None:
         self.directory = directory
@@ -92,7 +92,7 @@ class SqliteBodyStore:
         self.bytes = 0
 
     async def begin(self, flow_id: str, size: int | None) -> BodyUpload:
-        """See `bodies.Bodies`."""
+        """See `bodies.BodyStore`."""
         upload = _Upload(self, flow_id, size)
         self._under_way.add(upload)
         try:
@@ -103,26 +103,26 @@ class SqliteBodyStore:
         return upload
 
     def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
-        """See `bodies.Bodies`."""
+        """See `bodies.BodyStore`."""
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else found.stored
 
     def discard(self, body_id: str, flow_id: str) -> None:
-        """See `bodies.Bodies`."""
+        """See `bodies.BodyStore`."""
         found = self._waiting.get(body_id)
         if found is not None and found.flow_id == flow_id and not found.claims:
             self.forget(found.stored)
             self.later(self.directory.remove, [body_file(body_id)])
 
     async def open(self, body_id: str) -> BodyReader | None:
-        """See `bodies.Bodies`."""
+        """See `bodies.BodyStore`."""
         try:
             return _StoredBodyReader(self, await self.run(OpenBody, self.directory.path(body_file(body_id))))
         except FileNotFoundError:
             return None
 
     def sweep(self, *, seconds: float) -> int:
-        """See `bodies.Bodies`."""
+        """See `bodies.BodyStore`."""
         before = self._loop.time() - seconds
         old = [each for each in self._waiting.values() if each.since <= before and not each.claims]
         for each in old:

@@ -47,10 +47,10 @@ class ProbeOperation:
         self._room = room
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[bool]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         connection.execute(
             "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
         )
@@ -58,4 +58,4 @@ class ProbeOperation:
         return [room is None or room > 0] * len(arguments)
 
     def committed(self, results: Sequence[bool]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""

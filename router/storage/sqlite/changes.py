@@ -279,10 +279,10 @@ class StateChangeOperation:
     order = 1
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         rows = _ChangeRows()
         for changes in arguments:
             for change in changes:
@@ -291,4 +291,4 @@ class StateChangeOperation:
         return [None] * len(arguments)
 
     def committed(self, results: Sequence[None]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""

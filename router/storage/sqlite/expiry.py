@@ -49,14 +49,14 @@ class ExpireOperation:
     """Most executions that one transaction removes."""
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         return [self._step(connection, before_ms, limit) for before_ms, limit in arguments]
 
     def committed(self, results: Sequence[ExpiryStep]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def _step(self, connection: sqlite3.Connection, before_ms: int, limit: int) -> ExpiryStep:
         now_ms = time.time_ns() // 1_000_000

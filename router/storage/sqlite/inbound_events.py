@@ -94,14 +94,14 @@ class InboundEventOperation:
         self.listener: Callable[[Sequence[LoggedInboundEvent]], None] | None = None
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'arrival'").fetchone()
         self._next_number = (last[0] if last else 0) + 1
 
     def apply(
         self, connection: sqlite3.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
     ) -> list[InboundAppendResult | FlowhookError]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         room = self._room(connection)
         rows = _InboundRows()
         rows.find(connection, [arrival for call in arguments for arrival in call])
@@ -117,7 +117,7 @@ class InboundEventOperation:
         return results
 
     def committed(self, results: Sequence[InboundAppendResult | FlowhookError]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         new = [arrival for result in results if isinstance(result, InboundAppendResult) for arrival in result.new]
         if new and self.listener is not None:
             self.listener(new)

@@ -117,7 +117,7 @@ class AppendOperation:
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         self._flows.clear()
         last = connection.execute(
             "SELECT max(coalesce((SELECT max(seq) FROM execution), 0),"
@@ -128,7 +128,7 @@ class AppendOperation:
     def apply(
         self, connection: sqlite3.Connection, arguments: Sequence[EventBatch]
     ) -> list[EventAppendResult | FlowhookError]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         room = self._room(connection)
         rows = _EventRows()
         rows.find(connection, [event for batch in arguments for event in batch.events])
@@ -140,7 +140,7 @@ class AppendOperation:
         return results
 
     def committed(self, results: Sequence[EventAppendResult | FlowhookError]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         if self.listener is None:
             return
         new = [event for result in results if isinstance(result, EventAppendResult) for event in result.new]

@@ -52,14 +52,14 @@ class RegistryOperation:
         self.listeners: list[Callable[[int], None]] = []
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         self._revision = _revision(connection)
         self._told = self._told or self._revision
 
     def apply(
         self, connection: sqlite3.Connection, arguments: Sequence[Callable[[sqlite3.Connection], Any]]
     ) -> list[Any]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         results: list[Any] = []
         for change in arguments:
             try:
@@ -70,7 +70,7 @@ class RegistryOperation:
         return results
 
     def committed(self, results: Sequence[Any]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         revision = max(revision for _, revision in results)
         if revision > self._told:
             self._told = revision

@@ -26,10 +26,10 @@ class RejectOperation:
     order = 7
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StoredRejection]]) -> list[Any]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         rows = [row for argument in arguments for row in argument]
         connection.executemany(
             "INSERT INTO rejection (id, flow_id, time_ms, content) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
@@ -51,11 +51,11 @@ class RejectOperation:
         return [None] * len(arguments)
 
     def committed(self, results: Sequence[Any]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
 
 class SqliteRejectionLog:
-    """SQLite implementation of `interface.Rejections`."""
+    """SQLite implementation of `interface.RejectionLog`."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RejectOperation) -> None:
         self._writer = writer
@@ -63,18 +63,18 @@ class SqliteRejectionLog:
         self._operation = operation
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
-        """See `interface.Rejections`."""
+        """See `interface.RejectionLog`."""
         size = sum(len(each.content) for each in rejections)
         await self._writer.call(self._operation, rejections, size=size, refusable=True)
 
     async def page(
         self, *, flow_id: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
     ) -> list[StoredRejection]:
-        """See `interface.Rejections`."""
+        """See `interface.RejectionLog`."""
         return await self._readers.run(partial(_page, flow_id=flow_id, before=before_number, limit=limit))
 
     async def get(self, rejection_id: str) -> StoredRejection | None:
-        """See `interface.Rejections`."""
+        """See `interface.RejectionLog`."""
         return await self._readers.run(lambda connection: _get(connection, rejection_id))
 
 

@@ -45,10 +45,10 @@ class AcquireOperation:
     order = 2
 
     def reload(self, connection: sqlite3.Connection) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
     def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[int]:
-        """See `Operation`."""
+        """See `WriterOperation`."""
         return [
             connection.execute(
                 "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
@@ -58,7 +58,7 @@ class AcquireOperation:
         ]
 
     def committed(self, results: Sequence[int]) -> None:
-        """See `Operation`."""
+        """See `WriterOperation`."""
 
 
 class SqliteShardState:

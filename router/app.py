@@ -77,7 +77,7 @@ from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
 
 REATTACH_SECONDS: Final = 2.0
-"""Time for runners to attach again and keep their executions, after their stream or the router ended."""
+"""Time for runners to reattach and retain their executions, after their stream or the router ended."""
 
 HEALTH_SECONDS: Final = 2.0
 """Between two checks of the health of storage."""

@@ -1,9 +1,9 @@
 """Cache of flows for admission: revision and limits of each, loaded on first use and updated from the registry.
 
 The cache is bounded; an evicted flow loses nothing but the fill level of its rate limit. The cache follows the registry
-by itself, so that a change takes effect whoever made it, even if its caller is gone. Reads are serialized, so that the
-result of an earlier one never replaces that of a later one. The triggers of all flows (schedules and events) are
-passed on to subscribers, from the start on.
+by itself, so that a change takes effect no matter who made it, even if its caller is gone. Reads are serialized, so
+that the result of an earlier one never replaces that of a later one. The triggers of all flows (schedules and events)
+are passed on to subscribers, from the start on.
 """
 
 from __future__ import annotations

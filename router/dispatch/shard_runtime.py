@@ -257,7 +257,7 @@ class ShardRuntime:
     # --- runners ----------------------------------------------------------------------------------------------------
 
     def attach(self, link: RunnerPort, held: Iterable[bytes], *, explained: bool) -> list[bytes]:
-        """Register a runner and return the lease tokens that it may keep; an earlier stream of it is closed."""
+        """Register a runner and return the lease tokens that it retains; an earlier stream of it is closed."""
         earlier = self._links.pop(link.runner_id, None)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))

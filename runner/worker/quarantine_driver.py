@@ -72,7 +72,7 @@ class QuarantineDriver:
         """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input`.
 
         Raises:
-            EvaluationEnded: the process was killed for it, or died of it.
+            EvaluationKilled: the process was killed for it, or died of it.
             EvaluationInterrupted: the process was killed by something else, for an unknown cause.
             ValueError: the input can't be built.
         """

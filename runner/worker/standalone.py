@@ -181,7 +181,7 @@ async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key
 
 
 _FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
-"""Local replacements for `cluster.cluster_functions`."""
+"""Local replacements for `cluster_components.cluster_components`."""
 
 
 def _nothing_comes(awaited: Subscription) -> WorkflowError:

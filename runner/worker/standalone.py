@@ -109,7 +109,7 @@ async def run_to_end(
     """Drive an execution to its end, without journaling.
 
     Args:
-        run: that has not started.
+        run: an execution that has not started.
         perform: performs one effect; several run concurrently.
         rest: awaited when the execution pauses.
         clock: of the execution.

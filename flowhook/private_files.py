@@ -104,7 +104,7 @@ def restrict_permissions(data_dir: Path, database: Path | None = None) -> list[P
 
     Args:
         data_dir: created when missing.
-        database: path of the database, if elsewhere; the files that belong to it are tightened, but not its directory.
+        database: path of the database, if elsewhere; the files that belong to it are restricted, but not its directory.
 
     Returns:
         Paths that others can still access because they belong to another user, and the data directory if it also

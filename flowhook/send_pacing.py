@@ -3,7 +3,7 @@
 A message costs both ends of the stream about as much as the report on one execution inside it. Content that is already
 in the stream can no longer be scheduled by flow: later content waits behind it. So while many executions are in
 progress, content is buffered for some milliseconds and sent in few, large messages. Content of a flow with few
-executions in progress does not wait (`hurry`): it is sent at once, together with what is buffered.
+executions in progress does not wait (`expedite`): it is sent at once, together with what is buffered.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SendPacer:
         self.sent(loop.time())
 
     def wait(self, now: float) -> float:
-        """Return the seconds to wait from `now`, a time of a monotonic clock, unless `hurry` is called meanwhile."""
+        """Return the seconds to wait from `now`, a time of a monotonic clock, unless `expedite` is called meanwhile."""
         if self._urgent.is_set():
             return 0.0
         return max(0.0, self._last + min(MAX_SECONDS, SECONDS_EACH * self._under_way()) - now)

@@ -66,7 +66,7 @@ class EventAttachments:
     """The attachments of the event that started an execution."""
 
     def __init__(self, event: Event, owner: str, *, raw: bool, slices: SliceReader | None = None) -> None:
-        """Find the attachments that `event_input` describes.
+        """Find the attachments that `flowhook.workflow_input` describes.
 
         Args:
             event: with its body, or with the name of a body that is stored separately.

@@ -1,9 +1,9 @@
 """Compiles jq programs and JSON Schemas once and evaluates them under the guard's supervision.
 
 The jq binding holds the GIL while a program runs, so each evaluation is first written to the shared record. Evaluations
-for flows in quarantine are sent to a separate process (`Workflow.elsewhere`). A plain path, or a string that only
-interpolates paths, runs as Python instead (`expressions.paths`, the same semantics): it can neither loop nor allocate
-without bound.
+for flows in quarantine are sent to a separate process (`ExecutionContext.remote_evaluator`). A plain path, or a string
+that only interpolates paths, runs as Python instead (`expressions.paths`, the same semantics): it can neither loop nor
+allocate without bound.
 
 Measured: jq's cost is parsing its input (40 µs for 1 KB). A template is therefore compiled into one program, which gets
 only the arguments that it mentions. Compiling takes 1 ms, hence the cache. Results leave jq as text (`tojson`) at the

@@ -117,7 +117,7 @@ class HttpClient:
         Args:
             idempotency_key: sent with each request.
             deadline: on the event loop's clock, in seconds.
-            discreet: see `responses.public_url`.
+            discreet: see `http_response.public_url`.
             learn: called with each credential that the client creates or receives, so that no error shows it.
         """
         return BoundClient(self, idempotency_key, deadline, discreet, learn)
@@ -144,7 +144,7 @@ class HttpClient:
             headers: all of them.
             body: sent unchanged.
             follow: whether to follow redirects.
-            discreet: see `responses.public_url`.
+            discreet: see `http_response.public_url`.
             account: answers the challenges of the origin of `url`.
 
         Raises:
@@ -218,7 +218,7 @@ class HttpClient:
 
 
 class _Resolver(AbstractResolver):
-    """Adapts `addresses.lookup` to aiohttp's resolver interface."""
+    """Adapts `dns.lookup` to aiohttp's resolver interface."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

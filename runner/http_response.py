@@ -52,7 +52,7 @@ class HttpResponse:
 
 
 async def read_response(answer: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> HttpResponse:
-    """Read the body of an aiohttp response and return the whole as a `HttpResponse`.
+    """Read the body of an aiohttp response and return the whole as an `HttpResponse`.
 
     Args:
         answer: whose body has not been read yet.

@@ -96,12 +96,12 @@ class _Source(Payload):
         self._open = open_
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """See `CachedEvent`. Never sends more than the declared size; fails if there is less."""
+        """See `Payload`. Never sends more than the declared size; fails if there is less."""
         async for piece in self._open():
             await writer.write(piece)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """See `CachedEvent`."""
+        """See `Payload`."""
         del content_length  # always equal to the size
         await self.write(writer)
 

@@ -23,7 +23,7 @@ async def connect(host: str, port: int, *, allow_private_addresses: bool) -> soc
 
     Raises:
         socket.gaierror: the name can't be resolved.
-        OSError: no address can be reached, or the policy allows none (`addresses.POLICY`).
+        OSError: no address can be reached, or the policy allows none (`address_policy.POLICY`).
     """
     return await aiohappyeyeballs.start_connection(
         await lookup(host, port),

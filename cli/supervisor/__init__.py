@@ -17,4 +17,4 @@ small: it lives as long as the cluster. A start has no deadline: a slow one is r
 from typing import Final
 
 PLAN: Final = "FLOWHOOK_UP_PLAN"
-"""Environment variable in which `flowhook up` passes the plan to the supervisor that it execs."""
+"""Environment variable in which `flowhook up` passes the `ClusterSpec` to the supervisor that it execs."""

@@ -21,7 +21,7 @@ from cli.supervisor.rundir import ClusterAddresses, RunDir
 
 
 def main() -> int:
-    """Run the cluster of the plan in the environment until it ends, and return the exit code."""
+    """Run the cluster whose specification is in the environment until it ends, and return the exit code."""
     try:
         plan = ClusterSpec.from_json(os.environ.pop(PLAN))
         run_dir = RunDir(Path(plan.data_dir))

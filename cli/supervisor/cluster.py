@@ -31,7 +31,7 @@ NOT_FOUND: Final = 404
 
 
 class ClusterDefinition(Protocol):
-    """The specification of a cluster; see `plan.Plan`."""
+    """The specification of a cluster; see `cluster_spec.ClusterSpec`."""
 
     @property
     def host(self) -> str:

@@ -48,7 +48,7 @@ _NOT_INHERITED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A local cluster; the fields are those of `settings.UpSettings`, paths absolute."""
+    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute."""
 
     data_dir: str
     host: str
@@ -74,11 +74,11 @@ class ClusterSpec:
         return cls(**orjson.loads(text))
 
     def to_json(self) -> str:
-        """Return the plan as one line of JSON."""
+        """Return the specification as one line of JSON."""
         return orjson.dumps(asdict(self)).decode()
 
     def check(self) -> None:
-        """Refuse a plan that can't be started. Blocking, briefly.
+        """Refuse a specification that can't be started. Blocking, briefly.
 
         Raises:
             InvalidError: the storage is not supported, or not for this number of routers.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command to execute: its arguments, the whole environment, and the nice increment (see `priority.lower`)."""
+    """A command to execute: its arguments, the whole environment, and a nice increment (see `priority`)."""
 
     arguments: Sequence[str]
     environment: Mapping[str, str]

@@ -55,7 +55,7 @@ class UpSettings(BaseSettings):
     """How long what is under way may take after the cluster was told to stop; of each process."""
 
     def plan(self) -> ClusterSpec:
-        """Return the settings as a plan: plain values, with absolute paths."""
+        """Return the settings as a specification: plain values, with absolute paths."""
         paths = {
             name: str(value.absolute())
             for name in type(self).model_fields

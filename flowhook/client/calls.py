@@ -58,7 +58,7 @@ DEFAULT_TIMEOUT: Final = 15.0
 """Seconds that a call may take, retries included; the default of a client's `timeout`."""
 
 RETRY_SECONDS: Final = 2.0
-"""How long a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
+"""Time for which a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
 
 MAX_WAIT_SECONDS: Final = 300.0
 """Longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout."""

@@ -71,7 +71,7 @@ class _VariantBudget:
         """Whether one of the verifiers accepts a request.
 
         Raises:
-            _Spent: the budget does not suffice to find out.
+            _BudgetExhausted: the budget does not suffice to find out.
         """
         for verifier in verifiers:
             if verifier.scheme == NoAuthVerifier.scheme:

@@ -1,6 +1,6 @@
 """Keys that verify signatures: a shared secret or a public key, prepared for use.
 
-Sent signatures are first *read*, which costs nothing. Only those that could be valid are *proved*, which hashes the
+Sent signatures are first *read*, which costs nothing. Only those that could be valid are *matched*, which hashes the
 content once for each key.
 """
 
@@ -22,7 +22,7 @@ class SignatureKey(Protocol):
     """One key of one scheme. Immutable; its repr contains no secret."""
 
     def read(self, sent: bytes) -> bytes | None:
-        """Return a sent signature in the form that `proves` takes; None if it can't be a signature."""
+        """Return a sent signature in the form that `matches` takes; None if it can't be a signature."""
         ...
 
     def is_well_formed(self, signature: bytes) -> bool:
@@ -125,7 +125,7 @@ class TokenSignatureKey:
 
 
 def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
-    """Return the prover of a scheme with a key.
+    """Return the `SignatureKey` of a scheme for a key.
 
     Raises:
         ValueError: the key can't be decoded; the message contains nothing of it.

@@ -1,4 +1,4 @@
-"""Verifies requests by any `Scheme`: finds the signature, reads it, proves it."""
+"""Verifies requests by any `Scheme`: finds the signature, reads it, and matches it against the content."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How a call proves who it is: the DSL's authentication policies, with their credentials.
+"""Authentication of outbound calls by the DSL's authentication policies, with their credentials.
 
-`policy` says what there is; the interpreter has filled in secrets by the time it comes here. `digest`, `discovery` and
-`token_request` are pure: what is sent, and what is made of the answer. `tokens` keeps access tokens, and has new ones
-fetched by whoever asks.
+`policy` has the models of the policies; the interpreter has filled in the secrets before. `digest`, `discovery` and
+`token_request` are pure: they build requests and parse responses. `tokens` caches access tokens, and fetches new ones
+through the client of the call that needs one.
 
-Nothing here opens a connection: what is sent goes through the caller's client, under its deadline and its address
-policy. Credentials are in no representation and in no error.
+Nothing here opens a connection: all requests are sent by the caller's client, under its deadline and its address
+policy. No repr and no error contains a credential.
 """

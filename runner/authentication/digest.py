@@ -1,8 +1,8 @@
-"""Digest authentication: how a challenge is answered.
+"""Digest authentication: parses challenges and computes the `Authorization` that answers them.
 
-aiohttp has a middleware for it, which looks at the first `WWW-Authenticate` alone, so that a server which offers
-`Basic` as well may never be answered; it takes `auth-int` where it is offered, and can't be held against the vectors of
-the RFC, since nobody can tell it a client nonce.
+aiohttp's middleware is not used. It reads only the first `WWW-Authenticate`, so that a challenge of a server that also
+offers `Basic` may stay unanswered. It uses `auth-int` where that is offered. It can't be tested against the vectors of
+the RFC, because the client nonce can't be set.
 
 Source: RFC 7616; RFC 9110, section 11.6.1 (challenges).
 """
@@ -22,10 +22,10 @@ from cachetools import LRUCache
 from runner.authentication.policy import Digest
 
 MAX_CHALLENGE_LENGTH: Final = 8192
-"""Characters of one field that are looked at."""
+"""Characters of one field that are parsed."""
 
 MAX_SESSIONS: Final = 1024
-"""Challenges that are remembered, the most recently used ones."""
+"""Maximum number of cached challenges (LRU)."""
 
 _ALGORITHMS: Final = frozenset({"", "md5", "sha-256"})
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -33,7 +33,7 @@ _PART: Final = re.compile(
     rf'[\s,]*+(?:(?P<name>{_NAME})\s*+=\s*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>{_NAME}))(?=[\s,]|$)'
     rf"|(?P<scheme>{_NAME})(?:\x20++[A-Za-z0-9._~+/-]++=*+(?=\s*+(?:,|$)))?)"
 )
-"""A parameter, or the name of a scheme with what may follow it instead of parameters."""
+"""A parameter, or the name of a scheme, with a token68 if that follows in place of parameters."""
 
 _ESCAPED: Final = re.compile(r"\\(.)")
 _UNQUOTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -41,12 +41,12 @@ _UNQUOTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """What a server asks to be answered.
+    """A Digest challenge of a server.
 
     Attributes:
-        algorithm: as the server writes it; empty when it says none, which means MD5.
-        counted: whether the answer has a count and a nonce of ours (`qop`); without it, as RFC 2069 had it.
-        opaque: to be sent back; None: there is none.
+        algorithm: as the server writes it; empty if it names none, which means MD5.
+        counted: whether the answer contains a count and a client nonce (`qop`); if not, it has the form of RFC 2069.
+        opaque: value to return unchanged; None: there is none.
     """
 
     realm: str
@@ -57,19 +57,19 @@ class Challenge:
 
     @property
     def is_session(self) -> bool:
-        """Whether the first answer goes into the key of all that follow."""
+        """Whether the nonces are part of the key of all answers (`-sess`)."""
         return self.algorithm.lower().endswith("-sess")
 
     def hash(self, *parts: str) -> str:
-        """Return H() or KD() of what is joined with colons, in hexadecimal."""
+        """Return H() or KD() of the parts, joined with colons, in hexadecimal."""
         data = ":".join(parts).encode()
         if self.algorithm.lower().startswith("sha-256"):
             return hashlib.sha256(data).hexdigest()
-        return hashlib.md5(data, usedforsecurity=False).hexdigest()  # what protocol and server demand
+        return hashlib.md5(data, usedforsecurity=False).hexdigest()  # required by the protocol and the server
 
 
 def choose(fields: Iterable[str]) -> Challenge | None:
-    """Return the first challenge that can be answered, for servers name what they like best first.
+    """Return the first challenge that can be answered: servers list them by preference. None: there is none.
 
     Args:
         fields: `WWW-Authenticate`, each with one or more challenges of any scheme.
@@ -86,12 +86,12 @@ def answer(challenge: Challenge, account: Digest, *, method: str, target: str, c
     """Return the value of `Authorization`.
 
     Args:
-        challenge: to be answered.
-        account: whose password it takes.
-        method: of the request.
-        target: of the request, as it is sent: path and query.
-        count: how often the challenge was answered so far, with this one; from 1.
-        nonce: the client's; the same in all answers to one challenge.
+        challenge: the challenge to answer.
+        account: user name and password.
+        method: method of the request.
+        target: path and query of the request, as sent.
+        count: number of answers to the challenge so far, including this one; from 1.
+        nonce: the client's nonce; the same in all answers to one challenge.
     """
     key = challenge.hash(account.username, challenge.realm, account.password)
     if challenge.is_session:
@@ -124,18 +124,18 @@ class _Session:
 
 
 class Sessions:
-    """The challenges of a process, so that one round trip is enough where a server was asked before. No I/O."""
+    """Cache of challenges of a process, which saves a round trip for each later request to a server. No I/O."""
 
     def __init__(self) -> None:
         self._sessions: LRUCache[tuple[str, bytes], _Session] = LRUCache(MAX_SESSIONS)
 
     def remember(self, origin: str, account: Digest, fields: Iterable[str]) -> bool:
-        """Note with what a server challenges an account; whether it can be answered.
+        """Cache the challenge of a server for an account; returns whether it can be answered.
 
         Args:
-            origin: of the server: scheme, host and port.
-            account: that was not let in.
-            fields: `WWW-Authenticate`.
+            origin: scheme, host and port of the server.
+            account: the account that was refused.
+            fields: values of `WWW-Authenticate`.
         """
         challenge = choose(fields)
         key = _key(origin, account)
@@ -146,7 +146,7 @@ class Sessions:
         return True
 
     def authorization(self, origin: str, account: Digest, *, method: str, target: str) -> str | None:
-        """Return the value of `Authorization` for the next request; None: the server has not been asked yet."""
+        """Return the value of `Authorization` for the next request; None: no challenge is cached."""
         session = self._sessions.get(_key(origin, account))
         if session is None:
             return None

@@ -1,4 +1,4 @@
-"""Where an OpenID provider takes requests for tokens.
+"""Discovery of the token endpoint of an OpenID provider.
 
 Source: OpenID Connect Discovery 1.0, sections 4.1 (request), 4.2 (response) and 4.3 (validation).
 """
@@ -19,27 +19,28 @@ WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What of a provider's configuration is needed."""
+    """The part of a provider's configuration that is used."""
 
     issuer: str
     token_endpoint: str
 
 
 def configuration_url(authority: str) -> str:
-    """Return where the configuration of an authority is; it may be given as that already."""
+    """Return the URL of the configuration of an authority; `authority` may be that URL already."""
     return authority if authority.endswith(WELL_KNOWN) else authority.rstrip("/") + WELL_KNOWN
 
 
 def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -> Provider:
-    """Return what a provider says of itself.
+    """Parse the configuration of a provider.
 
     Args:
-        body: of the answer.
-        authority: that was asked, in either form.
-        issuers: that may answer; without any, the authority alone.
+        body: body of the response.
+        authority: the requested authority, in either form.
+        issuers: accepted issuers; empty: only the authority.
 
     Raises:
-        TaskFault: it is another issuer's configuration (authentication), or none (communication).
+        TaskFault: it is the configuration of another issuer, or its token endpoint is not https although the
+            authority is (authentication); or it is no configuration (communication).
     """
     try:
         said: Any = orjson.loads(body)

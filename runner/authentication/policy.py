@@ -1,4 +1,4 @@
-"""Authentication policies with their credentials, as components get them.
+"""Models of authentication policies with their credentials, as components receive them.
 
 Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticationPolicy`.
 """

@@ -1,7 +1,7 @@
-"""The request for an access token, and what is made of the answer.
+"""Builds requests for access tokens, and parses the responses.
 
-JWTs are joserfc's, as they are in Authlib, whose own OAuth 2 writes credentials into forms without encoding them and
-knows no JSON.
+joserfc creates the JWTs, as it does for Authlib. Authlib's own OAuth 2 client is not used: it writes credentials into
+forms without encoding them, and does not support JSON.
 
 Source: RFC 6749, sections 2.3.1 (credentials), 4.3, 4.4, 5 and 6; RFC 7523, section 2.2 (assertions); RFC 8693 (token
 exchange); OpenID Connect Core 1.0, section 9 (client authentication).
@@ -29,14 +29,14 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS: Final = 60
-"""How long an assertion is good: for one request."""
+"""Validity of an assertion, which is used for one request."""
 
 DEFAULT_LIFETIME: Final = 300.0
-"""Seconds that a token is taken to be good for when the server does not say."""
+"""Assumed lifetime of a token, in seconds, when the server states none."""
 MAX_LIFETIME: Final = 24 * 3600.0
 
 MAX_TOKEN_LENGTH: Final = 16 * 1024
-"""Characters of an access token: servers take no longer header."""
+"""Maximum number of characters of an access token: servers accept no longer header."""
 
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _ERROR: Final = re.compile(r"[a-z_]{1,40}")
@@ -58,14 +58,14 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """An access token, and for how many seconds it is good, in [0, `MAX_LIFETIME`]."""
+    """An access token, and its lifetime in seconds, in [0, `MAX_LIFETIME`]."""
 
     token: str = field(repr=False)
     lifetime: float
 
 
 def token_endpoint(policy: OAuth2) -> str:
-    """Return where tokens are asked for: below the authority, unless `endpoints.token` is a URL of its own."""
+    """Return the URL for token requests: below the authority, unless `endpoints.token` is an absolute URL."""
     path = policy.endpoints.token
     return path if "://" in path else f"{policy.authority.rstrip('/')}/{path.lstrip('/')}"
 
@@ -74,8 +74,8 @@ def token_request(policy: Grant, url: str, now: float) -> TokenRequest:
     """Return the request for a token.
 
     Args:
-        policy: how to ask.
-        url: of the token endpoint.
+        policy: policy that describes the request.
+        url: URL of the token endpoint.
         now: Unix time in seconds, for assertions.
     """
     headers = {"Accept": "application/json"}
@@ -96,11 +96,11 @@ def token_request(policy: Grant, url: str, now: float) -> TokenRequest:
 
 
 def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
-    """Return the token in an answer.
+    """Return the token in a response.
 
     Raises:
-        TaskFault: the server refuses (authentication), fails, or answers something else (communication); the message
-            has the server's code for the error and nothing else of what it said.
+        TaskFault: the server refuses, or issues another type of token (authentication); it fails, or its response
+            has no usable token (communication). Of the response the message contains only the error code.
     """
     try:
         said: Any = orjson.loads(body)
@@ -118,15 +118,15 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
 
 
 def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None) -> None:
-    """Check who issued a token that came from the token endpoint itself, and whose signature is not ours to verify.
+    """Check the issuer of a token. Its signature is not verified: the token endpoint itself returned it.
 
     Args:
-        token: a JWT, or anything else.
-        issuers: that may have.
-        issuer: who has, where the token does not say; None: that is not known.
+        token: a JWT, or a token in any other format.
+        issuers: accepted issuers.
+        issuer: issuer to assume if the token does not name one; None: unknown.
 
     Raises:
-        TaskFault: it is none of them (authentication).
+        TaskFault: the issuer is not accepted, or unknown (authentication).
     """
     try:
         claims: Any = orjson.loads(jws.extract_compact(token.encode()).payload)
@@ -138,7 +138,7 @@ def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None
 
 
 def _grant(policy: Grant) -> list[tuple[str, str]]:
-    """Return the parameters of a grant; the policy was checked."""
+    """Return the parameters of a grant, given a validated policy."""
     subject, actor = policy.subject, policy.actor
     if policy.grant == "password":
         return [("username", policy.username or ""), ("password", policy.password or "")]
@@ -153,7 +153,7 @@ def _grant(policy: Grant) -> list[tuple[str, str]]:
 
 
 def _credentials(client: Client, url: str, now: float) -> list[tuple[str, str]]:
-    """Return the parameters that show who asks."""
+    """Return the parameters that authenticate the client."""
     parameters = [] if client.id is None else [("client_id", client.id)]
     match client.authentication:
         case "client_secret_post":
@@ -175,12 +175,12 @@ def _sign(client: Client, url: str, now: float) -> str:
         "exp": int(now) + ASSERTION_SECONDS,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SecurityWarning)  # how long a secret is was the server's to decide
+        warnings.simplefilter("ignore", SecurityWarning)  # the server chose the length of the secret
         return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(client.secret or ""))
 
 
 def _as_object(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """Return parameters as JSON has them: what repeats is an array."""
+    """Return parameters as a JSON object; repeated ones become arrays."""
     values: dict[str, list[str]] = {}
     for name, value in parameters:
         values.setdefault(name, []).append(value)

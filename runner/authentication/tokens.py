@@ -1,7 +1,7 @@
-"""Access tokens that are kept for as long as they are good.
+"""Cache of access tokens.
 
-A token belongs to a policy with all its credentials: whoever has others, be it another scope, gets another token. What
-asks for the same one at a time waits for it together.
+A token is cached for a policy with all its credentials: a policy that differs in anything, even in a scope, has a token
+of its own. Concurrent requests for one token share one call to the token endpoint.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ from runner.authentication.token_request import Issued, check_issuer, parse_toke
 from runner.interpreter.errors import Kind, fault
 
 MAX_TOKENS: Final = 1024
-"""Tokens that are kept, the most recently used ones."""
+"""Maximum number of cached tokens (LRU)."""
 
 MAX_PROVIDERS: Final = 256
 PROVIDER_SECONDS: Final = 3600.0
-"""How long the configuration of an OpenID provider is kept."""
+"""Time for which the configuration of an OpenID provider is cached."""
 
 MARGIN_SECONDS: Final = 30.0
-"""A token is used no more when it is good for less than this, or than a tenth of its lifetime, if that is less."""
+"""A token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less."""
 
 _OK: Final = 200
 
 
 class Answer(Protocol):
-    """What an endpoint answered."""
+    """Response of an endpoint."""
 
     @property
     def status(self) -> int:
-        """Of HTTP."""
+        """HTTP status."""
         ...
 
     @property
     def body(self) -> bytes:
-        """At most a megabyte or so."""
+        """Body, of at most about 1 MB."""
         ...
 
     @property
     def retry_after_ms(self) -> int:
-        """How long it asks to be left alone."""
+        """Delay before a retry that it asks for; 0: none."""
         ...
 
 
 class Send(Protocol):
-    """Makes a request for whoever needs a token; raises TaskFault when there is no answer."""
+    """Sends a request to the token endpoint or the provider; raises TaskFault when there is no response."""
 
     async def __call__(self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None) -> Answer:
-        """Return the answer, whatever its status."""
+        """Return the response, whatever its status."""
         ...
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A token, and the lock of those who have it renewed."""
+    """A cached token, and the lock that is held while it is renewed."""
 
     token: str = field(default="", repr=False)
     good_until: float = 0.0
@@ -70,10 +70,10 @@ class _Entry:
 
 
 class Tokens:
-    """The tokens of a process."""
+    """The token cache of a process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
-        """Keep none yet.
+        """Create an empty cache.
 
         Args:
             clock: monotonic, in seconds.
@@ -85,21 +85,21 @@ class Tokens:
         self._providers: TTLCache[tuple[str, ...], Provider] = TTLCache(MAX_PROVIDERS, PROVIDER_SECONDS, timer=clock)
 
     async def get(self, policy: OAuth2 | OpenIdConnect, send: Send, *, refused: str | None = None) -> tuple[str, bool]:
-        """Return a token, and whether it was kept from earlier.
+        """Return a token, and whether it came from the cache.
 
         Args:
-            policy: how to get one.
-            send: makes the requests that are needed.
-            refused: a token that is good no more, whatever was said of it.
+            policy: policy that describes how to obtain it.
+            send: sends the requests that are needed.
+            refused: a token that was refused, and is not to be used again although it has not expired.
 
         Raises:
-            TaskFault: there is none to be had.
+            TaskFault: no token can be obtained.
         """
         entry = self._entry(policy)
         if (token := self._kept(entry, refused)) is not None:
             return token, True
         async with entry.lock:
-            if (token := self._kept(entry, refused)) is not None:  # somebody else was quicker
+            if (token := self._kept(entry, refused)) is not None:  # another caller has renewed it
                 return token, True
             issued_at = self._clock()
             issued = await self._issue(policy, send)
@@ -108,7 +108,7 @@ class Tokens:
             return issued.token, False
 
     def _entry(self, policy: OAuth2 | OpenIdConnect) -> _Entry:
-        # by a hash, so that the credentials are not kept once more
+        # by a hash, so that the cache does not hold another copy of the credentials
         key = hashlib.sha256(f"{type(policy).__name__}{policy.model_dump_json()}".encode()).digest()
         return self._entries.setdefault(key, _Entry())
 

@@ -24,7 +24,7 @@ MAX_PACKET: Final = 256
 
 
 class StartedProcess(Protocol):
-    """A started process; the subset of `asyncio.subprocess.Process` that `Child` uses."""
+    """A started process; the subset of `asyncio.subprocess.Process` that `WorkerProcess` uses."""
 
     @property
     def pid(self) -> int:

@@ -23,7 +23,7 @@ IDLE_AFTER: Final = 40
 
 
 class WorkerProcess:
-    """A child that was started. It does nothing before it receives `control.Begin` or `control.Execute`."""
+    """A child that was started. It does nothing before it receives `ipc.Begin` or `ipc.RunDocument`."""
 
     def __init__(self, process: StartedProcess, pipe: ControlChannel, record: EvaluationRecord) -> None:
         self.process = process

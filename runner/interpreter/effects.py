@@ -13,7 +13,7 @@ from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Request to call a function and to pass its `EffectResult` to `Run.resume`.
+    """Request to call a function and to pass its `EffectResult` to `ExecutionMachine.resume`.
 
     Attributes:
         key: identity of the effect within the execution, for its journal entry and its Idempotency-Key.
@@ -107,18 +107,18 @@ class JournalWrite:
 
 @dataclass(slots=True)
 class Step:
-    """Outcome of one call of `Run.start`, `Run.resume`, `Run.take_in` or `Run.go_on`.
+    """Outcome of one call of `start`, `resume`, `deliver` or `go_on` of `ExecutionMachine`.
 
     Attributes:
         ending: how the execution ended; if set, only `writes` and `told` count besides it.
         writes: entries for the journal, in order.
         perform: effects to start now.
         cancel: keys of effects to cancel; their results are not needed.
-        paused: whether there is more to do: let others run, then call `Run.go_on`.
-        wake_at_ms: earliest deadline in Unix milliseconds; call `Run.go_on` then.
+        paused: whether there is more to do: let others run, then call `ExecutionMachine.go_on`.
+        wake_at_ms: earliest deadline in Unix milliseconds; call `ExecutionMachine.go_on` then.
         wakes: key of the request with that deadline: a wait, a retry, a timeout.
-        subscriptions: everything else that is awaited now. It is delivered by `Run.take_in`, or in the journal of
-            another attempt.
+        subscriptions: everything else that is awaited now. It is delivered by `ExecutionMachine.deliver`, or in
+            the journal of another attempt.
         told: lifecycle events since the last entry; stored together with `ending`, if that is set.
     """
 

@@ -49,7 +49,7 @@ class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends 
     Attributes:
         error: the error as the flow sees it.
         retry_after_ms: wait that the failed service asks for.
-        redacted: the error without the values of secrets; None until computed (`Workflow.presentable`).
+        redacted: the error without the values of secrets; None until computed (`ExecutionContext.redacted`).
         cause: key of the journal entry of the failure, or of the failure that a `catch` handled when it raised this
             error; empty: none.
         raised_by: JSON Pointer of the `raise` task that raised it, regardless of `error.instance`; empty: none.

@@ -1,6 +1,6 @@
 """State machine of one execution, without I/O.
 
-The driver calls `start`, then `resume` with the result of each effect, and `go_on`, until a turn has its `ending`.
+The driver calls `start`, then `resume` with the result of each effect, and `go_on`, until a `Step` has an `ending`.
 
 A *fiber* is a generator from `tasks` that runs concurrently with others and stops at a request (`requests`). An input
 from outside is processed only when all fibers have stopped: one result, one reading of the clock, or one deadline that
@@ -136,7 +136,7 @@ class ExecutionMachine:
         shared.is_observed = shared.emitter is not None or shared.observer is not None
 
     def start(self) -> Step:
-        """Start the execution; returns the first turn."""
+        """Start the execution; returns the first step."""
         self.started = True
         return self.go_on()
 
@@ -197,7 +197,7 @@ class ExecutionMachine:
         return self._journal.history.take()
 
     def fault(self, problem: WorkflowError) -> Step:
-        """End with an error that nothing may catch, after the last turn was aborted; includes its journal writes."""
+        """End with an error that nothing may catch, after the last step was aborted; includes its journal writes."""
         self._ending = WorkflowFaulted(problem)
         return self.go_on()
 
@@ -431,7 +431,7 @@ class ExecutionMachine:
 
     # --- outputs ----------------------------------------------------------------------------------------------------
     def _collect(self, turn: Step) -> None:
-        """Put the effects to start and to cancel, and the subscriptions, into the turn."""
+        """Put the effects to start and to cancel, and the subscriptions, into `turn`."""
         wanted, self._wanted = self._wanted, []
         perform = []
         for asked in wanted:

@@ -30,7 +30,7 @@ def run_extended(
         node: the task.
         state: state of the block that contains it.
         scope: scope of the task.
-        resumed: state of the task in a snapshot (`state.Inside`), if the task resumes from one.
+        resumed: state of the task in a snapshot (`state.TaskProgress`), if the task resumes from one.
     """
     if resumed is not None:
         return (yield from _Extended(steps, node, state, scope, resumed["extended"]).go_on())

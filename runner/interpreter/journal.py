@@ -76,7 +76,7 @@ class Journal:
         self._position += 1
 
     def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
-        """Append an entry; see `effects.Write` for the other arguments."""
+        """Append an entry; see `effects.JournalWrite` for the other arguments."""
         self.size += 1
         self._bytes += _size(entry)
         told = self.take_lifecycle_events() if self.told else ()
@@ -104,7 +104,7 @@ class Journal:
         self.held.update((entry.key, entry) for entry in results if entry.key not in since)
 
     def postpone_compaction(self) -> None:
-        """Record that compaction failed: `long` is false until the journal has grown by as much once more."""
+        """Record that compaction failed: `needs_compaction` is false until the journal has grown as much again."""
         self._put_off = (self.size, self._bytes)
 
     def check(self, instance: str, more: int = 1) -> None:

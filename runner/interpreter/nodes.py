@@ -190,7 +190,7 @@ class CallNode(EffectNode):
     Attributes:
         arguments: `with`, evaluated as one template.
         endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
-        policies: authentication policies among the arguments; see `places.POLICIES`.
+        policies: authentication policies among the arguments; see `argument_paths.POLICIES`.
         passes_input: whether the task's output is its input, whatever the function returns.
     """
 

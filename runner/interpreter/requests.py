@@ -124,7 +124,7 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class AwaitCompletion:
-    """Wait for the end of another execution. Answered with a `Result`."""
+    """Wait for the end of another execution. Answered with an `EffectResult`."""
 
     key: str
     execution_id: str

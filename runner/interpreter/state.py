@@ -26,7 +26,7 @@ class SharedState:
     Attributes:
         observer: called with each task that ends.
         emitter: emits lifecycle events; None: there are no subscribers.
-        is_observed: whether there is an observer or a teller.
+        is_observed: whether there is an observer or an emitter.
         context: `$context`; branches that export change it one after another.
         tasks: number of tasks started so far.
         visits: number of visits to each place outside of loops and functions.

@@ -69,7 +69,7 @@ class Launchers:
     def __init__(self) -> None:
         self._pids: set[int] = set()
         self._starting_or_sweeping = asyncio.Lock()
-        """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like a stray."""
+        """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan."""
 
     @contextlib.asynccontextmanager
     async def launch(self) -> AsyncIterator[Launcher]:

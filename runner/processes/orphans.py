@@ -40,7 +40,7 @@ class Sweep(NamedTuple):
     """Result of a sweep.
 
     Attributes:
-        ended: number of strays that were killed and reaped.
+        ended: number of orphans that were killed and reaped.
         is_over: whether none is left. If not, new ones appear as fast as they are killed, or some can't be killed.
     """
 
@@ -60,7 +60,7 @@ def descends_from_launcher(child: int) -> bool:
     A launcher runs in its own session, can't gain privileges, and can't write files larger than `FILE_BYTES`. Its
     descendants inherit these properties and can't undo them, except that root can raise the file size. Properties that
     this process has itself prove nothing about its children; if it has both, children in another session count as
-    strays.
+    orphans.
     """
     try:
         if os.getsid(child) == os.getsid(0):
@@ -73,7 +73,7 @@ def descends_from_launcher(child: int) -> bool:
 
 
 def kill_orphans(is_stray: Callable[[int], bool], *, rounds: int = ROUNDS) -> Sweep:
-    """Kill and reap the strays among the children of this process, and the children that they leave in turn.
+    """Kill and reap the children that are orphans by `is_stray`, and the children that they leave in turn.
 
     Blocking for up to `rounds` rounds, 5 ms apart.
     """

@@ -7,7 +7,7 @@ that start these executions are parsed there as well, since a sender can make pa
 
 - `quarantined_flows`: the flows in quarantine, with the time at which they leave it.
 - `process`: the evaluating process; `frames`: its protocol.
-- `isolated_evaluator`: one such process, used from a thread and supervised by a `guard.watchdog.Watch`.
+- `isolated_evaluator`: one such process, used from a thread and supervised by a `guard.watchdog.Watchdog`.
 - `pool`: a bounded pool of these processes; no single flow gets all of them.
 """
 

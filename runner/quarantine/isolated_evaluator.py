@@ -56,7 +56,7 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it b
 
 
 class IsolatedEvaluator:
-    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.Elsewhere`)."""
+    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`)."""
 
     def __init__(self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings) -> None:
         self._process = process
@@ -111,7 +111,7 @@ class IsolatedEvaluator:
         A cancellation kills the process, and is raised once the thread has ended.
 
         Raises:
-            EvaluationEnded: the process was killed because of an evaluation, or died of it.
+            EvaluationKilled: the process was killed because of an evaluation, or died of it.
             EvaluationInterrupted: something else killed it, for example the OOM killer.
             Exception: what `work` raises.
         """

@@ -251,7 +251,7 @@ class OutcomeBatch:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionUpdate:
-    """Subscriptions of an execution that has calls in flight; see `SubscriptionUpdate` in the protos."""
+    """Subscriptions of an execution that has calls in flight; see `Listening` in the protos."""
 
     lease: bytes
     generation: int

@@ -38,22 +38,22 @@ class QuarantineDriver:
         return flow_id in self._flows
 
     async def turn(self, execution: ActiveExecution, run: ExecutionMachine, step: Callable[[], Step]) -> Step | None:
-        """Wait for a process, run one step of an execution in a thread, and return its turn.
+        """Wait for a process, run one step of an execution in a thread, and return the result.
 
         Args:
-            execution: to drive.
-            run: of the execution.
+            execution: the execution to drive.
+            run: its state machine.
             step: drives `run`. Blocking.
 
         Returns:
-            The turn. If an expression had to be killed, the turn ends in a fault and holds the entries written before.
+            The `Step`. If an expression had to be killed, it ends in a fault and holds the entries written before.
             None: the process was killed by something else, for an unknown cause.
 
         Raises:
             Exception: what `step` raises.
         """
         workflow = execution.workflow
-        assert workflow is not None  # noqa: S101 - for the type checker: it was made with the run
+        assert workflow is not None  # noqa: S101 - for the type checker: it is set together with `run`
         try:
             async with self._evaluator(execution.event) as evaluator:
                 workflow.remote_evaluator, execution.turn_ends = evaluator, time.monotonic() + TURN_SECONDS
@@ -72,7 +72,7 @@ class QuarantineDriver:
         """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input`.
 
         Raises:
-            EvaluationEnded: the process was killed for it, or died of it.
+            EvaluationKilled: the process was killed for it, or died of it.
             EvaluationInterrupted: the process was killed by something else, for an unknown cause.
             ValueError: the input can't be built.
         """

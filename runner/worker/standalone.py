@@ -109,7 +109,7 @@ async def run_to_end(
     """Drive an execution to its end, without journaling.
 
     Args:
-        run: that has not started.
+        run: an execution that has not started.
         perform: performs one effect; several run concurrently.
         rest: awaited when the execution pauses.
         clock: of the execution.
@@ -181,7 +181,7 @@ async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key
 
 
 _FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
-"""Local replacements for `cluster.cluster_functions`."""
+"""Local replacements for `cluster_components.cluster_components`."""
 
 
 def _nothing_comes(awaited: Subscription) -> WorkflowError:

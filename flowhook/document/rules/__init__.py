@@ -10,7 +10,7 @@
 - `tree`: helpers for reading the plain tree.
 
 The rules walk the plain tree, not the models, so that they work on a document whose shape is wrong elsewhere. They skip
-values of the wrong type, which `shape` reports.
+values of the wrong type, which `shape_errors` reports.
 """
 
 from flowhook.document.rules.workflow import check_rules

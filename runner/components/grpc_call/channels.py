@@ -86,7 +86,7 @@ class _Pooled:
 
 
 class ChannelPool:
-    """The channel pool of a process; see `Shared`."""
+    """The channel pool of a process; see `SharedResources`."""
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._allow_private = settings.allow_private_addresses

@@ -26,7 +26,7 @@ MAX_COMPILERS: Final = 2
 
 
 class SchemaCache:
-    """The schema cache of a process; see `Shared`."""
+    """The schema cache of a process; see `SharedResources`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._schemas: Cache[ServiceSchema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)

@@ -30,7 +30,7 @@ _THREAD_BYTES: Final = 16 * limits.KIB
 
 
 class OperationCache:
-    """The operation cache of a process; see `Shared`."""
+    """The operation cache of a process; see `SharedResources`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._operations: Cache[ApiOperation] = Cache(seconds=KEPT_SECONDS, weight=KEPT_PARAMETERS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -18,8 +20,9 @@ SECONDS: Final = 10.0
 MEMORY_BYTES: Final = 512 * limits.MIB
 """Default limit on the memory of one process: parsed, the largest body takes about twenty times its size."""
 
-MAX_WAITING: Final = 32
-"""Waiting calls of one key, each of which holds its arguments in memory."""
+MAX_WAITING: Final = 1000
+MAX_WAITING_BYTES: Final = 64 * limits.MIB
+"""Calls of one key that are running or queued, and their arguments; one call may have more bytes than that."""
 
 WAIT_SECONDS: Final = 30.0
 """Longest wait of a call for a process, while earlier calls of its key run or no process can be started."""
@@ -39,6 +42,8 @@ class Offload:
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
         """
+        self._calls: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
         self._pool: ProcessPool[OffloadWorker] = ProcessPool(partial(OffloadWorker.start, seconds, memory), name)
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
@@ -56,8 +61,20 @@ class Offload:
                 from outside (`OVERLOADED`).
             InternalError: the function raised another exception.
         """
-        if self._pool.waiting(key) >= MAX_WAITING:
+        size = sum(map(len, parts))
+        if self._calls[key] >= MAX_WAITING or (self._calls[key] and self._bytes[key] + size > MAX_WAITING_BYTES):
             raise _overloaded()
+        self._calls[key] += 1
+        self._bytes[key] += size
+        try:
+            return await self._run(key, function, parts)
+        finally:
+            self._calls[key] -= 1
+            self._bytes[key] -= size
+            if not self._calls[key]:
+                del self._calls[key], self._bytes[key]
+
+    async def _run(self, key: str, function: Function, parts: Sequence[bytes]) -> list[bytes]:
         for _ in range(TRIES):
             async with AsyncExitStack() as stack:
                 try:

@@ -143,6 +143,24 @@ async def test_what_would_wait_too_long_is_refused(offload, monkeypatch):
     await asyncio.gather(*hanging, return_exceptions=True)
 
 
+async def test_as_many_small_ones_wait_as_there_are_senders(offload):
+    done = await asyncio.gather(*(offload.run("busy", reverse, b"%d" % number) for number in range(200)))
+    assert done == [[(b"%d" % number)[::-1]] for number in range(200)]
+
+
+async def test_no_key_has_more_waiting_than_fits(offload, monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 10)
+    assert await offload.run("f", reverse, bytes(11)) == [bytes(11)]  # alone
+    hanging = asyncio.create_task(offload.run("f", hang))
+    await asyncio.sleep(0)
+    with pytest.raises(ExhaustedError) as refusal:
+        await offload.run("f", reverse, bytes(11))
+    assert refusal.value.reason == "OVERLOADED"
+    assert await offload.run("modest", reverse, bytes(11)) == [bytes(11)]
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
 async def test_what_waited_too_long_is_refused(offload, monkeypatch):
     await offload.run("greedy", process_id)  # so that it hangs at once
     hanging = asyncio.create_task(offload.run("greedy", hang))

@@ -1,4 +1,4 @@
-"""Limits that more than one module uses, with their units. Nothing grows without bound (DESIGN, guarantee 8)."""
+"""Limits that more than one module uses, with their units. Nothing grows without bound."""
 
 from __future__ import annotations
 

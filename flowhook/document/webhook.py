@@ -1,4 +1,4 @@
-"""Models of the `webhook` key: how a flow receives events over HTTP (DESIGN, "Flow file").
+"""Models of the `webhook` key: how a flow receives events over HTTP (docs/flow-file.md).
 
 Expressions here run outside the runner, so they are limited to paths and string interpolations of paths. They are
 checked when the document is loaded (`flowhook.expressions.paths`).

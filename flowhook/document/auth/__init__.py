@@ -1,4 +1,4 @@
-"""Models of the `auth` key: who may call a webhook (DESIGN, "Flow file").
+"""Models of the `auth` key: who may call a webhook (docs/flow-file.md).
 
 `auth` is `none`, one kind, or a list of kinds of which any one has to pass. A kind is a mapping with one key, its name:
 `{github: {secret: NAME}}`. For a callback, `auth` may also be `one_time_url`. The models hold the validated settings;

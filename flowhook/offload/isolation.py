@@ -32,7 +32,7 @@ def isolate(descriptor: int, memory: int) -> socket.socket:
         os.nice(NICENESS)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    # some event loops leave descriptors open that the child should not inherit
+    # defence in depth: the parent passes none of these on
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
     link = socket.socket(fileno=descriptor)

@@ -42,8 +42,8 @@ class Offload:
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
         """
-        self._calls: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        """Sizes of the arguments of all calls of a key."""
         self._pool: ProcessPool[OffloadWorker] = ProcessPool(partial(OffloadWorker.start, seconds, memory), name)
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
@@ -62,17 +62,16 @@ class Offload:
             InternalError: the function raised another exception.
         """
         size = sum(map(len, parts))
-        if self._calls[key] >= MAX_WAITING or (self._calls[key] and self._bytes[key] + size > MAX_WAITING_BYTES):
+        calls = self._pool.active_callers(key)
+        if calls >= MAX_WAITING or (calls and self._bytes[key] + size > MAX_WAITING_BYTES):
             raise _overloaded()
-        self._calls[key] += 1
         self._bytes[key] += size
         try:
             return await self._run(key, function, parts)
         finally:
-            self._calls[key] -= 1
             self._bytes[key] -= size
-            if not self._calls[key]:
-                del self._calls[key], self._bytes[key]
+            if not self._bytes[key]:
+                del self._bytes[key]
 
     async def _run(self, key: str, function: Function, parts: Sequence[bytes]) -> list[bytes]:
         for _ in range(TRIES):

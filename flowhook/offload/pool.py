@@ -80,6 +80,11 @@ class ProcessPool(Generic[P]):
             if not line.length:
                 del self._lines[key]
 
+    def active_callers(self, key: str) -> int:
+        """Return how many callers of a key have a process or wait for one."""
+        line = self._lines.get(key)
+        return 0 if line is None else line.length
+
     async def _start_somehow(self) -> P:
         """Start a process, with any number of retries; log the first of consecutive failures."""
         while True:

@@ -87,18 +87,15 @@ class Launchers:
 
     async def _start(self) -> Launcher:
         ours, theirs = socket.socketpair()
-        async with contextlib.AsyncExitStack() as on_failure:
-            on_failure.callback(theirs.close)
-            on_failure.callback(ours.close)
-            reader, lifeline = await asyncio.open_connection(sock=ours)
-            on_failure.callback(lifeline.close)  # the connection owns the socket from here on
-            try:
+        try:
+            with theirs, contextlib.ExitStack() as on_failure:
+                on_failure.callback(ours.close)
+                reader, lifeline = await asyncio.open_connection(sock=ours)
+                on_failure.callback(lifeline.close)  # the connection owns the socket from here on
                 process = await self._spawn(theirs.fileno())
-            except OSError as problem:
-                cause = os.strerror(problem.errno or 0)
-                raise fault(Kind.RUNTIME, f"no process can be started ({cause})") from None
-            on_failure.pop_all()
-        theirs.close()
+                on_failure.pop_all()
+        except OSError as problem:
+            raise fault(Kind.RUNTIME, f"no process can be started ({os.strerror(problem.errno or 0)})") from None
         return Launcher(process, reader, lifeline)
 
     async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:

@@ -9,7 +9,6 @@ two tests that share a cluster, or a module's fixtures, ever run at the same tim
 from __future__ import annotations
 
 import gc
-import sys
 from typing import Final
 
 import hypothesis
@@ -34,13 +33,6 @@ def pytest_collection_finish(session):
     del session
     gc.collect()
     gc.freeze()
-
-
-def pytest_sessionfinish():
-    """End the processes that are kept from test to test, if there are any."""
-    warm = sys.modules.get("support.warm")
-    if warm is not None:
-        warm.end()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,3 +17,8 @@ def _warm_processes():
         patch.setattr(local_run, "InterpreterStarter", warm.new_starter)
         patch.setattr(offload, "OffloadWorker", warm.KeptWorker)
         yield
+
+
+def pytest_sessionfinish():
+    """End the processes that were kept."""
+    warm.end()

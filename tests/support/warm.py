@@ -85,7 +85,7 @@ def new_starter():
 
 
 class KeptWorker(OffloadWorker):
-    """A `OffloadWorker` that is kept, instead of being ended, while it is idle."""
+    """An `OffloadWorker` that is kept, instead of being ended, while it is idle."""
 
     @classmethod
     async def start(cls, seconds, memory):

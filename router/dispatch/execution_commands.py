@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Status
@@ -146,12 +146,27 @@ class ExecutionCommands:
         record = await self._state.find(execution_id)
         if record is None:
             raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
-        return self.overlay(record)
+        (current,) = await self.current([record])
+        return current
+
+    async def current(self, records: Sequence[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
+        """Return records that were read from storage in their current state. At most `DEFAULT_PAGE` at a time.
+
+        Those that look pending are read again: if they have ended since they were read, the core does not know them any
+        more, as if they had not begun.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        found = [self._overlay(record) for record in records]
+        pending = [record.seq for record in found if record.status is Status.PENDING]
+        again = await self.records(pending) if pending else {}
+        return [again.get(record.seq, record) for record in found]
 
     async def records(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
-        """Return executions by sequence number, in their current state."""
+        """Return executions by sequence number, in their current state. At most `DEFAULT_PAGE` at a time."""
         under_way = set(filter(self._is_under_way, seqs))
-        found = {seq: self.overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+        found = {seq: self._overlay(record) for seq, record in (await self._state.records(seqs)).items()}
         # these ended after they were read: overlaid with the core's present state they would look pending
         outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
         return found | await self.records(outdated) if outdated else found
@@ -159,7 +174,7 @@ class ExecutionCommands:
     def _is_under_way(self, seq: int) -> bool:
         return self._core.is_leased(seq) or self._core.is_concluding(seq)
 
-    def overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
+    def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
         if record.status.ended:
             return record

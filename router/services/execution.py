@@ -101,7 +101,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             limit=read + 1,
             unresolved=request.unresolved,
         )
-        page = [self._operators.overlay(record) for record in records[:read]]
+        page = await self._operators.current(records[:read])
         if wanted:
             page = [record for record in page if record.status in wanted]
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None

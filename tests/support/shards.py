@@ -85,6 +85,9 @@ class Faulty:
     async def find_by_ids(self, execution_ids):
         return await self._found("find_by_ids", execution_ids)
 
+    async def find(self, execution_id):
+        return await self._found("find", execution_id)
+
     async def records(self, seqs):
         return await self._found("records", seqs)
 

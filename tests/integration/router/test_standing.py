@@ -17,18 +17,37 @@ async def shard(tmp_path):
         yield running
 
 
-async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it_had_not_begun(shard):
+@pytest.mark.parametrize("by", ["records", "find"])
+async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it_had_not_begun(shard, by):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
     seq = shard.core.lease_of(delivery.token)
-    gate = shard.state.delay("records")
-    looking = asyncio.create_task(shard.host.operators.records([seq]))
+    execution_id = (await shard.record(seq)).id
+
+    async def look():
+        if by == "find":
+            return await shard.host.operators.find(execution_id)
+        return (await shard.host.operators.records([seq]))[seq]
+
+    gate = shard.state.delay(by)
+    looking = asyncio.create_task(look())
     await shard.state.reading.wait()
     await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
     while shard.core.is_concluding(seq):
         await asyncio.sleep(0)
     gate.set()
-    assert (await looking)[seq].status is Status.COMPLETED
+    assert (await looking).status is Status.COMPLETED
+
+
+async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
+    runner = shard.attach()
+    delivery = await shard.work_on(runner)
+    record = await shard.record(shard.core.lease_of(delivery.token))
+    await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
+    while shard.core.is_concluding(record.seq):
+        await asyncio.sleep(0)
+    (current,) = await shard.host.operators.current([record])
+    assert current.status is Status.COMPLETED
 
 
 async def test_one_whose_end_is_not_stored_yet_runs(shard):

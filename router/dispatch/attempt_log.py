@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from router.dispatch.durable_writes import RetryingWriter
@@ -22,16 +22,27 @@ class AttemptLog:
     that one would be one that the flow does not ask for.
     """
 
-    def __init__(self, core: Shard, durable: RetryingWriter) -> None:
+    def __init__(self, core: Shard, durable: RetryingWriter, now_ms: Callable[[], int]) -> None:
         self._core = core
         self._durable = durable
-        self._pending: dict[int, None] = {}
+        self._now_ms = now_ms
+        self._pending: dict[int, int] = {}
+        """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
         self._waiting: set[int] = set()
         self._due = False
 
     def add(self, seqs: Iterable[int]) -> None:
-        """Store the attempts under way at these executions, if they still are after `STARTED_DELAY`."""
-        self._pending.update(dict.fromkeys(seqs))
+        """Store the attempts that begin now at these executions, if they still are under way after `STARTED_DELAY`."""
+        self._pending.update(dict.fromkeys(seqs, self._now_ms()))
+        self._schedule()
+
+    def restore(self, starts: Collection[Started]) -> None:
+        """Take back starts that could not be stored with what they were taken for."""
+        self._pending.update((each.seq, each.time_ms) for each in starts)
+        self.woken(each.seq for each in starts)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(STARTED_DELAY, self._write)
@@ -48,12 +59,13 @@ class AttemptLog:
         """Return the start to store in another write now; None: it is stored already."""
         return self._take(seq, self._pending)
 
-    def _take(self, seq: int, noted: Container[int]) -> Started | None:
+    def _take(self, seq: int, noted: Collection[int]) -> Started | None:
         attempt = self._core.attempt_of(seq) if seq in noted else None
         if attempt is None:
             return None
+        time_ms = self._pending.get(seq, 0)
         self.drop(seq)
-        return Started(seq, attempt)
+        return Started(seq, attempt, time_ms=time_ms)
 
     def drop(self, seq: int) -> None:
         """Forget an execution whose attempt is not under way any more."""
@@ -63,6 +75,10 @@ class AttemptLog:
     def _write(self) -> None:
         self._due = False
         pending, self._pending = self._pending, {}
-        changes = [Started(seq, attempt) for seq in pending if (attempt := self._core.attempt_of(seq)) is not None]
+        changes = [
+            Started(seq, attempt, time_ms=time_ms)
+            for seq, time_ms in pending.items()
+            if (attempt := self._core.attempt_of(seq)) is not None
+        ]
         if changes and not self._durable.closing:
             self._durable.spawn(self._durable.try_write(changes))

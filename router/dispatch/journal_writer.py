@@ -113,9 +113,7 @@ class JournalWriter:
                 await self._durable.write_once(changes)
             except UnavailableError as error:
                 self._offers.restore(taken)
-                begun = [change.seq for change in changes if isinstance(change, stored.Started)]
-                self._starts.add(begun)
-                self._starts.woken(begun)
+                self._starts.restore([change for change in changes if isinstance(change, stored.Started)])
                 await self._durable.pause(error)
             else:
                 self._conclusions.publish_replies(changes)

@@ -103,7 +103,9 @@ def lifecycle_records(change: StateChange, now_ms: int) -> Iterator[LifecycleRec
     """
     if isinstance(change, LifecycleRecorded):
         yield change
-    elif isinstance(change, Started | Parked | Requeued):
+    elif isinstance(change, Started):
+        yield LifecycleRecorded(change.seq, WorkflowEventType.STARTED, change.time_ms or now_ms, first=True)
+    elif isinstance(change, Parked | Requeued):
         yield LifecycleRecorded(change.seq, WorkflowEventType.STARTED, now_ms, first=True)
     elif isinstance(change, Suspended):
         if change.term:

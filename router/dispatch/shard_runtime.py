@@ -85,7 +85,7 @@ class ShardRuntime:
         self._interest: frozenset[str] = frozenset()
         self.occurrences = LifecycleOutbox(now_ms)
         self._durable = RetryingWriter(state, self.occurrences)
-        self._starts = AttemptLog(core, self._durable)
+        self._starts = AttemptLog(core, self._durable, now_ms)
         self._deadline = DeadlineTimer(core, self._durable, clock=clock, expire=self._expire)
         self._alarm = WakeTimer(core, self._durable, now_ms=now_ms, woken=self._woken)
         self._loader = AssignmentLoader(

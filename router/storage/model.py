@@ -83,11 +83,13 @@ class Started(NamedTuple):
     """An execution is under lease; `attempts` includes this one.
 
     `term`: leases of earlier terms are void, here and in other changes. The stored term never decreases.
+    `time_ms`: when a runner got it; 0: now.
     """
 
     seq: int
     attempts: int
     term: int = 0
+    time_ms: int = 0
 
 
 class Requeued(NamedTuple):

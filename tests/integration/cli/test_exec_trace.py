@@ -146,7 +146,7 @@ def test_a_loop_of_many_tasks_is_traced_to_its_end(tmp_path):
         + "  - again: {switch: [{more: {when: .n < 500, then: add}}, {done: {then: end}}]}\n"
     )
     result = flowhook("exec", path, "--trace", "--json")
-    assert result.rows == [{"n": 500}]
+    assert (result.code, result.rows) == (0, [{"n": 500}]), result.err[-2000:]
     assert len(entries(result)) == 1000
 
 

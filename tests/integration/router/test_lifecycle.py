@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import orjson
 import pytest
 from support.effects import effects_of
@@ -15,6 +17,7 @@ from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.workflow_input import rfc3339
 from router.storage.model import Started
 from router.storage.sqlite import open_sqlite
 from router.triggers.lifecycle_publisher import LifecyclePublisher
@@ -74,6 +77,16 @@ async def test_one_that_waits_has_started_once(router, client):
         await runner.park(await next_of(runner, "work"), 1.0)
         await runner.complete(await next_of(runner, "work"))
     assert kinds(await inputs(client, "log", 2)) == ["started", "completed"]
+
+
+async def test_an_execution_starts_when_a_runner_gets_it_and_not_when_that_is_stored(router, client):
+    await client.flows.apply([flow("work"), told("log", "started")])
+    await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        await next_of(runner, "work")
+        got = rfc3339(time.time_ns() // 1_000_000)
+        [event] = await inputs(client, "log", 1)  # after `STARTED_DELAY`, or later on a busy machine
+    assert event["time"] <= got
 
 
 async def test_filters_look_into_what_is_told(router, client):

@@ -40,6 +40,7 @@ def occurrences():
     ("change", "told"),
     [
         (Started(1, 1), [BEGAN]),
+        (Started(1, 1, time_ms=NOW - 150), [BEGAN._replace(time_ms=NOW - 150)]),
         (Parked(1, None, 1), [BEGAN]),
         (Requeued(1, 0), [BEGAN]),
         (Suspended(1, 0), [LifecycleRecorded(1, WorkflowEventType.SUSPENDED, NOW)]),

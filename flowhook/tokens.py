@@ -81,8 +81,8 @@ class TokenInfo:
         name: 1 to 63 characters.
         scopes: its permissions.
         sha256: hash of its value, in hex.
+        created: Unix time in seconds at which its value was created.
         flows: IDs of the only flows whose events it may ingest; empty: any.
-        created: time at which its value was created; None: unknown.
         expires: time at which it expires; None: never.
         earlier: earlier values that are still valid, the latest first.
     """
@@ -90,8 +90,8 @@ class TokenInfo:
     name: str
     scopes: frozenset[TokenScope]
     sha256: str
+    created: int
     flows: frozenset[str] = frozenset()
-    created: int | None = None
     expires: int | None = None
     earlier: tuple[EarlierValue, ...] = ()
 
@@ -112,7 +112,7 @@ def ensure_tokens(data_dir: Path) -> None:
         for name, scopes in BUILT_IN.items():
             token = _mint()
             write_private(data_dir / f"{name}.token", token.encode() + b"\n")
-            infos.append(TokenInfo(name, scopes, _hash(token), created=int(time.time())))
+            infos.append(TokenInfo(name, scopes, _hash(token), int(time.time())))
         # last, so that after a crash before this point the next call starts over
         _store(data_dir, infos)
 
@@ -154,7 +154,7 @@ def create_token(
         if any(info.name == name for info in infos):
             raise ConflictError(f"there is a token {name} already; revoke it first", reason="TOKEN_EXISTS")
         token = _mint()
-        info = TokenInfo(name, frozenset(scopes), _hash(token), frozenset(flows), now, expires)
+        info = TokenInfo(name, frozenset(scopes), _hash(token), now, frozenset(flows), expires)
         _store(data_dir, [*infos, info])
     return token
 
@@ -317,22 +317,15 @@ def _load(data_dir: Path) -> list[TokenInfo]:
 
 
 def _info(row: Any) -> TokenInfo:
-    """Parse a row; earlier versions wrote only name, scopes and hash."""
     return TokenInfo(
         str(row["name"]),
         frozenset(map(TokenScope, row["scopes"])),
         bytes.fromhex(row["sha256"]).hex(),
-        frozenset(map(str, row.get("flows", ()))),
-        _time(row.get("created")),
-        _time(row.get("expires")),
-        tuple(
-            EarlierValue(bytes.fromhex(value["sha256"]).hex(), int(value["until"])) for value in row.get("earlier", ())
-        ),
+        int(row["created"]),
+        frozenset(map(str, row["flows"])),
+        None if row["expires"] is None else int(row["expires"]),
+        tuple(EarlierValue(bytes.fromhex(value["sha256"]).hex(), int(value["until"])) for value in row["earlier"]),
     )
-
-
-def _time(value: Any) -> int | None:
-    return None if value is None else int(value)
 
 
 def _store(data_dir: Path, infos: list[TokenInfo]) -> None:

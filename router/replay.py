@@ -11,14 +11,14 @@ entries (`flowhook.held_results`) are not ordered with the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import orjson
 
 from flowhook import held_results
 from flowhook.errors import ConflictError
-from flowhook.model import SNAPSHOT_KEY, JournalEntry, RaiseOrigin, Status
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Status
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 _TASK_LIMIT: Final = ":timeout"
@@ -34,16 +34,13 @@ _TASK: Final = re.compile(
 )
 
 
-def resumption(
-    original: ExecutionRecord, content: ExecutionContent, revision: int, definition: Mapping[str, Any] | None = None
-) -> Resumption:
+def resumption(original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
     """Return the journal before the failure, and the scope of idempotency keys: that of the first of chained replays.
 
     Args:
         original: the execution to replay.
         content: its journal.
         revision: of the flow, that the replay runs.
-        definition: of the flow in the revision that `original` ran; None: it is not known.
 
     Raises:
         ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), no task of it would run again (`NOTHING_TO_RUN_ANEW`),
@@ -63,8 +60,6 @@ def resumption(
         )
     instance = "" if original.error is None else original.error.instance
     raising = None if original.error is None else original.error.raising
-    if raising is None and definition is not None and _is_raise(definition, instance):
-        raising = RaiseOrigin(instance, "")  # earlier versions did not record the cause
     if raising is None:
         kept = before_failure(ordered, instance)
     elif (found := _before_cause(ordered, raising.cause)) is not None:
@@ -147,18 +142,6 @@ def _first_of(
     while end and _led_to(failed, places[end - 1], journal[end - 1]):
         end -= 1
     return end
-
-
-def _is_raise(definition: Mapping[str, Any], instance: str) -> bool:
-    """Whether the task at `instance` is a `raise`, found by following the JSON Pointer, as task names are arbitrary."""
-    node: Any = definition
-    for token in instance.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
-        try:
-            node = node[int(name)] if isinstance(node, list) else node[name]
-        except (KeyError, IndexError, ValueError, TypeError):
-            return False
-    return isinstance(node, Mapping) and "raise" in node
 
 
 def _led_to(failed: _JournalPosition, place: _JournalPosition | None, entry: JournalEntry) -> bool:

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-import orjson
-
 from flowhook import held_results, ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import Execution, ExecutionDetail, Status
@@ -21,7 +19,7 @@ from router.services import error_mapping
 from router.services.body_streams import BodySender
 from router.services.paging import MAX_PAGE, page_token_after, parse_page
 from router.storage.interface import Registry, ShardState
-from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
+from router.storage.model import ExecutionRecord, NewEvent
 from router.task_history import build_task_history
 
 DEFAULT_PAGE: Final = 50
@@ -157,7 +155,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
         revision = await self._revision(original, latest=latest)
         from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
-        resumes = await self._resumption(original, content, revision) if from_failed else None
+        resumes = resumption(original, content, revision) if from_failed else None
         event = envelope_pb2.Event.FromString(content.payload)
         event.id = ids.mint(ids.slot_of(original.flow_id))
         now_ms = self._now_ms()
@@ -209,11 +207,6 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if content is None:
             raise _past_retention(record.id)
         await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
-
-    async def _resumption(self, original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
-        flow = await self._registry.get_flow(original.flow_id, revision=original.flow_revision)
-        definition = None if flow is None or not flow.definition else orjson.loads(flow.definition)
-        return resumption(original, content, revision, definition)
 
     async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
         """Return the revision that a replay runs.

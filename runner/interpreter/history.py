@@ -40,10 +40,7 @@ WITHOUT_CLOCK: Final = -1
 
 
 class TaskHistory:
-    """Records tasks until they are taken.
-
-    The number 0 marks a task that an earlier version left running and did not count; it is not recorded.
-    """
+    """Records tasks until they are taken."""
 
     __slots__ = ("_begun", "_clock", "_first", "_last", "_last_ms")
 
@@ -57,7 +54,7 @@ class TaskHistory:
 
     def begin(self, number: int, key: str, *, replaying: bool) -> StartedTask:
         """Record the start of a task; pass the result to `end`. A task that is `WITHOUT_CLOCK` needs no such call."""
-        if replaying or not number:
+        if replaying:
             return number, key, 0
         self._last_ms = self._clock()
         task = self._begun[number] = (number, key, self._last_ms)
@@ -68,7 +65,7 @@ class TaskHistory:
         number, key, began = begun
         if began != WITHOUT_CLOCK:
             self._begun.pop(number, None)
-        if replaying or not number:
+        if replaying:
             return
         now = self._clock()
         if began == WITHOUT_CLOCK:

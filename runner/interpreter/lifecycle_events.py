@@ -130,10 +130,9 @@ class TaskEvents:
             self._tell(TaskEventType.COMPLETED)
 
     def _correlation(self, kind: CorrelationEventType, data: Mapping[str, Any]) -> None:
-        if self._number and self._teller.is_subscribed(kind):
+        if self._teller.is_subscribed(kind):
             self._teller.tell(kind, str(self._number), data)
 
     def _tell(self, kind: TaskEventType, key: str = "", **more: Any) -> None:
-        # a task that an earlier version left running has no number, and so no key
-        if self._number and self._teller.is_subscribed(kind):
+        if self._teller.is_subscribed(kind):
             self._teller.tell(kind, key or str(self._number), {"task": self._pointer, **more})

@@ -69,8 +69,7 @@ def restore(shared: SharedState) -> dict[str, Any] | None:
     if shared.workflow.one_time is not None:
         shared.workflow.one_time.used = content["used_urls"] or {}
     shared.resuming.extend(content["frames"])
-    held = content.get("held", ())  # an earlier version stored none
-    shared.journal.hold(JournalEntry(key, output.encode()) for key, output in held)
+    shared.journal.hold(JournalEntry(key, output.encode()) for key, output in content["held"])
     return {"limit": content["limit"]}
 
 

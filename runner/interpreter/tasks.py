@@ -152,7 +152,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             raw=data,
             variables=state.variables,
         )
-        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
+        number = shared.tasks if resumed is None else resumed["number"]
         key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
         noted = (
             (number, key, WITHOUT_CLOCK) if node.instant else history.begin(number, key, replaying=journal.replaying)
@@ -256,7 +256,7 @@ def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, 
     if state.frame is not None and node.resumes:
         inside = state.frame.inside = TaskProgress(data, scope.started_at_ms)
         if resumed:
-            state.frame.number = resumed.get("number", 0)
+            state.frame.number = resumed["number"]
     steps = _do(node, state, scope, data, resumed.get("progress"))
     if node.timeout is None or not node.asks:
         return (yield from steps)
@@ -317,7 +317,7 @@ def _attended(
     """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer."""
     shared = state.shared
     if shared.emitter is not None:
-        number = shared.tasks if resumed is None else resumed.get("number", 0)  # an earlier version stored none
+        number = shared.tasks if resumed is None else resumed["number"]
         scope.telling = TaskEvents(shared.emitter, node.pointer, number, begun=resumed is not None)
         steps = scope.telling.run(steps, scope)
     return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)

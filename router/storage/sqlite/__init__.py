@@ -40,8 +40,8 @@ async def open_sqlite(path: Path, *, max_bytes: int = 0) -> Storage:
             that accepted ones can still end. 0: the disk is the limit.
 
     Raises:
-        ConflictError: another process has it open (`DATA_DIR_IN_USE`), or the file is of a later version
-            (`FORMAT_TOO_NEW`) or not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
+        ConflictError: another process has it open (`DATA_DIR_IN_USE`), or the file has another format
+            (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
         UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
     """
     return await open_storage(path, max_bytes)

@@ -34,13 +34,13 @@ _INSERT_JOURNAL = BatchStatement(
     6,
 )
 _UPDATE_PROGRESS = BatchStatement(
-    "UPDATE execution SET status = column2, attempts = column3, requeued = max(requeued, column4) FROM (VALUES {rows})"
+    "UPDATE execution SET status = column2, attempts = column3, term = max(term, column4) FROM (VALUES {rows})"
     " WHERE seq = column1 AND end_time_ms = {unended}",
     4,
 )
 _UPDATE_PARKED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, wake_time_ms = column4,"
-    " requeued = max(requeued, column5) FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    " term = max(term, column5) FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
 _COMPACT_JOURNAL = BatchStatement(
@@ -85,13 +85,13 @@ _UPDATE_ENDED = BatchStatement(
 )
 # Runs before all other statements, as its conditions test the state from before the transaction's changes.
 _INSERT_OCCURRENCE = BatchStatement(
-    "INSERT INTO occurrence (seq, type, time_ms, key, data)"
+    "INSERT INTO lifecycle_event (seq, type, time_ms, key, data)"
     " SELECT column1, column2, column3, column5, column6 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
-    " AND (NOT column4 OR (attempts = 0 AND requeued = 0)))",
+    " AND (NOT column4 OR (attempts = 0 AND term = 0)))",
     6,
 )
-_DELETE_OCCURRENCES = BatchStatement("DELETE FROM occurrence WHERE number IN ({rows})", 0)
+_DELETE_OCCURRENCES = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
 _LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
 _UPSERT_SUBSCRIPTIONS = BatchStatement(
     "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
@@ -100,7 +100,7 @@ _UPSERT_SUBSCRIPTIONS = BatchStatement(
     2,
 )
 _DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
-_DELETE_ARRIVALS = BatchStatement("DELETE FROM arrival WHERE number IN ({rows})", 0)
+_DELETE_ARRIVALS = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
 _UPSERT_SCHEDULE = BatchStatement(
     "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
     " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",

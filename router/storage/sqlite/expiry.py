@@ -66,8 +66,8 @@ class ExpireOperation:
             (now_ms, self.STEP),
         ).rowcount
         arrivals = connection.execute(
-            "DELETE FROM arrival WHERE number IN"
-            " (SELECT number FROM arrival WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
+            "DELETE FROM inbound_event WHERE number IN"
+            " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
             (now_ms, self.STEP),
         ).rowcount
         found = connection.execute(

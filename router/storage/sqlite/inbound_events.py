@@ -37,8 +37,8 @@ _UNENDED = BatchStatement(
     "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
 )
 _INSERT = BatchStatement(
-    "INSERT INTO arrival (number, flow_id, callback, type, expire_at_ms, seq, payload) SELECT * FROM (VALUES {rows})"
-    " WHERE column1 NOT NULL",
+    "INSERT INTO inbound_event (number, flow_id, callback, type, expire_at_ms, seq, payload)"
+    " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     7,
 )
 _REMEMBER = BatchStatement(
@@ -46,7 +46,7 @@ _REMEMBER = BatchStatement(
     " WHERE column1 NOT NULL",
     4,
 )
-_PAYLOADS = BatchStatement("SELECT number, payload FROM arrival WHERE number IN ({rows})", 0)
+_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})", 0)
 _SIZES = BatchStatement(
     "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
     " WHERE seq IN ({rows}) GROUP BY seq",
@@ -95,7 +95,7 @@ class InboundEventOperation:
 
     def reload(self, connection: sqlite3.Connection) -> None:
         """See `WriterOperation`."""
-        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'arrival'").fetchone()
+        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'inbound_event'").fetchone()
         self._next_number = (last[0] if last else 0) + 1
 
     def apply(
@@ -200,7 +200,7 @@ def inbound_bytes(arrivals: Sequence[NewInboundEvent]) -> int:
 def unconsumed_after(connection: sqlite3.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
     """Return unconsumed arrivals, except those addressed to an execution that has ended."""
     rows = connection.execute(
-        "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM arrival a WHERE number > ?"
+        "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
         " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
         " ORDER BY number LIMIT ?",
         (number, UNENDED, limit),

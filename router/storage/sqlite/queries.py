@@ -50,7 +50,7 @@ _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
-        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.requeued,"
+        "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, e.wake_time_ms, e.order_key,"
         " CASE e.status WHEN ? THEN (SELECT content FROM subscription WHERE seq = e.seq) END"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
@@ -213,7 +213,7 @@ def execution_result(connection: sqlite3.Connection, seq: int) -> ExecutionResul
 def unpublished_events(connection: sqlite3.Connection, after_number: int, limit: int) -> list[UnpublishedEvent]:
     """Return lifecycle events that are not yet published, by ascending number."""
     rows = connection.execute(
-        "SELECT number, seq, type, time_ms, key, data FROM occurrence WHERE number > ? ORDER BY number LIMIT ?",
+        "SELECT number, seq, type, time_ms, key, data FROM lifecycle_event WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
     )
     return [UnpublishedEvent(*row) for row in rows]

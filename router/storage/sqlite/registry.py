@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
-import orjson
-
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
@@ -245,7 +243,7 @@ def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, re
 
 def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tuple[Flow, Change]:
     stored = _get_flow(connection, draft.id)
-    if stored and stored.document == draft.document and _is_same(stored.definition, draft.definition):
+    if stored and stored.document == draft.document and stored.definition == draft.definition:
         return stored, Change.UNCHANGED
     # The revisions of a deleted flow continue to be numbered, as caches elsewhere may hold its earlier ones.
     last = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).fetchone()
@@ -318,8 +316,3 @@ def _delete_secret(connection: sqlite3.Connection, name: str) -> bool:
         return False
     _note(connection, secret_name=name)
     return True
-
-
-def _is_same(stored: bytes, given: bytes) -> bool:
-    """Whether two definitions of one document are equal as JSON: an earlier version stored them with sorted keys."""
-    return stored == given or orjson.loads(stored) == orjson.loads(given)

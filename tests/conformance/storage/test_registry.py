@@ -29,14 +29,6 @@ async def test_the_same_document_and_definition_change_nothing(cluster, draft):
     assert await cluster.registry.revision() == 1
 
 
-async def test_a_definition_with_its_keys_in_another_order_changes_nothing(cluster, draft):
-    await apply(cluster, draft("shop", b"doc", b'{"do":[{"b":1,"a":2}],"x":1}'))
-    [(_, change)] = await apply(cluster, draft("shop", b"doc", b'{"x":1,"do":[{"a":2,"b":1}]}'), now_ms=2_000)
-    assert change == Change.UNCHANGED
-    [(_, change)] = await apply(cluster, draft("shop", b"doc", b'{"x":1,"do":[{"a":2,"b":2}]}'), now_ms=2_000)
-    assert change == Change.UPDATED
-
-
 @pytest.mark.parametrize("fields", [{"document": b"# comment"}, {"definition": b'{"do":[1]}'}])
 async def test_another_document_or_definition_makes_a_revision(cluster, draft, fields):
     await apply(cluster, draft())

@@ -79,15 +79,16 @@ async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_even
     assert sorted(file.name for file in path.parent.iterdir()) == ["flowhook.db", "flowhook.db.lock"]
 
 
-async def test_a_later_format_is_refused_and_left_alone(path, storage):
+@pytest.mark.parametrize("version", [FORMAT_VERSION - 1, FORMAT_VERSION + 1])
+async def test_another_format_is_refused_and_left_alone(path, storage, version):
     await storage.close()
     connection = sqlite3.connect(path)
-    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(ConflictError, match=f"format {FORMAT_VERSION + 1}") as raised:
+    with pytest.raises(ConflictError, match=f"has format {version}, and .* reads format {FORMAT_VERSION}") as raised:
         await open_sqlite(path)
-    assert raised.value.reason == "FORMAT_TOO_NEW"
+    assert raised.value.reason == "FORMAT_UNSUPPORTED"
     assert path.read_bytes() == before
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-import orjson
 import pytest
 from support.clocks import Clock
 
@@ -272,15 +271,6 @@ def test_a_token_for_some_flows_hands_in_events_and_no_more(tmp_path, scopes, fl
     with pytest.raises(InvalidError) as caught:
         create_token(tmp_path, "billing", scopes, flows=flows)
     assert caught.value.reason == "TOKEN_FLOWS_INVALID"
-
-
-def test_tokens_of_an_earlier_version_are_good_as_they_are(tmp_path):
-    ensure_tokens(tmp_path)
-    infos = list_tokens(tmp_path)
-    rows = [{"name": info.name, "scopes": sorted(info.scopes), "sha256": info.sha256} for info in infos]
-    write_private(tmp_path / "tokens.json", orjson.dumps(rows))
-    assert _scopes(TokenVerifier(tmp_path), _token(tmp_path, "runner")) == {TokenScope.RUN}
-    assert {info.created for info in list_tokens(tmp_path)} == {None}
 
 
 def test_when_tokens_were_used_is_kept_over_restarts(tmp_path, verifier, clock):

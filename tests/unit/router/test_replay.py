@@ -213,20 +213,6 @@ def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(caus
         assert raised(cause, *entries, revision=4) == journal(*entries)
 
 
-def test_where_an_earlier_version_did_not_note_why_it_is_refused():
-    # tasks may be called like keys of the DSL
-    tries = {"try": [{"d": {}}], "catch": {"do": [{"a/b": {"raise": {}}}, {"c": {"set": {}}}]}}
-    definition = {"do": [{"try": {"do": [{"raise": tries}]}}]}
-    at = "/do/0/try/do/0/raise/catch/do"
-    original = record()._replace(error=WorkflowError("about:blank", 500, "again", f"{at}/0/a~1b"))
-    with pytest.raises(ConflictError) as caught:
-        resumption(original, content("!/x#0"), 3, definition)
-    assert caught.value.reason == "NOTHING_TO_RUN_ANEW"
-    for instance in (f"{at}/1/c", f"{at}/2/x", f"{at}/x", "", "/output"):
-        original = record()._replace(error=WorkflowError("about:blank", 500, "again", instance))
-        assert resumption(original, content("/x#0"), 3, definition).journal == journal("/x#0")
-
-
 def test_the_failure_of_a_call_in_a_handler_is_that_of_the_call():
     original = record()._replace(error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
     resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3)

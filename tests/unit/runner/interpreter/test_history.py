@@ -5,7 +5,6 @@ from __future__ import annotations
 import orjson
 
 from flowhook import limits
-from flowhook.model import JournalEntry
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -81,24 +80,6 @@ def test_numbers_stay_the_same_over_a_compaction(execute):
     resumed = execute(do, journal=whole.journal[: compacted.index("@") + 1])
     assert resumed.output == whole.output
     assert resumed.tasks[-2:] == whole.tasks[-2:]
-
-
-def test_tasks_that_an_earlier_version_left_under_way_and_did_not_count_are_left_out(execute):
-    call = {"x": {"call": "f"}}
-    inner = {"inner": {"for": {"in": "${ [range(60)] }"}, "do": [call]}}
-    do = [{"outer": {"for": {"in": "${ [range(2)] }"}, "do": [inner]}}, {"after": {"set": {"a": 1}}}]
-    whole = execute(do)
-    kept = whole.journal[: [entry.key for entry in whole.journal].index("@") + 1]
-    snapshot = orjson.loads(kept[-1].output)
-    for frame in snapshot["frames"]:
-        if "inside" in frame:
-            del frame["inside"]["number"]
-    earlier = [*kept[:-1], JournalEntry("@", orjson.dumps(snapshot))]
-    resumed = execute(do, journal=earlier)
-    assert resumed.output == whole.output
-    assert 0 not in {task[0] for task in resumed.tasks}
-    assert "/do/0/outer" not in {task[1] for task in resumed.tasks}
-    assert resumed.tasks[-1] == whole.tasks[-1]
 
 
 def test_when_a_task_began_that_another_attempt_began_is_not_known():

@@ -183,7 +183,9 @@ class ControlChannel:
     @classmethod
     async def open(cls, end: socket.socket) -> Self:
         """Take over one end of a socket pair."""
-        return cls(*await asyncio.open_connection(sock=end, limit=MAX_LINE_BYTES))
+        reader, writer = await asyncio.open_connection(sock=end, limit=MAX_LINE_BYTES)
+        writer.transport.set_write_buffer_limits(high=0)  # or `flush` would return before the last 64 KiB are written
+        return cls(reader, writer)
 
     def send(self, message: Message) -> None:
         """Send a message without waiting; it is dropped when the peer is gone."""
@@ -199,7 +201,7 @@ class ControlChannel:
         return _decode(line) if line.endswith(b"\n") else None
 
     async def flush(self) -> None:
-        """Wait until the write buffer has drained."""
+        """Wait until the kernel has all that was sent: call it before the process exits."""
         await self._writer.drain()
 
     def close(self) -> None:

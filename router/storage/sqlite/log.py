@@ -113,7 +113,7 @@ class AppendOperation:
         self._next_seq = 1
         self._flows: dict[str, int] = {}
         self.full = False
-        """Whether the last append or probe found too little room."""
+        """Whether an event of the last transaction, or the last probe, found too little room."""
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
     def reload(self, connection: sqlite3.Connection) -> None:
@@ -133,9 +133,13 @@ class AppendOperation:
         rows = _EventRows()
         rows.find(connection, [event for batch in arguments for event in batch.events])
         results: list[EventAppendResult | FlowhookError] = []
+        self.full = False
         for batch in arguments:
-            self.full = room is not None and rows.bytes + batch.row_bytes > room
-            results.append(storage_full() if self.full else self._take(connection, batch, rows))
+            if room is not None and rows.bytes + batch.row_bytes > room:
+                self.full = True
+                results.append(storage_full())
+            else:
+                results.append(self._take(connection, batch, rows))
         rows.insert(connection)
         return results
 

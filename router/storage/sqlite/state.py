@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 
 from flowhook.errors import ConflictError
-from flowhook.model import Status
+from flowhook.model import JournalEntry, Status
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import (
@@ -18,6 +18,7 @@ from router.storage.model import (
     ExecutionResult,
     Journaled,
     JournalSize,
+    LifecycleRecorded,
     LoggedEvent,
     Parked,
     Replied,
@@ -111,7 +112,7 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         self._check()
         if changes:
-            await self._writer.call(self._write, changes, size=sum(map(_size, changes)))
+            await self._writer.call(self._write, changes, size=sum(map(approximate_bytes, changes)))
 
     async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[UnfinishedExecution]:
         """See `interface.ShardState`."""
@@ -216,17 +217,26 @@ class SqliteShardState:
             raise ConflictError("the shard has another owner by now", reason="SHARD_LOST")
 
 
-def _size(change: StateChange) -> int:
+def approximate_bytes(change: StateChange) -> int:
+    """Return about how many bytes a change holds while it waits to be written."""
     match change:
-        case Ended(output=output, reply=reply, error=error):
-            return 128 + len(output or b"") + len(reply or b"") + (0 if error is None else error.size)
+        case Ended(output=output, reply=reply, error=error, history=history):
+            return 128 + len(output or b"") + len(reply or b"") + len(history) + (0 if error is None else error.size)
         case Replied(reply=reply):
             return 128 + len(reply)
-        case Parked(subscriptions=subscriptions) if subscriptions:
-            return 128 + len(dump_subscriptions(subscriptions))
-        case Journaled(entry=entry) | Delivered(entry=entry):
-            return 128 + len(entry.output or b"") + (0 if entry.error is None else entry.error.size)
+        case Parked(subscriptions=subscriptions, history=history):
+            return 128 + len(history) + (len(dump_subscriptions(subscriptions)) if subscriptions else 0)
+        case Journaled(entry=entry, history=history):
+            return 128 + len(history) + _entry_bytes(entry)
+        case Delivered(entry=entry):
+            return 128 + _entry_bytes(entry)
+        case LifecycleRecorded(data=data):
+            return 128 + len(data)
         case Resolved(reason=reason):
             return 64 + len(reason)
         case _:
             return 64
+
+
+def _entry_bytes(entry: JournalEntry) -> int:
+    return len(entry.output or b"") + (0 if entry.error is None else entry.error.size)

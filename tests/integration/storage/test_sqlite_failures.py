@@ -13,9 +13,20 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.storage.inbound_events import NewInboundEvent
-from router.storage.model import Ended, Journaled, Started
+from router.storage.model import (
+    Delivered,
+    Ended,
+    Journaled,
+    LifecycleRecorded,
+    Parked,
+    Replied,
+    Resolved,
+    Started,
+)
 from router.storage.sqlite import capacity, open_sqlite, writer
-from router.storage.sqlite.schema import PAGE_BYTES
+from router.storage.sqlite.log import AppendOperation, EventBatch
+from router.storage.sqlite.schema import PAGE_BYTES, connect_writer
+from router.storage.sqlite.state import approximate_bytes
 
 MAX_BYTES = 2 * limits.MIB
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
@@ -56,6 +67,35 @@ async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(p
     with pytest.raises(UnavailableError):
         await small.log(0).append_arrivals([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
     assert await state.arrivals() == []
+
+
+def test_it_is_full_although_a_smaller_event_of_the_same_commit_has_room(tmp_path, new_event):
+    connection = connect_writer(tmp_path / "flowhook.db")
+    append = AppendOperation(room=lambda _: 5_000)
+    append.reload(connection)
+    refused, stored = append.apply(
+        connection, [EventBatch([new_event(b"x" * 6_000)], {}, 6_256), EventBatch([new_event()], {}, 300)]
+    )
+    connection.close()
+    assert (refused.reason, [each.new for each in stored.appended]) == ("STORAGE_FULL", [True])
+    assert append.full
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Ended(1, Status.COMPLETED, 1, 1, b"x" * 400, reply=b"x" * 300, history=b"x" * 300),
+        Journaled(1, 0, JournalEntry("/do/0/a#0", b"x" * 700), history=b"x" * 300),
+        Parked(1, None, 1, history=b"x" * 1_000),
+        Delivered(1, JournalEntry("/do/0/a#0", b"x" * 1_000), 0),
+        LifecycleRecorded(1, "type", 1, data=b"x" * 1_000),
+        Replied(1, b"x" * 1_000),
+        Resolved(1, 1, "x" * 1_000),
+    ],
+    ids=lambda change: type(change).__name__,
+)
+def test_the_size_of_a_waiting_change_counts_all_that_it_holds(change):
+    assert 1_000 < approximate_bytes(change) <= 1_128
 
 
 async def test_a_full_storage_takes_events_again_after_expiry(small, new_event):

@@ -15,7 +15,7 @@ def encode(value: Any) -> bytes:
     """Return `value` as JSON.
 
     The result of a component may hold integers of any length; orjson is limited to 64 bits, the standard library is
-    not. Nesting is limited by the encoders.
+    not. Nesting is limited by the encoders, and to what orjson reads again: an unreadable result must not be journaled.
 
     Raises:
         TaskFault: nested too deeply (`runtime`).
@@ -25,9 +25,11 @@ def encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         pass
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        orjson.loads(text)
     except (ValueError, RecursionError, TypeError):
         raise fault(Kind.RUNTIME, "the data is nested too deeply, or is not JSON") from None
+    return text
 
 
 def encode_result(value: Any, what: str) -> bytes:

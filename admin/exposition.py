@@ -58,4 +58,4 @@ def _families(process: ProcessInfo) -> Iterator[Metric]:
     try:
         yield from list(text_string_to_metric_families(process.metrics.decode("utf-8", "replace")))
     except ValueError:
-        log.warning("metrics not readable", reporter=process.name)
+        log.warning("invalid metrics", reporter=process.name)

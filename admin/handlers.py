@@ -65,7 +65,7 @@ class BaseHandler(tornado.web.RequestHandler):
                 "status": http.HTTPStatus.MISDIRECTED_REQUEST,
                 "title": http.HTTPStatus.MISDIRECTED_REQUEST.phrase,
                 "reason": "HOST_UNKNOWN",
-                "detail": "This process is not called by this name: FLOWHOOK_ADMIN_HOSTS lists those it is called by.",
+                "detail": "Unknown Host header: FLOWHOOK_ADMIN_HOSTS lists the names of this server.",
             }
             self.finish_json(problem, content_type="application/problem+json")
 

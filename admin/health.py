@@ -50,5 +50,5 @@ def describe_process(process: ProcessInfo) -> dict[str, Any]:
 
 def _cause(process: ProcessInfo) -> str:
     if process.last_seen > SILENT_SECONDS:
-        return f"not heard of for {process.last_seen:.0f} s"
+        return f"no report for {process.last_seen:.0f} s"
     return process.detail or "not ready"

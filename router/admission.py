@@ -97,7 +97,7 @@ class AdmissionControl:
         """
         wait = 0.0 if bucket is None else bucket.take(self._clock())
         if wait:
-            raise ExhaustedError("the rate limit of this flow", reason="RATE_LIMITED", retry_after=math.ceil(wait))
+            raise ExhaustedError("the flow's rate limit is reached", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
     async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
         """Return the ordering key that an event carries, or else evaluate its flow's `order_by`; empty: no order.
@@ -112,7 +112,9 @@ class AdmissionControl:
         is_current = event.HasField("order_key") and event.flow_revision in (0, entry.revision)
         key: str | None = event.order_key if is_current else None
         if key and len(key.encode()) > limits.MAX_ORDER_KEY_BYTES:
-            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+            raise InvalidError(
+                f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
+            )
         if has_unparsed_body(event) and not entry.raw:
             made = await self._reader.check(convert.event_from_proto(event), entry.order_key if key is None else None)
             return made if key is None else key
@@ -148,14 +150,16 @@ class AdmissionControl:
         """
         core = self._host.core
         if core.unfinished + more >= self._total_backlog:
-            raise UnavailableError("the backlog of all flows is full", reason="TOTAL_BACKLOG_FULL", retry_after=5)
+            raise UnavailableError(
+                "the backlog of all flows together is full", reason="TOTAL_BACKLOG_FULL", retry_after=5
+            )
         if core.backlog(flow_id) + more_of_flow >= max_backlog:
-            raise ExhaustedError("the backlog of this flow is full", reason="BACKLOG_FULL", retry_after=5)
+            raise ExhaustedError("the flow's backlog is full", reason="BACKLOG_FULL", retry_after=5)
 
 
 def event_id_taken() -> InvalidError:
     """Return the error for an event whose ID is that of another flow's event: as its duplicate it would be lost."""
-    return InvalidError("the event's ID is that of an event of another flow", reason="EVENT_ID_TAKEN")
+    return InvalidError("the event's ID belongs to an event of another flow", reason="EVENT_ID_TAKEN")
 
 
 def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:
@@ -183,46 +187,49 @@ def validate_and_serialize(message: envelope_pb2.Event) -> bytes:
     """
     if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
         raise InvalidError(
-            "the event's ID was made for another flow; the router makes one where there is none",
+            "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
         )
     if message.origin or message.depth:
-        raise InvalidError("an event that is handed in is a request, of no flow's making", reason="ORIGIN_INVALID")
+        raise InvalidError("`origin` and `depth` must not be set: the router sets them", reason="ORIGIN_INVALID")
     if message.callback_token and not message.callback:
-        raise InvalidError("a token is for a callback", reason="CALLBACK_NOT_NAMED")
+        raise InvalidError("`callback_token` requires `callback`", reason="CALLBACK_NOT_NAMED")
     payload = message.SerializeToString()
     if len(message.body) > limits.MAX_BODY_BYTES:
-        raise InvalidError(f"a body has at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
+        raise InvalidError(f"the body must have at most {limits.MAX_BODY_BYTES} bytes", reason="BODY_TOO_LARGE")
     envelope = len(payload) - len(message.body)
     if message.HasField("body_blob"):
         _check_blob(message)
         envelope -= min(envelope, limits.MAX_FORM_BYTES + limits.MAX_PARTS_BYTES)
     if envelope > MAX_ENVELOPE_BYTES:
         raise InvalidError(
-            f"all but the body has at most {MAX_ENVELOPE_BYTES} bytes serialized", reason="EVENT_TOO_LARGE"
+            f"the event without its body must have at most {MAX_ENVELOPE_BYTES} serialized bytes",
+            reason="EVENT_TOO_LARGE",
         )
     if message.dedupe_key and len(message.dedupe_key.encode()) > limits.MAX_DEDUPE_KEY_BYTES:
-        raise InvalidError("the dedupe key is too long", reason="DEDUPE_KEY_INVALID")
+        raise InvalidError(
+            f"the dedupe key has more than {limits.MAX_DEDUPE_KEY_BYTES} bytes", reason="DEDUPE_KEY_INVALID"
+        )
     if not 0 <= message.receive_time.seconds <= MAX_SECONDS:
-        raise InvalidError("the time of receipt lies before 1970 or after 9999", reason="RECEIVE_TIME_INVALID")
+        raise InvalidError("`receive_time` must be in the years 1970 to 9999", reason="RECEIVE_TIME_INVALID")
     return payload
 
 
 def _check_blob(message: envelope_pb2.Event) -> None:
     blob = message.body_blob
     if message.body or not _BLOB_ID.fullmatch(blob.id) or len(blob.sha256) != _HASH_BYTES:
-        raise _invalid("an event has a body or names one, by ID, size and SHA-256")
+        raise _invalid("an event must have either a body, or a blob with ID, size and SHA-256")
     if not 0 < blob.size <= limits.MAX_STREAMED_BODY_BYTES:
-        raise _invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+        raise _invalid(f"the size of a blob must be 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
     if len(message.parts) > limits.MAX_PARTS or len(message.form) > limits.MAX_FORM_BYTES:
-        raise _invalid("there are too many parts, or too much in the fields of the form")
+        raise _invalid("too many parts, or too many bytes of form fields")
     # only the runner parses it fully, where that may take time: an invalid form harms nothing but its own event
     form = message.form
     if form and not (form.startswith(b"{") and form.endswith(b"}")):
-        raise _invalid("the fields of the form are a JSON object")
+        raise _invalid("`form` must be a JSON object")
     for part in message.parts:
         if not 0 <= part.offset <= part.offset + part.size <= blob.size or len(part.sha256) != _HASH_BYTES:
-            raise _invalid("a part does not lie within the body, or lacks its SHA-256")
+            raise _invalid("a part exceeds the body, or has no SHA-256")
 
 
 def _invalid(what: str) -> InvalidError:

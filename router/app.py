@@ -302,18 +302,20 @@ def _observe(
     router_metrics.observe(
         "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: host.core.unfinished
     )
-    router_metrics.observe("flowhook_router_ready", "Executions that wait for a runner.", lambda: host.core.ready)
+    router_metrics.observe("flowhook_router_ready", "Executions ready for a runner.", lambda: host.core.ready)
     router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: host.core.leased)
-    router_metrics.observe("flowhook_router_waiting", "Executions that wait.", lambda: host.core.waiting)
+    router_metrics.observe(
+        "flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: host.core.waiting
+    )
     router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: host.core.suspended)
     router_metrics.observe(
-        "flowhook_router_arrivals", "Events that no execution listens for yet.", lambda: host.arrivals.kept
+        "flowhook_router_arrivals", "Buffered events that no execution listens for yet.", lambda: host.arrivals.kept
     )
-    router_metrics.observe("flowhook_router_schedules", "Flows that are started by time.", lambda: len(timekeeper))
-    router_metrics.observe("flowhook_router_uploads", "Bodies that are being uploaded.", lambda: uploads.under_way)
+    router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(timekeeper))
+    router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
     router_metrics.observe(
         "flowhook_router_upload_bytes",
-        "Bodies that are being uploaded, or wait for their events.",
+        "Bytes of uploads in progress, and of uploaded bodies without their event.",
         lambda: bodies.bytes,
     )
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
@@ -336,7 +338,11 @@ async def _keep_private(settings: RouterSettings) -> None:
             reason="DATA_DIR_UNUSABLE",
         ) from None
     if exposed:
-        log.warning("others can get at the data", paths=[str(path) for path in exposed[:MAX_TOLD]], count=len(exposed))
+        log.warning(
+            "other users can access the data directory",
+            paths=[str(path) for path in exposed[:MAX_TOLD]],
+            count=len(exposed),
+        )
 
 
 async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
@@ -361,7 +367,7 @@ async def _open_storage(settings: RouterSettings) -> Storage:
     url = settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
     kind, _, path = url.partition(":")
     if kind != "sqlite" or not path:
-        raise InvalidError(f"storage {kind!r} is not supported yet; use sqlite:PATH", reason="STORAGE_UNSUPPORTED")
+        raise InvalidError(f"storage {kind!r} is not supported; use sqlite:PATH", reason="STORAGE_UNSUPPORTED")
     return await open_sqlite(Path(path), max_bytes=settings.storage_max_bytes)
 
 
@@ -413,7 +419,7 @@ async def _save_uses_once(verifier: TokenVerifier) -> None:
     try:
         await asyncio.to_thread(verifier.save_uses)
     except OSError as error:
-        log.debug("uses of tokens not written", cause=os.strerror(error.errno or 0))
+        log.debug("last uses of tokens not saved", cause=os.strerror(error.errno or 0))
 
 
 async def _watch_health(storage: Storage, service: HealthService, lifecycle: ProcessState) -> None:
@@ -421,7 +427,7 @@ async def _watch_health(storage: Storage, service: HealthService, lifecycle: Pro
     while True:
         healthy = await storage.healthy()
         service.set(serving=healthy)
-        lifecycle.detail = "" if healthy else "storage can't be written"
+        lifecycle.detail = "" if healthy else "storage is not writable"
         if healthy:
             lifecycle.ready.set()
         else:

@@ -62,7 +62,8 @@ class SecretCipher:
         """
         if sealed[:1] > _VERSION:
             raise ConflictError(
-                f"the secret {name} was sealed by a later version: use that one", reason="SECRET_FORMAT_TOO_NEW"
+                f"the secret {name} was encrypted by a later version of Flowhook: use that version",
+                reason="SECRET_FORMAT_TOO_NEW",
             )
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see `_cipher`
@@ -134,7 +135,7 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
     path = data_dir / KEY_FILE
     if sealed and is_key_missing(data_dir):
         raise ConflictError(
-            f"{path} is missing, which the {sealed} secrets in the database are encrypted with: restore it, or"
+            f"{path} is missing, and the {sealed} secrets in the database are encrypted with it: restore it, or"
             " FLOWHOOK_SECRETS_KEY, from its backup; or start the router once with --discard-secrets"
             " (FLOWHOOK_DISCARD_SECRETS=true), which deletes them and makes a new key",
             reason="SECRETS_KEY_MISSING",
@@ -146,7 +147,7 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
         return _read(path)
     except OSError as error:
         cause = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise ConflictError(f"{path} can't be read or made: {cause}", reason="SECRETS_KEY_UNREADABLE") from error
+        raise ConflictError(f"{path} can't be read or created: {cause}", reason="SECRETS_KEY_UNREADABLE") from error
 
 
 def _make(path: Path) -> None:

@@ -201,7 +201,7 @@ class FlowTable:
             try:
                 await self.catch_up()
             except UnavailableError as error:
-                log.warning("changes of flows can't be read; trying again", reason=error.reason)
+                log.warning("reading changes of flows failed; trying again", reason=error.reason)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._changed.set()
 
@@ -226,7 +226,7 @@ class FlowTable:
     async def _read_all(self) -> None:
         """Read and apply all flows, because some changes are not in the registry's log of changes any more."""
         revision = await self._registry.revision()
-        log.warning("too much changed at a time; reading all flows", revision=revision)
+        log.warning("too many changes at once; reading all flows", revision=revision)
         flow_ids = {*self._entries, *self._reactive, *self._limited}
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
@@ -324,8 +324,10 @@ def _reading(flow: Flow) -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, InvalidError):
         # stored by an incompatible version: an error of one flow must not stop the router
-        log.error("a stored flow can't be read", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - a traceback would show the flow
-        raise InternalError("this version can't read the flow", reason="FLOW_UNREADABLE") from None
+        log.error("stored flow is invalid", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - no traceback: it shows the flow
+        raise InternalError(
+            "this version of Flowhook can't read the flow: apply it again", reason="FLOW_UNREADABLE"
+        ) from None
 
 
 def _read_definition(flow: Flow) -> FlowDocument:

@@ -13,7 +13,7 @@ class RouterMetrics:
     """The router's metrics, registered in `registry`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.events = Counter("flowhook_router_events", "Events by what became of them.", ["result"], registry=registry)
+        self.events = Counter("flowhook_router_events", "Events by result.", ["result"], registry=registry)
         self.accepted = self.events.labels("accepted")
         self.duplicate = self.events.labels("duplicate")
         executions = Counter(
@@ -21,26 +21,24 @@ class RouterMetrics:
         )
         self._ended = {status: executions.labels(status.value) for status in Status if status.ended}
         self.leases_lost = Counter(
-            "flowhook_router_leases_lost", "Leases that were lost or given back.", registry=registry
+            "flowhook_router_leases_lost", "Leases that were lost or released.", registry=registry
         )
-        self._due = Counter(
-            "flowhook_router_scheduled", "Flows that were due, by what became of it.", ["result"], registry=registry
-        )
+        self._due = Counter("flowhook_router_scheduled", "Scheduled starts by result.", ["result"], registry=registry)
         self.scheduled = self._due.labels("started")
         emitted = Counter(
-            "flowhook_router_emitted", "Events that flows emitted, by who wants them.", ["result"], registry=registry
+            "flowhook_router_emitted", "Events that flows emitted, by kind of receiver.", ["result"], registry=registry
         )
         self._heard, self._unheard = emitted.labels("heard"), emitted.labels("unheard")
         told = Counter(
             "flowhook_router_lifecycle",
-            "Events about executions, by what became of them.",
+            "Lifecycle events by result.",
             ["result"],
             registry=registry,
         )
         self._told = {result: told.labels(result) for result in ("heard", "unheard", "dropped")}
         self.delivered = Counter(
             "flowhook_router_deliveries",
-            "Events, and ends of executions, that executions were given which waited for them.",
+            "Events and ends of executions that were delivered to waiting executions.",
             registry=registry,
         )
         self._registry = registry

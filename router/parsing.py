@@ -59,7 +59,7 @@ class InputParser:
             (key,) = await self._offload.run(event.flow_id, read_order_key, _packed(order_key), serialized)
         except TooCostlyError as error:
             log.warning(
-                "an event takes too much to be read: it runs in no order",
+                "event too costly to parse; it runs without an order key",
                 flow=event.flow_id,
                 event_id=event.id,
                 reason=error.reason,
@@ -126,7 +126,7 @@ class InputParser:
         try:
             kind, result = await self._documents.run("", read_document, file.encode(), known, source)
         except TooCostlyError as error:
-            cause = f"it can't be checked: {error.message}; an expression may compute a large constant"
+            cause = f"the flow can't be checked: {error.message}; an expression may compute a large constant"
             raise InvalidFlowError([Fault(file, 0, "", cause)]) from None
         if kind == _FAULTS:
             raise InvalidFlowError([Fault(*each) for each in orjson.loads(result)])

@@ -60,7 +60,7 @@ class RegistryWatch:
             self._latest = max(self._latest, await self._registry.revision())
             if start_revision > self._latest:
                 raise OutOfRangeError(
-                    f"there is no revision {start_revision} yet: list anew",
+                    f"revision {start_revision} does not exist yet: list again",
                     reason="REVISION_COMPACTED",
                     metadata={"revision": str(self._latest)},
                 )

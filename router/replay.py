@@ -67,9 +67,8 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
         holding.update(_results(dropped))
     elif revision == original.flow_revision:
         raise ConflictError(
-            f"{original.id} failed because {raising.task} raises an error of its own, and nothing that failed before it"
-            " can be tried again: from there nothing would run anew. Replay it from the start, or on a later"
-            " revision of the flow",
+            f"{original.id} failed because {raising.task} raises an error of its own, and no earlier failure can be"
+            " retried: no task would run again. Replay it from the start, or on a later revision of the flow",
             reason="NOTHING_TO_RUN_ANEW",
         )
     else:

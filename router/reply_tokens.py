@@ -51,4 +51,4 @@ class ReplyTokens:
 
 def reply_not_found() -> NotFoundError:
     """Return the error for an invalid token, or for an execution past retention: it does not reveal which."""
-    return NotFoundError("there is no such reply", reason="REPLY_NOT_FOUND")
+    return NotFoundError("unknown reply token", reason="REPLY_NOT_FOUND")

@@ -47,5 +47,5 @@ async def expire_forever(
         except (UnavailableError, InternalError) as error:
             log.warning("sweep failed", reason=error.reason)
         if executions or revisions:
-            log.info("what is past retention was removed", executions=executions, revisions=revisions)
+            log.info("expired executions removed", executions=executions, revisions=revisions)
         await asyncio.sleep(SWEEP_SECONDS)

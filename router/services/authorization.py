@@ -78,7 +78,7 @@ def check_flow_permitted(flow_id: str) -> None:
     """
     flows = caller_flows.get()
     if flows is not None and flow_id not in flows:
-        raise PermissionDeniedError("this token is for other flows", reason="FLOW_NOT_PERMITTED")
+        raise PermissionDeniedError("the token does not permit events of this flow", reason="FLOW_NOT_PERMITTED")
 
 
 def required_scopes(method: str) -> frozenset[TokenScope]:
@@ -109,10 +109,10 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             grant = self._authenticate(header)
             method = handler_call_details.method
             if handler is not None and not grant.scopes & required_scopes(method):
-                raise PermissionDeniedError(f"this token has not the scope for {method}", reason="SCOPE_MISSING")
+                raise PermissionDeniedError(f"the token lacks the scope required by {method}", reason="SCOPE_MISSING")
             if grant.flows is not None and method not in _OF_FLOWS and required_scopes(method) is not _ANY:
                 raise PermissionDeniedError(
-                    "this token is for some flows only: it hands in events, and no more", reason="SCOPE_MISSING"
+                    "the token is restricted to some flows: it permits IngestService only", reason="SCOPE_MISSING"
                 )
         except FlowhookError as error:
             return _refusal(error)
@@ -124,7 +124,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         scheme, _, token = header.partition(" ")
         grant = self._tokens.find(token.strip()) if scheme.lower() == "bearer" and token else None
         if grant is None:
-            cause = "the token is not valid" if token else "a bearer token is needed"
+            cause = "the token is unknown, revoked or expired" if token else "the call has no bearer token"
             raise UnauthenticatedError(
                 f"{cause}: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory"
             )

@@ -130,7 +130,7 @@ class BodySender:
         """
         body_id = await self._state.body_of(execution_id)
         if body_id is None:
-            raise NotFoundError("the execution has no body of its own", reason="BODY_NOT_FOUND")
+            raise NotFoundError("the execution has no stored body", reason="BODY_NOT_FOUND")
         await self._read(body_id, write, offset, size)
 
     async def whole(self, event: envelope_pb2.Event, write: Write) -> None:
@@ -148,7 +148,7 @@ class BodySender:
 
     async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
         if self._readers >= MAX_READERS:
-            raise UnavailableError("too many bodies are read", reason="TOO_MANY_READERS")
+            raise UnavailableError("too many bodies are being read; try again", reason="TOO_MANY_READERS")
         self._readers += 1
         try:
             reader = await self._bodies.open(body_id)
@@ -164,12 +164,12 @@ class BodySender:
 
 async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> None:
     if not 0 <= offset <= offset + size <= reader.size:
-        raise InvalidError("the slice does not lie within the body", reason="SLICE_INVALID")
+        raise InvalidError("the slice exceeds the body", reason="SLICE_INVALID")
     end = offset + size
     while offset < end:
         data = await reader.read(offset, min(limits.CHUNK_BYTES, end - offset))
         if not data:
-            raise UnavailableError("the body ends before it should", reason="STORAGE_UNAVAILABLE")
+            raise UnavailableError("the stored body is shorter than its recorded size", reason="STORAGE_UNAVAILABLE")
         await write(data)
         offset += len(data)
 
@@ -179,11 +179,11 @@ async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStar
     start = request.start
     error_mapping.check_request_size(request)
     if request.WhichOneof("message") != "start":
-        raise _upload_invalid("the first message says what is uploaded")
+        raise _upload_invalid("the first message must be `start`")
     if len(start.sender) > MAX_SENDER_LENGTH:
-        raise _upload_invalid(f"a sender is named in {MAX_SENDER_LENGTH} characters")
+        raise _upload_invalid(f"`sender` must have at most {MAX_SENDER_LENGTH} characters")
     if start.HasField("size") and not 0 < start.size <= limits.MAX_STREAMED_BODY_BYTES:
-        raise _upload_invalid(f"a body has 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
+        raise _upload_invalid(f"the size of a body must be 1 to {limits.MAX_STREAMED_BODY_BYTES} bytes")
     return start
 
 
@@ -191,7 +191,7 @@ async def _chunks(requests: AsyncIterator[pb.UploadBodyRequest]) -> AsyncIterato
     """Yield the uploaded chunks, up to the message that ends the body."""
     while (request := await _next(requests, SILENCE_SECONDS)).WhichOneof("message") != "end":
         if not 0 < len(request.chunk) <= MAX_CHUNK_BYTES:
-            raise _upload_invalid(f"a chunk has 1 to {MAX_CHUNK_BYTES} bytes")
+            raise _upload_invalid(f"a chunk must have 1 to {MAX_CHUNK_BYTES} bytes")
         yield request.chunk
 
 
@@ -200,9 +200,9 @@ async def _next(requests: AsyncIterator[pb.UploadBodyRequest], seconds: float) -
         async with asyncio.timeout(seconds):
             return await anext(requests)
     except StopAsyncIteration:
-        raise _upload_invalid("the stream ended before the body did") from None
+        raise _upload_invalid("the stream ended before the end of the body") from None
     except TimeoutError:
-        raise _upload_invalid("nothing came for too long") from None
+        raise _upload_invalid("no chunk was received in time") from None
 
 
 def _upload_invalid(what: str) -> InvalidError:

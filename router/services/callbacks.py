@@ -58,10 +58,10 @@ class CallbackReceiver:
         entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
         callback = entry.callbacks.get(message.callback)
         if callback is None or (callback.only_one_time and not message.callback_token):
-            raise NotFoundError("the flow has no such callback", reason="CALLBACK_NOT_FOUND")
+            raise NotFoundError("the flow does not declare this callback", reason="CALLBACK_NOT_FOUND")
         validate_and_serialize(message)
         if message.HasField("body_blob"):
-            raise InvalidError("the event of a callback has its body with it", reason="BODY_BLOB_INVALID")
+            raise InvalidError("a callback's event must carry its body inline", reason="BODY_BLOB_INVALID")
         token, execution_id = message.callback_token, ""
         if token:
             execution_id = callback_tokens.verify(self._keys.of(entry.id), message.callback, token)
@@ -101,4 +101,4 @@ class CallbackReceiver:
 
 
 def _gone() -> ConflictError:
-    return ConflictError("this URL was used, is too old, or its execution has ended", reason="CALLBACK_GONE")
+    return ConflictError("the URL was already used, has expired, or its execution has ended", reason="CALLBACK_GONE")

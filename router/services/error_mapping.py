@@ -33,7 +33,7 @@ def check_request_size(request: Message) -> None:
     """
     if request.ByteSize() > MAX_HELD_BYTES:
         raise InvalidError(
-            f"a request that opens a stream has at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
+            f"the request of a stream must have at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
         )
 
 
@@ -63,4 +63,4 @@ def internal_error(method: str, error: Exception) -> InternalError:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     log.error("call failed", method=method, exc_info=error)
-    return InternalError("an internal error; the router's log has it")
+    return InternalError("internal error; see the router's log")

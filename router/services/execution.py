@@ -135,7 +135,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def _replay(self, request: pb.ReplayExecutionRequest) -> Execution:
         if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
             raise InvalidError(
-                f"a request ID has at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
+                f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
             )
         original = await self._operators.find(request.execution_id)
         if not original.status.ended:
@@ -188,7 +188,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Mark a failed execution as resolved: nothing remains to be done about it."""
         del context
         if len(request.reason) > MAX_REASON:
-            raise InvalidError(f"a reason has at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
+            raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
         record = await self._operators.resolve(request.execution_id, request.reason)
         return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
@@ -258,7 +258,7 @@ def _check_unsettled(original: ExecutionRecord) -> None:
     """
     if original.replayed:
         raise ConflictError(
-            f"{original.id} was replayed already, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
+            f"{original.id} has already been replayed, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
         )
     if original.resolution is not None:
         reason = original.resolution.reason

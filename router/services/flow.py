@@ -78,7 +78,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         """Create or update flows, all of them or none."""
         del context
         if not 0 < len(request.documents) <= MAX_DOCUMENTS:
-            raise InvalidError(f"1 to {MAX_DOCUMENTS} documents are applied at a time", reason="BATCH_INVALID")
+            raise InvalidError(f"a request must have 1 to {MAX_DOCUMENTS} documents", reason="BATCH_INVALID")
         documents = await self._parsed(list(request.documents))
         drafts = [
             FlowDraft(
@@ -123,7 +123,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 continue
             earlier = seen.setdefault(document.id, index)
             if earlier != index:
-                faults.append(Fault(str(index), 0, "document.name", f"the flow {document.id} is given twice"))
+                faults.append(Fault(str(index), 0, "document.name", f"two documents describe the flow {document.id}"))
             documents.append(document)
         if faults:
             raise InvalidFlowError(faults)
@@ -158,7 +158,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             len(flow_id) > limits.MAX_FLOW_ID_LENGTH for flow_id in flow_ids
         ):
             raise InvalidError(
-                f"flow_ids are 1 to {limits.MAX_FOUND_FLOWS} of at most {limits.MAX_FLOW_ID_LENGTH} characters",
+                f"`flow_ids` must be 1 to {limits.MAX_FOUND_FLOWS}, of at most {limits.MAX_FLOW_ID_LENGTH} characters",
                 reason="FLOW_IDS_INVALID",
             )
         return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))

@@ -55,7 +55,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         """Return the current status."""
         del context
         if request.service not in self._services:
-            raise NotFoundError("there is no such service", reason="SERVICE_UNKNOWN")
+            raise NotFoundError("unknown service", reason="SERVICE_UNKNOWN")
         return pb.HealthCheckResponse(status=self._status(known=True))
 
     @error_mapping.rpc_method
@@ -66,7 +66,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         error_mapping.check_request_size(request)
         known, has_token = request.service in self._services, bool(caller_scopes.get())
         if self._watchers[has_token] >= MAX_WATCHERS:
-            raise ExhaustedError("too many watch the health", reason="TOO_MANY_WATCHERS", retry_after=10)
+            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
         self._watchers[has_token] += 1
         told = None
         try:

@@ -84,7 +84,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         del context
         messages = request.events
         if not 0 < len(messages) <= limits.MAX_BATCH_EVENTS:
-            raise InvalidError(f"a batch holds 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
+            raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         now_ms = self._now_ms()
         for message in messages:
             if not (message.path and message.id):  # an edge sets both
@@ -175,9 +175,11 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         del context
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
-            raise InvalidError(f"max_wait is more than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID")
+            raise InvalidError(
+                f"`max_wait` must be greater than 0 s and at most {MAX_WAIT:.0f} s", reason="MAX_WAIT_INVALID"
+            )
         if request.event.callback:
-            raise InvalidError("a callback is handed in with IngestEvents", reason="CALLBACK_NOT_INVOKABLE")
+            raise InvalidError("callbacks are accepted by IngestEvents only", reason="CALLBACK_NOT_INVOKABLE")
         fill_defaults(request.event, self._now_ms())
         # reserve the waiter first: a caller must be refused before its event is stored, not after
         with self._host.waiters.place(request.ByteSize()) as place:
@@ -249,7 +251,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
         order_key = message.order_key if is_read else await self._acceptance.order_key(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
-            raise InvalidError("the order key is too long", reason="ORDER_KEY_INVALID")
+            raise InvalidError(
+                f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
+            )
         if not is_read and has_unparsed_body(message):
             self._read_bytes += len(message.body)
             if self._read_bytes > INLINE_BYTES:  # each body is small, but together those of a batch may be large
@@ -301,7 +305,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
 
 def _batch_too_large() -> InvalidError:
-    return InvalidError(f"a batch has at most {limits.MAX_BATCH_BYTES} bytes serialized", reason="BATCH_INVALID")
+    return InvalidError(f"a batch must have at most {limits.MAX_BATCH_BYTES} serialized bytes", reason="BATCH_INVALID")
 
 
 def _why_not(appended: Appended) -> FlowhookError:
@@ -309,7 +313,7 @@ def _why_not(appended: Appended) -> FlowhookError:
     if appended.taken:
         return event_id_taken()
     return UnavailableError(
-        "the body is not here any more: the router was restarted, or it waited for more than an hour",
+        "the uploaded body was discarded: the router was restarted, or no event named it within an hour",
         reason="BODY_LOST",
     )
 

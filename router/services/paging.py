@@ -51,5 +51,7 @@ def parse_page(request: PagedRequest, *, default: int) -> PageQuery:
     if not token:
         return PageQuery(size, None)
     if not token.isascii() or not token.isdecimal():
-        raise InvalidError("the page token is not one of ours", reason="PAGE_TOKEN_INVALID")
+        raise InvalidError(
+            "the page token is invalid: pass `next_page_token` of a response, unchanged", reason="PAGE_TOKEN_INVALID"
+        )
     return PageQuery(size, int(token[:_MAX_DIGITS]))

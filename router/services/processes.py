@@ -61,13 +61,15 @@ class ProcessReports:
         """
         kept = _checked(process)
         if not REPORTERS[kept.role].intersection(scopes):
-            raise PermissionDeniedError(f"this token does not report for a {kept.role}", reason="SCOPE_MISSING")
+            raise PermissionDeniedError(
+                f"the token does not permit reports of a process with role {kept.role}", reason="SCOPE_MISSING"
+            )
         now = self._clock()
         self._forget(now)
         others = self._by_role[kept.role]
         others.pop(kept.name, None)
         if len(others) >= MAX_PROCESSES:
-            raise ExhaustedError("too many processes of this role report", reason="TOO_MANY_PROCESSES")
+            raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
         metrics = process.metrics
         has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
         others[kept.name] = ProcessReport(kept, metrics if has_room else b"", now)
@@ -94,11 +96,11 @@ def _checked(process: pb.Process) -> pb.Process:
         (process.detail, MAX_DETAIL),
     )
     if not process.name or any(len(text) > limit or not text.isprintable() for text, limit in texts):
-        raise _invalid("a process has a name, and texts that are printable and as short as the API says")
+        raise _invalid("a process must have a name, and its texts must be printable and within the lengths of the API")
     if process.role not in REPORTERS or process.pid < 0:
-        raise _invalid("a process is an edge, router, runner or admin, and has a process ID")
+        raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
-        raise _invalid("the metrics of a process have at most 512 KiB and 5000 lines")
+        raise _invalid("`metrics` must have at most 512 KiB and 5000 lines")
     return pb.Process(
         name=process.name,
         role=process.role,

@@ -54,7 +54,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         """Add rejected requests."""
         del context
         if not 0 < len(request.rejections) <= MAX_REPORTED:
-            raise InvalidError(f"a report has 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
+            raise InvalidError(f"a report must have 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
         now_ms = self._now_ms()
         await self._rejections.add([_stored(each, now_ms) for each in request.rejections])
         return pb.ReportRejectionsResponse()
@@ -89,7 +89,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
 def _stored(message: pb.Rejection, now_ms: int) -> StoredRejection:
     """Return a rejection to store, with each field cut to its bounds."""
     if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= limits.MAX_FLOW_ID_LENGTH:
-        raise InvalidError("a rejection has an ID, and a flow", reason="REPORT_INVALID")
+        raise InvalidError("a rejection must have an ID and a flow", reason="REPORT_INVALID")
     # unknown fields can have any length
     message.DiscardUnknownFields()
     for name, limit in MAX_TEXTS.items():

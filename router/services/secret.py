@@ -38,12 +38,12 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         del context
         if not NAME.fullmatch(request.name):
             raise InvalidError(
-                "a secret's name is 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit",
+                "a secret's name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit",
                 reason="SECRET_NAME_INVALID",
             )
         if not 0 < len(request.value) <= limits.MAX_SECRET_BYTES:
             raise InvalidError(
-                f"a secret's value has 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
+                f"a secret's value must have 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
             )
         sealed = self._sealer.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
@@ -79,7 +79,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         del context
         names = set(request.names)
         if len(names) > MAX_NAMES:
-            raise InvalidError(f"at most {MAX_NAMES} secrets are resolved at a time", reason="BATCH_INVALID")
+            raise InvalidError(f"a request must have at most {MAX_NAMES} names", reason="BATCH_INVALID")
         revision = await self._registry.revision()
         if TokenScope.RUN not in caller_scopes.get():
             await self._check_verifier(request.flow_id, names)
@@ -91,7 +91,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         """Refuse secrets that the flow's webhook does not name."""
         flow = await self._registry.get_flow(flow_id)
         if flow is None:
-            raise NotFoundError("there is no such flow", reason="FLOW_NOT_FOUND")
+            raise NotFoundError("unknown flow", reason="FLOW_NOT_FOUND")
         webhook = load_definition(flow.definition).webhook
         if webhook is None or not names <= webhook.secret_names():
-            raise PermissionDeniedError("the flow's webhook does not name these secrets", reason="SECRET_NOT_NAMED")
+            raise PermissionDeniedError("the flow's webhook does not refer to these secrets", reason="SECRET_NOT_NAMED")

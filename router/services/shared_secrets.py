@@ -67,8 +67,8 @@ def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[st
                 told.add(found.secret)
                 yield (
                     f"secret {found.secret} is used by `{found.one}` in flow {flow_id} and by `{found.other}` in flow "
-                    f"{other}: the handshake of `{found.signing}` signs what others ask for, which would pass for an "
-                    f"event of the other; give one of the two flows a secret of its own"
+                    f"{other}: the handshake of `{found.signing}` signs text that a caller chooses, which would "
+                    f"authenticate as an event of the other flow; use a separate secret for one of them"
                 )
 
 

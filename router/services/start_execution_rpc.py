@@ -44,8 +44,8 @@ async def start_execution(
 
 def _check(request: pb.StartExecutionRequest) -> None:
     if len(request.input) > limits.MAX_RESULT_BYTES:
-        raise InvalidError(f"an input has at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
+        raise InvalidError(f"`input` must have at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
     try:
         orjson.loads(request.input or b"{}")
     except orjson.JSONDecodeError:
-        raise InvalidError("the input is not JSON", reason="INPUT_INVALID") from None
+        raise InvalidError("`input` must be JSON", reason="INPUT_INVALID") from None

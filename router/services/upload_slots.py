@@ -173,7 +173,7 @@ class UploadSlots:
         excess = sum(each.flow_id == flow_id for each in places) + 1 - limits.MAX_FLOW_UPLOADS
         if excess > len(of_flow):
             raise ExhaustedError(
-                "too many bodies are uploaded to this flow", reason="FLOW_UPLOADS_FULL", retry_after=RETRY_SECONDS
+                "too many uploads to this flow; try again", reason="FLOW_UPLOADS_FULL", retry_after=RETRY_SECONDS
             )
         chosen = of_flow[: max(excess, 0)]
         others = iter([each for each in slowest if each not in chosen])
@@ -204,10 +204,10 @@ def _bytes(places: Iterable[UploadSlot]) -> int:
 
 def _sender_full() -> FlowhookError:
     return ExhaustedError(
-        "too much is uploaded by this sender", reason="SENDER_UPLOADS_FULL", retry_after=RETRY_SECONDS
+        "too many uploads by this sender; try again", reason="SENDER_UPLOADS_FULL", retry_after=RETRY_SECONDS
     )
 
 
 def uploads_full() -> FlowhookError:
     """Return the error for an upload that has no slot, or has lost it."""
-    return UnavailableError("too much is being uploaded", reason="UPLOADS_FULL", retry_after=RETRY_SECONDS)
+    return UnavailableError("too many uploads; try again", reason="UPLOADS_FULL", retry_after=RETRY_SECONDS)

@@ -115,7 +115,7 @@ class CronScheduler:
             try:
                 await self.turn()
             except UnavailableError as error:
-                log.warning("flows can't be started on time; trying again", reason=error.reason)
+                log.warning("scheduled starts failed; trying again", reason=error.reason)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 await self._until_next()
@@ -175,7 +175,7 @@ class CronScheduler:
         self._metrics.not_scheduled(error.reason)
         if run.flow_id not in self._failing:
             self._failing.add(run.flow_id)
-            log.warning("a flow is due and can't be started", flow=run.flow_id, reason=error.reason)
+            log.warning("scheduled start failed", flow=run.flow_id, reason=error.reason)
 
     async def _find_out(self) -> None:
         """Look up a run that may have ended before its end was tracked."""

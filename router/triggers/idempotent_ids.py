@@ -27,7 +27,8 @@ class EffectIds:
         """
         if not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY or not idempotency_key.isascii():
             raise InvalidError(
-                f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters", reason="IDEMPOTENCY_KEY_INVALID"
+                f"`idempotency_key` must have 1 to {MAX_IDEMPOTENCY_KEY} ASCII characters",
+                reason="IDEMPOTENCY_KEY_INVALID",
             )
         self._key = idempotency_key
         self._began_ms = ids.time_ms_of(execution_id)
@@ -49,9 +50,9 @@ def check_depth(depth: int) -> None:
         InvalidError: the depth is at the limit (`WORKFLOW_TOO_DEEP`), or negative (`DEPTH_INVALID`).
     """
     if depth < 0:
-        raise InvalidError("the depth of an execution is at least 0", reason="DEPTH_INVALID")
+        raise InvalidError("`depth` must be at least 0", reason="DEPTH_INVALID")
     if depth >= limits.MAX_WORKFLOW_DEPTH:
         raise InvalidError(
-            f"at most {limits.MAX_WORKFLOW_DEPTH} flows run within one another, or start one another by events",
+            f"flows may start one another at most {limits.MAX_WORKFLOW_DEPTH} levels deep",
             reason="WORKFLOW_TOO_DEEP",
         )

@@ -145,7 +145,7 @@ class JoinTrigger:
                     await self._look(flow_id, flow)
                 except FlowhookError as error:
                     if not flow.failing:
-                        log.warning("events can't start a flow; trying again", flow=flow_id, reason=error.reason)
+                        log.warning("event trigger failed; trying again", flow=flow_id, reason=error.reason)
                     flow.failing = True
                 else:
                     flow.failing = False
@@ -192,13 +192,13 @@ class JoinTrigger:
             return
         body = b"[%b]" % b",".join(payloads[number] for number in complete.numbers)
         if len(body) > limits.MAX_BODY_BYTES:
-            log.warning("events are too large together to start a flow", flow=flow_id, bytes=len(body))
+            log.warning("joined events are too large to start a flow", flow=flow_id, bytes=len(body))
         else:
             quiet = complete.quiet or any(is_reserved_type(orjson.loads(each)["type"]) for each in payloads.values())
             start = ExecutionStart(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
             (result,) = await self._starter.start([start])
             if isinstance(result, InvalidError):  # permanent: drop the set, lest it block those behind it
-                log.warning("events can't start a flow", flow=flow_id, reason=result.reason)
+                log.warning("event trigger failed", flow=flow_id, reason=result.reason)
             elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
         flow.complete.popleft()

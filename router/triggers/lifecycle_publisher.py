@@ -79,7 +79,7 @@ class LifecyclePublisher:
             try:
                 await self.turn()
             except FlowhookError as error:
-                log.warning("nothing can be told of executions; trying again", reason=error.reason)
+                log.warning("publishing lifecycle events failed; trying again", reason=error.reason)
                 again = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):

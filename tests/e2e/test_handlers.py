@@ -48,7 +48,7 @@ async def test_where_nothing_would_run_anew_a_replay_from_there_is_refused(syste
     execution_id = (await system.send("raises", {})).id
     await system.faulted(execution_id)
     result = await system.flowhook("executions", "replay", execution_id, "--from", "failed")
-    assert (result.code, "nothing would run anew" in result.err) == (1, True)
+    assert (result.code, "no task would run again" in result.err) == (1, True)
 
 
 async def test_what_was_answered_is_kept_with_the_error_and_left_out_of_lists(system):

@@ -35,7 +35,7 @@ class BlobDirectory:
             OSError: it was not stored; no file is left behind.
         """
         if not _SAFE.match(event_id):
-            raise InvalidError("an event ID is letters, digits, _ and -", reason="EVENT_ID_INVALID")
+            raise InvalidError("an event ID must be letters, digits, _ and -", reason="EVENT_ID_INVALID")
         token = secrets.token_hex(8)
         name = f"{token[:2]}/{event_id}.{token[2:]}"
         path = self.prepare(name)

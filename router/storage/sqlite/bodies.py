@@ -195,7 +195,7 @@ class _Upload:
     async def write(self, data: bytes) -> None:
         size = self._size + len(data)
         if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
-            raise _invalid("there is more of the body than was said, or than a body may have")
+            raise _invalid("the body is longer than announced, or than a body may be")
         if self._expected is None:
             self._bodies.bytes += len(data)
         self._size = size
@@ -203,7 +203,7 @@ class _Upload:
 
     async def finish(self) -> StoredBody:
         if not self._size or self._expected not in (None, self._size):
-            raise _invalid("there is less of the body than was said, or nothing")
+            raise _invalid("the body is empty, or shorter than announced")
         stored = StoredBody(self._id, self._size, await self._bodies.run(self.file.finish))
         self._bodies.finished(self, stored)
         return stored

@@ -77,7 +77,7 @@ class BodyFile:
     def _writing(self) -> Iterator[None]:
         with self._lock:
             if self._removed:
-                raise OSError(errno.ECANCELED, "the body was given up")
+                raise OSError(errno.ECANCELED, "the upload was aborted")
             yield
 
     def _close(self) -> None:

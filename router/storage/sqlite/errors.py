@@ -20,7 +20,7 @@ class StorageError(UnavailableError):
 
 def storage_full() -> StorageError:
     """Return the error for lack of space."""
-    return StorageError("storage is full: nothing of this was stored", reason=STORAGE_FULL, retry_after=5)
+    return StorageError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
 
 
 def unavailable(message: str) -> StorageError:

@@ -299,7 +299,7 @@ class SqliteLog:
             )
             return logged.appended
         if self._large and self._large_bytes + size > MAX_LARGE_BYTES:
-            raise unavailable("too much is waiting to be stored")
+            raise unavailable("too many writes are waiting")
         self._large_bytes += size
         # A separate task: even when the caller is cancelled, the files it writes end up referred to or removed.
         task = asyncio.create_task(self._append_large(events, large, size), name="append large events")

@@ -179,7 +179,7 @@ def _changes(connection: sqlite3.Connection, *, after_revision: int, limit: int)
     oldest = connection.execute("SELECT min(revision) FROM registry_change").fetchone()[0]
     if oldest is not None and after_revision < oldest - 1:
         raise OutOfRangeError(
-            f"changes up to revision {oldest - 1} are no longer kept: list anew",
+            f"changes up to revision {oldest - 1} are no longer stored: list again",
             reason="REVISION_COMPACTED",
             metadata={"revision": str(_revision(connection))},
         )
@@ -293,7 +293,7 @@ def _set_secret(connection: sqlite3.Connection, name: str, sealed: bytes, now_ms
     if not connection.execute("SELECT 1 FROM secret WHERE name = ?", (name,)).fetchone():
         count = connection.execute("SELECT count(*) FROM secret").fetchone()[0]
         if count >= limits.MAX_SECRETS:
-            raise ExhaustedError(f"there are {limits.MAX_SECRETS} secrets already", reason="TOO_MANY_SECRETS")
+            raise ExhaustedError(f"the maximum of {limits.MAX_SECRETS} secrets is reached", reason="TOO_MANY_SECRETS")
     connection.execute("INSERT OR REPLACE INTO secret VALUES (?, ?, ?)", (name, sealed, now_ms))
     _note(connection, secret_name=name)
 

@@ -214,7 +214,7 @@ class SqliteShardState:
 
     def _check(self) -> None:
         if self._lost:
-            raise ConflictError("the shard has another owner by now", reason="SHARD_LOST")
+            raise ConflictError("the shard has a newer owner", reason="SHARD_LOST")
 
 
 def approximate_bytes(change: StateChange) -> int:

@@ -184,4 +184,4 @@ def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connectio
 
 def _check_shard(shard: int) -> None:
     if shard != 0:
-        raise ValueError(f"there is one shard, 0, and no {shard}")
+        raise ValueError(f"unknown shard {shard}: the only shard is 0")

@@ -118,7 +118,7 @@ class Writer:
                 len(self._waiting) >= share * MAX_WAITING_CALLS
                 or self._waiting_bytes + size > share * MAX_WAITING_BYTES
             ):
-                raise unavailable("too much is waiting to be stored")
+                raise unavailable("too many writes are waiting")
             self._waiting.append(QueuedWrite(operation, argument, future, size=size, refusable=refusable))
             self._waiting_bytes += size
             self._wake.notify()

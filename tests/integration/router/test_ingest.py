@@ -73,7 +73,7 @@ async def test_an_event_id_that_is_not_ours_is_refused(client, hello):
 
 
 async def test_an_event_id_that_was_made_for_another_flow_is_refused(client, hello):
-    with pytest.raises(InvalidError, match="made for another flow") as caught:
+    with pytest.raises(InvalidError, match="generated for another flow") as caught:
         await client.ingest("hello", {}, event_id=ids.mint(ids.slot_of("hello") ^ 1))
     assert caught.value.reason == "EVENT_ID_INVALID"
 

@@ -73,7 +73,7 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
         assert await reader.order_key(OrderKey("${ .body.order.account }"), message) == ""
     assert written == [
         {
-            "event": "an event takes too much to be read: it runs in no order",
+            "event": "event too costly to parse; it runs without an order key",
             "log_level": "warning",
             "flow": "f",
             "event_id": message.id,

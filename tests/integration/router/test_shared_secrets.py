@@ -30,7 +30,7 @@ async def test_a_flow_that_shares_such_a_secret_with_a_stored_one_is_refused(cli
     await client.flows.apply([webhook("stored", first)])
     (fault,) = await refused(client, flow("plain"), webhook("second", second), dry_run=dry_run)
     assert (fault.file, fault.key) == ("1", "webhook.auth")
-    for part in ("secret shared", "flow stored", "flow second", "a secret of its own"):
+    for part in ("secret shared", "flow stored", "flow second", "a separate secret"):
         assert part in fault.cause
     assert [each.id async for each in client.flows.list()] == ["stored"]
 

@@ -24,7 +24,7 @@ def told(monkeypatch):
 @pytest.fixture
 def refusing(router, told):
     """Has the router refuse a runner three times; before there is one."""
-    router.attach_refusals += [UnauthenticatedError("the token is not valid")] * 3
+    router.attach_refusals += [UnauthenticatedError("the token is unknown, revoked or expired")] * 3
 
 
 async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, settings, served, router, told):

@@ -40,10 +40,10 @@ def test_a_process_that_is_not_ready_says_what_it_lacks():
 def test_a_process_that_fell_silent_is_not_counted_on():
     processes = [replace(process, last_seen=40.0 if process.role == "runner" else 0.1) for process in CLUSTER]
     assert health.unready_reasons(processes) == [
-        "no runner is ready (runner-1: not heard of for 40 s; runner-2: not heard of for 40 s)"
+        "no runner is ready (runner-1: no report for 40 s; runner-2: no report for 40 s)"
     ]
 
 
 def test_a_silent_process_is_described_as_such():
     shown = health.describe_process(_process("edge-1", last_seen=40.0))
-    assert (shown["ready"], shown["detail"]) == (False, "not heard of for 40 s")
+    assert (shown["ready"], shown["detail"]) == (False, "no report for 40 s")

@@ -25,7 +25,7 @@ DOCUMENTS = {
     "jq": "runs expressions",
     "ruamel.yaml": "reads flow files",
 }
-STORAGE = {"sqlite3": "the router's alone"}
+STORAGE = {"apsw": "the router's alone"}
 CLIENTS = {"flowhook.client.calls": "the methods of clients; a channel is enough"}
 HTTP = {"tornado": "speaks HTTP, at edges and admin processes"}
 BODIES = {"flowhook.payloads": "reads what senders send"}

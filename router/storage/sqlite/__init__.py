@@ -5,7 +5,7 @@
 - `readers`, `queries`: reads, on other threads.
 - `blobs`: large payloads as files. `bodies`, `body_file`: bodies uploaded in chunks. `capacity`: the size limit.
   `lock`: one process per file.
-- `storage`: the wiring. `errors`: translation of sqlite3's and the system's errors.
+- `storage`: the wiring. `errors`: translation of SQLite's and the system's errors.
 
 Invariants: WAL with synchronous=FULL; a call returns only after its transaction is committed; only the writer thread
 writes; nothing here blocks the event loop.

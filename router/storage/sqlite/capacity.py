@@ -6,9 +6,10 @@ executions can still run and end: ending an execution takes space, too.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
+
+import apsw
 
 from router.storage.sqlite.schema import PAGE_BYTES
 
@@ -23,17 +24,17 @@ MIN_BYTES: Final = 64 * PAGE_BYTES
 class Capacity:
     """The size limit of a database, in bytes; 0: only the disk limits it."""
 
-    def __init__(self, connection: sqlite3.Connection, max_bytes: int) -> None:
+    def __init__(self, connection: apsw.Connection, max_bytes: int) -> None:
         self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
         if self._pages:
             connection.execute(f"PRAGMA max_page_count = {self._pages}")
 
-    def room(self, connection: sqlite3.Connection) -> int | None:
+    def room(self, connection: apsw.Connection) -> int | None:
         """Return the bytes that new events may still take; None: unlimited."""
         if not self._pages:
             return None
-        pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
-        free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+        pages: int = connection.execute("PRAGMA page_count").get
+        free: int = connection.execute("PRAGMA freelist_count").get
         left = int(self._pages * APPEND_SHARE) - (pages - free)
         return max(0, left) * PAGE_BYTES // PESSIMISM
 
@@ -43,13 +44,13 @@ class ProbeOperation:
 
     order = 5
 
-    def __init__(self, room: Callable[[sqlite3.Connection], int | None]) -> None:
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
         self._room = room
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[bool]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[None]) -> list[bool]:
         """See `WriterOperation`."""
         connection.execute(
             "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"

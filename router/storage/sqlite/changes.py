@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
+
+import apsw
 
 from flowhook.model import Status
 from router.storage.model import (
@@ -231,7 +232,7 @@ class _ChangeRows:
         self._delivered.append((seq,))
         self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error), None))
 
-    def _place_delivered(self, connection: sqlite3.Connection) -> None:
+    def _place_delivered(self, connection: apsw.Connection) -> None:
         """Set the indexes of delivered entries: after stored entries and earlier ones of this transaction."""
         last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
         for place, (seq, index, *entry) in enumerate(self._journal):
@@ -240,7 +241,7 @@ class _ChangeRows:
                 self._journal[place] = (seq, after + 1, *entry)
             last[seq] = after + 1 if index is None else max(after, index)
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: apsw.Connection) -> None:
         """Write the merged changes."""
         ends = self._ends
         if self._delivered:
@@ -278,10 +279,10 @@ class StateChangeOperation:
 
     order = 1
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
         """See `WriterOperation`."""
         rows = _ChangeRows()
         for changes in arguments:

@@ -1,10 +1,11 @@
-"""Translates errors of sqlite3 and the operating system: no sqlite3.Error or OSError leaves this package."""
+"""Translates errors of SQLite and the operating system: no `apsw.Error` or `OSError` leaves this package."""
 
 from __future__ import annotations
 
 import errno
-import sqlite3
 from typing import Final
+
+import apsw
 
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 
@@ -36,13 +37,12 @@ def translate(error: Exception) -> FlowhookError:
     """
     if isinstance(error, FlowhookError):
         return error
-    if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", None)
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        primary = None if code is None else code & 0xFF
-        if primary == sqlite3.SQLITE_FULL:
+    if isinstance(error, apsw.Error):
+        code = getattr(error, "extendedresult", None) or getattr(error, "result", None)
+        name = _NAMES.get(code, type(error).__name__) if code else type(error).__name__
+        if isinstance(error, apsw.FullError):
             return storage_full()
-        if primary in _STORAGE_WIDE:
+        if isinstance(error, _STORAGE_WIDE):
             return unavailable(f"the database failed: {name}")
         return InternalError(f"a statement failed: {name}", reason="STORAGE_CALL_FAILED")
     if isinstance(error, OSError):
@@ -54,20 +54,24 @@ def translate(error: Exception) -> FlowhookError:
     return InternalError(f"a storage call failed: {type(error).__name__}", reason="STORAGE_CALL_FAILED")
 
 
-_STORAGE_WIDE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_NOLFS,
-    }
+_STORAGE_WIDE = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.NoMemError,
+    apsw.ReadOnlyError,
+    apsw.InterruptError,
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.CantOpenError,
+    apsw.ProtocolError,
+    apsw.NotADBError,
+    apsw.PermissionsError,
+    apsw.AuthError,
+    apsw.NoLFSError,
 )
+_NAMES: Final[dict[int, str]] = {
+    code: str(name)
+    for names in (apsw.mapping_result_codes, apsw.mapping_extended_result_codes)
+    for code, name in names.items()
+    if isinstance(code, int)
+}

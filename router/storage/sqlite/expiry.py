@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import apsw
 
 from router.storage.sqlite.bodies import body_file
 from router.storage.sqlite.schema import UNENDED
@@ -48,28 +49,30 @@ class ExpireOperation:
     STEP = 128
     """Most executions that one transaction removes."""
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
         """See `WriterOperation`."""
         return [self._step(connection, before_ms, limit) for before_ms, limit in arguments]
 
     def committed(self, results: Sequence[ExpiryStep]) -> None:
         """See `WriterOperation`."""
 
-    def _step(self, connection: sqlite3.Connection, before_ms: int, limit: int) -> ExpiryStep:
+    def _step(self, connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:
         now_ms = time.time_ns() // 1_000_000
-        keys = connection.execute(
+        connection.execute(
             "DELETE FROM dedupe WHERE digest IN"
             " (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
             (now_ms, self.STEP),
-        ).rowcount
-        arrivals = connection.execute(
+        )
+        keys = connection.changes()
+        connection.execute(
             "DELETE FROM inbound_event WHERE number IN"
             " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
             (now_ms, self.STEP),
-        ).rowcount
+        )
+        arrivals = connection.changes()
         found = connection.execute(
             "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
+
+import apsw
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
@@ -88,18 +89,18 @@ class InboundEventOperation:
 
     order = 6
 
-    def __init__(self, room: Callable[[sqlite3.Connection], int | None]) -> None:
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
         self._room = room
         self._next_number = 1
         self.listener: Callable[[Sequence[LoggedInboundEvent]], None] | None = None
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
         last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'inbound_event'").fetchone()
         self._next_number = (last[0] if last else 0) + 1
 
     def apply(
-        self, connection: sqlite3.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
+        self, connection: apsw.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
     ) -> list[InboundAppendResult | FlowhookError]:
         """See `WriterOperation`."""
         room = self._room(connection)
@@ -148,7 +149,7 @@ class _InboundRows:
         self.marks: list[tuple[Any, ...]] = []
         self.bytes = 0
 
-    def find(self, connection: sqlite3.Connection, arrivals: Sequence[NewInboundEvent]) -> None:
+    def find(self, connection: apsw.Connection, arrivals: Sequence[NewInboundEvent]) -> None:
         """Look up earlier arrivals by fingerprint, and the executions the arrivals are addressed to."""
         marks = [(mark,) for arrival in arrivals for mark in _marks(arrival) if mark is not None]
         self.earlier.update((row[0], _EarlierArrival(*row[1:])) for row in _REMEMBERED.fetch(connection, marks))
@@ -186,7 +187,7 @@ class _InboundRows:
                 self.earlier[mark] = _EarlierArrival(until_ms, number, arrival.event_id)
                 self.marks.append((mark, until_ms, number, arrival.event_id))
 
-    def insert(self, connection: sqlite3.Connection) -> None:
+    def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
         _INSERT.run(connection, self.arrivals)
         _REMEMBER.run(connection, self.marks)
@@ -197,7 +198,7 @@ def inbound_bytes(arrivals: Sequence[NewInboundEvent]) -> int:
     return sum(len(arrival.payload) + ROW_BYTES for arrival in arrivals)
 
 
-def unconsumed_after(connection: sqlite3.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
+def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
     """Return unconsumed arrivals, except those addressed to an execution that has ended."""
     rows = connection.execute(
         "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
@@ -211,7 +212,7 @@ def unconsumed_after(connection: sqlite3.Connection, number: int, limit: int) ->
     ]
 
 
-def arrival_payloads(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+def arrival_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
     """Return payloads up to about `PAGE_BYTES`, at least one."""
     payloads: dict[int, bytes] = {}
     size = 0
@@ -223,7 +224,7 @@ def arrival_payloads(connection: sqlite3.Connection, numbers: Sequence[int]) -> 
     return payloads
 
 
-def journal_sizes(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
+def journal_sizes(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
     """Return the sizes of journals that are not empty."""
     return {row[0]: JournalSize(*row[1:]) for row in _SIZES.fetch(connection, [(seq,) for seq in seqs])}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+
+import apsw
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
@@ -108,7 +109,7 @@ class AppendOperation:
 
     order = 0
 
-    def __init__(self, room: Callable[[sqlite3.Connection], int | None]) -> None:
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
         self._room = room
         self._next_seq = 1
         self._flows: dict[str, int] = {}
@@ -116,17 +117,17 @@ class AppendOperation:
         """Whether an event of the last transaction, or the last probe, found too little room."""
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
         self._flows.clear()
         last = connection.execute(
             "SELECT max(coalesce((SELECT max(seq) FROM execution), 0),"
             " coalesce((SELECT value FROM counter WHERE name = 'seq'), 0))"
-        ).fetchone()[0]
+        ).get
         self._next_seq = last + 1
 
     def apply(
-        self, connection: sqlite3.Connection, arguments: Sequence[EventBatch]
+        self, connection: apsw.Connection, arguments: Sequence[EventBatch]
     ) -> list[EventAppendResult | FlowhookError]:
         """See `WriterOperation`."""
         room = self._room(connection)
@@ -151,7 +152,7 @@ class AppendOperation:
         if new:
             self.listener(new)
 
-    def _take(self, connection: sqlite3.Connection, batch: EventBatch, rows: _EventRows) -> EventAppendResult:
+    def _take(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> EventAppendResult:
         logged = EventAppendResult([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
@@ -206,9 +207,9 @@ class AppendOperation:
         rows.bytes += batch.row_bytes
         return logged
 
-    def _intern(self, connection: sqlite3.Connection, flow_id: str) -> int:
+    def _intern(self, connection: apsw.Connection, flow_id: str) -> int:
         connection.execute("INSERT INTO flow_key (flow_id) VALUES (?) ON CONFLICT DO NOTHING", (flow_id,))
-        key: int = connection.execute("SELECT key FROM flow_key WHERE flow_id = ?", (flow_id,)).fetchone()[0]
+        key: int = connection.execute("SELECT key FROM flow_key WHERE flow_id = ?", (flow_id,)).get
         self._flows[flow_id] = key
         return key
 
@@ -231,7 +232,7 @@ class _EventRows:
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
 
-    def find(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> None:
+    def find(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> None:
         """Look up earlier events by ID and by dedupe key, and the bodies of replayed executions."""
         self.ids.update(
             (row[0], _Stored(*row[1:])) for row in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
@@ -254,7 +255,7 @@ class _EventRows:
         self.quiet += [(seq,) for seq, event in new if event.quiet]
         self.replays += [(seq,) for seq, event in new if event.replay_of]
 
-    def insert(self, connection: sqlite3.Connection) -> None:
+    def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
         _INSERT_EXECUTION.run(connection, self.executions)
         _INSERT_EVENT.run(connection, self.events)

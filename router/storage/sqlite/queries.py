@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
+
+import apsw
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
@@ -47,7 +48,7 @@ WORK_BYTES: Final = 16 * limits.MIB
 _UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
 
-def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
+def unfinished(connection: apsw.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
@@ -74,7 +75,7 @@ def unfinished(connection: sqlite3.Connection, after_seq: int, limit: int) -> li
     ]
 
 
-def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
+def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
     """Return what runners need to run executions that have not ended; of large ones only the first few."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
     payloads = _payloads(connection, blobs, [seq for seq in seqs if seq in unended])
@@ -87,7 +88,7 @@ def work(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[in
     return result
 
 
-def _payloads(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:
+def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:
     """Return payloads up to about `WORK_BYTES`, at least one."""
     payloads: dict[int, bytes] = {}
     size = 0
@@ -106,7 +107,7 @@ def _payloads(connection: sqlite3.Connection, blobs: BlobDirectory, seqs: Sequen
     return payloads
 
 
-def _journals(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
+def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
     """Return journals with their start indexes, including empty ones, up to about `WORK_BYTES`, at least one."""
     journals: dict[int, tuple[tuple[JournalEntry, ...], int]] = {}
     size = 0
@@ -121,7 +122,7 @@ def _journals(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, 
     return journals
 
 
-def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord | None:
+def find(connection: apsw.Connection, execution_id: str) -> ExecutionRecord | None:
     """Return an execution by ID."""
     row = connection.execute(
         f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id = ?",  # noqa: S608
@@ -130,12 +131,12 @@ def find(connection: sqlite3.Connection, execution_id: str) -> ExecutionRecord |
     return record(row) if row else None
 
 
-def records(connection: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
+def records(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
     """Return executions by sequence number."""
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
-def find_by_ids(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
+def find_by_ids(connection: apsw.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
     """Return executions by ID."""
     found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
     return {each.id: each for each in found}
@@ -153,7 +154,7 @@ _PIECE_SIZES: Final = _PIECES.format(told="length(content)")
 _TOLD: Final = _PIECES.format(told="content")
 
 
-def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
+def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
     """Return the large parts of an execution."""
     row = connection.execute(
         "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
@@ -174,13 +175,13 @@ def content(connection: sqlite3.Connection, blobs: BlobDirectory, seq: int) -> E
     return ExecutionContent(payload, journal, output, reply, start)
 
 
-def history(connection: sqlite3.Connection, seq: int) -> tuple[bytes, ...]:
+def history(connection: apsw.Connection, seq: int) -> tuple[bytes, ...]:
     """Return the task history that runners reported, in order; see `interface.ShardState.history`."""
-    sizes = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
+    sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= limits.MAX_READ_HISTORY_BYTES:
         return tuple(told for _, told in connection.execute(_TOLD, (seq, 0, 0)))
     last_of_first, first_of_last = _within_half(sizes), _within_half(reversed(sizes))
-    pieces = connection.execute(_TOLD, (seq, last_of_first, first_of_last)).fetchall()
+    pieces: list[Any] = connection.execute(_TOLD, (seq, last_of_first, first_of_last)).fetchall()
     first = [told for place, told in pieces if place <= last_of_first]
     return (*first, b"", *(told for _, told in pieces[len(first) :]))
 
@@ -196,7 +197,7 @@ def _within_half(sizes: Iterable[tuple[int, int]]) -> int:
     return found
 
 
-def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
+def body_of(connection: apsw.Connection, execution_id: str) -> str | None:
     """Return the ID of the body that an execution's event names."""
     row = connection.execute(
         "SELECT b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id = ?", (execution_id,)
@@ -204,13 +205,13 @@ def body_of(connection: sqlite3.Connection, execution_id: str) -> str | None:
     return row[0] if row else None
 
 
-def execution_result(connection: sqlite3.Connection, seq: int) -> ExecutionResult:
+def execution_result(connection: apsw.Connection, seq: int) -> ExecutionResult:
     """Return an execution's output and reply so far."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return ExecutionResult(*(row or (None, None)))
 
 
-def unpublished_events(connection: sqlite3.Connection, after_number: int, limit: int) -> list[UnpublishedEvent]:
+def unpublished_events(connection: apsw.Connection, after_number: int, limit: int) -> list[UnpublishedEvent]:
     """Return lifecycle events that are not yet published, by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, type, time_ms, key, data FROM lifecycle_event WHERE number > ? ORDER BY number LIMIT ?",
@@ -219,7 +220,7 @@ def unpublished_events(connection: sqlite3.Connection, after_number: int, limit:
     return [UnpublishedEvent(*row) for row in rows]
 
 
-def schedules(connection: sqlite3.Connection, after_id: str, limit: int) -> list[Scheduled]:
+def schedules(connection: apsw.Connection, after_id: str, limit: int) -> list[Scheduled]:
     """Return schedules by ascending flow ID."""
     rows = connection.execute(
         "SELECT flow_id, due_ms, last_ms FROM schedule WHERE flow_id > ? ORDER BY flow_id LIMIT ?", (after_id, limit)
@@ -228,7 +229,7 @@ def schedules(connection: sqlite3.Connection, after_id: str, limit: int) -> list
 
 
 def list_executions(
-    connection: sqlite3.Connection,
+    connection: apsw.Connection,
     flow_id: str,
     statuses: Collection[Status],
     before_seq: int | None,
@@ -276,7 +277,7 @@ def _singles(values: Iterable[int]) -> list[tuple[int]]:
     return [(value,) for value in values]
 
 
-def deduplicated(connection: sqlite3.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
+def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
     """Return the ID of the event that a dedupe key refers to."""
     row = connection.execute(
         "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)

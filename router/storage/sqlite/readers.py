@@ -6,12 +6,13 @@ There are two pools, so that long queries of operators cannot delay the reads th
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
+
+import apsw
 
 from flowhook.errors import FlowhookError
 from router.storage.sqlite.errors import translate, unavailable
@@ -31,11 +32,11 @@ class Readers:
         self._path = path
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="storage-reader")
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[apsw.Connection] = []
         self._waiting = 0
         self._closed = False
 
-    async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, read: Callable[[apsw.Connection], T]) -> T:
         """Return the result of `read` on a snapshot.
 
         Raises:
@@ -58,7 +59,7 @@ class Readers:
         for connection in self._connections:
             connection.close()
 
-    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         try:
             connection = self._connection()
             connection.execute("BEGIN")
@@ -71,8 +72,8 @@ class Readers:
         except Exception as error:
             raise translate(error) from error
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+    def _connection(self) -> apsw.Connection:
+        connection: apsw.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = connect_reader(self._path)
             self._local.connection = connection

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
+
+import apsw
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
@@ -49,14 +50,12 @@ class RegistryOperation:
         self._revision = 0
         self.listeners: list[Callable[[int], None]] = []
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
         self._revision = _revision(connection)
         self._told = self._told or self._revision
 
-    def apply(
-        self, connection: sqlite3.Connection, arguments: Sequence[Callable[[sqlite3.Connection], Any]]
-    ) -> list[Any]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
         """See `WriterOperation`."""
         results: list[Any] = []
         for change in arguments:
@@ -157,26 +156,26 @@ class SqliteRegistry:
         """See `interface.Registry`."""
         self._operation.listeners.append(listener)
 
-    async def _change(self, change: Callable[[sqlite3.Connection], Any], size: int = 0) -> Any:
+    async def _change(self, change: Callable[[apsw.Connection], Any], size: int = 0) -> Any:
         result, _ = await self._writer.call(self._operation, change, size=size)
         if isinstance(result, FlowhookError):
             raise result
         return result
 
 
-def _revision(connection: sqlite3.Connection) -> int:
-    revision: int = connection.execute("SELECT coalesce(max(revision), 0) FROM registry_change").fetchone()[0]
+def _revision(connection: apsw.Connection) -> int:
+    revision: int = connection.execute("SELECT coalesce(max(revision), 0) FROM registry_change").get
     return revision
 
 
-def _note(connection: sqlite3.Connection, *, flow_id: str = "", secret_name: str = "") -> None:
+def _note(connection: apsw.Connection, *, flow_id: str = "", secret_name: str = "") -> None:
     revision = _revision(connection) + 1
     connection.execute("INSERT INTO registry_change VALUES (?, ?, ?)", (revision, flow_id, secret_name))
     connection.execute("DELETE FROM registry_change WHERE revision <= ?", (revision - KEPT_CHANGES,))
 
 
-def _changes(connection: sqlite3.Connection, *, after_revision: int, limit: int) -> list[RegistryChange]:
-    oldest = connection.execute("SELECT min(revision) FROM registry_change").fetchone()[0]
+def _changes(connection: apsw.Connection, *, after_revision: int, limit: int) -> list[RegistryChange]:
+    oldest = connection.execute("SELECT min(revision) FROM registry_change").get
     if oldest is not None and after_revision < oldest - 1:
         raise OutOfRangeError(
             f"changes up to revision {oldest - 1} are no longer stored: list again",
@@ -195,7 +194,7 @@ def _flow(row: tuple[Any, ...]) -> Flow:
     return Flow(flow_id, document, definition, revision, bool(paused), bool(has_webhook), created, updated)
 
 
-def _get_flow(connection: sqlite3.Connection, flow_id: str, revision: int = 0) -> Flow | None:
+def _get_flow(connection: apsw.Connection, flow_id: str, revision: int = 0) -> Flow | None:
     which = "r.revision = ?" if revision else "r.revision = f.revision AND NOT f.deleted"
     row = connection.execute(
         f"{_FLOW.format(document='r.document')} WHERE f.flow_id = ? AND {which}",
@@ -204,7 +203,7 @@ def _get_flow(connection: sqlite3.Connection, flow_id: str, revision: int = 0) -
     return _flow(row) if row else None
 
 
-def _find_revision(connection: sqlite3.Connection, flow_id: str, version: str) -> int | None:
+def _find_revision(connection: apsw.Connection, flow_id: str, version: str) -> int | None:
     row = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
@@ -215,8 +214,10 @@ def _find_revision(connection: sqlite3.Connection, flow_id: str, version: str) -
     return None if row is None else int(row[0])
 
 
-def _forgettable(connection: sqlite3.Connection, superseded_before_ms: int) -> list[tuple[str, int]]:
+def _forgettable(connection: apsw.Connection, superseded_before_ms: int) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
+    flow_id: Any
+    latest: Any
     many = "SELECT flow_id, revision FROM flow WHERE revision > ? AND NOT deleted"
     for flow_id, latest in connection.execute(many, (limits.KEPT_REVISIONS,)).fetchall():
         former = connection.execute(_SUPERSEDED, (flow_id, latest - limits.KEPT_REVISIONS, superseded_before_ms))
@@ -227,11 +228,11 @@ def _forgettable(connection: sqlite3.Connection, superseded_before_ms: int) -> l
     return found
 
 
-def _forget(connection: sqlite3.Connection, revisions: Sequence[tuple[str, int]]) -> None:
+def _forget(connection: apsw.Connection, revisions: Sequence[tuple[str, int]]) -> None:
     connection.executemany("DELETE FROM flow_revision WHERE flow_id = ? AND revision = ?", revisions)
 
 
-def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
+def _list_flows(connection: apsw.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
     which = "f.reacts AND" if reacting else ""
     rows = connection.execute(
         f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE {which} f.flow_id > ? AND r.revision = f.revision"
@@ -241,7 +242,7 @@ def _list_flows(connection: sqlite3.Connection, *, after_id: str, limit: int, re
     return [_flow(row) for row in rows]
 
 
-def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tuple[Flow, Change]:
+def _apply(connection: apsw.Connection, draft: FlowDraft, now_ms: int) -> tuple[Flow, Change]:
     stored = _get_flow(connection, draft.id)
     if stored and stored.document == draft.document and stored.definition == draft.definition:
         return stored, Change.UNCHANGED
@@ -271,7 +272,7 @@ def _apply(connection: sqlite3.Connection, draft: FlowDraft, now_ms: int) -> tup
     return flow, Change.UPDATED if stored else Change.CREATED
 
 
-def _set_paused(connection: sqlite3.Connection, flow_id: str, *, paused: bool) -> Flow | None:
+def _set_paused(connection: apsw.Connection, flow_id: str, *, paused: bool) -> Flow | None:
     stored = _get_flow(connection, flow_id)
     if stored is None or stored.paused == paused:
         return stored
@@ -280,7 +281,7 @@ def _set_paused(connection: sqlite3.Connection, flow_id: str, *, paused: bool) -
     return _get_flow(connection, flow_id)
 
 
-def _delete_flow(connection: sqlite3.Connection, flow_id: str) -> bool:
+def _delete_flow(connection: apsw.Connection, flow_id: str) -> bool:
     if _get_flow(connection, flow_id) is None:
         return False
     now_ms = time.time_ns() // 1_000_000
@@ -289,16 +290,16 @@ def _delete_flow(connection: sqlite3.Connection, flow_id: str) -> bool:
     return True
 
 
-def _set_secret(connection: sqlite3.Connection, name: str, sealed: bytes, now_ms: int) -> None:
+def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: int) -> None:
     if not connection.execute("SELECT 1 FROM secret WHERE name = ?", (name,)).fetchone():
-        count = connection.execute("SELECT count(*) FROM secret").fetchone()[0]
+        count = connection.execute("SELECT count(*) FROM secret").get
         if count >= limits.MAX_SECRETS:
             raise ExhaustedError(f"the maximum of {limits.MAX_SECRETS} secrets is reached", reason="TOO_MANY_SECRETS")
     connection.execute("INSERT OR REPLACE INTO secret VALUES (?, ?, ?)", (name, sealed, now_ms))
     _note(connection, secret_name=name)
 
 
-def _get_secrets(connection: sqlite3.Connection, names: Sequence[str]) -> dict[str, bytes]:
+def _get_secrets(connection: apsw.Connection, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name in names:
         row = connection.execute("SELECT sealed FROM secret WHERE name = ?", (name,)).fetchone()
@@ -307,12 +308,13 @@ def _get_secrets(connection: sqlite3.Connection, names: Sequence[str]) -> dict[s
     return found
 
 
-def _list_secrets(connection: sqlite3.Connection) -> list[SecretInfo]:
+def _list_secrets(connection: apsw.Connection) -> list[SecretInfo]:
     return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
 
 
-def _delete_secret(connection: sqlite3.Connection, name: str) -> bool:
-    if connection.execute("DELETE FROM secret WHERE name = ?", (name,)).rowcount == 0:
+def _delete_secret(connection: apsw.Connection, name: str) -> bool:
+    connection.execute("DELETE FROM secret WHERE name = ?", (name,))
+    if not connection.changes():
         return False
     _note(connection, secret_name=name)
     return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
+
+import apsw
 
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.model import StoredRejection
@@ -25,10 +26,10 @@ class RejectOperation:
 
     order = 7
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Sequence[StoredRejection]]) -> list[Any]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[StoredRejection]]) -> list[Any]:
         """See `WriterOperation`."""
         rows = [row for argument in arguments for row in argument]
         connection.executemany(
@@ -78,7 +79,7 @@ class SqliteRejectionLog:
         return await self._readers.run(lambda connection: _get(connection, rejection_id))
 
 
-def _page(connection: sqlite3.Connection, *, flow_id: str, before: int | None, limit: int) -> list[StoredRejection]:
+def _page(connection: apsw.Connection, *, flow_id: str, before: int | None, limit: int) -> list[StoredRejection]:
     of_flow = " AND flow_id = ?" if flow_id else ""
     values = (_ALL if before is None else before, *([flow_id] if flow_id else []), limit)
     query = f"SELECT {_COLUMNS} FROM rejection WHERE number < ?{of_flow} ORDER BY number DESC LIMIT ?"  # noqa: S608 - constants
@@ -86,6 +87,6 @@ def _page(connection: sqlite3.Connection, *, flow_id: str, before: int | None, l
     return [StoredRejection(*row) for row in rows]
 
 
-def _get(connection: sqlite3.Connection, rejection_id: str) -> StoredRejection | None:
+def _get(connection: apsw.Connection, rejection_id: str) -> StoredRejection | None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM rejection WHERE id = ?", (rejection_id,)).fetchone()  # noqa: S608
     return None if row is None else StoredRejection(*row)

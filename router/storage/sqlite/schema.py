@@ -13,9 +13,10 @@ backwards, because most executions are completed.
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Final
+
+import apsw
 
 from flowhook.errors import ConflictError
 from flowhook.model import Status
@@ -161,6 +162,9 @@ CREATE TABLE registry_change (
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+BUSY_MS: Final = 5000
+"""Milliseconds for which a connection waits for the lock of another."""
+
 _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA journal_mode = WAL;
@@ -173,21 +177,21 @@ PRAGMA temp_store = MEMORY;
 """
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def connect_writer(path: Path) -> apsw.Connection:
     """Return the writing connection, with its tables created.
 
     Raises:
         ConflictError: the file has another format (`FORMAT_UNSUPPORTED`) or is not a Flowhook database
             (`NOT_A_FLOWHOOK_DATABASE`).
-        sqlite3.Error: the file can't be opened.
+        apsw.Error: the file can't be opened.
     """
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = apsw.Connection(str(path), statementcachesize=256)
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.set_busy_timeout(BUSY_MS)
         version = _version(connection, path)
-        connection.executescript(_WRITER)
+        connection.execute(_WRITER).fetchall()
         if not version:
-            connection.executescript(
+            connection.execute(
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
@@ -197,22 +201,21 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path) -> apsw.Connection:
     """Return a read-only connection, which sees committed data."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=128)
-    connection.executescript("PRAGMA query_only = 1; PRAGMA busy_timeout = 5000; PRAGMA cache_size = -8192;")
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=128)
+    connection.set_busy_timeout(BUSY_MS)
+    connection.execute("PRAGMA query_only = 1; PRAGMA cache_size = -8192;").fetchall()
     return connection
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def _version(connection: apsw.Connection, path: Path) -> int:
     """Return the file's format version, 0 when it is empty, without changing the file."""
     try:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version: int = connection.execute("PRAGMA user_version").get
+        application = connection.execute("PRAGMA application_id").get
         empty = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
-            raise
+    except apsw.NotADBError:
         version, application, empty = 0, 0, False
     if empty and version == 0 and application == 0:
         return 0

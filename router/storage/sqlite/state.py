@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
+
+import apsw
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
@@ -45,16 +46,16 @@ class AcquireOperation:
 
     order = 2
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[None]) -> list[int]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[None]) -> list[int]:
         """See `WriterOperation`."""
         return [
             connection.execute(
                 "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
                 " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
-            ).fetchone()[0]
+            ).get
             for _ in arguments
         ]
 

@@ -1,6 +1,6 @@
 """SQL statements that process many rows in one step.
 
-sqlite3 releases the GIL around every step of a statement, and a thread beside a busy event loop waits long to reacquire
+apsw releases the GIL around every step of a statement, and a thread beside a busy event loop waits long to reacquire
 it. `executemany` takes one step per row; a statement with many rows of VALUES takes one step in all. So the number of
 statements determines the time of a transaction, nearly regardless of the number of rows. Row lists are padded to one of
 a few sizes, so that there are only a few statement texts.
@@ -8,10 +8,11 @@ a few sizes, so that there are only a few statement texts.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
+
+import apsw
 
 from flowhook import limits
 from router.storage.sqlite.schema import PENDING, UNENDED
@@ -40,20 +41,19 @@ class BatchStatement:
         }
         self._padding: Final = (None,) * (columns or 1)
 
-    def run(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a writing statement for all rows."""
         for sql, parameters in self._chunks(rows):
-            # Not `execute`, which releases the GIL once more to read the last row's ID.
-            connection.executemany(sql, (parameters,))
+            connection.execute(sql, parameters)
 
-    def fetch(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def fetch(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a query for all rows, and return the selected rows, in no particular order."""
         found: list[Any] = []
         for sql, parameters in self._chunks(rows):
             found += connection.execute(sql, parameters).fetchall()
         return found
 
-    def iterate(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    def iterate(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield the rows that `fetch` returns one by one, for callers that may stop early."""
         for sql, parameters in self._chunks(rows):
             yield from connection.execute(sql, parameters)

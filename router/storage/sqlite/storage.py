@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sqlite3
 from pathlib import Path
+
+import apsw
 
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
@@ -32,7 +33,7 @@ from router.storage.sqlite.writer import Writer
 class SqliteStorage:
     """Storage in one SQLite file; implements `interface.Storage`."""
 
-    def __init__(self, path: Path, lock: DataLock, connection: sqlite3.Connection, capacity: Capacity) -> None:
+    def __init__(self, path: Path, lock: DataLock, connection: apsw.Connection, capacity: Capacity) -> None:
         self._lock = lock
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
@@ -145,7 +146,7 @@ class SqliteStorage:
 
     def _close_files(self) -> None:
         # Only cleanup: all acknowledged writes are in the write-ahead log already.
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(apsw.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         self._lock.release()
@@ -155,19 +156,19 @@ async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
     """See `open_sqlite`."""
     try:
         lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, apsw.Error) as error:
         raise translate(error) from error
     storage = SqliteStorage(path, lock, connection, capacity)
     try:
         await asyncio.to_thread(storage.start)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, apsw.Error) as error:
         connection.close()
         lock.release()
         raise translate(error) from error
     return storage
 
 
-def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, sqlite3.Connection, Capacity]:
+def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, apsw.Connection, Capacity]:
     if not path.parent.is_dir():
         make_directory(path.parent)
         sync_directory(path.parent.parent)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
+
+import apsw
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
@@ -36,7 +37,7 @@ class WriterOperation(Protocol):
 
     order: int
 
-    def apply(self, connection: sqlite3.Connection, arguments: Sequence[Any]) -> list[Any]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Any]) -> list[Any]:
         """Write within the open transaction (writer thread).
 
         Returns:
@@ -44,7 +45,7 @@ class WriterOperation(Protocol):
         """
         ...
 
-    def reload(self, connection: sqlite3.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:
         """Reload state cached from the database: before the first transaction, and after one was rolled back."""
         ...
 
@@ -78,7 +79,7 @@ class Writer:
         operations: all kinds of writes that calls may use.
     """
 
-    def __init__(self, connection: sqlite3.Connection, operations: Sequence[WriterOperation]) -> None:
+    def __init__(self, connection: apsw.Connection, operations: Sequence[WriterOperation]) -> None:
         self._connection = connection
         self._operations = sorted(operations, key=lambda operation: operation.order)
         self._loop = asyncio.get_running_loop()
@@ -193,7 +194,7 @@ class Writer:
 
     def _roll_back(self) -> None:
         # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._stale = True

@@ -1,8 +1,8 @@
 """A SQLite storage in a directory of its own."""
 
-import sqlite3
 import time
 
+import apsw
 import pytest
 
 from flowhook import ids
@@ -37,7 +37,7 @@ def stall(path):
 
     class Stall:
         def __enter__(self):
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = apsw.Connection(str(path))
             self._connection.execute("BEGIN IMMEDIATE")
             return self
 

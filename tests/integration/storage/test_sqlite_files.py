@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-import sqlite3
 import stat
 import sys
 
+import apsw
 import pytest
 
 from flowhook import limits
@@ -82,7 +82,7 @@ async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_even
 @pytest.mark.parametrize("version", [FORMAT_VERSION - 1, FORMAT_VERSION + 1])
 async def test_another_format_is_refused_and_left_alone(path, storage, version):
     await storage.close()
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()
@@ -98,7 +98,7 @@ async def test_what_is_not_ours_is_refused_and_left_alone(path, kind):
     if kind == "not a database":
         path.write_bytes(b"hello " * 10_000)
     else:
-        connection = sqlite3.connect(path)
+        connection = apsw.Connection(str(path))
         connection.execute("CREATE TABLE t (c)")
         connection.close()
     before = path.read_bytes()

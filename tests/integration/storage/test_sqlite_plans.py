@@ -1,8 +1,8 @@
 """Queries use the index that was made for them, however many executions there are."""
 
 import itertools
-import sqlite3
 
+import apsw
 import pytest
 
 from flowhook.model import Status
@@ -22,11 +22,11 @@ def plan(path, storage):
 
     def plans_of(query, *arguments):
         statements = []
-        connection = sqlite3.connect(path)
-        connection.set_trace_callback(statements.append)
+        connection = apsw.Connection(str(path))
+        connection.exec_trace = lambda _, sql, bindings: statements.append((sql, bindings)) or True
         query(connection, *arguments)
-        connection.set_trace_callback(None)
-        plans = [row[3] for text in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {text}")]
+        connection.exec_trace = None
+        plans = [row[3] for sql, given in statements for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", given)]
         connection.close()
         return plans
 
@@ -62,7 +62,7 @@ async def test_unfinished_executions_are_found_without_looking_at_those_that_end
 
 
 async def test_a_compaction_looks_at_nothing_but_what_it_removes(path, storage):
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(str(path))
     rows = changes._COMPACT_JOURNAL._sql[1]
     plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {rows}", (1, 5))]
     connection.close()

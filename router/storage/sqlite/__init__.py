@@ -5,6 +5,7 @@
 - `readers`, `queries`: reads, on other threads.
 - `blobs`: large payloads as files. `bodies`, `body_file`: bodies uploaded in chunks. `capacity`: the size limit.
   `lock`: one process per file.
+- `transaction_log`: where each transaction is recorded before it commits.
 - `storage`: the wiring. `errors`: translation of SQLite's and the system's errors.
 
 Invariants: WAL with synchronous=FULL; a call returns only after its transaction is committed; only the writer thread
@@ -18,6 +19,7 @@ from typing import Final
 
 from router.storage.interface import Storage
 from router.storage.sqlite.storage import open_storage
+from router.storage.sqlite.transaction_log import NoLog, TransactionLog
 
 __all__ = ["SWITCH_INTERVAL_SECONDS", "open_sqlite"]
 
@@ -31,17 +33,18 @@ it has held the GIL for this long. With the default of 5 ms, transactions were m
 """
 
 
-async def open_sqlite(path: Path, *, max_bytes: int = 0) -> Storage:
+async def open_sqlite(path: Path, *, max_bytes: int = 0, transaction_log: TransactionLog | None = None) -> Storage:
     """Open the database at `path`, created when missing (directory 0700, files 0600).
 
     Args:
         path: the database file; `<path>-wal`, `<path>-shm`, `<path>.lock` and the directory `blobs` are beside it.
         max_bytes: maximum size of the database, excluding blobs; new events are refused above three quarters of it, so
             that accepted ones can still end. 0: the disk is the limit.
+        transaction_log: records each transaction before it commits; None: the database is the only copy.
 
     Raises:
         ConflictError: another process has it open (`DATA_DIR_IN_USE`), or the file has another format
             (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
         UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
     """
-    return await open_storage(path, max_bytes)
+    return await open_storage(path, max_bytes, transaction_log or NoLog())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import apsw
 
@@ -27,7 +27,10 @@ from router.storage.model import (
 )
 from router.storage.sqlite.rows import dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
-from router.storage.sqlite.statements import BatchStatement
+from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
+
+COUNTER: Final = "lifecycle_event"
+"""Name of the counter for numbers of lifecycle events."""
 
 _INSERT_JOURNAL = BatchStatement(
     "INSERT INTO journal (seq, position, key, output, error, history) SELECT * FROM (VALUES {rows})"
@@ -86,11 +89,11 @@ _UPDATE_ENDED = BatchStatement(
 )
 # Runs before all other statements, as its conditions test the state from before the transaction's changes.
 _INSERT_OCCURRENCE = BatchStatement(
-    "INSERT INTO lifecycle_event (seq, type, time_ms, key, data)"
-    " SELECT column1, column2, column3, column5, column6 FROM (VALUES {rows})"
+    "INSERT INTO lifecycle_event (seq, type, time_ms, key, data, number)"
+    " SELECT column1, column2, column3, column5, column6, column7 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
     " AND (NOT column4 OR (attempts = 0 AND term = 0)))",
-    6,
+    7,
 )
 _DELETE_OCCURRENCES = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
 _LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
@@ -241,12 +244,18 @@ class _ChangeRows:
                 self._journal[place] = (seq, after + 1, *entry)
             last[seq] = after + 1 if index is None else max(after, index)
 
-    def write(self, connection: apsw.Connection) -> None:
-        """Write the merged changes."""
+    def write(self, connection: apsw.Connection, next_number: int) -> int:
+        """Write the merged changes; lifecycle events are numbered from `next_number` on.
+
+        Returns:
+            The next number.
+        """
         ends = self._ends
         if self._delivered:
             self._place_delivered(connection)
-        _INSERT_OCCURRENCE.run(connection, self._occurred)
+        _INSERT_OCCURRENCE.run(
+            connection, [(*event, number) for number, event in enumerate(self._occurred, next_number)]
+        )
         _DELETE_OCCURRENCES.run(connection, self._told)
         _INSERT_JOURNAL.run(connection, self._journal)
         if self._compactions:
@@ -268,6 +277,7 @@ class _ChangeRows:
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
+        return next_number + len(self._occurred)
 
 
 class StateChangeOperation:
@@ -279,8 +289,12 @@ class StateChangeOperation:
 
     order = 1
 
+    def __init__(self) -> None:
+        self._next_number = 1
+
     def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
+        self._next_number = read_counter(connection, COUNTER) + 1
 
     def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
         """See `WriterOperation`."""
@@ -288,7 +302,10 @@ class StateChangeOperation:
         for changes in arguments:
             for change in changes:
                 rows.add(change)
-        rows.write(connection)
+        next_number = rows.write(connection, self._next_number)
+        if next_number != self._next_number:
+            write_counter(connection, COUNTER, next_number - 1)
+            self._next_number = next_number
         return [None] * len(arguments)
 
     def committed(self, results: Sequence[None]) -> None:

@@ -14,7 +14,10 @@ from router.storage.inbound_events import InboundEventAppended, LoggedInboundEve
 from router.storage.model import JournalSize
 from router.storage.sqlite.errors import storage_full
 from router.storage.sqlite.schema import UNENDED
-from router.storage.sqlite.statements import BatchStatement
+from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
+
+COUNTER: Final = "inbound_event"
+"""Name of the counter for numbers of inbound events."""
 
 ROW_BYTES: Final = 512
 """Approximate size of an arrival's rows besides its payload, including its deduplication records."""
@@ -96,8 +99,7 @@ class InboundEventOperation:
 
     def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
-        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'inbound_event'").fetchone()
-        self._next_number = (last[0] if last else 0) + 1
+        self._next_number = read_counter(connection, COUNTER) + 1
 
     def apply(
         self, connection: apsw.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
@@ -115,6 +117,8 @@ class InboundEventOperation:
             else:
                 results.append(self._take(call, rows))
         rows.insert(connection)
+        if rows.arrivals:
+            write_counter(connection, COUNTER, self._next_number - 1)
         return results
 
     def committed(self, results: Sequence[InboundAppendResult | FlowhookError]) -> None:

@@ -98,7 +98,7 @@ CREATE TABLE history ( -- results of tasks that no entry of the journal holds an
 
 CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
 CREATE TABLE inbound_event (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
+  number INTEGER PRIMARY KEY, -- never reused: see `counter`
   flow_id TEXT NOT NULL,
   callback INTEGER NOT NULL, -- 0: an emitted event; 1: a callback, for one execution; 2: a callback, for all that wait
   type TEXT NOT NULL,
@@ -108,7 +108,7 @@ CREATE TABLE inbound_event (
 ) STRICT;
 CREATE INDEX inbound_event_by_expiry ON inbound_event (expire_at_ms);
 CREATE TABLE lifecycle_event ( -- the outbox
-  number INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused
+  number INTEGER PRIMARY KEY, -- never reused: see `counter`
   seq INTEGER NOT NULL,
   type TEXT NOT NULL,
   time_ms INTEGER NOT NULL,
@@ -133,6 +133,7 @@ CREATE TABLE dedupe (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dedupe_by_until ON dedupe (until_ms);
 
+-- the last numbers used for `seq`, `inbound_event`, `lifecycle_event`; sessions would not see those of AUTOINCREMENT
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE flow (

@@ -21,6 +21,20 @@ MAX_ROWS: Final = 256
 """Rows of the largest statement."""
 
 
+def read_counter(connection: apsw.Connection, name: str) -> int:
+    """Return the last number that was used; 0: none yet."""
+    value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get
+    return value or 0
+
+
+def write_counter(connection: apsw.Connection, name: str, value: int) -> None:
+    """Store the last number that was used."""
+    connection.execute(
+        "INSERT INTO counter (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value),
+    )
+
+
 class BatchStatement:
     """A statement for any number of rows.
 

@@ -27,13 +27,21 @@ from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
 from router.storage.sqlite.rejections import RejectOperation, SqliteRejectionLog
 from router.storage.sqlite.schema import connect_writer
 from router.storage.sqlite.state import AcquireOperation, SqliteShardState
+from router.storage.sqlite.transaction_log import TransactionLog
 from router.storage.sqlite.writer import Writer
 
 
 class SqliteStorage:
     """Storage in one SQLite file; implements `interface.Storage`."""
 
-    def __init__(self, path: Path, lock: DataLock, connection: apsw.Connection, capacity: Capacity) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: DataLock,
+        connection: apsw.Connection,
+        capacity: Capacity,
+        transaction_log: TransactionLog,
+    ) -> None:
         self._lock = lock
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
@@ -58,6 +66,7 @@ class SqliteStorage:
                 self._reject,
                 self._probe,
             ],
+            transaction_log,
         )
         self._readers = Readers(path)
         self._queries = Readers(path)
@@ -152,13 +161,13 @@ class SqliteStorage:
         self._lock.release()
 
 
-async def open_storage(path: Path, max_bytes: int) -> SqliteStorage:
+async def open_storage(path: Path, max_bytes: int, transaction_log: TransactionLog) -> SqliteStorage:
     """See `open_sqlite`."""
     try:
         lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes)
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
-    storage = SqliteStorage(path, lock, connection, capacity)
+    storage = SqliteStorage(path, lock, connection, capacity, transaction_log)
     try:
         await asyncio.to_thread(storage.start)
     except (OSError, apsw.Error) as error:

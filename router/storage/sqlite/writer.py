@@ -22,6 +22,7 @@ import apsw
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, unavailable
+from router.storage.sqlite.transaction_log import TransactionLog
 
 MAX_WAITING_CALLS: Final = 4096
 MAX_WAITING_BYTES: Final = 2 * limits.MAX_MESSAGE_BYTES
@@ -77,10 +78,14 @@ class Writer:
     Args:
         connection: used only by that thread, from `start` to the end of `close`.
         operations: all kinds of writes that calls may use.
+        transaction_log: records each transaction before it commits.
     """
 
-    def __init__(self, connection: apsw.Connection, operations: Sequence[WriterOperation]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, operations: Sequence[WriterOperation], transaction_log: TransactionLog
+    ) -> None:
         self._connection = connection
+        self._log = transaction_log
         self._operations = sorted(operations, key=lambda operation: operation.order)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[QueuedWrite] = deque()
@@ -179,6 +184,7 @@ class Writer:
     def _transact(self, batch: Sequence[QueuedWrite]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
+        self._log.begin(connection)
         if self._stale:
             for operation in self._operations:
                 operation.reload(connection)
@@ -189,10 +195,12 @@ class Writer:
                 results = operation.apply(connection, [call.argument for call in calls])
                 for call, result in zip(calls, results, strict=True):
                     call.result = result
+        self._log.append()
         connection.execute("COMMIT")
         self.failing = False
 
     def _roll_back(self) -> None:
+        self._log.roll_back()
         # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.replica import Replica
 
 from flowhook import ids
 from flowhook.model import Status
@@ -36,7 +37,26 @@ class Waiver(NamedTuple):
     reason: str
 
 
-BACKENDS = [Backend("sqlite", lambda directory: open_sqlite(directory / "flowhook.db"))]
+class ReplicatedSqlite:
+    """SQLite whose transactions are applied to a replica as well, which has to be equal whenever it is closed."""
+
+    def __init__(self) -> None:
+        self._replicas: list[tuple[Replica, Path]] = []
+
+    async def open(self, directory: Path) -> Storage:
+        self.check()
+        replica, path = Replica(), directory / "flowhook.db"
+        self._replicas.append((replica, path))
+        return await open_sqlite(path, transaction_log=replica)
+
+    def check(self) -> None:
+        while self._replicas:
+            replica, path = self._replicas.pop()
+            replica.check(path)
+
+
+SQLITE = ReplicatedSqlite()
+BACKENDS = [Backend("sqlite", SQLITE.open)]
 WAIVERS: list[Waiver] = []
 
 
@@ -104,6 +124,7 @@ async def cluster(backend, tmp_path):
     await cluster.start()
     yield cluster
     await cluster.storage.close()
+    SQLITE.check()
 
 
 @pytest.fixture

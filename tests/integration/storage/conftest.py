@@ -4,6 +4,7 @@ import time
 
 import apsw
 import pytest
+from support.replica import Replica
 
 from flowhook import ids
 from router.storage.model import NewEvent
@@ -17,9 +18,11 @@ def path(tmp_path):
 
 @pytest.fixture
 async def storage(path):
-    storage = await open_sqlite(path)
+    replica = Replica()
+    storage = await open_sqlite(path, transaction_log=replica)
     yield storage
     await storage.close()
+    replica.check(path)
 
 
 @pytest.fixture

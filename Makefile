@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(VENV)/.uv
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
-PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto install/*.sh)
+PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto flowhook/client/aio/*.py install/*.sh)
 USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
@@ -34,7 +34,7 @@ $(DEV): $(UV) requirements-dev.lock $(PROJECT)
 	@install/packages.sh $(VENV) requirements-dev.lock
 	@touch $@
 
-codegen: $(DEV) ## generate flowhook/v1 from protos/
+codegen: $(DEV) ## generate flowhook/v1 from protos/, and the blocking client
 	$(BIN)/python hatch_build.py
 
 lint: $(DEV) ## ruff, mypy --strict, import-linter, buf
@@ -66,4 +66,4 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv and what was built
-	rm -rf $(VENV) dist build flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) dist build flowhook/client/sync flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

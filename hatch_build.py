@@ -1,4 +1,4 @@
-"""Build hook: generates the Python stubs of protos/ into flowhook/v1/.
+"""Build hook: generates the stubs of protos/ in flowhook/v1/, and the blocking client in flowhook/client/sync/.
 
 Runs at every install and wheel build, editable ones included, so that generated
 code is never committed; `make codegen` runs it by hand.
@@ -6,16 +6,61 @@ code is never committed; `make codegen` runs it by hand.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 
+NAMES: Final = {
+    "AsyncClient": "Client",
+    "AsyncTransport": "BlockingTransport",
+    "aio": "sync",
+    "asyncio_transport": "blocking_transport",
+}
+"""Names in the asyncio client, and their counterparts in the blocking one; unasync knows those of Python."""
+
+PHRASES: Final = {
+    "Asyncio client": "Blocking client",
+    "An asyncio client": "A blocking client",
+    "for one event loop": "safe to share among threads",
+    "an `async with` block": "a `with` block",
+}
+"""Phrases in docstrings of the asyncio client, and their counterparts in the blocking one."""
+
 
 def generate(root: Path = ROOT) -> None:
+    """Write all generated code.
+
+    Raises:
+        RuntimeError: protoc refused the protos; its messages are on stderr.
+    """
+    generate_stubs(root)
+    generate_blocking_client(root)
+
+
+def generate_blocking_client(root: Path) -> None:
+    """Write `flowhook/client/sync/`: the modules of `flowhook/client/aio/` without `async` and `await`."""
+    import unasync  # noqa: PLC0415 - a build requirement, absent when only reading metadata
+
+    package = "flowhook/client/sync"
+    rule = unasync.Rule("/flowhook/client/aio/", f"/{package}/", additional_replacements=NAMES)
+    sources = sorted((root / "flowhook" / "client" / "aio").glob("*.py"))
+    shutil.rmtree(root / package, ignore_errors=True)
+    unasync.unasync_files(map(str, sources), [rule])
+    for source in sources:
+        path = root / package / source.name
+        text = path.read_text(encoding="utf-8")
+        for phrase, counterpart in PHRASES.items():
+            text = text.replace(phrase, counterpart)
+        path.write_text(f"# Generated from {source.relative_to(root)}; do not edit.\n{text}", encoding="utf-8")
+    (root / package / "__init__.py").write_text('"""The blocking client, generated from `aio`; do not edit."""\n')
+
+
+def generate_stubs(root: Path) -> None:
     """Write `flowhook/v1/*_pb2{,_grpc}.py` and their `.pyi` files.
 
     Raises:
@@ -41,8 +86,8 @@ def generate(root: Path = ROOT) -> None:
     (root / "flowhook" / "v1" / "__init__.py").write_text('"""Generated from protos/flowhook/v1; do not edit."""\n')
 
 
-class ProtobufBuildHook(BuildHookInterface[Any]):
-    """Hatchling build hook that generates the stubs before the build collects its files."""
+class GenerateBuildHook(BuildHookInterface[Any]):
+    """Hatchling build hook that generates code before the build collects its files."""
 
     PLUGIN_NAME = "custom"
 

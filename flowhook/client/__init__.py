@@ -1,17 +1,23 @@
 """Python client of a Flowhook cluster, for services inside it: gRPC with a bearer token, no HTTP, no signatures.
 
-`Client` blocks, `AsyncClient` is for asyncio. They have the same methods and differ only in `await`: `calls` defines
-the requests and the conversion of responses for both. Both raise `flowhook.errors`. `channel` opens the channels that
-the cluster's own processes use.
+`Client` blocks, `AsyncClient` is for asyncio. They have the same methods: `aio` is written by hand, and the build
+generates `sync` from it (`hatch_build.py`). Both raise `flowhook.errors`. `channel` opens the channels that the
+cluster's own processes use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from flowhook.client.aio import AsyncClient
-    from flowhook.client.calls import AppliedFlow, ExecutionChange, ExecutionFailedError, ProcessInfo, ReplyPendingError
-    from flowhook.client.sync import Client
+    from flowhook.client.aio.client import AsyncClient
+    from flowhook.client.results import (
+        AppliedFlow,
+        ExecutionChange,
+        ExecutionFailedError,
+        ProcessInfo,
+        ReplyPendingError,
+    )
+    from flowhook.client.sync.client import Client
 
 __all__ = [
     "AppliedFlow",
@@ -23,12 +29,12 @@ __all__ = [
     "ReplyPendingError",
 ]
 
-_FROM: Final = {"AsyncClient": "aio", "Client": "sync"}
-"""Modules of the exported names that `calls` does not define."""
+_FROM: Final = {"AsyncClient": "aio.client", "Client": "sync.client"}
+"""Modules of the exported names that `results` does not define."""
 
 
 def __getattr__(name: str) -> Any:
     """Import an exported name on first use, since most processes need only `channel`. Source: PEP 562."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FROM.get(name, 'calls')}"), name)
+    return getattr(import_module(f"{__name__}.{_FROM.get(name, 'results')}"), name)

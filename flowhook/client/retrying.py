@@ -6,10 +6,12 @@ from typing import Final
 
 import grpc
 
-from flowhook.client.calls import RETRY_SECONDS
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
+
+RETRY_SECONDS: Final = 2.0
+"""Time for which a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
 
 FIRST_DELAY: Final = 0.05
 MAX_DELAY: Final = 0.5

@@ -164,7 +164,7 @@ def _default_of(cls, name):
 
 
 def _attributes(cls):
-    """Yield the public attributes that `__init__` sets; one of a private class by the members of that class."""
+    """Yield the public attributes that `__init__` sets; one that is a part of its owner by the members of its class."""
     found = {}
     for base in _bases(cls):
         init = vars(base).get("__init__")
@@ -172,10 +172,15 @@ def _attributes(cls):
             found |= {name: (base, expression) for name, expression in _assigned(init)}
     for name, (base, expression) in sorted(found.items()):
         value = getattr(sys.modules[base.__module__], expression, None)
-        if isinstance(value, type) and value.__name__.startswith("_"):
+        if isinstance(value, type) and _is_part(value):
             yield from (Fact(each.before, f".{name}{each.after}", each.mentions) for each in _members(value))
         else:
             yield Fact("", f".{name}: {expression}" if expression else f".{name}", _mentions(expression, base))
+
+
+def _is_part(cls):
+    """Return whether users reach a class only as an attribute: it is private, or one of the services of a client."""
+    return cls.__name__.startswith("_") or cls.__module__.startswith(("flowhook.client.aio.", "flowhook.client.sync."))
 
 
 def _assigned(init):

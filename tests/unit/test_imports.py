@@ -26,7 +26,7 @@ DOCUMENTS = {
     "ruamel.yaml": "reads flow files",
 }
 STORAGE = {"apsw": "the router's alone"}
-CLIENTS = {"flowhook.client.calls": "the methods of clients; a channel is enough"}
+CLIENTS = {"flowhook.client.aio.client": "the methods of clients; a channel is enough"}
 HTTP = {"tornado": "speaks HTTP, at edges and admin processes"}
 BODIES = {"flowhook.payloads": "reads what senders send"}
 

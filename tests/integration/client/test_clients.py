@@ -12,7 +12,7 @@ from support.routers import flow
 from support.runners import attached
 
 from flowhook import ids
-from flowhook.client import ExecutionFailedError, ReplyPendingError, calls
+from flowhook.client import ExecutionFailedError, ReplyPendingError
 from flowhook.errors import (
     ConflictError,
     InvalidError,
@@ -45,7 +45,8 @@ async def test_a_dry_run_changes_nothing(client):
 
 
 async def test_a_list_longer_than_a_page_is_complete_and_in_order(client, monkeypatch):
-    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
+    for kind in ("aio", "sync"):
+        monkeypatch.setattr(f"flowhook.client.{kind}.paging.PAGE_SIZE", 2)
     await client("flows.apply", [flow(name) for name in "edcba"])
     assert [item.id for item in await client("flows.list")] == list("abcde")
     sent = [await client("ingest", "a", {}) for _ in range(5)]
@@ -166,7 +167,8 @@ async def test_invoke_that_takes_too_long_names_the_execution_which_goes_on(clie
 
 
 async def test_invoke_waits_longer_than_one_call_may(client, router, monkeypatch):
-    monkeypatch.setattr(calls, "MAX_WAIT_SECONDS", 0.05)
+    for kind in ("aio", "sync"):
+        monkeypatch.setattr(f"flowhook.client.{kind}.client.MAX_WAIT_SECONDS", 0.05)
     await client("flows.apply", [flow("hello")])
     async with attached(router, credit=1) as runner:
         answer = asyncio.create_task(client("invoke", "hello", {}, timeout=10))

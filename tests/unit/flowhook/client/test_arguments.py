@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from flowhook.client import calls
+from flowhook.client.arguments import new_event
 from flowhook.errors import InvalidError
 from flowhook.model import Execution, Flow, Reply, SecretInfo, Status
 
 
 def event(flow="hello", body=b"", **arguments):
     defaults = {"content_type": "application/json", "headers": (), "dedupe_key": "", "event_id": None}
-    return calls.new_event(flow, body, **(defaults | arguments))
+    return new_event(flow, body, **(defaults | arguments))
 
 
 class Colour(Enum):

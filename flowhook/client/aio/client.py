@@ -1,0 +1,177 @@
+"""Asyncio client of the router."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from flowhook.client.aio.cluster import Cluster
+from flowhook.client.aio.executions import Executions
+from flowhook.client.aio.flows import Flows
+from flowhook.client.aio.rejections import Rejections
+from flowhook.client.aio.secrets import Secrets
+from flowhook.client.arguments import Body, HeaderPairs, new_event
+from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.channel import tls_credentials
+from flowhook.client.results import ExecutionFailedError, ReplyPendingError
+from flowhook.errors import InternalError
+from flowhook.model import Reply
+from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, InvokeFlowRequest
+from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.wire import convert
+from flowhook.wire.failures import failure_from_proto
+
+DEFAULT_TIMEOUT: Final = 15.0
+"""Seconds that a call may take, retries included."""
+
+MAX_WAIT_SECONDS: Final = 300.0
+"""Longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout."""
+
+
+class AsyncClient:
+    """An asyncio client of the router, for one event loop. Close it, or use it in an `async with` block.
+
+    Every method raises the classes of `flowhook.errors`. In addition to those that it names, it may raise
+    `UnauthenticatedError` and `PermissionDeniedError` for the token, `UnavailableError` while the router is
+    unavailable, and `InvalidError` for invalid arguments. Idempotent calls are retried for up to 2 s while the router
+    is unavailable.
+
+    Attributes:
+        flows: the registry of flows; scope `admin`.
+        secrets: the secrets that flows refer to; scope `admin`.
+        executions: past and present executions; scope `admin`.
+        rejections: requests that edges refused; scope `admin`.
+        cluster: the processes of the cluster; scope `admin`.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        token: str,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """Create a client, which connects on first use.
+
+        Args:
+            target: `host:port`.
+            token: bearer token whose scopes cover the calls to make.
+            ca_file: PEM certificates to verify the router's certificate; absent: no TLS.
+            cert_file: PEM certificate to present to the router (mTLS), with `key_file`.
+            key_file: PEM key of that certificate.
+            timeout: seconds that a call may take, retries included; `invoke` has its own timeout.
+
+        Raises:
+            InvalidError: a file can't be read.
+        """
+        credentials = tls_credentials(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+        self._transport = AsyncTransport(target, token, credentials, timeout)
+        self._stub = IngestServiceStub(self._transport.channel)
+        self.flows = Flows(self._transport)
+        self.secrets = Secrets(self._transport)
+        self.executions = Executions(self._transport)
+        self.rejections = Rejections(self._transport)
+        self.cluster = Cluster(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls in progress fail."""
+        await self._transport.close()
+
+    async def ingest(
+        self,
+        flow: str,
+        body: Body,
+        content_type: str = "application/json",
+        headers: HeaderPairs = (),
+        *,
+        dedupe_key: str = "",
+        event_id: str | None = None,
+    ) -> str:
+        """Send one event to a flow and return the ID of its execution. Returns once the event is durable.
+
+        Scope `ingest`. Retries are idempotent: the event keeps its ID.
+
+        Args:
+            flow: ID of the flow.
+            body: bytes are sent unchanged, text as UTF-8, anything else as JSON.
+            content_type: media type of the body.
+            headers: pairs of name and value, visible to the flow.
+            dedupe_key: events of this flow with the same key, within the flow's window, are duplicates of the first.
+            event_id: ID of the event, from `flowhook.ids.mint`, for callers that retry on their own.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+            ExhaustedError: the backlog is full; try again after `retry_after` seconds.
+        """
+        event = new_event(
+            flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id
+        )
+        request = IngestEventsRequest(events=[convert.event_to_proto(event)])
+        response = await self._transport.call(self._stub.IngestEvents, request)
+        if len(response.results) != 1:
+            raise InternalError("the router answered one event with another number of results")
+        result = response.results[0]
+        if result.WhichOneof("outcome") != "accepted":
+            raise failure_from_proto(result.rejected)
+        return result.accepted.execution_id
+
+    async def invoke(
+        self,
+        flow: str,
+        body: Body,
+        content_type: str = "application/json",
+        headers: HeaderPairs = (),
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109 - part of the request
+        dedupe_key: str = "",
+        event_id: str | None = None,
+    ) -> Reply:
+        """Send one event to a flow and return its reply.
+
+        Scope `ingest`. The execution continues if the caller disconnects.
+
+        Args:
+            flow: ID of the flow.
+            body: as for `ingest`.
+            content_type: as for `ingest`.
+            headers: as for `ingest`.
+            timeout: seconds to wait for the reply.
+            dedupe_key: as for `ingest`.
+            event_id: as for `ingest`; a second call with the same ID waits for the same execution.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+            ExhaustedError: the backlog is full.
+            ReplyPendingError: there was no reply in time; the execution continues.
+            ExecutionFailedError: the execution faulted or was cancelled.
+        """
+        event = convert.event_to_proto(
+            new_event(flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id)
+        )
+        deadline = time.monotonic() + timeout
+        while True:
+            wait = min(max(deadline - time.monotonic(), 0.001), MAX_WAIT_SECONDS)
+            request = InvokeFlowRequest(event=event, max_wait=convert.duration(wait))
+            response = await self._transport.call(
+                self._stub.InvokeFlow, request, timeout=wait + self._transport.timeout
+            )
+            match response.WhichOneof("outcome"):
+                case "reply":
+                    return convert.reply_from_proto(response.reply)
+                case "error":
+                    raise ExecutionFailedError(response.execution_id, convert.error_from_proto(response.error))
+            if time.monotonic() >= deadline:
+                raise ReplyPendingError(response.execution_id)

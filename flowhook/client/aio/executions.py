@@ -1,0 +1,181 @@
+"""Client methods for past and present executions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from flowhook.client.aio.paging import items
+from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.results import ExecutionChange
+from flowhook.model import Execution, ExecutionDetail, Status
+from flowhook.v1.execution_service_pb2 import (
+    CancelExecutionRequest,
+    GetExecutionRequest,
+    ListExecutionsRequest,
+    ReadBodyRequest,
+    ReadBodyResponse,
+    ReplayExecutionRequest,
+    ResolveExecutionRequest,
+    ResumeExecutionRequest,
+    SuspendExecutionRequest,
+    WatchExecutionsRequest,
+    WatchExecutionsResponse,
+)
+from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
+from flowhook.wire import convert
+
+
+class Executions:
+    """Past and present executions. Scope `admin`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self._call = transport.call
+        self._stub = ExecutionServiceStub(transport.channel)
+
+    async def get(self, execution_id: str) -> ExecutionDetail:
+        """Return an execution with its event, its journal and its output.
+
+        Raises:
+            NotFoundError: the execution is unknown, or past retention.
+        """
+        response = await self._call(self._stub.GetExecution, GetExecutionRequest(execution_id=execution_id))
+        return convert.detail_from_proto(response)
+
+    def body(self, execution_id: str) -> AsyncIterator[bytes]:
+        """Yield the body of the request that started an execution, unchanged, in chunks.
+
+        Raises:
+            NotFoundError: the execution is unknown, or past retention.
+        """
+        return self._transport.stream(self._stub.ReadBody, ReadBodyRequest(execution_id=execution_id), _chunk)
+
+    def list(
+        self,
+        *,
+        flow_id: str = "",
+        statuses: Iterable[Status] = (),
+        limit: int | None = None,
+        unresolved: bool = False,
+    ) -> AsyncIterator[Execution]:
+        """Yield executions that meet all conditions, newest first, at most `limit` of them.
+
+        Args:
+            flow_id: only executions of this flow; empty: of any.
+            statuses: only executions in one of these statuses; empty: in any.
+            limit: how many executions to yield at most.
+            unresolved: only executions that faulted, have no resolution and are not superseded by a replay; of an
+                execution and its replays that all faulted, only the last.
+        """
+        wanted = [convert.status_to_proto(status) for status in statuses]
+
+        async def page(page_size: int, page_token: str) -> tuple[Sequence[Execution], str]:
+            request = ListExecutionsRequest(
+                flow_id=flow_id, statuses=wanted, page_size=page_size, page_token=page_token, unresolved=unresolved
+            )
+            response = await self._call(self._stub.ListExecutions, request)
+            return [convert.execution_from_proto(each) for each in response.executions], response.next_page_token
+
+        return items(page, limit)
+
+    async def replay(
+        self,
+        execution_id: str,
+        *,
+        latest: bool = False,
+        from_failed: bool = False,
+        request_id: str = "",
+        unless_replayed: bool = False,
+    ) -> Execution:
+        """Start a new execution from the stored event of one that ended, and return it.
+
+        Args:
+            execution_id: ID of the execution to replay.
+            latest: run the flow's latest revision instead of the revision that it ran.
+            from_failed: start at the task that failed, with the journal before it and the same idempotency keys,
+                instead of at the beginning.
+            request_id: idempotency key: calls with the same one start one execution; at most 64 ASCII characters.
+                Generated when absent, so that a call that is retried starts one execution.
+            unless_replayed: refuse an execution that is `replayed`, or has a resolution.
+
+        Raises:
+            NotFoundError: the execution is unknown, or past retention.
+            ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
+                `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
+        """
+        options = ReplayExecutionRequest
+        request = ReplayExecutionRequest(
+            execution_id=execution_id,
+            revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
+            start=options.START_FAILED_TASK if from_failed else options.START_BEGINNING,
+            request_id=request_id or uuid.uuid4().hex,
+            unless_replayed=unless_replayed,
+        )
+        response = await self._call(self._stub.ReplayExecution, request)
+        return convert.execution_from_proto(response.execution)
+
+    async def resolve(self, execution_id: str, reason: str = "") -> Execution:
+        """Mark a failed execution as resolved, so that it needs no further action, and return it.
+
+        Args:
+            execution_id: ID of an execution that faulted or was cancelled.
+            reason: text of at most 1000 characters; it replaces an earlier one.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+            ConflictError: it did not fail.
+        """
+        request = ResolveExecutionRequest(execution_id=execution_id, reason=reason)
+        response = await self._call(self._stub.ResolveExecution, request)
+        return convert.execution_from_proto(response.execution)
+
+    async def cancel(self, execution_id: str) -> Execution:
+        """Cancel an execution and return it.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+            ConflictError: it has already ended.
+        """
+        request = CancelExecutionRequest(execution_id=execution_id)
+        response = await self._call(self._stub.CancelExecution, request, repeatable=False)
+        return convert.execution_from_proto(response.execution)
+
+    async def suspend(self, execution_id: str) -> Execution:
+        """Suspend an execution until it is resumed, and return it.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+            ConflictError: it has already ended.
+        """
+        response = await self._call(self._stub.SuspendExecution, SuspendExecutionRequest(execution_id=execution_id))
+        return convert.execution_from_proto(response.execution)
+
+    async def resume(self, execution_id: str) -> Execution:
+        """Resume a suspended execution and return it.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+            ConflictError: it is not suspended.
+        """
+        request = ResumeExecutionRequest(execution_id=execution_id)
+        response = await self._call(self._stub.ResumeExecution, request, repeatable=False)
+        return convert.execution_from_proto(response.execution)
+
+    def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:
+        """Yield executions whenever their status changes; first None, as soon as no further change can be missed.
+
+        Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
+        """
+        return self._transport.stream(self._stub.WatchExecutions, WatchExecutionsRequest(flow_id=flow_id), _change)
+
+
+def _chunk(response: ReadBodyResponse) -> bytes:
+    return response.chunk
+
+
+def _change(response: WatchExecutionsResponse) -> ExecutionChange | None:
+    """Return the change that a message holds; the first message, which signals that the stream is open, has none."""
+    if not response.HasField("execution"):
+        return None
+    return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)

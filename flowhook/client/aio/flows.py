@@ -1,0 +1,91 @@
+"""Client methods for the registry of flows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from flowhook.client.aio.paging import items
+from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.results import AppliedFlow
+from flowhook.model import Flow
+from flowhook.v1.flow_service_pb2 import (
+    ApplyFlowsRequest,
+    DeleteFlowRequest,
+    GetFlowRequest,
+    ListFlowsRequest,
+    PauseFlowRequest,
+    ResumeFlowRequest,
+)
+from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
+from flowhook.wire import convert
+
+
+class Flows:
+    """The registry of flows. Scope `admin`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._call = transport.call
+        self._stub = FlowServiceStub(transport.channel)
+
+    async def apply(self, documents: Sequence[bytes], *, dry_run: bool = False) -> Sequence[AppliedFlow]:
+        """Create or update flows, all of them or none; return one result per document, in order.
+
+        Args:
+            documents: 1 to 1000 documents, UTF-8 YAML.
+            dry_run: only validate and compare.
+
+        Raises:
+            InvalidFlowError: documents are invalid; it lists all faults, with the document's index as `file`.
+        """
+        response = await self._call(self._stub.ApplyFlows, ApplyFlowsRequest(documents=documents, dry_run=dry_run))
+        return [
+            AppliedFlow(
+                convert.flow_from_proto(item.flow), convert.change_from_proto(item.change), tuple(item.warnings)
+            )
+            for item in response.flows
+        ]
+
+    async def get(self, flow_id: str, *, revision: int = 0) -> Flow:
+        """Return a flow; revision 0 is the latest.
+
+        Raises:
+            NotFoundError: there is no such flow or revision.
+        """
+        response = await self._call(self._stub.GetFlow, GetFlowRequest(flow_id=flow_id, revision=revision))
+        return convert.flow_from_proto(response.flow)
+
+    def list(self) -> AsyncIterator[Flow]:
+        """Yield all flows by ascending ID; their `document` and `definition` are empty."""
+
+        async def page(page_size: int, page_token: str) -> tuple[Sequence[Flow], str]:
+            request = ListFlowsRequest(page_size=page_size, page_token=page_token)
+            response = await self._call(self._stub.ListFlows, request)
+            return [convert.flow_from_proto(flow) for flow in response.flows], response.next_page_token
+
+        return items(page)
+
+    async def pause(self, flow_id: str) -> Flow:
+        """Pause a flow: its events are accepted and queued, but not run.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+        """
+        response = await self._call(self._stub.PauseFlow, PauseFlowRequest(flow_id=flow_id))
+        return convert.flow_from_proto(response.flow)
+
+    async def resume(self, flow_id: str) -> Flow:
+        """Resume a paused flow: its queued and future events are run.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+        """
+        response = await self._call(self._stub.ResumeFlow, ResumeFlowRequest(flow_id=flow_id))
+        return convert.flow_from_proto(response.flow)
+
+    async def delete(self, flow_id: str) -> None:
+        """Delete a flow; accepted executions still finish.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+        """
+        await self._call(self._stub.DeleteFlow, DeleteFlowRequest(flow_id=flow_id), repeatable=False)

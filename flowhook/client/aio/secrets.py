@@ -1,0 +1,54 @@
+"""Client methods for the secrets that flows refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.model import SecretInfo
+from flowhook.v1.secret_service_pb2 import (
+    DeleteSecretRequest,
+    ListSecretsRequest,
+    ResolveSecretsRequest,
+    SetSecretRequest,
+)
+from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
+from flowhook.wire import convert
+
+
+class Secrets:
+    """The secrets that flows refer to. Scope `admin`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._call = transport.call
+        self._stub = SecretServiceStub(transport.channel)
+
+    async def set(self, name: str, value: bytes) -> SecretInfo:
+        """Create or replace a secret; `value` is 1 byte to 64 KiB.
+
+        Raises:
+            ExhaustedError: the limit on the number of secrets is reached.
+        """
+        response = await self._call(self._stub.SetSecret, SetSecretRequest(name=name, value=value))
+        return convert.secret_from_proto(response.secret)
+
+    async def list(self) -> Sequence[SecretInfo]:
+        """Return the names and times of all secrets, by ascending name."""
+        response = await self._call(self._stub.ListSecrets, ListSecretsRequest())
+        return [convert.secret_from_proto(secret) for secret in response.secrets]
+
+    async def delete(self, name: str) -> None:
+        """Delete a secret.
+
+        Raises:
+            NotFoundError: the secret does not exist.
+        """
+        await self._call(self._stub.DeleteSecret, DeleteSecretRequest(name=name), repeatable=False)
+
+    async def resolve(self, names: Iterable[str], *, flow_id: str = "") -> dict[str, bytes]:
+        """Return the values of secrets by name; secrets that are not set are left out.
+
+        Scope `verify` for the secrets that the webhook of flow `flow_id` refers to; scope `run` for any.
+        """
+        response = await self._call(self._stub.ResolveSecrets, ResolveSecretsRequest(names=names, flow_id=flow_id))
+        return dict(response.values)

@@ -1,0 +1,68 @@
+"""Performs the calls of the asyncio client over one channel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from flowhook.client import channel
+from flowhook.client.retrying import CallRetries, translate
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class AsyncTransport:
+    """A channel to the router at `target`; `timeout` is the seconds that a call may take, retries included."""
+
+    def __init__(self, target: str, token: str, credentials: grpc.ChannelCredentials | None, timeout: float) -> None:
+        self.target = target
+        self.timeout = timeout
+        self.channel = channel.connect(target, token, credentials)
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Q, R],
+        request: Q,
+        *,
+        repeatable: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - the deadline of a call
+    ) -> R:
+        """Call a method and return its response; if `repeatable`, retry while the router is unavailable.
+
+        Raises:
+            FlowhookError: the call failed.
+        """
+        attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
+        while True:
+            try:
+                return await method(request, timeout=attempts.remaining(time.monotonic()))
+            except grpc.aio.AioRpcError as error:
+                await asyncio.sleep(attempts.delay_after(error, time.monotonic()))
+
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Q, R], request: Q, convert: Callable[[R], T]
+    ) -> AsyncIterator[T]:
+        """Yield the converted messages of a stream, which ends when the iterator is closed.
+
+        Raises:
+            FlowhookError: the call failed, or the stream broke off.
+        """
+        stream = method(request)
+        try:
+            async for message in stream:
+                yield convert(message)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error, self.target) from None
+        finally:
+            stream.cancel()
+
+    async def close(self) -> None:
+        """Close the channel; calls in progress fail."""
+        await self.channel.close(None)

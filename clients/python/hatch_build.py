@@ -1,4 +1,4 @@
-"""Build hook: generates the stubs that the client's wheel includes, in the clone of the repository it is built from."""
+"""Build hook: generates the code that the client's wheel includes, in the clone of the repository it is built from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 CLONE = Path(__file__).parents[2]
 
 
-class StubsBuildHook(BuildHookInterface[Any]):
+class GenerateBuildHook(BuildHookInterface[Any]):
     """Hatchling build hook that runs the server's code generation."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Generate the stubs before the files of the wheel are collected.
+        """Generate stubs and blocking client before the files of the wheel are collected.
 
         Raises:
             RuntimeError: the build does not run in a clone of the repository, or protoc refused the protos.

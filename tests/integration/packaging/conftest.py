@@ -25,14 +25,21 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def build(clone, tmp_path_factory):
-    """Build the wheel of the project in a folder of the clone."""
+def distribution(tmp_path_factory):
+    """Build a distribution, a wheel or an sdist, of the project in a folder, and return its file."""
 
-    def run(folder="."):
-        target = tmp_path_factory.mktemp("wheel")
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    def run(folder, kind):
+        target = tmp_path_factory.mktemp(kind)
+        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(target)]
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        subprocess.run(command, cwd=clone / folder, check=True, capture_output=True, env=os.environ | {"PATH": path})
-        return zipfile.ZipFile(next(target.glob("*.whl")))
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, env=os.environ | {"PATH": path})
+        [built] = target.iterdir()
+        return built
 
     return run
+
+
+@pytest.fixture(scope="session")
+def build(clone, distribution):
+    """Build the wheel of the project in a folder of the clone."""
+    return lambda folder=".": zipfile.ZipFile(distribution(clone / folder, "wheel"))

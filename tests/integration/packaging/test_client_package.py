@@ -107,7 +107,7 @@ def test_its_wheel_carries_modules_of_the_package_alone_and_its_license(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"flowhook"}
     assert {Path(name).suffix for name in names} == {".py", ".pyi", ".typed", ""}
-    assert {"flowhook/LICENSE", "flowhook/client/sync.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
+    assert {"flowhook/LICENSE", "flowhook/client/sync/client.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
 
 
 def test_it_has_the_version_of_the_server(wheel):

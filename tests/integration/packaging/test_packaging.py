@@ -1,8 +1,10 @@
-"""What an installation holds: the generated stubs, and our packages rather than others of the same names."""
+"""What an installation holds: the generated code, and our packages rather than others of the same names."""
 
 from __future__ import annotations
 
 import importlib
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,23 @@ def test_a_wheel_carries_the_generated_stubs(wheel):
             f"flowhook/v1/{proto}_pb2.pyi",
             f"flowhook/v1/{proto}_pb2_grpc.py",
         } <= names
+
+
+def test_a_wheel_carries_the_generated_client(wheel):
+    modules = {path.name for path in (ROOT / "flowhook" / "client" / "aio").glob("*.py")}
+    assert {f"flowhook/client/sync/{name}" for name in modules} <= set(wheel.namelist())
+
+
+def test_the_wheel_of_a_source_distribution_is_the_same(wheel, clone, distribution, tmp_path):
+    with tarfile.open(distribution(clone, "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [folder] = tmp_path.iterdir()
+    assert not (folder / "flowhook" / "client" / "sync").exists()
+
+    with zipfile.ZipFile(distribution(folder, "wheel")) as built:
+        assert {name: built.read(name) for name in built.namelist() if name.startswith("flowhook/")} == {
+            name: wheel.read(name) for name in wheel.namelist() if name.startswith("flowhook/")
+        }
 
 
 def test_a_wheel_carries_the_packages_and_nothing_else(wheel):

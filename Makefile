@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test bench run lock clean anew
+.PHONY: help setup codegen lint format test bench run lock baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -43,6 +43,7 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter, buf
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd protos && ../$(BIN)/buf lint
+	cd protos && ../$(BIN)/buf breaking --against baseline.binpb
 
 format: $(DEV) ## apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .
@@ -64,6 +65,9 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group uv --output-file requirements-uv.lock
 	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+
+baseline: $(DEV) ## renew protos/baseline.binpb, which `buf breaking` compares the gRPC API with
+	cd protos && ../$(BIN)/buf build --exclude-source-info --output baseline.binpb
 
 clean: ## remove .venv and what was built
 	rm -rf $(VENV) dist build flowhook/client/sync flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

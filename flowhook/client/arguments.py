@@ -51,6 +51,16 @@ def new_event(
     )
 
 
+def check_timeout(seconds: Any) -> None:
+    """Refuse a timeout that is not a positive number of seconds.
+
+    Raises:
+        InvalidError: it is 0, negative or of another type (`ARGUMENT_INVALID`).
+    """
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise _invalid(f"`timeout` must be a number of seconds above 0, not {seconds!r}")
+
+
 def _headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
     for pair in headers.items() if isinstance(headers, Mapping) else headers:
         match pair:

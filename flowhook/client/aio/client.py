@@ -12,7 +12,7 @@ from flowhook.client.aio.executions import Executions
 from flowhook.client.aio.flows import Flows
 from flowhook.client.aio.rejections import Rejections
 from flowhook.client.aio.secrets import Secrets
-from flowhook.client.arguments import Body, HeaderPairs, new_event
+from flowhook.client.arguments import Body, HeaderPairs, check_timeout, new_event
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.channel import tls_credentials
 from flowhook.client.results import ExecutionFailedError, ReplyPendingError
@@ -64,11 +64,12 @@ class AsyncClient:
             ca_file: PEM certificates to verify the router's certificate; absent: no TLS.
             cert_file: PEM certificate to present to the router (mTLS), with `key_file`.
             key_file: PEM key of that certificate.
-            timeout: seconds that a call may take, retries included; `invoke` has its own timeout.
+            timeout: seconds that a call may take, retries included, above 0; `invoke` has its own timeout.
 
         Raises:
-            InvalidError: a file can't be read.
+            InvalidError: a file can't be read, or the timeout is not above 0.
         """
+        check_timeout(timeout)
         credentials = tls_credentials(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
         self._transport = AsyncTransport(target, token, credentials, timeout)
         self._stub = IngestServiceStub(self._transport.channel)
@@ -148,7 +149,7 @@ class AsyncClient:
             body: as for `ingest`.
             content_type: as for `ingest`.
             headers: as for `ingest`.
-            timeout: seconds to wait for the reply.
+            timeout: seconds to wait for the reply, above 0.
             dedupe_key: as for `ingest`.
             event_id: as for `ingest`; a second call with the same ID waits for the same execution.
 
@@ -158,6 +159,7 @@ class AsyncClient:
             ReplyPendingError: there was no reply in time; the execution continues.
             ExecutionFailedError: the execution faulted or was cancelled.
         """
+        check_timeout(timeout)
         event = convert.event_to_proto(
             new_event(flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id)
         )

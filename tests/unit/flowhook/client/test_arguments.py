@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from flowhook.client import AsyncClient, Client
 from flowhook.client.arguments import new_event
 from flowhook.errors import InvalidError
 from flowhook.model import Execution, Flow, Reply, SecretInfo, Status
@@ -103,6 +104,23 @@ def test_an_argument_that_is_something_else_is_named(arguments, named):
     with pytest.raises(InvalidError, match=named) as refusal:
         event(**arguments)
     assert refusal.value.reason == "ARGUMENT_INVALID"
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0, -1, math.nan, None, "5"])
+@pytest.mark.parametrize("kind", [AsyncClient, Client])
+def test_a_timeout_that_is_not_above_0_is_refused(kind, seconds):
+    with pytest.raises(InvalidError, match=f"a number of seconds above 0, not {seconds!r}") as refusal:
+        kind("127.0.0.1:1", token="t", timeout=seconds)
+    assert refusal.value.reason == "ARGUMENT_INVALID"
+
+
+@pytest.mark.parametrize("seconds", [0, -0.5])
+async def test_an_invocation_that_may_take_no_time_is_refused(seconds):
+    async with AsyncClient("127.0.0.1:1", token="t") as client:
+        with pytest.raises(InvalidError, match="`timeout`"):
+            await client.invoke("hello", {}, timeout=seconds)
+    with Client("127.0.0.1:1", token="t") as blocking, pytest.raises(InvalidError, match="`timeout`"):
+        blocking.invoke("hello", {}, timeout=seconds)
 
 
 def test_a_reply_says_what_its_json_says():

@@ -35,7 +35,7 @@ def new_event(
     texts = {"flow": flow, "content_type": content_type, "dedupe_key": dedupe_key, "event_id": event_id or ""}
     for name, value in texts.items():
         if not isinstance(value, str):
-            raise _invalid(f"`{name}` is a text, not {type(value).__name__}")
+            raise _invalid(f"`{name}` must be a string, not {type(value).__name__}")
     return Event(
         id=event_id or ids.mint(ids.slot_of(flow)),
         flow_id=flow,
@@ -69,7 +69,7 @@ def _headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
             case (str(name), bytes(value)):
                 yield name.lower(), value
             case _:
-                raise _invalid("`headers` are pairs of a name and a value, text or bytes, or a mapping")
+                raise _invalid("`headers` must be a mapping or pairs: names are strings, values are strings or bytes")
 
 
 def _encode(body: Body) -> bytes:
@@ -80,7 +80,7 @@ def _encode(body: Body) -> bytes:
             return body.encode()
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidError(f"the body can't be made JSON: {error}", reason="BODY_INVALID") from None
+        raise InvalidError(f"the body can't be encoded as JSON: {error}", reason="BODY_INVALID") from None
 
 
 def _plain(value: Any) -> Any:
@@ -91,7 +91,7 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise TypeError(f"{value!r} has no time zone")
+            raise TypeError(f"{value!r} has no time zone; set its tzinfo")
         return value.isoformat()
     if isinstance(value, date | time_of_day):
         return value.isoformat()
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+    raise TypeError(f"values of type {type(value).__name__} are not supported")
 
 
 def _invalid(message: str) -> InvalidError:

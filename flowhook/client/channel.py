@@ -91,7 +91,7 @@ def tls_credentials(
     """
     if (cert_file is None) != (key_file is None):
         raise InvalidError(
-            "a client certificate needs its key, and a key its certificate", reason="TLS_FILE_UNREADABLE"
+            "a client certificate and its key must be set together; only one of them is", reason="TLS_FILE_UNREADABLE"
         )
     if ca_file is None:
         return None
@@ -106,7 +106,7 @@ def _read_pem(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidError(f"{path}: {error.strerror}", reason="TLS_FILE_UNREADABLE") from None
+        raise InvalidError(f"can't read {path}: {error.strerror}", reason="TLS_FILE_UNREADABLE") from None
 
 
 class AuthenticatedChannel(grpc.aio.Channel):

@@ -46,7 +46,7 @@ class ReplyPendingError(UnavailableError):
     default_reason = "REPLY_PENDING"
 
     def __init__(self, execution_id: str) -> None:
-        super().__init__(f"execution {execution_id} has not answered yet")
+        super().__init__(f"execution {execution_id} has not replied in time, and continues")
         self.execution_id = execution_id
 
 

@@ -123,7 +123,7 @@ class AsyncClient:
         request = IngestEventsRequest(events=[convert.event_to_proto(event)])
         response = await self._transport.call(self._stub.IngestEvents, request)
         if len(response.results) != 1:
-            raise InternalError("the router answered one event with another number of results")
+            raise InternalError(f"the router returned {len(response.results)} results for one event")
         result = response.results[0]
         if result.WhichOneof("outcome") != "accepted":
             raise failure_from_proto(result.rejected)

@@ -19,8 +19,8 @@ from flowhook.config import CommonSettings
 from runner import session
 from runner.worker.attach_client import RouterConnection
 
-ASKS = "it hangs up; does it ask for TLS, or for a client certificate?"
-HAS_NONE = "TLS failed; does it speak TLS, with a certificate of an authority in the CA file?"
+ASKS = "it closed the connection; check whether it requires TLS, or a client certificate"
+HAS_NONE = "the TLS handshake failed; check that it uses TLS, with a certificate of an authority in the CA file"
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ NAIVE = datetime(2026, 1, 2, tzinfo=UTC).replace(tzinfo=None)
     ],
 )
 def test_what_json_can_not_hold_is_refused(body):
-    with pytest.raises(InvalidError, match="the body can't be made JSON") as refusal:
+    with pytest.raises(InvalidError, match="the body can't be encoded as JSON") as refusal:
         event(body=body)
     assert refusal.value.reason == "BODY_INVALID"
 

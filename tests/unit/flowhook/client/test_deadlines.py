@@ -1,0 +1,33 @@
+"""Deadlines of the blocking client's calls; `grpc_testing` does not report them."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook.client.blocking_transport import BlockingTransport
+
+
+@pytest.fixture
+def transport():
+    transport = BlockingTransport("router:1", "fhk_t", None, 10)
+    yield transport
+    transport.close()
+
+
+def report(_request, *, timeout, metadata):
+    """Stand for a method of a stub, and return the timeout that it is called with."""
+    assert metadata == (("authorization", "Bearer fhk_t"),)
+    return timeout
+
+
+def test_a_call_has_the_timeout_of_its_client(transport):
+    assert 9 < transport.call(report, None) <= 10
+
+
+@pytest.mark.parametrize("timeout", [0.5, 300])
+def test_a_call_may_have_a_timeout_of_its_own(transport, timeout):
+    assert timeout - 1 < transport.call(report, None, timeout=timeout) <= timeout
+
+
+def test_a_timeout_of_0_is_not_the_default(transport):
+    assert transport.call(report, None, timeout=0) < 0.1

@@ -1,0 +1,159 @@
+"""Methods of the blocking client: the request that each sends, and what it makes of the response."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from flowhook.client import AppliedFlow, ProcessInfo
+from flowhook.model import Change, Execution, Flow, SecretInfo, Status
+from flowhook.v1 import cluster_service_pb2 as cluster_pb
+from flowhook.v1 import execution_service_pb2 as execution_pb
+from flowhook.v1 import flow_service_pb2 as flow_pb
+from flowhook.v1 import rejection_service_pb2 as rejection_pb
+from flowhook.v1 import secret_service_pb2 as secret_pb
+from flowhook.wire import convert
+
+FLOW = Flow("hello", b"", b"", 3, True, False, 0, 0)
+FLOW_PB = convert.flow_to_proto(FLOW)
+EXECUTION = Execution("evt_1", "hello", 3, Status.FAULTED, 1, 0)
+EXECUTION_PB = convert.execution_to_proto(EXECUTION)
+SECRET = SecretInfo("key", 0)
+SECRET_PB = convert.secret_to_proto(SECRET)
+REJECTION_PB = rejection_pb.Rejection(id="r1", flow_id="hello", status=401)
+PROCESS = ProcessInfo("edge-1", "edge", "b", 7, "h", True, "", b"m", 0.0)
+PROCESS_PB = cluster_pb.Process(name="edge-1", role="edge", build="b", pid=7, host="h", ready=True, metrics=b"m")
+APPLIED_PB = flow_pb.AppliedFlow(flow=FLOW_PB, change=flow_pb.AppliedFlow.CHANGE_UPDATED, warnings=["w"])
+REPLAY = execution_pb.ReplayExecutionRequest
+
+
+class Case(NamedTuple):
+    """A method with its arguments, the RPC and its request, the fields of its response, and the result."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    service: str
+    request: Any
+    response: dict[str, Any]
+    result: Any
+
+
+FLOWS = [
+    Case(
+        "flows.apply",
+        ([b"a"],),
+        {"dry_run": True},
+        "FlowService",
+        flow_pb.ApplyFlowsRequest(documents=[b"a"], dry_run=True),
+        {"flows": [APPLIED_PB]},
+        [AppliedFlow(FLOW, Change.UPDATED, ("w",))],
+    ),
+    Case(
+        "flows.get",
+        ("hello",),
+        {"revision": 3},
+        "FlowService",
+        flow_pb.GetFlowRequest(flow_id="hello", revision=3),
+        {"flow": FLOW_PB},
+        FLOW,
+    ),
+    *(
+        Case(f"flows.{name}", ("hello",), {}, "FlowService", request(flow_id="hello"), response, result)
+        for name, request, response, result in [
+            ("pause", flow_pb.PauseFlowRequest, {"flow": FLOW_PB}, FLOW),
+            ("resume", flow_pb.ResumeFlowRequest, {"flow": FLOW_PB}, FLOW),
+            ("delete", flow_pb.DeleteFlowRequest, {}, None),
+        ]
+    ),
+]
+SECRETS = [
+    Case(
+        "secrets.set",
+        ("key", b"v"),
+        {},
+        "SecretService",
+        secret_pb.SetSecretRequest(name="key", value=b"v"),
+        {"secret": SECRET_PB},
+        SECRET,
+    ),
+    Case("secrets.list", (), {}, "SecretService", secret_pb.ListSecretsRequest(), {"secrets": [SECRET_PB]}, [SECRET]),
+    Case("secrets.delete", ("key",), {}, "SecretService", secret_pb.DeleteSecretRequest(name="key"), {}, None),
+    Case(
+        "secrets.resolve",
+        (["key"],),
+        {"flow_id": "hello"},
+        "SecretService",
+        secret_pb.ResolveSecretsRequest(names=["key"], flow_id="hello"),
+        {"values": {"key": b"v"}},
+        {"key": b"v"},
+    ),
+]
+EXECUTIONS = [
+    Case("executions." + name, ("evt_1",), options, "ExecutionService", request, {"execution": EXECUTION_PB}, EXECUTION)
+    for name, options, request in [
+        (
+            "replay",
+            {"request_id": "k"},
+            REPLAY(execution_id="evt_1", revision=REPLAY.REVISION_PINNED, start=REPLAY.START_BEGINNING, request_id="k"),
+        ),
+        (
+            "replay",
+            {"latest": True, "from_failed": True, "request_id": "k", "unless_replayed": True},
+            REPLAY(
+                execution_id="evt_1",
+                revision=REPLAY.REVISION_LATEST,
+                start=REPLAY.START_FAILED_TASK,
+                request_id="k",
+                unless_replayed=True,
+            ),
+        ),
+        ("resolve", {"reason": "known"}, execution_pb.ResolveExecutionRequest(execution_id="evt_1", reason="known")),
+        ("cancel", {}, execution_pb.CancelExecutionRequest(execution_id="evt_1")),
+        ("suspend", {}, execution_pb.SuspendExecutionRequest(execution_id="evt_1")),
+        ("resume", {}, execution_pb.ResumeExecutionRequest(execution_id="evt_1")),
+    ]
+]
+OTHERS = [
+    Case(
+        "rejections.get",
+        ("r1",),
+        {},
+        "RejectionService",
+        rejection_pb.GetRejectionRequest(rejection_id="r1"),
+        {"rejection": REJECTION_PB},
+        convert.rejection_from_proto(REJECTION_PB),
+    ),
+    *(
+        Case(
+            "cluster.processes",
+            (),
+            options,
+            "ClusterService",
+            cluster_pb.GetClusterRequest(without_metrics=without),
+            {"processes": [PROCESS_PB]},
+            [PROCESS],
+        )
+        for options, without in [({}, False), ({"metrics": False}, True)]
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*FLOWS, *SECRETS, *EXECUTIONS, *OTHERS], ids=lambda case: case.method)
+def test_a_method_sends_its_arguments_with_the_token_and_returns_what_the_response_holds(router, case):
+    pending = router.start(case.method, *case.arguments, **case.options)
+
+    name = type(case.request).__name__.removesuffix("Request")
+    sent, metadata = router.answer(f"{case.service}.{name}", **case.response)
+
+    assert sent == case.request
+    assert metadata["authorization"] == "Bearer fhk_t"
+    assert pending.result() == case.result
+
+
+def test_an_execution_is_returned_with_its_content(router):
+    pending = router.start("executions.get", "evt_1")
+    sent, _ = router.answer("ExecutionService.GetExecution", execution=EXECUTION_PB, output=b"7")
+    assert sent.execution_id == "evt_1"
+    assert (pending.result().execution, pending.result().output) == (EXECUTION, b"7")

@@ -106,7 +106,7 @@ def seconds(value: Duration) -> float:
 
 
 def headers_to_proto(headers: Iterable[tuple[str, bytes]]) -> list[envelope_pb2.Header]:
-    """Return header fields as messages, order and repeats kept."""
+    """Return header fields as messages, in order and with repeats."""
     return [envelope_pb2.Header(name=name, value=value) for name, value in headers]
 
 

@@ -1,4 +1,7 @@
-"""A router for the blocking client that a test plays itself, call by call, without a socket or an event loop."""
+"""A router for the blocking client that a test plays itself, call by call, without a socket or an event loop.
+
+`grpc_testing` does not support asyncio: the asyncio client and the router's servicers are tested over real connections.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from enum import Enum
@@ -56,7 +57,8 @@ CIRCULAR.append(CIRCULAR)
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_json_has_not_is_named(value):
-    with pytest.raises(InvalidError, match=f"not JSON compliant: {value}"):
+    named = f": {value}" if sys.version_info >= (3, 12) else ""  # Python 3.11 says only that there is such a number
+    with pytest.raises(InvalidError, match=f"not JSON compliant{named}$"):
         event(body={"a": value})
 
 

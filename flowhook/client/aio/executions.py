@@ -30,7 +30,7 @@ class Executions:
     """Past and present executions. Scope `admin`."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
+        self._stream = transport.stream
         self._call = transport.call
         self._stub = ExecutionServiceStub(transport.channel)
 
@@ -49,7 +49,7 @@ class Executions:
         Raises:
             NotFoundError: the execution is unknown, or past retention.
         """
-        return self._transport.stream(self._stub.ReadBody, ReadBodyRequest(execution_id=execution_id), _chunk)
+        return self._stream(self._stub.ReadBody, ReadBodyRequest(execution_id=execution_id), _chunk)
 
     def list(
         self,
@@ -167,7 +167,7 @@ class Executions:
 
         Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
         """
-        return self._transport.stream(self._stub.WatchExecutions, WatchExecutionsRequest(flow_id=flow_id), _change)
+        return self._stream(self._stub.WatchExecutions, WatchExecutionsRequest(flow_id=flow_id), _change)
 
 
 def _chunk(response: ReadBodyResponse) -> bytes:

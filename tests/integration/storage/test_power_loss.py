@@ -1,0 +1,128 @@
+"""After a power loss at any moment the embedded storage holds all that it acknowledged, and each change whole.
+
+The suite cuts the power some hundred times; `FLOWHOOK_POWER_LOSSES=20000` does it that often.
+"""
+
+import asyncio
+import os
+import random
+from typing import NamedTuple
+
+import pytest
+from support.power_loss import Disk, recording
+
+from flowhook import ids
+from flowhook.model import JournalEntry, Status
+from router.storage.model import Ended, Journaled, NewEvent, Started
+from router.storage.sqlite.changes import StateChangeOperation
+from router.storage.sqlite.log import AppendOperation, EventBatch
+from router.storage.sqlite.schema import CODES, connect_writer
+from router.storage.sqlite.transaction_log import NoLog
+from router.storage.sqlite.writer import Writer
+
+LOSSES = int(os.environ.get("FLOWHOOK_POWER_LOSSES", "400"))
+ROUNDS = 60
+CHECKPOINT_PAGES = 25
+"""A checkpoint every few commits, so that the power is often lost within one."""
+
+
+class Stored(NamedTuple):
+    """Entry of the log: these events were acknowledged."""
+
+    seqs: tuple
+
+
+class Finished(NamedTuple):
+    """Entry of the log: the ends of these executions were acknowledged."""
+
+    outputs: dict
+
+
+async def work(path, log, seed, synchronous):
+    """Append batches and end what they started, several at a time, and note in the log what is acknowledged."""
+    chance = random.Random(seed)
+    connection = connect_writer(path)
+    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+    if synchronous:
+        connection.pragma("synchronous", synchronous)
+    append, change = AppendOperation(lambda _: None), StateChangeOperation()
+    writer = Writer(connection, [append, change], NoLog())
+    writer.start()
+    batches = []
+
+    async def accept_and_finish(number):
+        events = [
+            NewEvent(ids.mint(7), "shop", 1, 1_000, chance.randbytes(chance.choice((10, 900, 9_000))))
+            for _ in range(chance.randint(1, 3))
+        ]
+        result = await writer.call(append, EventBatch(events, {}, 0))
+        seqs = tuple(appended.seq for appended in result.appended)
+        batches.append(seqs)
+        log.append(Stored(seqs))
+        entry = JournalEntry("/do/0/a#0", b"%d" % number)
+        await writer.call(change, [each for seq in seqs for each in (Started(seq, 1), Journaled(seq, 0, entry))])
+        outputs = {seq: chance.randbytes(chance.choice((2, 3_000))) for seq in seqs}
+        await writer.call(change, [Ended(seq, Status.COMPLETED, 2_000, 1, out) for seq, out in outputs.items()])
+        log.append(Finished(outputs))
+
+    for first in range(0, ROUNDS, 3):
+        await asyncio.gather(*(accept_and_finish(first + each) for each in range(3)))
+    await writer.close()
+    connection.close()
+    return batches
+
+
+def check(path, batches, acknowledged):
+    connection = connect_writer(path)
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    status = dict(connection.execute("SELECT seq, status FROM execution"))
+    outputs = dict(connection.execute("SELECT seq, output FROM outcome"))
+    payloads = {seq for (seq,) in connection.execute("SELECT seq FROM event")}
+    connection.close()
+    for entry in acknowledged:
+        if isinstance(entry, Stored):
+            assert set(entry.seqs) <= status.keys(), "an acknowledged event is lost"
+        else:
+            assert entry.outputs.items() <= outputs.items(), "an acknowledged end is lost"
+    assert payloads == status.keys()
+    assert outputs.keys() == {seq for seq, code in status.items() if code == CODES[Status.COMPLETED]}
+    for seqs in batches:
+        assert len(status.keys() & set(seqs)) in (0, len(seqs)), "half of a call is there"
+        assert len(outputs.keys() & set(seqs)) in (0, len(seqs)), "half of a call is there"
+
+
+async def lose_power(tmp_path, losses, synchronous=""):
+    """Record some work, and check what is left of it after power losses at random moments."""
+    seed = int(os.environ.get("FLOWHOOK_POWER_LOSS_SEED", random.randrange(2**32)))
+    with recording() as vfs:
+        batches = await work(tmp_path / "flowhook.db", vfs.log, seed, synchronous)
+    chance = random.Random(seed)
+    cuts = sorted(chance.choices(range(len(vfs.log) + 1), k=losses))
+    disk, acknowledged, position = Disk(), [], 0
+    for number, cut in enumerate(cuts):
+        for entry in vfs.log[position:cut]:
+            if isinstance(entry, Stored | Finished):
+                acknowledged.append(entry)
+            else:
+                disk.apply(entry)
+        position = cut
+        image = tmp_path / str(number)
+        image.mkdir()
+        disk.lose_power(image, chance)
+        try:
+            check(image / "flowhook.db", batches, acknowledged)
+        except Exception as error:
+            raise AssertionError(f"FLOWHOOK_POWER_LOSS_SEED={seed}: cut {cut} of {len(vfs.log)}") from error
+        for file in image.iterdir():
+            file.unlink()
+    assert len(acknowledged) > ROUNDS
+
+
+async def test_all_that_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_path):
+    await lose_power(tmp_path, LOSSES)
+
+
+async def test_the_check_finds_what_a_database_that_syncs_less_often_loses(tmp_path):
+    with pytest.raises(AssertionError, match="FLOWHOOK_POWER_LOSS_SEED") as raised:
+        await lose_power(tmp_path, 400, synchronous="NORMAL")
+    assert "an acknowledged" in str(raised.value.__cause__)

@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test bench run lock baseline clean anew
+.PHONY: help setup codegen lint format test bench chaos run lock baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ test: $(DEV) ## the whole test suite
 
 bench: $(DEV) ## the benchmark table, and bench/latest.json
 	$(BIN)/python -m bench
+
+SECONDS ?= 60
+chaos: $(DEV) ## break a local cluster at random for SECONDS=60, and check that nothing was lost
+	$(BIN)/python -m chaos --seconds $(SECONDS)
 
 run: $(if $(wildcard $(DEV)),$(DEV),$(RUN)) ## a local cluster with the flows of examples/; Ctrl-C drains and stops it
 	@exec $(BIN)/flowhook up --flows examples

@@ -1,0 +1,6 @@
+"""Chaos campaign: breaks a running cluster at random while senders use it, and then checks that it kept its guarantees.
+
+- `service`: the service that flows call, which records each call. `flows`: what is sent to, and what it calls.
+- `cluster`: a local cluster whose processes can be killed, stopped and started again. `faults`: what is done to it.
+- `senders`: send events, each until it is acknowledged. `verdict`: compares what was acknowledged with what came of it.
+"""

@@ -1,0 +1,39 @@
+"""`make chaos`: run a campaign against a local cluster, print the verdict as JSON, and exit with 1 if it is bad."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from chaos.campaign import run_campaign
+
+
+def main() -> int:
+    """Parse the command line, run, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="time in which events are sent and faults are made")
+    parser.add_argument("--rate", type=float, default=60, help="events a second")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="decides which faults are made")
+    options = parser.parse_args()
+    began = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr, flush=True)
+
+    directory = Path(tempfile.mkdtemp(prefix="flowhook-chaos-"))
+    report(f"seed {options.seed}; data and log in {directory}")
+    verdict = asyncio.run(
+        run_campaign(directory, seconds=options.seconds, rate=options.rate, seed=options.seed, report=report)
+    )
+    print(json.dumps({"seed": options.seed, "seconds": options.seconds, **verdict.as_dict()}, indent=2))
+    return 1 if verdict.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

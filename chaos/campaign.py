@@ -1,0 +1,91 @@
+"""One campaign, from an empty cluster to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from chaos import flows
+from chaos.cluster import BrokenCluster
+from chaos.faults import FaultInjector
+from chaos.senders import Senders
+from chaos.service import running_service
+from chaos.verdict import Verdict, judge
+from flowhook.client import AsyncClient
+from flowhook.errors import FlowhookError
+from flowhook.model import Status
+
+SETTLE_SECONDS: Final = 300.0
+"""Time in which all executions have to end after the last fault."""
+REPORT_SECONDS: Final = 10.0
+
+
+async def run_campaign(
+    directory: Path, *, seconds: float, rate: float, seed: int, report: Callable[[str], None]
+) -> Verdict:
+    """Run a campaign.
+
+    Args:
+        directory: an empty one, for the data and the log of the cluster.
+        seconds: time in which events are sent and faults are made.
+        rate: events a second.
+        seed: decides which faults are made, and when.
+        report: is given lines of progress.
+
+    Raises:
+        RuntimeError: the cluster does not get ready, or its executions do not end.
+    """
+    cluster = BrokenCluster(directory / "data")
+    async with running_service() as service:
+        await cluster.start()
+        try:
+            async with cluster.client() as client:
+                await client.flows.apply(flows.documents(service.url))
+            senders, injector = Senders(cluster), FaultInjector(cluster, random.Random(seed))
+            async with asyncio.TaskGroup() as tasks:
+                progress = tasks.create_task(_report(senders, injector, report))
+                sending = tasks.create_task(senders.run(seconds, rate=rate))
+                await injector.run(seconds)
+                await sending
+                progress.cancel()
+            report("waiting for the executions to end")
+            async with cluster.client() as client:
+                await _settle(client)
+                executions = await _executions(client)
+            exit_code = await cluster.stop()
+        except BaseException:
+            await cluster.kill()
+            raise
+    verdict = judge(senders.acknowledged, executions, service.calls, injector.faults)
+    verdict.counts["requests"] = senders.requests
+    if exit_code:
+        verdict.problems.append(f"stop: `flowhook up` ended with exit code {exit_code}")
+    return verdict
+
+
+async def _report(senders: Senders, injector: FaultInjector, report: Callable[[str], None]) -> None:
+    while True:
+        await asyncio.sleep(REPORT_SECONDS)
+        report(f"{len(senders.acknowledged)} events acknowledged, {len(injector.faults)} faults made")
+
+
+async def _settle(client: AsyncClient) -> None:
+    try:
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while True:
+                try:
+                    listed = client.executions.list(statuses=[each for each in Status if not each.ended])
+                    if not [execution async for execution in listed]:
+                        return
+                except FlowhookError:
+                    pass  # the router is being started again
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise RuntimeError(f"executions have not ended {SETTLE_SECONDS:g} s after the last fault") from None
+
+
+async def _executions(client: AsyncClient) -> dict[str, tuple[str, Status]]:
+    return {each.id: (each.flow_id, each.status) async for each in client.executions.list()}

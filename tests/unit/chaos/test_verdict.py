@@ -1,0 +1,108 @@
+"""The verdict of a chaos campaign sees each violation, so that a clean one means something."""
+
+import pytest
+
+from chaos import flows
+from chaos.faults import Fault
+from chaos.senders import Acknowledged
+from chaos.service import Call
+from chaos.verdict import judge
+from flowhook.model import Status
+
+COMPLETED = Status.COMPLETED
+
+
+def acknowledged(event_id, flow_id=flows.WAIT, number=0, at=1.0):
+    return Acknowledged(flow_id, number, 0, event_id, at, 1)
+
+
+def call(execution_id, step="after", began=1.0, answered=1.03, *, number=0, key=0):
+    return Call(execution_id, step, number, key, began, answered)
+
+
+def kinds(verdict):
+    return {problem.partition(":")[0] for problem in verdict.problems}
+
+
+def test_a_campaign_in_which_all_went_well():
+    verdict = judge([acknowledged("evt_1")], {"evt_1": (flows.WAIT, COMPLETED)}, [call("evt_1")], [])
+    assert verdict.problems == []
+    assert (verdict.counts["acknowledged"], verdict.counts["executions"], verdict.counts["calls"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("events", "executions", "calls", "expected"),
+    [
+        ([acknowledged("evt_1")], {}, [], {"lost"}),
+        ([], {"evt_1": (flows.WAIT, COMPLETED)}, [call("evt_1")], {"twice"}),
+        (
+            [acknowledged("evt_1"), acknowledged("evt_1", number=1)],
+            {"evt_1": (flows.WAIT, COMPLETED)},
+            [call("evt_1")],
+            {"twice"},
+        ),
+        ([acknowledged("evt_1")], {"evt_1": (flows.WAIT, Status.FAULTED)}, [], {"not_completed"}),
+        ([acknowledged("evt_1")], {"evt_1": (flows.WAIT, COMPLETED)}, [], {"calls_missing"}),
+        (
+            [acknowledged("evt_1")],
+            {"evt_1": (flows.WAIT, COMPLETED)},
+            [call("evt_1", answered=None)],
+            {"calls_missing"},
+        ),
+    ],
+    ids=["lost", "unknown", "one ID for two", "faulted", "no call", "unanswered call"],
+)
+def test_what_is_lost_doubled_or_unfinished_is_a_problem(events, executions, calls, expected):
+    assert kinds(judge(events, executions, calls, [])) == expected
+
+
+def test_events_of_one_key_run_one_after_another():
+    executions = {f"evt_{number}": (flows.ORDER, COMPLETED) for number in range(2)}
+    events = [acknowledged(key, flows.ORDER, number) for number, key in enumerate(executions)]
+
+    def calls(second_begins, *, key=0):
+        return [
+            call("evt_0", "begin", 1.0, 1.03),
+            call("evt_0", "end", 1.1, 1.13),
+            call("evt_1", "begin", second_begins, second_begins + 0.03, number=1, key=key),
+            call("evt_1", "end", 2.0, 2.03, number=1, key=key),
+        ]
+
+    assert kinds(judge(events, executions, calls(1.2), [])) == set()
+    assert kinds(judge(events, executions, calls(1.05), [])) == {"out_of_order"}
+    assert kinds(judge(events, executions, calls(1.05, key=1), [])) == set()
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(3, set()), (4, {"too_many_at_a_time"})])
+def test_a_limited_flow_runs_no_more_than_it_may(at_once, expected):
+    executions = {f"evt_{number}": (flows.LIMIT, COMPLETED) for number in range(at_once)}
+    calls = [call(key, "hold", 1.0 + number / 1000, 1.03) for number, key in enumerate(executions)]
+    assert kinds(judge([acknowledged(key, flows.LIMIT) for key in executions], executions, calls, [])) == expected
+
+
+@pytest.mark.parametrize(
+    ("faults", "avoidable"),
+    [
+        ([], 1),
+        ([Fault("kill -9", "runner-1", 1.5, 1.5)], 0),
+        ([Fault("SIGSTOP", "runner-1", 0.5, 5.0)], 0),
+        ([Fault("kill -9", "runner-1", 40.0, 40.0)], 1),
+    ],
+    ids=["none", "just after the answer", "under way", "long after"],
+)
+def test_a_call_that_is_made_again_needs_a_fault_near_its_answer(faults, avoidable):
+    calls = [call("evt_1"), call("evt_1", began=50.0, answered=50.03)]
+    counts = judge([acknowledged("evt_1")], {"evt_1": (flows.WAIT, COMPLETED)}, calls, faults).counts
+    assert (counts["calls_repeated"], counts["calls_repeated_without_a_fault_near"]) == (1, avoidable)
+
+
+def test_recovery_lasts_from_a_fault_of_the_router_to_the_next_acknowledgement():
+    events = [acknowledged("evt_1", at=1.0), acknowledged("evt_2", at=4.5), acknowledged("evt_3", at=9.0)]
+    faults = [
+        Fault("kill -9", "router-1", 2.0, 2.0),
+        Fault("kill -9", "edge-1", 3.0, 3.0),
+        Fault("kill -9 of everything", "everything", 5.0, 8.0),
+        Fault("kill -9", "router-1", 10.0, 10.0),
+    ]
+    executions = {event.event_id: (flows.WAIT, COMPLETED) for event in events}
+    assert judge(events, executions, [], faults).recovery_seconds == [2.5, 4.0]

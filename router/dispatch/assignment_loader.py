@@ -126,9 +126,9 @@ class AssignmentLoader:
             del self._waiting[link]
 
     async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
-        good = [item for item in chunk if self._core.lease_of(item.token) is not None]
+        good = [item for item in chunk if self._core.leases.seq_of(item.token) is not None]
         begun = [
-            Started(item.seq, item.attempt, self._core.term_of(item.seq))
+            Started(item.seq, item.attempt, self._core.leases.term_of(item.seq))
             for item in good
             if item.seq <= self.recovered_up_to
         ]
@@ -143,8 +143,8 @@ class AssignmentLoader:
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
-            if self._core.lease_of(item.token) is None:
-                self._core.return_credit(link.runner_id)  # cancelled meanwhile, and never sent
+            if self._core.leases.seq_of(item.token) is None:
+                self._core.runners.return_credit(link.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
@@ -153,7 +153,7 @@ class AssignmentLoader:
                 _, revision, payload, journal, start, scope = work
                 deliveries.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
         if deliveries:
-            link.assign(deliveries, urgent=any(self._core.is_quiet(delivery.token) for delivery in deliveries))
+            link.assign(deliveries, urgent=any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries))
         if found:
             waiting.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:

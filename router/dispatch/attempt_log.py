@@ -60,7 +60,7 @@ class AttemptLog:
         return self._take(seq, self._pending)
 
     def _take(self, seq: int, noted: Collection[int]) -> Started | None:
-        attempt = self._core.attempt_of(seq) if seq in noted else None
+        attempt = self._core.leases.attempt_of(seq) if seq in noted else None
         if attempt is None:
             return None
         time_ms = self._pending.get(seq, 0)
@@ -78,7 +78,7 @@ class AttemptLog:
         changes = [
             Started(seq, attempt, time_ms=time_ms)
             for seq, time_ms in pending.items()
-            if (attempt := self._core.attempt_of(seq)) is not None
+            if (attempt := self._core.leases.attempt_of(seq)) is not None
         ]
         if changes and not self._durable.closing:
             self._durable.spawn(self._durable.try_write(changes))

@@ -116,7 +116,7 @@ class ChildCompletions:
                 self._subscriptions.await_end(seq, key, record.seq)
         # an end that is being stored now did not see these waits: let it become durable, then read it back
         seqs = [record.seq for record in records.values()]
-        await self._durable.until(lambda: not any(map(self._core.is_ending, seqs)))
+        await self._durable.until(lambda: not any(map(self._core.pending.is_ending, seqs)))
         records = await self._identify(waits)
         for each in self._current(waits):
             record = records.get(each.execution_id)

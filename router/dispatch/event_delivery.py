@@ -258,7 +258,7 @@ class EventDispatcher:
 
     def _keep(self, arrival: _Arrival) -> None:
         number, (kind, seq, expire_at_ms, to_all), event = arrival
-        if seq and self._core.is_ending(seq):
+        if seq and self._core.pending.is_ending(seq):
             return  # what was buffered for it has been removed already
         self._kept.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
 

@@ -86,7 +86,7 @@ class ExecutionCommands:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = suspended
         self._withdrawn(record.seq, lease, "EXECUTION_SUSPENDED")
-        term = 0 if lease is None else self._core.term_of(record.seq)
+        term = 0 if lease is None else self._core.leases.term_of(record.seq)
         await self._store(stored.Suspended(record.seq, attempts, term), lambda: None)
         return await self.find(execution_id)
 
@@ -104,7 +104,7 @@ class ExecutionCommands:
 
     async def _on_record(self, seq: int) -> None:
         """Wait until the last transition of an execution is durable, lest the next one overtake it."""
-        await self._durable.until(lambda: seq not in self._storing and not self._core.is_changing(seq))
+        await self._durable.until(lambda: seq not in self._storing and not self._core.pending.is_changing(seq))
 
     async def resume(self, execution_id: str) -> stored.ExecutionRecord:
         """Let a suspended execution run again.
@@ -118,7 +118,7 @@ class ExecutionCommands:
         await self._on_record(record.seq)
         if not self._core.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
-        resumed = stored.Resumed(record.seq, self._core.charged_to(record.seq))
+        resumed = stored.Resumed(record.seq, self._core.attempts.charged(record.seq))
         await self._store(resumed, lambda: self._core.resume(record.seq))
         return await self.find(execution_id)
 
@@ -172,16 +172,16 @@ class ExecutionCommands:
         return found | await self.records(outdated) if outdated else found
 
     def _is_under_way(self, seq: int) -> bool:
-        return self._core.is_leased(seq) or self._core.is_concluding(seq)
+        return self._core.leases.of(seq) is not None or self._core.pending.is_stopping(seq)
 
     def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
         if record.status.ended:
             return record
-        attempt = self._core.attempt_of(record.seq)
+        attempt = self._core.leases.attempt_of(record.seq)
         if attempt is not None:
             return record._replace(status=Status.RUNNING, attempts=attempt)
-        if self._core.is_concluding(record.seq):
+        if self._core.pending.is_stopping(record.seq):
             return record._replace(status=Status.RUNNING)
         woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
         return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record

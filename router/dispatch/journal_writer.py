@@ -102,7 +102,7 @@ class JournalWriter:
             changes = [
                 change
                 for each in checkpoints
-                if (seq := self._core.lease_of(each.token)) is not None
+                if (seq := self._core.leases.seq_of(each.token)) is not None
                 for change in (
                     *(self._happened(seq, each.events) if each.events else ()),
                     *self._begun(seq),
@@ -121,7 +121,7 @@ class JournalWriter:
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(link, checkpoints):
             position = each.position if each.entry is not None else each.position - 1
-            link.acknowledge(each.token, position, each.number, urgent=self._core.is_quiet(each.token))
+            link.acknowledge(each.token, position, each.number, urgent=self._core.leases.is_quiet(each.token))
 
     def _happened(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
@@ -143,7 +143,7 @@ class JournalWriter:
 
     def _good(self, link: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> list[ReportedCheckpoint]:
         """Return the checkpoints whose leases are good, and revoke the leases of the others."""
-        good = [each for each in checkpoints if self._core.lease_of(each.token) is not None]
+        good = [each for each in checkpoints if self._core.leases.seq_of(each.token) is not None]
         if len(good) < len(checkpoints):
             stale = {each.token for each in checkpoints}.difference(each.token for each in good)
             link.revoke(list(stale), "LEASE_LOST")
@@ -159,7 +159,7 @@ class JournalWriter:
         parks: list[stored.Parked] = []
         now_ms = self._now_ms()
         for outcome in outcomes:
-            seq = self._core.lease_of(outcome.token)
+            seq = self._core.leases.seq_of(outcome.token)
             if seq is None:
                 end = self._confess(link, outcome, now_ms)
                 (stale if end is None else settled).append(outcome.token)
@@ -200,7 +200,7 @@ class JournalWriter:
         charged = isinstance(result, AttemptReleased) and result.charged
         if not charged and not isinstance(result, WorkflowError):
             return None
-        confessed = self._core.report_late_failure(link.runner_id, outcome.token, final=not charged)
+        confessed = self._core.losses.report_late_failure(link.runner_id, outcome.token, final=not charged)
         if confessed is None:
             return None
         seq, attempts, is_ending, newer = confessed
@@ -227,7 +227,7 @@ class JournalWriter:
         taken = self._core.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two looks")
-        term = self._core.term_of(taken.seq)
+        term = self._core.leases.term_of(taken.seq)
         return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
 
     def _end(self, outcome: AttemptOutcome, result: AttemptCompleted | WorkflowError, now_ms: int) -> stored.Ended:

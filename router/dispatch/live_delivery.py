@@ -79,7 +79,7 @@ class LiveDelivery:
 
     def listen(self, listening: LiveSubscriptions) -> bool:
         """Replace the subscriptions of a running execution; false: the lease is stale."""
-        lease = self._core.lease(listening.token)
+        lease = self._core.leases.get(listening.token)
         if lease is None:
             return False
         self._forget(lease.seq)
@@ -139,7 +139,7 @@ class LiveDelivery:
         taken: list[PendingDelivery] = []
         refused: set[bytes] = set()
         for each in checkpoints:
-            seq = self._core.lease_of(each.token) if each.arrival else None
+            seq = self._core.leases.seq_of(each.token) if each.arrival else None
             if seq is None:
                 continue
             listener = self._listeners.get(seq)

@@ -70,9 +70,9 @@ class ParkedDelivery:
         for each in taken:
             entries, size = sizes.get(each.seq, _EMPTY)
             if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
-                if self._core.is_returning(each.seq):
+                if self._core.pending.is_returning(each.seq):
                     fitting.taken.append(each)
-            elif self._core.end_returning(each.seq):
+            elif self._core.pending.end_returning(each.seq):
                 fitting.ends.append(self._full(each))
         return fitting
 

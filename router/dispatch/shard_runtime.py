@@ -293,14 +293,14 @@ class ShardRuntime:
 
     def renew_on_behalf(self, runner_id: str) -> None:
         """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
-        self._core.renew(runner_id, self._clock())
+        self._core.runners.renew(runner_id, self._clock())
 
     def detach(self, link: RunnerPort) -> None:
         """Unregister a runner's stream, which has ended."""
         if self._links.get(link.runner_id) is link:
             del self._links[link.runner_id]
             self._loader.leave(link)
-            self._core.detach(link.runner_id, self._clock())
+            self._core.runners.detach(link.runner_id, self._clock())
             self._deadline.arm()
 
     def is_superseded(self, link: RunnerPort) -> bool:
@@ -315,13 +315,13 @@ class ShardRuntime:
         if self._links.get(link.runner_id) is not link:
             return True
         self.wake()
-        return self._core.add_credit(link.runner_id, credit)
+        return self._core.runners.add_credit(link.runner_id, credit)
 
     def renew(self, link: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
         if self._links.get(link.runner_id) is not link:
             return False
-        self._core.renew(link.runner_id, self._clock())
+        self._core.runners.renew(link.runner_id, self._clock())
         return True
 
     def listen(self, link: RunnerPort, listening: LiveSubscriptions) -> None:
@@ -339,10 +339,10 @@ class ShardRuntime:
                 link.want(interest)
 
     def _send(self, arrival: EventDelivery) -> None:
-        lease = self._core.lease(arrival.token)
+        lease = self._core.leases.get(arrival.token)
         link = None if lease is None else self._links.get(lease.runner.id)
         if link is not None:  # else its runner subscribes again when it attaches
-            link.hand_over(arrival, urgent=self._core.is_quiet(arrival.token))
+            link.hand_over(arrival, urgent=self._core.leases.is_quiet(arrival.token))
             self._metrics.delivered.inc()
 
     @property
@@ -359,7 +359,7 @@ class ShardRuntime:
         if taken is not None:
             log.error("an execution can't be run", seq=item.seq, cause=why)
             self._starts.drop(item.seq)
-            self._core.return_credit(item.runner_id)
+            self._core.runners.return_credit(item.runner_id)
             error = runtime_error(f"it can't be run: {why}")
             end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
             self._durable.spawn(self._conclude(TransitionBatch(ends=[end])))
@@ -405,7 +405,7 @@ class ShardRuntime:
                     RunnerAssignment(item.token, item.attempt, payload.flow_revision, payload.payload)
                 )
         for runner_id, deliveries in known.items():
-            urgent = any(self._core.is_quiet(delivery.token) for delivery in deliveries)
+            urgent = any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries)
             self._links[runner_id].assign(deliveries, urgent=urgent)
         for runner_id, items in unknown.items():
             self._loader.add(self._links[runner_id], items)

@@ -133,7 +133,7 @@ class TransitionWriter:
         *early, last = _portions(delivered) if delivered else [()]
         for portion in early:
             await self._durable.write(portion)
-        lost = [stored.Requeued(*loss, self._core.term_of(loss.seq)) for loss in requeued]
+        lost = [stored.Requeued(*loss, self._core.leases.term_of(loss.seq)) for loss in requeued]
         await self._durable.write([*conclusion.journaled, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(conclusion.journaled)
         for end in ends:

@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowhook.send_pacing import QUIET
 from router.scheduling.queues import FlowQueue
 
 _TOKEN: Final = struct.Struct(">IIQQ")
@@ -48,21 +49,105 @@ class Runner:
     leases: dict[bytes, Lease] = field(default_factory=dict)
 
 
-class LeaseTokens:
-    """Mints and reads the tokens of one epoch."""
+class LeaseTable:
+    """The valid leases of a shard, at most one for each execution, and the terms of its executions.
+
+    A lease is listed here and in the `leases` of its runner, or in neither.
+    """
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch & 0xFFFFFFFF
-        self._number = 0
+        self._granted = 0
+        self._by_token: dict[bytes, Lease] = {}
+        self._by_seq: dict[int, Lease] = {}
+        self._terms: dict[int, int] = {}
+        self._recovered_up_to = 0
 
-    def mint(self, seq: int, term: int) -> bytes:
-        """Return a token unique among all leases of this shard, past and future."""
-        self._number += 1
-        return _TOKEN.pack(self._epoch, term & 0xFFFFFFFF, self._number, seq)
+    def __len__(self) -> int:
+        """Return the number of leases."""
+        return len(self._by_token)
 
-    def earlier(self, token: bytes) -> tuple[int, int] | None:
-        """Return the sequence number and the term of a token from an earlier epoch, else None."""
+    def get(self, token: bytes) -> Lease | None:
+        """Return the lease of a token, or None when the token is stale."""
+        return self._by_token.get(token)
+
+    def seq_of(self, token: bytes) -> int | None:
+        """Return the execution a token is valid for, or None when the token is stale."""
+        lease = self._by_token.get(token)
+        return None if lease is None else lease.seq
+
+    def is_quiet(self, token: bytes) -> bool:
+        """Whether a token is valid and the flow of its execution has few executions running (at most `QUIET`)."""
+        lease = self._by_token.get(token)
+        return lease is not None and lease.queue.running <= QUIET
+
+    def of(self, seq: int) -> Lease | None:
+        """Return the lease of an execution, or None."""
+        return self._by_seq.get(seq)
+
+    def attempt_of(self, seq: int) -> int | None:
+        """Return the number of the attempt in progress, or None."""
+        lease = self._by_seq.get(seq)
+        return None if lease is None else lease.attempt
+
+    def grant(self, seq: int, queue: FlowQueue, runner: Runner, attempt: int) -> Lease:
+        """Lease an execution that has no lease, under its current term.
+
+        The token is unique among all leases of this shard, past and future.
+        """
+        self._granted += 1
+        token = _TOKEN.pack(self._epoch, self.term_of(seq) & 0xFFFFFFFF, self._granted, seq)
+        lease = Lease(token, seq, queue, runner, attempt)
+        self._by_token[token] = self._by_seq[seq] = runner.leases[token] = lease
+        return lease
+
+    def adopt(self, token: bytes, seq: int, queue: FlowQueue, runner: Runner, attempt: int) -> None:
+        """Make a token of an earlier epoch valid again, see `claimable_by`."""
+        self._by_token[token] = self._by_seq[seq] = runner.leases[token] = Lease(token, seq, queue, runner, attempt)
+
+    def release(self, token: bytes) -> Lease | None:
+        """Remove a lease whose execution ends; None when the token is stale."""
+        lease = self._by_token.pop(token, None)
+        if lease is not None:
+            del self._by_seq[lease.seq], lease.runner.leases[token]
+        return lease
+
+    def void(self, token: bytes) -> Lease | None:
+        """Remove a lease and start a new term of its execution; None when the token is stale.
+
+        The next lease may be granted once that is stored.
+        """
+        lease = self.release(token)
+        if lease is not None:
+            self._terms[lease.seq] = self.term_of(lease.seq) + 1
+        return lease
+
+    # --- terms --------------------------------------------------------------------------------------------------------
+
+    def recover(self, seq: int, term: int) -> None:
+        """Add an execution found at a start, by ascending `seq`; its leases are of later terms than the stored one."""
+        self._recovered_up_to = seq
+        if term:
+            self._terms[seq] = term + 1
+
+    def is_recovered(self, seq: int) -> bool:
+        """Whether an execution was found at the start."""
+        return seq <= self._recovered_up_to
+
+    def term_of(self, seq: int) -> int:
+        """Return the term of an execution's current or next lease; leases of earlier terms are void."""
+        term = self._terms.get(seq)
+        return int(seq <= self._recovered_up_to) if term is None else term
+
+    def claimable_by(self, token: bytes) -> int | None:
+        """Return the execution that a token of an earlier epoch is good for, unless it was leased since; else None."""
         if len(token) != _TOKEN.size:
             return None
         epoch, term, _, seq = _TOKEN.unpack(token)
-        return (seq, term) if epoch < self._epoch else None
+        if epoch >= self._epoch or not self.is_recovered(seq) or term + 1 != self.term_of(seq):
+            return None
+        return int(seq)
+
+    def forget(self, seq: int) -> None:
+        """Remove an execution that ended."""
+        self._terms.pop(seq, None)

@@ -12,6 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from router.scheduling.leases import Lease
+
 EXPLAIN_SECONDS: Final = 60.0
 """Time after a loss in which it can be explained: many times what a runner takes to start, its pauses included."""
 
@@ -23,16 +25,21 @@ class _RunnerLosses:
 
 
 class LostLeases:
-    """Leases charged because their runner was absent: tokens with sequence numbers, by runner."""
+    """Leases charged because their runner was absent: tokens with sequence numbers, by runner.
+
+    Each execution's last such lease is also listed by execution, until the execution is leased again or ends.
+    """
 
     def __init__(self) -> None:
-        self._of: dict[str, _RunnerLosses] = {}
+        self._by_runner: dict[str, _RunnerLosses] = {}
+        self._last: dict[int, Lease] = {}
 
-    def record(self, runner_id: str, token: bytes, seq: int, now: float) -> None:
+    def record(self, lease: Lease, now: float) -> None:
         """Record a loss that was charged."""
-        absence = self._of.setdefault(runner_id, _RunnerLosses(now))
-        absence.until = now + EXPLAIN_SECONDS
-        absence.lost[token] = seq
+        losses = self._by_runner.setdefault(lease.runner.id, _RunnerLosses(now))
+        losses.until = now + EXPLAIN_SECONDS
+        losses.lost[lease.token] = lease.seq
+        self._last[lease.seq] = lease
 
     def end(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
         """Record that a runner is back; return the executions known not to have caused their loss.
@@ -40,21 +47,33 @@ class LostLeases:
         The runner still has to explain what it holds: either work that killed its process, or work it never stopped.
         """
         self.forget(now)
-        absence = self._of.get(runner_id)
-        if absence is None:
+        losses = self._by_runner.get(runner_id)
+        if losses is None:
             return []
-        pardoned = [seq for token, seq in absence.lost.items() if token not in held] if explained else []
-        absence.lost = {token: seq for token, seq in absence.lost.items() if token in held}
-        if not absence.lost:
-            del self._of[runner_id]
-        return pardoned
+        unrelated = [seq for token, seq in losses.lost.items() if token not in held] if explained else []
+        losses.lost = {token: seq for token, seq in losses.lost.items() if token in held}
+        if not losses.lost:
+            del self._by_runner[runner_id]
+        return unrelated
 
     def take(self, runner_id: str, token: bytes) -> int | None:
         """Remove and return the execution whose loss a runner explains; None when no explanation is expected."""
-        absence = self._of.get(runner_id)
-        return None if absence is None else absence.lost.pop(token, None)
+        losses = self._by_runner.get(runner_id)
+        return None if losses is None else losses.lost.pop(token, None)
 
     def forget(self, now: float) -> None:
         """Drop losses that can't be explained any more."""
-        for runner_id in [runner_id for runner_id, absence in self._of.items() if absence.until <= now]:
-            del self._of[runner_id]
+        for runner_id in [runner_id for runner_id, losses in self._by_runner.items() if losses.until <= now]:
+            del self._by_runner[runner_id]
+
+    def last_of(self, seq: int) -> Lease | None:
+        """Return the lease that an execution lost last, if it was not leased since; else None."""
+        return self._last.get(seq)
+
+    def forget_execution(self, seq: int) -> None:
+        """Record that an execution was leased again, or ended; its losses can still be explained."""
+        self._last.pop(seq, None)
+
+    def __len__(self) -> int:
+        """Return the number of executions that were not leased since their loss."""
+        return len(self._last)

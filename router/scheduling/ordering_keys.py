@@ -23,46 +23,50 @@ class KeyedQueues:
     """The keyed queues of a shard: one for each flow and order key."""
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[str, str], _KeyedQueue] = {}
+        self._queues: dict[tuple[str, str], _KeyedQueue] = {}
         self._by_seq: dict[int, _KeyedQueue] = {}
+
+    def __len__(self) -> int:
+        """Return the number of executions with a key."""
+        return len(self._by_seq)
 
     @property
     def blocked(self) -> int:
         """Executions whose turn it is not."""
-        return len(self._by_seq) - len(self._lanes)
+        return len(self._by_seq) - len(self._queues)
 
     def enter(self, seq: int, flow_id: str, key: str) -> bool:
         """Queue an execution behind earlier ones of its key; return whether its turn is now."""
-        lane = self._lanes.get((flow_id, key))
-        if lane is None:
-            lane = self._lanes[flow_id, key] = _KeyedQueue((flow_id, key), seq)
-            self._by_seq[seq] = lane
+        queue = self._queues.get((flow_id, key))
+        if queue is None:
+            queue = self._queues[flow_id, key] = _KeyedQueue((flow_id, key), seq)
+            self._by_seq[seq] = queue
             return True
-        if lane.behind is None:
-            lane.behind = deque()
-        lane.behind.append(seq)
-        self._by_seq[seq] = lane
+        if queue.behind is None:
+            queue.behind = deque()
+        queue.behind.append(seq)
+        self._by_seq[seq] = queue
         return False
 
     def is_blocked(self, seq: int) -> bool:
         """Whether an execution has a key and it is another execution's turn."""
-        lane = self._by_seq.get(seq)
-        return lane is not None and lane.turn != seq
+        queue = self._by_seq.get(seq)
+        return queue is not None and queue.turn != seq
 
     def leave(self, seq: int) -> int | None:
         """Remove an execution, and return the one whose turn it becomes.
 
         Takes constant time for the execution whose turn it was, time linear in its queue for any other.
         """
-        lane = self._by_seq.pop(seq, None)
-        if lane is None:
+        queue = self._by_seq.pop(seq, None)
+        if queue is None:
             return None
-        if lane.turn != seq:
-            if lane.behind is not None:
-                lane.behind.remove(seq)
+        if queue.turn != seq:
+            if queue.behind is not None:
+                queue.behind.remove(seq)
             return None
-        if lane.behind:
-            lane.turn = lane.behind.popleft()
-            return lane.turn
-        del self._lanes[lane.id]
+        if queue.behind:
+            queue.turn = queue.behind.popleft()
+            return queue.turn
+        del self._queues[queue.id]
         return None

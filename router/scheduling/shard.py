@@ -24,20 +24,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from router.scheduling.changes import AttemptsExhausted, LeaseGranted, LeaseReleased, Removed, RequeuePending
-from router.scheduling.execution_state import Transitioning
-from router.scheduling.leases import Lease, Runner
-from router.scheduling.queues import FlowPolicy, FlowQueue
-from router.scheduling.runner_membership import UNCERTAIN_FACTOR, RunnerMembership
-
-MAX_ASSIGNMENTS: Final = 64
-"""Most assignments that one runner gets in one batch."""
-
-RESERVE: Final = 4
-"""One slot in so many is withheld from each single flow, so that a flow whose calls hang leaves room for others."""
-
-MIN_SHARE: Final = 32
-"""Slots that each flow may take, however few there are."""
+from router.scheduling.assigner import Assigner
+from router.scheduling.attempts import AttemptCounts
+from router.scheduling.changes import (
+    AttachResult,
+    AttemptsExhausted,
+    LeaseGranted,
+    LeaseReleased,
+    LeasesExpired,
+    Loss,
+    Removed,
+    RequeuePending,
+)
+from router.scheduling.leases import LeaseTable
+from router.scheduling.loss_accounting import LossAccounting
+from router.scheduling.lost_leases import LostLeases
+from router.scheduling.ordering_keys import KeyedQueues
+from router.scheduling.pending_transitions import PendingTransitions
+from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
+from router.scheduling.recovered import RecoveredExecutions
+from router.scheduling.runners import RunnerTable
+from router.scheduling.timer_queue import TimerQueue
 
 SOON: Final = 4096
 """Queue positions of a flow whose executions may be assigned soon; those further back are better read later."""
@@ -46,17 +53,64 @@ MAX_WAKES: Final = 512
 """Most executions that one call of `wake` wakes, so that it takes no longer than a millisecond."""
 
 
-def _flow_share(places: int) -> int:
-    """Return the number of all runners' slots that one flow may take."""
-    return max(MIN_SHARE, places - places // RESERVE)
-
-
-class Shard(RunnerMembership):
+class Shard:
     """The scheduler of a shard. After the `recover` calls, call `begin`.
 
     Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
     suspending a ready or blocked execution takes time linear in the flow's backlog.
+
+    Attributes:
+        unfinished: accepted executions that have not ended.
+        attempts: attempts charged to executions. Read it.
+        leases: the valid leases. Read it; only the shard changes it.
+        losses: takes leases away; callers report to it what a runner learned of an earlier loss.
+        pending: executions between two states. Callers may end a returning one, otherwise they read it.
+        runners: attached runners and their credit, which callers change directly.
     """
+
+    def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
+        """Start with no runner and nothing accepted.
+
+        Args:
+            epoch: fencing number of this ownership; each ownership's number is one greater than the last.
+            lease_seconds: how long a runner may be silent before it is lost.
+            max_attempts: attempts charged to an execution before it is exhausted.
+            reattach_seconds: how long a detached runner may take to reattach, and how long executions accepted before
+                a restart are held for the runners that work on them.
+        """
+        self.unfinished = 0
+        self._reattach_seconds = reattach_seconds
+        self._queues = FairQueues()
+        self._order_keys = KeyedQueues()
+        self.runners = RunnerTable(lease_seconds=lease_seconds, reattach_seconds=reattach_seconds)
+        self.leases = LeaseTable(epoch)
+        self.attempts = AttemptCounts(max_attempts)
+        self.pending = PendingTransitions()
+        self._timers = TimerQueue()
+        self._suspended: dict[int, FlowQueue] = {}
+        self._recovered = RecoveredExecutions(
+            queues=self._queues,
+            timers=self._timers,
+            leases=self.leases,
+            attempts=self.attempts,
+            pending=self.pending,
+        )
+        self._lost = LostLeases()
+        self._assigner = Assigner(
+            queues=self._queues,
+            runners=self.runners,
+            leases=self.leases,
+            attempts=self.attempts,
+            lost=self._lost,
+            recovered=self._recovered,
+        )
+        self.losses = LossAccounting(
+            leases=self.leases,
+            attempts=self.attempts,
+            pending=self.pending,
+            queues=self._queues,
+            lost=self._lost,
+        )
 
     # --- flows and events -------------------------------------------------------------------------------------------
 
@@ -79,7 +133,7 @@ class Shard(RunnerMembership):
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
-        if order_key and not self._lanes.enter(seq, flow_id, order_key):
+        if order_key and not self._order_keys.enter(seq, flow_id, order_key):
             return False
         self._queues.put(queue, seq)
         return len(queue.ready) <= SOON and not queue.policy.paused
@@ -103,19 +157,16 @@ class Shard(RunnerMembership):
             None, or that the execution used up its attempts, as it was running when too many processes died.
         """
         queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
-        if attempts - begun >= self._max_attempts * UNCERTAIN_FACTOR:
+        if self.attempts.is_exhausted(seq, attempts - begun):
             if not its_turn:
-                self._lanes.leave(seq)
-            self._ending[seq] = Transitioning(queue, counted=False)
+                self._order_keys.leave(seq)
+            self.pending.end(seq, queue, counted=False)
             return AttemptsExhausted(seq, attempts)
         if its_turn and (begun or not term):
-            self._held[seq] = queue
-            self._queues.hold(queue)
-            if begun:
-                self._begun.add(seq)
+            self._recovered.hold(seq, queue, begun=begun)
         elif its_turn:
             self._queues.put(queue, seq)
-            self._unclaimed[seq] = queue
+            self._recovered.allow_claim(seq, queue)
         return None
 
     def recover_waiting(
@@ -123,40 +174,33 @@ class Shard(RunnerMembership):
     ) -> None:
         """Add an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
         queue, _ = self._recover(seq, flow_id, attempts - 1, term, order_key)
-        self._waits.add(seq, queue, wake_at_ms)
+        self._timers.add(seq, queue, wake_at_ms)
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         """Add an execution that was found suspended at start-up."""
         self._suspended[seq], _ = self._recover(seq, flow_id, attempts, term, order_key)
 
+    def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
+        """Count a recovered execution; return its queue, and whether it is its turn."""
+        queue = self._queues.flow(flow_id)
+        queue.unfinished += 1
+        self.unfinished += 1
+        self.leases.recover(seq, term)
+        self.attempts.charge(seq, attempts)
+        return queue, not order_key or self._order_keys.enter(seq, flow_id, order_key)
+
     # --- work -------------------------------------------------------------------------------------------------------
 
     def assign(self, full: Collection[str] = ()) -> list[LeaseGranted]:
-        """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
-
-        Each runner gets at most one batch; for more, call again until nothing is assigned.
-
-        Args:
-            full: runners that can't accept assignments now, even if they have credit.
-        """
-        assigned: list[LeaseGranted] = []
-        flow_share = _flow_share(sum(runner.credit + len(runner.leases) for runner in self._runners.values()))
-        able = [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
-        while able and self._queues.ready:
-            runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
-            share = -(-self._queues.ready // len(able))
-            able.remove(runner)
-            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, assigned):
-                break
-        return assigned
+        """Assign ready executions to runners with credit, except `full` ones; see `Assigner.assign`."""
+        return self._assigner.assign(full)
 
     def take(self, token: bytes) -> LeaseReleased | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
-        lease = self._leases.get(token)
+        lease = self.leases.release(token)
         if lease is None:
             return None
-        self._drop(lease)
-        self._ending[lease.seq] = Transitioning(lease.queue, counted=True)
+        self.pending.end(lease.seq, lease.queue, counted=True)
         return LeaseReleased(lease.seq, lease.attempt)
 
     def park(self, token: bytes) -> LeaseReleased | None:
@@ -165,12 +209,11 @@ class Shard(RunnerMembership):
         Returns:
             The released lease; None when the token is stale.
         """
-        lease = self._leases.get(token)
+        lease = self.leases.void(token)
         if lease is None:
             return None
-        self._void(lease)
-        self._charge(lease.seq, lease.attempt - 1)
-        self._parking[lease.seq] = lease.queue
+        self.attempts.charge(lease.seq, lease.attempt - 1)
+        self.pending.park(lease.seq, lease.queue)
         return LeaseReleased(lease.seq, lease.attempt)
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
@@ -180,15 +223,15 @@ class Shard(RunnerMembership):
             seq: the execution; nothing happens if an operator removed it meanwhile.
             wake_at_ms: Unix time at which it becomes ready again; None: no timer wakes it.
         """
-        queue = self._parking.pop(seq, None)
+        queue = self.pending.parked(seq)
         if queue is not None:
-            self._waits.add(seq, queue, wake_at_ms)
+            self._timers.add(seq, queue, wake_at_ms)
             self._queues.stopped(queue)
 
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make *returning* executions ready again, in order of arrival, once that is stored."""
         for seq in sorted(seqs, reverse=True):
-            returning = self._returning.pop(seq, None)
+            returning = self.pending.requeued(seq)
             if returning is not None:  # else it was cancelled meanwhile
                 put = self._queues.put if returning.to_back else self._queues.put_first
                 put(returning.queue, seq)
@@ -202,26 +245,24 @@ class Shard(RunnerMembership):
         """
         delivered: list[RequeuePending] = []
         for seq in seqs:
-            queue = self._waits.pop(seq)
+            queue = self._timers.pop(seq)
             if queue is not None:
-                self._returning[seq] = Transitioning(queue, counted=False)
-                delivered.append(RequeuePending(seq, self._attempts.get(seq, 0)))
+                self.pending.requeue(seq, queue, counted=False)
+                delivered.append(RequeuePending(seq, self.attempts.charged(seq)))
         return delivered
 
     def ended(self, seq: int) -> None:
         """Remove an execution that was *ending* and whose end is durable."""
-        ending = self._ending.pop(seq)
-        self._attempts.pop(seq, None)
-        self._attributed.pop(seq, None)
-        self._voided.pop(seq, None)
-        self._terms.pop(seq, None)
-        queue = ending.queue
+        queue, counted = self.pending.ended(seq)
+        self.attempts.forget(seq)
+        self._lost.forget_execution(seq)
+        self.leases.forget(seq)
         queue.unfinished -= 1
         self.unfinished -= 1
-        turn = self._lanes.leave(seq)
+        turn = self._order_keys.leave(seq)
         if turn is not None and turn not in self._suspended:
             self._queues.put(queue, turn)
-        if ending.counted:
+        if counted:
             self._queues.stopped(queue)
         self._queues.forget_if_idle(queue)
 
@@ -232,19 +273,19 @@ class Shard(RunnerMembership):
             Its attempts, including the one in progress or the one that parked it, and its lease; None when it is
             unknown or already ending.
         """
-        lease = self._by_seq.get(seq)
+        lease = self.leases.of(seq)
         if lease is not None:
             self.take(lease.token)
             return Removed(lease.attempt, lease)
-        counted = self._is_counted(seq)
+        counted = self.pending.is_counted(seq)
         waits = self.is_waiting(seq)
         queue = self._suspended.pop(seq, None) or self._withdraw(seq, flow_id)
         if queue is None:
             return None
-        if self._lanes.is_blocked(seq):
-            self._lanes.leave(seq)
-        self._ending[seq] = Transitioning(queue, counted=counted)
-        return Removed(self._attempts.get(seq, 0) + waits, None)
+        if self._order_keys.is_blocked(seq):
+            self._order_keys.leave(seq)
+        self.pending.end(seq, queue, counted=counted)
+        return Removed(self.attempts.charged(seq) + waits, None)
 
     def suspend(self, seq: int, flow_id: str) -> Removed | None:
         """Suspend an execution until `resume`; its order key stays blocked. An attempt in progress is not charged.
@@ -254,13 +295,13 @@ class Shard(RunnerMembership):
         """
         if seq in self._suspended:
             return None
-        lease = self._by_seq.get(seq)
-        running = lease is not None or self._is_counted(seq)
+        lease = self.leases.of(seq)
+        running = lease is not None or self.pending.is_counted(seq)
         queue: FlowQueue | None
         if lease is not None:
             queue = lease.queue
-            self._void(lease)
-            self._charge(seq, lease.attempt - 1)
+            self.leases.void(lease.token)
+            self.attempts.charge(seq, lease.attempt - 1)
         else:
             queue = self._withdraw(seq, flow_id)
         if queue is None:
@@ -268,44 +309,140 @@ class Shard(RunnerMembership):
         self._suspended[seq] = queue
         if running:
             self._queues.stopped(queue)
-        return Removed(self._attempts.get(seq, 0), lease)
+        return Removed(self.attempts.charged(seq), lease)
 
     def resume(self, seq: int) -> bool:
         """Make a suspended execution ready, ahead of its flow's ready executions; false when it is not suspended."""
         queue = self._suspended.pop(seq, None)
         if queue is None:
             return False
-        if not self._lanes.is_blocked(seq):
+        if not self._order_keys.is_blocked(seq):
             self._queues.put_first(queue, seq)
         return True
 
-    # --- time -------------------------------------------------------------------------------------------------------
+    def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
+        """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
+        self._recovered.forget_claimable(seq)
+        queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self._timers.pop(seq)
+        if queue is None and not self.pending.is_ending(seq):
+            queue = self._queues.flow(flow_id)
+            if not self._order_keys.is_blocked(seq) and not self._queues.remove(queue, seq):
+                return None
+        return queue
+
+    # --- runners ------------------------------------------------------------------------------------------------------
+
+    def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> AttachResult:
+        """Attach a runner, new or returning, even when it returns too late to retain its leases.
+
+        Args:
+            runner_id: unique among runners.
+            held: tokens the runner still works on; of this epoch or, after restarts, of earlier ones.
+            explained: whether executions it no longer holds are known not to have caused their loss.
+            now: the current time.
+        """
+        held = list(held)
+        refunded = self.losses.reattached(runner_id, held, explained=explained, now=now)
+        runner = self.runners.attach(runner_id, now)
+        adopted = [seq for token in held if (seq := self._recovered.adopt(runner, token)) is not None]
+        kept = [token for token in held if token in runner.leases]
+        lost = runner.leases.keys() - kept
+        losses = [self.losses.lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
+        return AttachResult(kept, losses, refunded, adopted)
+
+    def release(self, token: bytes, *, charged: bool, to_back: bool = False) -> Loss | None:
+        """Give an execution back unfinished.
+
+        Args:
+            token: its lease's token.
+            charged: whether the execution is known to have caused the release.
+            to_back: whether it is queued behind its flow's other ready executions.
+
+        Returns:
+            What became of it; None when the token is stale.
+        """
+        lease = self.leases.get(token)
+        return None if lease is None else self.losses.lose(lease, charged=charged, certain=True, to_back=to_back)
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def begin(self, now: float) -> None:
+        """Start the period in which runners may reattach and claim the executions held for them."""
+        self._recovered.begin(now + self._reattach_seconds)
+
+    def next_deadline(self) -> float | None:
+        """Return the time at which `expire` next has something to do, or None."""
+        deadlines = (self.runners.deadline, self._recovered.deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def expire(self, now: float) -> LeasesExpired:
+        """Drop runners that were silent for too long, and release executions held for runners to reattach."""
+        self._lost.forget(now)
+        expired = LeasesExpired([], [])
+        for runner in self.runners.expire(now):
+            expired.losses.extend(self.losses.lose_absent(lease, now) for lease in list(runner.leases.values()))
+            if runner.attached:
+                expired.silent.append(runner.id)
+        expired.losses.extend(self._recovered.expire(now))
+        return expired
 
     def next_wake(self) -> int | None:
         """Return the Unix time (ms) at which `wake` next has something to do, or None."""
-        return self._waits.next()
+        return self._timers.next()
 
     def wake(self, now_ms: int) -> list[int]:
         """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
-        due = self._waits.due(now_ms, MAX_WAKES)
+        due = self._timers.due(now_ms, MAX_WAKES)
         for seq, queue in reversed(due):
             self._queues.put_first(queue, seq)
-            if self._release_held_at is not None and seq <= self._recovered_up_to:
-                self._unclaimed[seq] = queue
+            if self._recovered.deadline is not None and self.leases.is_recovered(seq):
+                self._recovered.allow_claim(seq, queue)
         return [seq for seq, _ in due]
 
-    # --- internals --------------------------------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------------------------------
 
-    def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[LeaseGranted]) -> int:
-        for number in range(count):
-            drawn = self._queues.draw(flow_share)
-            if drawn is None:
-                return number
-            queue, seq = drawn
-            self._voided.pop(seq, None)
-            self._unclaimed.pop(seq, None)
-            token = self._tokens.mint(seq, self.term_of(seq))
-            self._lease(Lease(token, seq, queue, runner, self._attempts.get(seq, 0) + 1))
-            runner.credit -= 1
-            assigned.append(LeaseGranted(runner.id, token, seq, self._by_seq[seq].attempt))
-        return count
+    @property
+    def ready(self) -> int:
+        """Executions that wait for a runner, now or soon, or for an earlier execution of their order key."""
+        return self.unfinished - self.leased - self.pending.ending - self.waiting - self.suspended
+
+    @property
+    def queued(self) -> int:
+        """Executions in the ready queues that `assign` draws from, including paused and limited flows."""
+        return self._queues.ready
+
+    @property
+    def leased(self) -> int:
+        """Executions under lease."""
+        return len(self.leases)
+
+    @property
+    def waiting(self) -> int:
+        """Executions that wait for a time or an event, or are about to."""
+        return len(self._timers) + self.pending.parking
+
+    @property
+    def suspended(self) -> int:
+        """Executions that an operator suspended."""
+        return len(self._suspended)
+
+    def backlog(self, flow_id: str) -> int:
+        """Return the number of accepted executions of a flow that have not ended."""
+        return self._queues.unfinished(flow_id)
+
+    def lease_count(self, runner_id: str) -> int:
+        """Return the number of executions a runner works on."""
+        return self.runners.lease_count(runner_id)
+
+    def is_waiting(self, seq: int) -> bool:
+        """Whether an execution waits, or is about to."""
+        return seq in self._timers or self.pending.is_parking(seq)
+
+    def waiting_flow(self, seq: int) -> str | None:
+        """Return the flow of an execution that waits; None when it does not wait, or is still parking."""
+        queue = self._timers.get(seq)
+        return None if queue is None else queue.flow_id
+
+    def is_suspended(self, seq: int) -> bool:
+        """Whether an operator suspended an execution."""
+        return seq in self._suspended

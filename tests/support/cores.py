@@ -21,7 +21,7 @@ def make_shard(*recovered, epoch=1, now=0.0, max_attempts=3):
 def attach(shard, runner="r1", *, credit=100, held=(), explained=True, now=0.0):
     attached = shard.attach(runner, held, explained=explained, now=now)
     if credit:
-        assert shard.add_credit(runner, credit)
+        assert shard.runners.add_credit(runner, credit)
     return attached
 
 
@@ -39,6 +39,6 @@ def on_record(shard, losses):
 def lose_by_absence(shard, now=0.0):
     """Have "r1" stay away with all that is ready, until that is lost; returns what it was assigned, and the time."""
     assigned = shard.assign()
-    shard.detach("r1", now)
+    shard.runners.detach("r1", now)
     on_record(shard, shard.expire(now + REATTACH).losses)
     return assigned, now + REATTACH

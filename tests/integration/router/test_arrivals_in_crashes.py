@@ -32,7 +32,7 @@ class Listener:
         while True:
             [delivery] = await link.next()
             shard.host.add_credit(link, 1)
-            seq = shard.core.lease_of(delivery.token)
+            seq = shard.core.leases.seq_of(delivery.token)
             if seq is None:
                 continue
             number = self.numbers.setdefault(seq, len(self.numbers))

@@ -17,13 +17,13 @@ ERROR = WorkflowError(type="https://example.org/e", status=418, title="Teapot", 
 async def child_of(shard, runner):
     """Start an execution that others may wait for: what its runner has, and its ID."""
     delivery = await shard.work_on(runner, "child")
-    return delivery, (await shard.record(shard.core.lease_of(delivery.token))).id
+    return delivery, (await shard.record(shard.core.leases.seq_of(delivery.token))).id
 
 
 async def parent_of(shard, runner, *execution_ids, entries=()):
     """Have an execution wait for ends of others, and return its sequence number."""
     delivery = await shard.work_on(runner)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     subscriptions = [Subscription(KEY, execution_id=execution_id) for execution_id in execution_ids]
     await shard.park(runner, delivery, *subscriptions, entries=entries)
     return seq
@@ -38,7 +38,7 @@ async def test_the_output_of_an_execution_goes_to_all_who_wait_for_its_end(shard
     parents = [await parent_of(shard, runner, child_id) for _ in range(2)]
     await shard.settle(runner, child, AttemptCompleted(b'{"n":7}'))
     found = await runner.next(2)
-    assert sorted(shard.core.lease_of(each.token) for each in found) == parents
+    assert sorted(shard.core.leases.seq_of(each.token) for each in found) == parents
     assert [told(each) for each in found] == [[(KEY, b'{"n":7}', None)]] * 2
     assert [each.attempt for each in found] == [1, 1]
 
@@ -151,7 +151,7 @@ async def test_an_end_after_a_restart_is_told_to_who_waits_since_before(tmp_path
         assert runner.kept == [child.token]
         await shard.settle(runner, child, AttemptCompleted(b"7"))
         [again] = await runner.next()
-        assert (shard.core.lease_of(again.token), told(again)) == (parent, [(KEY, b"7", None)])
+        assert (shard.core.leases.seq_of(again.token), told(again)) == (parent, [(KEY, b"7", None)])
 
 
 async def test_an_end_that_a_dead_router_did_not_tell_is_told_at_the_next_start(tmp_path):

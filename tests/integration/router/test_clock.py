@@ -48,10 +48,10 @@ async def test_a_clock_that_is_set_back_prolongs_no_other_wait_but_those_by_that
     (other,) = await shard.append()
     assert (await link.next())[0].payload == b"payload"
     assert shard.core.is_waiting(seq)
-    assert shard.core.attempt_of(other) == 1
+    assert shard.core.leases.attempt_of(other) == 1
     shard.wall.ahead = 0.0
     await link.next()
-    assert shard.core.attempt_of(seq) == 1
+    assert shard.core.leases.attempt_of(seq) == 1
 
 
 async def test_an_earlier_wait_that_comes_later_ends_first(shard):

@@ -164,7 +164,7 @@ async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path, monke
         await asyncio.sleep(1.2)
         shard.host.renew(link)
         assert link.error is None
-        assert shard.core.lease_of(delivery.token) is not None
+        assert shard.core.leases.seq_of(delivery.token) is not None
 
 
 async def test_a_stream_that_lost_its_leases_is_not_told_that_they_are_good(tmp_path):

@@ -36,7 +36,7 @@ async def take_in(shard, runner, arrival, position=0):
 
 async def test_an_event_is_handed_to_who_works_on_the_execution_and_kept_until_it_is_journaled(shard, runner):
     delivery = await listening(shard, runner)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     appended = await shard.publish(data={"ok": True})
     arrival = await offered(runner)
     assert (arrival.token, arrival.generation, arrival.number) == (delivery.token, 1, appended.number)
@@ -100,18 +100,18 @@ async def test_a_checkpoint_that_is_said_again_takes_nothing_in_twice(shard, run
     for _ in range(2):
         await take_in(shard, runner, arrival)
     assert (runner.revoked, len(runner.acknowledged)) == ([], 2)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     assert len((await shard.state.content(seq)).journal) == 1
 
 
 async def test_who_took_in_what_somebody_else_may_have_got_loses_the_execution_uncharged(shard, runner):
     delivery = await listening(shard, runner)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     entry = JournalEntry(KEY, b'{"data": 1}')
     await shard.host.recorder.checkpoint(runner, [ReportedCheckpoint(delivery.token, 0, entry, arrival=99)])
     assert runner.revoked == [(delivery.token, "LEASE_LOST")]
     [again] = await runner.next()
-    assert (shard.core.lease_of(again.token), again.attempt, again.journal) == (seq, 1, ())
+    assert (shard.core.leases.seq_of(again.token), again.attempt, again.journal) == (seq, 1, ())
 
 
 async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner):

@@ -21,7 +21,7 @@ async def shard(tmp_path):
 async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it_had_not_begun(shard, by):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     execution_id = (await shard.record(seq)).id
 
     async def look():
@@ -33,7 +33,7 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
     looking = asyncio.create_task(look())
     await shard.state.reading.wait()
     await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
-    while shard.core.is_concluding(seq):
+    while shard.core.pending.is_stopping(seq):
         await asyncio.sleep(0)
     gate.set()
     assert (await looking).status is Status.COMPLETED
@@ -42,9 +42,9 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
 async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    record = await shard.record(shard.core.lease_of(delivery.token))
+    record = await shard.record(shard.core.leases.seq_of(delivery.token))
     await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
-    while shard.core.is_concluding(record.seq):
+    while shard.core.pending.is_stopping(record.seq):
         await asyncio.sleep(0)
     (current,) = await shard.host.operators.current([record])
     assert current.status is Status.COMPLETED
@@ -53,7 +53,7 @@ async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
 async def test_one_whose_end_is_not_stored_yet_runs(shard):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    seq = shard.core.lease_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.token)
     shard.state.away = True
     settling = asyncio.create_task(shard.settle(runner, delivery, AttemptCompleted(b"{}")))
     await shard.state.refused.wait()

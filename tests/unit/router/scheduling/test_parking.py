@@ -18,7 +18,7 @@ def make_shard(max_attempts=3):
     shard = Shard(epoch=1, lease_seconds=6.0, max_attempts=max_attempts, reattach_seconds=2.0)
     shard.begin(0.0)
     shard.attach("r1", (), explained=True, now=0.0)
-    shard.add_credit("r1", 4096)
+    shard.runners.add_credit("r1", 4096)
     return shard
 
 
@@ -75,7 +75,7 @@ def test_what_something_came_for_runs_again_once_that_is_on_record_and_holds_no_
     shard.accept(2, "a")
     assert shard.waiting_flow(1) == "a"
     assert shard.deliver([1, 2, 9]) == [RequeuePending(1, 0)]
-    assert (shard.is_waiting(1), shard.is_returning(1), shard.waiting_flow(1)) == (False, True, None)
+    assert (shard.is_waiting(1), shard.pending.is_returning(1), shard.waiting_flow(1)) == (False, True, None)
     assert (shard.wake(500), shard.deliver([1])) == ([], [])
     (item,) = shard.assign()
     assert item.seq == 2
@@ -95,7 +95,7 @@ def test_what_something_came_for_can_be_cancelled_and_suspended_before_that_is_o
     assert shard.suspend(2, "a").attempts == 0
     shard.requeued([1, 2])
     assert seqs(shard) == []
-    assert shard.is_ending(1)
+    assert shard.pending.is_ending(1)
     shard.ended(1)
     assert shard.resume(2)
     assert seqs(shard) == [2]
@@ -238,7 +238,7 @@ def test_everything_is_recovered_as_it_was():
     assert shard.recover(5, "a", 12, order_key="k") == AttemptsExhausted(5, 12)
     shard.begin(0.0)
     shard.attach("r1", (), explained=True, now=0.0)
-    shard.add_credit("r1", 10)
+    shard.runners.add_credit("r1", 10)
     shard.expire(2.0)
     shard.ended(5)
     assert (shard.waiting, shard.suspended, shard.ready, seqs(shard)) == (2, 1, 1, [])
@@ -258,5 +258,4 @@ def test_order_keys_take_no_memory_once_nothing_has_them(shard):
             shard.take(item.token)
             shard.ended(item.seq)
     assert shard.unfinished == 0
-    assert not shard._lanes._lanes
-    assert not shard._lanes._by_seq
+    assert not shard._order_keys

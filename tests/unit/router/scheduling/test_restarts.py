@@ -32,7 +32,7 @@ def parked_and_assigned_again():
     before.park(first.token)
     before.parked(1, 0)
     before.wake(0)
-    assert before.term_of(1) == 1
+    assert before.leases.term_of(1) == 1
     return before.assign()
 
 
@@ -127,7 +127,7 @@ def test_a_lease_is_not_adopted_once_somebody_got_the_execution_in_between():
     (next_one,) = between.assign()
     assert attach(between, "r1", held=[held.token]).kept == []
 
-    shard = make_recovered(1, begun=True, term=between.term_of(1), epoch=3)
+    shard = make_recovered(1, begun=True, term=between.leases.term_of(1), epoch=3)
     assert attach(shard, "r1", held=[held.token]).kept == []
     assert attach(shard, "r2", held=[next_one.token]).kept == [next_one.token]
 
@@ -140,7 +140,7 @@ def test_an_adopted_lease_is_void_once_the_execution_was_parked():
     shard.parked(1, None)
     assert attach(shard, held=[held.token]).kept == []
     later = make_shard(epoch=3)
-    later.recover_waiting(1, "a", 1, None, term=shard.term_of(1))
+    later.recover_waiting(1, "a", 1, None, term=shard.leases.term_of(1))
     assert attach(later, held=[held.token]).kept == []
 
 
@@ -217,11 +217,11 @@ def test_what_was_given_back_on_record_is_adopted_by_whoever_got_it_next_if_nobo
     on_record(before, [before.release(first.token, charged=False)])
     (second,) = before.assign()
 
-    shard = make_recovered(0, term=before.term_of(1))
+    shard = make_recovered(0, term=before.leases.term_of(1))
     assert attach(shard, held=[first.token, second.token], credit=0).kept == [second.token]
     attach(shard, "r2")
     assert shard.assign() == []
-    assert shard.attempt_of(1) == 1
+    assert shard.leases.attempt_of(1) == 1
 
 
 def test_an_execution_that_waits_over_a_restart_waits_on_although_its_runner_still_reports_it():
@@ -231,7 +231,7 @@ def test_an_execution_that_waits_over_a_restart_waits_on_although_its_runner_sti
     (held,) = before.assign()
     before.park(held.token)
     shard = make_shard(epoch=2)
-    shard.recover_waiting(1, "a", 1, 5000, term=before.term_of(1))
+    shard.recover_waiting(1, "a", 1, 5000, term=before.leases.term_of(1))
     shard.begin(0.0)
     attached = attach(shard, held=[held.token])
     assert (attached.kept, attached.losses) == ([], [])
@@ -276,12 +276,12 @@ def test_a_lease_that_was_lost_before_a_restart_is_not_adopted_after_it_but_the_
     (next_one,) = before.assign()
 
     shard = Shard(epoch=2, lease_seconds=LEASE, max_attempts=3, reattach_seconds=REATTACH)
-    shard.recover(1, "a", 2, begun=True, term=before.term_of(1))
+    shard.recover(1, "a", 2, begun=True, term=before.leases.term_of(1))
     shard.begin(0.0)
     assert attach(shard, "r1", held=[cut_off.token]).kept == []
     assert attach(shard, "r2", held=[next_one.token]).kept == [next_one.token]
     assert shard.assign() == []
-    assert shard.attempt_of(1) == 2
+    assert shard.leases.attempt_of(1) == 2
 
 
 def test_what_was_accepted_before_a_restart_runs_before_what_came_after():

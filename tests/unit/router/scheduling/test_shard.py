@@ -6,9 +6,9 @@ import pytest
 from support.cores import REATTACH, accept, attach, make_shard
 
 from flowhook.send_pacing import QUIET
+from router.scheduling.assigner import MIN_SHARE
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import MIN_SHARE
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_each_assignment_consumes_one_credit(shard):
 
 def test_credit_beyond_the_limit_is_refused(shard):
     attach(shard, credit=MAX_CREDIT)
-    assert not shard.add_credit("r1", 1)
+    assert not shard.runners.add_credit("r1", 1)
 
 
 def test_executions_of_one_flow_run_in_order_of_arrival(shard):
@@ -85,7 +85,7 @@ def test_a_flow_whose_calls_take_long_gets_three_quarters_of_a_runner_that_asks_
         calling += len(batch)
         more = min(256, 40 + calling * 4 // 3) - permitted
         if more:
-            shard.add_credit("r1", more)
+            shard.runners.add_credit("r1", more)
         permitted += more
     assert calling == 192
 
@@ -94,7 +94,7 @@ def test_the_runner_with_the_least_to_do_gets_work_first(shard):
     attach(shard, "busy", credit=2)
     accept(shard, "a", 1, 2)
     assert len(shard.assign()) == 2
-    shard.add_credit("busy", 50)
+    shard.runners.add_credit("busy", 50)
     attach(shard, "idle", credit=10)
     accept(shard, "a", 3)
     assert [item.runner_id for item in shard.assign()] == ["idle"]
@@ -110,11 +110,11 @@ def test_a_flow_with_little_under_way_is_quiet(shard):
     attach(shard, credit=64)
     accept(shard, "a", *range(1, QUIET + 2))
     taken = shard.assign()
-    assert not any(shard.is_quiet(item.token) for item in taken)
+    assert not any(shard.leases.is_quiet(item.token) for item in taken)
     shard.take(taken[0].token)
     shard.ended(taken[0].seq)
-    assert all(shard.is_quiet(item.token) for item in taken[1:])
-    assert not shard.is_quiet(taken[0].token)
+    assert all(shard.leases.is_quiet(item.token) for item in taken[1:])
+    assert not shard.leases.is_quiet(taken[0].token)
 
 
 def test_a_concurrency_of_its_own_lifts_the_share_of_a_flow(shard):
@@ -171,7 +171,7 @@ def test_cancelling_takes_an_execution_out_wherever_it_is():
     shard.recover(1, "a", 2)
     attach(shard)
     accept(shard, "a", 2, 3)
-    shard.add_credit("r1", 1)
+    shard.runners.add_credit("r1", 1)
     leased = shard.assign()[0]
     assert shard.cancel(1, "a") == (2, None)
     attempts, lease = shard.cancel(leased.seq, "a")
@@ -210,7 +210,7 @@ def test_credit_for_what_never_reached_the_runner_is_given_back(shard):
     (assigned,) = shard.assign()
     shard.cancel(assigned.seq, "a")
     assert shard.assign() == []
-    shard.return_credit("r1")
+    shard.runners.return_credit("r1")
     assert [item.seq for item in shard.assign()] == [2]
 
 

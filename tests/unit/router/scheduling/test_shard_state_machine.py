@@ -162,7 +162,7 @@ class ShardMachine(RuleBasedStateMachine):
             if seq in self.begun:
                 self.attempts[seq] -= 1
                 self.begun.discard(seq)
-            assert self.shard.attempt_of(seq) == self.attempts.get(seq, 0) + 1
+            assert self.shard.leases.attempt_of(seq) == self.attempts.get(seq, 0) + 1
             flow = self.unfinished[seq]
             concurrency = self.concurrency(flow)
             assert concurrency is None or self.running(flow) <= max(concurrency, self.under_way[flow])
@@ -170,7 +170,7 @@ class ShardMachine(RuleBasedStateMachine):
         for token in set(mine) - set(attached.kept):
             self.valid.pop(token, None)
         self.lost(attached.losses)
-        assert not credit or self.shard.add_credit(runner, credit)
+        assert not credit or self.shard.runners.add_credit(runner, credit)
 
     def pardon(self, attached, *, explained):
         assert explained or not attached.refunded
@@ -183,7 +183,7 @@ class ShardMachine(RuleBasedStateMachine):
     @rule(token=tokens, final=strategies.booleans())
     def report_late_failure(self, token, final):
         _, runner, _ = self.handed_out[token]
-        confessed = self.shard.report_late_failure(runner, token, final=final)
+        confessed = self.shard.losses.report_late_failure(runner, token, final=final)
         if confessed is None:
             return
         seq, attempts, is_ending, newer = confessed
@@ -204,16 +204,16 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule(runner=strategies.sampled_from(RUNNERS))
     def detach(self, runner):
-        self.shard.detach(runner, self.now)
+        self.shard.runners.detach(runner, self.now)
         self.attached.discard(runner)
 
     @rule(runner=strategies.sampled_from(RUNNERS), credit=strategies.integers(1, 5))
     def add_credit(self, runner, credit):
-        assert self.shard.add_credit(runner, credit) == (runner in self.attached)
+        assert self.shard.runners.add_credit(runner, credit) == (runner in self.attached)
 
     @rule(runner=strategies.sampled_from(RUNNERS))
     def renew(self, runner):
-        self.shard.renew(runner, self.now)
+        self.shard.runners.renew(runner, self.now)
 
     @rule(target=tokens, flow=strategies.sampled_from(FLOWS), runner=strategies.sampled_from(RUNNERS))
     def cut_off(self, flow, runner):
@@ -288,7 +288,7 @@ class ShardMachine(RuleBasedStateMachine):
             self.begun.discard(item.seq)
             if item.seq <= self.recovered:
                 self.record.begin(item.seq, item.attempt)
-                self.record.terms[item.seq] = self.shard.term_of(item.seq)
+                self.record.terms[item.seq] = self.shard.leases.term_of(item.seq)
             flow = self.unfinished[item.seq]
             policy = self.policies.get(flow, FlowPolicy())
             assert not policy.paused
@@ -299,7 +299,7 @@ class ShardMachine(RuleBasedStateMachine):
     def write_down(self):
         """Attempts last."""
         for seq, _ in self.valid.values():
-            self.record.begin(seq, self.shard.attempt_of(seq))
+            self.record.begin(seq, self.shard.leases.attempt_of(seq))
 
     @rule(token=tokens)
     def take(self, token):
@@ -337,7 +337,7 @@ class ShardMachine(RuleBasedStateMachine):
         if not self.unfinished:
             return
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
-        assert self.shard.end_returning(seq) == (seq in self.returning)
+        assert self.shard.pending.end_returning(seq) == (seq in self.returning)
         if seq in self.returning:
             self.forget_places(seq)
             self.ending.add(seq)
@@ -356,7 +356,9 @@ class ShardMachine(RuleBasedStateMachine):
             assert (withdrawn.lease and withdrawn.lease.token) == leased
             self.valid.pop(leased, None)
             self.attempts[seq] = withdrawn.attempts
-            self.record.stop(seq, withdrawn.attempts, term=self.shard.term_of(seq) if leased else 0, token=leased)
+            self.record.stop(
+                seq, withdrawn.attempts, term=self.shard.leases.term_of(seq) if leased else 0, token=leased
+            )
             self.forget_places(seq)
             self.suspended.add(seq)
 
@@ -397,7 +399,7 @@ class ShardMachine(RuleBasedStateMachine):
         if seq in self.delivering:
             self.record.stop(seq, self.attempts.get(seq, 0))
         else:
-            self.record.stop(seq, self.attempts[seq], term=self.shard.term_of(seq), token=self.latest[seq])
+            self.record.stop(seq, self.attempts[seq], term=self.shard.leases.term_of(seq), token=self.latest[seq])
 
     @rule()
     def become_durable(self):
@@ -497,7 +499,7 @@ class ShardMachine(RuleBasedStateMachine):
         self.become_durable()
         while self.unfinished:
             self.shard.attach("last", (), explained=True, now=self.now)
-            self.shard.add_credit("last", 100)
+            self.shard.runners.add_credit("last", 100)
             self.attached.add("last")
             tokens = self.hand_out()
             assert tokens, "something never runs"
@@ -505,14 +507,12 @@ class ShardMachine(RuleBasedStateMachine):
                 self.take(token)
             self.become_durable()
         assert self.shard.unfinished == 0
-        assert not self.shard._lanes._lanes
+        assert not self.shard._order_keys
         assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
-        assert not self.shard._attempts
-        assert not self.shard._attributed
-        assert not self.shard._voided
-        assert not self.shard._terms
-        assert not self.shard._begun
-        assert not self.shard._unclaimed
+        assert not self.shard.attempts
+        assert not self.shard._lost
+        assert not self.shard.leases._terms
+        assert not self.shard._recovered
 
     @invariant()
     def nothing_is_lost(self):
@@ -532,13 +532,13 @@ class ShardMachine(RuleBasedStateMachine):
     def leases_are_what_the_model_says(self):
         assert self.shard.leased == len(self.valid)
         for token, (seq, _) in self.valid.items():
-            assert self.shard.lease_of(token) == seq
+            assert self.shard.leases.seq_of(token) == seq
 
     @invariant()
     def what_runs_counts(self):
         for flow, queue in self.shard._queues._flows.items():
             assert queue.running >= self.running(flow)
-            assert queue.held == sum(self.unfinished[seq] == flow for seq in self.shard._held)
+            assert queue.held == self.shard._recovered.held_of(flow)
 
 
 TestShard = ShardMachine.TestCase

@@ -22,7 +22,7 @@ def test_a_runner_that_falls_silent_loses_its_leases_and_its_stream(shard):
     expired = shard.expire(LEASE)
     assert on_record(shard, expired.losses) == [RequeuePending(1, 1)]
     assert expired.silent == ["r1"]
-    assert shard.lease_of(assigned.token) is None
+    assert shard.leases.seq_of(assigned.token) is None
     attach(shard, "r2", now=LEASE)
     (again,) = shard.assign()
     assert (again.seq, again.attempt) == (1, 2)
@@ -32,16 +32,16 @@ def test_renewal_keeps_leases(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    shard.renew("r1", 4.0)
+    shard.runners.renew("r1", 4.0)
     assert shard.expire(LEASE).losses == []
-    assert shard.lease_of(assigned.token) == 1
+    assert shard.leases.seq_of(assigned.token) == 1
 
 
 def test_a_runner_that_comes_back_in_time_keeps_its_work(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    shard.detach("r1", 1.0)
+    shard.runners.detach("r1", 1.0)
     assert shard.assign() == []
     attached = attach(shard, held=[assigned.token], now=2.0)
     assert attached.kept == [assigned.token]
@@ -52,7 +52,7 @@ def test_a_runner_that_stays_away_loses_its_work_before_its_lease_would_end(shar
     attach(shard)
     accept(shard, "a", 1)
     shard.assign()
-    shard.detach("r1", 1.0)
+    shard.runners.detach("r1", 1.0)
     assert shard.next_deadline() <= 1.0 + REATTACH
     assert shard.expire(1.0 + REATTACH).losses == [RequeuePending(1, 1)]
 
@@ -61,7 +61,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
     attach(shard)
     accept(shard, "a", 1, 2)
     culprit, innocent = shard.assign()
-    shard.detach("r1", 1.0)
+    shard.runners.detach("r1", 1.0)
     attached = attach(shard, held=[culprit.token], explained=True, now=1.5)
     assert on_record(shard, attached.losses) == [RequeuePending(2, 0)]
     assert shard.take(culprit.token).seq == 1
@@ -87,7 +87,7 @@ def test_losses_nobody_can_explain_count_less(shard):
     for number in range(1, 12):
         attach(shard, explained=False)
         shard.assign()
-        shard.detach("r1", 0.0)
+        shard.runners.detach("r1", 0.0)
         assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [RequeuePending(1, number)]
     attach(shard)
     shard.assign()
@@ -151,7 +151,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_ne
     (culprit, _), now = lose_by_absence(shard)
     attached = attach(shard, held=[culprit.token], now=now + 10)
     assert (attached.kept, attached.refunded) == ([], [2])
-    assert shard.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
+    assert shard.losses.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 2), (2, 1)]
 
 
@@ -162,7 +162,7 @@ def test_a_culprit_is_exhausted_after_its_attempts_however_late_each_is_explaine
     for _ in range(3):
         (culprit,), now = lose_by_absence(shard, now)
         attach(shard, held=[culprit.token], now=now)
-        confessed.append(shard.report_late_failure("r1", culprit.token, final=False))
+        confessed.append(shard.losses.report_late_failure("r1", culprit.token, final=False))
     assert confessed == [
         LateFailure(1, 1, is_ending=False),
         LateFailure(1, 2, is_ending=False),
@@ -178,8 +178,8 @@ def test_a_verdict_that_comes_late_ends_what_nobody_got_meanwhile(shard):
     accept(shard, "a", 1)
     (culprit,), now = lose_by_absence(shard)
     attach(shard, held=[culprit.token], now=now)
-    assert shard.report_late_failure("r1", culprit.token, final=True) == LateFailure(1, 1, is_ending=True)
-    assert shard.report_late_failure("r1", culprit.token, final=True) is None
+    assert shard.losses.report_late_failure("r1", culprit.token, final=True) == LateFailure(1, 1, is_ending=True)
+    assert shard.losses.report_late_failure("r1", culprit.token, final=True) is None
 
 
 def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_that_lease(shard):
@@ -189,8 +189,10 @@ def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_t
     attach(shard, "r2", now=now)
     newer, neighbour = shard.assign()
     attach(shard, held=[culprit.token], now=now)
-    broken = shard.lease(newer.token)
-    assert shard.report_late_failure("r1", culprit.token, final=True) == LateFailure(1, 1, is_ending=True, lease=broken)
+    broken = shard.leases.get(newer.token)
+    assert shard.losses.report_late_failure("r1", culprit.token, final=True) == LateFailure(
+        1, 1, is_ending=True, lease=broken
+    )
     assert broken.runner.id == "r2"
     assert shard.take(newer.token) is None
     shard.ended(1)
@@ -204,7 +206,7 @@ def test_one_that_is_merely_suspected_goes_on_where_somebody_got_it_meanwhile(sh
     attach(shard, "r2", now=now)
     (newer,) = shard.assign()
     attach(shard, held=[culprit.token], now=now)
-    assert shard.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
+    assert shard.losses.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert shard.take(newer.token).attempt == 2
 
 
@@ -240,4 +242,4 @@ def test_nobody_accounts_for_what_another_runner_lost(shard):
     accept(shard, "a", 1)
     (assigned,), now = lose_by_absence(shard)
     attach(shard, "r2", held=[assigned.token], now=now)
-    assert shard.report_late_failure("r2", assigned.token, final=True) is None
+    assert shard.losses.report_late_failure("r2", assigned.token, final=True) is None

@@ -1,0 +1,157 @@
+"""Executions found at a start that a runner of the time before may still claim.
+
+A runner that was attached when the router ended may be working on them, and proves it by a lease of an earlier epoch
+(see `leases`). They can be claimed from the start until the reattach deadline:
+
+- *held* executions are not assigned meanwhile, and each takes a slot of its flow's concurrency. Some of them have
+  *begun*: an attempt is stored and charged that was in progress when the router ended.
+- *claimable* ones are ready, and can be claimed until they are assigned to another runner: their runner got them just
+  before the end, without any record. The same holds for those that wait for a time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from router.scheduling.attempts import AttemptCounts
+from router.scheduling.changes import AttemptsExhausted
+from router.scheduling.leases import LeaseTable, Runner
+from router.scheduling.pending_transitions import PendingTransitions
+from router.scheduling.queues import FairQueues, FlowQueue
+from router.scheduling.timer_queue import TimerQueue
+
+
+class _Held(NamedTuple):
+    """A held execution, and whether it has begun."""
+
+    queue: FlowQueue
+    begun: bool
+
+
+class RecoveredExecutions:
+    """The recovered executions of a shard that can still be claimed."""
+
+    def __init__(
+        self,
+        *,
+        queues: FairQueues,
+        timers: TimerQueue,
+        leases: LeaseTable,
+        attempts: AttemptCounts,
+        pending: PendingTransitions,
+    ) -> None:
+        self._queues = queues
+        self._timers = timers
+        self._leases = leases
+        self._attempts = attempts
+        self._pending = pending
+        self._held: dict[int, _Held] = {}
+        self._claimable: dict[int, FlowQueue] = {}
+        self._deadline: float | None = None
+
+    def __len__(self) -> int:
+        """Return the number of executions that can be claimed."""
+        return len(self._held) + len(self._claimable)
+
+    def held_of(self, flow_id: str) -> int:
+        """Return the number of held executions of a flow, in time linear in all of them."""
+        return sum(held.queue.flow_id == flow_id for held in self._held.values())
+
+    def hold(self, seq: int, queue: FlowQueue, *, begun: bool) -> None:
+        """Add an execution that is not assigned before the deadline."""
+        self._held[seq] = _Held(queue, begun)
+        self._queues.hold(queue)
+
+    def allow_claim(self, seq: int, queue: FlowQueue) -> None:
+        """Add an execution that is ready."""
+        self._claimable[seq] = queue
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """Time until which executions can be claimed, or None: it has passed, or was not set."""
+        return self._deadline
+
+    def begin(self, deadline: float) -> None:
+        """Set the time until which executions can be claimed."""
+        self._deadline = deadline
+
+    def expire(self, now: float) -> list[AttemptsExhausted]:
+        """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
+
+        Returns:
+            Those that used up their attempts instead, as the begun attempt stays charged; they are *ending*.
+        """
+        if self._deadline is None or now < self._deadline:
+            return []
+        exhausted: list[AttemptsExhausted] = []
+        while self._held:
+            seq, (queue, begun) = self._held.popitem()  # latest first
+            self._queues.release_hold(queue)
+            attempts = self._attempts.charged(seq)
+            if begun and self._attempts.is_exhausted(seq, attempts):
+                self._pending.end(seq, queue, counted=False)
+                exhausted.append(AttemptsExhausted(seq, attempts))
+            else:
+                self._queues.put_first(queue, seq)
+        self._claimable.clear()
+        self._deadline = None
+        return exhausted
+
+    # --- one execution ------------------------------------------------------------------------------------------------
+
+    def adopt(self, runner: Runner, token: bytes) -> int | None:
+        """Let a runner continue an execution that it had before the start.
+
+        Args:
+            runner: the runner.
+            token: its lease's token, of an earlier epoch.
+
+        Returns:
+            The execution, now under that lease again; None when it can't be claimed by it any more.
+        """
+        seq = self._leases.claimable_by(token)
+        if seq is None:
+            return None
+        begun = seq in self._held and self._held[seq].begun
+        queue = self._claim(seq)
+        if queue is None:
+            return None
+        queue.running += 1
+        charged = self._attempts.charged(seq)
+        if begun:  # the charged attempt is the one being adopted, and it has not ended
+            charged -= 1
+            self._attempts.charge(seq, charged)
+        self._leases.adopt(token, seq, queue, runner, charged + 1)
+        return seq
+
+    def _claim(self, seq: int) -> FlowQueue | None:
+        """Remove an execution from where it waits for a runner, and return its queue; None when it can't be claimed.
+
+        An execution that is not held has no slot reserved: if its flow is at its concurrency limit, it can't be
+        claimed, and the next free runner gets it.
+        """
+        queue = self.release(seq)
+        if queue is not None:
+            return queue
+        queue = self._claimable.get(seq)
+        if queue is not None and queue.has_room:
+            del self._claimable[seq]
+            self._queues.remove(queue, seq)
+            return queue
+        # it was woken, which leaves no record, and the runner had no time to report anything about it
+        queue = self._timers.get(seq)
+        return self._timers.pop(seq) if queue is not None and queue.has_room else None
+
+    def release(self, seq: int) -> FlowQueue | None:
+        """Remove a held execution and return its queue; None when it is not held."""
+        held = self._held.pop(seq, None)
+        if held is None:
+            return None
+        self._queues.release_hold(held.queue)
+        return held.queue
+
+    def forget_claimable(self, seq: int) -> None:
+        """Remove an execution that was assigned to another runner, or is not ready any more."""
+        self._claimable.pop(seq, None)

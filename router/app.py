@@ -172,11 +172,11 @@ async def _serve(
         gatherer=gatherer,
         starter=starter,
         metrics=router_metrics,
-        occurrences=host.occurrences,
+        outbox=host.outbox,
         now_ms=_now_ms,
     )
     herald = LifecyclePublisher(
-        occurrences=host.occurrences,
+        outbox=host.outbox,
         state=state,
         registry=storage.registry,
         publisher=publisher,

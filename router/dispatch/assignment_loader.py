@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
+from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.runner_port import RunnerAssignment, RunnerPort
-from router.scheduling.changes import LeaseGranted, Loss
+from router.dispatch.transitions import TransitionWriter
+from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
 from router.storage.interface import ShardState
-from router.storage.model import Started, StateChange, Work
+from router.storage.model import Started, Work
 
 CHUNK: Final = 128
 """Most executions in one read."""
@@ -43,64 +46,60 @@ class AssignmentLoader:
         *,
         core: Shard,
         state: ShardState,
-        write: Callable[[Sequence[StateChange]], Awaitable[None]],
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
-        wake: Callable[[], None],
-        lost: Callable[[Sequence[Loss]], None],
-        fault: Callable[[LeaseGranted, str], None],
+        writer: RetryingWriter,
+        transitions: TransitionWriter,
+        effects: EffectQueue,
     ) -> None:
         """Load from `state`.
 
         Args:
             core: the scheduling core, which knows the leases that are still good.
             state: storage to read from.
-            write: stores changes, without a retry.
-            spawn: runs a coroutine as a task.
-            wake: called when a runner that was `full` may have room again.
-            lost: called with leases that were released.
-            fault: called with an execution that can't be assigned to any runner, and the reason; ends it.
+            writer: retrying writer.
+            transitions: stores what becomes of leases that were released, and of executions that can't be assigned.
+            effects: gets `AssignReady` when a runner that was `full` may have room again.
         """
         self._core = core
         self._state = state
-        self._write = write
-        self._spawn = spawn
-        self._wake = wake
-        self._lost = lost
-        self._fault = fault
+        self._writer = writer
+        self._transitions = transitions
+        self._effects = effects
         self._waiting: dict[RunnerPort, deque[LeaseGranted]] = {}
         self.recovered_up_to = 0
         """Highest sequence number recovered at start-up. One of the executions up to it may have crashed the router:
         an attempt at one of them is stored before it begins, so that it counts whatever happens, and no runner resumes
         an attempt from before it."""
 
-    def full(self, link: RunnerPort) -> bool:
+    def full(self, runner: RunnerPort) -> bool:
         """Whether so much is queued for a runner that it should be assigned no more for now."""
-        return len(self._waiting.get(link, ())) >= MAX_WAITING
+        return len(self._waiting.get(runner, ())) >= MAX_WAITING
 
-    def add(self, link: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
+    def add(self, runner: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
         """Queue assignments for a runner; they are sent when they have been read."""
-        waiting = self._waiting.get(link)
+        waiting = self._waiting.get(runner)
         if waiting is None:
-            self._waiting[link] = deque(assigned)
-            self._spawn(self._load(link, self._waiting[link]))
+            self._waiting[runner] = deque(assigned)
+            self._writer.spawn(self._load(runner, self._waiting[runner]))
         else:
             waiting.extend(assigned)
 
-    def leave(self, link: RunnerPort) -> None:
+    def leave(self, runner: RunnerPort) -> None:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
-        waiting = self._waiting.pop(link, ())
-        self._lost([loss for item in waiting if (loss := self._core.release(item.token, charged=False)) is not None])
+        waiting = self._waiting.pop(runner, ())
+        self._transitions.lose(
+            [loss for item in waiting if (loss := self._core.release(item.token, charged=False)) is not None]
+        )
 
     def leave_all(self) -> None:
         """Release the assignments that runners have not received."""
-        for link in list(self._waiting):
-            self.leave(link)
+        for runner in list(self._waiting):
+            self.leave(runner)
 
-    async def _load(self, link: RunnerPort, waiting: deque[LeaseGranted]) -> None:
+    async def _load(self, runner: RunnerPort, waiting: deque[LeaseGranted]) -> None:
         """Read and send the assignments queued for a runner, until there are none or the runner has left."""
         alone = 0
         while waiting:
-            await link.room()
+            await runner.room()
             chunk = [waiting[position] for position in range(1 if alone else min(CHUNK, len(waiting)))]
             alone = max(0, alone - 1)
             try:
@@ -109,21 +108,21 @@ class AssignmentLoader:
                 log.warning("work can't be read", reason=error.reason, executions=len(chunk))
                 if isinstance(error, UnavailableError):
                     await asyncio.sleep(RETRY_DELAY)
-                if self._waiting.get(link) is not waiting:
+                if self._waiting.get(runner) is not waiting:
                     return
                 if len(chunk) > 1:
                     alone = len(chunk)  # read one at a time, to find the one that can't be read
                 elif isinstance(error, UnavailableError):
                     waiting.rotate(-1)
                 else:
-                    self._fault(waiting.popleft(), "what is stored of it can't be read")
+                    self._transitions.fault(waiting.popleft(), "what is stored of it can't be read")
                 continue
-            if self._waiting.get(link) is not waiting:
+            if self._waiting.get(runner) is not waiting:
                 return
-            self._hand_over(link, waiting, [waiting.popleft() for _ in chunk], found)
-            self._wake()
-        if self._waiting.get(link) is waiting:
-            del self._waiting[link]
+            self._hand_over(runner, waiting, [waiting.popleft() for _ in chunk], found)
+            self._effects.add(ASSIGN_READY)
+        if self._waiting.get(runner) is waiting:
+            del self._waiting[runner]
 
     async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
         good = [item for item in chunk if self._core.leases.seq_of(item.token) is not None]
@@ -133,32 +132,32 @@ class AssignmentLoader:
             if item.seq <= self.recovered_up_to
         ]
         if begun:
-            await self._write(begun)
+            await self._writer.write_once(begun)
         return await self._state.work([item.seq for item in good]) if good else {}
 
     def _hand_over(
-        self, link: RunnerPort, waiting: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
+        self, runner: RunnerPort, waiting: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
     ) -> None:
         deliveries: list[RunnerAssignment] = []
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
             if self._core.leases.seq_of(item.token) is None:
-                self._core.runners.return_credit(link.runner_id)  # cancelled meanwhile, and never sent
+                self._core.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
-                self._fault(item, "its event and its journal together are larger than a message may be")
+                self._transitions.fault(item, "its event and its journal together are larger than a message may be")
             else:
                 _, revision, payload, journal, start, scope = work
                 deliveries.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
         if deliveries:
-            link.assign(deliveries, urgent=any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries))
+            runner.assign(deliveries, urgent=any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries))
         if found:
             waiting.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
             for item in unread:
-                self._fault(item, "its event is missing from storage")
+                self._transitions.fault(item, "its event is missing from storage")
 
 
 def _size(work: Work) -> int:

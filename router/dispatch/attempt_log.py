@@ -22,9 +22,9 @@ class AttemptLog:
     that one would be one that the flow does not ask for.
     """
 
-    def __init__(self, core: Shard, durable: RetryingWriter, now_ms: Callable[[], int]) -> None:
+    def __init__(self, core: Shard, writer: RetryingWriter, now_ms: Callable[[], int]) -> None:
         self._core = core
-        self._durable = durable
+        self._writer = writer
         self._now_ms = now_ms
         self._pending: dict[int, int] = {}
         """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
@@ -80,5 +80,5 @@ class AttemptLog:
             for seq, time_ms in pending.items()
             if (attempt := self._core.leases.attempt_of(seq)) is not None
         ]
-        if changes and not self._durable.closing:
-            self._durable.spawn(self._durable.try_write(changes))
+        if changes and not self._writer.closing:
+            self._writer.spawn(self._writer.try_write(changes))

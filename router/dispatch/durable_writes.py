@@ -28,10 +28,10 @@ class RetryingWriter:
         closing: whether the shard runtime stops; a write that fails is not retried then.
     """
 
-    def __init__(self, state: ShardState, occurrences: LifecycleOutbox) -> None:
+    def __init__(self, state: ShardState, outbox: LifecycleOutbox) -> None:
         self._state = state
-        self._occurrences = occurrences
-        self._news = asyncio.Event()
+        self._outbox = outbox
+        self._notified = asyncio.Event()
         self.tasks: asyncio.TaskGroup | None = None
         self.closing = False
 
@@ -50,20 +50,20 @@ class RetryingWriter:
         Raises:
             UnavailableError: storage can't serve.
         """
-        if not self._occurrences.wanted:
+        if not self._outbox.wanted:
             await self._state.write(changes)
             return
-        occurred = self._occurrences.of(changes)
+        occurred = self._outbox.of(changes)
         await self._state.write([*occurred, *(each for each in changes if not isinstance(each, LifecycleRecorded))])
         if occurred:
-            self._occurrences.stored(len(occurred))
+            self._outbox.stored(len(occurred))
 
     async def try_write(self, changes: Sequence[StateChange]) -> None:
         """Store changes that may be lost without harm: one try, errors are logged."""
         try:
             await self.write_once(changes)
         except UnavailableError as error:
-            log.warning("starts not written down", reason=error.reason)
+            log.warning("starts of attempts not stored", reason=error.reason)
 
     async def call_with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call storage, retrying while it is unavailable."""
@@ -80,15 +80,15 @@ class RetryingWriter:
             raise error
         await asyncio.sleep(RETRY_DELAY)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Notify callers of `until` that something became durable."""
-        self._news.set()
+        self._notified.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition, which is checked again after each `tell`."""
+        """Wait for a condition, which is checked again after each `notify`."""
         while not condition():
-            self._news.clear()
-            await self._news.wait()
+            self._notified.clear()
+            await self._notified.wait()
 
     async def run_shielded(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` and wait for it; it goes on when the waiting call is cancelled."""

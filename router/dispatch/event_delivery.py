@@ -12,19 +12,20 @@ one write: after a crash the delivery is either complete, or the arrival is stil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Container, Sequence
+from typing import Final
 from weakref import WeakValueDictionary
 
 from flowhook import limits, logs
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
 from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.effects import EffectQueue, ListenAgain
 from router.dispatch.live_delivery import LiveDelivery, PendingDelivery
 from router.dispatch.parked_delivery import ParkedDelivery, Unparked
-from router.dispatch.transitions import TransitionBatch
+from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.changes import RequeuePending
-from router.scheduling.event_buffer import BufferedEvent, EventBuffer
+from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent, EventBuffer
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, IncomingEvent
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventKind, EventReceiver, Subscriptions, WaitHandle
@@ -44,14 +45,6 @@ FULL_RETRY_SECONDS: Final = 10
 log = logs.get_logger(__name__)
 
 
-class _Arrival(NamedTuple):
-    """An arrival that is being delivered; `event` is None while its content is not in memory."""
-
-    number: int
-    kept: BufferedEvent
-    event: IncomingEvent | None
-
-
 class EventDispatcher:
     """Stores arrivals of one shard, then delivers or buffers them."""
 
@@ -61,12 +54,13 @@ class EventDispatcher:
         core: Shard,
         state: ShardState,
         log_: EventLog,
-        durable: RetryingWriter,
+        writer: RetryingWriter,
         subscriptions: Subscriptions,
-        kept: EventBuffer,
-        deliveries: ParkedDelivery,
-        offers: LiveDelivery,
-        conclude: Callable[[TransitionBatch], Awaitable[None]],
+        buffer: EventBuffer,
+        parked: ParkedDelivery,
+        live: LiveDelivery,
+        transitions: TransitionWriter,
+        effects: EffectQueue,
         now_ms: Callable[[], int],
         keep_seconds: float,
     ) -> None:
@@ -74,12 +68,13 @@ class EventDispatcher:
         self._core = core
         self._state = state
         self._log = log_
-        self._durable = durable
+        self._writer = writer
         self._subscriptions = subscriptions
-        self._kept = kept
-        self._deliveries = deliveries
-        self._offers = offers
-        self._conclude = conclude
+        self._buffer = buffer
+        self._parked = parked
+        self._live = live
+        self._transitions = transitions
+        self._effects = effects
         self._now_ms = now_ms
         self._keep_ms = int(keep_seconds * 1000)
         self._storing: Counter[str] = Counter()
@@ -89,8 +84,8 @@ class EventDispatcher:
     @property
     def kept(self) -> int:
         """Number of buffered arrivals, for which no execution waits yet."""
-        self._kept.expire(self._now_ms())
-        return len(self._kept)
+        self._buffer.expire(self._now_ms())
+        return len(self._buffer)
 
     def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:
         """Return the flows with an execution that waits for an event, except `besides`.
@@ -106,25 +101,25 @@ class EventDispatcher:
     def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[FilterShape]:
         """Return where filters will look for values in an event when it is published to a flow."""
         kind = (flow_id, callback, type_)
-        return sorted((self._subscriptions.shapes(kind) | self._kept.shapes(kind)) - {ANYTHING})
+        return sorted((self._subscriptions.shapes(kind) | self._buffer.shapes(kind)) - {ANYTHING})
 
     # --- buffered for others than executions ------------------------------------------------------------------------
 
     def buffered_for(self, flow_id: str, *, after: int = 0) -> list[tuple[int, str]]:
         """Return number and type of the emitted events buffered for a flow, oldest first: those after a number."""
-        self._kept.expire(self._now_ms())
-        return self._kept.emitted(flow_id, after=after)
+        self._buffer.expire(self._now_ms())
+        return self._buffer.emitted(flow_id, after=after)
 
     def is_buffered(self, number: int) -> bool:
         """Whether an arrival is still buffered."""
-        self._kept.expire(self._now_ms())
-        return number in self._kept
+        self._buffer.expire(self._now_ms())
+        return number in self._buffer
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Remove arrivals from the buffer and from storage, undelivered."""
         for number in numbers:
-            self._kept.take(number)
-        self._durable.spawn(self._durable.write([Consumed(number) for number in numbers]))
+            self._buffer.take(number)
+        self._writer.spawn(self._writer.write([Consumed(number) for number in numbers]))
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
@@ -182,15 +177,15 @@ class EventDispatcher:
         return len(self._subscriptions.listening(event, 2)) > 1
 
     def _check_room(self, arrivals: Sequence[NewInboundEvent], events: Sequence[IncomingEvent]) -> None:
-        self._kept.expire(self._now_ms())
+        self._buffer.expire(self._now_ms())
         flows = Counter(self._storing)
-        room = limits.MAX_TOTAL_ARRIVALS - len(self._kept) - self._storing.total()
+        room = limits.MAX_TOTAL_ARRIVALS - len(self._buffer) - self._storing.total()
         for arrival, event in zip(arrivals, events, strict=True):
             room -= 1
             full = room < 0
             if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
                 flows[arrival.flow_id] += 1
-                full |= self._kept.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
+                full |= self._buffer.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
             # an event that an execution waits for is delivered, so it takes no room in the buffer
             if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
@@ -203,7 +198,7 @@ class EventDispatcher:
         for number, arrival, seq in arrivals:
             event = self._incoming(arrival)
             to_all = arrival.to_all or not arrival.callback
-            self._arrive(_Arrival(number, BufferedEvent(_kind(event), seq, arrival.expire_at_ms, to_all), event))
+            self._arrive(ArrivedEvent(number, BufferedEvent(_kind(event), seq, arrival.expire_at_ms, to_all), event))
             event.content.release()
 
     def _incoming(self, arrival: NewInboundEvent, content: EventContent | None = None) -> IncomingEvent:
@@ -214,109 +209,110 @@ class EventDispatcher:
         self._contents[id(payload)] = content
         return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=content)
 
-    def _arrive(self, arrival: _Arrival) -> None:
+    def _arrive(self, arrival: ArrivedEvent) -> None:
         """Deliver an arrival whose content is in memory to those that wait for it, or buffer it."""
-        if self._durable.tasks is None or not self._give(arrival, self._receivers(arrival)):
-            self._keep(arrival)
+        if self._writer.tasks is None or not self._deliver_to(arrival, self._receivers(arrival)):
+            self._buffer_event(arrival)
 
-    def _give(self, arrival: _Arrival, receivers: Sequence[EventReceiver]) -> bool:
+    def _deliver_to(self, arrival: ArrivedEvent, receivers: Sequence[EventReceiver]) -> bool:
         """Deliver to the parked receivers, else offer to one that listens while it runs; false: there is none."""
         taken = self._take(arrival, receivers)
         if taken:
-            self._durable.spawn(self._deliver(arrival, taken))
+            self._writer.spawn(self._deliver(arrival, taken))
             return True
-        for receiver in receivers if self._offers else ():
-            offer = self._offers.offer(receiver, arrival.number, lambda: self._declined(arrival))
+        for receiver in receivers if self._live else ():
+            offer = self._live.offer(receiver, arrival)
             if offer is not None:
-                self._durable.spawn(self._hand_over(arrival, offer))
+                self._writer.spawn(self._hand_over(arrival, offer))
                 return True
         return False
 
-    def _take(self, arrival: _Arrival, receivers: Sequence[EventReceiver]) -> list[Unparked]:
+    def _take(self, arrival: ArrivedEvent, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked: all of them, or the one that has waited longest."""
-        if arrival.kept.to_all:
-            return self._deliveries.take(receivers)
-        return next((taken for each in receivers if (taken := self._deliveries.take([each]))), [])
+        if arrival.buffered.to_all:
+            return self._parked.take(receivers)
+        return next((taken for each in receivers if (taken := self._parked.take([each]))), [])
 
-    def _declined(self, arrival: _Arrival) -> None:
-        """Deliver an arrival again; it is still in storage."""
-        if self._durable.tasks is not None:
-            self._durable.spawn(self._give_anew(arrival._replace(event=None)))
+    def redeliver(self, arrival: ArrivedEvent) -> None:
+        """Deliver an arrival again that was offered and not consumed; it is still in storage."""
+        self._writer.spawn(self._redeliver(arrival))
 
-    async def _give_anew(self, arrival: _Arrival) -> None:
+    async def _redeliver(self, arrival: ArrivedEvent) -> None:
         event = await self._content(arrival)
         if event is not None:
             self._arrive(arrival._replace(event=event))
 
-    def _receivers(self, arrival: _Arrival) -> list[EventReceiver]:
+    def _receivers(self, arrival: ArrivedEvent) -> list[EventReceiver]:
         if arrival.event is None:
             return []
-        if not arrival.kept.seq:
+        if not arrival.buffered.seq:
             return self._subscriptions.listening(arrival.event, limits.MAX_RECEIVERS)
-        receiver = self._subscriptions.listens(arrival.kept.seq, arrival.event)
+        receiver = self._subscriptions.listens(arrival.buffered.seq, arrival.event)
         return [] if receiver is None else [receiver]
 
-    def _keep(self, arrival: _Arrival) -> None:
+    def _buffer_event(self, arrival: ArrivedEvent) -> None:
         number, (kind, seq, expire_at_ms, to_all), event = arrival
         if seq and self._core.pending.is_ending(seq):
             return  # what was buffered for it has been removed already
-        self._kept.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
+        self._buffer.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
 
     # --- delivering -------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, arrival: _Arrival, taken: Sequence[Unparked]) -> None:
+    async def _deliver(self, arrival: ArrivedEvent, taken: Sequence[Unparked]) -> None:
         event = arrival.event or await self._content(arrival)
         if event is None:  # it has just expired: the receivers are requeued, and subscribe again
-            await self._conclude(TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in taken]))
+            await self._transitions.apply(
+                TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in taken])
+            )
             return
-        fitting = await self._deliveries.check_room(taken)
+        fitting = await self._parked.check_room(taken)
         payload = event.payload
         delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
         consumed = [Consumed(arrival.number)] if delivered else []
-        await self._conclude(TransitionBatch(ends=fitting.ends, delivered=delivered, consumed=consumed))
+        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered, consumed=consumed))
         if not delivered:  # none of the receivers can take it any more
             self._arrive(arrival._replace(event=event))
 
-    async def _hand_over(self, arrival: _Arrival, offer: PendingDelivery) -> None:
+    async def _hand_over(self, arrival: ArrivedEvent, offer: PendingDelivery) -> None:
         event = arrival.event or await self._content(arrival)
         if event is None:  # it has just expired
-            self._offers.withdraw(offer)
+            self._effects.add(ListenAgain(offer.seq, offer.number))
         else:
-            self._offers.hand_over(offer, event.payload)
+            self._live.hand_over(offer, event.payload)
 
-    async def _content(self, arrival: _Arrival) -> IncomingEvent | None:
+    async def _content(self, arrival: ArrivedEvent) -> IncomingEvent | None:
         payloads = await self._read([arrival.number])
-        flow_id, callback, type_ = arrival.kept.kind
+        flow_id, callback, type_ = arrival.buffered.kind
         payload = payloads.get(arrival.number)
         return None if payload is None else IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
 
     async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        return await self._durable.call_with_retry(lambda: self._state.arrival_payloads(numbers))
+        return await self._writer.call_with_retry(lambda: self._state.arrival_payloads(numbers))
 
     # --- beginning to wait ------------------------------------------------------------------------------------------
 
     def listen(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
         """Deliver the oldest buffered arrival that matches to an execution that begins to wait, if there is one."""
-        if not self._kept.concern(seq, flow_id):
+        if not self._buffer.concern(seq, flow_id):
             return
-        self._kept.expire(self._now_ms())
-        if self._kept.unknown(flow_id, subscriptions):
-            self._durable.spawn(self._learn(seq, flow_id, wait, subscriptions))
+        self._buffer.expire(self._now_ms())
+        if self._buffer.unknown(flow_id, subscriptions):
+            self._writer.spawn(self._learn(seq, flow_id, wait, subscriptions))
         else:
             self._look(seq, flow_id, subscriptions)
 
     def _look(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
-        match = self._kept.oldest(seq, flow_id, subscriptions)
-        kept = None if match is None else self._kept.take(match.number)
+        match = self._buffer.oldest(seq, flow_id, subscriptions)
+        kept = None if match is None else self._buffer.take(match.number)
         if match is not None and kept is not None:
-            arrival = _Arrival(match.number, kept, None)
-            if not self._give(arrival, [EventReceiver(seq, match.key)]):
-                self._keep(arrival)
+            arrival = ArrivedEvent(match.number, kept, None)
+            if not self._deliver_to(arrival, [EventReceiver(seq, match.key)]):
+                self._buffer_event(arrival)
 
     async def _learn(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
         """Read the arrivals whose values are not known, while the execution waits; then look for a match again."""
         while self._subscriptions.is_current(seq, wait):
-            numbers = self._kept.unknown(flow_id, subscriptions)[:CHUNK]
+            numbers = self._buffer.unknown(flow_id, subscriptions)[:CHUNK]
             if not numbers:
                 self._look(seq, flow_id, subscriptions)
                 return
@@ -324,9 +320,9 @@ class EventDispatcher:
             read_up_to = max(payloads, default=numbers[-1])
             for number in numbers:
                 if number in payloads:
-                    self._kept.learn(number, payloads[number])
+                    self._buffer.learn(number, payloads[number])
                 elif number < read_up_to or not payloads:
-                    self._kept.take(number)  # it has expired in storage
+                    self._buffer.take(number)  # it has expired in storage
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
@@ -341,15 +337,15 @@ class EventDispatcher:
             after = rows[-1].number
             for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
                 kept = BufferedEvent((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
-                arrival = _Arrival(number, kept, None)
+                arrival = ArrivedEvent(number, kept, None)
                 if expire_at_ms > self._now_ms():
                     await self._recover(arrival)
-        if self._kept:
-            log.info("arrivals recovered", kept=len(self._kept))
+        if self._buffer:
+            log.info("arrivals recovered", kept=len(self._buffer))
 
-    async def _recover(self, arrival: _Arrival) -> None:
-        if not self._subscriptions.concern(arrival.kept.kind):
-            self._keep(arrival)
+    async def _recover(self, arrival: ArrivedEvent) -> None:
+        if not self._subscriptions.concern(arrival.buffered.kind):
+            self._buffer_event(arrival)
             return
         event = await self._content(arrival)
         if event is None:
@@ -359,7 +355,7 @@ class EventDispatcher:
         if taken:
             await self._deliver(arrival, taken)
         else:
-            self._keep(arrival)
+            self._buffer_event(arrival)
 
 
 def _kind(event: IncomingEvent) -> EventKind:

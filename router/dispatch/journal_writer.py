@@ -6,17 +6,20 @@ durable. A report under a stale lease is answered with the revocation of that le
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.attempt_log import AttemptLog
 from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.faults import attempts_exhausted
 from router.dispatch.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.live_delivery import LiveDelivery
+from router.dispatch.parked import ParkedExecutions
 from router.dispatch.runner_port import (
     AttemptCompleted,
     AttemptOutcome,
@@ -25,11 +28,16 @@ from router.dispatch.runner_port import (
     ReportedCheckpoint,
     RunnerPort,
 )
-from router.dispatch.transitions import TransitionBatch, TransitionWriter, attempts_exhausted
+from router.dispatch.timers import WakeTimer
+from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.withdrawal import Withdrawal
 from router.scheduling.changes import Loss
-from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 from router.storage import model as stored
+
+MIN_WAIT_MS: Final = 50
+"""Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
+woken on time; this bounds how often."""
 
 
 def _journaled(seq: int, checkpoint: ReportedCheckpoint) -> Iterator[stored.StateChange]:
@@ -48,108 +56,109 @@ class JournalWriter:
         self,
         *,
         core: Shard,
-        durable: RetryingWriter,
-        occurrences: LifecycleOutbox,
-        conclusions: TransitionWriter,
-        offers: LiveDelivery,
-        starts: AttemptLog,
-        withdrawn: Callable[[int, Lease | None, str], None],
-        renew: Callable[[RunnerPort], object],
-        is_superseded: Callable[[RunnerPort], bool],
+        writer: RetryingWriter,
+        outbox: LifecycleOutbox,
+        transitions: TransitionWriter,
+        runners: AttachedRunners,
+        live: LiveDelivery,
+        parked: ParkedExecutions,
+        wake_timer: WakeTimer,
+        attempt_log: AttemptLog,
+        withdrawal: Withdrawal,
         now_ms: Callable[[], int],
     ) -> None:
         """Record reports on the executions of `core`.
 
         Args:
             core: the scheduling core, which knows the good leases and gives them up.
-            durable: retrying writer.
-            occurrences: outbox for lifecycle events.
-            conclusions: stores state transitions, then applies and publishes them.
-            offers: events and ends offered to running executions.
-            starts: attempts that are not stored yet.
-            withdrawn: cleans up after an execution that was removed from the core, and revokes its lease, if any.
-            renew: extends the leases of a runner that is still attached.
-            is_superseded: whether the runner has a newer stream, on which it repeats what is not stored yet.
+            writer: retrying writer.
+            outbox: outbox for lifecycle events.
+            transitions: stores state transitions, then applies and publishes them.
+            runners: the attached runners.
+            live: events and ends offered to running executions.
+            parked: subscribes executions that are parked.
+            wake_timer: wakes executions that are parked until a time.
+            attempt_log: attempts that are not stored yet.
+            withdrawal: cleans up after executions that were removed from the core.
             now_ms: Unix time in ms.
         """
         self._core = core
-        self._durable = durable
-        self._occurrences = occurrences
-        self._conclusions = conclusions
-        self._offers = offers
-        self._starts = starts
-        self._withdrawn = withdrawn
-        self._renew = renew
-        self._is_superseded = is_superseded
+        self._writer = writer
+        self._outbox = outbox
+        self._transitions = transitions
+        self._runners = runners
+        self._live = live
+        self._parked = parked
+        self._wake_timer = wake_timer
+        self._attempt_log = attempt_log
+        self._withdrawal = withdrawal
         self._now_ms = now_ms
-        self.storing: Counter[RunnerPort] = Counter()
-        """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
 
-    async def checkpoint(self, link: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
+    async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""
-        with self._busy(link):
-            await self._durable.run_shielded(self._journal(link, checkpoints))
+        with self._storing(runner):
+            await self._writer.run_shielded(self._journal(runner, checkpoints))
 
-    async def _journal(self, link: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
-        while checkpoints := self._good(link, checkpoints):
-            if self._is_superseded(link):
+    async def _journal(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
+        while checkpoints := self._good(runner, checkpoints):
+            if self._runners.is_superseded(runner):
                 return
-            taken, refused = self._offers.take(checkpoints)
+            taken, refused = self._live.take(checkpoints)
             if refused:
-                self._offers.restore(taken)
-                await self._take_away(refused)
+                self._live.restore(taken)
+                await self._release_refused(refused)
                 continue
             changes = [
                 change
                 for each in checkpoints
                 if (seq := self._core.leases.seq_of(each.token)) is not None
                 for change in (
-                    *(self._happened(seq, each.events) if each.events else ()),
-                    *self._begun(seq),
+                    *(self._lifecycle_records(seq, each.events) if each.events else ()),
+                    *self._attempt_of_woken(seq),
                     *_journaled(seq, each),
                 )
             ]
             try:
-                await self._durable.write_once(changes)
+                await self._writer.write_once(changes)
             except UnavailableError as error:
-                self._offers.restore(taken)
-                self._starts.restore([change for change in changes if isinstance(change, stored.Started)])
-                await self._durable.pause(error)
+                self._live.restore(taken)
+                self._attempt_log.restore([change for change in changes if isinstance(change, stored.Started)])
+                await self._writer.pause(error)
             else:
-                self._conclusions.publish_replies(changes)
+                self._transitions.publish_replies(changes)
                 break
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
-        for each in self._good(link, checkpoints):
+        for each in self._good(runner, checkpoints):
             position = each.position if each.entry is not None else each.position - 1
-            link.acknowledge(each.token, position, each.number, urgent=self._core.leases.is_quiet(each.token))
+            runner.acknowledge(each.token, position, each.number, urgent=self._core.leases.is_quiet(each.token))
 
-    def _happened(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
+    def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
-        occurred = self._occurrences.records_from_runner(seq, events)
-        if occurred and (started := self._starts.take(seq)) is not None:
+        occurred = self._outbox.records_from_runner(seq, events)
+        if occurred and (started := self._attempt_log.take(seq)) is not None:
             yield started
         yield from occurred
 
-    def _begun(self, seq: int) -> Iterator[stored.StateChange]:
-        if (started := self._starts.take_waiting(seq)) is not None:
+    def _attempt_of_woken(self, seq: int) -> Iterator[stored.StateChange]:
+        if (started := self._attempt_log.take_waiting(seq)) is not None:
             yield started
 
-    async def _take_away(self, tokens: Collection[bytes]) -> None:
+    async def _release_refused(self, tokens: Collection[bytes]) -> None:
         """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""
         lost = [loss for token in tokens if (loss := self._core.release(token, charged=False)) is not None]
         for loss in lost:
-            self._starts.drop(loss.seq)
-        await self._conclusions.apply(TransitionBatch(losses=lost))
+            self._attempt_log.drop(loss.seq)
+        await self._transitions.apply(TransitionBatch(losses=lost))
 
-    def _good(self, link: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> list[ReportedCheckpoint]:
+    def _good(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> list[ReportedCheckpoint]:
         """Return the checkpoints whose leases are good, and revoke the leases of the others."""
         good = [each for each in checkpoints if self._core.leases.seq_of(each.token) is not None]
         if len(good) < len(checkpoints):
             stale = {each.token for each in checkpoints}.difference(each.token for each in good)
-            link.revoke(list(stale), "LEASE_LOST")
+            runner.revoke(list(stale), "LEASE_LOST")
         return good
 
-    async def settle(self, link: RunnerPort, outcomes: Sequence[AttemptOutcome]) -> None:
+    async def settle(self, runner: RunnerPort, outcomes: Sequence[AttemptOutcome]) -> None:
         """Store the outcomes of attempts, then acknowledge them; stale leases are revoked."""
         journaled: list[stored.StateChange] = []
         ends: list[stored.Ended] = []
@@ -161,17 +170,17 @@ class JournalWriter:
         for outcome in outcomes:
             seq = self._core.leases.seq_of(outcome.token)
             if seq is None:
-                end = self._confess(link, outcome, now_ms)
+                end = self._report_late(runner, outcome, now_ms)
                 (stale if end is None else settled).append(outcome.token)
                 ends += end or []
                 continue
             settled.append(outcome.token)
             for checkpoint in outcome.checkpoints:
-                journaled += self._happened(seq, checkpoint.events)
+                journaled += self._lifecycle_records(seq, checkpoint.events)
                 journaled += _journaled(seq, checkpoint)
             if outcome.events:
-                journaled += self._happened(seq, outcome.events)
-            self._starts.drop(seq)
+                journaled += self._lifecycle_records(seq, outcome.events)
+            self._attempt_log.drop(seq)
             if isinstance(outcome.result, AttemptReleased):
                 released = outcome.result
                 loss = self._core.release(outcome.token, charged=released.charged, to_back=released.to_back)
@@ -181,15 +190,13 @@ class JournalWriter:
             else:
                 ends.append(self._end(outcome, outcome.result, now_ms))
         if stale:
-            link.revoke(stale, "LEASE_LOST")
+            runner.revoke(stale, "LEASE_LOST")
         if settled:
-            with self._busy(link):
-                await self._durable.run_shielded(
-                    self._conclusions.apply(TransitionBatch(journaled, ends, losses, parks))
-                )
-            link.settle(settled)
+            with self._storing(runner):
+                await self._writer.run_shielded(self._apply(TransitionBatch(journaled, ends, losses, parks)))
+            runner.settle(settled)
 
-    def _confess(self, link: RunnerPort, outcome: AttemptOutcome, now_ms: int) -> list[stored.Ended] | None:
+    def _report_late(self, runner: RunnerPort, outcome: AttemptOutcome, now_ms: int) -> list[stored.Ended] | None:
         """Process a late outcome for a lease that was lost while the runner was absent.
 
         Returns:
@@ -200,28 +207,34 @@ class JournalWriter:
         charged = isinstance(result, AttemptReleased) and result.charged
         if not charged and not isinstance(result, WorkflowError):
             return None
-        confessed = self._core.losses.report_late_failure(link.runner_id, outcome.token, final=not charged)
-        if confessed is None:
+        reported = self._core.losses.report_late_failure(runner.runner_id, outcome.token, final=not charged)
+        if reported is None:
             return None
-        seq, attempts, is_ending, newer = confessed
+        seq, attempts, is_ending, newer = reported
         if not is_ending:
             return []
-        self._withdrawn(seq, newer, "LEASE_LOST")
+        self._withdrawal.clean_up(seq, newer, "LEASE_LOST")
         error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
         return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
     @contextmanager
-    def _busy(self, link: RunnerPort) -> Iterator[None]:
-        """Count a runner as alive while a report of it is being stored: its next renewal may not be read meanwhile."""
-        self.storing[link] += 1
+    def _storing(self, runner: RunnerPort) -> Iterator[None]:
         try:
-            yield
+            with self._runners.storing(runner):
+                yield
         finally:
-            self._renew(link)
-            self.storing[link] -= 1
-            if not self.storing[link]:
-                del self.storing[link]
-            self._durable.tell()
+            self._writer.notify()
+
+    async def _apply(self, batch: TransitionBatch) -> None:
+        """Store and apply transitions, then let the executions among them wait that were parked."""
+        await self._transitions.apply(batch)
+        soonest = self._now_ms() + MIN_WAIT_MS
+        for seq, wake_at_ms, _, subscriptions, *_ in batch.parks:
+            self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+            if subscriptions:
+                self._parked.begin(seq, subscriptions)
+        if batch.parks:
+            self._wake_timer.arm()
 
     def _park(self, token: bytes, result: AttemptParked) -> stored.Parked:
         taken = self._core.park(token)

@@ -12,6 +12,7 @@ from typing import Final
 
 from flowhook import logs
 from flowhook.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
+from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.storage.model import Ended, LifecycleRecorded, Parked, Requeued, Resumed, Started, StateChange, Suspended
 
 MAX_PENDING: Final = 100_000
@@ -30,16 +31,22 @@ class LifecycleOutbox:
         by_executions: types that executions wait for, whatever the current revision of their flow.
         pending: approximate number of events that are stored and not published.
         has_pending: set when further events were stored.
-        changed: called when the types that flows want may have changed.
     """
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
+    def __init__(self, now_ms: Callable[[], int], *, by_executions: Collection[str], effects: EffectQueue) -> None:
+        """Start with no flow that wants any.
+
+        Args:
+            now_ms: Unix time in ms.
+            by_executions: see the attribute; it is read anew each time.
+            effects: gets `SendWantedTypes` when flows want other types.
+        """
         self._now_ms = now_ms
+        self._effects = effects
         self.by_flows: Collection[str] = frozenset()
-        self.by_executions: Collection[str] = frozenset()
+        self.by_executions = by_executions
         self.pending = 0
         self.has_pending = asyncio.Event()
-        self.changed: Callable[[], None] = lambda: None
         self._full = False
 
     @property
@@ -50,7 +57,7 @@ class LifecycleOutbox:
     def set_wanted_by_flows(self, types: Collection[str]) -> None:
         """Replace the types that flows want."""
         self.by_flows = types
-        self.changed()
+        self._effects.add(SEND_WANTED_TYPES)
 
     def of(self, changes: Sequence[StateChange]) -> list[LifecycleRecorded]:
         """Return the lifecycle events to store with changes, and before them."""
@@ -67,7 +74,7 @@ class LifecycleOutbox:
         room = MAX_PENDING - self.pending
         if len(found) > room:
             if not self._full:
-                log.warning("too much waits to be told of executions; leaving out what happens", pending=self.pending)
+                log.warning("too many lifecycle events are pending; dropping further ones", pending=self.pending)
             self._full = True
             return found[:room]
         self._full = False

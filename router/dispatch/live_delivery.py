@@ -9,11 +9,15 @@ loses the execution, uncharged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowhook.model import JournalEntry, Subscription, WorkflowError
+from router.dispatch.attached_runners import AttachedRunners
+from router.dispatch.effects import EffectQueue, Redeliver
 from router.dispatch.runner_port import EventDelivery, LiveSubscriptions, ReportedCheckpoint
+from router.scheduling.event_buffer import ArrivedEvent
+from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions
 
@@ -25,14 +29,18 @@ class PendingDelivery:
     Attributes:
         seq: sequence number of the execution.
         key: key of the journal entry.
-        number: number of the event; 0: the offer is an end.
-        declined: called when the offer is not accepted.
+        event: the event, delivered again if the offer is declined; None: the offer is an end, which needs no retry, as
+            the execution finds it in storage when it waits again.
     """
 
     seq: int
     key: str
-    number: int
-    declined: Callable[[], None]
+    event: ArrivedEvent | None
+
+    @property
+    def number(self) -> int:
+        """Number of the event; 0: the offer is an end."""
+        return 0 if self.event is None else self.event.number
 
 
 @dataclass(slots=True, eq=False)
@@ -55,21 +63,21 @@ class LiveDelivery:
         *,
         core: Shard,
         subscriptions: Subscriptions,
-        send: Callable[[EventDelivery], None],
-        look: Callable[[int, str, Sequence[Subscription]], None],
+        runners: AttachedRunners,
+        effects: EffectQueue,
     ) -> None:
         """Offer to executions of `core`.
 
         Args:
             core: the scheduling core, which knows the leases that are good.
             subscriptions: the shard's subscriptions.
-            send: sends an event or end to the runner, if that is attached.
-            look: subscribes an execution of a flow, and delivers what matches already.
+            runners: the attached runners.
+            effects: gets `Redeliver` when an event is declined.
         """
         self._core = core
         self._subscriptions = subscriptions
-        self._send = send
-        self._look = look
+        self._runners = runners
+        self._effects = effects
         self._listeners: dict[int, _Listener] = {}
         self._taken: dict[int, int] = {}
 
@@ -77,16 +85,18 @@ class LiveDelivery:
         """Whether any running execution has subscriptions, or has accepted an offer."""
         return bool(self._listeners or self._taken)
 
-    def listen(self, listening: LiveSubscriptions) -> bool:
-        """Replace the subscriptions of a running execution; false: the lease is stale."""
+    def listen(self, listening: LiveSubscriptions) -> Lease | None:
+        """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
+
+        Returns:
+            The lease; None when it is stale.
+        """
         lease = self._core.leases.get(listening.token)
-        if lease is None:
-            return False
-        self._forget(lease.seq)
-        if listening.subscriptions:
-            self._listeners[lease.seq] = _Listener(listening, lease.queue.flow_id)
-            self._look(lease.seq, lease.queue.flow_id, listening.subscriptions)
-        return True
+        if lease is not None:
+            self._forget(lease.seq)
+            if listening.subscriptions:
+                self._listeners[lease.seq] = _Listener(listening, lease.queue.flow_id)
+        return lease
 
     def leave(self, seq: int) -> None:
         """Unregister an execution that is not running any more."""
@@ -98,21 +108,26 @@ class LiveDelivery:
         if listener is not None:
             self._subscriptions.remove(seq)
             if listener.offer is not None:
-                listener.offer.declined()
+                self._decline(listener.offer)
 
-    def offer(self, receiver: EventReceiver, number: int, declined: Callable[[], None]) -> PendingDelivery | None:
+    def _decline(self, offer: PendingDelivery) -> None:
+        if offer.event is not None:
+            self._effects.add(Redeliver(offer.event))
+
+    def offer(self, receiver: EventReceiver, event: ArrivedEvent | None) -> PendingDelivery | None:
         """Open an offer to an execution, which stops listening until it accepts or declines; None: it does not listen.
 
         Args:
             receiver: the execution, and the key of the journal entry.
-            number: number of the event; 0: the offer is an end.
-            declined: see `PendingDelivery`.
+            event: the event; None: the offer is an end.
         """
         listener = self._listeners.get(receiver.seq)
         if listener is None or listener.offer is not None:
             return None
         self._subscriptions.remove(receiver.seq)
-        listener.offer = PendingDelivery(receiver.seq, receiver.key, number, declined)
+        listener.offer = PendingDelivery(
+            receiver.seq, receiver.key, None if event is None else event._replace(event=None)
+        )
         return listener.offer
 
     def hand_over(self, offer: PendingDelivery, output: bytes | None, problem: WorkflowError | None = None) -> None:
@@ -120,14 +135,22 @@ class LiveDelivery:
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
             token, generation, _ = listener.listening
-            self._send(EventDelivery(token, generation, offer.number, JournalEntry(offer.key, output, problem)))
+            self._runners.deliver(
+                EventDelivery(token, generation, offer.number, JournalEntry(offer.key, output, problem))
+            )
 
-    def withdraw(self, offer: PendingDelivery) -> None:
-        """Close an offer whose event is gone; the execution listens again."""
-        listener = self._listeners.get(offer.seq)
-        if listener is not None and listener.offer is offer:
-            listener.offer = None
-            self._look(offer.seq, listener.flow_id, listener.listening.subscriptions)
+    def withdraw(self, seq: int, number: int) -> tuple[str, Sequence[Subscription]] | None:
+        """Close the offer of an event that is gone; the execution listens again.
+
+        Returns:
+            The flow and the subscriptions of the execution, for the caller to subscribe it to; None when the offer was
+            declined meanwhile.
+        """
+        listener = self._listeners.get(seq)
+        if listener is None or listener.offer is None or listener.offer.number != number:
+            return None
+        listener.offer = None
+        return listener.flow_id, listener.listening.subscriptions
 
     def take(self, checkpoints: Sequence[ReportedCheckpoint]) -> tuple[list[PendingDelivery], set[bytes]]:
         """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
@@ -157,6 +180,6 @@ class LiveDelivery:
         for offer in offers:
             listener = self._listeners.get(offer.seq)
             if listener is None or listener.offer is not None:
-                offer.declined()
+                self._decline(offer)
             else:
                 listener.offer = offer

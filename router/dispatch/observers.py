@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
@@ -88,16 +88,64 @@ class ReplyWaiters:
 
     def ended(self, end: Ended) -> None:
         """Notify callers that wait for this execution."""
-        self._tell(end)
+        self._answer(end)
 
     def replied(self, reply: Replied) -> None:
         """Pass a reply, which must be durable, to callers that wait for its execution."""
-        self._tell(reply)
+        self._answer(reply)
 
-    def _tell(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer) -> None:
         for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
             if not future.done():
                 future.set_result(answer)
+
+
+class EndFeed:
+    """Passes the ends of certain executions to readers, which take them when they are ready."""
+
+    def __init__(self) -> None:
+        self._readers: list[EndReader] = []
+
+    def reader(self, changed: asyncio.Event) -> EndReader:
+        """Add a reader; `changed` is set when there are ends for it to take."""
+        reader = EndReader(changed)
+        self._readers.append(reader)
+        return reader
+
+    def publish(self, ends: Sequence[Ended]) -> None:
+        """Pass on ends that are durable."""
+        for reader in self._readers if ends else ():
+            reader.put(ends)
+
+
+class EndReader:
+    """The ends of the executions that one reader awaits."""
+
+    def __init__(self, changed: asyncio.Event) -> None:
+        self._changed = changed
+        self._awaited: set[int] = set()
+        self._ended: list[Ended] = []
+
+    def await_end(self, seq: int) -> None:
+        """Await the end of an execution that is not yet durable."""
+        self._awaited.add(seq)
+
+    def forget(self, seq: int) -> None:
+        """Await the end of an execution no more."""
+        self._awaited.discard(seq)
+
+    def put(self, ends: Sequence[Ended]) -> None:
+        """Add ends, if they are awaited."""
+        found = [end for end in ends if end.seq in self._awaited] if self._awaited else ()
+        if found:
+            self._awaited.difference_update(end.seq for end in found)
+            self._ended += found
+            self._changed.set()
+
+    def take(self) -> list[Ended]:
+        """Return the awaited ends since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
 
 class WatchedChange(NamedTuple):
@@ -190,9 +238,9 @@ class ExecutionWatchers:
                 for seq in seqs:
                     del self._changed[seq]
                 if self._watchers:
-                    await self._tell(seqs)
+                    await self._publish(seqs)
 
-    async def _tell(self, seqs: list[int]) -> None:
+    async def _publish(self, seqs: list[int]) -> None:
         try:
             records = await self._read(seqs)
         except FlowhookError as error:

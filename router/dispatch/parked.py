@@ -5,110 +5,68 @@ Most of them are parked and hold no lease. `live_delivery` serves those that wai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from flowhook.model import Subscription
-from router.dispatch.child_completion import ChildCompletions, CompletionWait, completion_waits
+from router.dispatch.completion_waits import CompletionWait, CompletionWaits, completion_waits
 from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.live_delivery import LiveDelivery
-from router.dispatch.parked_delivery import ParkedDelivery
-from router.dispatch.runner_port import EventDelivery, LiveSubscriptions
-from router.dispatch.transitions import TransitionBatch
-from router.scheduling.event_buffer import EventBuffer
+from router.dispatch.runner_port import LiveSubscriptions
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Subscriptions
-from router.storage.interface import EventLog, ShardState
 from router.storage.model import UnfinishedExecution
 
 
 class ParkedExecutions:
-    """Registers waiting executions, and wires up the components that deliver to them.
-
-    Attributes:
-        arrivals: delivers events, or buffers them.
-        ends: delivers ends of executions.
-        lifecycle: types of lifecycle events that executions wait for now.
-        offers: offers events and ends to running executions.
-    """
+    """Subscribes executions that begin to wait, and unsubscribes those that do not wait any more."""
 
     def __init__(
         self,
         *,
         core: Shard,
-        state: ShardState,
-        log_: EventLog,
-        durable: RetryingWriter,
-        conclude: Callable[[TransitionBatch], Awaitable[None]],
-        send: Callable[[EventDelivery], None],
-        now_ms: Callable[[], int],
-        keep_seconds: float,
+        writer: RetryingWriter,
+        subscriptions: Subscriptions,
+        live: LiveDelivery,
+        events: EventDispatcher,
+        completions: CompletionWaits,
     ) -> None:
-        """Deliver to waiting executions.
-
-        Args:
-            core: the scheduling core.
-            state: stored state of executions.
-            log_: the event log.
-            durable: retrying writer.
-            conclude: stores state transitions, then applies them.
-            send: sends an event or end to the runner of a running execution.
-            now_ms: Unix time in ms.
-            keep_seconds: how long events are buffered that nobody waits for.
-        """
         self._core = core
-        self._durable = durable
-        self._subscriptions = Subscriptions()
-        self.lifecycle = self._subscriptions.lifecycle
+        self._writer = writer
+        self._subscriptions = subscriptions
+        self._live = live
+        self._events = events
+        self._completions = completions
         self._recovered: list[CompletionWait] = []
-        kept = EventBuffer()
-        deliveries = ParkedDelivery(
-            core=core, state=state, durable=durable, subscriptions=self._subscriptions, now_ms=now_ms
-        )
-        self.offers = LiveDelivery(core=core, subscriptions=self._subscriptions, send=send, look=self._begin)
-        self.ends = ChildCompletions(
-            core=core,
-            state=state,
-            durable=durable,
-            subscriptions=self._subscriptions,
-            kept=kept,
-            deliveries=deliveries,
-            offers=self.offers,
-            conclude=conclude,
-        )
-        self.arrivals = EventDispatcher(
-            core=core,
-            state=state,
-            log_=log_,
-            durable=durable,
-            subscriptions=self._subscriptions,
-            kept=kept,
-            deliveries=deliveries,
-            offers=self.offers,
-            conclude=conclude,
-            now_ms=now_ms,
-            keep_seconds=keep_seconds,
-        )
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe a parked execution, unless an operator has removed it meanwhile."""
         flow_id = self._core.waiting_flow(seq)
         if flow_id is not None:
-            self._begin(seq, flow_id, subscriptions)
+            self._subscribe(seq, flow_id, subscriptions)
 
     def listen(self, listening: LiveSubscriptions) -> bool:
         """Subscribe a running execution; false: the lease is stale."""
-        return self.offers.listen(listening)
+        lease = self._live.listen(listening)
+        if lease is not None and listening.subscriptions:
+            self._subscribe(lease.seq, lease.queue.flow_id, listening.subscriptions)
+        return lease is not None
 
-    def _begin(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
+    def listen_again(self, seq: int, number: int) -> None:
+        """Subscribe a running execution again to which an event was offered that has expired."""
+        listening = self._live.withdraw(seq, number)
+        if listening is not None:
+            self._subscribe(seq, *listening)
+
+    def _subscribe(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
         wait = self._subscriptions.add(seq, flow_id, subscriptions)
         if awaited := completion_waits(seq, wait, subscriptions):
-            self._durable.spawn(self.ends.expect(awaited))
-        self.arrivals.listen(seq, flow_id, wait, subscriptions)
+            self._writer.spawn(self._completions.expect(awaited))
+        self._events.listen(seq, flow_id, wait, subscriptions)
 
     def leave(self, seq: int) -> None:
         """Unsubscribe an execution that does not wait any more."""
-        self.offers.leave(seq)
+        self._live.leave(seq)
         self._subscriptions.remove(seq)
 
     def recover(self, row: UnfinishedExecution) -> None:
@@ -123,5 +81,5 @@ class ParkedExecutions:
             UnavailableError: storage can't serve.
         """
         recovered, self._recovered = self._recovered, []
-        await self.ends.expect(recovered)
-        await self.arrivals.recover()
+        await self._completions.expect(recovered)
+        await self._events.recover()

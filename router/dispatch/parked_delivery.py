@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from flowhook import limits
 from flowhook.model import Status
 from router.dispatch.durable_writes import RetryingWriter
-from router.dispatch.transitions import runtime_error
+from router.dispatch.faults import runtime_error
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions
 from router.storage.interface import ShardState
@@ -45,13 +45,13 @@ class ParkedDelivery:
         *,
         core: Shard,
         state: ShardState,
-        durable: RetryingWriter,
+        writer: RetryingWriter,
         subscriptions: Subscriptions,
         now_ms: Callable[[], int],
     ) -> None:
         self._core = core
         self._state = state
-        self._durable = durable
+        self._writer = writer
         self._subscriptions = subscriptions
         self._now_ms = now_ms
 
@@ -65,7 +65,7 @@ class ParkedDelivery:
 
     async def check_room(self, taken: Sequence[Unparked]) -> Deliverable:
         """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
-        sizes = await self._durable.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in taken]))
+        sizes = await self._writer.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in taken]))
         fitting = Deliverable([], [])
         for each in taken:
             entries, size = sizes.get(each.seq, _EMPTY)

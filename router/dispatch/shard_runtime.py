@@ -13,35 +13,49 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
 
 from flowhook import logs
-from flowhook.errors import ConflictError, UnavailableError
+from flowhook.errors import ConflictError
 from flowhook.model import Status
+from router.dispatch.assignment_dispatcher import AssignmentDispatcher
 from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.attempt_log import AttemptLog
+from router.dispatch.child_completion import ChildCompletions
+from router.dispatch.completion_waits import CompletionWaits
 from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.effects import (
+    ASSIGN_READY,
+    AssignReady,
+    Effect,
+    EffectQueue,
+    ListenAgain,
+    Redeliver,
+    SendWantedTypes,
+)
 from router.dispatch.event_cache import CachedEvent, EventCache
+from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.execution_commands import ExecutionCommands
+from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.exited_runner import ExitedRunner
 from router.dispatch.journal_writer import JournalWriter
 from router.dispatch.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.observers import ExecutionWatchers, ReplyWaiters
+from router.dispatch.live_delivery import LiveDelivery
+from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.dispatch.parked import ParkedExecutions
-from router.dispatch.runner_port import AttemptOutcome, EventDelivery, LiveSubscriptions, RunnerAssignment, RunnerPort
+from router.dispatch.parked_delivery import ParkedDelivery
+from router.dispatch.runner_port import AttemptOutcome, LiveSubscriptions, RunnerPort
 from router.dispatch.timers import DeadlineTimer, WakeTimer
-from router.dispatch.transitions import TransitionBatch, TransitionWriter, runtime_error
+from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.withdrawal import Withdrawal
 from router.metrics import RouterMetrics
-from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss
-from router.scheduling.leases import Lease
+from router.scheduling.changes import AttemptsExhausted
+from router.scheduling.event_buffer import EventBuffer
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import Subscriptions
 from router.storage import model as stored
 from router.storage.interface import EventLog, ShardState
-
-MIN_WAIT_MS: Final = 50
-"""Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
-woken on time; this bounds how often."""
 
 log = logs.get_logger(__name__)
 
@@ -74,75 +88,124 @@ class ShardRuntime:
         self._core = core
         self._state = state
         self._log = log_
-        self._metrics = metrics
         self._clock = clock
-        self._now_ms = now_ms
-        self._links: dict[str, RunnerPort] = {}
-        self._payloads = EventCache()
-        self._pump_due = False
-        self._draining = False
         self._exhausted: list[AttemptsExhausted] = []
-        self._interest: frozenset[str] = frozenset()
-        self.occurrences = LifecycleOutbox(now_ms)
-        self._durable = RetryingWriter(state, self.occurrences)
-        self._starts = AttemptLog(core, self._durable, now_ms)
-        self._deadline = DeadlineTimer(core, self._durable, clock=clock, expire=self._expire)
-        self._alarm = WakeTimer(core, self._durable, now_ms=now_ms, woken=self._woken)
-        self._loader = AssignmentLoader(
-            core=core,
-            state=state,
-            write=self._durable.write_once,
-            spawn=self._durable.spawn,
-            wake=self.wake,
-            lost=self._lost,
-            fault=self._fault,
-        )
+        self._effects = EffectQueue()
+        # the parts, each built upon those before it
+        subscriptions, buffer = Subscriptions(), EventBuffer()
+        self.outbox = LifecycleOutbox(now_ms, by_executions=subscriptions.lifecycle, effects=self._effects)
+        self._writer = RetryingWriter(state, self.outbox)
+        self._attempt_log = AttemptLog(core, self._writer, now_ms)
+        self._cache = EventCache()
+        self.executions = ExecutionRecords(core, state)
         self.waiters = ReplyWaiters()
-        self.operators = ExecutionCommands(
+        self.watchers = ExecutionWatchers(self.executions.read)
+        self.ends = EndFeed()
+        self._runners = AttachedRunners(core=core, outbox=self.outbox, metrics=metrics, clock=clock)
+        self._live = LiveDelivery(core=core, subscriptions=subscriptions, runners=self._runners, effects=self._effects)
+        parked_delivery = ParkedDelivery(
+            core=core, state=state, writer=self._writer, subscriptions=subscriptions, now_ms=now_ms
+        )
+        self._completions = ChildCompletions(
+            subscriptions=subscriptions, buffer=buffer, parked=parked_delivery, live=self._live
+        )
+        self._transitions = TransitionWriter(
             core=core,
-            state=state,
-            durable=self._durable,
-            conclude=self._conclude,
-            withdrawn=self._withdrawn,
-            changed=self._changed,
+            writer=self._writer,
+            attempt_log=self._attempt_log,
+            completions=self._completions,
+            live=self._live,
+            waiters=self.waiters,
+            watchers=self.watchers,
+            ends=self.ends,
+            effects=self._effects,
+            metrics=metrics,
             now_ms=now_ms,
         )
-        self.watchers = ExecutionWatchers(self.operators.records)
-        self._waiting = ParkedExecutions(
+        self.arrivals = EventDispatcher(
             core=core,
             state=state,
             log_=log_,
-            durable=self._durable,
-            conclude=self._conclude,
-            send=self._send,
+            writer=self._writer,
+            subscriptions=subscriptions,
+            buffer=buffer,
+            parked=parked_delivery,
+            live=self._live,
+            transitions=self._transitions,
+            effects=self._effects,
             now_ms=now_ms,
             keep_seconds=keep_seconds,
         )
-        self.arrivals = self._waiting.arrivals
-        self.occurrences.by_executions = self._waiting.lifecycle
-        self.occurrences.changed = self.publish_wanted_events
-        self._conclusions = TransitionWriter(
+        self._parked = ParkedExecutions(
             core=core,
-            durable=self._durable,
-            metrics=metrics,
-            ends=self._waiting.ends,
-            offers=self._waiting.offers,
-            waiters=self.waiters,
+            writer=self._writer,
+            subscriptions=subscriptions,
+            live=self._live,
+            events=self.arrivals,
+            completions=CompletionWaits(
+                core=core,
+                state=state,
+                writer=self._writer,
+                subscriptions=subscriptions,
+                parked=parked_delivery,
+                completions=self._completions,
+                transitions=self._transitions,
+            ),
+        )
+        withdrawal = Withdrawal(
+            attempt_log=self._attempt_log, cache=self._cache, parked=self._parked, runners=self._runners
+        )
+        self.commands = ExecutionCommands(
+            core=core,
+            writer=self._writer,
+            records=self.executions,
+            transitions=self._transitions,
+            withdrawal=withdrawal,
             watchers=self.watchers,
+            effects=self._effects,
             now_ms=now_ms,
-            wait=self._wait,
-            wake=self.wake,
+        )
+        self._loader = AssignmentLoader(
+            core=core, state=state, writer=self._writer, transitions=self._transitions, effects=self._effects
+        )
+        self._dispatcher = AssignmentDispatcher(
+            core=core,
+            runners=self._runners,
+            cache=self._cache,
+            loader=self._loader,
+            attempt_log=self._attempt_log,
+            watchers=self.watchers,
+            effects=self._effects,
+        )
+        self._deadline = DeadlineTimer(
+            core=core,
+            writer=self._writer,
+            runners=self._runners,
+            loader=self._loader,
+            transitions=self._transitions,
+            effects=self._effects,
+            clock=clock,
+        )
+        self._wake_timer = WakeTimer(
+            core=core,
+            writer=self._writer,
+            parked=self._parked,
+            attempt_log=self._attempt_log,
+            watchers=self.watchers,
+            effects=self._effects,
+            now_ms=now_ms,
         )
         self.recorder = JournalWriter(
             core=core,
-            durable=self._durable,
-            occurrences=self.occurrences,
-            conclusions=self._conclusions,
-            offers=self._waiting.offers,
-            starts=self._starts,
-            withdrawn=self._withdrawn,
-            renew=self.renew,
-            is_superseded=self.is_superseded,
+            writer=self._writer,
+            outbox=self.outbox,
+            transitions=self._transitions,
+            runners=self._runners,
+            live=self._live,
+            parked=self._parked,
+            wake_timer=self._wake_timer,
+            attempt_log=self._attempt_log,
+            withdrawal=withdrawal,
             now_ms=now_ms,
         )
         state.follow(self._on_logged)
@@ -166,7 +229,7 @@ class ShardRuntime:
                 if loss is not None:
                     self._exhausted.append(loss)
                 if row.subscriptions:
-                    self._waiting.recover(row)
+                    self._parked.recover(row)
             after = rows[-1].seq
         self._loader.recovered_up_to = after
         if self._core.unfinished:
@@ -181,8 +244,8 @@ class ShardRuntime:
         """
         exhausted, self._exhausted = self._exhausted, []
         if exhausted:
-            await self._conclude(TransitionBatch(losses=exhausted))
-        await self._waiting.settle()
+            await self._transitions.apply(TransitionBatch(losses=exhausted))
+        await self._parked.settle()
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         seq, term, key = row.seq, row.term, row.order_key
@@ -199,28 +262,49 @@ class ShardRuntime:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._durable.tasks = tasks
+                self._writer.tasks = tasks
                 self._core.begin(self._clock())
-                telling = tasks.create_task(self.watchers.run())
+                loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
                 self.wake()
                 self._deadline.arm()
-                self._alarm.arm()
+                self._wake_timer.arm()
                 await stop.wait()
-                self._durable.closing = True
-                self._loader.leave_all()
-                telling.cancel()
+                self._writer.closing = True
+                self._dispatcher.stop()
+                for loop in loops:
+                    loop.cancel()
                 self._deadline.cancel()
-                self._alarm.cancel()
+                self._wake_timer.cancel()
         finally:
-            self._durable.tasks = None
+            self._writer.tasks = None
 
     async def drain(self, seconds: float) -> None:
         """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""
-        self._draining = True
-        self._loader.leave_all()
+        self._dispatcher.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._durable.until(lambda: not (self._core.leased or self.recorder.storing))
+                await self._writer.until(lambda: not (self._core.leased or self._runners.is_storing))
+
+    async def _perform_effects(self) -> None:
+        """Perform effects in order, until cancelled."""
+        while True:
+            for effect in await self._effects.next():
+                self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case AssignReady():
+                self._dispatcher.assign()
+            case SendWantedTypes():
+                self._runners.send_wanted_types()
+            case Redeliver(event):
+                self.arrivals.redeliver(event)
+            case ListenAgain(seq, number):
+                self._parked.listen_again(seq, number)
+
+    def wake(self) -> None:
+        """Have ready executions assigned on the next turn of the event loop."""
+        self._effects.add(ASSIGN_READY)
 
     @property
     def core(self) -> Shard:
@@ -243,38 +327,36 @@ class ShardRuntime:
         self._core.retire(flow_id)
         self.wake()
 
-    def on_completion(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
-        """Register `listener` to be called with executions that ended, once that is durable."""
-        self._conclusions.on_completion(listener)
-
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
             if self._core.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
-                self._payloads.put(seq, CachedEvent(event.flow_revision, event.payload))
+                self._cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------
 
-    def attach(self, link: RunnerPort, held: Iterable[bytes], *, explained: bool) -> list[bytes]:
+    @property
+    def runners(self) -> int:
+        """Number of attached runners."""
+        return len(self._runners)
+
+    def attach(self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool) -> list[bytes]:
         """Register a runner and return the lease tokens that it retains; an earlier stream of it is closed."""
-        earlier = self._links.pop(link.runner_id, None)
+        earlier = self._runners.remove(runner.runner_id)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
-        self.publish_wanted_events()
-        self._links[link.runner_id] = link
-        if self._interest:
-            link.want(self._interest)
-        attached = self._core.attach(link.runner_id, held, explained=explained, now=self._clock())
-        self._lost(attached.losses)
+        self._runners.add(runner)
+        attached = self._core.attach(runner.runner_id, held, explained=explained, now=self._clock())
+        self._transitions.lose(attached.losses)
         for seq in attached.adopted:
-            self._waiting.leave(seq)
+            self._parked.leave(seq)
         if attached.adopted:
             self.watchers.changed(attached.adopted)
         if attached.refunded or attached.adopted:
-            self._starts.add([*attached.refunded, *attached.adopted])
-            self._starts.woken(attached.adopted)
+            self._attempt_log.add([*attached.refunded, *attached.adopted])
+            self._attempt_log.woken(attached.adopted)
         self._deadline.arm()
         return attached.kept
 
@@ -283,173 +365,43 @@ class ShardRuntime:
 
         All executions that it had are assigned again. Returns once the outcome `evaluated`, if any, is durable.
         """
-        link = ExitedRunner(runner_id)
-        self.attach(link, [] if evaluated is None else [evaluated.token], explained=explained)
+        runner = ExitedRunner(runner_id)
+        self.attach(runner, [] if evaluated is None else [evaluated.token], explained=explained)
         try:
             if evaluated is not None:
-                await self.recorder.settle(link, [evaluated])
+                await self.recorder.settle(runner, [evaluated])
         finally:
-            self.detach(link)
+            self.detach(runner)
 
     def renew_on_behalf(self, runner_id: str) -> None:
         """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
         self._core.runners.renew(runner_id, self._clock())
 
-    def detach(self, link: RunnerPort) -> None:
+    def detach(self, runner: RunnerPort) -> None:
         """Unregister a runner's stream, which has ended."""
-        if self._links.get(link.runner_id) is link:
-            del self._links[link.runner_id]
-            self._loader.leave(link)
-            self._core.runners.detach(link.runner_id, self._clock())
+        if runner in self._runners:
+            self._runners.remove(runner.runner_id)
+            self._loader.leave(runner)
+            self._core.runners.detach(runner.runner_id, self._clock())
             self._deadline.arm()
 
-    def is_superseded(self, link: RunnerPort) -> bool:
-        """Whether the runner attached again: it repeats on the new stream what is not stored from an earlier one.
+    def is_superseded(self, runner: RunnerPort) -> bool:
+        """Whether the runner attached again; see `AttachedRunners.is_superseded`."""
+        return self._runners.is_superseded(runner)
 
-        Storing reports from both streams would restore entries that the new one compacted.
-        """
-        return self._links.get(link.runner_id, link) is not link
-
-    def add_credit(self, link: RunnerPort, credit: int) -> bool:
+    def add_credit(self, runner: RunnerPort, credit: int) -> bool:
         """Allow a runner more assignments; false when that exceeds the maximum credit."""
-        if self._links.get(link.runner_id) is not link:
+        if runner not in self._runners:
             return True
         self.wake()
-        return self._core.runners.add_credit(link.runner_id, credit)
+        return self._core.runners.add_credit(runner.runner_id, credit)
 
-    def renew(self, link: RunnerPort) -> bool:
+    def renew(self, runner: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
-        if self._links.get(link.runner_id) is not link:
-            return False
-        self._core.runners.renew(link.runner_id, self._clock())
-        return True
+        return self._runners.renew(runner)
 
-    def listen(self, link: RunnerPort, listening: LiveSubscriptions) -> None:
+    def listen(self, runner: RunnerPort, listening: LiveSubscriptions) -> None:
         """Subscribe a running execution to the events and ends that it waits for meanwhile."""
-        if not self._waiting.listen(listening):
-            link.revoke([listening.token], "LEASE_LOST")
-        self.publish_wanted_events()
-
-    def publish_wanted_events(self) -> None:
-        """Send runners the set of wanted lifecycle events that only runners can report, if it has changed."""
-        interest = self.occurrences.from_runners
-        if interest != self._interest:
-            self._interest = interest
-            for link in self._links.values():
-                link.want(interest)
-
-    def _send(self, arrival: EventDelivery) -> None:
-        lease = self._core.leases.get(arrival.token)
-        link = None if lease is None else self._links.get(lease.runner.id)
-        if link is not None:  # else its runner subscribes again when it attaches
-            link.hand_over(arrival, urgent=self._core.leases.is_quiet(arrival.token))
-            self._metrics.delivered.inc()
-
-    @property
-    def runners(self) -> int:
-        """Number of attached runners."""
-        return len(self._links)
-
-    async def _conclude(self, conclusion: TransitionBatch) -> None:
-        await self._conclusions.apply(conclusion)
-
-    def _fault(self, item: LeaseGranted, why: str) -> None:
-        """Fault an execution that can't be assigned to any runner."""
-        taken = self._core.take(item.token)
-        if taken is not None:
-            log.error("an execution can't be run", seq=item.seq, cause=why)
-            self._starts.drop(item.seq)
-            self._core.runners.return_credit(item.runner_id)
-            error = runtime_error(f"it can't be run: {why}")
-            end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
-            self._durable.spawn(self._conclude(TransitionBatch(ends=[end])))
-
-    # --- operators --------------------------------------------------------------------------------------------------
-
-    def _withdrawn(self, seq: int, lease: Lease | None, reason: str) -> None:
-        """Clean up after an execution was removed from the core, and revoke its lease, if there was one."""
-        self._starts.drop(seq)
-        self._payloads.pop(seq)
-        self._waiting.leave(seq)
-        link = None if lease is None else self._links.get(lease.runner.id)
-        if lease is not None and link is not None:
-            link.revoke([lease.token], reason)
-
-    def _changed(self, seq: int) -> None:
-        self.wake()
-        self.watchers.changed([seq])
-
-    # --- dispatch ---------------------------------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Schedule a dispatch on the event loop; calls until then are merged into one."""
-        if not self._pump_due and self._durable.tasks is not None and not self._draining:
-            self._pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pump_due = False
-        if self._durable.closing or self._draining:
-            return
-        self.publish_wanted_events()
-        known: dict[str, list[RunnerAssignment]] = {}
-        unknown: dict[str, list[LeaseGranted]] = {}
-        full = [link.runner_id for link in self._links.values() if link.full or self._loader.full(link)]
-        assigned = self._core.assign(full)
-        for item in assigned:
-            payload = self._payloads.pop(item.seq)
-            if payload is None or item.attempt > 1:
-                unknown.setdefault(item.runner_id, []).append(item)
-            else:
-                known.setdefault(item.runner_id, []).append(
-                    RunnerAssignment(item.token, item.attempt, payload.flow_revision, payload.payload)
-                )
-        for runner_id, deliveries in known.items():
-            urgent = any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries)
-            self._links[runner_id].assign(deliveries, urgent=urgent)
-        for runner_id, items in unknown.items():
-            self._loader.add(self._links[runner_id], items)
-        if assigned:
-            if self._core.queued:
-                self.wake()  # for the next batch
-            self._starts.add(item.seq for item in assigned)
-            self.watchers.changed(item.seq for item in assigned)
-
-    # --- losses and time --------------------------------------------------------------------------------------------
-
-    def _expire(self, now: float) -> None:
-        for busy in self.recorder.storing:
-            self.renew(busy)
-        expired = self._core.expire(now)
-        for runner_id in expired.silent:
-            link = self._links.pop(runner_id, None)
-            if link is not None:
-                log.warning("runner fell silent", runner=runner_id)
-                link.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
-                self._loader.leave(link)
-        self._lost(expired.losses)
-        self.wake()
-
-    def _wait(self, parks: Sequence[stored.Parked]) -> None:
-        soonest = self._now_ms() + MIN_WAIT_MS
-        for seq, wake_at_ms, _, subscriptions, *_ in parks:
-            self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
-            if subscriptions:
-                self._waiting.begin(seq, subscriptions)
-        if parks:
-            self._alarm.arm()
-
-    def _woken(self, seqs: Sequence[int]) -> None:
-        for seq in seqs:
-            self._waiting.leave(seq)
-        self._starts.woken(seqs)
-        self.wake()
-        self.watchers.changed(seqs)
-
-    def _lost(self, losses: Sequence[Loss]) -> None:
-        if losses:
-            for loss in losses:
-                self._starts.drop(loss.seq)
-            log.warning("leases lost", executions=len(losses))
-            self._metrics.leases_lost.inc(len(losses))
-            self._durable.spawn(self._conclude(TransitionBatch(losses=losses)))
+        if not self._parked.listen(listening):
+            runner.revoke([listening.token], "LEASE_LOST")
+        self._runners.send_wanted_types()

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
+from flowhook import logs
+from flowhook.errors import UnavailableError
+from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
+from router.dispatch.attempt_log import AttemptLog
 from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.parked import ParkedExecutions
+from router.dispatch.transitions import TransitionWriter
 from router.scheduling.shard import Shard
 
 CLOCK_LOOK: Final = 0.5
@@ -19,25 +28,41 @@ LATE_SECONDS: Final = 0.5
 CATCH_UP_SECONDS: Final = 0.25
 """Seconds that a stalled process then waits, to read what runners sent meanwhile."""
 
+log = logs.get_logger(__name__)
+
 
 class DeadlineTimer:
-    """Calls back when runners have been silent for too long."""
+    """Takes the leases of runners away that have been silent for too long."""
 
     def __init__(
-        self, core: Shard, durable: RetryingWriter, *, clock: Callable[[], float], expire: Callable[[float], None]
+        self,
+        *,
+        core: Shard,
+        writer: RetryingWriter,
+        runners: AttachedRunners,
+        loader: AssignmentLoader,
+        transitions: TransitionWriter,
+        effects: EffectQueue,
+        clock: Callable[[], float],
     ) -> None:
         """Create the timer, not armed.
 
         Args:
             core: the scheduling core, which knows the deadlines.
-            durable: knows whether the shard runtime runs.
+            writer: knows whether the shard runtime runs.
+            runners: the attached runners; the streams of silent ones are closed.
+            loader: releases assignments that silent runners have not received.
+            transitions: stores the losses.
+            effects: gets `AssignReady`.
             clock: monotonic clock, seconds.
-            expire: called with the time when a deadline has passed; the timer is armed again after that.
         """
         self._core = core
-        self._durable = durable
+        self._writer = writer
+        self._runners = runners
+        self._loader = loader
+        self._transitions = transitions
+        self._effects = effects
         self._clock = clock
-        self._expire = expire
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -55,7 +80,7 @@ class DeadlineTimer:
             self._timer = None
 
     def _arm_at(self, due: float) -> None:
-        if self._durable.is_open:
+        if self._writer.is_open:
             self._due = due
             self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
 
@@ -67,31 +92,57 @@ class DeadlineTimer:
             self._expire(now)
             self.arm()
 
+    def _expire(self, now: float) -> None:
+        self._runners.renew_storing()
+        expired = self._core.expire(now)
+        for runner_id in expired.silent:
+            runner = self._runners.remove(runner_id)
+            if runner is not None:
+                log.warning("runner fell silent", runner=runner_id)
+                runner.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
+                self._loader.leave(runner)
+        self._transitions.lose(expired.losses)
+        self._effects.add(ASSIGN_READY)
+
 
 class WakeTimer:
     """Wakes executions that wait for a time."""
 
     def __init__(
-        self, core: Shard, durable: RetryingWriter, *, now_ms: Callable[[], int], woken: Callable[[Sequence[int]], None]
+        self,
+        *,
+        core: Shard,
+        writer: RetryingWriter,
+        parked: ParkedExecutions,
+        attempt_log: AttemptLog,
+        watchers: ExecutionWatchers,
+        effects: EffectQueue,
+        now_ms: Callable[[], int],
     ) -> None:
         """Create the timer, not armed.
 
         Args:
             core: the scheduling core, which knows the waiting executions and their times.
-            durable: knows whether the shard runtime runs.
+            writer: knows whether the shard runtime runs.
+            parked: unsubscribes executions that are woken.
+            attempt_log: records attempts of executions that are still stored as waiting.
+            watchers: watchers of changes.
+            effects: gets `AssignReady`.
             now_ms: Unix time in ms.
-            woken: called with executions that are ready again.
         """
         self._core = core
-        self._durable = durable
+        self._writer = writer
+        self._parked = parked
+        self._attempt_log = attempt_log
+        self._watchers = watchers
+        self._effects = effects
         self._now_ms = now_ms
-        self._woken = woken
         self._timer: asyncio.TimerHandle | None = None
 
     def arm(self) -> None:
         """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
         earliest = self._core.next_wake()
-        if earliest is None or not self._durable.is_open:
+        if earliest is None or not self._writer.is_open:
             return
         delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
         loop = asyncio.get_running_loop()
@@ -111,5 +162,9 @@ class WakeTimer:
         self._timer = None
         woken = self._core.wake(self._now_ms())
         if woken:
-            self._woken(woken)
+            for seq in woken:
+                self._parked.leave(seq)
+            self._attempt_log.woken(woken)
+            self._effects.add(ASSIGN_READY)
+            self._watchers.changed(woken)
         self.arm()

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from flowhook import limits
-from flowhook.model import ERROR_TYPE_BASE, Status, WorkflowError
+from flowhook import limits, logs
+from flowhook.model import Status
+from router.dispatch.attempt_log import AttemptLog
+from router.dispatch.child_completion import ChildCompletions
 from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.faults import attempts_exhausted, runtime_error
 from router.dispatch.live_delivery import LiveDelivery
-from router.dispatch.observers import ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.metrics import RouterMetrics
-from router.scheduling.changes import AttemptsExhausted, Loss, RequeuePending
+from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 
 WRITE_BYTES: Final = 16 * limits.MIB
 """Bytes of journal entries delivered in one write; storage limits the size of a write."""
 
-
-def runtime_error(detail: str) -> WorkflowError:
-    """Return an error that the flow did not cause."""
-    return WorkflowError(type=f"{ERROR_TYPE_BASE}runtime", status=500, title="Runtime error", detail=detail)
-
-
-def attempts_exhausted(attempts: int) -> WorkflowError:
-    """Return the error of an execution that used up its attempts."""
-    return runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +38,6 @@ class TransitionBatch:
     consumed: Sequence[stored.Consumed] = ()
 
 
-class SideEffects(NamedTuple):
-    """Changes to store together with ends of executions.
-
-    `ends` are the given ones, and those of waiting executions that fault because their journal is full.
-    """
-
-    delivered: list[stored.Delivered]
-    consumed: list[stored.Consumed]
-    ends: list[stored.Ended]
-
-
-class CompletionListener(Protocol):
-    """Delivers ends of executions to those that wait for them."""
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether any execution may be affected by the end of another."""
-        ...
-
-    async def side_effects(self, ends: Sequence[stored.Ended]) -> SideEffects:
-        """Return the changes to store together with ends."""
-        ...
-
-    def told(self, ends: Sequence[stored.Ended]) -> None:
-        """Offer ends that are durable to executions that listen while they run."""
-        ...
-
-
 class TransitionWriter:
     """Stores state transitions, then applies them to the core: ended executions go, others wait or run again."""
 
@@ -77,85 +45,104 @@ class TransitionWriter:
         self,
         *,
         core: Shard,
-        durable: RetryingWriter,
-        metrics: RouterMetrics,
-        ends: CompletionListener,
-        offers: LiveDelivery,
+        writer: RetryingWriter,
+        attempt_log: AttemptLog,
+        completions: ChildCompletions,
+        live: LiveDelivery,
         waiters: ReplyWaiters,
         watchers: ExecutionWatchers,
+        ends: EndFeed,
+        effects: EffectQueue,
+        metrics: RouterMetrics,
         now_ms: Callable[[], int],
-        wait: Callable[[Sequence[stored.Parked]], None],
-        wake: Callable[[], None],
     ) -> None:
         """Store and apply transitions.
 
         Args:
             core: the scheduling core.
-            durable: retrying writer.
-            metrics: counters.
-            ends: delivers ends to executions that wait for them.
-            offers: events and ends offered to running executions.
+            writer: retrying writer.
+            attempt_log: attempts that are not stored yet.
+            completions: delivers ends to executions that wait for them.
+            live: events and ends offered to running executions.
             waiters: callers that wait for replies or ends.
             watchers: watchers of changes.
+            ends: readers of the ends of certain executions.
+            effects: gets `AssignReady`.
+            metrics: counters.
             now_ms: Unix time in ms.
-            wait: called with executions that are stored as parked, to park them in the core.
-            wake: schedules a dispatch.
         """
         self._core = core
-        self._durable = durable
-        self._metrics = metrics
-        self._ends = ends
-        self._offers = offers
-        self._end_listeners: list[Callable[[Sequence[stored.Ended]], None]] = []
+        self._writer = writer
+        self._attempt_log = attempt_log
+        self._completions = completions
+        self._live = live
         self._waiters = waiters
         self._watchers = watchers
+        self._ends = ends
+        self._effects = effects
+        self._metrics = metrics
         self._now_ms = now_ms
-        self._wait = wait
-        self._wake = wake
 
-    async def apply(self, conclusion: TransitionBatch) -> None:
-        """Store transitions, then apply and publish them."""
-        if self._offers:
-            for each in (*conclusion.ends, *conclusion.losses, *conclusion.parks):
-                self._offers.leave(each.seq)
+    async def apply(self, batch: TransitionBatch) -> None:
+        """Store transitions, then apply and publish them.
+
+        Executions that were parked are still *parking* in the core when this returns.
+        """
+        if self._live:
+            for each in (*batch.ends, *batch.losses, *batch.parks):
+                self._live.leave(each.seq)
         now_ms = self._now_ms()
-        requeued = [loss for loss in conclusion.losses if isinstance(loss, RequeuePending)]
+        requeued = [loss for loss in batch.losses if isinstance(loss, RequeuePending)]
         exhausted = [
             stored.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
-            for loss in conclusion.losses
+            for loss in batch.losses
             if isinstance(loss, AttemptsExhausted)
         ]
-        ends = [*conclusion.ends, *exhausted]
-        parks, delivered, consumed = conclusion.parks, conclusion.delivered, conclusion.consumed
-        if self._ends.is_needed:
-            told, dropped, ends = await self._ends.side_effects(ends)
-            delivered, consumed = [*delivered, *told], [*consumed, *dropped]
+        ends = [*batch.ends, *exhausted]
+        parks, delivered, consumed = batch.parks, batch.delivered, batch.consumed
+        if self._completions.is_needed:
+            also_delivered, dropped, ends = await self._completions.side_effects(ends)
+            delivered, consumed = [*delivered, *also_delivered], [*consumed, *dropped]
         *early, last = _portions(delivered) if delivered else [()]
         for portion in early:
-            await self._durable.write(portion)
+            await self._writer.write(portion)
         lost = [stored.Requeued(*loss, self._core.leases.term_of(loss.seq)) for loss in requeued]
-        await self._durable.write([*conclusion.journaled, *ends, *parks, *lost, *last, *consumed])
-        self.publish_replies(conclusion.journaled)
+        await self._writer.write([*batch.journaled, *ends, *parks, *lost, *last, *consumed])
+        self.publish_replies(batch.journaled)
         for end in ends:
             self._core.ended(end.seq)
             self._metrics.ended(end.status)
             self._waiters.ended(end)
-        if ends and self._ends.is_needed:
-            self._ends.told(ends)
-        for listener in self._end_listeners if ends else ():
-            listener(ends)
+        if ends and self._completions.is_needed:
+            self._completions.publish(ends)
+        self._ends.publish(ends)
         again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
         self._core.requeued(each.seq for each in again)
         self._metrics.delivered.inc(len(delivered))
-        self._wait(parks)
-        self._durable.tell()
-        self._wake()
+        self._writer.notify()
+        self._effects.add(ASSIGN_READY)
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
         self._watchers.changed(each.seq for each in concerned)
 
-    def on_completion(self, listener: Callable[[Sequence[stored.Ended]], None]) -> None:
-        """Register `listener` to be called with executions that ended, once that is durable."""
-        self._end_listeners.append(listener)
+    def lose(self, losses: Sequence[Loss]) -> None:
+        """Store and apply what became of executions whose leases were lost, as a task of the shard runtime."""
+        if losses:
+            for loss in losses:
+                self._attempt_log.drop(loss.seq)
+            log.warning("leases lost", executions=len(losses))
+            self._metrics.leases_lost.inc(len(losses))
+            self._writer.spawn(self.apply(TransitionBatch(losses=losses)))
+
+    def fault(self, item: LeaseGranted, why: str) -> None:
+        """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
+        taken = self._core.take(item.token)
+        if taken is not None:
+            log.error("an execution can't be run", seq=item.seq, cause=why)
+            self._attempt_log.drop(item.seq)
+            self._core.runners.return_credit(item.runner_id)
+            error = runtime_error(f"it can't be run: {why}")
+            end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
+            self._writer.spawn(self.apply(TransitionBatch(ends=[end])))
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Notify callers that wait for the replies among `changes`, which must be durable."""

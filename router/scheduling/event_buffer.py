@@ -45,6 +45,14 @@ class BufferedEvent(NamedTuple):
     to_all: bool = True
 
 
+class ArrivedEvent(NamedTuple):
+    """An arrival that is being delivered; `event` is None while its content is not in memory."""
+
+    number: int
+    buffered: BufferedEvent
+    event: IncomingEvent | None
+
+
 class BufferedMatch(NamedTuple):
     """An arrival for an execution that starts to wait, and the key of the journal entry that records it."""
 

@@ -15,6 +15,7 @@ from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
 from flowhook.model import EventFilter, RaiseOrigin, Subscription, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from router.dispatch.faults import runtime_error
 from router.dispatch.runner_port import (
     AttemptCompleted,
     AttemptOutcome,
@@ -23,7 +24,6 @@ from router.dispatch.runner_port import (
     LiveSubscriptions,
     ReportedCheckpoint,
 )
-from router.dispatch.transitions import runtime_error
 from router.scheduling.matching import filter_fingerprint
 
 MAX_KEY_BYTES: Final = 64 * limits.KIB

@@ -46,7 +46,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
-        self._operators = host.operators
+        self._commands, self._records = host.commands, host.executions
         self._state = state
         self._acceptance = acceptance
         self._reads = reads
@@ -60,7 +60,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.GetExecutionResponse:
         """Return one execution with its request and journal."""
         del context
-        record = await self._operators.find(request.execution_id)
+        record = await self._records.find(request.execution_id)
         content = await self._state.content(record.seq)
         if content is None:
             raise _past_retention(record.id)
@@ -99,7 +99,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             limit=read + 1,
             unresolved=request.unresolved,
         )
-        page = await self._operators.current(records[:read])
+        page = await self._records.current(records[:read])
         if wanted:
             page = [record for record in page if record.status in wanted]
         last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
@@ -137,7 +137,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             raise InvalidError(
                 f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
             )
-        original = await self._operators.find(request.execution_id)
+        original = await self._records.find(request.execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
         # the space distinguishes it from senders' keys, which have visible characters only
@@ -147,7 +147,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 now_ms = self._now_ms()
                 earlier = await self._state.deduplicated(original.flow_id, dedupe_key, now_ms=now_ms)
                 if earlier is not None:  # a retry of the same call, whose response was lost
-                    return _execution(await self._operators.find(earlier))
+                    return _execution(await self._records.find(earlier))
             _check_unsettled(original)
         content = await self._state.content(original.seq)
         if content is None:
@@ -179,7 +179,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         )
         if appended[0].body_missing:
             raise _past_retention(original.id)
-        return _execution(await self._operators.find(appended[0].duplicate_of or event.id))
+        return _execution(await self._records.find(appended[0].duplicate_of or event.id))
 
     @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
@@ -189,7 +189,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
-        record = await self._operators.resolve(request.execution_id, request.reason)
+        record = await self._commands.resolve(request.execution_id, request.reason)
         return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @error_mapping.rpc_method
@@ -202,7 +202,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadBodyResponse(chunk=chunk))
 
-        record = await self._operators.find(request.execution_id)
+        record = await self._records.find(request.execution_id)
         content = await self._state.content(record.seq)
         if content is None:
             raise _past_retention(record.id)
@@ -228,7 +228,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.CancelExecutionResponse:
         """End an execution that has not ended."""
         del context
-        record = await self._operators.cancel(request.execution_id)
+        record = await self._commands.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @error_mapping.rpc_method
@@ -237,7 +237,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.SuspendExecutionResponse:
         """Suspend an execution until it is resumed."""
         del context
-        record = await self._operators.suspend(request.execution_id)
+        record = await self._commands.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @error_mapping.rpc_method
@@ -246,7 +246,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ResumeExecutionResponse:
         """Resume a suspended execution."""
         del context
-        record = await self._operators.resume(request.execution_id)
+        record = await self._commands.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
 

@@ -186,7 +186,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # the execution of an earlier event may have replied before the wait began
-            outcome = await self._outcome(await self._host.operators.find(execution_id)) if earlier else None
+            outcome = await self._outcome(await self._host.executions.find(execution_id)) if earlier else None
             if outcome is None:
                 try:
                     outcome = _outcome_of(await asyncio.wait_for(answered, wait))

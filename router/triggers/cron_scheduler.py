@@ -22,7 +22,7 @@ from router.event_triggers.definition import FlowTriggers
 from router.metrics import RouterMetrics
 from router.schedules.schedule_queue import DueRun, ScheduleQueue
 from router.storage.interface import ShardState
-from router.storage.model import Appended, Ended, ExecutionRecord, Scheduled
+from router.storage.model import Appended, ExecutionRecord, Scheduled
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 BATCH: Final = 64
@@ -65,13 +65,14 @@ class CronScheduler:
         self._failing: set[str] = set()
         """Flows whose last start failed, and for which that was logged."""
         self._changed = asyncio.Event()
-        host.on_completion(self._on_ends)
+        self._ends = host.ends.reader(self._changed)
 
     def __len__(self) -> int:
         return len(self._agenda)
 
     def next_of(self, flow_id: str) -> int | None:
         """Return when a flow is due next, Unix time in ms; None when that is unknown (see `ScheduleQueue.next_of`)."""
+        self._take_ends()
         return self._agenda.next_of(flow_id)
 
     async def recover(self) -> None:
@@ -87,6 +88,7 @@ class CronScheduler:
 
     def react(self, flow: Flow, reactions: FlowTriggers) -> None:
         """See `TriggerSink`. A schedule that the flow has already goes on."""
+        self._take_ends()
         if reactions.timetable is None:
             self.remove(flow.id)
             return
@@ -99,6 +101,7 @@ class CronScheduler:
 
     def remove(self, flow_id: str) -> None:
         """See `TriggerSink`."""
+        self._take_ends()
         if self._stored.pop(flow_id, None) is not None:
             self._agenda.forget(flow_id)
         self._agenda.remove(flow_id)
@@ -129,6 +132,7 @@ class CronScheduler:
         now_ms = self._now_ms()
         self._agenda.look(now_ms)
         while True:
+            self._take_ends()
             if self._unsure:
                 await self._find_out()
             elif runs := self._agenda.due(now_ms, BATCH):
@@ -162,7 +166,7 @@ class CronScheduler:
     def _started(self, run: DueRun, seq: int, earlier: ExecutionRecord | None) -> None:
         now_ms = self._now_ms()
         if self._agenda.started(run, now_ms if earlier is None else min(now_ms, earlier.receive_time_ms)):
-            self._awaited[seq] = run
+            self._await_end(seq, run)
             self._unsure.append(run)
         self._failing.discard(run.flow_id)
         if earlier is None:
@@ -183,7 +187,7 @@ class CronScheduler:
         event_id = run_id(run)
         record = await self._state.find(event_id)
         if record is not None and not record.status.ended and record.seq not in self._awaited:
-            self._awaited[record.seq] = run
+            self._await_end(record.seq, run)
             record = await self._state.find(event_id)
         self._unsure.popleft()
         if record is None:
@@ -191,16 +195,20 @@ class CronScheduler:
         elif record.end_time_ms is not None:
             self._ended(record.seq, run, record.end_time_ms)
 
-    def _on_ends(self, ends: Sequence[Ended]) -> None:
-        if self._awaited:
-            for end in ends:
-                run = self._awaited.get(end.seq)
-                if run is not None:
-                    self._ended(end.seq, run, end.end_time_ms)
-                    self._changed.set()
+    def _await_end(self, seq: int, run: DueRun) -> None:
+        self._awaited[seq] = run
+        self._ends.await_end(seq)
+
+    def _take_ends(self) -> None:
+        """Process the ends of runs since the last call."""
+        for end in self._ends.take():
+            run = self._awaited.get(end.seq)
+            if run is not None:
+                self._ended(end.seq, run, end.end_time_ms)
 
     def _ended(self, seq: int, run: DueRun, at_ms: int) -> None:
         self._awaited.pop(seq, None)
+        self._ends.forget(seq)
         self._agenda.ended(run, at_ms)
 
     async def _save(self) -> None:

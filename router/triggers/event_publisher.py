@@ -36,14 +36,14 @@ class EventPublisher:
         gatherer: JoinTrigger,
         starter: ExecutionStarter,
         metrics: RouterMetrics,
-        occurrences: LifecycleOutbox,
+        outbox: LifecycleOutbox,
         now_ms: Callable[[], int],
     ) -> None:
         self._arrivals = arrivals
         self._gatherer = gatherer
         self._starter = starter
         self._metrics = metrics
-        self._occurrences = occurrences
+        self._outbox = outbox
         self._now_ms = now_ms
         self._listening = FlowIndex()
         self._started = FlowIndex()
@@ -66,7 +66,7 @@ class EventPublisher:
 
     def _want(self) -> None:
         indexes = (self._started, self._listening, self._gatherer)
-        self._occurrences.set_wanted_by_flows(
+        self._outbox.set_wanted_by_flows(
             frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes))
         )
 

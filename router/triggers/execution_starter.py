@@ -83,7 +83,7 @@ class ExecutionStarter:
         Raises:
             UnavailableError: storage can't serve.
         """
-        if not self._host.occurrences.wanted:
+        if not self._host.outbox.wanted:
             return False
         record = await self._state.find(execution_id)
         return record is not None and record.quiet

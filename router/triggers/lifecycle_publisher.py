@@ -53,14 +53,14 @@ class LifecyclePublisher:
     def __init__(
         self,
         *,
-        occurrences: LifecycleOutbox,
+        outbox: LifecycleOutbox,
         state: ShardState,
         registry: Registry,
         publisher: EventPublisher,
         metrics: RouterMetrics,
         now_ms: Callable[[], int],
     ) -> None:
-        self._occurrences = occurrences
+        self._outbox = outbox
         self._state = state
         self._registry = registry
         self._publisher = publisher
@@ -74,7 +74,7 @@ class LifecyclePublisher:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            self._occurrences.has_pending.clear()
+            self._outbox.has_pending.clear()
             again: float | None = None
             try:
                 await self.turn()
@@ -83,7 +83,7 @@ class LifecyclePublisher:
                 again = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):
-                    await self._occurrences.has_pending.wait()
+                    await self._outbox.has_pending.wait()
 
     async def turn(self) -> None:
         """Publish all pending lifecycle events.
@@ -100,7 +100,7 @@ class LifecyclePublisher:
         while chunk := await self._state.occurrences(after_number=self._seen, limit=CHUNK):
             await self._tell(chunk)
             self._seen = chunk[-1].number
-        self._occurrences.pending = len(self._late)
+        self._outbox.pending = len(self._late)
 
     async def _tell(self, chunk: Sequence[UnpublishedEvent]) -> None:
         if not chunk:

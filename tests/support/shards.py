@@ -194,7 +194,7 @@ class RunningHost:
         """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
         self.dead = True
         await self.storage.own(0)  # from here on nobody listens to it
-        self.host._durable.closing = True
+        self.host._writer.closing = True
         self._running.cancel()
         await asyncio.wait([self._running])
 
@@ -237,10 +237,14 @@ class RunningHost:
         [appended] = await self.host.arrivals.publish([arrival])
         return appended
 
+    def now_ms(self):
+        """Read the host's wall clock."""
+        return round(self.wall() * 1000)
+
     def forget_payloads(self):
         """Have what was accepted read from storage."""
-        for seq in list(self.host._payloads._payloads):
-            self.host._payloads.pop(seq)
+        for seq in list(self.host._cache._payloads):
+            self.host._cache.pop(seq)
 
     async def record(self, seq):
         return (await self.state.records([seq]))[seq]

@@ -102,7 +102,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
         acceptance = AdmissionControl(
             host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
         )
-        now_ms = host._now_ms
+        now_ms = shard.now_ms
         starter = ExecutionStarter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
         timekeeper = CronScheduler(
             host=host,
@@ -117,7 +117,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
             gatherer=gatherer,
             starter=starter,
             metrics=timekeeper._metrics,
-            occurrences=host.occurrences,
+            outbox=host.outbox,
             now_ms=now_ms,
         )
         await timekeeper.recover()

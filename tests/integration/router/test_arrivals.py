@@ -179,7 +179,7 @@ async def test_who_stops_waiting_while_kept_events_are_read_gets_none_of_them(sh
     gate = shard.state.delay("arrival_payloads")
     seq = await waiting(shard, runner, listen(order=2))
     await shard.state.reading.wait()
-    await shard.host.operators.cancel((await shard.record(seq)).id)
+    await shard.host.commands.cancel((await shard.record(seq)).id)
     gate.set()
     await waiting(shard, runner, listen(order=2))
     [again] = await runner.next()
@@ -212,9 +212,9 @@ async def test_who_is_woken_by_time_or_suspended_gets_an_event_when_it_waits_aga
     assert came(again) == [(KEY, 1)]
     await shard.park(runner, again, listen())
     execution_id = (await shard.record(shard.core.leases.seq_of(woken.token) or 1)).id
-    await shard.host.operators.suspend(execution_id)
+    await shard.host.commands.suspend(execution_id)
     await shard.publish(data=2)
-    await shard.host.operators.resume(execution_id)
+    await shard.host.commands.resume(execution_id)
     [again] = await runner.next()
     assert came(again) == [(KEY, 1)]
     await shard.park(runner, again, listen())
@@ -227,7 +227,7 @@ async def test_what_an_execution_would_have_got_that_is_cancelled_meanwhile_goes
     gate = shard.state.delay("journal_sizes")
     await shard.publish(data=1)
     await shard.state.reading.wait()
-    await shard.host.operators.cancel((await shard.record(seq)).id)
+    await shard.host.commands.cancel((await shard.record(seq)).id)
     other = await waiting(shard, runner)
     gate.set()
     [again] = await runner.next()
@@ -240,13 +240,13 @@ async def test_an_execution_that_is_suspended_meanwhile_has_what_came_when_it_is
     gate = shard.state.delay("journal_sizes")
     await shard.publish(data=1)
     await shard.state.reading.wait()
-    suspending = asyncio.create_task(shard.host.operators.suspend(execution_id))
+    suspending = asyncio.create_task(shard.host.commands.suspend(execution_id))
     gate.set()
     assert (await suspending).status is Status.SUSPENDED
     for again in runner.deliveries[1:]:
         assert shard.core.leases.seq_of(again.token) is None
     seen = len(runner.deliveries)
-    await shard.host.operators.resume(execution_id)
+    await shard.host.commands.resume(execution_id)
     await runner.until(lambda: len(runner.deliveries) > seen)
     assert came(runner.deliveries[-1]) == [(KEY, 1)]
 

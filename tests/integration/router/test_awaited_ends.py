@@ -54,7 +54,7 @@ async def test_the_error_of_an_execution_goes_to_who_waits_for_its_end_as_it_is(
 async def test_that_an_execution_was_cancelled_is_an_error_for_who_waits_for_its_end(shard, runner):
     _, child_id = await child_of(shard, runner)
     await parent_of(shard, runner, child_id)
-    await shard.host.operators.cancel(child_id)
+    await shard.host.commands.cancel(child_id)
     [again] = await runner.next()
     [(_, output, error)] = told(again)
     assert (output, error.title, "was cancelled" in error.detail) == (None, "Runtime error", True)
@@ -118,9 +118,9 @@ async def test_of_several_ends_each_is_told_once(shard, runner):
 async def test_who_does_not_wait_any_more_is_told_nothing(shard, runner):
     child, child_id = await child_of(shard, runner)
     seq = await parent_of(shard, runner, child_id)
-    await shard.host.operators.suspend((await shard.record(seq)).id)
+    await shard.host.commands.suspend((await shard.record(seq)).id)
     await shard.settle(runner, child, AttemptCompleted(b"7"))
-    await shard.host.operators.resume((await shard.record(seq)).id)
+    await shard.host.commands.resume((await shard.record(seq)).id)
     [again] = await runner.next()
     assert told(again) == []
     await shard.park(runner, again, Subscription(KEY, execution_id=child_id))

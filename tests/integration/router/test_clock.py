@@ -89,5 +89,5 @@ async def test_one_that_is_ending_is_not_suspended(shard):
     record = await shard.record(seq)
     shard.core.take(delivery.token)
     with pytest.raises(ConflictError):
-        await shard.host.operators.suspend(record.id)
+        await shard.host.commands.suspend(record.id)
     shard.core.ended(seq)

@@ -11,6 +11,7 @@ from support.shards import running_host
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
 from router.dispatch import timers
+from router.dispatch.faults import runtime_error
 from router.dispatch.runner_port import (
     AttemptCompleted,
     AttemptOutcome,
@@ -18,7 +19,6 @@ from router.dispatch.runner_port import (
     AttemptReleased,
     ReportedCheckpoint,
 )
-from router.dispatch.transitions import runtime_error
 from router.storage.model import Started
 
 
@@ -115,9 +115,9 @@ async def test_what_a_runner_had_is_assigned_again_soon_after_its_stream_ended(t
 @pytest.mark.parametrize("take_out", ["cancel", "suspend"])
 async def test_nothing_is_kept_in_memory_of_what_an_operator_took_out(shard, take_out):
     (seq,) = await shard.append()
-    assert shard.host._payloads.bytes
-    await getattr(shard.host.operators, take_out)((await shard.record(seq)).id)
-    assert shard.host._payloads.bytes == 0
+    assert shard.host._cache.bytes
+    await getattr(shard.host.commands, take_out)((await shard.record(seq)).id)
+    assert shard.host._cache.bytes == 0
 
 
 async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_record(shard):
@@ -202,7 +202,7 @@ async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(t
         link = shard.attach()
         guilty, _ = await link.next(2)
         shard.host.detach(link)
-        await shard.host._durable.until(lambda: not shard.core.leased and shard.core.queued == 2)
+        await shard.host._writer.until(lambda: not shard.core.leased and shard.core.queued == 2)
         link = shard.attach(held=[guilty.token], credit=0)
         assert link.kept == []
         await shard.host.recorder.settle(link, [AttemptOutcome(guilty.token, (), result)])
@@ -231,7 +231,7 @@ async def test_an_execution_that_kills_the_router_each_time_is_faulted_in_the_en
         async with running_host(tmp_path, max_attempts=1, reattach_seconds=0.0) as shard:
             await shard.attach().next()
     async with running_host(tmp_path, max_attempts=1, reattach_seconds=0.0) as shard:
-        await shard.host._durable.until(lambda: not shard.core.unfinished)
+        await shard.host._writer.until(lambda: not shard.core.unfinished)
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.FAULTED, 4)
 
@@ -252,9 +252,9 @@ async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is
     (seq,) = await shard.append()
     execution_id = (await shard.record(seq)).id
     shard.state.away = True
-    calls = [asyncio.create_task(shard.host.operators.suspend(execution_id))]
+    calls = [asyncio.create_task(shard.host.commands.suspend(execution_id))]
     await shard.state.refused.wait()
-    calls.append(asyncio.create_task(getattr(shard.host.operators, then)(execution_id)))
+    calls.append(asyncio.create_task(getattr(shard.host.commands, then)(execution_id)))
     _, pending = await asyncio.wait(calls, timeout=0.1)
     assert len(pending) == 2
     shard.state.away = False
@@ -267,7 +267,7 @@ async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is
 async def test_a_suspension_is_lifted_on_record_before_there_is_the_next_one(shard, then):
     (seq,) = await shard.append()
     execution_id = (await shard.record(seq)).id
-    operators = shard.host.operators
+    operators = shard.host.commands
     await operators.suspend(execution_id)
     shard.state.away = True
     resuming = asyncio.create_task(operators.resume(execution_id))
@@ -292,9 +292,9 @@ async def test_an_attempt_that_a_suspension_ended_is_not_charged_whenever_it_is_
     await shard.state.write([Started(seq, delivery.attempt)])
     shard.attach(credit=0, held=[delivery.token])
     shard.state.away = True
-    suspending = asyncio.create_task(shard.host.operators.suspend(execution_id))
+    suspending = asyncio.create_task(shard.host.commands.suspend(execution_id))
     await shard.state.refused.wait()
-    resuming = asyncio.create_task(shard.host.operators.resume(execution_id))
+    resuming = asyncio.create_task(shard.host.commands.resume(execution_id))
     assert not (await asyncio.wait([resuming], timeout=0.1))[0]
     shard.state.away = False
     await asyncio.gather(suspending, resuming)
@@ -310,7 +310,7 @@ async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
         shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(None))])
     )
     await shard.state.refused.wait()
-    suspending = asyncio.create_task(shard.host.operators.suspend((await shard.record(seq)).id))
+    suspending = asyncio.create_task(shard.host.commands.suspend((await shard.record(seq)).id))
     await asyncio.sleep(0.05)
     shard.state.away = False
     await parking

@@ -198,12 +198,12 @@ async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
 
         def herald():
             return LifecyclePublisher(
-                occurrences=shard.host.occurrences,
+                outbox=shard.host.outbox,
                 state=shard.state,
                 registry=shard.storage.registry,
                 publisher=router.publisher,
                 metrics=router.metrics,
-                now_ms=shard.host._now_ms,
+                now_ms=shard.now_ms,
             )
 
         shard.state.away = True

@@ -51,7 +51,7 @@ async def test_a_slow_read_for_one_runner_does_not_hold_up_another(shard):
     shard.forget_payloads()
     shard.state.hold(seqs[0])
     slow = shard.attach("slow", credit=1)
-    shard.host._pump()
+    shard.host._dispatcher.assign()
     quick = shard.attach("quick", credit=1)
     (delivery,) = await quick.next()
     assert delivery.payload == b"1"
@@ -140,8 +140,8 @@ async def test_one_cancelled_while_it_is_read_costs_its_runner_no_credit(shard):
     shard.forget_payloads()
     gate = shard.state.hold(seq)
     link = shard.attach(credit=1)
-    shard.host._pump()
-    await shard.host.operators.cancel((await shard.record(seq)).id)
+    shard.host._dispatcher.assign()
+    await shard.host.commands.cancel((await shard.record(seq)).id)
     gate.set()
     await shard.append("a", b"next")
     assert (await link.next())[0].payload == b"next"
@@ -152,7 +152,7 @@ async def test_what_a_runner_was_yet_to_get_when_it_left_is_given_to_another_unc
     shard.forget_payloads()
     gate = shard.state.hold(seq)
     link = shard.attach("r1")
-    shard.host._pump()
+    shard.host._dispatcher.assign()
     shard.host.detach(link)
     gate.set()
     (delivery,) = await shard.attach("r2").next()

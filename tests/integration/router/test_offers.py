@@ -119,7 +119,7 @@ async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner):
     await shard.publish(data=1)
     arrival = await offered(runner)
     shard.state.away = True
-    shard.host._durable.pause = _back(shard)
+    shard.host._writer.pause = _back(shard)
     await take_in(shard, runner, arrival)
     assert (runner.acknowledged, runner.revoked) == ([(delivery.token, 0)], [])
     assert await shard.state.arrivals() == []
@@ -140,7 +140,7 @@ async def test_the_end_of_another_execution_is_handed_over(shard, runner, before
     wanted = (Subscription("/do/0/run#0:end", execution_id=event_id),)
     if not before:
         parent = await listening(shard, runner, subscriptions=wanted)
-        while not shard.host._waiting.ends.is_needed:
+        while not shard.host._completions.is_needed:
             await asyncio.sleep(0.001)
     await shard.host.recorder.settle(runner, [AttemptOutcome(child.token, (), AttemptCompleted(b'{"n":1}'))])
     if before:

@@ -26,8 +26,8 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
 
     async def look():
         if by == "find":
-            return await shard.host.operators.find(execution_id)
-        return (await shard.host.operators.records([seq]))[seq]
+            return await shard.host.executions.find(execution_id)
+        return (await shard.host.executions.read([seq]))[seq]
 
     gate = shard.state.delay(by)
     looking = asyncio.create_task(look())
@@ -46,7 +46,7 @@ async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
     await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
     while shard.core.pending.is_stopping(record.seq):
         await asyncio.sleep(0)
-    (current,) = await shard.host.operators.current([record])
+    (current,) = await shard.host.executions.current([record])
     assert current.status is Status.COMPLETED
 
 
@@ -57,6 +57,6 @@ async def test_one_whose_end_is_not_stored_yet_runs(shard):
     shard.state.away = True
     settling = asyncio.create_task(shard.settle(runner, delivery, AttemptCompleted(b"{}")))
     await shard.state.refused.wait()
-    assert (await shard.host.operators.records([seq]))[seq].status is Status.RUNNING
+    assert (await shard.host.executions.read([seq]))[seq].status is Status.RUNNING
     shard.state.away = False
     await settling

@@ -126,7 +126,7 @@ async def test_the_next_run_comes_that_long_after_the_end_of_the_one_before(time
     await complete(time_, link)
     assert await time_.turn(NOON + 11 * MINUTE - SECOND) == []
     assert await time_.turn(NOON + 11 * MINUTE + SECOND) == ["slow"]
-    await time_.shard.host.operators.cancel((await time_.executions())[0].id)
+    await time_.shard.host.commands.cancel((await time_.executions())[0].id)
     assert await time_.turn(NOON + 12 * MINUTE + 2 * SECOND) == ["slow"]
 
 
@@ -162,7 +162,7 @@ async def test_the_end_of_a_run_counts_also_when_the_router_restarted_meanwhile(
         if ends == "after":
             assert await time_.turn(NOON + 10 * MINUTE) == []
             (record,) = await time_.executions()
-            await time_.shard.host.operators.cancel(record.id)
+            await time_.shard.host.commands.cancel(record.id)
         assert await time_.turn(NOON + 12 * MINUTE) == ["slow"]
 
 

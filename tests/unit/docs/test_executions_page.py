@@ -7,7 +7,7 @@ from flowhook import limits
 from flowhook.config import RouterSettings, RunnerSettings
 from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
-from router.dispatch.transitions import attempts_exhausted
+from router.dispatch.faults import attempts_exhausted
 from router.scheduling.attempts import UNCERTAIN_FACTOR
 from runner.effect_executor import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind

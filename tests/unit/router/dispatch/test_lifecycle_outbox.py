@@ -12,6 +12,7 @@ from flowhook.lifecycle import (
 )
 from flowhook.model import JournalEntry, Status
 from router.dispatch import lifecycle_outbox as module
+from router.dispatch.effects import EffectQueue
 from router.dispatch.lifecycle_outbox import LifecycleOutbox
 from router.storage.model import (
     Consumed,
@@ -31,7 +32,7 @@ BEGAN = LifecycleRecorded(1, WorkflowEventType.STARTED, NOW, first=True)
 
 @pytest.fixture
 def occurrences():
-    made = LifecycleOutbox(lambda: NOW)
+    made = LifecycleOutbox(lambda: NOW, by_executions=set(), effects=EffectQueue())
     made.by_flows = TYPES
     return made
 

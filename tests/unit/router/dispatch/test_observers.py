@@ -9,7 +9,7 @@ import pytest
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model import Status
 from router.dispatch import observers
-from router.dispatch.observers import ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.storage.model import Ended, ExecutionRecord
 
 
@@ -172,3 +172,25 @@ async def test_without_watchers_nothing_is_read(watchers, records):
     watchers.changed([1])
     await asyncio.sleep(0)
     assert records.reads == []
+
+
+async def test_a_reader_takes_the_ends_that_it_awaits_each_once():
+    feed, changed = EndFeed(), asyncio.Event()
+    reader = feed.reader(changed)
+    for seq in (1, 2, 3):
+        reader.await_end(seq)
+    reader.forget(3)
+    feed.publish([end(2), end(3), end(4)])
+    assert changed.is_set()
+    assert reader.take() == [end(2)]
+    feed.publish([end(2)])
+    assert reader.take() == []
+    feed.publish([end(1)])
+    assert reader.take() == [end(1)]
+
+
+async def test_a_reader_is_not_woken_by_ends_of_others():
+    feed, changed = EndFeed(), asyncio.Event()
+    feed.reader(changed).await_end(1)
+    feed.publish([end(2)])
+    assert not changed.is_set()

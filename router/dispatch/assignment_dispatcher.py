@@ -1,0 +1,70 @@
+"""Assigns ready executions to runners: sends those in the memory cache at once, and has the others loaded."""
+
+from __future__ import annotations
+
+from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
+from router.dispatch.attempt_log import AttemptLog
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.event_cache import EventCache
+from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.runner_port import RunnerAssignment
+from router.scheduling.changes import LeaseGranted
+from router.scheduling.shard import Shard
+
+
+class AssignmentDispatcher:
+    """Passes on what the scheduling core assigns, until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        core: Shard,
+        runners: AttachedRunners,
+        cache: EventCache,
+        loader: AssignmentLoader,
+        attempt_log: AttemptLog,
+        watchers: ExecutionWatchers,
+        effects: EffectQueue,
+    ) -> None:
+        self._core = core
+        self._runners = runners
+        self._cache = cache
+        self._loader = loader
+        self._attempt_log = attempt_log
+        self._watchers = watchers
+        self._effects = effects
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Assign no more, and release the assignments that runners have not received."""
+        self._stopped = True
+        self._loader.leave_all()
+
+    def assign(self) -> None:
+        """Assign at most one batch to each runner; if more is ready, `AssignReady` is queued for the next one."""
+        if self._stopped:
+            return
+        self._runners.send_wanted_types()
+        cached: dict[str, list[RunnerAssignment]] = {}
+        stored: dict[str, list[LeaseGranted]] = {}
+        full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
+        granted = self._core.assign(full)
+        for item in granted:
+            event = self._cache.pop(item.seq)
+            if event is None or item.attempt > 1:
+                stored.setdefault(item.runner_id, []).append(item)
+            else:
+                cached.setdefault(item.runner_id, []).append(
+                    RunnerAssignment(item.token, item.attempt, event.flow_revision, event.payload)
+                )
+        for runner_id, assignments in cached.items():
+            urgent = any(self._core.leases.is_quiet(each.token) for each in assignments)
+            self._runners[runner_id].assign(assignments, urgent=urgent)
+        for runner_id, items in stored.items():
+            self._loader.add(self._runners[runner_id], items)
+        if granted:
+            if self._core.queued:
+                self._effects.add(ASSIGN_READY)
+            self._attempt_log.add(item.seq for item in granted)
+            self._watchers.changed(item.seq for item in granted)

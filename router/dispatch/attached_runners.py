@@ -1,0 +1,125 @@
+"""The attached runners of a shard, and messages to those that have a lease."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.runner_port import EventDelivery, RunnerPort
+from router.metrics import RouterMetrics
+from router.scheduling.leases import Lease
+from router.scheduling.shard import Shard
+
+
+class AttachedRunners:
+    """Runners by ID, each with its latest stream."""
+
+    def __init__(
+        self, *, core: Shard, outbox: LifecycleOutbox, metrics: RouterMetrics, clock: Callable[[], float]
+    ) -> None:
+        """Start with no runner.
+
+        Args:
+            core: the scheduling core, which knows whose leases are valid.
+            outbox: knows which lifecycle events are wanted.
+            metrics: counters.
+            clock: monotonic clock, seconds.
+        """
+        self._core = core
+        self._outbox = outbox
+        self._metrics = metrics
+        self._clock = clock
+        self._runners: dict[str, RunnerPort] = {}
+        self._wanted: frozenset[str] = frozenset()
+        self._storing: Counter[RunnerPort] = Counter()
+        """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
+
+    def __len__(self) -> int:
+        return len(self._runners)
+
+    def __iter__(self) -> Iterator[RunnerPort]:
+        return iter(self._runners.values())
+
+    def __getitem__(self, runner_id: str) -> RunnerPort:
+        return self._runners[runner_id]
+
+    def __contains__(self, runner: RunnerPort) -> bool:
+        """Whether this is the runner's latest stream, and attached."""
+        return self._runners.get(runner.runner_id) is runner
+
+    # --- membership -------------------------------------------------------------------------------------------------
+
+    def add(self, runner: RunnerPort) -> None:
+        """Add a runner, and send it the wanted types of lifecycle events."""
+        self.send_wanted_types()
+        self._runners[runner.runner_id] = runner
+        if self._wanted:
+            runner.want(self._wanted)
+
+    def remove(self, runner_id: str) -> RunnerPort | None:
+        """Remove a runner and return it; None when it is not attached."""
+        return self._runners.pop(runner_id, None)
+
+    def is_superseded(self, runner: RunnerPort) -> bool:
+        """Whether the runner attached again: it repeats on the new stream what is not stored from an earlier one.
+
+        Storing reports from both streams would restore entries that the new one compacted.
+        """
+        return self._runners.get(runner.runner_id, runner) is not runner
+
+    # --- renewal ----------------------------------------------------------------------------------------------------
+
+    def renew(self, runner: RunnerPort) -> bool:
+        """Extend all leases of a runner; false when it lost them, or has attached again since."""
+        if runner not in self:
+            return False
+        self._core.runners.renew(runner.runner_id, self._clock())
+        return True
+
+    @property
+    def is_storing(self) -> bool:
+        """Whether a report of any runner is being stored."""
+        return bool(self._storing)
+
+    @contextmanager
+    def storing(self, runner: RunnerPort) -> Iterator[None]:
+        """Count a runner as alive while a report of it is being stored: its next renewal may not be read meanwhile."""
+        self._storing[runner] += 1
+        try:
+            yield
+        finally:
+            self.renew(runner)
+            self._storing[runner] -= 1
+            if not self._storing[runner]:
+                del self._storing[runner]
+
+    def renew_storing(self) -> None:
+        """Extend all leases of runners whose reports are being stored."""
+        for runner in self._storing:
+            self.renew(runner)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def deliver(self, delivery: EventDelivery) -> None:
+        """Send an event or end to the runner of an execution; one that is away subscribes again when it attaches."""
+        lease = self._core.leases.get(delivery.token)
+        runner = None if lease is None else self._runners.get(lease.runner.id)
+        if runner is not None:
+            runner.hand_over(delivery, urgent=self._core.leases.is_quiet(delivery.token))
+            self._metrics.delivered.inc()
+
+    def revoke(self, lease: Lease, reason: str) -> None:
+        """Send a runner that a lease of it is void."""
+        runner = self._runners.get(lease.runner.id)
+        if runner is not None:
+            runner.revoke([lease.token], reason)
+
+    def send_wanted_types(self) -> None:
+        """Send runners the types of wanted lifecycle events that only runners can report, if these have changed."""
+        wanted = self._outbox.from_runners
+        if wanted != self._wanted:
+            self._wanted = wanted
+            for runner in self:
+                runner.want(wanted)

@@ -1,0 +1,69 @@
+"""Reads the current records of executions: what is stored, corrected by what only the scheduling core knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from flowhook.errors import NotFoundError
+from flowhook.model import Status
+from router.scheduling.shard import Shard
+from router.storage import model as stored
+from router.storage.interface import ShardState
+
+
+class ExecutionRecords:
+    """The records of a shard's executions, in their current state."""
+
+    def __init__(self, core: Shard, state: ShardState) -> None:
+        self._core = core
+        self._state = state
+
+    async def find(self, execution_id: str) -> stored.ExecutionRecord:
+        """Return an execution in its current state.
+
+        Raises:
+            NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._state.find(execution_id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
+        (current,) = await self.current([record])
+        return current
+
+    async def current(self, records: Sequence[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
+        """Return records that were read from storage in their current state. At most `DEFAULT_PAGE` at a time.
+
+        Those that look pending are read again: if they have ended since they were read, the core does not know them any
+        more, as if they had not begun.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        found = [self._overlay(record) for record in records]
+        pending = [record.seq for record in found if record.status is Status.PENDING]
+        again = await self.read(pending) if pending else {}
+        return [again.get(record.seq, record) for record in found]
+
+    async def read(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
+        """Return executions by sequence number, in their current state. At most `DEFAULT_PAGE` at a time."""
+        under_way = set(filter(self._is_under_way, seqs))
+        found = {seq: self._overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+        # these ended after they were read: overlaid with the core's present state they would look pending
+        outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
+        return found | await self.read(outdated) if outdated else found
+
+    def _is_under_way(self, seq: int) -> bool:
+        return self._core.leases.of(seq) is not None or self._core.pending.is_stopping(seq)
+
+    def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
+        """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
+        if record.status.ended:
+            return record
+        attempt = self._core.leases.attempt_of(record.seq)
+        if attempt is not None:
+            return record._replace(status=Status.RUNNING, attempts=attempt)
+        if self._core.pending.is_stopping(record.seq):
+            return record._replace(status=Status.RUNNING)
+        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
+        return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record

@@ -1,0 +1,35 @@
+"""Cleans up after executions that were removed from the scheduling core while they were waiting or running."""
+
+from __future__ import annotations
+
+from router.dispatch.attached_runners import AttachedRunners
+from router.dispatch.attempt_log import AttemptLog
+from router.dispatch.event_cache import EventCache
+from router.dispatch.parked import ParkedExecutions
+from router.scheduling.leases import Lease
+
+
+class Withdrawal:
+    """Removes what the parts of a shard runtime hold of an execution, and revokes its lease."""
+
+    def __init__(
+        self, *, attempt_log: AttemptLog, cache: EventCache, parked: ParkedExecutions, runners: AttachedRunners
+    ) -> None:
+        self._attempt_log = attempt_log
+        self._cache = cache
+        self._parked = parked
+        self._runners = runners
+
+    def clean_up(self, seq: int, lease: Lease | None, reason: str) -> None:
+        """Clean up after an execution.
+
+        Args:
+            seq: the execution, removed from the core.
+            lease: its lease, which is void; None: it had none.
+            reason: why the lease is void, for its runner; see `RunnerPort.revoke`.
+        """
+        self._attempt_log.drop(seq)
+        self._cache.pop(seq)
+        self._parked.leave(seq)
+        if lease is not None:
+            self._runners.revoke(lease, reason)

@@ -14,8 +14,8 @@ from typing import Final
 
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, UnavailableError
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import RunnerAssignment, RunnerPort
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.changes import LeaseGranted

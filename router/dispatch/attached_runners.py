@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.runner_port import EventDelivery, RunnerPort
 from router.metrics import RouterMetrics
 from router.scheduling.leases import Lease

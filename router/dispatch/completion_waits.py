@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from flowhook.model import Subscription
 from router.dispatch.child_completion import ChildCompletions, ChildResult
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.faults import runtime_error
 from router.dispatch.parked_delivery import ParkedDelivery
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions, WaitHandle

@@ -19,10 +19,10 @@ from weakref import WeakValueDictionary
 from flowhook import limits, logs
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.effects import EffectQueue, ListenAgain
 from router.dispatch.live_delivery import LiveDelivery, PendingDelivery
 from router.dispatch.parked_delivery import ParkedDelivery, Unparked
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.changes import RequeuePending
 from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent, EventBuffer

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.withdrawal import Withdrawal
 from router.scheduling.shard import Shard

@@ -14,12 +14,12 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
 from router.dispatch.attached_runners import AttachedRunners
-from router.dispatch.attempt_log import AttemptLog
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.faults import attempts_exhausted
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.parked import ParkedExecutions
+from router.dispatch.persistence.attempt_log import AttemptLog
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import (
     AttemptCompleted,
     AttemptOutcome,

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from flowhook import limits
 from flowhook.model import Status
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.faults import runtime_error
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions
 from router.storage.interface import ShardState

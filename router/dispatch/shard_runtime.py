@@ -20,10 +20,8 @@ from flowhook.model import Status
 from router.dispatch.assignment_dispatcher import AssignmentDispatcher
 from router.dispatch.assignment_loader import AssignmentLoader
 from router.dispatch.attached_runners import AttachedRunners
-from router.dispatch.attempt_log import AttemptLog
 from router.dispatch.child_completion import ChildCompletions
 from router.dispatch.completion_waits import CompletionWaits
-from router.dispatch.durable_writes import RetryingWriter
 from router.dispatch.effects import (
     ASSIGN_READY,
     AssignReady,
@@ -39,11 +37,13 @@ from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.exited_runner import ExitedRunner
 from router.dispatch.journal_writer import JournalWriter
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.dispatch.parked import ParkedExecutions
 from router.dispatch.parked_delivery import ParkedDelivery
+from router.dispatch.persistence.attempt_log import AttemptLog
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import AttemptOutcome, LiveSubscriptions, RunnerPort
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter

@@ -18,7 +18,7 @@ import orjson
 from flowhook import ids, logs
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent

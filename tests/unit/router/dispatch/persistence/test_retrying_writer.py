@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from flowhook.errors import UnavailableError
-from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 
 
 async def nothing():

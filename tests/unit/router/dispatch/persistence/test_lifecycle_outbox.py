@@ -11,9 +11,9 @@ from flowhook.lifecycle import (
     WorkflowEventType,
 )
 from flowhook.model import JournalEntry, Status
-from router.dispatch import lifecycle_outbox as module
 from router.dispatch.effects import EffectQueue
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence import lifecycle_outbox as module
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.storage.model import (
     Consumed,
     Ended,

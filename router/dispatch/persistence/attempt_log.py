@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from router.dispatch.durable_writes import RetryingWriter
+from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.scheduling.shard import Shard
 from router.storage.model import Started
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 from flowhook import logs
 from flowhook.errors import UnavailableError
-from router.dispatch.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.storage.interface import ShardState
 from router.storage.model import LifecycleRecorded, StateChange
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from router.dispatch.assignment_loader import AssignmentLoader
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.event_cache import EventCache
 from router.dispatch.observers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.runner_port import RunnerAssignment
+from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
 

@@ -13,7 +13,6 @@ from typing import Final
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.faults import attempts_exhausted
 from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.parked import ParkedExecutions
@@ -28,6 +27,7 @@ from router.dispatch.runner_port import (
     ReportedCheckpoint,
     RunnerPort,
 )
+from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.timers import WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.withdrawal import Withdrawal

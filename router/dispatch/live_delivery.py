@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowhook.model import JournalEntry, Subscription, WorkflowError
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import EffectQueue, Redeliver
 from router.dispatch.runner_port import EventDelivery, LiveSubscriptions, ReportedCheckpoint
+from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.event_buffer import ArrivedEvent
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard

@@ -19,7 +19,6 @@ from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.assignment_dispatcher import AssignmentDispatcher
 from router.dispatch.assignment_loader import AssignmentLoader
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.child_completion import ChildCompletions
 from router.dispatch.completion_waits import CompletionWaits
 from router.dispatch.effects import (
@@ -35,7 +34,6 @@ from router.dispatch.event_cache import CachedEvent, EventCache
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
-from router.dispatch.exited_runner import ExitedRunner
 from router.dispatch.journal_writer import JournalWriter
 from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
@@ -45,6 +43,8 @@ from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import AttemptOutcome, LiveSubscriptions, RunnerPort
+from router.dispatch.runners.attached_runners import AttachedRunners
+from router.dispatch.runners.exited_runner import ExitedRunner
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.withdrawal import Withdrawal

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.event_cache import EventCache
 from router.dispatch.parked import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
+from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.leases import Lease
 
 

@@ -11,11 +11,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from flowhook.model import Subscription
-from router.dispatch.child_completion import ChildCompletions, ChildResult
 from router.dispatch.faults import runtime_error
-from router.dispatch.parked_delivery import ParkedDelivery
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.waiting.child_completion import ChildCompletions, ChildResult
+from router.dispatch.waiting.parked_delivery import ParkedDelivery
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions, WaitHandle
 from router.storage.interface import DEFAULT_PAGE, ShardState

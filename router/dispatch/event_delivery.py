@@ -20,10 +20,10 @@ from flowhook import limits, logs
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
 from router.dispatch.effects import EffectQueue, ListenAgain
-from router.dispatch.live_delivery import LiveDelivery, PendingDelivery
-from router.dispatch.parked_delivery import ParkedDelivery, Unparked
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.waiting.live_delivery import LiveDelivery, PendingDelivery
+from router.dispatch.waiting.parked_delivery import ParkedDelivery, Unparked
 from router.scheduling.changes import RequeuePending
 from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent, EventBuffer
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, IncomingEvent

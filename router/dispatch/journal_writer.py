@@ -14,7 +14,6 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
 from router.dispatch.faults import attempts_exhausted
-from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.parked import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
@@ -30,6 +29,7 @@ from router.dispatch.runner_port import (
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.timers import WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.dispatch.withdrawal import Withdrawal
 from router.scheduling.changes import Loss
 from router.scheduling.shard import Shard

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from flowhook.model import Subscription
 from router.dispatch.completion_waits import CompletionWait, CompletionWaits, completion_waits
 from router.dispatch.event_delivery import EventDispatcher
-from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import LiveSubscriptions
+from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Subscriptions
 from router.storage.model import UnfinishedExecution

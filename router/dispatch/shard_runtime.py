@@ -19,7 +19,6 @@ from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.assignment_dispatcher import AssignmentDispatcher
 from router.dispatch.assignment_loader import AssignmentLoader
-from router.dispatch.child_completion import ChildCompletions
 from router.dispatch.completion_waits import CompletionWaits
 from router.dispatch.effects import (
     ASSIGN_READY,
@@ -35,10 +34,8 @@ from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.journal_writer import JournalWriter
-from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.dispatch.parked import ParkedExecutions
-from router.dispatch.parked_delivery import ParkedDelivery
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
@@ -47,6 +44,9 @@ from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.runners.exited_runner import ExitedRunner
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.waiting.child_completion import ChildCompletions
+from router.dispatch.waiting.live_delivery import LiveDelivery
+from router.dispatch.waiting.parked_delivery import ParkedDelivery
 from router.dispatch.withdrawal import Withdrawal
 from router.metrics import RouterMetrics
 from router.scheduling.changes import AttemptsExhausted

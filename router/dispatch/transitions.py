@@ -8,13 +8,13 @@ from typing import Final
 
 from flowhook import limits, logs
 from flowhook.model import Status
-from router.dispatch.child_completion import ChildCompletions
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
-from router.dispatch.live_delivery import LiveDelivery
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
+from router.dispatch.waiting.child_completion import ChildCompletions
+from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.metrics import RouterMetrics
 from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.shard import Shard

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.dispatch.faults import runtime_error
-from router.dispatch.live_delivery import LiveDelivery
-from router.dispatch.parked_delivery import ParkedDelivery, Unparked
+from router.dispatch.waiting.live_delivery import LiveDelivery
+from router.dispatch.waiting.parked_delivery import ParkedDelivery, Unparked
 from router.scheduling.event_buffer import EventBuffer
 from router.scheduling.subscriptions import EventReceiver, Subscriptions
 from router.storage.model import Consumed, Delivered, Ended

@@ -13,8 +13,8 @@ from typing import Final
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
+from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted
-from router.dispatch.parked import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter

@@ -19,7 +19,9 @@ from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.assignment_dispatcher import AssignmentDispatcher
 from router.dispatch.assignment_loader import AssignmentLoader
-from router.dispatch.completion_waits import CompletionWaits
+from router.dispatch.delivery.completion_waits import CompletionWaits
+from router.dispatch.delivery.event_delivery import EventDispatcher
+from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import (
     ASSIGN_READY,
     AssignReady,
@@ -30,12 +32,10 @@ from router.dispatch.effects import (
     SendWantedTypes,
 )
 from router.dispatch.event_cache import CachedEvent, EventCache
-from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.journal_writer import JournalWriter
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
-from router.dispatch.parked import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter

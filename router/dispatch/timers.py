@@ -9,9 +9,9 @@ from typing import Final
 from flowhook import logs
 from flowhook.errors import UnavailableError
 from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.observers import ExecutionWatchers
-from router.dispatch.parked import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runners.attached_runners import AttachedRunners

@@ -11,7 +11,7 @@ from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.admission import AdmissionControl, validate_and_serialize
 from router.callback_keys import CallbackKeys
-from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.parsing import InputParser
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState

@@ -11,7 +11,7 @@ from flowhook.cloud_events import parse
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
 from flowhook.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
-from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.event_triggers.definition import FlowTriggers
 from router.event_triggers.index import FlowIndex

@@ -19,7 +19,7 @@ from flowhook import limits, logs
 from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.lifecycle import is_reserved_type
 from flowhook.model import Origin
-from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.event_triggers.definition import EventTrigger
 from router.event_triggers.event_correlation import EventJoin
 from router.event_triggers.index import FlowIndex

@@ -431,7 +431,7 @@ async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatc
     await waiting(shard, runner, listen(order=1))
     contents = []
     monkeypatch.setattr(
-        "router.dispatch.event_delivery.EventContent",
+        "router.dispatch.delivery.event_delivery.EventContent",
         lambda payload: contents.append(EventContent(payload)) or contents[-1],
     )
     storing = asyncio.ensure_future(shard.publish(data={"order": 2}))

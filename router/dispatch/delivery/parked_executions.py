@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowhook.model import Subscription
-from router.dispatch.completion_waits import CompletionWait, CompletionWaits, completion_waits
-from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.delivery.completion_waits import CompletionWait, CompletionWaits, completion_waits
+from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import LiveSubscriptions
 from router.dispatch.waiting.live_delivery import LiveDelivery

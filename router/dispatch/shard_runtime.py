@@ -17,8 +17,9 @@ from contextlib import suppress
 from flowhook import logs
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from router.dispatch.assignment_dispatcher import AssignmentDispatcher
-from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.assignment.dispatcher import AssignmentDispatcher
+from router.dispatch.assignment.event_cache import CachedEvent, EventCache
+from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.delivery.completion_waits import CompletionWaits
 from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.delivery.parked_executions import ParkedExecutions
@@ -31,7 +32,6 @@ from router.dispatch.effects import (
     Redeliver,
     SendWantedTypes,
 )
-from router.dispatch.event_cache import CachedEvent, EventCache
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.journal_writer import JournalWriter

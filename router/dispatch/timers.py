@@ -8,7 +8,7 @@ from typing import Final
 
 from flowhook import logs
 from flowhook.errors import UnavailableError
-from router.dispatch.assignment_loader import AssignmentLoader
+from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.observers import ExecutionWatchers

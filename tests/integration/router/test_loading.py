@@ -10,7 +10,7 @@ from support.shards import running_host
 from flowhook import limits
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
-from router.dispatch.assignment_loader import CHUNK
+from router.dispatch.assignment.loader import CHUNK
 from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.scheduling.queues import FlowPolicy
 from router.storage.model import Journaled
@@ -18,7 +18,7 @@ from router.storage.model import Journaled
 
 @pytest.fixture
 async def shard(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.assignment_loader.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.assignment.loader.RETRY_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
         yield shard
 

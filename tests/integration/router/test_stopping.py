@@ -13,7 +13,7 @@ from support.shards import running_host
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.dispatch import assignment_loader
+from router.dispatch.assignment import loader as assignment_loader
 from router.services import attach_writer
 from router.services.runner import RunnerService
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies
 
-from router.dispatch.event_cache import CachedEvent, EventCache
+from router.dispatch.assignment.event_cache import CachedEvent, EventCache
 
 
 def test_a_payload_is_given_out_once():

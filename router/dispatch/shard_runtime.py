@@ -32,9 +32,11 @@ from router.dispatch.effects import (
     Redeliver,
     SendWantedTypes,
 )
-from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.execution_records import ExecutionRecords
-from router.dispatch.journal_writer import JournalWriter
+from router.dispatch.lifecycle.execution_commands import ExecutionCommands
+from router.dispatch.lifecycle.journal_writer import JournalWriter
+from router.dispatch.lifecycle.timers import DeadlineTimer, WakeTimer
+from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
@@ -42,12 +44,10 @@ from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import AttemptOutcome, LiveSubscriptions, RunnerPort
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.runners.exited_runner import ExitedRunner
-from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.waiting.child_completion import ChildCompletions
 from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.dispatch.waiting.parked_delivery import ParkedDelivery
-from router.dispatch.withdrawal import Withdrawal
 from router.metrics import RouterMetrics
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.event_buffer import EventBuffer

@@ -16,8 +16,8 @@ from typing import Final
 from flowhook import ids, logs
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.model import Flow, Origin
+from router.dispatch.lifecycle.timers import CLOCK_LOOK
 from router.dispatch.shard_runtime import ShardRuntime
-from router.dispatch.timers import CLOCK_LOOK
 from router.event_triggers.definition import FlowTriggers
 from router.metrics import RouterMetrics
 from router.schedules.schedule_queue import DueRun, ScheduleQueue

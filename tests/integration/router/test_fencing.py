@@ -10,8 +10,8 @@ from support.shards import running_host
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
-from router.dispatch import timers
 from router.dispatch.faults import runtime_error
+from router.dispatch.lifecycle import timers
 from router.dispatch.runner_port import (
     AttemptCompleted,
     AttemptOutcome,

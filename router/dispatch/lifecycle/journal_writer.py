@@ -15,6 +15,8 @@ from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status, WorkflowError
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted
+from router.dispatch.lifecycle.timers import WakeTimer
+from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
@@ -27,10 +29,8 @@ from router.dispatch.runner_port import (
     RunnerPort,
 )
 from router.dispatch.runners.attached_runners import AttachedRunners
-from router.dispatch.timers import WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.waiting.live_delivery import LiveDelivery
-from router.dispatch.withdrawal import Withdrawal
 from router.scheduling.changes import Loss
 from router.scheduling.shard import Shard
 from router.storage import model as stored

@@ -32,12 +32,14 @@ from router.dispatch.effects import (
     Redeliver,
     SendWantedTypes,
 )
-from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.lifecycle.execution_commands import ExecutionCommands
 from router.dispatch.lifecycle.journal_writer import JournalWriter
 from router.dispatch.lifecycle.timers import DeadlineTimer, WakeTimer
 from router.dispatch.lifecycle.withdrawal import Withdrawal
-from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers.end_feed import EndFeed
+from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.observers.execution_watchers import ExecutionWatchers
+from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter

@@ -10,7 +10,9 @@ from flowhook import limits, logs
 from flowhook.model import Status
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
-from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers.end_feed import EndFeed
+from router.dispatch.observers.execution_watchers import ExecutionWatchers
+from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.waiting.child_completion import ChildCompletions

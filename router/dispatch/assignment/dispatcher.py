@@ -5,7 +5,7 @@ from __future__ import annotations
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.runner_port import RunnerAssignment
 from router.dispatch.runners.attached_runners import AttachedRunners

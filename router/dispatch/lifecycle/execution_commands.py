@@ -7,9 +7,9 @@ from collections.abc import Callable
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.execution_records import ExecutionRecords
 from router.dispatch.lifecycle.withdrawal import Withdrawal
-from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.shard import Shard

@@ -11,7 +11,7 @@ from flowhook.errors import UnavailableError
 from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runners.attached_runners import AttachedRunners

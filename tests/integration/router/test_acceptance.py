@@ -21,7 +21,7 @@ from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
 from router.admission import AdmissionControl
 from router.callback_keys import CallbackKeys
-from router.dispatch.observers import ReplyWaiters
+from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.encryption import KEY_BYTES
 from router.flow_table import FlowTable
 from router.metrics import RouterMetrics

@@ -309,7 +309,7 @@ def _observe(
     )
     router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: host.core.suspended)
     router_metrics.observe(
-        "flowhook_router_arrivals", "Buffered events that no execution listens for yet.", lambda: host.arrivals.kept
+        "flowhook_router_arrivals", "Buffered events that no execution listens for yet.", lambda: host.arrivals.buffered
     )
     router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(timekeeper))
     router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)

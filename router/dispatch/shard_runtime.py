@@ -233,7 +233,6 @@ class ShardRuntime:
                 if row.subscriptions:
                     self._parked.recover(row)
             after = rows[-1].seq
-        self._loader.recovered_up_to = after
         if self._core.unfinished:
             log.info("backlog recovered", executions=self._core.unfinished)
         return flows

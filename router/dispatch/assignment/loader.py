@@ -26,7 +26,7 @@ from router.storage.model import Started, Work
 CHUNK: Final = 128
 """Most executions in one read."""
 
-MAX_WAITING: Final = 2 * CHUNK
+MAX_QUEUED: Final = 2 * CHUNK
 """Executions queued for one runner beyond which it is assigned no more: another runner may take them sooner."""
 
 RETRY_DELAY: Final = 0.5
@@ -64,43 +64,39 @@ class AssignmentLoader:
         self._writer = writer
         self._transitions = transitions
         self._effects = effects
-        self._waiting: dict[RunnerPort, deque[LeaseGranted]] = {}
-        self.recovered_up_to = 0
-        """Highest sequence number recovered at start-up. One of the executions up to it may have crashed the router:
-        an attempt at one of them is stored before it begins, so that it counts whatever happens, and no runner resumes
-        an attempt from before it."""
+        self._queued: dict[RunnerPort, deque[LeaseGranted]] = {}
 
     def full(self, runner: RunnerPort) -> bool:
         """Whether so much is queued for a runner that it should be assigned no more for now."""
-        return len(self._waiting.get(runner, ())) >= MAX_WAITING
+        return len(self._queued.get(runner, ())) >= MAX_QUEUED
 
     def add(self, runner: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
         """Queue assignments for a runner; they are sent when they have been read."""
-        waiting = self._waiting.get(runner)
-        if waiting is None:
-            self._waiting[runner] = deque(assigned)
-            self._writer.spawn(self._load(runner, self._waiting[runner]))
+        queued = self._queued.get(runner)
+        if queued is None:
+            self._queued[runner] = deque(assigned)
+            self._writer.spawn(self._load(runner, self._queued[runner]))
         else:
-            waiting.extend(assigned)
+            queued.extend(assigned)
 
     def leave(self, runner: RunnerPort) -> None:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
-        waiting = self._waiting.pop(runner, ())
+        queued = self._queued.pop(runner, ())
         self._transitions.lose(
-            [loss for item in waiting if (loss := self._core.release(item.token, charged=False)) is not None]
+            [loss for item in queued if (loss := self._core.release(item.token, charged=False)) is not None]
         )
 
     def leave_all(self) -> None:
         """Release the assignments that runners have not received."""
-        for runner in list(self._waiting):
+        for runner in list(self._queued):
             self.leave(runner)
 
-    async def _load(self, runner: RunnerPort, waiting: deque[LeaseGranted]) -> None:
+    async def _load(self, runner: RunnerPort, queued: deque[LeaseGranted]) -> None:
         """Read and send the assignments queued for a runner, until there are none or the runner has left."""
         alone = 0
-        while waiting:
+        while queued:
             await runner.room()
-            chunk = [waiting[position] for position in range(1 if alone else min(CHUNK, len(waiting)))]
+            chunk = [queued[position] for position in range(1 if alone else min(CHUNK, len(queued)))]
             alone = max(0, alone - 1)
             try:
                 found = await self._read(chunk)
@@ -108,37 +104,39 @@ class AssignmentLoader:
                 log.warning("work can't be read", reason=error.reason, executions=len(chunk))
                 if isinstance(error, UnavailableError):
                     await asyncio.sleep(RETRY_DELAY)
-                if self._waiting.get(runner) is not waiting:
+                if self._queued.get(runner) is not queued:
                     return
                 if len(chunk) > 1:
                     alone = len(chunk)  # read one at a time, to find the one that can't be read
                 elif isinstance(error, UnavailableError):
-                    waiting.rotate(-1)
+                    queued.rotate(-1)
                 else:
-                    self._transitions.fault(waiting.popleft(), "what is stored of it can't be read")
+                    self._transitions.fault(queued.popleft(), "what is stored of it can't be read")
                 continue
-            if self._waiting.get(runner) is not waiting:
+            if self._queued.get(runner) is not queued:
                 return
-            self._hand_over(runner, waiting, [waiting.popleft() for _ in chunk], found)
+            self._send(runner, queued, [queued.popleft() for _ in chunk], found)
             self._effects.add(ASSIGN_READY)
-        if self._waiting.get(runner) is waiting:
-            del self._waiting[runner]
+        if self._queued.get(runner) is queued:
+            del self._queued[runner]
 
     async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
         good = [item for item in chunk if self._core.leases.seq_of(item.token) is not None]
+        # an execution found at the start may have crashed the router: an attempt at it is stored before it begins, so
+        # that it counts whatever happens, and no runner resumes an attempt from before it
         begun = [
             Started(item.seq, item.attempt, self._core.leases.term_of(item.seq))
             for item in good
-            if item.seq <= self.recovered_up_to
+            if self._core.leases.is_recovered(item.seq)
         ]
         if begun:
             await self._writer.write_once(begun)
         return await self._state.work([item.seq for item in good]) if good else {}
 
-    def _hand_over(
-        self, runner: RunnerPort, waiting: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
+    def _send(
+        self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
     ) -> None:
-        deliveries: list[RunnerAssignment] = []
+        assignments: list[RunnerAssignment] = []
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
@@ -150,11 +148,11 @@ class AssignmentLoader:
                 self._transitions.fault(item, "its event and its journal together are larger than a message may be")
             else:
                 _, revision, payload, journal, start, scope = work
-                deliveries.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
-        if deliveries:
-            runner.assign(deliveries, urgent=any(self._core.leases.is_quiet(delivery.token) for delivery in deliveries))
+                assignments.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
+        if assignments:
+            runner.assign(assignments, urgent=any(self._core.leases.is_quiet(each.token) for each in assignments))
         if found:
-            waiting.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
+            queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
             for item in unread:
                 self._transitions.fault(item, "its event is missing from storage")

@@ -82,7 +82,7 @@ class EventDispatcher:
         state.follow_arrivals(self._on_logged)
 
     @property
-    def kept(self) -> int:
+    def buffered(self) -> int:
         """Number of buffered arrivals, for which no execution waits yet."""
         self._buffer.expire(self._now_ms())
         return len(self._buffer)
@@ -165,7 +165,7 @@ class EventDispatcher:
         for arrival, (number, *_, gone) in zip(arrivals, appended, strict=True):
             if arrival.check_only and not number and not gone:
                 raise ConflictError(
-                    "several executions wait for this, and nothing tells which one is meant",
+                    "several executions wait for this callback; `correlate` must select one",
                     reason="CALLBACK_AMBIGUOUS",
                 )
         return appended
@@ -189,7 +189,7 @@ class EventDispatcher:
             # an event that an execution waits for is delivered, so it takes no room in the buffer
             if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
-                    f"too many events are kept that {arrival.flow_id} may listen for, and does not yet",
+                    f"too many events are buffered that {arrival.flow_id} may listen for later",
                     reason="ARRIVALS_FULL",
                     retry_after=FULL_RETRY_SECONDS,
                 )
@@ -299,13 +299,13 @@ class EventDispatcher:
         if self._buffer.unknown(flow_id, subscriptions):
             self._writer.spawn(self._learn(seq, flow_id, wait, subscriptions))
         else:
-            self._look(seq, flow_id, subscriptions)
+            self._deliver_oldest(seq, flow_id, subscriptions)
 
-    def _look(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
+    def _deliver_oldest(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
         match = self._buffer.oldest(seq, flow_id, subscriptions)
-        kept = None if match is None else self._buffer.take(match.number)
-        if match is not None and kept is not None:
-            arrival = ArrivedEvent(match.number, kept, None)
+        buffered = None if match is None else self._buffer.take(match.number)
+        if match is not None and buffered is not None:
+            arrival = ArrivedEvent(match.number, buffered, None)
             if not self._deliver_to(arrival, [EventReceiver(seq, match.key)]):
                 self._buffer_event(arrival)
 
@@ -314,7 +314,7 @@ class EventDispatcher:
         while self._subscriptions.is_current(seq, wait):
             numbers = self._buffer.unknown(flow_id, subscriptions)[:CHUNK]
             if not numbers:
-                self._look(seq, flow_id, subscriptions)
+                self._deliver_oldest(seq, flow_id, subscriptions)
                 return
             payloads = await self._read(numbers)
             read_up_to = max(payloads, default=numbers[-1])
@@ -336,12 +336,12 @@ class EventDispatcher:
         while rows := await self._state.arrivals(after_number=after):
             after = rows[-1].number
             for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
-                kept = BufferedEvent((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
-                arrival = ArrivedEvent(number, kept, None)
+                buffered = BufferedEvent((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
+                arrival = ArrivedEvent(number, buffered, None)
                 if expire_at_ms > self._now_ms():
                     await self._recover(arrival)
         if self._buffer:
-            log.info("arrivals recovered", kept=len(self._buffer))
+            log.info("buffered events recovered", events=len(self._buffer))
 
     async def _recover(self, arrival: ArrivedEvent) -> None:
         if not self._subscriptions.concern(arrival.buffered.kind):

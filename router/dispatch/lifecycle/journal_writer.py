@@ -239,14 +239,14 @@ class JournalWriter:
     def _park(self, token: bytes, result: AttemptParked) -> stored.Parked:
         taken = self._core.park(token)
         if taken is None:
-            raise InternalError("a lease vanished between two looks")
+            raise InternalError("a lease vanished between two checks")
         term = self._core.leases.term_of(taken.seq)
         return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
 
     def _end(self, outcome: AttemptOutcome, result: AttemptCompleted | WorkflowError, now_ms: int) -> stored.Ended:
         taken, history = self._core.take(outcome.token), outcome.history
         if taken is None:
-            raise InternalError("a lease vanished between two looks")
+            raise InternalError("a lease vanished between two checks")
         if isinstance(result, AttemptCompleted):
             return stored.Ended(
                 taken.seq, Status.COMPLETED, now_ms, taken.attempt, result.output, None, result.reply, history

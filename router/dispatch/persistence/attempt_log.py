@@ -28,7 +28,7 @@ class AttemptLog:
         self._now_ms = now_ms
         self._pending: dict[int, int] = {}
         """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
-        self._waiting: set[int] = set()
+        self._stored_as_waiting: set[int] = set()
         self._due = False
 
     def add(self, seqs: Iterable[int]) -> None:
@@ -49,11 +49,11 @@ class AttemptLog:
 
     def woken(self, seqs: Iterable[int]) -> None:
         """Register executions that run again, and may still be stored as waiting."""
-        self._waiting.update(seqs)
+        self._stored_as_waiting.update(seqs)
 
     def take_waiting(self, seq: int) -> Started | None:
         """Return the start to store with a journal entry; None: the execution is not stored as waiting."""
-        return self._take(seq, self._waiting)
+        return self._take(seq, self._stored_as_waiting)
 
     def take(self, seq: int) -> Started | None:
         """Return the start to store in another write now; None: it is stored already."""
@@ -70,7 +70,7 @@ class AttemptLog:
     def drop(self, seq: int) -> None:
         """Forget an execution whose attempt is not under way any more."""
         self._pending.pop(seq, None)
-        self._waiting.discard(seq)
+        self._stored_as_waiting.discard(seq)
 
     def _write(self) -> None:
         self._due = False

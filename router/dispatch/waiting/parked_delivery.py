@@ -78,7 +78,7 @@ class ParkedDelivery:
 
     def _full(self, taken: Unparked) -> Ended:
         error = runtime_error(
-            f"what it waits for has come, and its journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries, whose"
-            f" results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions"
+            f"what it waits for has arrived, but its journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries,"
+            f" whose results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions"
         )
         return Ended(taken.seq, Status.FAULTED, self._now_ms(), taken.attempts, error=error)

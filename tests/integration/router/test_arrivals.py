@@ -55,7 +55,7 @@ async def test_an_event_that_nobody_waits_for_is_kept_for_the_first_who_does_the
         await shard.publish(data=number)
     await shard.publish("b", data=3)
     await shard.publish("a", "refusal", data=4)
-    assert shard.host.arrivals.kept == 4
+    assert shard.host.arrivals.buffered == 4
     await waiting(shard, runner, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
     assert came(again) == [("a", 1)]
@@ -195,9 +195,9 @@ async def test_an_event_for_one_execution_is_for_no_other_and_asks_for_no_values
     # it is kept while its execution is busy, and forgotten with it
     for _ in range(2):
         await shard.publish(execution_id=(await shard.record(its)).id)
-    assert shard.host.arrivals.kept == 2
+    assert shard.host.arrivals.buffered == 2
     await shard.settle(runner, again, AttemptCompleted(b"1"))
-    assert (shard.host.arrivals.kept, await shard.state.arrivals()) == (0, [])
+    assert (shard.host.arrivals.buffered, await shard.state.arrivals()) == (0, [])
     assert (await shard.publish(execution_id=(await shard.record(its)).id)).gone
 
 
@@ -293,7 +293,7 @@ async def test_a_kept_event_expires(shard, runner):
     seq = await waiting(shard, runner)
     await shard.publish(data=2)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), came(again), shard.host.arrivals.kept) == (seq, [(KEY, 2)], 0)
+    assert (shard.core.leases.seq_of(again.token), came(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
 
 
 async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, runner):
@@ -324,7 +324,7 @@ async def test_an_event_arrives_once(shard, runner):
     [again] = await runner.next()
     await shard.publish(event_id=event_id, data=1)
     await shard.park(runner, again, listen())
-    assert (shard.core.waiting, shard.host.arrivals.kept) == (1, 0)
+    assert (shard.core.waiting, shard.host.arrivals.buffered) == (1, 0)
 
 
 async def test_an_event_for_one_of_several_flows_does_not_lack_room_for_another(shard):
@@ -382,7 +382,7 @@ async def test_what_is_kept_and_who_waits_are_there_after_a_restart(tmp_path):
         await shard.publish(data={"order": 4}, execution_id=(await shard.record(its)).id)
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
-        assert shard.host.arrivals.kept == 2
+        assert shard.host.arrivals.buffered == 2
         await shard.publish(data={"order": 1})
         await shard.publish("a", "refusal", data={"order": 3})
         found = [came(each) for each in await runner.next(2)]
@@ -401,7 +401,7 @@ async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
         await shard.publish(data=1)
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
-        assert shard.host.arrivals.kept == 0
+        assert shard.host.arrivals.buffered == 0
         assert shard.core.is_waiting(await waiting(shard, runner))
 
 
@@ -419,7 +419,7 @@ async def test_what_came_to_a_callback_is_parsed_once_whoever_waits_for_it(shard
         patched.setattr("router.scheduling.matching.orjson.loads", counted)
         assert (await shard.publish(data={"order": 3 if kept else 2})).number == 1
     assert len(parsed) == 1
-    assert shard.host.arrivals.kept == int(kept)
+    assert shard.host.arrivals.buffered == int(kept)
     assert seq
     if not kept:
         [again] = await runner.next()

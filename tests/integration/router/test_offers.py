@@ -11,7 +11,7 @@ from support.shards import running_host
 from flowhook import ids
 from flowhook.model import EventFilter, JournalEntry, Status, Subscription
 from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, LiveSubscriptions, ReportedCheckpoint
-from router.storage.model import NewEvent
+from router.storage.model import Consumed, NewEvent
 
 KEY = "/do/0/wait#0"
 LISTEN = (Subscription(KEY, (EventFilter(True, "approval"),)),)
@@ -80,6 +80,30 @@ async def test_what_is_not_taken_in_before_it_waits_for_it_alone_is_in_its_journ
     [again] = (await runner.next())[-1:]
     assert again.journal == (arrival.entry,)
     assert await shard.state.arrivals() == []
+
+
+async def test_an_execution_whose_event_expired_just_then_gets_the_next_one(shard, runner):
+    await shard.publish(data="expires")
+    [buffered] = await shard.state.arrivals()
+    await shard.state.write([Consumed(buffered.number)])  # as expiry does
+    await shard.publish(data="comes after it")
+    await listening(shard, runner)
+    assert orjson.loads((await offered(runner)).entry.output)["data"] == "comes after it"
+
+
+async def test_what_expired_is_offered_to_nobody_who_stopped_listening_meanwhile(shard, runner):
+    await shard.publish(data="expires")
+    [buffered] = await shard.state.arrivals()
+    await shard.state.write([Consumed(buffered.number)])
+    gate = shard.state.delay("arrival_payloads")
+    delivery = await listening(shard, runner)
+    await shard.state.reading.wait()
+    await listening(shard, runner, 2, delivery, ())
+    gate.set()
+    await listening(shard, runner, 3, delivery)
+    await shard.publish(data=1)
+    arrival = await offered(runner)
+    assert (arrival.generation, orjson.loads(arrival.entry.output)["data"]) == (3, 1)
 
 
 async def test_who_loses_the_execution_can_take_in_nothing(shard, runner):

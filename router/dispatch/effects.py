@@ -44,7 +44,7 @@ class ListenAgain:
     number: int
 
 
-Effect = AssignReady | SendWantedTypes | Redeliver | ListenAgain
+RuntimeEffect = AssignReady | SendWantedTypes | Redeliver | ListenAgain
 
 ASSIGN_READY: Final = AssignReady()
 SEND_WANTED_TYPES: Final = SendWantedTypes()
@@ -54,15 +54,15 @@ class EffectQueue:
     """Effects to be performed, each once however often it is added until then."""
 
     def __init__(self) -> None:
-        self._pending: dict[Effect, None] = {}
+        self._pending: dict[RuntimeEffect, None] = {}
         self._added = asyncio.Event()
 
-    def add(self, effect: Effect) -> None:
+    def add(self, effect: RuntimeEffect) -> None:
         """Queue an effect."""
         self._pending[effect] = None
         self._added.set()
 
-    async def next(self) -> list[Effect]:
+    async def next(self) -> list[RuntimeEffect]:
         """Wait for effects and return them, on a turn of the event loop that begins after they were added."""
         if self._pending:
             await asyncio.sleep(0)

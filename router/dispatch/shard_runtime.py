@@ -26,10 +26,10 @@ from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import (
     ASSIGN_READY,
     AssignReady,
-    Effect,
     EffectQueue,
     ListenAgain,
     Redeliver,
+    RuntimeEffect,
     SendWantedTypes,
 )
 from router.dispatch.lifecycle.execution_commands import ExecutionCommands
@@ -292,7 +292,7 @@ class ShardRuntime:
             for effect in await self._effects.next():
                 self._perform(effect)
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: RuntimeEffect) -> None:
         match effect:
             case AssignReady():
                 self._dispatcher.assign()

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from router.scheduling.queues import FlowQueue
 
-Ending = tuple[FlowQueue, bool]
+EndingExecution = tuple[FlowQueue, bool]
 """The flow of an execution that is ending, and whether it still counts against its flow's concurrency."""
 
 
-class Returning(NamedTuple):
+class ReturningExecution(NamedTuple):
     """An execution that is returning.
 
     Attributes:
@@ -32,8 +32,8 @@ class PendingTransitions:
     """The executions of a shard that are ending, returning or parking."""
 
     def __init__(self) -> None:
-        self._ending: dict[int, Ending] = {}
-        self._returning: dict[int, Returning] = {}
+        self._ending: dict[int, EndingExecution] = {}
+        self._returning: dict[int, ReturningExecution] = {}
         self._parking: dict[int, FlowQueue] = {}
 
     # --- begin a transition -------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ class PendingTransitions:
 
     def requeue(self, seq: int, queue: FlowQueue, *, counted: bool, to_back: bool = False) -> None:
         """Add an execution that is returning to its flow's queue."""
-        self._returning[seq] = Returning(queue, counted, to_back)
+        self._returning[seq] = ReturningExecution(queue, counted, to_back)
 
     def park(self, seq: int, queue: FlowQueue) -> None:
         """Add an execution that is parking; it counts."""
@@ -59,7 +59,7 @@ class PendingTransitions:
 
     # --- finish a transition, or abandon it ---------------------------------------------------------------------------
 
-    def ended(self, seq: int) -> Ending:
+    def ended(self, seq: int) -> EndingExecution:
         """Remove and return an execution that is ending.
 
         Raises:
@@ -67,7 +67,7 @@ class PendingTransitions:
         """
         return self._ending.pop(seq)
 
-    def requeued(self, seq: int) -> Returning | None:
+    def requeued(self, seq: int) -> ReturningExecution | None:
         """Remove and return an execution that is returning; None when it is not."""
         return self._returning.pop(seq, None)
 

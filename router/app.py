@@ -158,7 +158,7 @@ async def _serve(
         metrics=router_metrics,
         clock=time.monotonic,
         now_ms=_now_ms,
-        keep_seconds=settings.callback_seconds,
+        buffer_seconds=settings.callback_seconds,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     acceptance = AdmissionControl(

@@ -63,7 +63,18 @@ log = logs.get_logger(__name__)
 
 
 class ShardRuntime:
-    """One shard: scheduling core, storage, runners. Call `recover` and `settle`, then `run` beside the server."""
+    """One shard: scheduling core, storage, runners. Call `recover` and `settle`, then `run` beside the server.
+
+    Attributes:
+        arrivals: delivers events to executions that wait for them, and buffers others.
+        commands: operators' commands on executions.
+        ends: passes the ends of certain executions to readers.
+        executions: current records of executions.
+        outbox: lifecycle events to be published.
+        recorder: stores what runners report.
+        waiters: callers that wait for replies.
+        watchers: watchers of changes.
+    """
 
     def __init__(
         self,
@@ -74,7 +85,7 @@ class ShardRuntime:
         metrics: RouterMetrics,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
-        keep_seconds: float,
+        buffer_seconds: float,
     ) -> None:
         """Create a shard runtime.
 
@@ -85,7 +96,7 @@ class ShardRuntime:
             metrics: counters.
             clock: monotonic clock, seconds.
             now_ms: Unix time in ms.
-            keep_seconds: how long events are buffered that nobody waits for.
+            buffer_seconds: how long events are buffered that nobody waits for.
         """
         self._core = core
         self._state = state
@@ -136,7 +147,7 @@ class ShardRuntime:
             transitions=self._transitions,
             effects=self._effects,
             now_ms=now_ms,
-            keep_seconds=keep_seconds,
+            buffer_seconds=buffer_seconds,
         )
         self._parked = ParkedExecutions(
             core=core,
@@ -261,23 +272,19 @@ class ShardRuntime:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._writer.tasks = tasks
-                self._core.begin(self._clock())
-                loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
-                self.wake()
-                self._deadline.arm()
-                self._wake_timer.arm()
-                await stop.wait()
-                self._writer.closing = True
-                self._dispatcher.stop()
-                for loop in loops:
-                    loop.cancel()
-                self._deadline.cancel()
-                self._wake_timer.cancel()
-        finally:
-            self._writer.tasks = None
+        async with self._writer.running() as tasks:
+            self._core.begin(self._clock())
+            loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
+            self.wake()
+            self._deadline.arm()
+            self._wake_timer.arm()
+            await stop.wait()
+            self._writer.close()
+            self._dispatcher.stop()
+            for loop in loops:
+                loop.cancel()
+            self._deadline.cancel()
+            self._wake_timer.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""

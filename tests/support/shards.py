@@ -194,7 +194,7 @@ class RunningHost:
         """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
         self.dead = True
         await self.storage.own(0)  # from here on nobody listens to it
-        self.host._writer.closing = True
+        self.host._writer.close()
         self._running.cancel()
         await asyncio.wait([self._running])
 
@@ -252,7 +252,7 @@ class RunningHost:
 
 @asynccontextmanager
 async def running_host(
-    path, *, lease_seconds=60.0, reattach_seconds=2.0, max_attempts=5, keep_seconds=3600.0, ahead=0.0
+    path, *, lease_seconds=60.0, reattach_seconds=2.0, max_attempts=5, buffer_seconds=3600.0, ahead=0.0
 ):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))
@@ -268,7 +268,7 @@ async def running_host(
         metrics=RouterMetrics(CollectorRegistry()),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
-        keep_seconds=keep_seconds,
+        buffer_seconds=buffer_seconds,
     )
     await host.recover()
     await host.settle()

@@ -62,9 +62,9 @@ class EventDispatcher:
         transitions: TransitionWriter,
         effects: EffectQueue,
         now_ms: Callable[[], int],
-        keep_seconds: float,
+        buffer_seconds: float,
     ) -> None:
-        """Deliver arrivals; those that nobody waits for are buffered for `keep_seconds`."""
+        """Deliver arrivals; those that nobody waits for are buffered for `buffer_seconds`."""
         self._core = core
         self._state = state
         self._log = log_
@@ -76,7 +76,7 @@ class EventDispatcher:
         self._transitions = transitions
         self._effects = effects
         self._now_ms = now_ms
-        self._keep_ms = int(keep_seconds * 1000)
+        self._buffer_ms = int(buffer_seconds * 1000)
         self._storing: Counter[str] = Counter()
         self._contents: WeakValueDictionary[int, EventContent] = WeakValueDictionary()
         state.follow_arrivals(self._on_logged)
@@ -153,7 +153,7 @@ class EventDispatcher:
             event.content.release()
         flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
         self._storing.update(flows)
-        expire_at_ms = self._now_ms() + self._keep_ms
+        expire_at_ms = self._now_ms() + self._buffer_ms
         appended: list[InboundEventAppended] = []
         try:
             for portion in _portions(arrivals):
@@ -211,7 +211,7 @@ class EventDispatcher:
 
     def _arrive(self, arrival: ArrivedEvent) -> None:
         """Deliver an arrival whose content is in memory to those that wait for it, or buffer it."""
-        if self._writer.tasks is None or not self._deliver_to(arrival, self._receivers(arrival)):
+        if not self._writer.is_running or not self._deliver_to(arrival, self._receivers(arrival)):
             self._buffer_event(arrival)
 
     def _deliver_to(self, arrival: ArrivedEvent, receivers: Sequence[EventReceiver]) -> bool:

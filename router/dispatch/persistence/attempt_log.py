@@ -80,5 +80,5 @@ class AttemptLog:
             for seq, time_ms in pending.items()
             if (attempt := self._core.leases.attempt_of(seq)) is not None
         ]
-        if changes and not self._writer.closing:
+        if changes and not self._writer.is_closing:
             self._writer.spawn(self._writer.try_write(changes))

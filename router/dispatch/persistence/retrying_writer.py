@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from flowhook import logs
@@ -21,24 +22,43 @@ log = logs.get_logger(__name__)
 
 
 class RetryingWriter:
-    """Retrying writer of a shard's state, and the shard runtime's task group.
-
-    Attributes:
-        tasks: the group that spawned tasks belong to, while the shard runtime runs; else None.
-        closing: whether the shard runtime stops; a write that fails is not retried then.
-    """
+    """Retrying writer of a shard's state, and the shard runtime's task group."""
 
     def __init__(self, state: ShardState, outbox: LifecycleOutbox) -> None:
         self._state = state
         self._outbox = outbox
         self._notified = asyncio.Event()
-        self.tasks: asyncio.TaskGroup | None = None
-        self.closing = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._closing = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.TaskGroup]:
+        """Accept tasks in the block, and wait for them when it is left."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                yield tasks
+        finally:
+            self._tasks = None
+
+    def close(self) -> None:
+        """Let the shard runtime stop: a write that fails is not retried any more."""
+        self._closing = True
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the shard runtime runs, so that tasks are accepted."""
+        return self._tasks is not None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the shard runtime is about to stop, or has stopped."""
+        return self._closing
 
     @property
     def is_open(self) -> bool:
         """Whether the shard runtime runs and is not about to stop."""
-        return self.tasks is not None and not self.closing
+        return self._tasks is not None and not self._closing
 
     async def write(self, changes: Sequence[StateChange]) -> None:
         """Store changes, retrying while storage is unavailable: they must not be lost while this process lives."""
@@ -76,7 +96,7 @@ class RetryingWriter:
     async def pause(self, error: UnavailableError) -> None:
         """Sleep before a retry; raise the error instead when the shard runtime is closing."""
         log.warning("storage is away; trying again", reason=error.reason)
-        if self.closing:
+        if self._closing:
             raise error
         await asyncio.sleep(RETRY_DELAY)
 
@@ -100,9 +120,9 @@ class RetryingWriter:
         Raises:
             UnavailableError: the shard runtime does not run, or is shutting down after a failure (`ROUTER_STOPPED`).
         """
-        if self.tasks is not None:
+        if self._tasks is not None:
             try:
-                return self.tasks.create_task(work)
+                return self._tasks.create_task(work)
             except RuntimeError:  # the group is shutting down
                 pass
         work.close()

@@ -397,7 +397,7 @@ async def test_what_is_kept_and_who_waits_are_there_after_a_restart(tmp_path):
 
 
 async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
-    async with running_host(tmp_path, keep_seconds=0.001) as shard:
+    async with running_host(tmp_path, buffer_seconds=0.001) as shard:
         await shard.publish(data=1)
     async with running_host(tmp_path) as shard:
         runner = shard.attach()

@@ -12,6 +12,8 @@
 - `runner_port`: the interface of an attached runner, and the messages that runners send. `faults`: errors that the
   flow did not cause.
 
+Constructors take the parts they use by keyword. `clock` is monotonic, in seconds; `now_ms` is Unix time in ms.
+
 Invariant: the core changes first and synchronously, so that nothing is assigned twice; nobody outside is notified
 before the change is durable.
 """

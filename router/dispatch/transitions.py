@@ -58,21 +58,6 @@ class TransitionWriter:
         metrics: RouterMetrics,
         now_ms: Callable[[], int],
     ) -> None:
-        """Store and apply transitions.
-
-        Args:
-            core: the scheduling core.
-            writer: retrying writer.
-            attempt_log: attempts that are not stored yet.
-            completions: delivers ends to executions that wait for them.
-            live: events and ends offered to running executions.
-            waiters: callers that wait for replies or ends.
-            watchers: watchers of changes.
-            ends: readers of the ends of certain executions.
-            effects: gets `AssignReady`.
-            metrics: counters.
-            now_ms: Unix time in ms.
-        """
         self._core = core
         self._writer = writer
         self._attempt_log = attempt_log

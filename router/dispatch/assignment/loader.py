@@ -50,15 +50,6 @@ class AssignmentLoader:
         transitions: TransitionWriter,
         effects: EffectQueue,
     ) -> None:
-        """Load from `state`.
-
-        Args:
-            core: the scheduling core, which knows the leases that are still good.
-            state: storage to read from.
-            writer: retrying writer.
-            transitions: stores what becomes of leases that were released, and of executions that can't be assigned.
-            effects: gets `AssignReady` when a runner that was `full` may have room again.
-        """
         self._core = core
         self._state = state
         self._writer = writer

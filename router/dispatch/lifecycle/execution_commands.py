@@ -31,18 +31,6 @@ class ExecutionCommands:
         effects: EffectQueue,
         now_ms: Callable[[], int],
     ) -> None:
-        """Serve operators.
-
-        Args:
-            core: the scheduling core.
-            writer: retrying writer.
-            records: current records of executions.
-            transitions: stores state transitions, then applies them.
-            withdrawal: cleans up after executions that were removed from the core.
-            watchers: watchers of changes.
-            effects: gets `AssignReady`.
-            now_ms: Unix time in ms.
-        """
         self._core = core
         self._writer = writer
         self._records = records

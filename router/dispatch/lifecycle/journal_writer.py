@@ -67,21 +67,6 @@ class JournalWriter:
         withdrawal: Withdrawal,
         now_ms: Callable[[], int],
     ) -> None:
-        """Record reports on the executions of `core`.
-
-        Args:
-            core: the scheduling core, which knows the good leases and gives them up.
-            writer: retrying writer.
-            outbox: outbox for lifecycle events.
-            transitions: stores state transitions, then applies and publishes them.
-            runners: the attached runners.
-            live: events and ends offered to running executions.
-            parked: subscribes executions that are parked.
-            wake_timer: wakes executions that are parked until a time.
-            attempt_log: attempts that are not stored yet.
-            withdrawal: cleans up after executions that were removed from the core.
-            now_ms: Unix time in ms.
-        """
         self._core = core
         self._writer = writer
         self._outbox = outbox

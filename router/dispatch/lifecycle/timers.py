@@ -32,7 +32,7 @@ log = logs.get_logger(__name__)
 
 
 class DeadlineTimer:
-    """Takes the leases of runners away that have been silent for too long."""
+    """Takes the leases of runners away that have been silent for too long. It is not armed at first."""
 
     def __init__(
         self,
@@ -45,17 +45,6 @@ class DeadlineTimer:
         effects: EffectQueue,
         clock: Callable[[], float],
     ) -> None:
-        """Create the timer, not armed.
-
-        Args:
-            core: the scheduling core, which knows the deadlines.
-            writer: knows whether the shard runtime runs.
-            runners: the attached runners; the streams of silent ones are closed.
-            loader: releases assignments that silent runners have not received.
-            transitions: stores the losses.
-            effects: gets `AssignReady`.
-            clock: monotonic clock, seconds.
-        """
         self._core = core
         self._writer = writer
         self._runners = runners
@@ -106,7 +95,7 @@ class DeadlineTimer:
 
 
 class WakeTimer:
-    """Wakes executions that wait for a time."""
+    """Wakes executions that wait for a time. It is not armed at first."""
 
     def __init__(
         self,
@@ -119,17 +108,6 @@ class WakeTimer:
         effects: EffectQueue,
         now_ms: Callable[[], int],
     ) -> None:
-        """Create the timer, not armed.
-
-        Args:
-            core: the scheduling core, which knows the waiting executions and their times.
-            writer: knows whether the shard runtime runs.
-            parked: unsubscribes executions that are woken.
-            attempt_log: records attempts of executions that are still stored as waiting.
-            watchers: watchers of changes.
-            effects: gets `AssignReady`.
-            now_ms: Unix time in ms.
-        """
         self._core = core
         self._writer = writer
         self._parked = parked

@@ -19,14 +19,6 @@ class AttachedRunners:
     def __init__(
         self, *, core: Shard, outbox: LifecycleOutbox, metrics: RouterMetrics, clock: Callable[[], float]
     ) -> None:
-        """Start with no runner.
-
-        Args:
-            core: the scheduling core, which knows whose leases are valid.
-            outbox: knows which lifecycle events are wanted.
-            metrics: counters.
-            clock: monotonic clock, seconds.
-        """
         self._core = core
         self._outbox = outbox
         self._metrics = metrics

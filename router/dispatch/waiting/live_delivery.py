@@ -66,14 +66,6 @@ class LiveDelivery:
         runners: AttachedRunners,
         effects: EffectQueue,
     ) -> None:
-        """Offer to executions of `core`.
-
-        Args:
-            core: the scheduling core, which knows the leases that are good.
-            subscriptions: the shard's subscriptions.
-            runners: the attached runners.
-            effects: gets `Redeliver` when an event is declined.
-        """
         self._core = core
         self._subscriptions = subscriptions
         self._runners = runners

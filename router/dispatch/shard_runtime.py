@@ -294,10 +294,13 @@ class ShardRuntime:
                 await self._writer.until(lambda: not (self._core.leased or self._runners.is_storing))
 
     async def _perform_effects(self) -> None:
-        """Perform effects in order, until cancelled."""
+        """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
         while True:
             for effect in await self._effects.next():
-                self._perform(effect)
+                try:
+                    self._perform(effect)
+                except Exception:
+                    log.exception("effect failed", effect=type(effect).__name__)
 
     def _perform(self, effect: RuntimeEffect) -> None:
         match effect:

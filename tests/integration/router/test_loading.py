@@ -187,3 +187,21 @@ async def until_ended(shard, seq):
         ended = place.wait_for(seq)
         if not (await shard.record(seq)).status.ended:
             await ended
+
+
+async def test_a_defect_in_one_effect_is_logged_and_the_next_one_is_performed(shard, monkeypatch, caplog):
+    assign, defects = shard.core.assign, [ValueError("a defect")]
+
+    def assign_or_fail(*arguments):
+        if defects:
+            raise defects.pop()
+        return assign(*arguments)
+
+    monkeypatch.setattr(shard.core, "assign", assign_or_fail)
+    await shard.append("first")
+    link = shard.attach(credit=2)
+    while defects:
+        await asyncio.sleep(0)
+    await shard.append("second")
+    assert {delivery.payload for delivery in await link.next(2)} == {b"payload"}
+    assert not shard.dead

@@ -189,7 +189,7 @@ async def until_ended(shard, seq):
             await ended
 
 
-async def test_a_defect_in_one_effect_is_logged_and_the_next_one_is_performed(shard, monkeypatch, caplog):
+async def test_a_defect_in_one_effect_is_logged_and_the_next_one_is_performed(shard, monkeypatch):
     assign, defects = shard.core.assign, [ValueError("a defect")]
 
     def assign_or_fail(*arguments):

@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test bench chaos run lock baseline clean anew
+.PHONY: help setup codegen lint format test fuzz bench chaos run lock baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -51,6 +51,10 @@ format: $(DEV) ## apply ruff's fixes and formatting
 
 test: $(DEV) ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses 3
+
+REQUESTS ?= 20000
+fuzz: $(DEV) ## send REQUESTS mutated requests to the edges of a cluster; FUZZ_OPTIONS="--seed 1" repeats a run
+	PYTHONPATH=tests $(BIN)/python -m fuzz --requests $(REQUESTS) $(FUZZ_OPTIONS)
 
 bench: $(DEV) ## the benchmark table, and bench/latest.json
 	$(BIN)/python -m bench

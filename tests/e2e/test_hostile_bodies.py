@@ -17,13 +17,13 @@ from itertools import islice
 import psutil
 import pytest
 import pytest_asyncio
+from fuzz import flows
+from fuzz.drafts import Drafts
+from fuzz.signing import Draft
 from support.hostile import FAMILIES, bodies
+from support.senders import SenderKeys
 from support.systems import running_system
 
-from bench.fuzz import flows
-from bench.fuzz.drafts import Drafts
-from bench.fuzz.keys import Keys
-from bench.fuzz.signing import Draft
 from flowhook.limits import KIB, MIB
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -37,7 +37,7 @@ GROWTH = 256 * MIB
 SMALL, LARGE, LARGEST = 64 * KIB, 2 * MIB, 10 * MIB
 
 SENT = os.environ.get("FLOWHOOK_HOSTILE_BODIES", "some")
-KEYS = Keys()
+KEYS = SenderKeys()
 WEBHOOKS = {
     name: webhook
     for name, webhook in flows.webhooks(KEYS, "https://publisher.invalid").items()

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import hashlib
 import json
 import socket
 import ssl
 import time
-import zlib
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.x509.oid import NameOID
-from joserfc import jwt
-from joserfc.jwk import ECKey
 from support.certificates import Authority
+from support.senders import SenderKeys
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"
 SNS = "https://sns.eu-central-1.amazonaws.com"
@@ -33,28 +25,15 @@ class Providers:
     """One server that is all of them.
 
     Attributes:
-        key: that signs.
-        jwk: that signs for Plaid.
+        keys: that sign.
         asked: what it was asked for, in order.
         down: whether it answers with errors.
     """
 
     def __init__(self):
-        self.key = rsa.generate_private_key(65537, 2048)
-        self.jwk = ECKey.generate_key("P-256")
+        self.keys = SenderKeys()
         self.asked = []
         self.down = False
-
-    def certificate(self):
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signer")])
-        now = dt.datetime.now(dt.UTC)
-        return (
-            x509.CertificateBuilder(name, name, self.key.public_key(), 1)
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .sign(self.key, hashes.SHA256())
-            .public_bytes(serialization.Encoding.PEM)
-        )
 
     async def answer(self, request):
         self.asked.append((request.method, request.host, request.path_qs))
@@ -64,23 +43,16 @@ class Providers:
             asked = await request.json()
             if asked != {"client_id": PLAID["client_id"], "secret": "a secret of sixteen", "key_id": "one"}:
                 return web.json_response({"error_code": "INVALID_WEBHOOK_VERIFICATION_KEY_ID"}, status=400)
-            shown = self.jwk.as_dict(private=False) | {"kid": "one", "alg": "ES256", "use": "sig", "expired_at": None}
-            return web.json_response({"key": shown})
+            return web.json_response({"key": self.keys.token.as_dict(private=False) | {"expired_at": None}})
         if request.path_qs in (CERTIFICATE, "/v1/notifications/certs/CERT-1"):
-            return web.Response(body=self.certificate())
+            return web.Response(body=self.keys.certificate())
         return web.Response(status=200 if request.path_qs == CONFIRM else 404)
-
-    def sign(self, content):
-        return base64.b64encode(self.key.sign(content, padding.PKCS1v15(), hashes.SHA256())).decode()
 
     def message(self, **fields):
         """Return a message of Amazon SNS."""
         message = {"Type": "Notification", "MessageId": "m1", "TopicArn": TOPIC, "Message": '{"order": 7}', **fields}
         message["Timestamp"] = "2026-01-01T00:00:00.000Z"
-        names = sorted(message)  # which is the documented order
-        content = "".join(f"{name}\n{message[name]}\n" for name in names).encode()
-        proof = {"SignatureVersion": "2", "Signature": self.sign(content), "SigningCertURL": SNS + CERTIFICATE}
-        return json.dumps(message | proof).encode()
+        return json.dumps(self.keys.sign_sns(message, SNS + CERTIFICATE)).encode()
 
     def confirmation(self, kind="SubscriptionConfirmation", url=SNS + CONFIRM):
         return self.message(Type=kind, Token="t", SubscribeURL=url)
@@ -163,14 +135,11 @@ async def test_a_message_of_another_topic_has_us_fetch_nothing(edge, providers):
 
 async def test_paypal_signs_by_a_certificate_that_is_fetched(edge, providers):
     body = b'{"id": "WH-1"}'
-    stamp = "2026-01-01T00:00:00Z"
     headers = [
         ("Content-Type", "application/json"),
-        ("PAYPAL-TRANSMISSION-ID", "t1"),
-        ("PAYPAL-TRANSMISSION-TIME", stamp),
-        ("PAYPAL-TRANSMISSION-SIG", providers.sign(f"t1|{stamp}|WH1|{zlib.crc32(body)}".encode())),
-        ("PAYPAL-CERT-URL", "https://api.paypal.com/v1/notifications/certs/CERT-1"),
-        ("PAYPAL-AUTH-ALGO", "SHA256withRSA"),
+        *providers.keys.sign_paypal(
+            body, webhook_id="WH1", certificate_url="https://api.paypal.com/v1/notifications/certs/CERT-1"
+        ),
     ]
     assert (await edge.post("/hook/paypal", body, headers)).status == 202
     assert (await edge.post("/hook/paypal", body + b" ", headers)).status == 401
@@ -182,7 +151,7 @@ async def test_plaid_is_asked_for_a_key_with_our_credentials_once(edge, provider
 
     def headers(key_id):
         claims = {"iat": int(time.time()), "request_body_sha256": hashlib.sha256(body).hexdigest()}
-        token = jwt.encode({"alg": "ES256", "kid": key_id}, claims, providers.jwk)
+        token = providers.keys.sign_token(claims, key_id)
         return [("Content-Type", "application/json"), ("Plaid-Verification", token)]
 
     for _ in range(2):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 from base64 import b64encode
 from functools import partial
-from hashlib import sha256
 
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support.cpu import cpu_seconds
+from support.senders import sign_adyen
 
 from flowhook import limits
 from flowhook.document.auth import parse_auth
@@ -152,18 +151,7 @@ def test_a_large_body_of_few_values_is_read_where_a_flow_allows_for_it():
 
 
 def adyen(count, key=KEY):
-    fields = ["p", "", "m", "r", "10", "EUR", "AUTHORISATION", "true"]
-    proof = b64encode(hmac.digest(bytes.fromhex(key.decode()), ":".join(fields).encode(), sha256)).decode()
-    item = {
-        "pspReference": "p",
-        "merchantAccountCode": "m",
-        "merchantReference": "r",
-        "amount": {"value": 10, "currency": "EUR"},
-        "eventCode": "AUTHORISATION",
-        "success": "true",
-        "additionalData": {"hmacSignature": proof},
-    }
-    return orjson.dumps({"notificationItems": [{"NotificationRequestItem": item}] * count})
+    return orjson.dumps({"notificationItems": [{"NotificationRequestItem": sign_adyen(key)}] * count})
 
 
 def test_more_items_than_the_limit_are_refused():

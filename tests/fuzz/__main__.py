@@ -1,22 +1,22 @@
-"""Fuzz the edges of a real cluster: `python -m bench.fuzz_edge --requests 1000000`.
+"""Fuzz the edges of a real cluster: `make fuzz REQUESTS=1000000`.
 
 Valid requests of every kind of `auth`, with bodies of every kind that is parsed or streamed, handshakes, callbacks and
-replies are changed at random, some bytes or whole lines, put behind one another, cut into pieces and sent over raw
-sockets; connections end by the book, in the middle, or with a reset. They go to the edge of a local cluster, to one
-that fetches keys from a publisher of ours, which is as unreliable as senders are, to one behind the PROXY protocol, and
-to one with TLS. Most flows are paused; some are run by runners. It fails, with exit code 1, on
+replies are changed at random (bytes or whole lines), concatenated, cut into pieces and sent over raw sockets.
+Connections end properly, in the middle of a request, or with a reset. They go to the edge of a local cluster, to one
+that fetches keys from a publisher of ours, which misbehaves as well, to one behind the PROXY protocol, and to one with
+TLS. Most flows are paused; some are run by runners. The fuzzer fails, with exit code 1, on
 
-- an answer of 5xx other than 503 (and 501, 505, which say that the request asks for what there is not);
-- bytes from an edge that are no sequence of whole HTTP responses, or more of these than there were requests, or fewer
-  where all requests were whole and no answer ended the connection;
+- an answer of 5xx other than 503 (and 501, 505, which mean that the request needs an unsupported feature);
+- bytes from an edge that are not a sequence of whole HTTP responses, or more of these than there were requests, or
+  fewer if all requests were whole and no answer ended the connection;
 - a connection that an edge neither answers nor ends within `HANG_SECONDS`;
-- an error or a traceback in any process's log, an edge that ended;
-- an execution that faults, of a flow that takes anything;
-- an event of a flow whose credentials no request here has;
-- good requests and handshakes that are not answered as they should be afterwards.
+- an error or a traceback in any process's log, or an edge that ended;
+- an execution of a flow that accepts anything, if it faults;
+- an event of a flow whose credentials no request has;
+- good requests and handshakes after the run that do not get the expected answer.
 
-What led to a failure is saved in a folder. Ctrl-C, or SIGTERM, ends the sending and gives the verdict so far. The seed
-it prints makes the same requests again, but for times, keys and one-time URLs; timing and interleaving differ.
+The bytes that led to a failure are saved in a folder. Ctrl-C or SIGTERM ends the run and prints the results so far.
+The printed seed generates the same requests again, except for times, keys and one-time URLs; timing differs.
 """
 
 from __future__ import annotations
@@ -34,41 +34,42 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
+from support.certificates import Authority
+from support.senders import SenderKeys
 
 from bench.cluster import Cluster, running_cluster
-from bench.fuzz import checks, edges, flows
-from bench.fuzz.drafts import Drafts
-from bench.fuzz.findings import Findings
-from bench.fuzz.keys import Authority, Keys
-from bench.fuzz.plans import Plans
-from bench.fuzz.publisher import HOSTS, Publisher, running_publisher
-from bench.fuzz.sender import Sender
+from fuzz import checks, edges, flows
+from fuzz.drafts import Drafts
+from fuzz.findings import Findings
+from fuzz.plans import Plans
+from fuzz.publisher import HOSTS, Publisher, running_publisher
+from fuzz.sender import Sender
 
 PROGRESS_SECONDS: Final = 5.0
 
 
 async def main() -> int:
-    """Fuzz as the command line says; return the exit code."""
+    """Fuzz according to the command line; return the exit code."""
     parser = argparse.ArgumentParser(description="Fuzz the edges of a cluster of its own.")
-    parser.add_argument("--requests", type=int, default=20_000, help="answers to wait for")
-    parser.add_argument("--seconds", type=float, default=7200.0, help="end after so long, whatever there is by then")
+    parser.add_argument("--requests", type=int, default=20_000, help="number of answers")
+    parser.add_argument("--seconds", type=float, default=7200.0, help="limit of the run")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument("--save", type=Path, default=Path("fuzz-failures"), help="folder of what led to failures")
+    parser.add_argument("--save", type=Path, default=Path("fuzz-failures"), help="folder for what led to failures")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    # what asyncio says of connections that were reset while this side was ending them
+    # asyncio reports connections that were reset while this side was ending them
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     findings = Findings(arguments.seed, arguments.save)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-")))
-        keys, authority = Keys(), Authority(folder)
-        publisher = Publisher(keys, random.Random(arguments.seed))  # noqa: S311 - it is to be repeated
+        keys, authority = SenderKeys(), Authority(folder)
+        publisher = Publisher(keys, random.Random(arguments.seed))
         plain_port, tls_port = await stack.enter_async_context(running_publisher(publisher, _server(authority)))
         cluster = await stack.enter_async_context(running_cluster("--runners", "1", "--allow-private-addresses"))
         webhooks = flows.webhooks(keys, f"http://127.0.0.1:{plain_port}")
         await flows.set_up(cluster, webhooks)
         others = await _edges(stack, cluster, authority, tls_port)
-        source = random.Random()  # noqa: S311 - likewise
+        source = random.Random()
         drafts = Drafts(webhooks, keys, source, f"127.0.0.1:{others[edges.PLAIN].port}")
         plans = Plans(drafts, source, arguments.seed)
         sender = Sender(others, plans, drafts, findings, context=_client(authority))
@@ -76,13 +77,13 @@ async def main() -> int:
             asyncio.get_running_loop().add_signal_handler(number, setattr, sender, "stopped", True)
         pid, findings.started = cluster.pid("edge-1"), time.monotonic()
         deadline = findings.started + arguments.seconds
-        telling = asyncio.create_task(_tell(findings, arguments.requests, deadline))
+        progress = asyncio.create_task(_print_progress(findings, arguments.requests, deadline))
         await sender.run(answers=arguments.requests, deadline=deadline)
-        telling.cancel()
+        progress.cancel()
         seconds = time.monotonic() - findings.started
         await checks.check(cluster, others, pid, sender, drafts)
         print(findings.report(seconds))
-        print(f"documents that edges fetched: {sum(publisher.asked.values()):,}")
+        print(f"documents fetched by edges: {sum(publisher.served.values()):,}")
     return 1 if findings.failures or not findings.statuses[202] else 0
 
 
@@ -105,7 +106,7 @@ async def _edges(stack: AsyncExitStack, cluster: Cluster, authority: Authority, 
     return found
 
 
-async def _tell(findings: Findings, wanted: int, deadline: float) -> None:
+async def _print_progress(findings: Findings, wanted: int, deadline: float) -> None:
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
         print(findings.progress(wanted, deadline), flush=True)

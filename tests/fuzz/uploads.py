@@ -1,24 +1,23 @@
-"""Large bodies, which an edge streams: whole, cut off, badly framed, wrongly signed."""
+"""Generates large bodies, which an edge streams: whole, cut off, badly framed, wrongly signed."""
 
 from __future__ import annotations
 
-import hmac
 import json
 import random
 from typing import Final
 
-from bench.fuzz.drafts import Drafts, chunked
-from bench.fuzz.flows import LARGE, SECRETS
-from bench.fuzz.payloads import compressed
-from bench.fuzz.signing import Draft
+from fuzz.drafts import Drafts, chunked
+from fuzz.flows import LARGE
+from fuzz.payloads import compressed
+from fuzz.signing import Draft
 
 MIB: Final = 1024 * 1024
 FLOWS: Final = (*LARGE, *LARGE, "open", "github", "slack", "standard", "shopify", "discord", "raw", "key", "jwks", "x")
-"""Those that take bodies above 1 MiB, some as they come, some as a whole."""
+"""Flows that accept bodies above 1 MiB; an edge streams some and buffers others."""
 
 
 class Uploads:
-    """Makes requests with large bodies."""
+    """Generates requests with large bodies."""
 
     def __init__(self, drafts: Drafts, source: random.Random) -> None:
         """Take every decision from `source`."""
@@ -86,8 +85,10 @@ class Uploads:
     def _sign(self, draft: Draft, name: str) -> None:
         if name == "files-signed":
             draft.headers = [each for each in draft.headers if each[0] != "X-Signature"]
-            key = SECRETS["fuzz" if self._random.random() < 0.75 else "never"]
-            draft.headers.append(("X-Signature", hmac.digest(key, draft.body, "sha256").hex()))
+            if self._random.random() < 0.75:
+                self._drafts.sign(draft, name)
+            else:
+                draft.headers.append(("X-Signature", "00" * 32))
 
     def _framed(self, draft: Draft) -> bytes:
         pick, head, body = self._random.choice, self._drafts.head(draft), draft.body

@@ -1,4 +1,4 @@
-"""What was seen so far, and how it is told."""
+"""Collects results and failures, and reports them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 SHOWN: Final = 10
-"""Failures that are printed in full, of those that differ in more than numbers."""
+"""Failures that are printed in full; those that differ only in numbers count as one."""
 
 SAVED: Final = 200
 """Failures whose requests are saved."""
@@ -18,18 +18,20 @@ SAVED: Final = 200
 
 @dataclass
 class Findings:
-    """What was seen so far.
+    """Results so far.
 
     Attributes:
-        seed: that everything was made of.
-        folder: where what led to failures is saved.
+        seed: of the random numbers.
+        folder: where requests that led to failures are saved.
         statuses: final answers.
-        reasons: those of 5xx.
-        made: requests, of which some were never looked at, because one before them ended the connection.
-        connections: by the edge they went to.
-        resets: connections that the edge reset, which it may when it is still being sent what it refused.
-        cut: connections that were broken off on purpose.
+        reasons: of answers of 5xx.
+        made: requests sent; some were not read, because an earlier one ended the connection.
+        connections: by the name of the edge.
+        resets: connections that the edge reset, as it may while a refused request is still being sent.
+        cut: connections that the sender reset.
         uploads: large bodies.
+        failures: descriptions.
+        started: `time.monotonic()` when sending began.
     """
 
     seed: int
@@ -46,11 +48,11 @@ class Findings:
 
     @property
     def answered(self) -> int:
-        """How many requests were answered."""
+        """Number of answered requests."""
         return sum(self.statuses.values())
 
     def fail(self, what: str, sent: bytes = b"", received: bytes = b"") -> None:
-        """Keep a failure, and save what led to it."""
+        """Record a failure, and save the bytes that led to it."""
         if sent and len(self.failures) < SAVED:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{self.seed}-{len(self.failures)}"
@@ -60,11 +62,11 @@ class Findings:
         self.failures.append(what)
 
     def progress(self, wanted: int, deadline: float) -> str:
-        """Return one line about how far it has come.
+        """Return one line of progress.
 
         Args:
-            wanted: answers.
-            deadline: `time.monotonic()` at which it ends whatever there is.
+            wanted: number of answers.
+            deadline: `time.monotonic()` at which sending ends.
         """
         now = time.monotonic()
         rate = self.answered / max(now - self.started, 0.001)
@@ -76,10 +78,10 @@ class Findings:
         )
 
     def report(self, seconds: float) -> str:
-        """Return the verdict.
+        """Return the summary.
 
         Args:
-            seconds: for which requests were sent.
+            seconds: how long requests were sent.
         """
         rate = self.answered / max(seconds, 0.001)
         each = ", ".join(f"{name} {count:,}" for name, count in sorted(self.connections.items()))

@@ -1,4 +1,4 @@
-"""Changes that break requests, a few bytes or whole lines, whatever that makes of them."""
+"""Changes bytes and lines of requests at random."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TARGETS: Final = (
 
 
 class Mutations:
-    """Breaks what is sent."""
+    """Changes requests at random."""
 
     def __init__(self, source: random.Random) -> None:
         """Take every decision from `source`."""
@@ -60,7 +60,7 @@ class Mutations:
         return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if end > start]
 
     def _place(self, data: bytearray) -> int:
-        # mostly in the head, where there is something to break
+        # mostly in the head, which most code reads
         end = data.find(b"\r\n\r\n")
         return self._random.randrange(end + 4 if end >= 0 and self._random.random() < 0.8 else len(data))
 

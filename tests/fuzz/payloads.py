@@ -1,4 +1,4 @@
-"""Bodies of every kind that Flowhook reads, whole and broken."""
+"""Generates bodies of every kind that Flowhook parses, well-formed and broken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Payload = tuple[Fields, bytes]
 """Header fields, Content-Type among them, and a body."""
 
 PLAIN: Final[Payload] = ([("Content-Type", "application/json")], b'{"a":1}')
-"""What every flow takes."""
+"""A body that every flow accepts."""
 
 TEXTS: Final = (
     "", "a", "0", "é", "\U0001f600", "a b&c=d", "x" * 300, "[", "]", "a[b]", "a[]", "a[0][c]", "%", "%zz", "\\u00e9",
@@ -61,18 +61,19 @@ XMLS: Final = (
 
 
 POOL: Final = 3000
-"""Bodies that are made at first, to be sent again: making one takes longer than sending it."""
+"""Bodies that are generated at first, to be sent again: generating one takes longer than sending it."""
 
 FRESH: Final = 0.3
-"""Share of bodies that are made anew."""
+"""Share of bodies that are generated for one request."""
 
 
 class Payloads:
-    """Makes bodies at random."""
+    """Generates bodies at random."""
 
-    def __init__(self, source: random.Random) -> None:
-        """Take every decision from `source`."""
+    def __init__(self, source: random.Random, *, pool: int = POOL) -> None:
+        """Take every decision from `source`; `fill` generates `pool` bodies."""
         self._random = source
+        self._pool_size = pool
         self._pool: list[Payload] = []
         self._kinds: Mapping[Callable[[], str | bytes], tuple[str, ...]] = {
             self._json: ("application/json", "application/x+json", "application/cloudevents+json"),
@@ -85,11 +86,11 @@ class Payloads:
         }
 
     def fill(self) -> None:
-        """Make bodies to choose from."""
-        self._pool = [self._make() for _ in range(POOL)]
+        """Generate the bodies that are sent again."""
+        self._pool = [self._make() for _ in range(self._pool_size)]
 
     def make(self) -> Payload:
-        """Return a body, as often as not what its fields say."""
+        """Return a body with its header fields, which it may contradict."""
         if self._pool and self._random.random() >= FRESH:
             fields, body = self._random.choice(self._pool)
             return list(fields), body
@@ -118,7 +119,7 @@ class Payloads:
         return [self._random.choice(TEXTS) for _ in range(self._random.choice((0, 1, 2, 3, 12)))]
 
     def _many(self, count: int) -> int:
-        """Return how often something is repeated: seldom very often, which takes long to read."""
+        """Return how often something is repeated: rarely `count` times, which takes long to parse."""
         return count if self._random.random() < 0.03 else 1
 
     def _json(self) -> str:
@@ -191,7 +192,7 @@ class Payloads:
 
 
 def compressed(body: bytes, codings: str, wbits: int) -> bytes:
-    """Return a body in the codings of a Content-Encoding, those that are unknown left out."""
+    """Return a body in the codings of a Content-Encoding, without those that are unknown."""
     for coding in codings.split(","):
         match coding.strip():
             case "gzip" | "x-gzip":
@@ -207,7 +208,7 @@ def compressed(body: bytes, codings: str, wbits: int) -> bytes:
 
 @cache
 def _bomb(codings: str, wbits: int) -> bytes:
-    """Return more than any flow takes, in a few bytes."""
+    """Return a few bytes that decompress to more than any flow accepts."""
     return compressed(b"\0" * 12_000_000, codings, wbits) if "," in codings or codings in _KNOWN else b""
 
 

@@ -1,4 +1,4 @@
-"""What an edge may send: whole HTTP responses, and nothing else."""
+"""Parses what an edge sent: a sequence of whole HTTP responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Answers(NamedTuple):
 
     Attributes:
         statuses: of all of them, interim ones too.
-        closed: whether the last one says that the connection ends.
+        closed: whether the last one ends the connection.
     """
 
     statuses: list[int]
@@ -24,15 +24,15 @@ class Answers(NamedTuple):
 
     @property
     def final(self) -> int:
-        """How many requests were answered."""
+        """Number of answered requests."""
         return sum(status >= 200 for status in self.statuses)
 
 
 def read_answers(received: bytes) -> Answers:
-    """Take a sequence of responses apart.
+    """Parse a sequence of responses.
 
     Raises:
-        ValueError: it is none, or its last one is not whole.
+        ValueError: the bytes are something else, or the last response is cut off.
     """
     statuses, position, closed = [], 0, False
     while position < len(received):
@@ -43,7 +43,7 @@ def read_answers(received: bytes) -> Answers:
         head = received[line.end() - 2 : fields.end()]
         position = fields.end()
         length = _LENGTH.search(head)
-        # what follows an answer to HEAD, or to something that became HEAD, is the next answer
+        # after an answer to HEAD, or to a request that was changed to HEAD, the next answer follows
         if length and position < len(received) and not received.startswith(b"HTTP/1.1 ", position):
             position += int(length[1])
             if position > len(received):

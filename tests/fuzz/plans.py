@@ -1,6 +1,6 @@
-"""What is sent over one connection: some requests that are fine as HTTP goes, and often one that is broken behind them.
+"""Plans connections: some well-formed requests, and often a broken one after them.
 
-What breaks the framing ends the connection, so that nothing behind it is looked at.
+A broken request ends the connection, and an edge reads nothing after it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.fuzz.drafts import Drafts
-from bench.fuzz.edges import KEYED, PLAIN, PROXIED, TLS
-from bench.fuzz.flows import LARGE, LATE, SEES_ALL, WAITS
-from bench.fuzz.mutations import Mutations
-from bench.fuzz.uploads import Uploads
+from fuzz.drafts import Drafts
+from fuzz.edges import KEYED, PLAIN, PROXIED, TLS
+from fuzz.flows import LARGE, LATE, SEES_ALL, WAITS
+from fuzz.mutations import Mutations
+from fuzz.uploads import Uploads
 
 UPLOADS: Final = 0.015
 """Share of connections with a large body."""
@@ -28,7 +28,7 @@ EDGES: Final = ((PLAIN, 0.86), (KEYED, 0.04), (PROXIED, 0.08), (TLS, 0.02))
 
 KEYED_FLOWS: Final = ("aws-sns", "paypal", "plaid")
 WEIGHTS: Final[Mapping[str, float]] = {SEES_ALL: 4.0, LATE: 0.1, WAITS: 0.5, **dict.fromkeys(LARGE, 0.3)}
-"""How often a flow is sent to, compared with others."""
+"""Share of requests of a flow, relative to others."""
 
 _GARBAGE_OF_TLS: Final = (
     b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x01\xff\xff",
@@ -42,15 +42,15 @@ class Plan:
     """One connection.
 
     Attributes:
-        edge: that it goes to.
-        source: address that it comes from.
-        preface: what comes before HTTP.
-        pieces: in which the rest is sent.
-        made: requests.
-        whole: whether all of them are whole, so that each has to be answered unless an answer ends the connection.
-        large: whether a large body is among them.
-        reset: whether it is reset, without waiting for answers.
-        secure: whether a handshake of TLS comes first.
+        edge: name of the edge.
+        source: address of the sender.
+        preface: bytes before HTTP.
+        pieces: the rest, as it is written.
+        made: number of requests.
+        whole: all requests are whole, so each has to be answered unless an answer ends the connection.
+        large: a large body is among them.
+        reset: the sender resets the connection without waiting for answers.
+        secure: with TLS.
     """
 
     edge: str
@@ -65,15 +65,15 @@ class Plan:
 
     @property
     def sent(self) -> bytes:
-        """Everything, as one."""
+        """All bytes."""
         return self.preface + b"".join(self.pieces)
 
 
 class Plans:
-    """Makes them, each from the seed and its number alone, but for the time, keys and one-time URLs."""
+    """Generates plans, each from the seed and its number; only the time, keys and one-time URLs differ."""
 
     def __init__(self, drafts: Drafts, source: random.Random, seed: int) -> None:
-        """Take every decision from `source`, which `drafts` has as well."""
+        """Take every decision from `source`, which `drafts` uses as well."""
         self._drafts = drafts
         self._random = source
         self._seed = seed
@@ -86,7 +86,7 @@ class Plans:
         self._weights = [WEIGHTS.get(name, 1.0) for name in self._names]
 
     def next(self) -> Plan:
-        """Return what the next connection is to be."""
+        """Return the plan of the next connection."""
         self._number += 1
         self._random.seed(self._seed * 2**40 + self._number)
         chance, pick = self._random.random, self._random.choice

@@ -1,4 +1,4 @@
-"""What has to hold of the cluster when the fuzzing is over."""
+"""Checks the cluster after the requests: processes, logs, executions, and answers to good requests."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from bench.cluster import Cluster
-from bench.fuzz.answers import read_answers
-from bench.fuzz.drafts import HANDSHAKES, Drafts
-from bench.fuzz.edges import KEYED, PLAIN, Edge
-from bench.fuzz.findings import SHOWN
-from bench.fuzz.flows import CLOSED, NAMESPACE, RUNNING
-from bench.fuzz.plans import KEYED_FLOWS, Plan
-from bench.fuzz.sender import Sender
-from bench.fuzz.signing import Draft
 from flowhook.model import Status
+from fuzz.answers import read_answers
+from fuzz.drafts import HANDSHAKES, Drafts
+from fuzz.edges import KEYED, PLAIN, Edge
+from fuzz.findings import SHOWN
+from fuzz.flows import CLOSED, NAMESPACE, RUNNING
+from fuzz.plans import KEYED_FLOWS, Plan
+from fuzz.sender import Sender
+from fuzz.signing import Draft
 
 DRAIN_SECONDS: Final = 300.0
-"""How long what was accepted may take to run afterwards."""
+"""Time in which the accepted events have to run afterwards."""
 
 ACCEPTED: Final[Mapping[str, int]] = {CLOSED: 401, "reply": 200, "waits": 200, "limited": 202}
-"""What a plain request is answered with, where that is not 202."""
+"""Status of the answer to a plain request, if it is not 202."""
 
 UNPROVABLE: Final = frozenset({"jwks-broken"})
-"""Flows whose keys can't be relied on."""
+"""Flows whose keys are broken at random."""
 
 _LOUD: Final = re.compile(
     r'Traceback|"level": ?"(error|critical)"|"exception"|\[error|\[critical|never retrieved|never awaited'
@@ -33,14 +33,14 @@ _LOUD: Final = re.compile(
 
 
 async def check(cluster: Cluster, edges: Mapping[str, Edge], pid: int, sender: Sender, drafts: Drafts) -> None:
-    """Look at everything, and have the sender's findings take what is not as it should be.
+    """Check everything, and record failures in the sender's findings.
 
     Args:
-        cluster: that was sent to.
-        edges: that were, by name.
-        pid: of the cluster's edge when it began.
-        sender: that did it.
-        drafts: makes requests that are known to be good.
+        cluster: that received the requests.
+        edges: of the cluster, by name.
+        pid: of the cluster's own edge at the start.
+        sender: sent the requests.
+        drafts: generates good requests.
     """
     found = sender.findings
     if cluster.pid("edge-1") != pid:
@@ -55,24 +55,24 @@ async def check(cluster: Cluster, edges: Mapping[str, Edge], pid: int, sender: S
 
 
 async def _check_answers(sender: Sender, drafts: Drafts) -> None:
-    """Send what is known to be good: a request to each flow, and each handshake."""
+    """Send a good request to each flow, and each handshake."""
     for name in drafts.flows:
         if name in UNPROVABLE:
             continue
         expected = ACCEPTED.get(name, 202)
-        await _ask(sender, drafts, drafts.valid(name, plain=True), name, expected)
+        await _expect(sender, drafts, drafts.valid(name, plain=True), name, expected)
     for name in HANDSHAKES:
-        await _ask(sender, drafts, drafts.handshake(name), name, 200)
+        await _expect(sender, drafts, drafts.handshake(name), name, 200)
 
 
-async def _ask(sender: Sender, drafts: Drafts, draft: Draft, name: str, expected: int) -> None:
+async def _expect(sender: Sender, drafts: Drafts, draft: Draft, name: str, expected: int) -> None:
     data = drafts.encoded(draft)
     edge = KEYED if name in KEYED_FLOWS else PLAIN
     plan = Plan(edge, "127.0.0.1", b"", [data], 1, whole=True)
     for _ in range(75):
         received = await sender.exchange(plan)
         statuses = [status for status in read_answers(received).statuses if status >= 200]
-        if not {429, 503} & set(statuses):  # limits of rates and fetching run out
+        if not {429, 503} & set(statuses):  # limits of rates and of fetches expire
             break
         await asyncio.sleep(1)
     if statuses != [expected]:
@@ -80,7 +80,7 @@ async def _ask(sender: Sender, drafts: Drafts, draft: Draft, name: str, expected
 
 
 async def _check_executions(cluster: Cluster, sender: Sender) -> None:
-    """Let the flows that run end what they have; they take anything, so that nothing of them may fault."""
+    """Wait for the executions to end; flows that run accept any event, so none may fault."""
     unfinished = (Status.PENDING, Status.RUNNING)
     for name in RUNNING:
         flow_id = f"{NAMESPACE}.{name}"
@@ -96,4 +96,4 @@ async def _check_executions(cluster: Cluster, sender: Sender) -> None:
         async for execution in faulted:
             sender.findings.fail(f"an execution of {name} faulted: {execution.id}, {execution.error}")
     async for execution in cluster.client.executions.list(flow_id=f"{NAMESPACE}.{CLOSED}", limit=1):
-        sender.findings.fail(f"an event of a flow whose credentials nobody has: {execution.id}")
+        sender.findings.fail(f"an event of a flow whose credentials no request had: {execution.id}")

@@ -1,6 +1,6 @@
-"""An edge as `flowhook edge` runs it, but that finds every host on this machine, and fetches keys as often as it likes.
+"""Runs an edge like `flowhook edge`, with every host name resolved to the publisher, and no limit on fetches of keys.
 
-`FUZZ_PUBLISHER_PORT` is where it finds them. Nothing else is put in the place of anything.
+`FUZZ_PUBLISHER_PORT` is the publisher's port on 127.0.0.1. Nothing else is replaced.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from flowhook import process
 from flowhook.config import EdgeSettings
 
 
-class _Here(AbstractResolver):
-    """Says of every host that it is this one."""
+class _PublisherResolver(AbstractResolver):
+    """Resolves every host name to the publisher."""
 
     def __init__(self, *_arguments: object, **_options: object) -> None:
-        """Take what aiohttp's own one takes."""
+        """Take the arguments of aiohttp's resolver."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -36,7 +36,7 @@ class _Here(AbstractResolver):
 
 
 if __name__ == "__main__":
-    connector.DefaultResolver = _Here  # type: ignore[misc]
+    connector.DefaultResolver = _PublisherResolver  # type: ignore[misc]
     key_cache.FETCHES_PER_MINUTE = 1_000_000  # type: ignore[misc]
     key_cache.AGAIN_SECONDS = 0.2  # type: ignore[misc]
     settings = EdgeSettings()

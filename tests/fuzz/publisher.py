@@ -1,6 +1,6 @@
-"""Where edges fetch keys from, and whom they visit: good documents, bad ones, and servers that misbehave.
+"""A server of keys and certificates for edges: it sends good documents and broken ones, or misbehaves.
 
-What is asked for says what it gets: the path, or the ID of the key, begins with one of `WAYS`.
+The requested path, or the ID of the requested key, contains one of `BEHAVIOURS`, which selects the answer.
 """
 
 from __future__ import annotations
@@ -16,17 +16,15 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-from bench.fuzz.keys import Keys
+from support.senders import SenderKeys
 
 HOSTS: Final = ("sns.eu-central-1.amazonaws.com", "api.paypal.com", "sandbox.plaid.com")
-WAYS: Final = (
+BEHAVIOURS: Final = (
     "good", "good", "good", "broken", "broken", "broken", "garbage", "empty", "huge", "error", "missing", "moved",
     "slow", "short", "notHttp", "badLength", "badChunk", "badCoding", "expired", "otherKey", "nested",
 )  # fmt: skip
 
-_WAY: Final = re.compile(
-    "good|broken|garbage|empty|huge|error|missing|moved|slow|short|notHttp|badLength|badChunk|badCoding|expired|otherKey|nested"
-)
+_BEHAVIOUR: Final = re.compile("|".join(dict.fromkeys(BEHAVIOURS)))
 _BROKEN_BYTES: Final = b'\n\r \x00\xff=-{}[]":,0aA+/'
 _HANG_SECONDS: Final = 7.0
 
@@ -46,11 +44,11 @@ class Publisher:
     """Answers over plain HTTP and TLS.
 
     Attributes:
-        asked: how often for what.
+        served: number of requests by behaviour.
     """
 
-    def __init__(self, keys: Keys, source: random.Random) -> None:
-        """Show the public halves of `keys`; break them as `source` says."""
+    def __init__(self, keys: SenderKeys, source: random.Random) -> None:
+        """Serve the public halves of `keys`; take every decision on how to break them from `source`."""
         self._keys = keys
         self._random = source
         self._certificates = {
@@ -58,7 +56,7 @@ class Publisher:
             "expired": keys.certificate(expired=True),
             "otherKey": keys.certificate(on_curve=True),
         }
-        self.asked: Counter[str] = Counter()
+        self.served: Counter[str] = Counter()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the one request of a connection."""
@@ -76,14 +74,14 @@ class Publisher:
         if body:
             with suppress(ValueError):
                 target = f"/plaid/{json.loads(body)['key_id']}"
-        found = _WAY.search(target)
-        way = found[0] if found else "good"
-        self.asked[way] += 1
-        if way == "slow":
+        found = _BEHAVIOUR.search(target)
+        behaviour = found[0] if found else "good"
+        self.served[behaviour] += 1
+        if behaviour == "slow":
             await asyncio.sleep(_HANG_SECONDS)
-        return _RAW.get(way) or _response(self._document(target, way))
+        return _RAW.get(behaviour) or _response(self._document(target, behaviour))
 
-    def _document(self, target: str, way: str) -> bytes:
+    def _document(self, target: str, behaviour: str) -> bytes:
         good: Callable[[str], bytes]
         if target.startswith("/plaid/"):
             good = partial(self._plaid, target.removeprefix("/plaid/"))
@@ -92,8 +90,8 @@ class Publisher:
         elif "Action=" in target:
             return b"<ok/>"
         else:
-            good = lambda way: self._certificates.get(way) or self._certificates["good"]  # noqa: E731
-        match way:
+            good = lambda behaviour: self._certificates.get(behaviour) or self._certificates["good"]  # noqa: E731
+        match behaviour:
             case "garbage":
                 return self._random.randbytes(300)
             case "empty":
@@ -105,16 +103,16 @@ class Publisher:
             case "broken":
                 return self._broken(good("good"))
             case _:
-                return good(way)
+                return good(behaviour)
 
-    def _plaid(self, key_id: str, way: str) -> bytes:
-        shown = self._jwk() | {"kid": key_id, "expired_at": 1 if way == "expired" else None}
-        return json.dumps({"key": shown if way != "otherKey" else {"kty": "oct", "k": "AA"}}).encode()
+    def _plaid(self, key_id: str, behaviour: str) -> bytes:
+        shown = self._jwk() | {"kid": key_id, "expired_at": 1 if behaviour == "expired" else None}
+        return json.dumps({"key": shown if behaviour != "otherKey" else {"kty": "oct", "k": "AA"}}).encode()
 
-    def _key_set(self, way: str) -> bytes:
+    def _key_set(self, behaviour: str) -> bytes:
         odd = ({}, 1, {"kid": "a"}, {"kid": "b", "kty": "RSA", "n": "AA", "e": "AA"}, {"kid": "c", "kty": []})
         odder = ({"kid": "one", "kty": "EC", "crv": "P-256", "x": 1, "y": {}}, {"kid": "d", "kty": "OKP", "crv": "X"})
-        return json.dumps({"keys": [*odd, *(odder if way != "good" else ()), self._jwk()]}).encode()
+        return json.dumps({"keys": [*odd, *(odder if behaviour != "good" else ()), self._jwk()]}).encode()
 
     def _jwk(self) -> dict[str, object]:
         return dict(self._keys.token.as_dict(private=False)) | {"kid": "one"}
@@ -136,7 +134,7 @@ class Publisher:
 
 @asynccontextmanager
 async def running_publisher(publisher: Publisher, context: ssl.SSLContext) -> AsyncIterator[tuple[int, int]]:
-    """Run it, and give its ports: of plain HTTP, and of TLS."""
+    """Run the publisher and yield its ports: of plain HTTP, and of TLS."""
     plain = await asyncio.start_server(publisher.serve, "127.0.0.1", 0)
     secure = await asyncio.start_server(publisher.serve, "127.0.0.1", 0, ssl=context)
     async with plain, secure:

@@ -1,4 +1,4 @@
-"""Requests that are valid as HTTP goes: what each flow lets in, handshakes, and what is near them."""
+"""Generates well-formed HTTP requests: ones that a flow accepts, handshakes, and variations of both."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from bench.fuzz.flows import CLOSED, NAMESPACE, SECRETS, WAITS
-from bench.fuzz.keys import Keys
-from bench.fuzz.payloads import PLAIN, Payloads
-from bench.fuzz.signing import Draft, Signing
+from support.senders import SenderKeys
+
 from flowhook.document.auth import parse_auth
 from flowhook.errors import InvalidError
 from flowhook.signatures import sign, sign_url
+from fuzz.flows import CLOSED, NAMESPACE, SECRETS, WAITS
+from fuzz.payloads import PLAIN, Payloads
+from fuzz.signing import Draft, Signing
 
 QUERIES: Final = (
     "", "", "", "", "", "?a=1&b=%20", "?k=1", "?hub.mode=subscribe&hub.challenge=%0a", "?challenge=abc",
@@ -24,7 +25,7 @@ QUERIES: Final = (
     "?crc_token=YWJj", "?crc_token=", "?validationToken=abc", "?validationToken=" + "v" * 3000,
     "?bodySHA256=00", "?api_key=%ff",
 )  # fmt: skip
-ASKED: Final = (
+EXTRA_HEADERS: Final = (
     ("X-Hook-Secret", "chosen"), ("Twitch-Eventsub-Message-Type", "webhook_callback_verification"),
     ("X-Signature-Ed25519", "00" * 64), ("X-Signature-Timestamp", "1"),
     ("X-Twilio-Email-Event-Webhook-Signature", "MEUCIQ=="), ("X-Twilio-Email-Event-Webhook-Timestamp", "1"),
@@ -53,41 +54,48 @@ HANDSHAKES: Final[Mapping[str, tuple[str, str, bytes, tuple[tuple[str, str], ...
     "x": ("GET", "?crc_token=YWJj", b"", ()),
     "zoom": ("POST", "", b'{"event":"endpoint.url_validation","payload":{"plainToken":"t"}}', ()),
 }  # fmt: skip
-"""Method, query, body and fields of what providers ask when a URL is entered with them; all are answered 200."""
+"""Method, query, body and headers of the requests that providers send when a URL is registered; the answer is 200."""
 
-_TOLD: Final = re.compile(
+_ISSUED: Final = re.compile(
     rb"/replies/[A-Za-z0-9_.~-]+|/hook/%b\.%b/approval/[A-Za-z0-9_.~-]+" % (NAMESPACE.encode(), WAITS.encode())
 )
 
 UNSIGNED: Final = frozenset({"asana", "dropbox", "meta", "microsoft-graph", "x"})
-"""Those who ask without signing."""
+"""Providers whose handshake is not signed."""
 
 
 class Drafts:
-    """Makes them.
+    """Generates requests.
 
     Attributes:
-        flows: what each says under `webhook`.
-        told: paths that an edge gave out: of one-time URLs, and of replies.
+        flows: `webhook` of each flow, by name.
+        issued: paths from answers of edges: one-time URLs, and replies.
     """
 
-    def __init__(self, flows: Mapping[str, Mapping[str, Any]], keys: Keys, source: random.Random, host: str) -> None:
-        """Take every decision from `source`; send to `host`."""
+    def __init__(
+        self,
+        flows: Mapping[str, Mapping[str, Any]],
+        keys: SenderKeys,
+        source: random.Random,
+        host: str,
+        payloads: Payloads | None = None,
+    ) -> None:
+        """Take every decision from `source`, which `payloads` uses as well; send to `host`."""
         self.flows = flows
-        self.told: deque[str] = deque(maxlen=300)
+        self.issued: deque[str] = deque(maxlen=300)
         self._random = source
         self._host = host
         self._kinds = {name: parse_auth(webhook["auth"]) for name, webhook in flows.items()}
         self._signing = Signing(keys, source)
-        self.payloads = Payloads(source)
+        self.payloads = payloads or Payloads(source)
         self._guessed = {**SECRETS, "never": b"a guess"}
 
     def valid(self, name: str, *, plain: bool = False) -> Draft:
-        """Return a request that the flow of this name lets in, but for that of `CLOSED`.
+        """Return a request that the flow of this name accepts; that of `CLOSED` refuses it.
 
         Args:
             name: of the flow.
-            plain: it is accepted for sure; otherwise its body may be refused, or it may be a handshake.
+            plain: it is certain to be accepted; otherwise its body may be refused, or it may be a handshake.
         """
         pick, chance = self._random.choice, self._random.random
         fields, body = PLAIN if plain else self.payloads.make()
@@ -98,45 +106,48 @@ class Drafts:
         url = f"http://{self._host}/hook/{NAMESPACE}.{name}{query}"
         draft = Draft(method, url, [*fields, ("X-GitHub-Delivery", "d")], body, plain)
         if not plain and name in HANDSHAKES and chance() < 0.3:
-            self._ask(draft, name)
+            self._make_handshake(draft, name)
         if not plain and chance() < 0.15:
-            draft.headers.append(pick(ASKED))
+            draft.headers.append(pick(EXTRA_HEADERS))
         self.sign(draft, name)
         return draft
 
     def handshake(self, name: str) -> Draft:
-        """Return what a provider asks, for sure."""
+        """Return the handshake of a provider."""
         draft = Draft("", f"http://{self._host}/hook/{NAMESPACE}.{name}", [PLAIN[0][0]], b"", plain=True)
-        self._ask(draft, name)
+        self._make_handshake(draft, name)
         if name not in UNSIGNED:
             self.sign(draft, name)
         return draft
 
-    def _ask(self, draft: Draft, name: str) -> None:
+    def _make_handshake(self, draft: Draft, name: str) -> None:
         draft.method, query, draft.body, fields = HANDSHAKES[name]
         draft.url = draft.url.partition("?")[0] + query
         draft.headers = [PLAIN[0][0], *fields]
 
     def sign(self, draft: Draft, name: str) -> None:
-        """Sign a request for the flow of this name; its body may become another one."""
-        own = self._signing.ways.get(name)
-        if own is not None:
-            own(draft)
-            return
+        """Sign a request for the flow of this name; its body may be replaced."""
+        signer = self._signing.signers.get(name)
+        with suppress(InvalidError):  # some can sign only well-formed bodies
+            if signer is not None:
+                signer(draft)
+            else:
+                self._sign_by_secret(draft, name)
+
+    def _sign_by_secret(self, draft: Draft, name: str) -> None:
         kinds = self._kinds[name]
         kind = self._random.choice(kinds) if kinds else None
         if draft.plain and name != CLOSED:
             kind = kinds[-1] if name == "mtls" else kinds[0] if kinds else None
-        with suppress(InvalidError):  # some can sign no body that is not as it should be
-            draft.url = sign_url(kind, self._guessed, draft.url)
-            host = [("Host", self._host)]
-            draft.headers += sign(
-                kind, self._guessed, method=draft.method, url=draft.url, body=draft.body,
-                headers=host + draft.headers, now=time.time(),
-            )  # fmt: skip
+        draft.url = sign_url(kind, self._guessed, draft.url)
+        host = [("Host", self._host)]
+        draft.headers += sign(
+            kind, self._guessed, method=draft.method, url=draft.url, body=draft.body,
+            headers=host + draft.headers, now=time.time(),
+        )  # fmt: skip
 
     def near(self, name: str) -> Draft:
-        """Return a valid request, more often than not with changes that leave it one as HTTP goes."""
+        """Return a valid request, in most cases with changes that leave it well-formed HTTP."""
         draft = self.valid(name)
         for _ in range(self._random.choice((0, 0, 1, 1, 2))):
             self._change(draft)
@@ -156,7 +167,7 @@ class Drafts:
                 headers[place] = (headers[place][0], value[:cut] + pick(VALUES) + value[cut + 1 :])
             case 3:
                 del headers[place]
-                headers.append(pick(ASKED))
+                headers.append(pick(EXTRA_HEADERS))
             case 4:
                 name, value = headers[place]
                 headers += [(name, value)] * (name.lower() not in ("content-type", "host", "expect"))
@@ -165,13 +176,13 @@ class Drafts:
             case 6:
                 draft.url += pick(("/x", "/approval", "/closed", "/approval/" + "t" * 43, "?", "&a=%zz", "/%2e%2e/"))
             case _:
-                self._turn(draft)
+                self._redirect(draft)
 
-    def _turn(self, draft: Draft) -> None:
-        """Send it to a URL that an edge gave out, or to something near one."""
-        if not self.told:
+    def _redirect(self, draft: Draft) -> None:
+        """Send it to a path from an answer of an edge, changed or not."""
+        if not self.issued:
             return
-        path = self._random.choice(self.told)
+        path = self._random.choice(self.issued)
         if self._random.random() < 0.4:
             place = self._random.randrange(len(path))
             path = path[:place] + self._random.choice("aZ0.-_~/%") + path[place + self._random.choice((0, 1, 9)) :]
@@ -190,7 +201,7 @@ class Drafts:
         return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(draft.body, size, extension) + trailer + b"\r\n"
 
     def head(self, draft: Draft) -> bytes:
-        """Return the lines of the head, but for those that say where the body ends."""
+        """Return the lines of the head without those that frame the body."""
         target = draft.url.partition("://")[2].partition("/")[2]
         lines = [f"{draft.method} /{target} HTTP/1.1", f"Host: {self._host}", "User-Agent: fuzz"]
         lines += [f"{name}: {value}" for name, value in draft.headers]
@@ -198,11 +209,11 @@ class Drafts:
 
 
 def chunked(body: bytes, size: int, extension: bytes = b"") -> bytes:
-    """Return a body in chunks of `size` bytes, up to the last one, which is empty; trailers are still to come."""
+    """Return a body in chunks of `size` bytes, the empty one included; trailers have to follow."""
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces) + b"0\r\n"
 
 
-def told_in(received: bytes) -> list[str]:
-    """Return the paths that answers give out."""
-    return [found.decode() for found in _TOLD.findall(received)]
+def issued_paths(received: bytes) -> list[str]:
+    """Return the paths of one-time URLs and of replies in answers."""
+    return [found.decode() for found in _ISSUED.findall(received)]

@@ -1,4 +1,4 @@
-"""The flows that are sent to: every kind of `auth`, every way to answer, callbacks. Most are paused."""
+"""The flows under test: every kind of `auth`, every mode of `respond`, callbacks. Most are paused."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from support.senders import SenderKeys
+
 from bench.cluster import Cluster
-from bench.fuzz.keys import Keys
 from flowhook.document.auth.handshake_secrets import SIGNING
 from flowhook.document.auth.providers import PROVIDERS
 
 NAMESPACE: Final = "fuzz"
 SECRETS: Final = {
     "fuzz": b"a secret of the fuzzer",
-    **{f"fuzz-{name}": b"a secret of the fuzzer" for name in SIGNING},  # which share theirs with no other kind
+    **{f"fuzz-{name}": b"a secret of the fuzzer" for name in SIGNING},  # these share no secret with another kind
     "hex": b"00ff" * 16,
     "long": b"a secret of the fuzzer that is long enough for a token",
     "never": b"no request has this one",
@@ -24,20 +25,20 @@ WEBHOOK_ID: Final = "8PT597110X687430LKGECATA"
 ISSUER, AUDIENCE = "https://fuzz.example", "flowhook"
 
 CLOSED: Final = "closed"
-"""The flow whose credentials no request here has."""
+"""The flow whose credentials no request has."""
 
 SEES_ALL: Final = "sees-all"
-"""The flow that runs, with expressions over the body wherever there may be some."""
+"""A running flow with expressions over the body in all places that allow them."""
 
 REPLY, LATE, WAITS = "reply", "late", "waits"
 RUNNING: Final = frozenset({SEES_ALL, REPLY, LATE, WAITS})
-"""Flows that are not paused; none of their executions may fault."""
+"""Running flows; none of their executions may fault."""
 
 LARGE: Final = ("files", "files-signed", "files-raw", "files-token", "files-limited")
-"""Flows that take large bodies."""
+"""Flows that accept large bodies."""
 
 FITTING: Final = "${{ {} | if (tojson | length) < 100000 then . else length end }}"
-"""An expression for data, or for their size: what has more than 1 MiB as JSON is no task's output."""
+"""An expression for data, or for their size if they are too large for the output of a task (1 MiB of JSON)."""
 
 TASKS: Final[Mapping[str, list[dict[str, Any]]]] = {
     SEES_ALL: [
@@ -59,11 +60,11 @@ TASKS: Final[Mapping[str, list[dict[str, Any]]]] = {
 }
 
 
-def webhooks(keys: Keys, publisher: str) -> dict[str, dict[str, Any]]:
-    """Return what each flow says under `webhook`.
+def webhooks(keys: SenderKeys, publisher: str) -> dict[str, dict[str, Any]]:
+    """Return the `webhook` of each flow, by name.
 
     Args:
-        keys: whose public halves are trusted.
+        keys: the flows trust their public halves.
         publisher: URL of the publisher, over plain HTTP.
     """
     token = {"audience": AUDIENCE, "issuer": ISSUER}
@@ -204,7 +205,7 @@ _SHARED: Final[dict[str, dict[str, Any]]] = {
 
 
 async def set_up(cluster: Cluster, flows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Apply all flows and secrets, and pause what is not to run."""
+    """Apply all flows and secrets, and pause the flows that are not in `RUNNING`."""
     for name, value in SECRETS.items():
         await cluster.client.secrets.set(name, value)
     await cluster.client.flows.apply([document(name, webhook) for name, webhook in flows.items()])
@@ -214,7 +215,7 @@ async def set_up(cluster: Cluster, flows: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def document(name: str, webhook: Mapping[str, Any]) -> bytes:
-    """Return the flow file of a flow, given what it says under `webhook`."""
+    """Return the flow file of a flow with this `webhook`."""
     head = {"dsl": "1.0.3", "namespace": NAMESPACE, "name": name, "version": "1.0.0"}
     tasks = TASKS.get(name, [{"keep": {"set": {"done": True}}}])
     document: dict[str, Any] = {"document": head, "webhook": webhook, "do": tasks}

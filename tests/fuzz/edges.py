@@ -1,4 +1,4 @@
-"""Edges beside the one of the cluster: behind a balancer, over TLS, and one that asks us for its providers' keys."""
+"""Runs more edges of a cluster: behind the PROXY protocol, with TLS, and one that fetches keys from our publisher."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bench.cluster import READY_SECONDS, Cluster
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """An edge that runs.
+    """A running edge.
 
     Attributes:
-        name: says what is special about it.
-        port: that it listens on.
-        process: None: one of the cluster's.
+        name: one of the constants below.
+        port: where it listens.
+        process: None if it is the cluster's own edge.
     """
 
     name: str
@@ -38,10 +38,10 @@ TLS: Final = "tls"
 
 @asynccontextmanager
 async def running_edge(name: str, cluster: Cluster, environment: Mapping[str, str]) -> AsyncIterator[Edge]:
-    """Run an edge of a cluster, with settings of its own; what it prints goes where the cluster's output goes.
+    """Run an edge with settings of its own; its output is appended to the cluster's.
 
     Raises:
-        RuntimeError: it did not get ready; the message holds the output.
+        RuntimeError: it did not get ready; the message has the output.
     """
     own = {
         "FLOWHOOK_DATA_DIR": str(cluster.data_dir),
@@ -52,7 +52,7 @@ async def running_edge(name: str, cluster: Cluster, environment: Mapping[str, st
         "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": "true",
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.fuzz.edge_process", env={**os.environ, **own, **environment},
+        sys.executable, "-m", "fuzz.edge_process", env={**os.environ, **own, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()

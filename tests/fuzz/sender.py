@@ -1,4 +1,4 @@
-"""Sends plans over many connections at a time, and judges what comes back."""
+"""Sends plans over many connections at a time, and checks the answers."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from bench.fuzz.answers import read_answers
-from bench.fuzz.drafts import Drafts, told_in
-from bench.fuzz.edges import KEYED, TLS, Edge
-from bench.fuzz.findings import Findings
-from bench.fuzz.plans import Plan, Plans
+from fuzz.answers import read_answers
+from fuzz.drafts import Drafts, issued_paths
+from fuzz.edges import KEYED, TLS, Edge
+from fuzz.findings import Findings
+from fuzz.plans import Plan, Plans
 
 HANG_SECONDS: Final = 20.0
-"""Within which an edge has to end what this side has ended."""
+"""Time in which an edge has to end a connection that the sender has ended."""
 
 FETCH_SECONDS: Final = 12.0
-"""For which one request may have an edge wait for a publisher: for its key, then for a visit."""
+"""Time for which one request may make an edge wait for a publisher: for its key, then for a confirmation."""
 
 CONNECTIONS: Final = 96
 LEGITIMATE_5XX: Final = frozenset({501, 503, 505})
-"""503 says that something is away or full, the others that the request asks for what there is not."""
+"""503 means that something is unavailable or full, the others that the request needs an unsupported feature."""
 
 _ALERT: Final = b"\x15\x03"
-"""What TLS says to what is no TLS."""
+"""Start of the answer of TLS to something else."""
 
 _REASON: Final = re.compile(rb'"status":(5[0-9]{2}),"reason":"([A-Z_]+)"')
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Sender:
-    """Sends until there were enough answers, it took long enough, or somebody says stop."""
+    """Sends until there are enough answers, the deadline has passed, or `stopped` is set."""
 
     def __init__(
         self,
@@ -45,49 +45,54 @@ class Sender:
         findings: Findings,
         *,
         context: ssl.SSLContext,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
-        """Send to `edges`, by their names; `context` is for those that speak TLS."""
+        """Send to `edges`, by name; `context` is for those with TLS."""
         self._edges = edges
         self._plans = plans
         self._drafts = drafts
         self._context = context
+        self._hang_seconds = hang_seconds
         self.findings = findings
         self.stopped = False
 
     async def run(self, *, answers: int, deadline: float) -> None:
-        """Send until there are `answers`, or it is `deadline` by `time.monotonic()`."""
+        """Send until there are `answers`, or until `deadline` (`time.monotonic()`)."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(CONNECTIONS):
                 tasks.create_task(self._send_on(answers, deadline))
 
     async def _send_on(self, answers: int, deadline: float) -> None:
+        while not self.stopped and self.findings.answered < answers and time.monotonic() < deadline:
+            await self.send(self._plans.next())
+
+    async def send(self, plan: Plan) -> None:
+        """Carry out a plan and record what comes of it."""
         found = self.findings
-        while not self.stopped and found.answered < answers and time.monotonic() < deadline:
-            plan = self._plans.next()
-            found.made += plan.made
-            found.connections[plan.edge] += 1
-            found.uploads += plan.large
-            try:
-                received = await self.exchange(plan)
-            except TimeoutError:
-                found.fail(f"the {plan.edge} edge neither answers nor ends the connection", plan.sent)
-            except OSError:  # it may reset what was refused and is still being sent
-                found.resets += 1
+        found.made += plan.made
+        found.connections[plan.edge] += 1
+        found.uploads += plan.large
+        try:
+            received = await self.exchange(plan)
+        except TimeoutError:
+            found.fail(f"the {plan.edge} edge neither answers nor ends the connection", plan.sent)
+        except OSError:  # an edge may reset a connection on which a refused request is still being sent
+            found.resets += 1
+        else:
+            if plan.reset:
+                found.cut += 1
             else:
-                if plan.reset:
-                    found.cut += 1
-                else:
-                    self._judge(plan, received)
+                self._check(plan, received)
 
     async def exchange(self, plan: Plan) -> bytes:
-        """Carry out a plan, and return all that comes until the edge ends its side.
+        """Carry out a plan, and return all bytes that are received until the edge ends its side.
 
         Raises:
-            TimeoutError: it does not.
+            TimeoutError: it does not end it.
             OSError: the connection was reset.
         """
         loop = asyncio.get_running_loop()
-        patience = HANG_SECONDS + (FETCH_SECONDS * plan.made if plan.edge == KEYED else 0)
+        patience = self._hang_seconds + (FETCH_SECONDS * plan.made if plan.edge == KEYED else 0)
         async with asyncio.timeout(patience):
             sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
@@ -96,8 +101,8 @@ class Sender:
                 await loop.sock_connect(sock, ("127.0.0.1", self._edges[plan.edge].port))
                 if plan.preface:
                     await loop.sock_sendall(sock, plan.preface)
-                transport, link = await loop.create_connection(
-                    _Link, sock=sock, ssl=self._context if plan.secure else None,
+                transport, connection = await loop.create_connection(
+                    _Connection, sock=sock, ssl=self._context if plan.secure else None,
                     server_hostname="127.0.0.1" if plan.secure else None,
                 )  # fmt: skip
             except BaseException:
@@ -105,7 +110,7 @@ class Sender:
                 raise
             try:
                 for piece in plan.pieces:
-                    if transport.is_closing():  # the edge has had enough
+                    if transport.is_closing():  # the edge has ended it
                         break
                     transport.write(piece)
                     if len(plan.pieces) > 1:
@@ -115,12 +120,12 @@ class Sender:
                     return b""
                 if not plan.secure and not transport.is_closing():
                     transport.write_eof()
-                await link.ended
+                await connection.ended
             finally:
                 transport.abort()
-        return bytes(link.received)
+        return bytes(connection.received)
 
-    def _judge(self, plan: Plan, received: bytes) -> None:
+    def _check(self, plan: Plan, received: bytes) -> None:
         found = self.findings
         if plan.edge == TLS and not plan.secure and received.startswith(_ALERT):
             return
@@ -133,7 +138,7 @@ class Sender:
         bad = {status for status in answers.statuses if status >= 500} - LEGITIMATE_5XX
         if bad:
             found.fail(f"{plan.edge}: a server error {bad}", plan.sent, received)
-        # a request takes 18 bytes at the least
+        # a request has at least 18 bytes
         if answers.final > 1 + len(plan.sent) // 18:
             found.fail(f"{plan.edge}: more answers than requests", plan.sent, received)
         if plan.whole and answers.final != plan.made and not answers.closed:
@@ -141,11 +146,11 @@ class Sender:
         for status, reason in _REASON.findall(received):
             found.reasons[f"{status.decode()} {reason.decode()}"] += 1
         if b"/replies/" in received or b"/approval/" in received:
-            self._drafts.told.extend(told_in(received))
+            self._drafts.issued.extend(issued_paths(received))
 
 
-class _Link(asyncio.Protocol):
-    """One connection: what was received, and `ended`, which is done when it has."""
+class _Connection(asyncio.Protocol):
+    """One connection: the received bytes, and `ended`, which is done when it has ended."""
 
     def __init__(self) -> None:
         self.received = bytearray()
@@ -168,4 +173,4 @@ class _Link(asyncio.Protocol):
             self.ended.set_result(None)
         else:
             self.ended.set_exception(error)
-            self.ended.exception()  # one that nobody waits for is no news
+            self.ended.exception()  # retrieved, so that asyncio does not log it if nobody waits

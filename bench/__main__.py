@@ -1,7 +1,7 @@
-"""`make bench`: what Flowhook costs, part by part, against a bare Tornado handler in the same run.
+"""Run the benchmark, `make bench`: all parts against a bare Tornado handler in the same run.
 
-Figures of one machine say little; ratios within one run are what to compare. Writes bench/latest.json. A part that
-fails is said to, in the table and by the exit code; the others are measured all the same.
+Figures depend on the machine; compare the ratios within one run. Writes bench/latest.json. If a part fails, the table
+and the exit code report it, and the other parts are still measured.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import bodies, calls, fairness, flows, hooks, parked
-from bench.answering import answering_server
+from bench import acceptance, bodies, calls, fairness, flows, parked
 from bench.cluster import running_cluster
+from bench.echo_server import echo_server
 from bench.events import BATCH
-from bench.say import say
+from bench.log import log
 
 FOLDER: Final = Path(__file__).parent
 CALLS: Final = 3_000
@@ -32,14 +32,14 @@ FLOWS: Final = 100_000
 PARKED_SPREAD: Final = 40.0
 
 MAX_CAUSE: Final = 200
-"""Characters of what is said of a part that failed."""
+"""Characters of the cause of a failure in the table."""
 
 Figures = dict[str, Any]
 Row = tuple[str, str, str]
 
 
 class Part(NamedTuple):
-    """What is measured together, the seconds it may take, and its rows of the table: a name, a figure, a ratio."""
+    """A part of the benchmark: its limit in seconds, its measurement, its rows of the table (name, figure, ratio)."""
 
     name: str
     seconds: float
@@ -48,17 +48,17 @@ class Part(NamedTuple):
 
 
 def parts(seconds: float, scale: float) -> list[Part]:
-    """Return all parts; `seconds` is for each measurement of hooks, `scale` multiplies the numbers of the others."""
+    """Return all parts; `seconds` is for each measurement of acceptance, `scale` multiplies the size of the others."""
 
     def count(number: int) -> int:
         return max(1, round(number * scale / BATCH)) * BATCH
 
     async def calling() -> Figures:
-        async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+        async with echo_server() as server, running_cluster("--allow-private-addresses") as cluster:
             return await calls.bench(cluster, server, count(CALLS))
 
     async def beside_a_backlog() -> Figures:
-        async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+        async with echo_server() as server, running_cluster("--allow-private-addresses") as cluster:
             return await fairness.bench(cluster, server, count(BACKLOG), max(6.0, FAIRNESS_SECONDS * scale))
 
     async def other_bodies() -> Figures:
@@ -66,7 +66,7 @@ def parts(seconds: float, scale: float) -> list[Part]:
             return await bodies.bench(cluster, seconds)
 
     return [
-        Part("hooks", 180, lambda: hooks.bench(seconds), _hooks_rows),
+        Part("acceptance", 180, lambda: acceptance.bench(seconds), _acceptance_rows),
         Part("bodies", 60, other_bodies, _bodies_rows),
         Part("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
         Part("calls", 90, calling, _calls_rows),
@@ -75,7 +75,7 @@ def parts(seconds: float, scale: float) -> list[Part]:
     ]
 
 
-def _hooks_rows(figures: Figures) -> list[Row]:
+def _acceptance_rows(figures: Figures) -> list[Row]:
     latency = f"at {figures['latency_rate']:,}/s, executing"
     return [
         ("bare Tornado handler that answers 202", f"{figures['bare_rps']:,}/s", "1.00"),
@@ -96,10 +96,10 @@ def _bodies_rows(figures: Figures) -> list[Row]:
 def _flows_rows(figures: Figures) -> list[Row]:
     what = f"{figures['flows']:,} flows"
     return [
-        (f"{what}: p50 of finding one, known to the edge", f"{figures['flows_hit_p50_ms']} ms", ""),
-        (f"{what}: the same, asked of the router", f"{figures['flows_miss_p50_ms']} ms", ""),
+        (f"{what}: p50 of a lookup that the edge has cached", f"{figures['flows_hit_p50_ms']} ms", ""),
+        (f"{what}: the same, from the router", f"{figures['flows_miss_p50_ms']} ms", ""),
         (
-            f"{what}: memory of the edge, {figures['flows_asked_for']:,} asked for",
+            f"{what}: memory of the edge, {figures['flows_asked_for']:,} looked up",
             f"{figures['flows_edge_mib']} MiB",
             "",
         ),
@@ -130,7 +130,7 @@ def _parked_rows(figures: Figures) -> list[Row]:
 
 
 async def bench(chosen: list[Part]) -> tuple[Figures, dict[str, str]]:
-    """Measure parts one after another; returns the figures, and why parts failed, by name."""
+    """Measure parts one after another; returns the figures, and the causes of failures by the part's name."""
     figures: Figures = {"cores": os.cpu_count(), "python": platform.python_version()}
     failures: dict[str, str] = {}
     for part in chosen:
@@ -138,10 +138,10 @@ async def bench(chosen: list[Part]) -> tuple[Figures, dict[str, str]]:
         try:
             async with asyncio.timeout(part.seconds):
                 figures |= await part.measure()
-        except Exception as problem:  # noqa: BLE001 - whatever it is, it is told, and hides no other part
-            failures[part.name] = _cause(problem, f"not done within {part.seconds} s")
-            say(f"{part.name} failed: {failures[part.name]}")
-        say(f"{part.name}: took {time.monotonic() - began:.0f} s")
+        except Exception as problem:  # noqa: BLE001 - reported in the table; the other parts are measured
+            failures[part.name] = _cause(problem, f"not finished within {part.seconds} s")
+            log(f"{part.name} failed: {failures[part.name]}")
+        log(f"{part.name}: took {time.monotonic() - began:.0f} s")
     return figures, failures
 
 
@@ -152,7 +152,7 @@ def _cause(problem: BaseException, otherwise: str) -> str:
 
 
 def table(chosen: list[Part], figures: Figures, failures: Mapping[str, str]) -> str:
-    """Return the table of all parts, those that failed included."""
+    """Return the table of all parts, failed ones included."""
     rows: list[Row] = [("", "", "ratio")]
     for part in chosen:
         rows += [(part.name, "FAILED", "")] if part.name in failures else part.rows(figures)
@@ -164,11 +164,10 @@ def table(chosen: list[Part], figures: Figures, failures: Mapping[str, str]) -> 
 def main() -> None:
     """Measure, print the table, write bench/latest.json."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement of hooks")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies how much the other parts measure")
-    parser.add_argument(
-        "--part", action="append", help="hooks, bodies, flows, calls, fairness or parked; all without it"
-    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each measurement of acceptance")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the size of the other parts")
+    names = [part.name for part in parts(1.0, 1.0)]
+    parser.add_argument("--part", action="append", choices=names, help="may be repeated; default: all parts")
     options = parser.parse_args()
     chosen = [part for part in parts(options.seconds, options.scale) if not options.part or part.name in options.part]
     figures, failures = asyncio.run(bench(chosen))

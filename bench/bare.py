@@ -1,4 +1,4 @@
-"""The yardstick: a bare Tornado RequestHandler that reads the body and answers 202, nothing else."""
+"""The baseline: a bare Tornado RequestHandler that reads the body and answers 202."""
 
 from __future__ import annotations
 

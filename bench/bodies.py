@@ -1,4 +1,4 @@
-"""What durable acceptance of other bodies than JSON costs: they are parsed by the edge, and stored as they came."""
+"""Measures durable acceptance of other bodies than JSON; the edge parses them, and they are stored unchanged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from bench.cluster import Cluster
 from bench.load import Request, saturate
-from bench.say import say
+from bench.log import log
 
 FILE_BYTES: Final = 100_000
 FLOW: Final = (
@@ -52,6 +52,6 @@ async def bench(cluster: Cluster, seconds: float) -> dict[str, Any]:
         result = await saturate(request, seconds)
         if result.failed:
             raise RuntimeError(f"{name}: {result.failed} of {result.requests} requests were not answered with 2xx")
-        say(f"acceptance of {name}, {len(body):,} bytes: {result.per_second:,.0f}/s")
+        log(f"acceptance of {name}, {len(body):,} bytes: {result.per_second:,.0f}/s")
         figures |= {f"{name}_rps": round(result.per_second), f"{name}_bytes": len(body)}
     return figures

@@ -1,4 +1,4 @@
-"""What executions cost that call others: ten tasks, of which three call an HTTP server on this machine.
+"""Measures executions of ten tasks, of which three call an HTTP server on this machine.
 
 Run: .venv/bin/python -m bench.calls [--executions 3000]
 """
@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.answering import answering_server
 from bench.cluster import Cluster, running_cluster
+from bench.echo_server import echo_server
 from bench.events import BATCH, ended, ingest
 
 FOLDER: Final = Path(__file__).parent
 WARM_UP: Final = 2 * BATCH
-"""Executions before anything is measured: connections are opened, and expressions compiled."""
+"""Executions before the measurement; they open connections and compile expressions."""
 MAX_SECONDS: Final = 60.0
-"""That all executions may take."""
+"""Limit in seconds for all executions."""
 
 
 async def apply_flow(cluster: Cluster, name: str, server: str) -> str:
@@ -46,7 +46,7 @@ async def bench(cluster: Cluster, server: str, count: int) -> dict[str, Any]:
 
 
 async def _alone(count: int) -> dict[str, Any]:
-    async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+    async with echo_server() as server, running_cluster("--allow-private-addresses") as cluster:
         return await bench(cluster, server, count)
 
 

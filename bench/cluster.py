@@ -1,4 +1,4 @@
-"""A local cluster and the bare handler, as processes on free ports, in a directory that is thrown away."""
+"""Runs a local cluster, or the bare handler, as processes on free ports with a temporary data directory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Cluster:
         admin: URL of the admin process.
         grpc: `host:port` of the router.
         client: an operator's client.
-        data_dir: where it stores everything.
+        data_dir: of its router.
         supervisor: the process of `flowhook up`.
-        output: what it printed so far, its processes' logs included.
+        output: lines printed so far, with the logs of its processes.
     """
 
     http: str
@@ -58,11 +58,11 @@ async def running_cluster(
 
     Args:
         options: of `flowhook up`.
-        data_dir: where to store; a temporary directory when absent.
+        data_dir: a temporary directory by default.
         environment: variables besides those of this process.
 
     Raises:
-        RuntimeError: it did not get ready; the message holds its output.
+        RuntimeError: it did not get ready; the message has its output.
     """
     with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
         data_dir = data_dir or Path(folder, "data")
@@ -92,7 +92,7 @@ async def running_cluster(
 
 @asynccontextmanager
 async def bare_handler() -> AsyncIterator[str]:
-    """Run the bare handler and give its URL."""
+    """Run the bare handler and yield its URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.bare", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -103,7 +103,7 @@ async def bare_handler() -> AsyncIterator[str]:
 
 
 async def _read(process: asyncio.subprocess.Process, output: list[str], ready: asyncio.Event) -> None:
-    """Keep what the cluster prints, so that it never blocks on a full pipe."""
+    """Store the cluster's output, so that it never blocks on a full pipe."""
     async for line in process.stdout or ():
         output.append(line.decode(errors="replace"))
         if line.startswith(b"flowhook ready"):

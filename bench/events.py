@@ -1,4 +1,4 @@
-"""Events in numbers, as edges hand them in, and the executions that they make."""
+"""Ingests events in batches, as edges do, and waits for their executions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH: Final = 250
 """Events in one call."""
 
 POLL: Final = 0.2
-"""Seconds between two looks at whether all executions have ended."""
+"""Interval in seconds of polling for the end of all executions."""
 
 UNFINISHED: Final = (Status.PENDING, Status.RUNNING, Status.WAITING, Status.SUSPENDED)
 PADDING: Final = "x" * 800
@@ -38,13 +38,13 @@ def payload() -> bytes:
 
 
 async def ingest(target: str, token: str, flow_id: str, number: int) -> None:
-    """Have events accepted, a batch after the other.
+    """Ingest events, one batch after another.
 
     Args:
         target: `host:port` of the router.
-        token: an edge's.
-        flow_id: whose they are.
-        number: how many; rounded down to whole batches.
+        token: with the scope of edges.
+        flow_id: of the events.
+        number: of events; rounded down to whole batches.
 
     Raises:
         RuntimeError: one of them was not accepted.
@@ -90,5 +90,5 @@ async def ended(client: AsyncClient, flow_id: str, *, within: float) -> list[Exe
 
 
 async def count(executions: AsyncIterator[Execution]) -> int:
-    """Return how many there are."""
+    """Return the number of executions."""
     return sum([1 async for _ in executions])

@@ -1,10 +1,10 @@
-"""What a flow with a backlog does to a quiet one: p99 from receipt to end at 10 events/s, as a multiple of that alone.
+"""Measures how a flow with a backlog slows a quiet one: p99 from receipt to end at 10 events/s, beside it and alone.
 
-It is measured alone and beside the backlog in turns, so that neither gets the machine's better minutes, and the p99 are
-those of all turns: one turn's is its second slowest execution, and differs by half from one to the next. The quiet flow
-has run for some seconds before it is measured: what the first execution in a runner needs (the document, and its
-programs compiled), and what taking in 50,000 events at once leaves to storage, is not looked at here. The backlog is of
-the flow of `calls`, so that it lasts: whether it did is checked, or the figure would say nothing.
+The quiet flow is measured alternately alone and beside the backlog, because the machine's speed varies, and the p99 is
+that of all turns: in one turn it is the second slowest execution, which differs by half from turn to turn. Each turn
+has a warm-up of some seconds, because the first execution in a runner compiles the document, and storage has work left
+after it accepted 50,000 events at once. The backlog is of the flow of `calls`, so that it lasts for the whole turn,
+which is checked.
 
 Run: .venv/bin/python -m bench.fairness [--backlog 50000] [--seconds 60]
 """
@@ -21,22 +21,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench import calls
-from bench.answering import answering_server
 from bench.cluster import Cluster, running_cluster
+from bench.echo_server import echo_server
 from bench.events import BATCH, count, ended, ingest
 from bench.load import Request, at_rate
+from bench.log import log
 from bench.requests import apply_flow, signed
-from bench.say import say
 from flowhook.model import Status
 
 RATE: Final = 10.0
 """Events/s of the quiet flow."""
 TURNS: Final = 3
-"""Times that it is measured alone, and beside the backlog."""
+"""Number of measurements of each kind."""
 WARM_UP_SECONDS: Final = 3.0
-"""How long it runs each time before it is measured: long enough for each runner to have had it."""
+"""Warm-up of a turn, long enough for each runner to execute the flow."""
 MAX_SECONDS: Final = 30.0
-"""That executions of the quiet flow may take."""
+"""Limit in seconds for the executions of the quiet flow."""
 
 
 async def bench(cluster: Cluster, server: str, backlog: int, seconds: float) -> dict[str, Any]:
@@ -60,7 +60,7 @@ async def bench(cluster: Cluster, server: str, backlog: int, seconds: float) -> 
         await cluster.client.flows.pause(noisy)
         if not await _number(cluster, noisy, Status.PENDING, limit=1):
             raise RuntimeError(f"the backlog of {backlog} was gone before the quiet flow was measured")
-        say(f"fairness: turn {turn} of {TURNS}")
+        log(f"fairness: turn {turn} of {TURNS}")
     if await _number(cluster, noisy, Status.FAULTED, limit=1):
         raise RuntimeError("executions of the flow with the backlog faulted")
     p99_alone, p99 = _quantile(alone, 0.99), _quantile(beside, 0.99)
@@ -86,10 +86,10 @@ async def _latencies(cluster: Cluster, flow_id: str, key: str, seconds: float) -
 
 
 def _quantile(values: Sequence[int], fraction: float) -> float:
-    """Return what so large a part of the values is below.
+    """Return the quantile of whole numbers, interpolated.
 
-    They are differences of whole numbers, so one of 6 stands for 5.5 to 6.5. Within that, those that are equal count as
-    spread evenly, as in `statistics.median_grouped`: of 6 and 7 the ratio of two figures would differ by a sixth.
+    A value of 6 stands for 5.5 to 6.5, and equal values count as evenly spread within that, as in
+    `statistics.median_grouped`: a step from 6 to 7 would change a ratio by a sixth.
     """
     rank = fraction * len(values)
     below = 0
@@ -105,7 +105,7 @@ async def _number(cluster: Cluster, flow_id: str, status: Status, *, limit: int 
 
 
 async def _alone(backlog: int, seconds: float) -> dict[str, Any]:
-    async with answering_server() as server, running_cluster("--allow-private-addresses") as cluster:
+    async with echo_server() as server, running_cluster("--allow-private-addresses") as cluster:
         return await bench(cluster, server, backlog, seconds)
 
 

@@ -1,9 +1,9 @@
-"""What many registered flows cost: how long the edge takes to find one, and the memory of edge and router.
+"""Measures many registered flows: the time of a lookup by the edge, and the memory of edge and router.
 
 Run: .venv/bin/python -m bench.flows [--flows 100000]
 
-They are written into the router's storage before it starts, for to apply so many documents would take minutes. A *miss*
-is the first request to a flow, of which the edge has to ask the router; a *hit* is the next one.
+They are written to the router's storage before it starts, because applying so many documents would take minutes. A
+*miss* is the first request to a flow, for which the edge asks the router; a *hit* is the next one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bench.cluster import Cluster, running_cluster
+from bench.log import log
 from bench.requests import quantile
-from bench.say import say
 from flowhook.document import canonical, parse
 from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
@@ -60,8 +60,8 @@ async def register(path: Path, count: int) -> None:
         await storage.close()
 
 
-async def _found(cluster: Cluster, names: list[str]) -> list[float]:
-    """Ask for flows one after another over one connection; returns the times in seconds, ascending."""
+async def _look_up(cluster: Cluster, names: list[str]) -> list[float]:
+    """Look flows up one after another over one connection; returns the times in seconds, ascending."""
     parts = urlsplit(cluster.http)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     times: list[float] = []
@@ -83,18 +83,18 @@ def _memory(pid: int) -> float:
 
 
 async def bench(count: int) -> dict[str, Any]:
-    """Register `count` flows, ask for some of them at random, and return the figures."""
+    """Register `count` flows, look up some of them at random, and return the figures."""
     with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
         data_dir = Path(folder, "data")
         data_dir.mkdir(mode=0o700)
         await register(data_dir / "flowhook.db", count)
-        say(f"{count:,} flows are registered")
+        log(f"{count:,} flows are registered")
         began = time.monotonic()
         async with running_cluster("--runners", "1", data_dir=data_dir) as cluster:
             ready = time.monotonic() - began
             names = [f"flow-{number}" for number in random.sample(range(count), min(count, LOOKUPS))]
-            misses = await _found(cluster, names)
-            hits = await _found(cluster, names)
+            misses = await _look_up(cluster, names)
+            hits = await _look_up(cluster, names)
             return {
                 "flows": count,
                 "flows_ready_seconds": round(ready, 1),

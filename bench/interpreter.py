@@ -1,4 +1,4 @@
-"""What one execution costs a runner's child in CPU, without network: `python -m bench.interpreter`.
+"""Measures the CPU time of one execution in a runner's child, without network: `python -m bench.interpreter`.
 
 Four tasks (set, set, switch, set) on a JSON body of 1 KB, from the serialized assignment to the serialized outcome:
 protobuf, the workflow's input, the interpreter and its expressions, the session. Once with paths alone, which run as

@@ -1,4 +1,4 @@
-"""Load generators: as many requests as go (wrk, else our own), or a fixed rate with latencies."""
+"""Load generators: at saturation (wrk, else asyncio), and at a fixed rate with latencies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONNECTIONS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST that is sent over and over."""
+    """A POST request that is sent repeatedly."""
 
     url: str
     headers: Mapping[str, str]
@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """What a closed loop of `CONNECTIONS` connections reached. `failed` counts answers other than 2xx."""
+    """Result of a closed loop of `CONNECTIONS` connections; `failed` counts answers other than 2xx."""
 
     requests: int
     failed: int
@@ -42,17 +42,17 @@ class Saturation:
 
     @property
     def per_second(self) -> float:
-        """Requests a second that were answered well."""
+        """Requests a second that were answered with 2xx."""
         return (self.requests - self.failed) / self.seconds
 
 
 async def saturate(request: Request, seconds: float) -> Saturation:
-    """Send as many requests as are answered, for `seconds`."""
+    """Send requests over `CONNECTIONS` connections for `seconds`, each after the answer to the last one."""
     return await (_saturate_wrk(request, seconds) if shutil.which("wrk") else _saturate_own(request, seconds))
 
 
 def generator() -> str:
-    """Return the name of what `saturate` uses."""
+    """Return the name of the generator that `saturate` uses."""
     return "wrk" if shutil.which("wrk") else "asyncio"
 
 
@@ -70,7 +70,7 @@ async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
         output = (await process.communicate())[0].decode()
     total = re.search(r"(\d+) requests in ([\d.]+)(ms|s|m)", output)
     if total is None:
-        raise RuntimeError(f"wrk said: {output}")
+        raise RuntimeError(f"unexpected output of wrk: {output}")
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     unit = {"ms": 0.001, "s": 1.0, "m": 60.0}[total[3]]
     return Saturation(int(total[1]), int(failed[1]) if failed else 0, float(total[2]) * unit)
@@ -95,7 +95,7 @@ async def _saturate_own(request: Request, seconds: float) -> Saturation:
 async def at_rate(request: Request, per_second: float, seconds: float) -> list[float]:
     """Send at a fixed rate over enough connections, and return the latencies in seconds, ascending.
 
-    Latency counts from when a request was due, so that a stalled server is not spared the requests it held up.
+    Latency counts from the time at which a request was due, so it includes the delay by a stalled server.
 
     Raises:
         RuntimeError: a request was not answered with 2xx.
@@ -148,5 +148,5 @@ class Connection:
         return int(head[9:12])
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._writer.close()

@@ -1,9 +1,9 @@
-"""Measures what waiting executions cost: the router's memory, its restart, and how late they are woken.
+"""Measures waiting executions: the router's memory, its restart, and the lateness of their timers.
 
 Run: .venv/bin/python -m bench.parked [--executions 100000] [--spread 60]
 
 A runner of its own parks them all. Then the router is killed and started again, and the executions are due, evenly over
-`--spread` seconds; how late each comes to the runner is taken from the same machine's clock.
+`--spread` seconds; lateness is the time from then until the runner receives an execution, by the machine's clock.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from bench.events import BATCH, ingest
+from bench.log import log
 from bench.requests import quantile
-from bench.say import say
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
 from flowhook.config import RouterSettings
@@ -41,9 +41,9 @@ CREDIT: Final = 1024
 MIB: Final = 1 << 20
 READY: Final = b"serving "
 MARGIN_SECONDS: Final = 10.0
-"""Between the restart and the first wake time, at the least."""
+"""Minimum time between the restart and the first wake time."""
 SETTLE_SECONDS: Final = 60.0
-"""That the last of the executions may take to be on record as waiting."""
+"""Limit for the last execution to be stored as waiting."""
 
 
 class Router:
@@ -67,7 +67,7 @@ class Router:
 
 @asynccontextmanager
 async def running_router(data_dir: Path) -> AsyncIterator[Router]:
-    """Start a router; kill it when the block is left."""
+    """Run a router, and kill it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.parked", "--serve", str(data_dir), stdout=subprocess.PIPE
     )
@@ -83,7 +83,7 @@ async def running_router(data_dir: Path) -> AsyncIterator[Router]:
 
 
 async def serve(data_dir: Path) -> None:
-    """Be the router, and print its address."""
+    """Serve as the router, and print its address."""
     lifecycle = ProcessState(name="router-1", role="router")
     serving = asyncio.create_task(app.serve(RouterSettings(data_dir=data_dir, grpc_port=0), lifecycle))
     ready = asyncio.create_task(lifecycle.ready.wait())
@@ -93,7 +93,7 @@ async def serve(data_dir: Path) -> None:
 
 
 class Runner:
-    """A runner that does as little as possible."""
+    """A runner that executes nothing."""
 
     def __init__(self, router: Router) -> None:
         self._channel = connect(router.target, router.token("runner"))
@@ -112,7 +112,7 @@ class Runner:
         await self._channel.close(None)
 
     async def assignments(self) -> AsyncIterator[pb.Assignment]:
-        """Yield work, and ask for as much again."""
+        """Yield assignments, and grant credit for as many again."""
         while (message := await self._call.read()) and message is not None:
             if time.monotonic() - self._renewed > 1:
                 self._renewed = time.monotonic()
@@ -124,7 +124,7 @@ class Runner:
                 await self._send(credit=pb.Credit(assignments=len(found)))
 
     async def settle(self, outcomes: list[pb.Outcome]) -> None:
-        """Report how attempts ended."""
+        """Report outcomes."""
         await self._send(outcomes=pb.OutcomeBatch(outcomes=outcomes))
 
     async def _send(self, **message: Any) -> None:
@@ -146,7 +146,7 @@ async def park_all(router: Router, count: int, first: float, spread: float) -> N
             if parked == count:
                 break
         else:
-            raise RuntimeError(f"the router hung up when {parked} of {count} executions were parked")
+            raise RuntimeError(f"the router ended the stream after {parked} of {count} executions were parked")
         await until_waiting(router, count)
 
 
@@ -162,9 +162,9 @@ async def until_waiting(router: Router, count: int) -> None:
 
 
 async def fire(router: Router, count: int, first: float, spread: float) -> list[float]:
-    """Take all that is woken, and return how late each was, in seconds, ascending.
+    """Receive all executions, and return their lateness in seconds, ascending.
 
-    Which of them is due when is not asked: the n-th to come is compared with the n-th wake time.
+    The n-th received execution is compared with the n-th wake time.
     """
     late: list[float] = []
     outcomes: list[pb.Outcome] = []
@@ -178,33 +178,33 @@ async def fire(router: Router, count: int, first: float, spread: float) -> list[
             if len(late) == count:
                 break
         else:
-            raise RuntimeError(f"the router hung up when {len(late)} of {count} executions had come")
+            raise RuntimeError(f"the router ended the stream after {len(late)} of {count} executions")
     return sorted(late)
 
 
 class TooSlowError(RuntimeError):
-    """Executions were due before the router was back."""
+    """Executions were due before the router had started again."""
 
 
 async def bench(count: int, spread: float) -> dict[str, Any]:
-    """Run everything and return the figures; on a machine that is busy with something else give it more time."""
+    """Measure, once again with more time if the machine was too busy, and return the figures."""
     try:
         return await measure(count, spread, patience=1)
     except TooSlowError as problem:
-        say(f"{problem}; trying again with more time")
+        log(f"{problem}; trying again with more time")
         return await measure(count, spread, patience=3)
 
 
 async def measure(count: int, spread: float, patience: float) -> dict[str, Any]:
-    """Run everything once and return the figures.
+    """Measure once and return the figures.
 
     Args:
         count: of executions.
         spread: seconds over which they are due.
-        patience: multiplies the time that there is to park them all and to start again.
+        patience: multiplies the time for parking them all and for the restart.
 
     Raises:
-        TooSlowError: that was not enough.
+        TooSlowError: the time was too short.
     """
     with tempfile.TemporaryDirectory(prefix="flowhook-bench-") as folder:
         data_dir = Path(folder)
@@ -216,7 +216,7 @@ async def measure(count: int, spread: float, patience: float) -> dict[str, Any]:
             began = time.monotonic()
             await ingest(router.target, router.token("edge"), "parked", count)
             accepted = time.monotonic() - began
-            # as long as accepting took, and then some, is enough to park them and to start again
+            # parking and the restart together take less than three times as long as accepting
             first = time.time() + patience * (3 * accepted + MARGIN_SECONDS)
             await park_all(router, count, first, spread)
             parked, before = time.monotonic() - began - accepted, router.memory
@@ -225,7 +225,7 @@ async def measure(count: int, spread: float, patience: float) -> dict[str, Any]:
             restart, after = time.monotonic() - began, router.memory
             margin = first - time.time()
             if margin < 0:
-                raise TooSlowError("parking took too long: executions were due before the router was back")
+                raise TooSlowError("parking took too long: executions were due before the router had started again")
             await asyncio.sleep(max(0.0, margin - 1))
             late = await fire(router, count, first, spread)
     return {

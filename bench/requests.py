@@ -1,4 +1,4 @@
-"""Requests for the benchmark's flow, and the flow itself."""
+"""The benchmark's flow, and signed requests to it."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ async def apply_flow(client: AsyncClient, name: str) -> str:
 
 
 def quantile(ascending: Sequence[float], fraction: float) -> float:
-    """Return what so large a part of the values is below."""
+    """Return the quantile of ascending values."""
     return ascending[min(len(ascending) - 1, int(len(ascending) * fraction))]

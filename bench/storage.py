@@ -3,7 +3,7 @@
 Run: .venv/bin/python bench/storage.py [--seconds 5] [--dedupe] [--busy MS] [--switch MS]
 
 Senders append batches and end what they appended, as the router does for edges and runners. `--busy` keeps the event
-loop's thread computing meanwhile, as it is in a loaded router: what waits for the GIL shows then.
+loop's thread computing meanwhile, as in a loaded router, which shows waits for the GIL.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from router.storage.sqlite.writer import QueuedWrite, Writer
 PAYLOAD_BYTES = 1024
 BATCH_EVENTS = 48
 SENDERS = 2
-"""Batches under way at a time; an edge sends the next one when the last one was answered."""
+"""Batches in flight; an edge sends the next one after the answer to the last one."""
 
 
 class Meter:
-    """Counts what the writer's thread does, from outside."""
+    """Measures the commits of the writer's thread."""
 
     def __init__(self, writer: Writer) -> None:
         self.cpu_seconds = 0.0

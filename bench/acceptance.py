@@ -1,4 +1,4 @@
-"""What durable acceptance and whole executions cost, against a bare Tornado handler in the same run."""
+"""Measures durable acceptance and whole executions, relative to a bare Tornado handler in the same run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import Any, Final
 from bench.cluster import bare_handler, running_cluster
 from bench.events import ended, payload
 from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
+from bench.log import log
 from bench.requests import apply_flow, quantile, signed
-from bench.say import say
 
 WARM_UP: Final = 1.0
-"""Seconds of load before anything is measured."""
+"""Seconds of load before the first measurement."""
 MAX_SECONDS: Final = 120.0
-"""That the executions of one measurement may take."""
+"""Limit in seconds for the executions of one measurement."""
 
 
 async def bench(seconds: float) -> dict[str, Any]:
-    """Measure, `seconds` each time, and return the figures."""
+    """Measure for `seconds` each time, and return the figures.
+
+    Raises:
+        RuntimeError: a request was not answered with 2xx, or an execution did not complete.
+    """
     key = secrets.token_hex(16)
     async with running_cluster() as cluster, bare_handler() as bare:
         client = cluster.client
@@ -48,11 +52,11 @@ async def bench(seconds: float) -> dict[str, Any]:
             first = min(execution.receive_time_ms for execution in executions)
             last = max(execution.end_time_ms or 0 for execution in executions)
             e2e_rates.append(len(executions) * 1000 / (last - first))
-            say(f"whole executions: {e2e_rates[-1]:,.0f}/s")
+            log(f"whole executions: {e2e_rates[-1]:,.0f}/s")
             bare_rates.append(await _rate("bare handler", bare_request, seconds))
 
         latencies = await at_rate(run_request, accept_rps / 10, seconds)
-        say(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
+        log(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
         await ended(client, running, within=MAX_SECONDS)
     return _figures(bare_rates, accept_rates, e2e_rates, latencies)
 
@@ -61,7 +65,7 @@ async def _rate(what: str, request: Request, seconds: float) -> float:
     result = await saturate(request, seconds)
     if result.failed or not result.requests:
         raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
-    say(f"{what}: {result.per_second:,.0f}/s")
+    log(f"{what}: {result.per_second:,.0f}/s")
     return result.per_second
 
 

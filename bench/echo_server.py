@@ -1,4 +1,4 @@
-"""The server that flows of the benchmark call: it answers every request with the same JSON, as cheaply as can be."""
+"""The HTTP server that flows of the benchmark call; it answers every request with the same small JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
-class Answering(asyncio.Protocol):
+class EchoProtocol(asyncio.Protocol):
     """One connection."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Answering(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its bases
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is here as a whole."""
+        """Answer each request that was received in whole."""
         self._received += data
         while (end := self._received.find(_HEAD_END)) >= 0:
             length = _LENGTH.search(self._received, 0, end)
@@ -43,16 +43,16 @@ class Answering(asyncio.Protocol):
 
 async def main() -> None:
     """Serve on a free port, which is printed, until standard input ends."""
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 @asynccontextmanager
-async def answering_server() -> AsyncIterator[str]:
-    """Run the server as a process of its own, and give its URL."""
+async def echo_server() -> AsyncIterator[str]:
+    """Run the server as a process of its own, and yield its URL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.answering", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        sys.executable, "-m", "bench.echo_server", stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     try:

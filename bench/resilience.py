@@ -1,6 +1,6 @@
-"""Measures what the cluster does on a busy machine, and beside events that hang.
+"""Measures a cluster on a busy machine, beside endless expressions, and after a crash of all processes.
 
-Four parts; each prints one JSON object. `--busy N` has so many endless loops compete for the processors meanwhile.
+It has four parts; each prints one JSON object. `--busy N` runs N endless loops beside the cluster.
 
 - `poison`: `--events` endless expressions of as many flows at once, while a healthy flow gets 10 events a second.
 - `flood`: ten endless expressions a second of one flow for `--seconds`, while a healthy flow gets 10 events a second.
@@ -8,7 +8,7 @@ Four parts; each prints one JSON object. `--busy N` has so many endless loops co
   time until the first event that was acknowledged before is executed again.
 - `start`: from the command to `flowhook ready`, the CPU time that took, and the idle memory of all processes.
 
-Run: .venv/bin/python -m bench.calm poison --busy 2
+Run: .venv/bin/python -m bench.resilience poison --busy 2
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ import psutil
 
 from bench.cluster import Cluster, running_cluster
 from bench.load import Request, at_rate
+from bench.log import log
 from bench.requests import quantile
-from bench.say import say
 from flowhook.model import Execution, Status
 
 RATE: Final = 10.0
 """Events/s of the healthy flow, and of the endless one in `flood`."""
 WARM_UP_SECONDS: Final = 3.0
 SETTLE_SECONDS: Final = 5.0
-"""For which the healthy flow goes on after the last endless event has ended."""
+"""How long the healthy flow continues after the last endless event has ended."""
 WITHIN_SECONDS: Final = 300.0
-"""That anything may take before the figure is none."""
+"""Limit of every wait; the measurement fails after it."""
 IDLE_SECONDS: Final = 5.0
 
 ENDLESS: Final = "last(range(1e15))"
@@ -63,7 +63,7 @@ do:
 
 @contextlib.contextmanager
 def busy_loops(number: int) -> Any:
-    """Have so many endless loops compete for the processors."""
+    """Run endless loops that compete for the processors."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -78,7 +78,7 @@ def _request(cluster: Cluster, flow_id: str) -> Request:
 
 
 async def poison(busy: int, events: int) -> dict[str, Any]:
-    """Measure how long so many endless expressions take to end, and what a healthy flow notices."""
+    """Measure how long endless expressions take to end, and the latencies of a healthy flow."""
     async with running_cluster() as cluster:
         bad = [f"endless-{number}" for number in range(events)]
         await cluster.client.flows.apply(
@@ -108,7 +108,7 @@ async def poison(busy: int, events: int) -> dict[str, Any]:
 
 
 async def flood(busy: int, seconds: float) -> dict[str, Any]:
-    """Measure what a healthy flow notices of ten endless expressions a second from another one."""
+    """Measure the latencies of a healthy flow beside ten endless expressions a second."""
     async with running_cluster() as cluster:
         await cluster.client.flows.apply(
             [
@@ -182,7 +182,7 @@ async def recovery(busy: int, times: int) -> dict[str, Any]:
         async with _counting_server() as (url, arrived):
             for _ in range(times):
                 seconds.append(await _recover(Path(folder, "data"), url, arrived))
-                say(f"recovery: {seconds[-1]:.1f} s")
+                log(f"recovery: {seconds[-1]:.1f} s")
     return {
         "busy": busy,
         "recovery_times": times,
@@ -217,7 +217,7 @@ async def _recover(data_dir: Path, url: str, arrived: asyncio.Queue[str]) -> flo
 
 @asynccontextmanager
 async def _counting_server() -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
-    """Run a server that answers no request, and tells the idempotency key of each."""
+    """Run a server that answers no request; yield its URL, and a queue of the idempotency keys it receives."""
     arrived: asyncio.Queue[str] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -267,7 +267,7 @@ def _named(process: psutil.Process) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.calm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.resilience", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=["poison", "flood", "recovery", "start"])
     parser.add_argument("--busy", type=int, default=0, help="endless loops beside it")

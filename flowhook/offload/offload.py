@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
@@ -31,20 +31,45 @@ TRIES: Final = 2
 """Attempts of a call whose process is killed from outside, or lacks memory because of earlier calls."""
 
 
-class Offload:
-    """Runs functions in a pool of processes. Close it after the last call."""
+StartWorker = Callable[[float, int], Awaitable[OffloadWorker]]
+"""Starts a process that allows so many seconds of CPU time for a call, and so many bytes of memory."""
 
-    def __init__(self, name: str, *, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> None:
+
+class Offload:
+    """Runs functions in a pool of processes. Close it after the last call.
+
+    Attributes:
+        wait_seconds: longest wait of a call for a process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        seconds: float = SECONDS,
+        memory: int = MEMORY_BYTES,
+        max_waiting: int = MAX_WAITING,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        start: StartWorker | None = None,
+    ) -> None:
         """Create the pool.
 
         Args:
             name: purpose of the processes, for logs.
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
+            max_waiting: calls of one key that may be running or queued.
+            max_waiting_bytes: size of their arguments; one call may have more.
+            start: starts a process with `seconds` and `memory`; `OffloadWorker.start` by default.
         """
+        self.wait_seconds = WAIT_SECONDS
+        self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
         self._bytes: Counter[str] = Counter()
         """Sizes of the arguments of all calls of a key."""
-        self._pool: ProcessPool[OffloadWorker] = ProcessPool(partial(OffloadWorker.start, seconds, memory), name)
+        self._pool: ProcessPool[OffloadWorker] = ProcessPool(
+            partial(start or OffloadWorker.start, seconds, memory), name
+        )
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
         """Call a function with `parts` in a separate process and return the values that it yields.
@@ -63,7 +88,7 @@ class Offload:
         """
         size = sum(map(len, parts))
         calls = self._pool.active_callers(key)
-        if calls >= MAX_WAITING or (calls and self._bytes[key] + size > MAX_WAITING_BYTES):
+        if calls >= self._max_waiting or (calls and self._bytes[key] + size > self._max_waiting_bytes):
             raise _overloaded()
         self._bytes[key] += size
         try:
@@ -77,7 +102,7 @@ class Offload:
         for _ in range(TRIES):
             async with AsyncExitStack() as stack:
                 try:
-                    async with asyncio.timeout(WAIT_SECONDS):
+                    async with asyncio.timeout(self.wait_seconds):
                         worker = await stack.enter_async_context(self._pool.process(key))
                 except TimeoutError:
                     raise _overloaded() from None

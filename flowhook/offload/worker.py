@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn, Self
 
 from flowhook.errors import InternalError, InvalidError
@@ -52,29 +52,35 @@ class OffloadWorker:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         limits: tuple[float, int],
+        wall_seconds: float = WALL_SECONDS,
     ) -> None:
         self._process = started
         self._reader = reader
         self._writer = writer
         self._limits = limits
+        self._wall_seconds = wall_seconds
         self._is_usable = True
         self.is_fresh = True
 
     @classmethod
-    async def start(cls, seconds: float, memory: int) -> Self:
+    async def start(
+        cls, seconds: float, memory: int, *, command: Sequence[str] = COMMAND, wall_seconds: float = WALL_SECONDS
+    ) -> Self:
         """Start a process.
 
         Args:
             seconds: limit on the CPU time of one call.
             memory: limit on the memory of the process, in bytes.
+            command: arguments of Python.
+            wall_seconds: wall-clock limit of a call.
 
         Raises:
             OSError: the process can't be started.
         """
-        started, ours = spawn(*COMMAND, options=(seconds, memory))
+        started, ours = spawn(*command, options=(seconds, memory))
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = cls(started, reader, writer, (seconds, memory))
+        worker = cls(started, reader, writer, (seconds, memory), wall_seconds)
         try:
             await worker._greet()
         except BaseException:
@@ -112,7 +118,7 @@ class OffloadWorker:
         try:
             self._writer.write(frames.encode(process.CALL, name.encode(), *parts))
             await self._writer.drain()
-            async with asyncio.timeout(WALL_SECONDS):
+            async with asyncio.timeout(self._wall_seconds):
                 kind, result = await frames.read(self._reader)
         except TimeoutError:  # the process is stopped, or gets hardly any CPU time
             self._process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,26 +23,38 @@ from support.offloaded import (
     stop,
 )
 from support.patience import PATIENCE
+from support.warm import KeptWorker
 
 from flowhook.errors import ExhaustedError, InternalError, InvalidError
-from flowhook.offload import offload as module
-from flowhook.offload import worker
 from flowhook.offload.offload import Offload
-from flowhook.offload.worker import TooCostlyError
+from flowhook.offload.worker import WALL_SECONDS, TooCostlyError
 
 MIB = 1024 * 1024
 TESTS = Path(__file__).parents[2]
 
 
+MAIN = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from flowhook.offload.process import main; main()"
+"""Finds the functions of these tests."""
+
+
 @pytest.fixture
-async def offload(monkeypatch):
-    import_from = f"import sys; sys.path.insert(0, {str(TESTS)!r}); "
-    monkeypatch.setattr(
-        worker, "COMMAND", ("-I", "-c", import_from + "from flowhook.offload.process import main; main()")
-    )
-    offload = Offload("tests", seconds=0.5, memory=256 * MIB)
-    yield offload
-    await offload.aclose()
+async def make_offload():
+    """Make an `Offload` with limits of one's own."""
+    made = []
+
+    def make(*, wall_seconds=WALL_SECONDS, **options):
+        start = partial(KeptWorker.start, command=("-I", "-c", MAIN), wall_seconds=wall_seconds)
+        made.append(Offload("tests", seconds=0.5, memory=256 * MIB, start=start, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.aclose()
+
+
+@pytest.fixture
+def offload(make_offload):
+    return make_offload()
 
 
 async def test_a_function_is_run_with_bytes_of_any_size(offload):
@@ -95,8 +108,8 @@ async def test_what_finds_no_memory_in_a_used_process_gets_a_new_one(offload):
     assert await offload.run("f", fail_in, before[0]) != before
 
 
-async def test_a_process_that_was_stopped_is_given_up(offload, monkeypatch):
-    monkeypatch.setattr(worker, "WALL_SECONDS", 0.05)
+async def test_a_process_that_was_stopped_is_given_up(make_offload):
+    offload = make_offload(wall_seconds=0.05)
     with pytest.raises(ExhaustedError):
         await offload.run("f", stop)
     async with asyncio.timeout(PATIENCE):
@@ -130,8 +143,8 @@ async def test_no_key_gets_all_processes(offload):
     await asyncio.gather(*hanging, return_exceptions=True)
 
 
-async def test_what_would_wait_too_long_is_refused(offload, monkeypatch):
-    monkeypatch.setattr(module, "MAX_WAITING", 2)
+async def test_what_would_wait_too_long_is_refused(make_offload):
+    offload = make_offload(max_waiting=2)
     hanging = [asyncio.create_task(offload.run("greedy", hang)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(ExhaustedError) as refusal:
@@ -148,8 +161,8 @@ async def test_as_many_small_ones_wait_as_there_are_senders(offload):
     assert done == [[(b"%d" % number)[::-1]] for number in range(200)]
 
 
-async def test_no_key_has_more_waiting_than_fits(offload, monkeypatch):
-    monkeypatch.setattr(module, "MAX_WAITING_BYTES", 10)
+async def test_no_key_has_more_waiting_than_fits(make_offload):
+    offload = make_offload(max_waiting_bytes=10)
     assert await offload.run("f", reverse, bytes(11)) == [bytes(11)]  # alone
     hanging = asyncio.create_task(offload.run("f", hang))
     await asyncio.sleep(0)
@@ -161,11 +174,11 @@ async def test_no_key_has_more_waiting_than_fits(offload, monkeypatch):
     await asyncio.gather(hanging, return_exceptions=True)
 
 
-async def test_what_waited_too_long_is_refused(offload, monkeypatch):
+async def test_what_waited_too_long_is_refused(offload):
     await offload.run("greedy", process_id)  # so that it hangs at once
     hanging = asyncio.create_task(offload.run("greedy", hang))
     await asyncio.sleep(0)
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    offload.wait_seconds = 0.0
     with pytest.raises(ExhaustedError):
         await offload.run("greedy", reverse, b"ab")
     hanging.cancel()

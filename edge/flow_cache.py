@@ -22,7 +22,7 @@ import orjson
 from pydantic import ValidationError
 
 from edge.compiled_endpoints import EventOrdering, FlowEndpoints
-from edge.flow_existence import FlowExistence
+from edge.flow_existence import PACE_SECONDS, FlowExistence
 from edge.metrics import EdgeMetrics
 from edge.router_client import RegistryUpdate, RouterClient
 from flowhook import limits, logs
@@ -76,11 +76,13 @@ class FlowCache:
         size: int,
         lookup_seconds: float,
         silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
+        pace_seconds: float = PACE_SECONDS,
         on_state: Callable[[str], None] = lambda _lack: None,
     ) -> None:
         """Cache up to `size` flows, and as many IDs of unknown flows.
 
         A request waits up to `lookup_seconds` for the router, even when it joins a lookup that began earlier.
+        Existence checks are at least `pace_seconds` apart.
 
         `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
         """
@@ -96,7 +98,7 @@ class FlowCache:
         self._unknown: OrderedDict[str, None] = OrderedDict()
         self._named: OrderedDict[str, None] = OrderedDict()
         """IDs outside the cache that belong to flows according to the latest report."""
-        self._existence = FlowExistence(router, seconds=lookup_seconds)
+        self._existence = FlowExistence(router, seconds=lookup_seconds, pace=pace_seconds)
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._tasks: asyncio.TaskGroup | None = None

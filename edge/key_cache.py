@@ -83,6 +83,11 @@ class KeyCache:
         self._named: OrderedDict[_Name, _Document] = OrderedDict()
         self._paces: OrderedDict[tuple[str, bool], deque[float]] = OrderedDict()
 
+    @property
+    def unknown(self) -> int:
+        """Number of unknown documents in the cache."""
+        return len(self._named)
+
     async def add(self, seen: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that verifiers need for it, as far as they are available.
 

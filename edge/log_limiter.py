@@ -34,6 +34,11 @@ class PerFlowLimiter:
         self._all = CountingTokenBucket(PER_SECOND, BURST, now())
         self._flows: OrderedDict[str, CountingTokenBucket] = OrderedDict()
 
+    @property
+    def flows(self) -> int:
+        """Number of flows with a token bucket."""
+        return len(self._flows)
+
     def take(self, flow_id: str) -> bool:
         """Take a token for a flow and return whether there was one; if not, count one suppression."""
         now = self._now()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from edge.compiled_endpoints import CompiledEndpoint
@@ -24,7 +24,7 @@ from edge.metrics import EdgeMetrics
 from edge.router_client import RouterClient
 from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
-from flowhook.signatures import RequestView, SignatureError, contains_credential, credentials_of
+from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.convert import headers_to_proto, timestamp
@@ -77,6 +77,10 @@ HARMLESS: Final = frozenset(
 log = logs.get_logger(__name__)
 
 
+Explain = Callable[[Sequence[Verifier], RequestView, float, Sequence[NamedVerifiers]], str]
+"""Explains why verifiers refuse a request, like `diagnose`. Blocking."""
+
+
 class _Noted(NamedTuple):
     """A refused request: its report, and the endpoint and request view (None: no diagnosis) to diagnose it with."""
 
@@ -89,12 +93,22 @@ class RejectionReporter:
     """Collects refused requests. None is reported unless `run` is running."""
 
     def __init__(
-        self, router: RouterClient, directory: FlowCache, allowances: PerFlowLimiter, counts: EdgeMetrics
+        self,
+        router: RouterClient,
+        directory: FlowCache,
+        allowances: PerFlowLimiter,
+        counts: EdgeMetrics,
+        *,
+        explain: Explain = diagnose,
+        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
+        """Report to `router`, with `explain` for a hint, every `flush_seconds`."""
         self._router = router
         self._directory = directory
         self._allowances = allowances
         self._counts = counts
+        self._explain = explain
+        self._flush_seconds = flush_seconds
         self._waiting: deque[_Noted] = deque()
         self._suspects = 0
         self._suspect_bytes = 0
@@ -167,7 +181,7 @@ class RejectionReporter:
             try:
                 verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
                 now = rejection.time.seconds + rejection.time.nanos / 1e9
-                hint = await asyncio.to_thread(diagnose, verifiers, seen, now, others)
+                hint = await asyncio.to_thread(self._explain, verifiers, seen, now, others)
             except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
                 log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
                 hint = ""
@@ -192,7 +206,7 @@ class RejectionReporter:
         """Report what was recorded, until cancelled."""
         while True:
             await self._due.wait()
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(self._flush_seconds)
             noted = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
             batch = [await self._diagnosed(each) for each in noted]
             if not self._waiting:

@@ -16,15 +16,23 @@ GITHUB = {"auth": {"github": {"secret": "key"}}}
 
 
 @pytest.fixture
-async def directory(router, counts, running, settled):
-    router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
-    states = []
-    made = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, on_state=states.append)
-    made.states = states
-    running(made.run())
-    router.progress()
-    await settled()
-    return made
+async def start(router, counts, running, settled):
+    """Start a cache of three flows."""
+
+    async def start(**options):
+        router.flows = {"a": OPEN, "b": OPEN, "g": GITHUB}
+        cache = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE, silence_seconds=PATIENCE, **options)
+        running(cache.run())
+        router.progress()
+        await settled()
+        return cache
+
+    return start
+
+
+@pytest.fixture
+async def directory(start):
+    return await start()
 
 
 async def test_a_flow_is_looked_up_once(directory, router, counts):
@@ -146,10 +154,8 @@ async def test_there_is_one_call_for_them_in_so_much_time_however_fast_it_is_ans
     assert len(router.searches) == 6
 
 
-async def test_flows_that_are_known_are_looked_up_while_made_up_ids_wait_and_those_are_limited(
-    directory, router, settled
-):
-    directory._existence._pace = 0.0  # calls follow one another by turns of the loop, not by the clock
+async def test_flows_that_are_known_are_looked_up_while_made_up_ids_wait_and_those_are_limited(start, router, settled):
+    directory = await start(pace_seconds=0.0)  # calls follow one another by turns of the loop, not by the clock
     await directory.find("a")
     router.tell(flow_id="a")
     router.tell(flow_id="new")

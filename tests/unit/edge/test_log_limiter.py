@@ -4,7 +4,7 @@ import pytest
 import structlog
 from support.clocks import Clock
 
-from edge.log_limiter import BURST, FLOW_BURST, MAX_FLOWS, RateLimitedLogger
+from edge.log_limiter import BURST, FLOW_BURST, MAX_FLOWS, PerFlowLimiter, RateLimitedLogger
 
 
 @pytest.fixture
@@ -51,4 +51,10 @@ def test_all_flows_together_have_a_limit_too(log, clock, lines):
     clock.now = 1.0
     log.warning("refused", flow=f"flow-{5 * MAX_FLOWS - 1}")
     assert lines[-1]["suppressed"] == 1
-    assert len(log._allowances._flows) == MAX_FLOWS
+
+
+def test_the_number_of_token_buckets_is_bounded(clock):
+    limiter = PerFlowLimiter(clock)
+    for number in range(5 * MAX_FLOWS):
+        limiter.take(f"flow-{number}")
+    assert limiter.flows == MAX_FLOWS

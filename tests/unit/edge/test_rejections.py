@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 from support.patience import PATIENCE
 
-from edge import http_responses, rejections
+from edge import http_responses
 from edge.compiled_endpoints import CompiledEndpoint
 from edge.http1 import parse_head
 from edge.log_limiter import PerFlowLimiter
@@ -43,22 +43,24 @@ async def router():
 
 
 @pytest.fixture
-def diagnosed(monkeypatch):
-    """Count the requests that are diagnosed, and explain each."""
-    found = []
-
-    def diagnose(verifiers, request, now, others):
-        found.append(request)
-        return "because"
-
-    monkeypatch.setattr(rejections, "diagnose", diagnose)
-    monkeypatch.setattr(rejections, "FLUSH_SECONDS", 0.0)
-    return found
+def diagnosed():
+    """The requests that were diagnosed."""
+    return []
 
 
 @pytest.fixture
-async def noting(router, counts, running):
-    noted = RejectionReporter(router, router, PerFlowLimiter(iter(range(0, 10**6, 100)).__next__), counts)
+def explain(diagnosed):
+    def explain(verifiers, request, now, others):
+        diagnosed.append(request)
+        return "because"
+
+    return explain
+
+
+@pytest.fixture
+async def noting(router, counts, running, explain):
+    limiter = PerFlowLimiter(iter(range(0, 10**6, 100)).__next__)
+    noted = RejectionReporter(router, router, limiter, counts, explain=explain, flush_seconds=0.0)
     endpoint = CompiledEndpoint("f", Webhook.model_validate({"auth": {"github": {"secret": "k"}}}), {"k": b"sesame"})
     head = parse_head(b"POST /hook/f HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n")
 
@@ -86,15 +88,18 @@ async def test_a_request_is_diagnosed_after_its_sender_was_answered(noting, diag
     assert len(diagnosed) == 1
 
 
-async def test_what_cannot_be_diagnosed_is_told_all_the_same(noting, monkeypatch):
-    def diagnose(*_arguments):
-        raise RuntimeError("can't start new thread")
+class TestWithoutADiagnosis:
+    @pytest.fixture
+    def explain(self):
+        def explain(*_arguments):
+            raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(rejections, "diagnose", diagnose)
-    monkeypatch.setattr(rejections, "FLUSH_SECONDS", 0.0)
-    for _ in range(2):
-        noting(b"{}")
-    assert [found.detail for found in await noting.told(2)] == ["the signature does not match"] * 2
+        return explain
+
+    async def test_a_rejection_is_reported_all_the_same(self, noting):
+        for _ in range(2):
+            noting(b"{}")
+        assert [found.detail for found in await noting.told(2)] == ["the signature does not match"] * 2
 
 
 @pytest.mark.parametrize(("count", "size"), [(2 * MAX_DIAGNOSES, 10), (6, MAX_DIAGNOSED_BYTES // 4)])

@@ -129,7 +129,7 @@ async def _busy(iteration_seconds: float) -> None:
 async def _run(path: Path, seconds: float, *, dedupe: bool, busy_ms: float) -> None:
     storage = await open_sqlite(path)
     assert isinstance(storage, SqliteStorage)  # noqa: S101 - whose inside is measured
-    meter = Meter(storage._writer)  # noqa: SLF001
+    meter = Meter(storage.writer)
     log, state = storage.log(0), await storage.own(0)
     noise = asyncio.ensure_future(_busy(busy_ms / 1e3)) if busy_ms else None
 

@@ -124,12 +124,16 @@ class FlowTable:
         policies: PolicySink,
         clock: Callable[[], float],
         max_flows: int = MAX_FLOWS,
+        page: int = PAGE,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._registry = registry
         self._policies = policies
         self._reacting: Sequence[TriggerSink] = ()
         self._clock = clock
         self._max_flows = max_flows
+        self._page = page
+        self._retry_seconds = retry_seconds
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
         self._reactive: set[str] = set()
         self._limited: set[str] = set()
@@ -187,7 +191,7 @@ class FlowTable:
                         self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
                         self._policies.retire(flow_id)
         after = ""
-        while flows := await self._registry.list_flows(after_id=after, limit=PAGE, reacting=True):
+        while flows := await self._registry.list_flows(after_id=after, limit=self._page, reacting=True):
             for flow in flows:
                 with suppress(InternalError):  # there may be many flows: read triggers without building all models
                     self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
@@ -202,7 +206,7 @@ class FlowTable:
                 await self.catch_up()
             except UnavailableError as error:
                 log.warning("reading changes of flows failed; trying again", reason=error.reason)
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
                 self._changed.set()
 
     async def catch_up(self) -> None:
@@ -229,7 +233,7 @@ class FlowTable:
         log.warning("too many changes at once; reading all flows", revision=revision)
         flow_ids = {*self._entries, *self._reactive, *self._limited}
         after = ""
-        while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
+        while flows := await self._registry.list_flows(after_id=after, limit=self._page):
             flow_ids.update(flow.id for flow in flows)
             after = flows[-1].id
         for flow_id in sorted(flow_ids):

@@ -23,14 +23,15 @@ RECENT: Final = 1000
 class RegistryWatch:
     """Publishes changes of the registry to watchers."""
 
-    def __init__(self, registry: Registry, *, max_watchers: int = MAX_WATCHERS) -> None:
+    def __init__(self, registry: Registry, *, max_watchers: int = MAX_WATCHERS, recent: int = RECENT) -> None:
+        """Serve up to `max_watchers`, and cache the last `recent` changes."""
         self._registry = registry
         self._max_watchers = max_watchers
         self._watchers = 0
         self._changed: asyncio.Event = asyncio.Event()
         self._latest = 0
         self._reading = asyncio.Lock()
-        self._recent: deque[RegistryChange] = deque(maxlen=RECENT)
+        self._recent: deque[RegistryChange] = deque(maxlen=recent)
         registry.follow(self._on_change)
 
     def _on_change(self, revision: int) -> None:
@@ -91,5 +92,5 @@ class RegistryWatch:
             if not recent or changes[0].revision == recent[-1].revision + 1:
                 recent.extend(changes)
             elif changes[-1].revision > recent[-1].revision:
-                self._recent = deque(changes, RECENT)
+                self._recent = deque(changes, recent.maxlen)
             return changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 
 from router.event_triggers.definition import EventTrigger
 from router.event_triggers.filters import NOTHING
@@ -31,6 +32,11 @@ class EventJoin:
     def oldest(self) -> int | None:
         """Number of the first waiting event, if there is any."""
         return next(iter(self._places), None)
+
+    @property
+    def waiting(self) -> Mapping[_Key, Sequence[Sequence[int]]]:
+        """Numbers of the waiting events: by correlation key, for each filter."""
+        return self._groups
 
     def accepts(self, event: IncomingEvent) -> bool:
         """Whether a filter matches an event, and the event has all correlation values."""

@@ -42,9 +42,10 @@ class ProcessReport(NamedTuple):
 class ProcessReports:
     """The processes that reported within the last `FORGET_SECONDS`."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Start empty; `clock` returns seconds."""
+    def __init__(self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES) -> None:
+        """Start empty; `clock` returns seconds, and each role may have `max_processes`."""
         self._clock = clock
+        self._max_processes = max_processes
         self._by_role: dict[str, dict[str, ProcessReport]] = {role: {} for role in REPORTERS}
 
     def store(self, process: pb.Process, scopes: Collection[TokenScope]) -> bool:
@@ -68,7 +69,7 @@ class ProcessReports:
         self._forget(now)
         others = self._by_role[kept.role]
         others.pop(kept.name, None)
-        if len(others) >= MAX_PROCESSES:
+        if len(others) >= self._max_processes:
             raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
         metrics = process.metrics
         has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from router.storage.interface import Storage
+from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.sqlite.storage import open_storage
 from router.storage.sqlite.transaction_log import NoLog, TransactionLog
 
@@ -33,13 +34,20 @@ it has held the GIL for this long. With the default of 5 ms, transactions were m
 """
 
 
-async def open_sqlite(path: Path, *, max_bytes: int = 0, transaction_log: TransactionLog | None = None) -> Storage:
+async def open_sqlite(
+    path: Path,
+    *,
+    max_bytes: int = 0,
+    limits: StorageLimits = DEFAULT_LIMITS,
+    transaction_log: TransactionLog | None = None,
+) -> Storage:
     """Open the database at `path`, created when missing (directory 0700, files 0600).
 
     Args:
         path: the database file; `<path>-wal`, `<path>-shm`, `<path>.lock` and the directory `blobs` are beside it.
-        max_bytes: maximum size of the database, excluding blobs; new events are refused above three quarters of it, so
-            that accepted ones can still end. 0: the disk is the limit.
+        max_bytes: maximum size of the database, excluding blobs; 0: the disk is the limit. New events are refused above
+            `limits.append_share` of it.
+        limits: the other limits.
         transaction_log: records each transaction before it commits; None: the database is the only copy.
 
     Raises:
@@ -47,4 +55,4 @@ async def open_sqlite(path: Path, *, max_bytes: int = 0, transaction_log: Transa
             (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
         UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
     """
-    return await open_storage(path, max_bytes, transaction_log or NoLog())
+    return await open_storage(path, max_bytes, limits, transaction_log or NoLog())

@@ -15,16 +15,21 @@ from router.storage.sqlite.schema import PAGE_BYTES
 
 PESSIMISM: Final = 2
 """Most space a row takes, in multiples of its own size: a page may be left half empty."""
-APPEND_SHARE: Final = 0.75
-"""Share of the limit that new events may fill."""
 MIN_BYTES: Final = 64 * PAGE_BYTES
 """Smallest limit: the empty tables take some of it."""
 
 
 class Capacity:
-    """The size limit of a database, in bytes; 0: only the disk limits it."""
+    """The size limit of a database.
 
-    def __init__(self, connection: apsw.Connection, max_bytes: int) -> None:
+    Args:
+        connection: used for writing.
+        max_bytes: the limit; 0: only the disk limits it.
+        append_share: share of the limit that new events may fill.
+    """
+
+    def __init__(self, connection: apsw.Connection, max_bytes: int, append_share: float) -> None:
+        self._append_share = append_share
         self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
         if self._pages:
             connection.execute(f"PRAGMA max_page_count = {self._pages}")
@@ -35,7 +40,7 @@ class Capacity:
             return None
         pages: int = connection.execute("PRAGMA page_count").get
         free: int = connection.execute("PRAGMA freelist_count").get
-        left = int(self._pages * APPEND_SHARE) - (pages - free)
+        left = int(self._pages * self._append_share) - (pages - free)
         return max(0, left) * PAGE_BYTES // PESSIMISM
 
 

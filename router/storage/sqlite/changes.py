@@ -47,7 +47,7 @@ _UPDATE_PARKED = BatchStatement(
     " term = max(term, column5) FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
     5,
 )
-_COMPACT_JOURNAL = BatchStatement(
+COMPACT_JOURNAL = BatchStatement(
     "DELETE FROM journal WHERE (seq, position) IN"
     " (SELECT j.seq, j.position FROM (VALUES {rows}) CROSS JOIN journal j ON j.seq = column1 AND j.position < column2"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
@@ -262,7 +262,7 @@ class _ChangeRows:
             compactions = list(self._compactions.items())
             _KEEP_HISTORY.run(connection, compactions)
             _TRIM_HISTORY.run(connection, compactions)
-            _COMPACT_JOURNAL.run(connection, compactions)
+            COMPACT_JOURNAL.run(connection, compactions)
         _INSERT_HISTORY.run(connection, self._histories)
         # Before progress: an execution that has both was parked first.
         _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])

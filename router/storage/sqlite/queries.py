@@ -175,23 +175,23 @@ def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> Exec
     return ExecutionContent(payload, journal, output, reply, start)
 
 
-def history(connection: apsw.Connection, seq: int) -> tuple[bytes, ...]:
-    """Return the task history that runners reported, in order; see `interface.ShardState.history`."""
+def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[bytes, ...]:
+    """Return at most `most_bytes` of the task history that runners reported; see `interface.ShardState.history`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
-    if sum(size for _, size in sizes) <= limits.MAX_READ_HISTORY_BYTES:
+    if sum(size for _, size in sizes) <= most_bytes:
         return tuple(told for _, told in connection.execute(_TOLD, (seq, 0, 0)))
-    last_of_first, first_of_last = _within_half(sizes), _within_half(reversed(sizes))
+    last_of_first, first_of_last = _within(most_bytes // 2, sizes), _within(most_bytes // 2, reversed(sizes))
     pieces: list[Any] = connection.execute(_TOLD, (seq, last_of_first, first_of_last)).fetchall()
     first = [told for place, told in pieces if place <= last_of_first]
     return (*first, b"", *(told for _, told in pieces[len(first) :]))
 
 
-def _within_half(sizes: Iterable[tuple[int, int]]) -> int:
-    """Return the place of the last piece up to which the total is within half of the limit; at least one piece."""
+def _within(most_bytes: int, sizes: Iterable[tuple[int, int]]) -> int:
+    """Return the place of the last piece up to which the total is within a limit; at least one piece."""
     found, total = -1, 0
     for place, size in sizes:
         total += size
-        if found >= 0 and total > limits.MAX_READ_HISTORY_BYTES // 2:
+        if found >= 0 and total > most_bytes:
             break
         found = place
     return found

@@ -9,17 +9,14 @@ from typing import Any, Final
 
 import apsw
 
-from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
 from router.storage.interface import DEFAULT_PAGE
+from router.storage.limits import StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
-
-KEPT_CHANGES: Final = 10_000
-"""Changes retained for `changes`."""
 
 _NO_DOCUMENT = "x''"
 _FLOW = (
@@ -45,7 +42,8 @@ class RegistryOperation:
 
     order = 3
 
-    def __init__(self) -> None:
+    def __init__(self, limits: StorageLimits) -> None:
+        self._limits = limits
         self._told = 0
         self._revision = 0
         self.listeners: list[Callable[[int], None]] = []
@@ -64,6 +62,8 @@ class RegistryOperation:
             except FlowhookError as error:  # refused before anything was written
                 result = error
             results.append((result, _revision(connection)))
+        oldest = _revision(connection) - self._limits.registry_changes
+        connection.execute("DELETE FROM registry_change WHERE revision <= ?", (oldest,))
         return results
 
     def committed(self, results: Sequence[Any]) -> None:
@@ -78,10 +78,11 @@ class RegistryOperation:
 class SqliteRegistry:
     """SQLite implementation of `interface.Registry`."""
 
-    def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation) -> None:
+    def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation, limits: StorageLimits) -> None:
         self._writer = writer
         self._readers = readers
         self._operation = operation
+        self._limits = limits
 
     async def revision(self) -> int:
         """See `interface.Registry`."""
@@ -107,11 +108,13 @@ class SqliteRegistry:
 
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
         """See `interface.Registry`."""
-        return await self._readers.run(lambda connection: _find_revision(connection, flow_id, version))
+        return await self._readers.run(
+            lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
+        )
 
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """See `interface.Registry`."""
-        return await self._readers.run(partial(_list_flows, after_id=after_id, limit=limit, reacting=reacting))
+        return await self._readers.run(partial(list_flows, after_id=after_id, limit=limit, reacting=reacting))
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
         """See `interface.Registry`."""
@@ -125,14 +128,17 @@ class SqliteRegistry:
     async def forget_revisions(self, *, superseded_before_ms: int) -> int:
         """See `interface.Registry`."""
         # A revision no execution uses now is never used again: replays and sub-flows only use retained revisions.
-        forgotten = await self._readers.run(partial(_forgettable, superseded_before_ms=superseded_before_ms))
+        forgotten = await self._readers.run(
+            partial(_forgettable, superseded_before_ms=superseded_before_ms, retained=self._limits.revisions)
+        )
         for start in range(0, len(forgotten), FORGET_STEP):
             await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
         return len(forgotten)
 
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
         """See `interface.Registry`."""
-        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms), len(sealed))
+        most = self._limits.secrets
+        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))
         return SecretInfo(name, now_ms)
 
     async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
@@ -171,7 +177,6 @@ def _revision(connection: apsw.Connection) -> int:
 def _note(connection: apsw.Connection, *, flow_id: str = "", secret_name: str = "") -> None:
     revision = _revision(connection) + 1
     connection.execute("INSERT INTO registry_change VALUES (?, ?, ?)", (revision, flow_id, secret_name))
-    connection.execute("DELETE FROM registry_change WHERE revision <= ?", (revision - KEPT_CHANGES,))
 
 
 def _changes(connection: apsw.Connection, *, after_revision: int, limit: int) -> list[RegistryChange]:
@@ -203,24 +208,25 @@ def _get_flow(connection: apsw.Connection, flow_id: str, revision: int = 0) -> F
     return _flow(row) if row else None
 
 
-def _find_revision(connection: apsw.Connection, flow_id: str, version: str) -> int | None:
+def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
+    """See `interface.Registry`; `within` is the number of retained revisions."""
     row = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
         " AND r.revision > f.revision - ? AND json_extract(CAST(r.definition AS TEXT), '$.document.version') = ?"
         " ORDER BY r.revision DESC LIMIT 1",
-        (flow_id, limits.KEPT_REVISIONS, version),
+        (flow_id, within, version),
     ).fetchone()
     return None if row is None else int(row[0])
 
 
-def _forgettable(connection: apsw.Connection, superseded_before_ms: int) -> list[tuple[str, int]]:
+def _forgettable(connection: apsw.Connection, *, superseded_before_ms: int, retained: int) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     flow_id: Any
     latest: Any
     many = "SELECT flow_id, revision FROM flow WHERE revision > ? AND NOT deleted"
-    for flow_id, latest in connection.execute(many, (limits.KEPT_REVISIONS,)).fetchall():
-        former = connection.execute(_SUPERSEDED, (flow_id, latest - limits.KEPT_REVISIONS, superseded_before_ms))
+    for flow_id, latest in connection.execute(many, (retained,)).fetchall():
+        former = connection.execute(_SUPERSEDED, (flow_id, latest - retained, superseded_before_ms))
         if revisions := {revision for (revision,) in former}:
             # Scan all executions of the flow: an index for an hourly query would cost time on every event.
             revisions.difference_update(revision for (revision,) in connection.execute(_IN_USE, (flow_id,)))
@@ -232,7 +238,8 @@ def _forget(connection: apsw.Connection, revisions: Sequence[tuple[str, int]]) -
     connection.executemany("DELETE FROM flow_revision WHERE flow_id = ? AND revision = ?", revisions)
 
 
-def _list_flows(connection: apsw.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
+def list_flows(connection: apsw.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
+    """See `interface.Registry`."""
     which = "f.reacts AND" if reacting else ""
     rows = connection.execute(
         f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE {which} f.flow_id > ? AND r.revision = f.revision"
@@ -290,11 +297,11 @@ def _delete_flow(connection: apsw.Connection, flow_id: str) -> bool:
     return True
 
 
-def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: int) -> None:
+def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: int, most: int) -> None:
     if not connection.execute("SELECT 1 FROM secret WHERE name = ?", (name,)).fetchone():
         count = connection.execute("SELECT count(*) FROM secret").get
-        if count >= limits.MAX_SECRETS:
-            raise ExhaustedError(f"the maximum of {limits.MAX_SECRETS} secrets is reached", reason="TOO_MANY_SECRETS")
+        if count >= most:
+            raise ExhaustedError(f"the maximum of {most} secrets is reached", reason="TOO_MANY_SECRETS")
     connection.execute("INSERT OR REPLACE INTO secret VALUES (?, ?, ?)", (name, sealed, now_ms))
     _note(connection, secret_name=name)
 

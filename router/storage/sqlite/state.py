@@ -11,6 +11,7 @@ from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
+from router.storage.limits import StorageLimits
 from router.storage.model import (
     Delivered,
     Ended,
@@ -78,8 +79,10 @@ class SqliteShardState:
         write: StateChangeOperation,
         expire: ExpireOperation,
         epoch: int,
+        limits: StorageLimits,
     ) -> None:
         self._epoch = epoch
+        self._limits = limits
         self._writer = writer
         self._readers = readers
         self._queries = queries_
@@ -160,7 +163,7 @@ class SqliteShardState:
 
     async def history(self, seq: int) -> tuple[bytes, ...]:
         """See `interface.ShardState`."""
-        return await self._queries.run(lambda connection: queries.history(connection, seq))
+        return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
         """See `interface.ShardState`."""

@@ -55,6 +55,10 @@ class BatchStatement:
         }
         self._padding: Final = (None,) * (columns or 1)
 
+    def sql(self, rows: int) -> str:
+        """Return the text of the statement for a number of rows, a power of two up to `MAX_ROWS`."""
+        return self._sql[rows]
+
     def run(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Run a writing statement for all rows."""
         for sql, parameters in self._chunks(rows):

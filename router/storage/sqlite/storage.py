@@ -13,6 +13,7 @@ from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
 from router.storage.bodies import BodyStore
 from router.storage.interface import EventLog, Registry, RejectionLog, ShardState
+from router.storage.limits import StorageLimits
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.bodies import SqliteBodyStore, body_file
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
@@ -40,9 +41,12 @@ class SqliteStorage:
         lock: DataLock,
         connection: apsw.Connection,
         capacity: Capacity,
+        *,
+        limits: StorageLimits,
         transaction_log: TransactionLog,
     ) -> None:
         self._lock = lock
+        self._limits = limits
         self._connection = connection
         self._blobs = BlobDirectory(path.parent / "blobs")
         self._bodies = SqliteBodyStore(self._blobs)
@@ -50,7 +54,7 @@ class SqliteStorage:
         self._arrive = InboundEventOperation(capacity.room)
         self._write = StateChangeOperation()
         self._own = AcquireOperation()
-        self._change = RegistryOperation()
+        self._change = RegistryOperation(limits)
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
         self._reject = RejectOperation()
@@ -66,11 +70,12 @@ class SqliteStorage:
                 self._reject,
                 self._probe,
             ],
+            limits,
             transaction_log,
         )
         self._readers = Readers(path)
         self._queries = Readers(path)
-        self._registry = SqliteRegistry(self._writer, self._readers, self._change)
+        self._registry = SqliteRegistry(self._writer, self._readers, self._change, limits)
         self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies)
         self._owner: SqliteShardState | None = None
@@ -82,6 +87,11 @@ class SqliteStorage:
         known.update(body_file(body_id) for (body_id,) in self._connection.execute("SELECT id FROM body"))
         self._blobs.sweep(known)
         self._writer.start()
+
+    @property
+    def writer(self) -> Writer:
+        """The writer, for measurements."""
+        return self._writer
 
     @property
     def shards(self) -> int:
@@ -126,6 +136,7 @@ class SqliteStorage:
             write=self._write,
             expire=self._expire,
             epoch=epoch,
+            limits=self._limits,
         )
         return self._owner
 
@@ -161,13 +172,15 @@ class SqliteStorage:
         self._lock.release()
 
 
-async def open_storage(path: Path, max_bytes: int, transaction_log: TransactionLog) -> SqliteStorage:
+async def open_storage(
+    path: Path, max_bytes: int, limits: StorageLimits, transaction_log: TransactionLog
+) -> SqliteStorage:
     """See `open_sqlite`."""
     try:
-        lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes)
+        lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes, limits.append_share)
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
-    storage = SqliteStorage(path, lock, connection, capacity, transaction_log)
+    storage = SqliteStorage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log)
     try:
         await asyncio.to_thread(storage.start)
     except (OSError, apsw.Error) as error:
@@ -177,7 +190,7 @@ async def open_storage(path: Path, max_bytes: int, transaction_log: TransactionL
     return storage
 
 
-def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, apsw.Connection, Capacity]:
+def _open_files(path: Path, max_bytes: int, append_share: float) -> tuple[DataLock, apsw.Connection, Capacity]:
     if not path.parent.is_dir():
         make_directory(path.parent)
         sync_directory(path.parent.parent)
@@ -186,7 +199,7 @@ def _open_files(path: Path, max_bytes: int) -> tuple[DataLock, apsw.Connection, 
         # SQLite creates the files beside it with the same mode.
         os.close(open_private(path, os.O_RDWR))
         connection = connect_writer(path)
-        return lock, connection, Capacity(connection, max_bytes)
+        return lock, connection, Capacity(connection, max_bytes, append_share)
     except BaseException:
         lock.release()
         raise

@@ -19,17 +19,15 @@ from typing import Any, Final, Protocol
 
 import apsw
 
-from flowhook import limits
 from flowhook.errors import FlowhookError
+from flowhook.limits import MIB
+from router.storage.limits import StorageLimits
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, unavailable
 from router.storage.sqlite.transaction_log import TransactionLog
 
-MAX_WAITING_CALLS: Final = 4096
-MAX_WAITING_BYTES: Final = 2 * limits.MAX_MESSAGE_BYTES
-"""Calls, and their bytes, that may be queued for the writer; beyond it appends are refused."""
 RESERVE: Final = 4
 """Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
-TRANSACTION_BYTES: Final = 16 * limits.MIB
+TRANSACTION_BYTES: Final = 16 * MIB
 """A transaction includes no further call once it has this many bytes."""
 
 
@@ -78,11 +76,20 @@ class Writer:
     Args:
         connection: used only by that thread, from `start` to the end of `close`.
         operations: all kinds of writes that calls may use.
+        limits: bound the queue.
         transaction_log: records each transaction before it commits.
+
+    Attributes:
+        commits: number of committed transactions.
+        failing: whether the last transaction failed because of storage.
     """
 
     def __init__(
-        self, connection: apsw.Connection, operations: Sequence[WriterOperation], transaction_log: TransactionLog
+        self,
+        connection: apsw.Connection,
+        operations: Sequence[WriterOperation],
+        limits: StorageLimits,
+        transaction_log: TransactionLog,
     ) -> None:
         self._connection = connection
         self._log = transaction_log
@@ -94,9 +101,15 @@ class Writer:
         self._closing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
+        self._limits = limits
+        self.commits = 0
         self.failing = False
-        """Whether the last transaction failed because of storage."""
         self._stale = True
+
+    @property
+    def queued(self) -> int:
+        """Number of calls that wait for a transaction."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Start the thread."""
@@ -121,8 +134,8 @@ class Writer:
             if self._closing:
                 raise unavailable("storage is closed")
             if (
-                len(self._waiting) >= share * MAX_WAITING_CALLS
-                or self._waiting_bytes + size > share * MAX_WAITING_BYTES
+                len(self._waiting) >= share * self._limits.waiting_calls
+                or self._waiting_bytes + size > share * self._limits.waiting_bytes
             ):
                 raise unavailable("too many writes are waiting")
             self._waiting.append(QueuedWrite(operation, argument, future, size=size, refusable=refusable))
@@ -197,6 +210,7 @@ class Writer:
                     call.result = result
         self._log.append()
         connection.execute("COMMIT")
+        self.commits += 1
         self.failing = False
 
     def _roll_back(self) -> None:

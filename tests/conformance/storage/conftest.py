@@ -17,15 +17,16 @@ from flowhook import ids
 from flowhook.model import Status
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import EventLog, Registry, ShardState, Storage
+from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.model import Ended, FlowDraft, NewEvent
 from router.storage.sqlite import open_sqlite
 
 
 class Backend(NamedTuple):
-    """How to open a backend whose data lies in a directory; opened again, it finds what was stored."""
+    """How to open a backend whose data lies in a directory, with limits; opened again, it finds what was stored."""
 
     name: str
-    open: Callable[[Path], Awaitable[Storage]]
+    open: Callable[[Path, StorageLimits], Awaitable[Storage]]
 
 
 class Waiver(NamedTuple):
@@ -43,11 +44,11 @@ class ReplicatedSqlite:
     def __init__(self) -> None:
         self._replicas: list[tuple[Replica, Path]] = []
 
-    async def open(self, directory: Path) -> Storage:
+    async def open(self, directory: Path, limits: StorageLimits) -> Storage:
         self.check()
         replica, path = Replica(), directory / "flowhook.db"
         self._replicas.append((replica, path))
-        return await open_sqlite(path, transaction_log=replica)
+        return await open_sqlite(path, limits=limits, transaction_log=replica)
 
     def check(self) -> None:
         while self._replicas:
@@ -90,13 +91,13 @@ class Cluster:
         self.storage: Storage
         self.state: ShardState
 
-    async def start(self) -> None:
-        self.storage = await self._backend.open(self._directory)
+    async def start(self, limits: StorageLimits = DEFAULT_LIMITS) -> None:
+        self.storage = await self._backend.open(self._directory, limits)
         self.state = await self.storage.own(0)
 
-    async def restart(self) -> None:
+    async def restart(self, limits: StorageLimits = DEFAULT_LIMITS) -> None:
         await self.storage.close()
-        await self.start()
+        await self.start(limits)
 
     @property
     def log(self) -> EventLog:

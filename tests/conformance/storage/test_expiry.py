@@ -4,6 +4,7 @@ import time
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
+from router.storage.limits import StorageLimits
 from router.storage.model import Appended, Ended, Journaled, Scheduled
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
@@ -113,9 +114,9 @@ async def kept(cluster, times):
 
 
 async def test_former_revisions_are_removed_but_for_the_last_ones_and_those_that_executions_are_of(
-    cluster, draft, new_event, monkeypatch
+    cluster, draft, new_event
 ):
-    monkeypatch.setattr(limits, "KEPT_REVISIONS", 3)
+    await cluster.restart(StorageLimits(revisions=3))
     await revise(cluster, draft, 9)
     await cluster.append(new_event("shop", flow_revision=2), new_event("shop", flow_revision=9), new_event("bank"))
     assert await cluster.registry.forget_revisions(superseded_before_ms=LATER) == 5
@@ -129,23 +130,23 @@ async def test_former_revisions_are_removed_but_for_the_last_ones_and_those_that
     assert (await cluster.registry.get_flow("shop")).revision == 10
 
 
-async def test_a_former_revision_stays_until_it_was_superseded_long_enough_ago(cluster, draft, monkeypatch):
-    monkeypatch.setattr(limits, "KEPT_REVISIONS", 1)
+async def test_a_former_revision_stays_until_it_was_superseded_long_enough_ago(cluster, draft):
+    await cluster.restart(StorageLimits(revisions=1))
     await revise(cluster, draft, 4)
     assert await cluster.registry.forget_revisions(superseded_before_ms=3_001) == 2
     assert await kept(cluster, 4) == [3, 4]
 
 
-async def test_many_former_revisions_are_removed_in_one_go(cluster, draft, monkeypatch):
-    monkeypatch.setattr(limits, "KEPT_REVISIONS", 1)
+async def test_many_former_revisions_are_removed_in_one_go(cluster, draft):
+    await cluster.restart(StorageLimits(revisions=1))
     await revise(cluster, draft, 100)
     assert await cluster.registry.forget_revisions(superseded_before_ms=LATER) == 99
     assert await kept(cluster, 100) == [100]
 
 
-async def test_a_version_is_not_found_any_more_among_revisions_that_may_be_removed(cluster, draft, monkeypatch):
+async def test_a_version_is_not_found_any_more_among_revisions_that_may_be_removed(cluster, draft):
     """Or an execution of one that is about to go could begin."""
-    monkeypatch.setattr(limits, "KEPT_REVISIONS", 2)
+    await cluster.restart(StorageLimits(revisions=2))
     await revise(cluster, draft, 4)
     find = cluster.registry.find_revision
     assert [await find("shop", version=version) for version in "1234"] == [None, None, 3, 4]

@@ -2,6 +2,7 @@
 
 from flowhook import limits
 from flowhook.model import JournalEntry, Status
+from router.storage.limits import StorageLimits
 from router.storage.model import Ended, Journaled, Parked
 
 
@@ -59,8 +60,8 @@ async def test_history_goes_with_its_execution(cluster, new_event):
     assert await cluster.state.content(seq) is None
 
 
-async def test_of_very_much_history_the_first_and_the_last_is_read(cluster, new_event, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_READ_HISTORY_BYTES", 20)
+async def test_of_very_much_history_the_first_and_the_last_is_read(cluster, new_event):
+    await cluster.restart(StorageLimits(history_bytes=20))
     (seq,) = await cluster.append(new_event())
     await cluster.state.write([entry(seq, index, b"[%d]" % index) for index in range(6)])
     assert len(await histories(cluster, seq)) == 6

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from flowhook import limits
 from flowhook.errors import ExhaustedError, OutOfRangeError
 from flowhook.model import Change, Flow, SecretInfo
+from router.storage.limits import StorageLimits
 from router.storage.model import RegistryChange
 
 
@@ -153,8 +153,8 @@ async def test_secrets_come_back_as_they_were_sealed(cluster):
     assert await cluster.registry.get_secrets(["bank"]) == {}
 
 
-async def test_one_secret_too_many_is_refused_while_those_there_can_be_replaced(cluster, monkeypatch):
-    monkeypatch.setattr(limits, "MAX_SECRETS", 2)
+async def test_one_secret_too_many_is_refused_while_those_there_can_be_replaced(cluster):
+    await cluster.restart(StorageLimits(secrets=2))
     for name in ("a", "b"):
         await cluster.registry.set_secret(name, b"sealed", now_ms=1)
     with pytest.raises(ExhaustedError) as raised:

@@ -7,6 +7,7 @@ import pytest
 from support.replica import Replica
 
 from flowhook import ids
+from router.storage.limits import StorageLimits
 from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite
 
@@ -17,12 +18,25 @@ def path(tmp_path):
 
 
 @pytest.fixture
-async def storage(path):
-    replica = Replica()
-    storage = await open_sqlite(path, transaction_log=replica)
-    yield storage
-    await storage.close()
-    replica.check(path)
+async def open_limited(path):
+    """Open the storage with limits of one's own."""
+    opened = []
+
+    async def open_limited(**limits):
+        replica = Replica()
+        storage = await open_sqlite(path, limits=StorageLimits(**limits), transaction_log=replica)
+        opened.append((storage, replica))
+        return storage
+
+    yield open_limited
+    for storage, replica in opened:
+        await storage.close()
+        replica.check(path)
+
+
+@pytest.fixture
+async def storage(open_limited):
+    return await open_limited()
 
 
 @pytest.fixture

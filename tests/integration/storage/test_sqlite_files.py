@@ -13,12 +13,13 @@ from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.model import Status
 from router.storage.model import Ended
 from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.schema import FORMAT_VERSION
+from router.storage.sqlite.schema import FORMAT_VERSION, connect_writer
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
 HOLD = """
 import asyncio, pathlib, sys
 from router.storage.sqlite import open_sqlite
+from router.storage.sqlite.schema import connect_writer
 async def main():
     await open_sqlite(pathlib.Path(sys.argv[1]))
     print("open", flush=True)
@@ -67,9 +68,10 @@ async def test_all_files_are_their_owners_alone(path, storage, new_event):
 
 
 async def test_commits_are_durable(path, storage):
-    connection = storage._connection
+    connection = connect_writer(path)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()
 
 
 async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_event):

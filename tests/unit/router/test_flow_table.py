@@ -13,6 +13,7 @@ from router.event_triggers.definition import FlowTriggers, parse_triggers
 from router.flow_table import FlowTable
 from router.schedules.schedule_spec import EverySpec
 from router.scheduling.queues import FlowPolicy
+from router.storage.limits import StorageLimits
 from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
 
@@ -68,10 +69,22 @@ class Registry:
 
 
 @pytest.fixture
-async def registry(tmp_path):
-    storage = await open_sqlite(tmp_path / "flowhook.db")
-    yield Registry(storage.registry)
-    await storage.close()
+async def open_registry(tmp_path):
+    """Open a registry with limits of one's own."""
+    opened = []
+
+    async def open_registry(**limits):
+        opened.append(await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(**limits)))
+        return Registry(opened[-1].registry)
+
+    yield open_registry
+    for each in opened:
+        await each.close()
+
+
+@pytest.fixture
+async def registry(open_registry):
+    return await open_registry()
 
 
 @pytest.fixture
@@ -86,7 +99,7 @@ async def now():
 
 @pytest.fixture
 async def table(registry, policies, now):
-    table = FlowTable(registry, policies=policies, clock=lambda: now[0], max_flows=3)
+    table = FlowTable(registry, policies=policies, clock=lambda: now[0], max_flows=3, retry_seconds=0.01)
     await table.start({})
     following = asyncio.create_task(table.follow())
     yield table
@@ -138,8 +151,7 @@ async def test_a_change_is_put_in_force_although_its_caller_went_away(table, reg
     await until(lambda: policies.now["shop"].paused)
 
 
-async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(table, registry, policies, monkeypatch):
-    monkeypatch.setattr("router.flow_table.RETRY_SECONDS", 0.01)
+async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(table, registry, policies):
     await apply(registry)
     await table.load("shop")
     registry.away = True
@@ -150,8 +162,8 @@ async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(ta
     await until(lambda: policies.now["shop"].paused)
 
 
-async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(registry, policies, monkeypatch):
-    monkeypatch.setattr("router.storage.sqlite.registry.KEPT_CHANGES", 3)
+async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(open_registry, policies):
+    registry = await open_registry(registry_changes=3)
     table, reacting = FlowTable(registry, policies=policies, clock=lambda: 0.0), Reacting()
     await apply(registry, "timed", "schedule: {every: {seconds: 5}}")
     await table.start({}, [reacting])
@@ -173,9 +185,9 @@ async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(registry
 
 @pytest.mark.parametrize("readable", [True, False])
 async def test_a_paused_flow_that_nobody_remembers_does_not_stay_paused_when_it_is_deleted(
-    registry, policies, monkeypatch, readable
+    open_registry, policies, readable
 ):
-    monkeypatch.setattr("router.storage.sqlite.registry.KEPT_CHANGES", 3)
+    registry = await open_registry(registry_changes=3)
     table = FlowTable(registry, policies=policies, clock=lambda: 0.0, max_flows=1)
     await table.start({})
     if readable:
@@ -260,15 +272,14 @@ async def test_a_flow_that_can_not_be_read_troubles_no_other(table, registry, po
     await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"odd": 1, "shop": 1})
 
 
-async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_changes(registry, policies, monkeypatch):
-    monkeypatch.setattr("router.flow_table.PAGE", 2)
+async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_changes(registry, policies):
     for number in range(5):
         await apply(registry, f"tick-{number}", "schedule: {every: PT5S}")
     await apply(registry, "still")
     odd = FlowDraft("odd", b"x", b'{"schedule": {"every": 1}}', has_webhook=False, reacts=True)
     await registry.apply_flows([odd], now_ms=1)
     reacting = Reacting()
-    table = FlowTable(registry, policies=policies, clock=lambda: 0.0)
+    table = FlowTable(registry, policies=policies, clock=lambda: 0.0, page=2)
     await table.start({}, [reacting])
     assert reacting.now == {f"tick-{number}": FlowTriggers(EverySpec(5000)) for number in range(5)}
     await apply(registry, "tick-0", "schedule: {every: PT6S}")

@@ -81,8 +81,8 @@ async def test_watchers_share_what_is_read_and_those_up_to_date_cost_nothing(wat
         assert registry.reads == 1
 
 
-async def test_a_watcher_that_lags_misses_nothing(watch, registry):
-    watch._recent = type(watch._recent)(maxlen=2)
+async def test_a_watcher_that_lags_misses_nothing(registry):
+    watch = RegistryWatch(registry, recent=2)
     async with aclosing(watch.follow(0, SILENT)) as slow, aclosing(watch.follow(0, SILENT)) as quick:
         await anext(slow)
         await anext(quick)

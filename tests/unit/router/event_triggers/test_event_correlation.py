@@ -71,7 +71,7 @@ def test_an_event_that_no_longer_waits_is_no_part_of_anything():
     assert gathering.add(3, event("b", ref=1)) == [2, 3]
     gathering.add(4, event("a", order=2))
     gathering.remove(4)
-    assert (len(gathering), gathering._groups) == (0, {})
+    assert (len(gathering), gathering.waiting) == (0, {})
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), max_size=40)
@@ -86,6 +86,7 @@ def test_every_event_is_used_once_and_nothing_that_is_complete_waits(events, awa
         if complete is not None:
             assert number in complete
             used += complete
-        assert all(not all(group) for group in gathering._groups.values())
+        assert all(not all(group) for group in gathering.waiting.values())
     assert len(set(used)) == len(used)
-    assert not set(used) & set(gathering._places)
+    left = {number for group in gathering.waiting.values() for numbers in group for number in numbers}
+    assert not set(used) & left

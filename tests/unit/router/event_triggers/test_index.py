@@ -50,7 +50,7 @@ def test_a_flow_that_changed_wants_what_it_says_now(index):
     index.put("flow", [wants("b")])
     assert (index.find(event("a")), index.find(event("b"))) == ([], ["flow"])
     index.put("flow", [])
-    assert (index.find(event("b")), len(index), index._by_type) == ([], 0, {})
+    assert (index.find(event("b")), len(index), index.names("a"), index.names("b")) == ([], 0, False, False)
 
 
 @pytest.mark.parametrize(

@@ -143,10 +143,10 @@ def test_what_was_kept_is_taken_in_again(agenda):
     assert not recover(EverySpec(HOUR), NOON + 5, NOON)
     assert (agenda.next(), save(agenda)) == (NOON + 5, [])
     assert not recover(EverySpec(HOUR), NOON + 50 * HOUR, 0)  # by a clock that was wrong
-    assert NOON < agenda._entries["f"].due_ms <= NOON + 3 * HOUR
-    assert [each.due_ms for each in save(agenda)] == [agenda._entries["f"].due_ms]
+    assert NOON < agenda.next_of("f") <= NOON + 3 * HOUR
+    assert [each.due_ms for each in save(agenda)] == [agenda.next_of("f")]
     assert not recover(EverySpec(HOUR), None, NOON)  # it had no schedule when the router died
-    assert agenda._entries["f"].due_ms == NOON + HOUR
+    assert agenda.next_of("f") == NOON + HOUR
     assert recover(AfterSpec(HOUR), None, NOON)
     assert agenda.next() is None
     agenda.ended(DueRun("f", NOON), NOON + 7)
@@ -160,16 +160,16 @@ def test_a_clock_that_was_set_back_is_noticed_and_one_that_is_adjusted_is_not(ag
     (run,) = [run for run in agenda.due(NOON + HOUR, 2) if run.flow_id == "g"]
     agenda.started(run, NOON)
     agenda.look(NOON - 1000)
-    assert agenda._entries["f"].due_ms == NOON + HOUR
+    assert agenda.next_of("f") == NOON + HOUR
     agenda.look(NOON - 100 * HOUR)
-    assert agenda._entries["f"].due_ms == NOON - 99 * HOUR + 1
-    assert agenda._entries["g"].due_ms is None
+    assert agenda.next_of("f") == NOON - 99 * HOUR + 1
+    assert agenda.next_of("g") is None
 
 
 def test_memory_is_bounded_by_the_flows_however_often_they_change(agenda):
     for number in range(20_000):
         agenda.put(f"f{number % 10}", EverySpec(HOUR + number), NOON)
-        assert len(agenda._heap) <= MIN_STALE + 2 * 10 + 1
+        assert agenda.heap_size <= MIN_STALE + 2 * 10 + 1
 
 
 class Router:

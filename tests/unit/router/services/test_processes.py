@@ -89,8 +89,8 @@ def test_a_process_of_another_role_does_not_take_the_place_of_one_with_its_name(
     assert [(report.process.role, report.process.ready) for report in kept.all()] == [("edge", True), ("runner", False)]
 
 
-def test_one_role_that_is_full_leaves_the_others_their_room(kept, monkeypatch):
-    monkeypatch.setattr(processes, "MAX_PROCESSES", 3)
+def test_one_role_that_is_full_leaves_the_others_their_room(clock):
+    kept = ProcessReports(clock, max_processes=3)
     for number in range(3):
         kept.store(process(f"runner-{number}"), {TokenScope.RUN})
     with pytest.raises(ExhaustedError) as caught:

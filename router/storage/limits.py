@@ -1,0 +1,35 @@
+"""Limits of a storage backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook import limits
+
+
+@dataclass(frozen=True, slots=True)
+class StorageLimits:
+    """Limits of a storage backend.
+
+    Attributes:
+        revisions: of a flow, the last ones, that are retained.
+        registry_changes: of the registry, the last ones, that are retained.
+        secrets: most secrets.
+        history_bytes: of the task history that one read returns.
+        waiting_calls: calls that may be queued for the writer; beyond it appends are refused.
+        waiting_bytes: bytes of these calls.
+        append_share: share of the maximum size of the database that new events may fill, so that accepted ones can
+            still end.
+    """
+
+    revisions: int = limits.KEPT_REVISIONS
+    registry_changes: int = 10_000
+    secrets: int = limits.MAX_SECRETS
+    history_bytes: int = limits.MAX_READ_HISTORY_BYTES
+    waiting_calls: int = 4096
+    waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES
+    append_share: float = 0.75
+
+
+DEFAULT_LIMITS: Final = StorageLimits()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from support.http_servers import http_server
 from support.patience import PATIENCE
 from support.systems import document, kill, running_system, until
 
@@ -136,15 +137,8 @@ async def large():
             taken.append((request.content_type, size, sha256.hexdigest()))
         return web.json_response({"ok": True})
 
-    application = web.Application(client_max_size=1024 * MIB)
-    application.router.add_route("*", "/{path:.*}", take)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
     options = ("--runners", "1", "--allow-private-addresses")
-    async with running_system(*options) as system:
+    async with http_server(take, client_max_size=1024 * MIB) as url, running_system(*options) as system:
         await system.secrets(large=SECRET.decode())
         await system.apply(
             document("shown", webhook=WEBHOOK, do="- show: {set: '${ .attachments }'}"),
@@ -152,7 +146,6 @@ async def large():
             document("forms", webhook="{auth: none, max_body: 1GiB}", do=FORMS.replace("URL", url)),
         )
         yield Large(system, taken, url)
-    await runner.cleanup()
 
 
 async def test_half_a_gigabyte_goes_through_while_edge_and_router_grow_by_less_than_32_mib(large):

@@ -8,6 +8,7 @@ from inspect import isawaitable
 from typing import Any
 
 from aiohttp import web
+from support.http_servers import http_server
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,5 @@ class Outside:
 @asynccontextmanager
 async def outside_world(answer=lambda _received: (200, {"ok": True})):
     outside = Outside(answer)
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", outside.handle)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    outside.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-    try:
+    async with http_server(outside.handle) as outside.url:
         yield outside
-    finally:
-        await runner.cleanup()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import pytest
-from aiohttp import web
+from support.http_servers import http_server
 from support.tokens import Authority, DigestServer
 
 ACCOUNT = {"username": "admin", "password": "pass word"}
@@ -20,21 +22,8 @@ GRANT = "authority: URL, grant: client_credentials, client: {id: me, secret: s3c
 @pytest.fixture
 async def serve():
     """Serve HTTP with a handler on a free port; returns the base URL."""
-    runners = []
-
-    async def start(handler):
-        application = web.Application()
-        application.router.add_route("*", "/{path:.*}", handler)
-        runner = web.AppRunner(application, access_log=None)
-        runners.append(runner)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        return f"http://{host}:{port}"
-
-    yield start
-    for runner in runners:
-        await runner.cleanup()
+    async with AsyncExitStack() as stack:
+        yield lambda handler: stack.enter_async_context(http_server(handler))
 
 
 def call(url, policy):

@@ -11,6 +11,7 @@ import time
 import pytest
 from aiohttp import web
 from support.certificates import Authority
+from support.http_servers import http_server
 from support.senders import SenderKeys
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"
@@ -64,12 +65,7 @@ async def providers(tmp_path, monkeypatch):
     authority = Authority(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*authority.issue("providers", hosts=HOSTS))
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", chosen.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    address, resolve = runner.addresses[0][:2], socket.getaddrinfo
+    resolve = socket.getaddrinfo
 
     def resolved(host, *arguments, **options):
         if host in HOSTS:
@@ -78,8 +74,9 @@ async def providers(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
-    yield chosen
-    await runner.cleanup()
+    async with http_server(chosen.answer, tls=context) as url:
+        address = "127.0.0.1", int(url.rpartition(":")[2])
+        yield chosen
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
+from support.http_servers import http_server
 
 from edge import key_cache
 
@@ -48,14 +49,9 @@ class Issuer:
 @pytest.fixture
 async def issuer():
     chosen = Issuer()
-    app = web.Application()
-    app.router.add_get("/keys", chosen.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    chosen.url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
-    yield chosen
-    await runner.cleanup()
+    async with http_server(chosen.answer) as base:
+        chosen.url = f"{base}/keys"
+        yield chosen
 
 
 @pytest.fixture
@@ -166,23 +162,15 @@ async def test_keys_on_private_addresses_are_not_fetched_unless_the_setting_says
 
 
 async def test_a_redirect_and_an_endless_answer_give_no_keys(edge, issuer):
-    async def elsewhere(_request):
-        raise web.HTTPFound(issuer.url)
-
-    async def endless(_request):
+    async def answer(request):
+        if request.path == "/elsewhere":
+            raise web.HTTPFound(issuer.url)
         return web.Response(body=b" " * 1_000_000 + b'{"keys": []}')
 
-    app = web.Application()
-    app.router.add_get("/elsewhere", elsewhere)
-    app.router.add_get("/endless", endless)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    for path in ("elsewhere", "endless"):
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/{path}"
-        edge.router.put_flow(path, auth={"jwt": {"jwks": url, "issuer": ISSUER, "audience": AUDIENCE}})
-        assert await status_of(edge, issuer.token(), path) == 503
-    await runner.cleanup()
+    async with http_server(answer) as base:
+        for path in ("elsewhere", "endless"):
+            edge.router.put_flow(path, auth={"jwt": {"jwks": f"{base}/{path}", "issuer": ISSUER, "audience": AUDIENCE}})
+            assert await status_of(edge, issuer.token(), path) == 503
     assert issuer.asked == 0
 
 

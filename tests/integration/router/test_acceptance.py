@@ -7,6 +7,7 @@ import asyncio
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from support.routers import flow, running_router
 from support.runners import attached
 from support.shards import running_host
@@ -27,7 +28,6 @@ from router.flow_table import FlowTable
 from router.metrics import RouterMetrics
 from router.parsing import InputParser
 from router.reply_tokens import ReplyTokens
-from router.services import error_mapping
 from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft
@@ -144,8 +144,6 @@ async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is
 
 @pytest.mark.parametrize("callback", ["", "approval"])
 async def test_an_event_that_nobody_expected_fails_alone_and_is_logged(service, monkeypatch, callback):
-    logged = []
-    monkeypatch.setattr(error_mapping.log, "error", lambda said, **fields: logged.append((said, fields["exc_info"])))
     read = service.shard.storage.registry.get_flow
 
     async def get_flow(flow_id, **which):
@@ -155,8 +153,10 @@ async def test_an_event_that_nobody_expected_fails_alone_and_is_logged(service, 
 
     monkeypatch.setattr(service.shard.storage.registry, "get_flow", get_flow)
     unexpected = event("breaks", callback=callback)
-    assert await service.ingest(unexpected, event()) == ["INTERNAL", ""]
-    assert [(said, str(error)) for said, error in logged] == [("call failed", "a defect")]
+    with capture_logs() as lines:
+        assert await service.ingest(unexpected, event()) == ["INTERNAL", ""]
+    errors = [line for line in lines if line["log_level"] == "error"]
+    assert [(line["event"], str(line["exc_info"])) for line in errors] == [("call failed", "a defect")]
 
 
 async def test_a_caller_that_attaches_again_is_not_refused_for_want_of_room(tmp_path):

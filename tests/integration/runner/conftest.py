@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import grpc.aio
 import orjson
 import pytest
 import structlog
-from aiohttp import web
+from support.http_servers import http_server as serving
 from support.patience import PATIENCE
 
 from flowhook import ids
@@ -380,21 +381,8 @@ async def following(settings, router):
 @pytest.fixture
 async def http_server():
     """Serve HTTP with a handler on a free port; returns the base URL."""
-    runners = []
-
-    async def start(handler, **options):
-        application = web.Application(**options)
-        application.router.add_route("*", "/{path:.*}", handler)
-        runner = web.AppRunner(application)
-        await runner.setup()
-        runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
-
-    yield start
-    for runner in runners:
-        await runner.cleanup()
+    async with contextlib.AsyncExitStack() as stack:
+        yield lambda handler, **options: stack.enter_async_context(serving(handler, **options))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
+from support.http_servers import http_server
 
 from flowhook.config import RunnerSettings
 from flowhook.document.auth import provider
@@ -185,16 +185,9 @@ async def test_an_answer_that_does_not_come_is_a_timeout():
         asked.set()
         await asyncio.Event().wait()
 
-    application = web.Application()
-    application.router.add_route("*", "/", never)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
+    async with http_server(never, shutdown_timeout=0.1) as url:
         with pytest.raises(TaskFault) as problem:
-            await deliver(f"http://127.0.0.1:{runner.addresses[0][1]}/", {}, timeout="PT0.2S")
-    finally:
-        await runner.cleanup()
+            await deliver(f"{url}/", {}, timeout="PT0.2S")
     assert asked.is_set()
     assert kind(problem) == ("timeout", 408)
 

@@ -7,18 +7,23 @@ from contextlib import suppress
 
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 from support.patience import PATIENCE
 
 from flowhook.errors import UnauthenticatedError
-from runner.guard import supervisor
 from runner.worker import attach_client
 
 
 @pytest.fixture
-def told(monkeypatch):
-    warnings = []
-    monkeypatch.setattr(supervisor.log, "warning", lambda event, **fields: warnings.append((event, fields)))
-    return warnings
+def told():
+    with capture_logs() as lines:
+        yield lines
+
+
+def warnings(lines):
+    """Return event and fields of each warning."""
+    fields = [dict(line) for line in lines if line["log_level"] == "warning"]
+    return [(each.pop("event"), {key: value for key, value in each.items() if key != "log_level"}) for each in fields]
 
 
 @pytest.fixture
@@ -32,20 +37,20 @@ async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, set
     await served.lifecycle.ready.wait()
     assert router.attach_refusals == []
     refused = ("not attached; trying again", {"router": settings.router, "detail": "router: UNAUTHENTICATED"})
-    assert told == [refused]
+    assert warnings(told) == [refused]
     stream.close()
     await router.attached(2)
     async with asyncio.timeout(PATIENCE):
-        while len(told) < 2:
+        while len(warnings(told)) < 2:
             await asyncio.sleep(0)
-    assert told[1][1]["detail"] == "router closed the stream"
+    assert warnings(told)[1][1]["detail"] == "router closed the stream"
 
 
 @pytest.mark.parametrize("settings", [{"drain_seconds": 3600.0}], indirect=True)
 async def test_a_runner_that_is_told_to_stop_says_nothing(served, router, told):
     await router.attached()
     await served.stop()
-    assert told == []
+    assert warnings(told) == []
 
 
 async def test_what_grpc_makes_up_for_a_failed_write_is_known_for_that():

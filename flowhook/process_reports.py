@@ -57,41 +57,48 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
     )
 
 
-class ProcessReporter:
-    """Reports the health and metrics of this process to the router every 2 s; tolerates an unavailable router."""
+INTERVAL: Final = 2.0
+"""Seconds between reports, and the deadline of one."""
 
-    INTERVAL: Final = 2.0
-    """Seconds between reports, and the deadline of one."""
+
+class ProcessReporter:
+    """Reports the health and metrics of this process to the router; tolerates an unavailable router."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, lifecycle: ProcessState, *, render: Callable[[], bytes] = metrics.render
+        self,
+        channel: grpc.aio.Channel,
+        lifecycle: ProcessState,
+        *,
+        render: Callable[[], bytes] = metrics.render,
+        interval: float = INTERVAL,
     ) -> None:
         """Create a reporter on `lifecycle` over `channel`, which the caller closes; `render` returns the metrics."""
+        self._interval = interval
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
         self._lifecycle = lifecycle
         self._render = render
         self._complete = True
 
     async def run(self) -> None:
-        """Report until cancelled: at once, as soon as the process is ready, then every `INTERVAL`."""
+        """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds."""
         while True:
             try:
                 await self._report()
             except grpc.aio.AioRpcError as error:
                 log.debug("report not delivered", code=error.code().name)
             if self._lifecycle.ready.is_set():
-                await asyncio.sleep(self.INTERVAL)
+                await asyncio.sleep(self._interval)
             else:
                 # not `wait_for`: before Python 3.12 it may lose a cancellation that coincides with the event
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.INTERVAL):
+                    async with asyncio.timeout(self._interval):
                         await self._lifecycle.ready.wait()
 
     async def _report(self) -> None:
         rendered = self._render()
         process = build_report(self._lifecycle, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process)
-        response = await self._stub.ReportProcess(request, timeout=self.INTERVAL)
+        response = await self._stub.ReportProcess(request, timeout=self._interval)
         complete = within_limits(rendered) and not response.metrics_dropped
         if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics not shown: too many", bytes=len(rendered), series=rendered.count(b"\n"))

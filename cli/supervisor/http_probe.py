@@ -16,8 +16,10 @@ MAX_BYTES: Final = 65536
 """Bytes of a response that are read."""
 
 
-async def probe(method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False) -> tuple[int, bytes]:
-    """Send a request; return status and body of the response, or status 0 when there is none within `TIMEOUT`.
+async def probe(
+    method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False, timeout_seconds: float = TIMEOUT
+) -> tuple[int, bytes]:
+    """Send a request; return status and body of the response, or status 0 when there is none in time.
 
     Args:
         method: method of the request.
@@ -25,13 +27,14 @@ async def probe(method: str, address: str, path: str, *, tls: bool = False, prox
         path: path of the request.
         tls: whether to use TLS; the certificate is not verified.
         proxied: whether to begin with a PROXY protocol header; the one sent names no sender (`UNKNOWN`).
+        timeout_seconds: time to wait for the response.
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = "127.0.0.1"
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(timeout_seconds):
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
                 if proxied:

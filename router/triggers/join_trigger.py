@@ -71,10 +71,18 @@ class _Flow:
 class JoinTrigger:
     """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
 
-    def __init__(self, *, arrivals: EventDispatcher, state: ShardState, starter: ExecutionStarter) -> None:
+    def __init__(
+        self,
+        *,
+        arrivals: EventDispatcher,
+        state: ShardState,
+        starter: ExecutionStarter,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._arrivals = arrivals
         self._state = state
         self._starter = starter
+        self._look_seconds = look_seconds
         self._index = FlowIndex()
         self._flows: dict[str, _Flow] = {}
         self._news: dict[str, None] = {}
@@ -92,6 +100,10 @@ class JoinTrigger:
             self._index.put(flow_id, trigger.filters)
             self._flows[flow_id] = _Flow(trigger)
             self.arrived(flow_id)
+
+    def waiting(self, flow_id: str) -> int:
+        """Return the number of events that wait for others to start a flow, which must be registered."""
+        return len(self._flows[flow_id].gathering)
 
     def names(self, type_: str) -> bool:
         """Whether a registered flow has a filter for exactly this type."""
@@ -130,7 +142,7 @@ class JoinTrigger:
             self._woken.clear()
             await self.turn()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS if self._flows else None):
+                async with asyncio.timeout(self._look_seconds if self._flows else None):
                     await self._woken.wait()
                 continue
             self._news |= dict.fromkeys(self._flows)

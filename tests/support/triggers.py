@@ -23,7 +23,7 @@ from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds
-from router.triggers.join_trigger import JoinTrigger
+from router.triggers.join_trigger import LOOK_SECONDS, JoinTrigger
 
 NOON = 1_795_521_600_000
 """2026-11-24T12:00Z."""
@@ -34,13 +34,13 @@ _NUMBERS = count()
 class Triggers:
     """A router as far as flows are started by time and by events. Nothing happens by itself."""
 
-    def __init__(self, shard, flows, timekeeper, gatherer, publisher):
+    def __init__(self, shard, flows, timekeeper, gatherer, publisher, *, registry):
         self.shard = shard
         self.flows = flows
         self.timekeeper = timekeeper
         self.gatherer = gatherer
         self.publisher = publisher
-        self.metrics = timekeeper._metrics
+        self._registry = registry
 
     async def apply(self, flow_id, schedule, *, rest="", at_ms=NOON):
         source = (
@@ -82,6 +82,10 @@ class Triggers:
         await turn()
         return sorted((record for record in await self.executions() if record.seq not in before), key=_flow_and_seq)
 
+    def scheduled(self, result):
+        """Return how many flows that were due had this result."""
+        return self._registry.get_sample_value("flowhook_router_scheduled_total", {"result": result})
+
     def set_clock(self, at_ms):
         self.shard.wall.stop(at_ms / 1000)
 
@@ -94,7 +98,7 @@ def _flow_and_seq(record):
 
 
 @asynccontextmanager
-async def triggers(path, *, at_ms=NOON, total_backlog=1000):
+async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SECONDS):
     async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
@@ -103,23 +107,25 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000):
             host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
         )
         now_ms = shard.now_ms
+        registry = CollectorRegistry()
+        metrics = RouterMetrics(registry)
         starter = ExecutionStarter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
         timekeeper = CronScheduler(
             host=host,
             state=shard.state,
             starter=starter,
-            metrics=RouterMetrics(CollectorRegistry()),
+            metrics=metrics,
             now_ms=now_ms,
         )
-        gatherer = JoinTrigger(arrivals=host.arrivals, state=shard.state, starter=starter)
+        gatherer = JoinTrigger(arrivals=host.arrivals, state=shard.state, starter=starter, look_seconds=look_seconds)
         publisher = EventPublisher(
             arrivals=host.arrivals,
             gatherer=gatherer,
             starter=starter,
-            metrics=timekeeper._metrics,
+            metrics=metrics,
             outbox=host.outbox,
             now_ms=now_ms,
         )
         await timekeeper.recover()
         await flows.start({}, [timekeeper, publisher])
-        yield Triggers(shard, flows, timekeeper, gatherer, publisher)
+        yield Triggers(shard, flows, timekeeper, gatherer, publisher, registry=registry)

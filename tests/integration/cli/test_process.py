@@ -204,12 +204,12 @@ async def cluster():
     await server.stop(0)
 
 
-async def test_reports_follow_readiness(cluster, monkeypatch):
-    monkeypatch.setattr(ProcessReporter, "INTERVAL", 0.05)
+async def test_reports_follow_readiness(cluster):
     lifecycle = ProcessState(name="edge-1", role="edge")
     lifecycle.detail = "no router"
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(ProcessReporter(connection, lifecycle, render=lambda: b"metric 1\n").run())
+        reporter = ProcessReporter(connection, lifecycle, render=lambda: b"metric 1\n", interval=0.05)
+        reporting = asyncio.create_task(reporter.run())
         report = await cluster.reports.get()
         assert (report.name, report.role, report.pid) == ("edge-1", "edge", os.getpid())
         assert (report.ready, report.detail, report.metrics) == (False, "no router", b"metric 1\n")
@@ -237,12 +237,12 @@ async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
         await asyncio.gather(reporting, return_exceptions=True)
 
 
-async def test_reports_go_on_when_the_router_was_away(monkeypatch):
-    monkeypatch.setattr(ProcessReporter, "INTERVAL", 0.05)
+async def test_reports_go_on_when_the_router_was_away():
     server, port = await _serve(Cluster())
     await server.stop(0)
     async with channel.connect(f"127.0.0.1:{port}", "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(ProcessReporter(connection, ProcessState(name="edge-1", role="edge")).run())
+        reporter = ProcessReporter(connection, ProcessState(name="edge-1", role="edge"), interval=0.05)
+        reporting = asyncio.create_task(reporter.run())
         await connection.wait_for_state_change(connection.get_state())
         cluster = Cluster()
         server, _ = await _serve(cluster, port)

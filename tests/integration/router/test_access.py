@@ -102,16 +102,16 @@ async def test_health_is_not_told_with_a_wrong_token(router):
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_those_without_a_token_take_no_place_of_those_with_one_who_watch_the_health(router, monkeypatch):
-    monkeypatch.setattr(health, "MAX_WATCHERS", 1)
+async def test_those_without_a_token_take_no_place_of_those_with_one_who_watch_the_health(router):
     async with (
         grpc.aio.insecure_channel(router.target) as anyone,
         channel.connect(router.target, router.token("edge")) as known,
     ):
         for connection in (anyone, known):
             stub = health_pb2_grpc.HealthStub(connection)
-            first = stub.Watch(health_pb2.HealthCheckRequest())
-            assert await first.read() == health_pb2.HealthCheckResponse(status="SERVING")
+            watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(health.MAX_WATCHERS)]
+            for watch in watches:
+                assert await watch.read() == health_pb2.HealthCheckResponse(status="SERVING")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Watch(health_pb2.HealthCheckRequest()).read()
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -81,17 +81,18 @@ async def test_a_start_after_which_the_router_died_is_not_repeated(tmp_path, mon
         assert await running.emit(PAID) == []
 
 
-async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(running, monkeypatch):
-    monkeypatch.setattr("router.triggers.join_trigger.LOOK_SECONDS", 0.01)
-    await running.apply("ship", BOTH, rest="execution: {max_backlog: 1}")
-    assert len(await running.emit(PAID, PACKED, PAID, PACKED)) == 1
-    gathering = asyncio.create_task(running.gatherer.run())
-    link = running.shard.attach()
-    for _ in range(2):
-        (delivery,) = await link.next()
-        await running.shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))])
-    gathering.cancel()
-    assert len(await running.executions()) == 2
+async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(tmp_path):
+    async with triggers(tmp_path, look_seconds=0.01) as running:
+        await running.apply("ship", BOTH, rest="execution: {max_backlog: 1}")
+        assert len(await running.emit(PAID, PACKED, PAID, PACKED)) == 1
+        gathering = asyncio.create_task(running.gatherer.run())
+        link = running.shard.attach()
+        for _ in range(2):
+            (delivery,) = await link.next()
+            outcome = AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
+            await running.shard.host.recorder.settle(link, [outcome])
+        gathering.cancel()
+        assert len(await running.executions()) == 2
 
 
 async def test_kept_events_are_put_together_anew_when_the_trigger_changes(running):
@@ -122,7 +123,7 @@ async def test_an_event_that_expired_is_no_part_of_anything(running):
     await running.emit(PAID)
     running.set_clock(NOON + 8 * 24 * 3_600_000)
     assert await running.emit(PACKED) == []
-    assert len(running.gatherer._flows["ship"].gathering) == 1
+    assert running.gatherer.waiting("ship") == 1
     assert await running.emit(event("paid", 1)) == [[event("paid", 1), PACKED]]
 
 

@@ -208,11 +208,11 @@ async def test_a_schedule_that_changed_is_in_force_at_once_and_one_that_did_not_
 async def test_a_flow_whose_backlog_is_full_is_left_out_and_started_at_a_later_time(time_):
     await time_.apply("often", "{every: PT1M}", rest="execution: {max_backlog: 1}")
     assert [await time_.turn(NOON + minute * MINUTE) for minute in (1, 2, 3)] == [["often"], [], []]
-    assert time_.metrics._due.labels("backlog_full")._value.get() == 2
+    assert time_.scheduled("backlog_full") == 2
     await complete(time_, time_.shard.attach())
     assert await time_.turn(NOON + 3 * MINUTE + 1) == []
     assert await time_.turn(NOON + 4 * MINUTE) == ["often"]
-    assert time_.metrics.scheduled._value.get() == 2
+    assert time_.scheduled("started") == 2
 
 
 async def test_a_paused_flow_is_started_and_waits(time_):

@@ -119,7 +119,7 @@ def _reason(
             return hint
     of_body = [verifier for verifier in verifiers if getattr(verifier, "signs_body", False)]
     if of_body and len(request.body) <= MAX_BODY_BYTES:
-        for hint, body in _bodies(request):
+        for hint, body in body_variants(request):
             if body != request.body and trials.passes(of_body, request._replace(body=body)):
                 return hint
     for name, those in islice(others, MAX_OTHERS):
@@ -153,7 +153,7 @@ def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
                     yield hint, request._replace(url=variant)
 
 
-def _bodies(request: RequestView) -> Iterator[tuple[str, bytes]]:
+def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
     """Yield other bodies that may have been signed, each with an explanation."""
     body = request.body
     ends = "something on the way changed its line ends or its last line"

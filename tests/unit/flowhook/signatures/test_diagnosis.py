@@ -18,7 +18,7 @@ from flowhook.signatures.diagnosis import (
     MAX_REWRITTEN_BYTES,
     MAX_REWRITTEN_DEPTH,
     TRIAL_BYTES,
-    _bodies,
+    body_variants,
     diagnose,
 )
 
@@ -61,7 +61,7 @@ def test_a_body_that_was_altered_is_told(signed, arrived, hint):
 @pytest.mark.parametrize("depth", [1, MAX_REWRITTEN_DEPTH, MAX_REWRITTEN_DEPTH + 1, 900])
 def test_no_sender_chooses_a_body_that_is_much_work_to_write_anew(depth):
     body = b"[" * depth + b",".join([b"1"] * ((MAX_REWRITTEN_BYTES - 2 * depth) // 2)) + b"]" * depth
-    variants = [variant for _, variant in _bodies(sent()._replace(body=body))]
+    variants = [variant for _, variant in body_variants(sent()._replace(body=body))]
     assert max(len(variant) for variant in variants) < 4 * MAX_REWRITTEN_DEPTH * len(body)
     rewritten = json.dumps(json.loads(body)).encode() in variants
     assert rewritten == (depth <= MAX_REWRITTEN_DEPTH)

@@ -47,14 +47,16 @@ class _Line:
 class ProcessPool(Generic[P]):
     """Pool of processes, which are started on demand."""
 
-    def __init__(self, start: Callable[[], Awaitable[P]], name: str) -> None:
+    def __init__(self, start: Callable[[], Awaitable[P]], name: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
         """Create a pool.
 
         Args:
             start: starts a process; raises `OSError` if it can't.
             name: purpose of the processes, for logs.
+            retry_seconds: delay between two attempts to start one.
         """
         self._start_one = start
+        self._retry_seconds = retry_seconds
         self._name = name
         self._places = asyncio.Semaphore(SIZE)
         self._lines: dict[str, _Line] = {}
@@ -96,7 +98,7 @@ class ProcessPool(Generic[P]):
                         "a process can't be started; trying again", purpose=self._name, cause=str(problem)
                     )
                 self._is_lacking = True
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(self._retry_seconds)
             else:
                 self._is_lacking = False
                 return process

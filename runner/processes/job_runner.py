@@ -69,10 +69,16 @@ class JobResult:
 class JobRunner:
     """The processes of one runner; `components.Kept`."""
 
-    def __init__(self, _settings: RunnerSettings, /) -> None:
+    def __init__(self, _settings: RunnerSettings, /, *, max_in_background: int = MAX_IN_BACKGROUND) -> None:
+        self._max_in_background = max_in_background
         self._places = asyncio.Semaphore(MAX_PROCESSES)
         self._background: set[asyncio.Task[None]] = set()
         self._launchers = Launchers()
+
+    @property
+    def in_background(self) -> int:
+        """Number of jobs in the background."""
+        return len(self._background)
 
     async def run(self, job: Job) -> JobResult:
         """Execute a job and return its result; cancelling this kills the process and its descendants.
@@ -89,8 +95,8 @@ class JobRunner:
         Raises:
             TaskFault: there are too many background processes (runtime).
         """
-        if len(self._background) >= MAX_IN_BACKGROUND:
-            raise fault(Kind.RUNTIME, f"there are {MAX_IN_BACKGROUND} processes in the background already")
+        if len(self._background) >= self._max_in_background:
+            raise fault(Kind.RUNTIME, f"there are {self._max_in_background} processes in the background already")
         task = asyncio.create_task(self._look_after(job), name="process in the background")
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,7 +18,7 @@ import psutil
 
 from flowhook import limits, logs
 from runner.interpreter.errors import Kind, fault
-from runner.processes.orphans import descends_from_launcher, kill_orphans
+from runner.processes.orphans import Sweep, descends_from_launcher, kill_orphans
 
 GRACE_SECONDS: Final = 5.0
 """Time that a launcher has to end; then it is killed and cleaned up after."""
@@ -66,7 +66,15 @@ class Launcher:
 class Launchers:
     """Starts and tracks the launchers of a runner."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        sweep: Callable[[Callable[[int], bool]], Sweep] = kill_orphans,
+    ) -> None:
+        """Give launchers `grace_seconds` to end; `sweep` kills the orphans among this process's children (blocking)."""
+        self._grace_seconds = grace_seconds
+        self._sweep = sweep
         self._pids: set[int] = set()
         self._starting_or_sweeping = asyncio.Lock()
         """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan."""
@@ -137,7 +145,7 @@ class Launchers:
         """Wait for the end of a launcher; returns false if it takes too long or is stopped."""
         end = asyncio.create_task(self._ended_without_output(launcher), name="end of a launcher")
         try:
-            async with asyncio.timeout(GRACE_SECONDS):
+            async with asyncio.timeout(self._grace_seconds):
                 while not (await asyncio.wait([end], timeout=LOOK_SECONDS))[0]:
                     if _is_stopped(launcher.process.pid):
                         return False
@@ -158,7 +166,7 @@ class Launchers:
         while not is_over and sweeps < SWEEPS:
             sweeps += 1
             async with self._starting_or_sweeping:
-                sweep = asyncio.to_thread(kill_orphans, self._is_stray)
+                sweep = asyncio.to_thread(self._sweep, self._is_stray)
                 more, is_over = await _to_the_end(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
         log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=ended)

@@ -16,7 +16,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -72,14 +72,28 @@ def descends_from_launcher(child: int) -> bool:
         return False
 
 
-def kill_orphans(is_stray: Callable[[int], bool], *, rounds: int = ROUNDS) -> Sweep:
+def children_of_this_process() -> list[int]:
+    """Return the children of all threads of this process, zombies included; none if the system does not list them."""
+    found: list[int] = []
+    for file in _TASKS.glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, file.read_bytes().split())
+    return found
+
+
+def kill_orphans(
+    is_stray: Callable[[int], bool],
+    *,
+    rounds: int = ROUNDS,
+    children: Callable[[], Iterable[int]] = children_of_this_process,
+) -> Sweep:
     """Kill and reap the children that are orphans by `is_stray`, and the children that they leave in turn.
 
     Blocking for up to `rounds` rounds, 5 ms apart.
     """
     ended = 0
     for round_ in range(rounds):
-        strays = [child for child in _children() if is_stray(child)]
+        strays = [child for child in children() if is_stray(child)]
         if not strays:
             return Sweep(ended, is_over=True)
         if round_:
@@ -100,12 +114,3 @@ def _writes_little(process: int) -> bool:
 
 def _is_confined(process: int) -> bool:
     return _NO_NEW_PRIVILEGES in Path(f"/proc/{process}/status").read_bytes()
-
-
-def _children() -> list[int]:
-    """Return the children of all threads of this process, zombies included; none if the system does not list them."""
-    found: list[int] = []
-    for file in _TASKS.glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += map(int, file.read_bytes().split())
-    return found

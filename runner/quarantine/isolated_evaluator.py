@@ -56,10 +56,17 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it b
 
 
 class IsolatedEvaluator:
-    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`)."""
+    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`).
 
-    def __init__(self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings) -> None:
-        self._process = process
+    Attributes:
+        process: the process.
+    """
+
+    def __init__(
+        self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings, poll_seconds: float
+    ) -> None:
+        self.process = process
+        self._poll_seconds = poll_seconds
         self._link = link
         self._settings = settings
         self._usage = UsageSampler(process.pid)
@@ -68,15 +75,15 @@ class IsolatedEvaluator:
         self._is_killed = False
 
     @classmethod
-    async def start(cls, settings: RunnerSettings) -> Self:
-        """Start a process with the limits of `settings`.
+    async def start(cls, settings: RunnerSettings, *, poll_seconds: float = POLL_SECONDS) -> Self:
+        """Start a process with the limits of `settings`, and look at its usage every `poll_seconds`.
 
         Raises:
             OSError: it can't be started.
         """
         options = (settings.expression_seconds, settings.expression_bytes)
         process, ours = spawn("-I", "-m", "runner.quarantine.process", options=options)
-        evaluator = cls(process, ours, settings)
+        evaluator = cls(process, ours, settings, poll_seconds)
         try:
             await asyncio.to_thread(evaluator._greet)
         except BaseException:
@@ -98,7 +105,7 @@ class IsolatedEvaluator:
     @property
     def is_alive(self) -> bool:
         """Whether the process can be used again."""
-        return not self._is_killed and self._process.returncode is None
+        return not self._is_killed and self.process.returncode is None
 
     def take_slowest(self) -> int:
         """Return the CPU time (ns) of the slowest evaluation since the last call."""
@@ -125,7 +132,7 @@ class IsolatedEvaluator:
             return await working
         except _ProcessGone:
             verdict = watching.result() if watching.done() else None
-            code = await self._process.wait()
+            code = await self.process.wait()
             if verdict is None and code == -signal.SIGKILL:
                 raise EvaluationInterrupted from None
             raise EvaluationKilled(self._explained(verdict, code)) from None
@@ -157,17 +164,17 @@ class IsolatedEvaluator:
             verdict = watch.look(evaluation, self._usage.sample(), time.monotonic_ns())
             if verdict is not None and evaluation is self._evaluation:
                 return verdict
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(self._poll_seconds)
 
     def _kill(self) -> None:
         self._is_killed = True
-        if self._process.returncode is None:
-            self._process.kill()
+        if self.process.returncode is None:
+            self.process.kill()
 
     async def close(self) -> None:
         """Kill the process."""
         self._kill()
-        await self._process.wait()
+        await self.process.wait()
         self._link.close()
 
     # --- in the thread ------------------------------------------------------------------------------------------------

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from flowhook.config import RunnerSettings
-from flowhook.offload.pool import SIZE, ProcessPool
+from flowhook.offload.pool import RETRY_SECONDS, SIZE, ProcessPool
 from runner.quarantine.isolated_evaluator import IsolatedEvaluator
 
 
 class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
     """The pool; processes are started on demand."""
 
-    def __init__(self, settings: RunnerSettings) -> None:
-        """Start processes with the limits of `settings`."""
-        super().__init__(lambda: IsolatedEvaluator.start(settings), "quarantine")
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        *,
+        start: Callable[[RunnerSettings], Awaitable[IsolatedEvaluator]] = IsolatedEvaluator.start,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Start processes with the limits of `settings`, again after `retry_seconds` if one can't be started."""
+        super().__init__(partial(start, settings), "quarantine", retry_seconds=retry_seconds)
         self.threads: Executor = ThreadPoolExecutor(SIZE, thread_name_prefix="quarantine")
 
     def evaluator(self, flow_id: str) -> AbstractAsyncContextManager[IsolatedEvaluator]:

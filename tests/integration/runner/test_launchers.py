@@ -13,7 +13,6 @@ import threading
 import pytest
 from support.patience import PATIENCE
 
-from runner.processes import launchers as module
 from runner.processes import orphans
 from runner.processes.launchers import Launchers
 
@@ -28,17 +27,16 @@ def sleeper():
         process.kill()
 
 
-async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile(monkeypatch):
+async def test_a_sweep_that_is_called_off_goes_on_and_nobody_starts_meanwhile():
     sweeping, go_on, judged = threading.Event(), threading.Event(), []
 
-    def slow_sweep(is_stray, **more):
+    def slow_sweep(is_stray):
         judged.append(is_stray)
         sweeping.set()
         assert go_on.wait(PATIENCE)
-        return orphans.kill_orphans(is_stray, **more)
+        return orphans.kill_orphans(is_stray)
 
-    monkeypatch.setattr(module, "kill_orphans", slow_sweep)
-    launchers = Launchers()
+    launchers = Launchers(sweep=slow_sweep)
     async with launchers.launch() as first:
         first.process.kill()
         ending = asyncio.create_task(launchers.ended(first))
@@ -62,18 +60,16 @@ async def _started(launchers, judged):
         return judged[0](launcher.process.pid)
 
 
-async def test_one_that_is_stopped_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(module, "GRACE_SECONDS", 10 * PATIENCE)
+async def test_one_that_is_stopped_is_not_waited_for():
     async with asyncio.timeout(PATIENCE):
-        async with Launchers().launch() as launcher:
+        async with Launchers(grace_seconds=10 * PATIENCE).launch() as launcher:
             launcher.process.send_signal(signal.SIGSTOP)
         assert launcher.process.returncode == -signal.SIGKILL
 
 
-def test_a_sweep_gives_up_when_strays_come_as_fast_as_they_are_found(monkeypatch):
+def test_a_sweep_gives_up_when_strays_come_as_fast_as_they_are_found():
     ever_more = itertools.chain(([pid] for pid in range(UNKNOWN_PIDS, UNKNOWN_PIDS + 5000)), itertools.repeat([]))
-    monkeypatch.setattr(orphans, "_children", lambda: next(ever_more))
-    assert orphans.kill_orphans(lambda _: True) == orphans.Sweep(0, is_over=False)
+    assert orphans.kill_orphans(lambda _: True, children=lambda: next(ever_more)) == orphans.Sweep(0, is_over=False)
 
 
 def test_a_sweep_does_not_wait_for_what_does_not_die(monkeypatch):

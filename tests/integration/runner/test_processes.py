@@ -241,18 +241,18 @@ async def test_one_that_is_not_awaited_has_its_time(marker):
     started = JobRunner(SETTINGS)
     started.start(Job(("/bin/sleep", marker), {}, b"", {}, 0.5))
     async with asyncio.timeout(PATIENCE):
-        await asyncio.gather(*started._background)
+        while started.in_background:
+            await asyncio.sleep(0.01)
     assert not processes(marker)
 
 
-async def test_so_many_are_in_the_background_and_no_more(monkeypatch, marker):
-    monkeypatch.setattr(job_runner, "MAX_IN_BACKGROUND", 2)
-    async with context(settings=SETTINGS) as offered:
-        arguments = {"command": "sleep $1", "arguments": [marker], "await": False}
-        for _ in range(2):
-            await shell(arguments, offered)
-        with pytest.raises(TaskFault) as problem:
-            await shell(arguments, offered)
+async def test_so_many_are_in_the_background_and_no_more(marker):
+    started = JobRunner(SETTINGS, max_in_background=2)
+    for _ in range(2):
+        started.start(Job(("/bin/sleep", marker), {}, b"", {}, 60.0))
+    with pytest.raises(TaskFault) as problem:
+        started.start(Job(("/bin/sleep", marker), {}, b"", {}, 60.0))
+    await started.close()
     assert kind(problem) == ("runtime", 500)
     assert MAX_IN_BACKGROUND == 64
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 
 import orjson
 import psutil
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from flowhook.config import RunnerSettings
 from flowhook.limits import MAX_VALUES
 from flowhook.model import Blob, Event, Part
-from flowhook.offload import pool as module
 from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
 from flowhook.workflow_input import workflow_input
@@ -38,10 +39,23 @@ SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.]) | error"
 
 
 @pytest.fixture
-async def pool():
-    pool = EvaluatorPool(RunnerSettings(expression_seconds=0.3, expression_bytes=64 * 1024 * 1024))
-    yield pool
-    await pool.aclose()
+async def make_pool():
+    """Make a pool whose evaluations have 0.3 s and 64 MiB."""
+    made = []
+
+    def make(**options):
+        settings = RunnerSettings(expression_seconds=0.3, expression_bytes=64 * 1024 * 1024)
+        made.append(EvaluatorPool(settings, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.aclose()
+
+
+@pytest.fixture
+def pool(make_pool):
+    return make_pool()
 
 
 def request(content_type, body):
@@ -208,8 +222,8 @@ async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_ge
     assert await evaluate(pool, ". + 1", 1) == 2
 
 
-async def test_where_nobody_looks_the_kernel_ends_it(pool, monkeypatch):
-    monkeypatch.setattr("runner.quarantine.isolated_evaluator.POLL_SECONDS", 3600)
+async def test_where_nobody_looks_the_kernel_ends_it(make_pool):
+    pool = make_pool(start=partial(IsolatedEvaluator.start, poll_seconds=3600))
     with pytest.raises(EvaluationKilled, match="ran for more than"):
         await evaluate(pool, ENDLESS)
 
@@ -264,13 +278,13 @@ async def test_a_process_is_used_again(pool):
     pids = []
     for number in range(3):
         async with pool.evaluator(f"flow-{number}") as evaluator:
-            pids.append(evaluator._process.pid)
+            pids.append(evaluator.process.pid)
     assert len(set(pids)) == 1
 
 
 async def test_a_process_that_died_idle_is_replaced(pool):
     async with pool.evaluator("f") as evaluator:
-        process = evaluator._process
+        process = evaluator.process
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
     assert await evaluate(pool, ". + 1", 1) == 2
@@ -278,7 +292,7 @@ async def test_a_process_that_died_idle_is_replaced(pool):
 
 async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(pool):
     async with pool.evaluator("f") as evaluator:
-        process = evaluator._process
+        process = evaluator.process
     # nobody has noticed when it is asked
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(EvaluationInterrupted):
@@ -286,25 +300,27 @@ async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(p
     assert await evaluate(pool, ". + 1", 1) == 2
 
 
-async def test_one_that_does_not_start_is_tried_again_and_told_once(pool, monkeypatch):
-    start, errors = IsolatedEvaluator.start, []
+async def test_one_that_does_not_start_is_tried_again_and_told_once(make_pool):
     failures = iter([OSError(12, "Cannot allocate memory")] * 3)
 
     async def fail(settings):
         for failure in failures:
             raise failure
-        return await start(settings)
+        return await IsolatedEvaluator.start(settings)
 
-    monkeypatch.setattr(IsolatedEvaluator, "start", fail)
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(module.log, "error", lambda event, **fields: errors.append((event, fields)))
-    assert await evaluate(pool, ". + 1", 1) == 2
-    [(event, fields)] = errors
-    assert event == "a process can't be started; trying again"
-    assert fields == {"purpose": "quarantine", "cause": "[Errno 12] Cannot allocate memory"}
+    with capture_logs() as lines:
+        assert await evaluate(make_pool(start=fail, retry_seconds=0.0), ". + 1", 1) == 2
+    assert lines == [
+        {
+            "log_level": "error",
+            "event": "a process can't be started; trying again",
+            "purpose": "quarantine",
+            "cause": "[Errno 12] Cannot allocate memory",
+        }
+    ]
 
 
-async def test_what_a_process_imports_is_not_held_against_what_it_evaluates(monkeypatch):
+async def test_what_a_process_imports_is_not_held_against_what_it_evaluates():
     pool = EvaluatorPool(RunnerSettings(expression_seconds=0.02, expression_bytes=4 * 1024 * 1024))
     assert await evaluate(pool, ". + 1", 1) == 2
     await pool.aclose()

@@ -1,9 +1,9 @@
-"""How `make test` shares the suite between its workers.
+"""Distributes the suite over the workers of `make test`.
 
-Half of the time that processes take is waiting, so there are three workers for two cores, and the tests that start
-whole clusters go to one of them, one after another; those of runners and of commands to one as well; all others go with
-their module to whoever is free. No group is more than a third of the suite, so that no worker is idle at the end. No
-two tests that share a cluster, or a module's fixtures, ever run at the same time.
+Half of the time that processes take is waiting, so there are three workers for two cores. A group of tests runs in one
+worker, one after another: the groups of `GROUPS`, by what they start, and each other module. The groups of `GROUPS`
+begin first, longest first, so that no worker is left with a long one at the end. No two tests that share a cluster, or
+a module's fixtures, ever run at the same time.
 """
 
 from __future__ import annotations
@@ -14,14 +14,28 @@ from typing import Final
 import hypothesis
 import pytest
 
-TOGETHER: Final = {
-    "tests/e2e/": "clusters",
-    "tests/integration/admin/": "clusters",
-    "tests/integration/cli/": "commands",
-    "tests/integration/packaging/": "clusters",
+OWN_CLUSTER: Final = (
+    "crashes",
+    "hostile_bodies",
+    "killed_runners",
+    "large_bodies",
+    "no_secret_in_the_clear",
+    "restarts",
+    "stopping",
+    "task_events",
+    "tls",
+)
+"""Modules of `tests/e2e` that use none of the clusters that others share."""
+
+GROUPS: Final = {
+    **{f"tests/e2e/test_{name}.py": "own clusters" for name in OWN_CLUSTER},
     "tests/integration/runner/": "runners",
+    "tests/integration/cli/": "commands",
+    "tests/e2e/": "shared clusters",
+    "tests/integration/admin/": "shared clusters",
+    "tests/integration/packaging/": "shared clusters",
 }
-"""Folders whose tests run one after another, by what they start."""
+"""Groups by the beginning of a module's path, of which the first one counts; in the order in which they begin."""
 
 # how long an example takes says more of what else runs than of what is tested; `timeout` bounds a test
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -35,13 +49,25 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
+def pytest_collection_modifyitems(config, items):
+    """In a worker, put the groups in the order in which they are to begin."""
+    if hasattr(config, "workerinput"):
+        order = list(dict.fromkeys(GROUPS.values()))
+        items.sort(key=lambda item: order.index(group) if (group := _group_of(item.nodeid)) in order else len(order))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only there when it is wanted
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            module = nodeid.partition("::")[0]
-            return next((name for folder, name in TOGETHER.items() if module.startswith(folder)), module)
+            return _group_of(nodeid)
 
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing of how long they take
     return Scheduling(config, log)
+
+
+def _group_of(nodeid):
+    module = nodeid.partition("::")[0]
+    return next((group for start, group in GROUPS.items() if module.startswith(start)), module)

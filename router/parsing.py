@@ -36,9 +36,9 @@ log = logs.get_logger(__name__)
 class InputParser:
     """Parses bodies and documents."""
 
-    def __init__(self) -> None:
-        """Create the parser; processes are started when needed. Close it with `aclose`."""
-        self._offload = Offload("reading bodies")
+    def __init__(self, offload: Offload | None = None) -> None:
+        """Create the parser, with processes for bodies, which are started when needed. Close it with `aclose`."""
+        self._offload = offload or Offload("reading bodies")
         self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
 
     async def aclose(self) -> None:

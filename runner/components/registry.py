@@ -14,10 +14,10 @@ from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
 
-_OURS: Final = (grpc_call, http.call, openapi_call, reply.reply)
+BUILT_IN: Final = (grpc_call, http.call, openapi_call, reply.reply)
 """The components named by `component_names.BUILT_IN`."""
 
-_TASKS: Final = (run_process.script, run_process.shell)
+TASKS: Final = (run_process.script, run_process.shell)
 """The components named by `component_names.TASKS`."""
 
 log = logs.get_logger(__name__)
@@ -26,7 +26,7 @@ log = logs.get_logger(__name__)
 @functools.cache
 def components() -> Mapping[str, Component]:
     """Return all components by name. A failed import is logged, and the component left out. Blocking: imports."""
-    found: dict[str, Component] = {each.name: each for each in (*_OURS, *_TASKS)}
+    found: dict[str, Component] = {each.name: each for each in (*BUILT_IN, *TASKS)}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         loaded = _load(entry_point)
         if loaded is not None:
@@ -36,7 +36,7 @@ def components() -> Mapping[str, Component]:
 
 def callable_components() -> Mapping[str, Component]:
     """Return the components that a `call` may name. Blocking, like `components`."""
-    return {name: found for name, found in components().items() if found not in _TASKS}
+    return {name: found for name, found in components().items() if found not in TASKS}
 
 
 def _load(entry_point: EntryPoint) -> Component | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import aclosing
 
 import orjson
 import pytest
@@ -65,12 +66,11 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, 
     assert await loop_seconds(read, BOUND) < BOUND
 
 
-async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_is_told(reader):
-    await reader._offload.aclose()
-    reader._offload = Offload("reading bodies", seconds=0.02)
+async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_is_told():
     message = event(XML, "application/xml")
-    with capture_logs() as written:
-        assert await reader.order_key(OrderKey("${ .body.order.account }"), message) == ""
+    async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as reader:
+        with capture_logs() as written:
+            assert await reader.order_key(OrderKey("${ .body.order.account }"), message) == ""
     assert written == [
         {
             "event": "event too costly to parse; it runs without an order key",

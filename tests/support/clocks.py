@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class Clock:
-    """Seconds, from 0 on."""
+    """Shows `now`, in whatever unit its reader expects."""
 
-    now = 0.0
+    def __init__(self, now=0.0):
+        self.now = now
 
     def __call__(self):
         return self.now

@@ -19,6 +19,13 @@ LOOKS_A_SECOND: Final = 100
 PAUSE: Final = 0.01
 
 
+async def until(condition):
+    """Wait until `condition()` is true, for `PATIENCE` at most."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 async def seen_within(seconds, look):
     """Look again and again until what is looked for is there; `look` is asynchronous.
 

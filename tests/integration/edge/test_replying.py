@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from prometheus_client import CollectorRegistry
-from support.patience import PATIENCE
+from support.patience import PATIENCE, until
 
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.v1.envelope_pb2 import Header, Reply
@@ -21,12 +21,6 @@ FAULT = WorkflowError(type="https://example.org/secret", status=500, title="Secr
 def reply(status=200, body=b"", **headers):
     fields = [Header(name=name.replace("_", "-"), value=value) for name, value in headers.items()]
     return Reply(status=status, headers=fields, body=body)
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

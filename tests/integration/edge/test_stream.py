@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
-from support.patience import PATIENCE
+from support.patience import until
 from tornado.iostream import StreamClosedError
 
 from edge.transport import ByteStream
@@ -36,12 +36,6 @@ async def ends(budget):
 
 async def sent(peer, data):
     await asyncio.get_running_loop().sock_sendall(peer, data)
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_what_comes_while_nobody_reads_is_read_later_in_order_and_counted_until_then(ends, budget):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.patience import PATIENCE
+from support.patience import until
 
 from flowhook.document import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
@@ -116,12 +116,6 @@ do: [{{keep: {{set: {{a: 1}}}}}}]
     has_webhook, reacts = document.webhook is not None, bool(parse_triggers(document.definition))
     draft = FlowDraft(document.id, source.encode(), canonical(document.definition), has_webhook, reacts)
     return await registry.apply_flows([draft], now_ms=1)
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_flow_is_loaded_when_first_asked_for(table, registry, policies):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 import pytest
+from support.clocks import Clock
 
 from runner.authentication.policy import Client, OAuth2, OpenIdConnect
 from runner.authentication.tokens import MAX_TOKENS, PROVIDER_SECONDS, Tokens
@@ -40,14 +41,6 @@ class Server:
         return Answer(orjson.dumps(said))
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def server():
     return Server()
@@ -55,7 +48,7 @@ def server():
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

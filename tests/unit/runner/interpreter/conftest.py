@@ -6,6 +6,7 @@ from itertools import count
 
 import orjson
 import pytest
+from support.clocks import Clock
 
 from runner.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, WorkflowCompleted, WorkflowFaulted
@@ -31,14 +32,11 @@ class World:
         return value if isinstance(value, EffectResult) else EffectResult(orjson.dumps(value))
 
 
-class Clock:
+class StandingClock(Clock):
     """Stands still; the moments that are waited for come at once."""
 
     def __init__(self, now=1_700_000_001_000):
-        self.now = now
-
-    def __call__(self):
-        return self.now
+        super().__init__(now)
 
 
 class Outcome:
@@ -72,7 +70,7 @@ def execute(evaluator):
     def run(do, data=None, *, journal=(), world=None, stop_after=None, secrets=None, clock=None, workflow=None, **more):
         definition = {"document": {"namespace": "default", "name": "test"}, "do": do, **more}
         program = compile_program(definition, evaluator)
-        clock = clock or Clock()
+        clock = clock or StandingClock()
         known = {"id": "evt_1", "secrets": secrets or {}, **(workflow or {})}
         given = ExecutionContext(
             definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known
@@ -103,7 +101,7 @@ def execute(evaluator):
         return Outcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
 
     run.World = World
-    run.Clock = Clock
+    run.Clock = StandingClock
     return run
 
 

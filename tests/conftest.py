@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 OWN_CLUSTER: Final = (
+    "chaos",
     "crashes",
     "hostile_bodies",
     "killed_runners",

@@ -70,8 +70,8 @@ class SqliteStorage:
                 self._reject,
                 self._probe,
             ],
-            limits,
             transaction_log,
+            limits=limits,
         )
         self._readers = Readers(path)
         self._queries = Readers(path)

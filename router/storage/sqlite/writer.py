@@ -21,7 +21,7 @@ import apsw
 
 from flowhook.errors import FlowhookError
 from flowhook.limits import MIB
-from router.storage.limits import StorageLimits
+from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, unavailable
 from router.storage.sqlite.transaction_log import TransactionLog
 
@@ -76,8 +76,8 @@ class Writer:
     Args:
         connection: used only by that thread, from `start` to the end of `close`.
         operations: all kinds of writes that calls may use.
-        limits: bound the queue.
         transaction_log: records each transaction before it commits.
+        limits: bound the queue.
 
     Attributes:
         commits: number of committed transactions.
@@ -88,8 +88,9 @@ class Writer:
         self,
         connection: apsw.Connection,
         operations: Sequence[WriterOperation],
-        limits: StorageLimits,
         transaction_log: TransactionLog,
+        *,
+        limits: StorageLimits = DEFAULT_LIMITS,
     ) -> None:
         self._connection = connection
         self._log = transaction_log

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.flow_paths import find_flow_files, unreadable_message
 from flowhook.document import FlowDocument, parse
+from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from runner.component_names import component_names
 
@@ -66,5 +67,6 @@ def _duplicates(files: Sequence[FlowFile]) -> list[Fault]:
     for file in files:
         earlier = first.setdefault(file.document.id, file.name)
         if earlier != file.name:
-            faults.append(Fault(file.name, 0, "document", f"flow {file.document.id} is in {earlier} too"))
+            cause = f"flow {file.document.id} is in {earlier} too"
+            faults.append(Fault(file.name, 0, "document", cause, Code.FLOW_DUPLICATE))
     return faults

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from flowhook.errors import Fault, InvalidError, InvalidFlowError
+from flowhook.errors import InvalidError, InvalidFlowError
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -41,5 +42,5 @@ def with_file_names(error: InvalidFlowError, names: Sequence[str]) -> InvalidFlo
     for fault in error.faults:
         index = int(fault.file) if fault.file.isdecimal() else len(names)
         name = names[index] if index < len(names) else fault.file
-        faults.append(Fault(name, fault.line, fault.key, fault.cause))
+        faults.append(replace(fault, file=name))
     return InvalidFlowError(faults)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from flowhook.document import FlowDocument, located_warnings
+from flowhook.document.codes import Code
 from flowhook.document.named_secrets import secret_paths
 from flowhook.document.problems import line_of
 from flowhook.document.source import read
@@ -38,4 +39,5 @@ def locate_warnings(document: FlowDocument, source: bytes, file: str, told: Sequ
 def _located(document: FlowDocument, source: bytes, file: str, text: str) -> Fault:
     unset = _UNSET.match(text)
     places = list(secret_paths(document.definition, {unset[1]})) if unset else []
-    return Fault(file, line_of(read(source).root, places[0][0]) if places else 0, "", text)
+    line = line_of(read(source).root, places[0][0]) if places else 0
+    return Fault(file, line, "", text, Code.SECRET_NOT_SET if unset else "")

@@ -98,12 +98,14 @@ class Fault:
         line: line of the offending key or value, from 1; 0 when it concerns the whole file.
         key: dotted path of the key, for example `do[0].announce.call`; empty for the whole file.
         cause: what is wrong and, where possible, what would be right.
+        code: stable word for programs (`flowhook.document.codes`); empty if a router reported the error.
     """
 
     file: str
     line: int
     key: str
     cause: str
+    code: str = ""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file

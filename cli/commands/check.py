@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,4 @@ def _show(errors: Sequence[Fault], warnings: Sequence[Fault], *, json: bool) -> 
         return
     for severity, faults in (("error", errors), ("warning", warnings)):
         for each in faults:
-            print_json(
-                {"file": each.file, "line": each.line, "key": each.key, "cause": each.cause, "severity": severity}
-            )
+            print_json({**dataclasses.asdict(each), "severity": severity})

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Annotated, Self, TypeAlias, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from flowhook.document.auth import SecretName
+from flowhook.document.codes import Code
 from flowhook.document.model import Model
 from flowhook.document.oauth2 import (
     MAX_ITEMS,
@@ -23,6 +23,7 @@ from flowhook.document.oauth2 import (
     check_grant,
 )
 from flowhook.document.uris import Uri
+from flowhook.document.validation import validation_error
 
 _Text = Annotated[str, Field(min_length=1)]
 _Texts = Annotated[tuple[_Text, ...], Field(max_length=MAX_ITEMS)]
@@ -146,9 +147,7 @@ class AuthenticationPolicy(Model):
     def _is_one(self) -> Self:
         if len(self.model_fields_set) != 1:
             *ways, last = type(self).model_fields
-            raise PydanticCustomError(
-                "flow", "expected exactly one of {ways}", {"ways": f"{', '.join(ways)} and {last}"}
-            )
+            raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(ways)} and {last}")
         return self
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
-from pydantic_core import PydanticCustomError
 
 from flowhook.document import schema_overrides
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
+from flowhook.document.codes import Code
 from flowhook.document.http_call import Endpoint, HttpArguments, endpoint_tag
 from flowhook.document.model import Model, pattern_or_expression
 from flowhook.document.uris import UriTemplate
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
 
 _IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
@@ -25,14 +26,14 @@ _MAX_PORT: Final = 65535
 def _no_file(value: object) -> object:
     if isinstance(value, str) and value.lower().startswith("file:"):
         cause = "files are not read, for a flow has no business with those of a runner: serve it over http(s)"
-        raise PydanticCustomError("flow", cause)
+        raise validation_error(Code.URI_INVALID, cause)
     return value
 
 
 def _port(value: object) -> object:
     if is_expression(value) or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT):
         return value
-    raise PydanticCustomError("flow", "expected a port, 1 to 65535, or an expression ${ … }")
+    raise validation_error(Code.VALUE_RANGE, "expected a port, 1 to 65535, or an expression ${ … }")
 
 
 def type_or_expression(expected: str, *types: type) -> Callable[[object], object]:
@@ -40,7 +41,7 @@ def type_or_expression(expected: str, *types: type) -> Callable[[object], object
 
     def check(value: object) -> object:
         if not isinstance(value, types) and not is_expression(value):
-            raise PydanticCustomError("flow", "expected {expected}, or an expression ${ … }", {"expected": expected})
+            raise validation_error(Code.VALUE_TYPE, f"expected {expected}, or an expression ${{ … }}")
         return value
 
     return check

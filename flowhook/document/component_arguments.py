@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator
-from pydantic_core import PydanticCustomError
 
 from flowhook.document import schema_overrides
 from flowhook.document.calls import type_or_expression
+from flowhook.document.codes import Code
 from flowhook.document.model import Model
 from flowhook.document.timing import Duration
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
 
 _MIN_STATUS: Final = 200
@@ -25,7 +26,7 @@ _MAX_STATUS: Final = 599
 def _status(value: object) -> object:
     number = isinstance(value, int) and not isinstance(value, bool) and _MIN_STATUS <= value <= _MAX_STATUS
     if not number and not is_expression(value):
-        raise PydanticCustomError("flow", "expected a status, 200 to 599, or an expression ${ … }")
+        raise validation_error(Code.VALUE_RANGE, "expected a status, 200 to 599, or an expression ${ … }")
     return value
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator
-from pydantic_core import PydanticCustomError
 
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
 from flowhook.document.model import Model, Transformation
+from flowhook.document.validation import validation_error
 
 
 def _schema(value: object) -> object:
     if isinstance(value, dict | bool):
         return value
-    raise PydanticCustomError("flow", "expected a JSON Schema: a mapping")
+    raise validation_error(Code.VALUE_TYPE, "expected a JSON Schema: a mapping")
 
 
 class Schema(Model):

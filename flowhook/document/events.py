@@ -22,12 +22,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from flowhook import limits
 from flowhook.cloud_events import MAX_TYPE_LENGTH
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
 from flowhook.document.model import Model, pattern_or_expression
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
 
 MAX_CORRELATIONS: Final = 16
@@ -41,10 +42,10 @@ _SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
 def _check_names(extensions: Mapping[str, Any] | None) -> None:
     for name in extensions or {}:
         if not _ATTRIBUTE.fullmatch(name):
-            cause = "{name} is no name of an attribute: expected lower-case letters and digits, at most 64"
-            raise PydanticCustomError("flow", cause, {"name": repr(name)})
+            cause = f"{name!r} is no name of an attribute: expected lower-case letters and digits, at most 64"
+            raise validation_error(Code.NAME_INVALID, cause)
         if name in _SET_BY_FLOWHOOK:
-            raise PydanticCustomError("flow", "{name} is set by Flowhook, not by a flow", {"name": name})
+            raise validation_error(Code.NAME_INVALID, f"{name} is set by Flowhook, not by a flow")
 
 
 def _instant(value: str) -> str:
@@ -55,7 +56,7 @@ def _instant(value: str) -> str:
             zone = None
         if zone is None:
             cause = "expected a time such as 2026-11-24T15:55:18Z, or an expression"
-            raise PydanticCustomError("flow", cause)
+            raise validation_error(Code.VALUE_FORMAT, cause)
     return value
 
 
@@ -86,7 +87,7 @@ class AwaitedProperties(EventProperties):
     @model_validator(mode="after")
     def _is_any(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("flow", "expected at least one attribute, such as `type`")
+            raise validation_error(Code.KEY_MISSING, "expected at least one attribute, such as `type`")
         _check_names(self.__pydantic_extra__)
         return self
 
@@ -94,7 +95,7 @@ class AwaitedProperties(EventProperties):
 def _extension(value: object) -> object:
     if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31):
         return value
-    raise PydanticCustomError("flow", "expected a text, a truth value or an integer of 32 bits")
+    raise validation_error(Code.VALUE_TYPE, "expected a text, a truth value or an integer of 32 bits")
 
 
 class EmittedProperties(EventProperties):
@@ -145,7 +146,7 @@ class EmitConfiguration(Model):
 
 def _constant(value: object) -> object:
     if value is None or isinstance(value, dict | list):
-        raise PydanticCustomError("flow", "expected a text, a number or a truth value, or an expression ${ … }")
+        raise validation_error(Code.VALUE_TYPE, "expected a text, a number or a truth value, or an expression ${ … }")
     return value
 
 
@@ -181,7 +182,7 @@ class EventStrategy(Model):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_fields_set & {"one", "any", "all"}) != 1:
-            raise PydanticCustomError("flow", "expected exactly one of one, any and all")
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of one, any and all")
         return self
 
 
@@ -205,7 +206,7 @@ class EventConsumptionStrategy(EventStrategy):
     @classmethod
     def _goes_with_any(cls, value: object, info: ValidationInfo) -> object:
         if "any" in info.data and info.data["any"] is None:
-            raise PydanticCustomError("flow", "`until` goes with `any` alone")
+            raise validation_error(Code.KEY_CONFLICT, "`until` goes with `any` alone")
         return value
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictInt
-from pydantic_core import PydanticCustomError
 
 from flowhook import limits
+from flowhook.document.codes import Code
 from flowhook.document.model import Model
 from flowhook.document.timing import RetryOrName
+from flowhook.document.validation import validation_error
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
 
 
 def _path(value: str) -> str:
     if not is_expression(value):
-        cause = f"expected an expression ${{ … }}{syntax_hint(value)}"
-        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
+        raise validation_error(Code.EXPRESSION_REQUIRED, f"expected an expression ${{ … }}{syntax_hint(value)}")
     try:
         compile_accessor(strip_markers(value), variables=())
     except InvalidExpression as error:
-        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
+        raise validation_error(Code.EXPRESSION_INVALID, error.message) from None
     return value
 
 

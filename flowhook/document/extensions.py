@@ -9,10 +9,12 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema
 
+from flowhook.document.codes import Code
 from flowhook.document.model import Model, named_schema, sole_item
 from flowhook.document.tasks import TaskItem
+from flowhook.document.validation import validation_error
 
 MAX_EXTENSIONS: Final = 32
 
@@ -39,13 +41,13 @@ class Extension(Model):
     def _unfold(cls, value: object) -> object:
         name, extension = sole_item(value, "one extension: a name and, below it, `extend`, `before` and `after`")
         if not isinstance(extension, dict):
-            raise PydanticCustomError("flow", "expected a mapping with `extend`, `before` and `after`")
+            raise validation_error(Code.VALUE_TYPE, "expected a mapping with `extend`, `before` and `after`")
         return {"<name>": name, **extension}
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if self.before is None and self.after is None:
-            raise PydanticCustomError("flow", "expected at least one of before and after")
+            raise validation_error(Code.KEY_MISSING, "expected at least one of before and after")
         return self
 
 

@@ -9,13 +9,14 @@ import re
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, StrictBool, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from flowhook.document import schema_overrides
 from flowhook.document.authentication import ReferenceableAuthenticationPolicy
+from flowhook.document.codes import Code
 from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.model import Model, neither_mapping_nor_expression
 from flowhook.document.uris import UriTemplate
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
 from flowhook.limits import MAX_PARTS
 
@@ -24,7 +25,7 @@ _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
 def _method(value: str) -> str:
     if not is_expression(value) and not _METHOD.fullmatch(value):
-        raise PydanticCustomError("flow", "expected an HTTP method such as post")
+        raise validation_error(Code.VALUE_FORMAT, "expected an HTTP method such as post")
     return value
 
 
@@ -36,7 +37,7 @@ def _scalars(value: object) -> object:
         raise neither_mapping_nor_expression(value)
     for name, item in value.items():
         if item is None or isinstance(item, dict | list):
-            raise PydanticCustomError("flow", "expected a text for {name}", {"name": name})
+            raise validation_error(Code.VALUE_TYPE, f"expected a text for {name}")
     return value
 
 
@@ -47,16 +48,16 @@ def _query(value: object) -> object:
     for name, item in value.items():
         for each in item if isinstance(item, list) else [item]:
             if each is None or isinstance(each, dict | list):
-                raise PydanticCustomError("flow", "expected a text for {name}, or a list of texts", {"name": name})
+                raise validation_error(Code.VALUE_TYPE, f"expected a text for {name}, or a list of texts")
     return value
 
 
 def _fields(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not FIELD_NAME.fullmatch(name):
-            raise PydanticCustomError("flow", "{name} is no header name", {"name": repr(name)})
+            raise validation_error(Code.HEADER_INVALID, f"{name!r} is no header name")
         if name.lower() in RESERVED_HEADERS:
-            raise PydanticCustomError("flow", "the HTTP client sets {name}, not a flow", {"name": name})
+            raise validation_error(Code.HEADER_INVALID, f"the HTTP client sets {name}, not a flow")
     return value
 
 
@@ -91,7 +92,7 @@ class MultipartField(Model):
     @model_validator(mode="after")
     def _is_either(self) -> Self:
         if len({"value", "attachment"} & self.model_fields_set) != 1:
-            raise PydanticCustomError("flow", "expected one of value and attachment")
+            raise validation_error(Code.KEY_CONFLICT, "expected one of value and attachment")
         return self
 
 
@@ -101,7 +102,7 @@ def _fields_tag(value: object) -> str:
 
 def _expression(value: str) -> str:
     if not is_expression(value):
-        raise PydanticCustomError("flow", "expected a list of fields, or an expression ${ … }")
+        raise validation_error(Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
     return value
 
 
@@ -131,5 +132,5 @@ class HttpArguments(Model):
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:
         if len({"body", "attachment", "multipart"} & self.model_fields_set) > 1:
-            raise PydanticCustomError("flow", "expected one of body, attachment and multipart")
+            raise validation_error(Code.KEY_CONFLICT, "expected one of body, attachment and multipart")
         return self

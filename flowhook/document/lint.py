@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowhook.document import lint_strings
+from flowhook.document.codes import Code
 from flowhook.document.event_filters import awaited_types
 from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
-from flowhook.document.problems import Path, Problem, key_of, to_fault
+from flowhook.document.problems import Problem, key_of, to_fault
 from flowhook.document.source import read
 from flowhook.document.tasks import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
@@ -27,7 +28,7 @@ def warnings(document: FlowDocument) -> list[str]:
     - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
       expression executes whatever is in the data.
     """
-    return [f"{key_of(path)}: {text}" for path, text in _hints(document)]
+    return [f"{key_of(problem.path)}: {problem.cause}" for problem in _hints(document)]
 
 
 def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> list[Fault]:
@@ -39,11 +40,11 @@ def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> lis
         file: name of the file in the result.
     """
     root = read(source).root
-    found = [to_fault(Problem(path, text), file=file, root=root) for path, text in _hints(document)]
+    found = [to_fault(problem, file=file, root=root) for problem in _hints(document)]
     return sorted(found, key=lambda fault: fault.line)
 
 
-def _hints(document: FlowDocument) -> Iterator[tuple[Path, str]]:
+def _hints(document: FlowDocument) -> Iterator[Problem]:
     yield from _directives(document.definition)
     yield from lint_strings.string_warnings(document.definition)
     yield from _unawaited_callbacks(document)
@@ -51,42 +52,39 @@ def _hints(document: FlowDocument) -> Iterator[tuple[Path, str]]:
     yield from _processes(document.definition)
 
 
-def _directives(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+def _directives(definition: dict[str, Any]) -> Iterator[Problem]:
     for placed in walk_everywhere(definition):
         if placed.name in DIRECTIVES:
-            yield (
-                placed.path,
-                f"`then: {placed.name}` does not lead to a task of that name: it is a directive",
-            )
+            cause = f"`then: {placed.name}` does not lead to a task of that name: it is a directive"
+            yield Problem(placed.path, Code.NAME_IS_DIRECTIVE, cause)
 
 
-def _unawaited_callbacks(document: FlowDocument) -> Iterator[tuple[Path, str]]:
+def _unawaited_callbacks(document: FlowDocument) -> Iterator[Problem]:
     callbacks = document.webhook.callbacks if document.webhook is not None else {}
     heard = awaited_types(document.definition) if callbacks else frozenset()
     for name in callbacks:
         if name not in heard:
-            yield ("webhook", "callbacks", name), f"no `listen` task waits for events of type {name}"
+            cause = f"no `listen` task waits for events of type {name}"
+            yield Problem(("webhook", "callbacks", name), Code.CALLBACK_NOT_AWAITED, cause)
 
 
-def _secret_values(document: FlowDocument) -> Iterator[tuple[Path, str]]:
+def _secret_values(document: FlowDocument) -> Iterator[Problem]:
     names = {name for name in names_of(document) if looks_like_value(name)}
     advice = (
         "this looks like a secret's value, and what stands here is its name: set the value with "
         "`flowhook secrets set NAME`, and name it here"
     )
     for path, _ in secret_paths(document.definition, names) if names else ():
-        yield path, advice
+        yield Problem(path, Code.SECRET_IS_VALUE, advice)
 
 
-def _processes(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+def _processes(definition: dict[str, Any]) -> Iterator[Problem]:
     for placed in walk_everywhere(definition):
         run = placed.task["run"] if placed.kind == "run" else {}
         for key in ("script", "shell"):
             if key in run:
-                yield (
-                    (*placed.path, "run", key),
-                    "it fails on runners that were not started with --allow-processes",
-                )
+                cause = "it fails on runners that were not started with --allow-processes"
+                yield Problem((*placed.path, "run", key), Code.PROCESS_NEEDS_PERMISSION, cause)
         if is_expression(run.get("shell", {}).get("command")):
             advice = "the shell runs whatever is in the data: hand values over as `arguments`, `environment` or `stdin`"
-            yield (*placed.path, "run", "shell", "command"), advice
+            yield Problem((*placed.path, "run", "shell", "command"), Code.SHELL_INJECTION, advice)

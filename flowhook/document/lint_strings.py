@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from flowhook.document.problems import Path
+from flowhook.document.codes import Code
+from flowhook.document.problems import Path, Problem
 from flowhook.expressions import is_expression, strip_markers
 
 _LITERAL: Final = frozenset({"document", "schema", "metadata"})
@@ -45,17 +46,18 @@ _VARIABLE: Final = re.compile(r"\{([^A-Za-z0-9_{}][^{}]*)\}")
 _MAX_QUOTED: Final = 60
 
 
-def string_warnings(definition: dict[str, Any]) -> Iterator[tuple[Path, str]]:
-    """Yield warnings about the strings of a valid document, each with its path."""
+def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
+    """Yield warnings about the strings of a valid document."""
     for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
         key = path[-1] if path else ""
         if key in _BARE and not is_data:
             if key in _CONDITIONS and _ASSIGNMENT.search(_STRING.sub("", strip_markers(text))):
-                yield path, f"{_quoted(text)} is always true, for `=` assigns: what compares is `==`"
+                cause = f"{_quoted(text)} is always true, for `=` assigns: what compares is `==`"
+                yield Problem(path, Code.ALWAYS_TRUE, cause)
             continue
         hint = _of_expression(text) if is_expression(text) else _of_text(path, text)
         if hint:
-            yield path, hint
+            yield Problem(path, Code.NOT_AN_EXPRESSION, hint)
 
 
 def _of_expression(text: str) -> str:

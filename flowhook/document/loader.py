@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
+from flowhook.document.codes import Code
 from flowhook.document.execution import ExecutionPolicy
 from flowhook.document.problems import Mark, Path, Problem, to_fault
 from flowhook.document.rules import check_rules
@@ -70,7 +71,9 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
     if isinstance(text.data, dict):
         problems += _check(text.data, functions)
     elif not problems:
-        problems.append(Problem((), "expected a mapping with the keys `document` and `do`", text.root.line))
+        problems.append(
+            Problem((), Code.VALUE_TYPE, "expected a mapping with the keys `document` and `do`", text.root.line)
+        )
     if problems:
         raise InvalidFlowError(_faults(problems, file, text.root))
     return build(text.data)
@@ -80,7 +83,10 @@ def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
     faults = {to_fault(problem, file=file, root=root) for problem in problems}
     ordered = sorted(faults, key=lambda fault: (fault.line, fault.key, fault.cause))
     if len(ordered) > MAX_FAULTS:
-        return [*ordered[:MAX_FAULTS], Fault(file, 0, "", "and there is more, which shows once this is put right")]
+        return [
+            *ordered[:MAX_FAULTS],
+            Fault(file, 0, "", "and there is more, which shows once this is put right", Code.MORE_PROBLEMS),
+        ]
     return ordered
 
 

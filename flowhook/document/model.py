@@ -11,6 +11,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression, syntax_hint
 
 
@@ -23,7 +25,7 @@ class Model(BaseModel):
 def sole_item(value: object, expected: str) -> tuple[str, Any]:
     """Return the key and the value of a mapping with exactly one key."""
     if not isinstance(value, dict) or len(value) != 1:
-        raise PydanticCustomError("flow", "expected {expected}", {"expected": expected})
+        raise validation_error(Code.ITEM_INVALID, f"expected {expected}")
     return next(iter(value.items()))
 
 
@@ -44,7 +46,7 @@ def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
 
     def check(value: str) -> str:
         if not is_expression(value) and not compiled.fullmatch(value):
-            raise PydanticCustomError("flow", "expected {expected}, or an expression", {"expected": expected})
+            raise validation_error(Code.VALUE_FORMAT, f"expected {expected}, or an expression")
         return value
 
     return check
@@ -53,13 +55,13 @@ def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
 def _data_or_bare_expression(value: object) -> object:
     if isinstance(value, dict | str):
         return value
-    raise PydanticCustomError("flow", "expected an expression or a mapping of expressions")
+    raise validation_error(Code.VALUE_TYPE, "expected an expression or a mapping of expressions")
 
 
 def _data_or_expression(value: object) -> object:
     if isinstance(value, dict):
         if not value:
-            raise PydanticCustomError("flow", "expected at least one key")
+            raise validation_error(Code.KEY_MISSING, "expected at least one key")
         return value
     if is_expression(value):
         return value
@@ -68,8 +70,7 @@ def _data_or_expression(value: object) -> object:
 
 def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
     """Return the error for a value that must be a mapping or an expression."""
-    cause = f"expected a mapping or an expression ${{ … }}{syntax_hint(value)}"
-    return PydanticCustomError("flow", "{cause}", {"cause": cause})
+    return validation_error(Code.VALUE_TYPE, f"expected a mapping or an expression ${{ … }}{syntax_hint(value)}")
 
 
 Transformation = Annotated[

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from flowhook.document.auth import KINDS as AUTH_KINDS
 from flowhook.document.auth import AuthKind
+from flowhook.document.codes import Code
 
 MAX_DEPTH: Final = 3
 """Levels below a location in which a key is searched."""
@@ -37,7 +38,7 @@ def required_keys(types: Iterable[Any]) -> list[str]:
         models[0].model_validate({})  # not read from its fields, because some models fill in defaults themselves
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
-        return [str(each["loc"][0]) for each in errors if each["type"] == "missing" or "is missing" in each["msg"]]
+        return [str(each["loc"][0]) for each in errors if each["type"] in ("missing", Code.KEY_MISSING)]
     return []
 
 

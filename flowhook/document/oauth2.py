@@ -13,7 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from flowhook.document.auth import validation_error_at
+from flowhook.document.codes import Code
+from flowhook.document.validation import LocatedCause, validation_error_at
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
 
@@ -33,8 +34,6 @@ ClientAuthentication: TypeAlias = Literal[
 ]
 
 RequestEncoding: TypeAlias = Literal["application/x-www-form-urlencoded", "application/json"]
-
-_Problem = tuple[tuple[str, ...], str]
 
 _NEEDED: Final[dict[str, tuple[str, ...]]] = {
     "password": ("username", "password"),
@@ -63,7 +62,7 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
         needed = ()
     elif method == "client_secret_post":
         needed = ("id",)
-    _refuse(((key,), f"`{method}` needs it") for key in needed if key not in given)
+    _refuse(((key,), Code.KEY_MISSING, f"`{method}` needs it") for key in needed if key not in given)
 
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
@@ -84,18 +83,18 @@ def _given(model: BaseModel) -> set[str]:
     return {key for key, value in model if value is not None}
 
 
-def _problems(grant: GrantType, given: Collection[str]) -> Iterator[_Problem]:
+def _problems(grant: GrantType, given: Collection[str]) -> Iterator[LocatedCause]:
     if grant == "authorization_code":
-        yield ("grant",), "`authorization_code` needs a person at a browser, and a flow has none"
+        yield ("grant",), Code.VALUE_CHOICE, "`authorization_code` needs a person at a browser, and a flow has none"
     for key in _NEEDED.get(grant, ()):
         if key not in given:
-            yield (key,), f"the grant `{grant}` needs it"
+            yield (key,), Code.KEY_MISSING, f"the grant `{grant}` needs it"
     for key, grants in _GOES_WITH.items():
         if key in given and grant not in grants:
-            yield (key,), f"goes with the grant {' or '.join(f'`{each}`' for each in grants)}"
+            yield (key,), Code.KEY_CONFLICT, f"goes with the grant {' or '.join(f'`{each}`' for each in grants)}"
 
 
-def _refuse(problems: Iterable[_Problem]) -> None:
+def _refuse(problems: Iterable[LocatedCause]) -> None:
     found = list(problems)
     if found:
         raise validation_error_at(found)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from flowhook.document.codes import Code
 from flowhook.errors import Fault
 
 Path = tuple[str | int, ...]
@@ -27,6 +28,7 @@ class Problem(NamedTuple):
     """
 
     path: Path
+    code: Code
     cause: str
     line: int = 0
     at: Path = ()
@@ -47,7 +49,8 @@ class Mark:
 
 def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
     """Convert a problem to a fault with its line and its path in dotted form: `do[0].announce.call`."""
-    return Fault(file, problem.line or line_of(root, (*problem.path, *problem.at)), key_of(problem.path), problem.cause)
+    line = problem.line or line_of(root, (*problem.path, *problem.at))
+    return Fault(file, line, key_of(problem.path), problem.cause, problem.code)
 
 
 def line_of(root: Mark, path: Path) -> int:

@@ -9,13 +9,13 @@ import re
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
-from pydantic_core import PydanticCustomError
 
-from flowhook.document.auth import validation_error_at
 from flowhook.document.calls import ExternalResource
+from flowhook.document.codes import Code
 from flowhook.document.http_call import Scalars
 from flowhook.document.model import Model
 from flowhook.document.names import NAME_PATTERN, VERSION_OR_LATEST_PATTERN
+from flowhook.document.validation import validation_error, validation_error_at
 from flowhook.expressions import is_expression
 
 MAX_ARGUMENTS: Final = 256
@@ -26,15 +26,15 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 def _environment(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not _VARIABLE.fullmatch(name):
-            cause = "{name} is no name of a variable: expected letters, digits and underscores"
-            raise PydanticCustomError("flow", cause, {"name": repr(name)})
+            cause = f"{name!r} is no name of a variable: expected letters, digits and underscores"
+            raise validation_error(Code.NAME_INVALID, cause)
     return value
 
 
 def _code(value: str) -> str:
     if is_expression(value):
         cause = "code is run as it is written: hand values over as `arguments`, `environment` or `stdin`"
-        raise PydanticCustomError("flow", cause)
+        raise validation_error(Code.EXPRESSION_NOT_ALLOWED, cause)
     return value
 
 
@@ -57,7 +57,7 @@ class Script(Process):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if (self.code is None) == (self.source is None):
-            raise PydanticCustomError("flow", "expected exactly one of code and source")
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of code and source")
         return self
 
 
@@ -92,12 +92,19 @@ class RunConfiguration(Model):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         if len(self.model_fields_set & {"workflow", "script", "shell"}) != 1:
-            raise PydanticCustomError("flow", "expected exactly one of workflow, script and shell")
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of workflow, script and shell")
         if "return_" in self.model_fields_set:
             if not self.await_:
-                raise validation_error_at([(("return",), "nothing comes back from what is not awaited")])
+                cause = "nothing comes back from what is not awaited"
+                raise validation_error_at([(("return",), Code.KEY_CONFLICT, cause)])
             if self.workflow is not None and self.return_ != "none":
                 raise validation_error_at(
-                    [(("return",), "a workflow gives its output, or with `none` nothing: it is no process")]
+                    [
+                        (
+                            ("return",),
+                            Code.VALUE_CHOICE,
+                            "a workflow gives its output, or with `none` nothing: it is no process",
+                        )
+                    ]
                 )
         return self

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from flowhook.cron import MAX_LENGTH, check_cron
 from flowhook.document.auth import Duration
+from flowhook.document.codes import Code
 from flowhook.document.events import EventStrategy
 from flowhook.document.model import Model
+from flowhook.document.validation import validation_error
 from flowhook.errors import InvalidError
 
 MIN_SECONDS: Final = 1.0
@@ -22,7 +23,7 @@ MIN_SECONDS: Final = 1.0
 
 def _interval(seconds: float) -> float:
     if seconds < MIN_SECONDS:
-        raise PydanticCustomError("flow", "must be at least one second")
+        raise validation_error(Code.VALUE_RANGE, "must be at least one second")
     return seconds
 
 
@@ -30,7 +31,7 @@ def _cron(value: str) -> str:
     try:
         check_cron(value)
     except InvalidError as error:
-        raise PydanticCustomError("flow", "{cause}", {"cause": error.message}) from None
+        raise validation_error(Code.CRON_INVALID, error.message) from None
     return value
 
 
@@ -53,5 +54,5 @@ class Schedule(Model):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise PydanticCustomError("flow", "expected exactly one of cron, every, after and on")
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of cron, every, after and on")
         return self

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError
 
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem
 
 FORMATS: Final = frozenset({"json", "json:2020-12"})
@@ -26,12 +27,17 @@ def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
     if not isinstance(schema, dict):
         return
     if "resource" in schema:
-        yield Problem(path, "external schemas (`resource`) are not supported yet: write it inline, as `document`")
+        yield Problem(
+            path,
+            Code.UNSUPPORTED,
+            "external schemas (`resource`) are not supported yet: write it inline, as `document`",
+        )
     elif "document" not in schema and schema.keys() & _OF_SCHEMAS:
-        yield Problem(path, "the schema itself stands below `document`")
+        yield Problem(path, Code.KEY_MISSING, "the schema itself stands below `document`")
     schema_format = schema.get("format", "json")
     if isinstance(schema_format, str) and schema_format not in FORMATS:
-        yield Problem((*path, "format"), f"schemas of format {schema_format!r} are not supported yet; json is")
+        cause = f"schemas of format {schema_format!r} are not supported yet; json is"
+        yield Problem((*path, "format"), Code.UNSUPPORTED, cause)
         return
     if isinstance(schema.get("document"), dict | bool):
         yield from _check_document(schema["document"], (*path, "document"))
@@ -44,18 +50,27 @@ def _check_document(document: Any, path: Path) -> Iterator[Problem]:
 
     known = validators.validator_for(document, default=Draft202012Validator)
     if isinstance(document, dict) and document.get("$schema", known.META_SCHEMA["$id"]) not in _spellings(known):
-        yield Problem((*path, "$schema"), "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft")
+        yield Problem(
+            (*path, "$schema"),
+            Code.SCHEMA_INVALID,
+            "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft",
+        )
         return
     checker = known(known.META_SCHEMA, format_checker=known.FORMAT_CHECKER)
     error: SchemaError | None = best_match(checker.iter_errors(document))
     if error is not None:
-        yield Problem((*path, *error.absolute_path), f"no valid JSON Schema: {_shorten(error.message)}")
+        cause = f"no valid JSON Schema: {_shorten(error.message)}"
+        yield Problem((*path, *error.absolute_path), Code.SCHEMA_INVALID, cause)
         return
     identifiers = {node["$id"] for _, node in _objects(document, ()) if isinstance(node.get("$id"), str)}
     for place, node in _objects(document, path):
         reference = node.get("$ref")
         if isinstance(reference, str) and not _is_inside(reference, document, identifiers):
-            yield Problem((*place, "$ref"), f"{_shorten(reference)} is not in this schema, and others are not fetched")
+            yield Problem(
+                (*place, "$ref"),
+                Code.SCHEMA_INVALID,
+                f"{_shorten(reference)} is not in this schema, and others are not fetched",
+            )
 
 
 def _spellings(known: Any) -> set[str]:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from flowhook import limits
 from flowhook.document import names, workflow
+from flowhook.document.codes import Code
 from flowhook.document.model_types import keys_of, required_keys, types_at
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.unknown_keys import not_a_task, unknown_key
@@ -59,27 +60,34 @@ _MAPPINGS: Final = frozenset({"model_type", "model_attributes_type"})
 
 _Describe = Callable[[ErrorDetails, Path], str]
 
-_CAUSES: Final[Mapping[str, _Describe]] = {
-    "missing": lambda _error, path: f"the key {path[-1]!r} is missing",
-    "string_type": lambda error, path: _text(error["input"], path),
-    "string_pattern_mismatch": lambda error, _path: _PATTERNS.get(
-        error["ctx"]["pattern"], f"does not match {error['ctx']['pattern']}"
+_CAUSES: Final[Mapping[str, tuple[Code, _Describe]]] = {
+    "missing": (Code.KEY_MISSING, lambda _error, path: f"the key {path[-1]!r} is missing"),
+    "string_type": (Code.VALUE_TYPE, lambda error, path: _text(error["input"], path)),
+    "string_pattern_mismatch": (
+        Code.VALUE_FORMAT,
+        lambda error, _path: _PATTERNS.get(error["ctx"]["pattern"], f"does not match {error['ctx']['pattern']}"),
     ),
-    "string_too_long": lambda error, _path: f"expected at most {error['ctx']['max_length']} characters",
-    "string_too_short": lambda error, _path: f"expected at least {error['ctx']['min_length']} characters",
-    "int_type": lambda error, _path: f"expected an integer{_unquoting(error['input'], _INTEGER)}",
-    "float_type": lambda error, _path: f"expected a number{_unquoting(error['input'], _NUMBER)}",
-    "bool_type": lambda error, _path: f"expected true or false{_unquoting(error['input'], _TRUTH)}",
-    "dict_type": lambda error, _path: f"expected a mapping{_hyphens(error['input'])}",
-    "tuple_type": lambda error, path: _list(error["input"], path),
-    "list_type": lambda error, path: _list(error["input"], path),
-    "too_short": lambda error, _path: f"expected at least {_items(error['ctx']['min_length'])}",
-    "too_long": lambda error, _path: f"expected at most {_items(error['ctx']['max_length'])}",
-    "greater_than": lambda error, _path: f"expected more than {error['ctx']['gt']}",
-    "greater_than_equal": lambda error, _path: f"expected at least {error['ctx']['ge']}",
-    "less_than": lambda error, _path: f"expected less than {error['ctx']['lt']}",
-    "less_than_equal": lambda error, _path: f"expected at most {error['ctx']['le']}",
-    "literal_error": lambda error, _path: _choice(error["input"], error["ctx"]["expected"]),
+    "string_too_long": (
+        Code.VALUE_RANGE,
+        lambda error, _path: f"expected at most {error['ctx']['max_length']} characters",
+    ),
+    "string_too_short": (
+        Code.VALUE_RANGE,
+        lambda error, _path: f"expected at least {error['ctx']['min_length']} characters",
+    ),
+    "int_type": (Code.VALUE_TYPE, lambda error, _path: f"expected an integer{_unquoting(error['input'], _INTEGER)}"),
+    "float_type": (Code.VALUE_TYPE, lambda error, _path: f"expected a number{_unquoting(error['input'], _NUMBER)}"),
+    "bool_type": (Code.VALUE_TYPE, lambda error, _path: f"expected true or false{_unquoting(error['input'], _TRUTH)}"),
+    "dict_type": (Code.VALUE_TYPE, lambda error, _path: f"expected a mapping{_hyphens(error['input'])}"),
+    "tuple_type": (Code.VALUE_TYPE, lambda error, path: _list(error["input"], path)),
+    "list_type": (Code.VALUE_TYPE, lambda error, path: _list(error["input"], path)),
+    "too_short": (Code.VALUE_RANGE, lambda error, _path: f"expected at least {_items(error['ctx']['min_length'])}"),
+    "too_long": (Code.VALUE_RANGE, lambda error, _path: f"expected at most {_items(error['ctx']['max_length'])}"),
+    "greater_than": (Code.VALUE_RANGE, lambda error, _path: f"expected more than {error['ctx']['gt']}"),
+    "greater_than_equal": (Code.VALUE_RANGE, lambda error, _path: f"expected at least {error['ctx']['ge']}"),
+    "less_than": (Code.VALUE_RANGE, lambda error, _path: f"expected less than {error['ctx']['lt']}"),
+    "less_than_equal": (Code.VALUE_RANGE, lambda error, _path: f"expected at most {error['ctx']['le']}"),
+    "literal_error": (Code.VALUE_CHOICE, lambda error, _path: _choice(error["input"], error["ctx"]["expected"])),
 }
 
 
@@ -107,8 +115,8 @@ def check_shape(
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only the valid items
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
-            cause = _cause(error, place, model, data, siblings=siblings, around=around)
-            yield Problem((*path, *place), cause, at=_first_of_wrong_collection(error))
+            code, cause = _cause(error, place, model, data, siblings=siblings, around=around)
+            yield Problem((*path, *place), code, cause, at=_first_of_wrong_collection(error))
 
 
 def _first_of_wrong_collection(error: ErrorDetails) -> Path:
@@ -160,23 +168,26 @@ def _cause(
     *,
     siblings: Mapping[str, type[BaseModel]],
     around: Collection[str],
-) -> str:
+) -> tuple[Code, str]:
     kind = error["type"]
     if kind == "extra_forbidden":
         parent = _at(data, place[:-1])
         loc = error["loc"][:-1]
-        return unknown_key(
+        cause = unknown_key(
             str(place[-1]), error["input"], parent=parent, model=model, loc=loc, siblings=siblings, around=around
         )
+        return Code.KEY_UNKNOWN, cause
     if kind == "union_tag_not_found":
-        return not_a_task(error["input"]) + _hyphens(error["input"])
+        return Code.ITEM_INVALID, not_a_task(error["input"]) + _hyphens(error["input"])
     if kind in _MAPPINGS:
-        return f"expected a mapping{_with(types_at(model, error['loc']))}{_hyphens(error['input'])}"
-    describe = _CAUSES.get(kind)
-    if describe is not None:
-        return describe(error, place)
+        return Code.VALUE_TYPE, f"expected a mapping{_with(types_at(model, error['loc']))}{_hyphens(error['input'])}"
+    if kind in _CAUSES:
+        code, describe = _CAUSES[kind]
+        return code, describe(error, place)
     text = error["msg"]
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    if kind in Code.__members__:
+        return Code(kind), text  # raised by a validator of the models
+    return Code.VALUE_TYPE, text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _items(count: int) -> str:

@@ -37,6 +37,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from flowhook import limits
+from flowhook.document.codes import Code
 from flowhook.document.problems import Mark, Path, Problem
 from flowhook.document.yaml_errors import explain
 
@@ -69,9 +70,9 @@ class Source(NamedTuple):
 class _StopReadingError(Exception):
     """A problem after which parsing can't continue."""
 
-    def __init__(self, cause: str, line: int, path: Path = ()) -> None:
+    def __init__(self, code: Code, cause: str, line: int, path: Path = ()) -> None:
         super().__init__(cause)
-        self.problem = Problem(path, cause, line)
+        self.problem = Problem(path, code, cause, line)
 
 
 def read(source: bytes) -> Source:
@@ -91,7 +92,7 @@ def read(source: bytes) -> Source:
 
 
 def _nothing(cause: str, line: int = 0) -> Source:
-    return Source(None, Mark(line), [Problem((), cause, line)])
+    return Source(None, Mark(line), [Problem((), Code.FILE_INVALID, cause, line)])
 
 
 def _without_tabs(source: bytes, text: str) -> str:
@@ -111,12 +112,12 @@ def _events(text: str) -> Iterator[Event]:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
         problem, line = explain(error, text)
-        raise _StopReadingError(f"no valid YAML: {problem}", line) from None
+        raise _StopReadingError(Code.YAML_INVALID, f"no valid YAML: {problem}", line) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
-        raise _StopReadingError("no valid YAML: a character that no text has", line) from None
+        raise _StopReadingError(Code.YAML_INVALID, "no valid YAML: a character that no text has", line) from None
     except (YAMLError, ValueError, OverflowError):  # the latter two for escapes such as "\UFFFFFFFF"
-        raise _StopReadingError("no valid YAML", 0) from None
+        raise _StopReadingError(Code.YAML_INVALID, "no valid YAML", 0) from None
 
 
 @dataclass(slots=True)
@@ -140,25 +141,29 @@ class _Reader:
         next(self.events)  # the start of the stream
         start = next(self.events)
         if isinstance(start, StreamEndEvent):
-            raise _StopReadingError("the file is empty", 0)
+            raise _StopReadingError(Code.FILE_INVALID, "the file is empty", 0)
         if isinstance(start, DocumentStartEvent) and start.version not in (None, (1, 2)):
-            self.problems.append(Problem((), "a flow file is YAML 1.2", _line(start)))
+            self.problems.append(Problem((), Code.YAML_UNSUPPORTED, "a flow file is YAML 1.2", _line(start)))
         node = self.node(next(self.events), (), 0)
         end = next(self.events)
         following = next(self.events) if isinstance(end, DocumentEndEvent) else end
         if not isinstance(following, StreamEndEvent):
-            raise _StopReadingError("expected one document in the file, and here starts another", _line(following))
+            raise _StopReadingError(
+                Code.FILE_INVALID, "expected one document in the file, and here starts another", _line(following)
+            )
         return node.value, node.mark
 
     def node(self, event: Event, path: Path, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _StopReadingError(f"nested more than {MAX_DEPTH} deep", _line(event), path[:8])
+            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} deep", _line(event), path[:8])
         if isinstance(event, AliasEvent):
             return self.alias(event, path, depth)
         if isinstance(event, NodeEvent) and event.anchor is not None:
             self.anchors[event.anchor] = None
         if getattr(event, "tag", None) is not None:
-            self.problems.append(Problem(path, "tags such as !!str are not allowed", _line(event)))
+            self.problems.append(
+                Problem(path, Code.YAML_UNSUPPORTED, "tags such as !!str are not allowed", _line(event))
+            )
         if isinstance(event, MappingStartEvent):
             node = self.mapping(event, path, depth)
         elif isinstance(event, SequenceStartEvent):
@@ -176,11 +181,11 @@ class _Reader:
         while not isinstance(key_event := next(self.events), MappingEndEvent):
             key = self.key(key_event, path, depth)
             if key == "<<" and isinstance(key_event, ScalarEvent) and key_event.style is None:
-                self.problems.append(Problem((*path, key), _NO_MERGE, _line(key_event)))
+                self.problems.append(Problem((*path, key), Code.YAML_UNSUPPORTED, _NO_MERGE, _line(key_event)))
             member = self.node(next(self.events), (*path, key), depth + 1)
             if key in value:
                 cause = f"key {key!r} stands here twice, first on line {members[key].line}"
-                self.problems.append(Problem((*path, key), cause, _line(key_event)))
+                self.problems.append(Problem((*path, key), Code.KEY_DUPLICATE, cause, _line(key_event)))
                 continue
             value[key] = member.value
             members[key] = Mark(_line(key_event), member.mark.members)
@@ -194,9 +199,11 @@ class _Reader:
             return node.value
         if isinstance(event, ScalarEvent):
             written = str(event.value)
-            self.problems.append(Problem(path, f"a key is a text: put {written!r} in quotes", _line(event)))
+            self.problems.append(
+                Problem(path, Code.YAML_UNSUPPORTED, f"a key is a text: put {written!r} in quotes", _line(event))
+            )
             return written
-        raise _StopReadingError("a key is a text, not a collection", _line(event), path)
+        raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a text, not a collection", _line(event), path)
 
     def sequence(self, event: Event, path: Path, depth: int) -> _Node:
         value: list[Any] = []
@@ -214,12 +221,12 @@ class _Reader:
         node = self.anchors.get(event.anchor)
         if node is None:
             cause = "refers to what it is part of" if event.anchor in self.anchors else "is not defined before this"
-            raise _StopReadingError(f"alias *{event.anchor} {cause}", _line(event), path)
+            raise _StopReadingError(Code.YAML_INVALID, f"alias *{event.anchor} {cause}", _line(event), path)
         self.aliased += node.weight
         if self.aliased > MAX_ALIASED:
-            raise _StopReadingError("aliases make the document too large", _line(event), path)
+            raise _StopReadingError(Code.FILE_INVALID, "aliases make the document too large", _line(event), path)
         if depth + node.height > MAX_DEPTH:
-            raise _StopReadingError(f"nested more than {MAX_DEPTH} deep", _line(event), path)
+            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} deep", _line(event), path)
         return node
 
     def scalar(self, event: Event, path: Path) -> _Node:
@@ -227,7 +234,7 @@ class _Reader:
         try:
             value = _plain(text) if getattr(event, "style", None) is None else _text(text)
         except ValueError as error:
-            self.problems.append(Problem(path, str(error), _line(event)))
+            self.problems.append(Problem(path, Code.YAML_UNSUPPORTED, str(error), _line(event)))
             value = None
         return _Node(value, Mark(_line(event)), weight=1 + len(text))
 

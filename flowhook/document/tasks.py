@@ -11,14 +11,16 @@ from typing import Annotated, Any, Final, Self, get_args
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictBool, StrictInt, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema
 
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.model import Data, Model, named_schema, sole_item
 from flowhook.document.processes import RunConfiguration
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
+from flowhook.document.validation import validation_error
 
 DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
 """Values of `then` that are not names of tasks."""
@@ -143,7 +145,7 @@ class SwitchCase(Model):
     def _unfold(cls, value: object) -> object:
         name, case = sole_item(value, "one case: a name and, below it, `when` and `then`")
         if not isinstance(case, dict):
-            raise PydanticCustomError("flow", "expected a mapping with `when` and `then`")
+            raise validation_error(Code.VALUE_TYPE, "expected a mapping with `when` and `then`")
         return {"<name>": name, **case}
 
 
@@ -213,7 +215,8 @@ class ErrorFilter(Model):
     @model_validator(mode="after")
     def _is_any(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("flow", "expected at least one of type, status, instance, title and details")
+            cause = "expected at least one of type, status, instance, title and details"
+            raise validation_error(Code.KEY_MISSING, cause)
         return self
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
+from flowhook.document.validation import validation_error
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, syntax_hint
 
@@ -29,7 +30,7 @@ def _duration(value: object) -> object:
             cause = f"expected a duration such as PT5M{hint}"
         elif isinstance(value, dict) and any(map(is_expression, value.values())):
             cause = "a duration is an expression as a whole or has none, not in one of its units"
-        raise PydanticCustomError("flow", "{cause}", {"cause": cause}) from None
+        raise validation_error(Code.DURATION_INVALID, cause) from None
     return value
 
 
@@ -67,7 +68,7 @@ class Backoff(Model):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if len(self.model_fields_set) != 1:
-            raise PydanticCustomError("flow", "expected exactly one of constant, exponential and linear")
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of constant, exponential and linear")
         return self
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from flowhook.document.codes import Code
 from flowhook.document.problems import Problem
 
 PROCESSES: Final[Mapping[str, str]] = {
@@ -53,4 +54,4 @@ def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
         for key in keys:
             node = node.get(key) if isinstance(node, dict) else None
         if node is not None:
-            yield Problem(keys, cause)
+            yield Problem(keys, Code.UNSUPPORTED, cause)

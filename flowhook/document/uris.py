@@ -9,8 +9,9 @@ import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
 
+from flowhook.document.codes import Code
+from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression, syntax_hint
 
 _URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
@@ -28,9 +29,10 @@ def _template(value: str) -> str:
     if not _URI.fullmatch(value):
         hint = _WITHIN if "${" in value else syntax_hint(value)
         cause = f"expected an http(s) URI such as https://api.example.com/pets{hint}"
-        raise PydanticCustomError("flow", "{cause}", {"cause": cause})
+        raise validation_error(Code.URI_INVALID, cause)
     if not _TEMPLATE.fullmatch(value):
-        raise PydanticCustomError("flow", "a URI template has only simple variables in braces, and no other braces")
+        cause = "a URI template has only simple variables in braces, and no other braces"
+        raise validation_error(Code.URI_INVALID, cause)
     return value
 
 
@@ -41,9 +43,8 @@ def is_uri(value: object) -> bool:
 
 def _uri(value: str) -> str:
     if not is_expression(value) and not is_uri(value):
-        raise PydanticCustomError(
-            "flow", "expected an http(s) URI such as https://login.example.com, without variables"
-        )
+        cause = "expected an http(s) URI such as https://login.example.com, without variables"
+        raise validation_error(Code.URI_INVALID, cause)
     return value
 
 

@@ -23,14 +23,14 @@ from flowhook.document.auth import (
     CustomSignature,
     Duration,
     OneTimeUrlAuth,
-    validation_error,
-    validation_error_at,
 )
 from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_misuses
+from flowhook.document.codes import Code
 from flowhook.document.header_rules import RESERVED_HEADERS
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
 from flowhook.document.size import parse_size
+from flowhook.document.validation import LocatedCause, validation_error, validation_error_at
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
@@ -72,31 +72,31 @@ def _strings(value: object, place: tuple[int | str, ...] = ()) -> Iterator[tuple
 
 
 def _check_expressions(value: object) -> Any:
-    problems: list[tuple[tuple[int | str, ...], str]] = []
+    problems: list[LocatedCause] = []
     for place, text in _strings(value):
         if is_expression(text):
             try:
                 compile_accessor(strip_markers(text), variables=())
             except InvalidError as error:
-                problems.append((place, error.message))
+                problems.append((place, Code.EXPRESSION_INVALID, error.message))
     if problems:
         raise validation_error_at(problems)
     return value
 
 
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
-    problems: list[tuple[tuple[int | str, ...], str]] = []
+    problems: list[LocatedCause] = []
     seen: set[str] = set()
     for name, value in headers.items():
         lower = name.lower()
         if not TOKEN.fullmatch(name):
-            problems.append(((name,), "is no header name: letters, digits and hyphens"))
+            problems.append(((name,), Code.HEADER_INVALID, "is no header name: letters, digits and hyphens"))
         elif lower in RESERVED_HEADERS:
-            problems.append(((name,), "is set by the server, not by a flow"))
+            problems.append(((name,), Code.HEADER_INVALID, "is set by the server, not by a flow"))
         elif lower in seen:
-            problems.append(((name,), "is there already, in another case"))
+            problems.append(((name,), Code.HEADER_INVALID, "is there already, in another case"))
         elif _CONTROLS.search(value) or not value.isascii():
-            problems.append(((name,), "must be printable ASCII in one line"))
+            problems.append(((name,), Code.HEADER_INVALID, "must be printable ASCII in one line"))
         seen.add(lower)
     if problems:
         raise validation_error_at(problems)
@@ -105,7 +105,8 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 def _check_key(value: object) -> object:
     if value != "none" and not is_expression(value):
-        raise validation_error('must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off')
+        cause = 'must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off'
+        raise validation_error(Code.EXPRESSION_REQUIRED, cause)
     return value
 
 
@@ -113,10 +114,10 @@ def _size(value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = 
     try:
         size = parse_size(value)
     except (InvalidError, ValueError) as error:
-        raise validation_error(str(error)) from None
+        raise validation_error(Code.SIZE_INVALID, str(error)) from None
     if not 1 <= size <= most:
         text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
-        raise validation_error(f"must be between 1 byte and {text}, {why}")
+        raise validation_error(Code.VALUE_RANGE, f"must be between 1 byte and {text}, {why}")
     return size
 
 
@@ -126,7 +127,7 @@ def _callback_size(value: object) -> int:
 
 def _network(value: object) -> Network:
     if not isinstance(value, str):
-        raise validation_error("must be an address or a network, such as 192.0.2.0/24")
+        raise validation_error(Code.VALUE_TYPE, "must be an address or a network, such as 192.0.2.0/24")
     try:
         return _unmapped(ip_network(value))
     except ValueError:
@@ -134,10 +135,9 @@ def _network(value: object) -> Network:
     try:
         wider = ip_network(value, strict=False)
     except ValueError:
-        raise validation_error(
-            f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32"
-        ) from None
-    raise validation_error(f"{value!r} has bits beyond its prefix: did you mean {wider}?")
+        cause = f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32"
+        raise validation_error(Code.VALUE_FORMAT, cause) from None
+    raise validation_error(Code.VALUE_FORMAT, f"{value!r} has bits beyond its prefix: did you mean {wider}?")
 
 
 def _unmapped(network: Network) -> Network:
@@ -153,24 +153,26 @@ def _unmapped(network: Network) -> Network:
 def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     if not 1 <= len(networks) <= MAX_NETWORKS:
         raise validation_error(
-            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call"
+            Code.VALUE_RANGE,
+            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call",
         )
     return networks
 
 
 def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
     if not methods:
-        raise validation_error("needs at least one method; without the key it is POST")
+        raise validation_error(Code.VALUE_RANGE, "needs at least one method; without the key it is POST")
     if len(set(methods)) != len(methods):
-        raise validation_error("names a method twice")
+        raise validation_error(Code.NAME_DUPLICATE, "names a method twice")
     return methods
 
 
 def _method(value: object) -> object:
     if isinstance(value, str) and value == "HEAD":
-        raise validation_error("HEAD is answered for every flow and starts nothing; leave it out")
+        raise validation_error(Code.VALUE_CHOICE, "HEAD is answered for every flow and starts nothing; leave it out")
     if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
-        raise validation_error(f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)")
+        cause = f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)"
+        raise validation_error(Code.VALUE_CHOICE, cause)
     return value
 
 
@@ -206,9 +208,14 @@ class OnFault(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            raise validation_error_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+            cause = f"an answer with status {self.status} has no body: leave it out"
+            raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
         parts = {"headers": self.headers, "body": self.body}
-        problems = [((key, *place), ID_ALONE) for key, part in parts.items() for place in _beyond_id(part)]
+        problems = [
+            ((key, *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE)
+            for key, part in parts.items()
+            for place in _beyond_id(part)
+        ]
         if problems:
             raise validation_error_at(problems)
         return self
@@ -249,21 +256,26 @@ class Respond(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            raise validation_error_at([(("body",), f"an answer with status {self.status} has no body: leave it out")])
+            cause = f"an answer with status {self.status} has no body: leave it out"
+            raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
         return self
 
     @model_validator(mode="after")
     def _keys_belong_to_their_mode(self) -> Self:
-        problems: list[tuple[tuple[int | str, ...], str]] = []
+        problems: list[LocatedCause] = []
         if self.mode == "accept":
             problems += [
-                ((key,), "belongs to `mode: reply`") for key in ("timeout", "on_fault") if key in self.model_fields_set
+                ((key,), Code.KEY_CONFLICT, "belongs to `mode: reply`")
+                for key in ("timeout", "on_fault")
+                if key in self.model_fields_set
             ]
         else:
             if self.body is not None:
                 cause = "in `mode: reply` the body is the flow's output: shape that, or `call: reply`"
-                problems.append((("body",), cause))
-            problems += [(("headers", *place), ID_ALONE) for place in _beyond_id(self.headers)]
+                problems.append((("body",), Code.RESPONSE_INVALID, cause))
+            problems += [
+                (("headers", *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE) for place in _beyond_id(self.headers)
+            ]
         if problems:
             raise validation_error_at(problems)
         return self
@@ -338,13 +350,19 @@ class Endpoint(Model):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        problems: list[tuple[tuple[int | str, ...], str]] = []
+        problems: list[LocatedCause] = []
         unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
-            problems.append((("auth",), "`content` must cover {body}: only `methods` GET and DELETE may do without"))
+            problems.append(
+                (
+                    ("auth",),
+                    Code.SIGNATURE_UNSAFE,
+                    "`content` must cover {body}: only `methods` GET and DELETE may do without",
+                )
+            )
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and not any(kind.names_deliveries for kind in self.auth):
-            problems.append((("dedupe",), "needs a `key`: these senders give their deliveries no ID"))
+            problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders give their deliveries no ID"))
         if problems:
             raise validation_error_at(problems)
         return self
@@ -376,14 +394,14 @@ class Callback(Endpoint):
     def _is_answered_at_once(self) -> Self:
         if self.respond.mode == "reply":
             cause = "a callback is answered once it is stored: `call: reply` answers the request that started the flow"
-            raise validation_error_at([(("respond", "mode"), cause)])
+            raise validation_error_at([(("respond", "mode"), Code.RESPONSE_INVALID, cause)])
         return self
 
     @model_validator(mode="after")
     def _is_delivered_at_all(self) -> Self:
         if self.only_one_time and "deliver" in self.model_fields_set:
             cause = "a one-time URL is that of one execution: leave it out, or say in `auth` who else may call"
-            raise validation_error_at([(("deliver",), cause)])
+            raise validation_error_at([(("deliver",), Code.KEY_CONFLICT, cause)])
         return self
 
     @property
@@ -415,7 +433,7 @@ class Webhook(Endpoint):
         uses = kinds_by_secret(self.all_kinds())
         for found in secret_misuses(uses, uses):
             owner = f"secret {found.secret} belongs to `{found.signing}`, which signs what others ask for"
-            raise validation_error_at([(("auth",), f"{owner}: no other kind may use it")])
+            raise validation_error_at([(("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it")])
         return self
 
     def all_kinds(self) -> list[AuthKind]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
 from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
+from flowhook.document.codes import Code
 from flowhook.document.dataflow import Input, Output
 from flowhook.document.extensions import Extensions
 from flowhook.document.model import Model
@@ -19,6 +19,7 @@ from flowhook.document.names import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow
 from flowhook.document.schedule import Schedule
 from flowhook.document.tasks import ErrorDefinition, Task, TaskItem
 from flowhook.document.timing import RetryPolicy, Timeout, TimeoutOrName
+from flowhook.document.validation import validation_error
 
 DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
 
@@ -43,14 +44,14 @@ class Document(Model):
 
 def _language(value: object) -> object:
     if value != "jq":
-        raise PydanticCustomError("flow", "expressions are jq: there is no other language")
+        raise validation_error(Code.UNSUPPORTED, "expressions are jq: there is no other language")
     return value
 
 
 def _mode(value: object) -> object:
     if value != "strict":
         cause = "only `strict` is supported, where expressions stand in ${ }: in other modes any text may be one"
-        raise PydanticCustomError("flow", cause)
+        raise validation_error(Code.UNSUPPORTED, cause)
     return value
 
 

@@ -13,8 +13,6 @@ from flowhook.document.auth.base import (
     SecretAuth,
     SecretName,
     positive_duration,
-    validation_error,
-    validation_error_at,
 )
 from flowhook.document.auth.basic_auth import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.auth.custom_signature import (
@@ -54,6 +52,4 @@ __all__ = [
     "parse_auth",
     "positive_duration",
     "provider",
-    "validation_error",
-    "validation_error_at",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import (
@@ -12,17 +11,18 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationError,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
 from flowhook import limits
 from flowhook.document import schema_overrides
+from flowhook.document.codes import Code
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
 from flowhook.document.signed_content import TOKEN
+from flowhook.document.validation import validation_error, validation_error_at
 from flowhook.errors import InvalidError
 
 MAX_SECRETS_PER_KIND: Final = 8
@@ -34,32 +34,21 @@ FIELD_PATH: Final = r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$"
 _FIELD_PATH: Final = re.compile(FIELD_PATH)
 
 
-def validation_error(cause: str) -> PydanticCustomError:
-    """Return an error that pydantic reports with exactly this text."""
-    return PydanticCustomError("flowhook", cause)
-
-
-def validation_error_at(problems: Iterable[tuple[tuple[int | str, ...], str]]) -> ValidationError:
-    """Return one error for several locations, each relative to the value under validation."""
-    return ValidationError.from_exception_data(
-        "flowhook", [InitErrorDetails(type=validation_error(cause), loc=loc, input=None) for loc, cause in problems]
-    )
-
-
 def positive_duration(value: object) -> float:
     """Return seconds, in (0, inf), for an ISO 8601 duration."""
     try:
         seconds = parse_duration(value)
     except (InvalidError, ValueError) as error:
-        raise validation_error(str(error)) from None
+        raise validation_error(Code.DURATION_INVALID, str(error)) from None
     if seconds <= 0:
-        raise validation_error("must be longer than nothing")
+        raise validation_error(Code.VALUE_RANGE, "must be longer than nothing")
     return seconds
 
 
 def _header_name(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        raise validation_error(f"{value!r} is no header name: letters, digits and hyphens, at most 128")
+        cause = f"{value!r} is no header name: letters, digits and hyphens, at most 128"
+        raise validation_error(Code.HEADER_INVALID, cause)
     return value
 
 
@@ -73,7 +62,7 @@ def _field_path(value: str) -> str:
 def printable_ascii(value: str) -> str:
     """Return the string, if a header can carry it."""
     if not value.isascii() or not value.isprintable():
-        raise validation_error("must be printable ASCII: that is all a header carries unchanged")
+        raise validation_error(Code.HEADER_INVALID, "must be printable ASCII: that is all a header carries unchanged")
     return value
 
 
@@ -130,11 +119,11 @@ class SecretAuth(AuthKind):
     @model_validator(mode="after")
     def _one_way_to_name_secrets(self) -> Self:
         if (self.secret is None) == (self.secrets is None):
-            raise validation_error("needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both")
+            cause = "needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
+            raise validation_error(Code.KEY_CONFLICT, cause)
         if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
-            raise validation_error_at(
-                [(("secrets",), f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}")]
-            )
+            cause = f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}"
+            raise validation_error_at([(("secrets",), Code.VALUE_RANGE, cause)])
         return self
 
     @property

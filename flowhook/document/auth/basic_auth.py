@@ -12,9 +12,9 @@ from flowhook.document.auth.base import (
     FieldPath,
     HeaderName,
     SecretAuth,
-    validation_error,
-    validation_error_at,
 )
+from flowhook.document.codes import Code
+from flowhook.document.validation import validation_error, validation_error_at
 
 MAX_NAMES: Final = 100
 """Maximum number of names in one `mtls`."""
@@ -33,7 +33,8 @@ class BasicAuth(SecretAuth):
     @model_validator(mode="after")
     def _username_can_be_sent(self) -> Self:
         if ":" in self.username or not self.username.isprintable():
-            raise validation_error_at([(("username",), "has no colon and no control characters (RFC 7617, section 2)")])
+            cause = "has no colon and no control characters (RFC 7617, section 2)"
+            raise validation_error_at([(("username",), Code.VALUE_FORMAT, cause)])
         return self
 
 
@@ -58,7 +59,7 @@ class ApiKeyAuth(SecretAuth):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if sum(getattr(self, place) is not None for place in _KEY_PLACES) != 1:
-            raise validation_error("needs one of `header: NAME`, `query: NAME` and `field: PATH`")
+            raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `query: NAME` and `field: PATH`")
         return self
 
 

@@ -17,11 +17,11 @@ from flowhook.document.auth.base import (
     PublicKeyText,
     SecretAuth,
     printable_ascii,
-    validation_error,
-    validation_error_at,
 )
+from flowhook.document.codes import Code
 from flowhook.document.model import Model
 from flowhook.document.signed_content import ContentPart, parse_content
+from flowhook.document.validation import LocatedCause, validation_error, validation_error_at
 
 PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 
@@ -42,7 +42,7 @@ class _ValueSource(Model):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if sum(value is not None for value in (self.header, self.field, self.pair)) != 1:
-            raise validation_error("needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
+            raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
         return self
 
     @property
@@ -75,7 +75,7 @@ class IdSource(Model):
     @model_validator(mode="after")
     def _at_most_one(self) -> Self:
         if self.header is not None and self.field is not None:
-            raise validation_error("needs `header: NAME` or `field: PATH`, and not both")
+            raise validation_error(Code.KEY_CONFLICT, "needs `header: NAME` or `field: PATH`, and not both")
         return self
 
     @property
@@ -122,30 +122,34 @@ class CustomSignature(AuthKind):
             raise validation_error_at(problems)
         return self
 
-    def _problems(self) -> Iterable[tuple[tuple[int | str, ...], str]]:
+    def _problems(self) -> Iterable[LocatedCause]:
         if sum(getattr(self, place) is not None for place in _PLACES) != 1:
-            yield (), f"needs one of {', '.join(_PLACES)}: where the signature stands"
+            yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_PLACES)}: where the signature stands"
         try:
             parts = self.parts
         except ValueError as error:
-            yield ("content",), str(error)
+            yield ("content",), Code.VALUE_FORMAT, str(error)
             return
         sources = {part.source for part in parts}
         if "timestamp" in sources and self.timestamp is None:
-            yield ("content",), "{timestamp} needs `timestamp: {header: NAME}` beside it"
+            yield ("content",), Code.KEY_MISSING, "{timestamp} needs `timestamp: {header: NAME}` beside it"
         if self.header is not None and ContentPart("header", self.header.lower()) in parts:
-            yield ("content",), "a signature can't cover the header that carries it"
+            yield ("content",), Code.SIGNATURE_UNSAFE, "a signature can't cover the header that carries it"
         if not sources & {"body", "body_crc32", "form", "url", "decoded_url", "field"}:
-            yield ("content",), "must cover {body}, or {url} for methods without a body"
+            yield ("content",), Code.SIGNATURE_UNSAFE, "must cover {body}, or {url} for methods without a body"
         if self.layout == "pairs" and not self.prefix:
-            yield ("prefix",), "`layout: pairs` needs the key that signatures stand under"
+            yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key that signatures stand under"
         if self.timestamp is not None:
             kind, name = self.timestamp.place
             if kind == "pair" and self.layout != "pairs":
-                yield ("timestamp", "pair"), "needs `layout: pairs`"
+                yield ("timestamp", "pair"), Code.KEY_CONFLICT, "needs `layout: pairs`"
             covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
             if not covered and not (kind == "field" and "body" in sources):
-                yield ("timestamp",), "is not covered by `content`, so anyone could renew it: add {timestamp} there"
+                yield (
+                    ("timestamp",),
+                    Code.SIGNATURE_UNSAFE,
+                    "is not covered by `content`, so anyone could renew it: add {timestamp} there",
+                )
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
@@ -213,7 +217,8 @@ class PublicKeyAuth(CustomSignature):
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
         if (self.key is None) == (self.keys is None):
-            raise validation_error("needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both")
+            cause = "needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both"
+            raise validation_error(Code.KEY_CONFLICT, cause)
         return self
 
     @property

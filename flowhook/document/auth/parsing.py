@@ -11,12 +11,14 @@ from pydantic import ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, Ty
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from flowhook.document.auth.base import AuthKind, validation_error, validation_error_at
+from flowhook.document.auth.base import AuthKind
 from flowhook.document.auth.basic_auth import ApiKeyAuth, BasicAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.auth.custom_signature import HmacAuth, PublicKeyAuth
 from flowhook.document.auth.providers import PROVIDERS
 from flowhook.document.auth.tokens import JwtAuth
+from flowhook.document.codes import Code
 from flowhook.document.model import Model
+from flowhook.document.validation import validation_error, validation_error_at
 
 MAX_KINDS: Final = 8
 """Kinds one `auth` may list."""
@@ -41,20 +43,23 @@ def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
 
 def _parse_kind(value: object) -> AuthKind:
     if value == "none":
-        raise validation_error("`none` beside other kinds would let everybody in: use it alone, or not at all")
+        cause = "`none` beside other kinds would let everybody in: use it alone, or not at all"
+        raise validation_error(Code.AUTH_INVALID, cause)
     if value == ONE_TIME_URL:
-        raise validation_error("leave it out: beside other kinds the one-time URL of a callback is good all the same")
+        cause = "leave it out: beside other kinds the one-time URL of a callback is good all the same"
+        raise validation_error(Code.AUTH_INVALID, cause)
     if not isinstance(value, Mapping) or len(value) != 1:
-        raise validation_error("a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}")
+        cause = "a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}"
+        raise validation_error(Code.AUTH_INVALID, cause)
     (name,) = value
     if name in KINDS:
         kind: AuthKind = _adapter(name).validate_python(value)[name]
         return kind
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
     if name == ONE_TIME_URL:
-        raise validation_error_at([((name,), _NO_KEYS)])
+        raise validation_error_at([((name,), Code.AUTH_INVALID, _NO_KEYS)])
     hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
-    raise validation_error_at([((str(name),), f"unknown kind of `auth`: {hint}")])
+    raise validation_error_at([((str(name),), Code.AUTH_INVALID, f"unknown kind of `auth`: {hint}")])
 
 
 _KIND: Final = TypeAdapter(Annotated[AuthKind, PlainValidator(_parse_kind)])
@@ -75,18 +80,21 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
     if isinstance(value, list):
         if not 1 <= len(value) <= MAX_KINDS:
             raise validation_error(
-                f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials"
+                Code.VALUE_RANGE,
+                f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials",
             )
         return tuple(_LIST.validate_python(value))
     if value is None:
-        raise validation_error("is missing: say who may call, or `auth: none` for everyone")
+        raise validation_error(Code.KEY_MISSING, "is missing: say who may call, or `auth: none` for everyone")
     if value == ONE_TIME_URL:
         raise validation_error(
-            "is for callbacks: a URL that starts a flow is good more than once, so say who may call it"
+            Code.AUTH_INVALID,
+            "is for callbacks: a URL that starts a flow is good more than once, so say who may call it",
         )
     if isinstance(value, str) and value in KINDS:
-        raise validation_error(f"{value} is told by more than its name: {_written(value)}")
-    raise validation_error("must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds")
+        raise validation_error(Code.AUTH_INVALID, f"{value} is told by more than its name: {_written(value)}")
+    cause = "must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds"
+    raise validation_error(Code.AUTH_INVALID, cause)
 
 
 def parse_callback_auth(value: object) -> tuple[AuthKind, ...]:

@@ -18,8 +18,9 @@ from flowhook.document.auth.base import (
     PublicKeyText,
     SecretAuth,
     SecretName,
-    validation_error,
 )
+from flowhook.document.codes import Code
+from flowhook.document.validation import validation_error
 
 PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
 _STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
@@ -58,7 +59,8 @@ class PublicKeyProvider(ProviderAuth):
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
         if (self.public_key is None) == (self.public_keys is None):
-            raise validation_error("needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both")
+            cause = "needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both"
+            raise validation_error(Code.KEY_CONFLICT, cause)
         return self
 
     @property
@@ -135,7 +137,8 @@ class StandardWebhooksAuth(ProviderAuth):
     def _one_way_to_give_keys(self) -> Self:
         if sum(getattr(self, name) is not None for name in _STANDARD_KEYS) != 1:
             raise validation_error(
-                "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`"
+                Code.KEY_CONFLICT,
+                "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`",
             )
         return self
 

@@ -14,9 +14,9 @@ from flowhook.document.auth.base import (
     HeaderName,
     PublicKeyText,
     SecretName,
-    validation_error,
-    validation_error_at,
 )
+from flowhook.document.codes import Code
+from flowhook.document.validation import validation_error, validation_error_at
 
 KeySetUrl = Annotated[
     str,
@@ -68,13 +68,16 @@ class JwtAuth(AuthKind):
     def _sound(self) -> Self:
         if sum(getattr(self, name) is not None for name in _KEYS) != 1:
             raise validation_error(
-                "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`"
+                Code.KEY_CONFLICT,
+                "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`",
             )
         if self.jwks is not None and (self.audience is None or self.issuer is None):
-            raise validation_error("`jwks` needs `audience` and `issuer`: those keys sign for others, too")
+            cause = "`jwks` needs `audience` and `issuer`: those keys sign for others, too"
+            raise validation_error(Code.KEY_MISSING, cause)
         other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
         if other:
-            raise validation_error_at([(("algorithms",), f"{', '.join(other)} can't be used with such a key")])
+            cause = f"{', '.join(other)} can't be used with such a key"
+            raise validation_error_at([(("algorithms",), Code.VALUE_CHOICE, cause)])
         return self
 
     @property

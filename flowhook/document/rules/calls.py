@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flowhook.document import calls, component_arguments, unsupported, variable_scopes
+from flowhook.document.codes import Code
 from flowhook.document.model_types import keys_of
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import RuleContext
@@ -22,7 +23,7 @@ def check_call(context: RuleContext, task: dict[str, Any], path: Path) -> Iterat
     name = task["call"]
     cause = _unknown_function(context, name) if isinstance(name, str) else None
     if cause is not None:
-        yield Problem((*path, "call"), cause)
+        yield Problem((*path, "call"), *cause)
         if name in unsupported.FUNCTIONS:
             return  # its arguments follow rules of their own
     arguments, place = task.get("with"), (*path, "with")
@@ -31,7 +32,7 @@ def check_call(context: RuleContext, task: dict[str, Any], path: Path) -> Iterat
         return
     if name in calls.ARGUMENTS:
         if "with" not in task:
-            yield Problem(place, "the key 'with' is missing")
+            yield Problem(place, Code.KEY_MISSING, "the key 'with' is missing")
         elif isinstance(arguments, dict):
             policies = list(_policies(context, name, arguments, place))
             yield from policies
@@ -52,7 +53,7 @@ def check_authentication(context: RuleContext, policy: object, path: Path) -> It
     yield from null_keys_within(policy, path)
     for key, value in mapping(policy).items():
         if key in unsupported.AUTHENTICATIONS:
-            yield Problem((*path, key), unsupported.AUTHENTICATIONS[key])
+            yield Problem((*path, key), Code.UNSUPPORTED, unsupported.AUTHENTICATIONS[key])
         elif key == "use":
             known = context.authentications
             yield from context.reference(value, known, (*path, key), "authentication {} in `use.authentications`")
@@ -69,7 +70,7 @@ def _policies(context: RuleContext, function: str, arguments: dict[str, Any], pa
             yield from null_keys(node, where)
         written, where = node.get(place[-1]), (*where, place[-1])
         if isinstance(written, str) and written in context.authentications:
-            yield Problem(where, f"expected a mapping: {{use: {written}}}")
+            yield Problem(where, Code.VALUE_TYPE, f"expected a mapping: {{use: {written}}}")
         policy = mapping(written)
         yield from check_authentication(context, policy, where)
         if place == ("service", "authentication"):
@@ -77,16 +78,18 @@ def _policies(context: RuleContext, function: str, arguments: dict[str, Any], pa
             known = mapping(context.authentications.get(named)) if isinstance(named, str) else {}
             if "digest" in policy or "digest" in known:
                 cause = "a digest answers a challenge of HTTP, and gRPC has none: use basic, bearer, oauth2 or oidc"
-                yield Problem((*where, "digest" if "digest" in policy else "use"), cause)
+                yield Problem((*where, "digest" if "digest" in policy else "use"), Code.AUTH_INVALID, cause)
 
 
-def _unknown_function(context: RuleContext, name: str) -> str | None:
-    """Return why a `call` can't name this function; None if it can."""
+def _unknown_function(context: RuleContext, name: str) -> tuple[Code, str] | None:
+    """Return why a `call` can't name this function, as a code and a cause; None if it can."""
     known = {*calls.ARGUMENTS, *(context.functions or ()), *context.own_functions}
     if name in known:
         return None
     if name in unsupported.FUNCTIONS:
-        return unsupported.FUNCTIONS[name]
+        return Code.UNSUPPORTED, unsupported.FUNCTIONS[name]
     if "@" in name or "://" in name:
-        return unsupported.CATALOGS
-    return None if context.functions is None else f"unknown function {name!r}{suggestion(name, known)}"
+        return Code.UNSUPPORTED, unsupported.CATALOGS
+    if context.functions is None:
+        return None
+    return Code.FUNCTION_UNKNOWN, f"unknown function {name!r}{suggestion(name, known)}"

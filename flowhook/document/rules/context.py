@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.tree import mapping, sequence
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers
@@ -71,7 +72,7 @@ class RuleContext:
         program = strip_markers(value)
         verdict = self._verdict(program, variables | self._named if self._named else variables)
         if verdict:
-            yield Problem(path, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
+            yield Problem(path, Code.EXPRESSION_INVALID, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
         elif "$secrets" in program:
             for name in sorted(secret_names(program) - self.secrets):
                 yield self.unlisted_secret(name, path)
@@ -83,13 +84,18 @@ class RuleContext:
 
     def unlisted_secret(self, name: str, path: Path) -> Problem:
         """Return the problem for a secret that is not listed in `use.secrets`."""
-        return Problem(path, f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}")
+        return Problem(
+            path,
+            Code.REFERENCE_UNKNOWN,
+            f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}",
+        )
 
     @staticmethod
     def reference(name: object, known: Collection[str], path: Path, what: str) -> Iterator[Problem]:
         """Check a reference to a definition in `use`; `what` describes it, as in "error {} in `use.errors`"."""
         if isinstance(name, str) and name not in known:
-            yield Problem(path, f"there is no {what.format(repr(name))}{suggestion(name, known)}")
+            cause = f"there is no {what.format(repr(name))}{suggestion(name, known)}"
+            yield Problem(path, Code.REFERENCE_UNKNOWN, cause)
 
     def _verdict(self, program: str, variables: frozenset[str]) -> str:
         """Return the error of a program, empty if it is valid; each program is compiled only once."""

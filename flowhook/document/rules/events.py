@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from flowhook import limits
 from flowhook.document import variable_scopes
+from flowhook.document.codes import Code
 from flowhook.document.event_filters import filters_of, is_pattern, literal_type
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import RuleContext
@@ -36,11 +37,11 @@ def check_awaited(context: RuleContext, strategy: object, path: Path) -> Iterato
                 tells = True
                 yield from context.expression(correlation["expect"], (*where, "expect"), variable_scopes.EXPECTATION)
         if not tells and mapping(context.callbacks.get(literal_type(event_filter) or "")).get("auth") == "none":
-            yield Problem((*place, "correlate"), _ANYBODY)
+            yield Problem((*place, "correlate"), Code.CALLBACK_UNPROTECTED, _ANYBODY)
     until = mapping(strategy).get("until")
     most = limits.MAX_EVENT_FILTERS
     if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
-        yield Problem((*path, "until"), f"expected at most {most} filters, those of `until` included")
+        yield Problem((*path, "until"), Code.VALUE_RANGE, f"expected at most {most} filters, those of `until` included")
     yield from null_keys(until, (*path, "until"))
     yield from context.expression(until, (*path, "until"), variable_scopes.TASK)
 
@@ -49,7 +50,11 @@ def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterat
     """Check the events that start a flow: no runner evaluates their filters, so the only expressions are paths."""
     yield from null_keys(strategy, path)
     if "until" in mapping(strategy):
-        yield Problem((*path, "until"), "a schedule has no `until`: events start an execution, they don't end it")
+        yield Problem(
+            (*path, "until"),
+            Code.KEY_CONFLICT,
+            "a schedule has no `until`: events start an execution, they don't end it",
+        )
     filters = list(filters_of({**mapping(strategy), "until": None}, path))
     shared = {name for _, each in filters for name in _without_expect(each)} if "all" in mapping(strategy) else set()
     for place, event_filter in filters:
@@ -57,18 +62,22 @@ def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterat
         kind = literal_type(event_filter)
         if kind in context.callbacks:
             cause = f"{kind!r} is a callback, and callbacks reach executions that run already: they start none"
-            yield Problem((*place, "with", "type"), cause)
+            yield Problem((*place, "with", "type"), Code.EVENT_NOT_AWAITABLE, cause)
         for name, value in mapping(event_filter.get("with")).items():
             if name == "data" or is_expression(value):
-                yield Problem((*place, "with", name), _CONSTANT)
+                yield Problem((*place, "with", name), Code.EXPRESSION_NOT_ALLOWED, _CONSTANT)
             elif is_pattern(value):
-                yield Problem((*place, "with", name), _NO_PATTERN)
+                yield Problem((*place, "with", name), Code.EXPRESSION_NOT_ALLOWED, _NO_PATTERN)
         for where, correlation in _correlations(event_filter, place):
             if where[-1] not in shared and ("expect" not in correlation or is_expression(correlation["expect"])):
-                yield Problem((*where, "expect"), "expected a constant: nothing runs yet that it could come from")
+                yield Problem(
+                    (*where, "expect"),
+                    Code.EXPRESSION_NOT_ALLOWED,
+                    "expected a constant: nothing runs yet that it could come from",
+                )
         for name in sorted(shared - _without_expect(event_filter)):
             cause = f"expected {name} here too, without `expect`: it is to be the same in all events of an execution"
-            yield Problem((*place, "correlate"), cause)
+            yield Problem((*place, "correlate"), Code.CORRELATION_INVALID, cause)
 
 
 def check_emit(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -87,7 +96,9 @@ def check_emit(context: RuleContext, task: dict[str, Any], path: Path) -> Iterat
             yield from context.expression(sink, place, variable_scopes.TASK)
         elif not is_uri(sink):
             yield Problem(
-                place, "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
+                place,
+                Code.URI_INVALID,
+                "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }",
             )
 
 
@@ -111,7 +122,7 @@ def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     yield from null_keys(event_filter.get("with"), (*path, "with"))
     kind = literal_type(event_filter)
     if kind is not None and is_reserved_type(kind) and kind not in TYPES:
-        yield Problem((*path, "with", "type"), _unpublished(kind))
+        yield Problem((*path, "with", "type"), Code.EVENT_NOT_AWAITABLE, _unpublished(kind))
     for place, correlation in _correlations(event_filter, path):
         yield from null_keys(correlation, place)
         yield from _path(correlation.get("from"), (*place, "from"))
@@ -127,7 +138,7 @@ def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
                 re.compile(value)
         except (re.error, OverflowError, RecursionError) as error:
             cause = f'no regular expression: {error}; a text with such characters is written ${{ . == "…" }}'
-            yield Problem((*path, name), cause)
+            yield Problem((*path, name), Code.PATTERN_INVALID, cause)
 
 
 def _unpublished(kind: str) -> str:
@@ -168,4 +179,4 @@ def _path(value: object, path: Path) -> Iterator[Problem]:
     try:
         compile_accessor(strip_markers(value), variables=())
     except InvalidExpression as error:
-        yield Problem(path, f"no jq runs where events are matched: {error.message}")
+        yield Problem(path, Code.EXPRESSION_INVALID, f"no jq runs where events are matched: {error.message}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flowhook.document.codes import Code
 from flowhook.document.model_types import keys_of
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping, sequence
@@ -46,11 +47,11 @@ def check_items(items: object, path: Path, kind: ItemKind) -> Iterator[Problem]:
             advice = f"give it a name, `- {_example(items, kind)}:`, and put it below that"
         else:
             advice = f"each begins with a hyphen, as in `- {next(iter(items))}:`"
-        yield Problem(path, f"expected a list of {kind.noun}s: {advice}", at=(next(iter(items)),))
+        yield Problem(path, Code.ITEM_INVALID, f"expected a list of {kind.noun}s: {advice}", at=(next(iter(items)),))
     for index, item in enumerate(sequence(items)):
         cause, *at = _cause(mapping(item), kind)
         if cause:
-            yield Problem((*path, index), cause, at=tuple(at))
+            yield Problem((*path, index), Code.ITEM_INVALID, cause, at=tuple(at))
 
 
 def _cause(item: dict[str, Any], kind: ItemKind) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowhook.document import unsupported, variable_scopes
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.calls import check_authentication
 from flowhook.document.rules.context import RuleContext
@@ -18,7 +19,7 @@ def check_run(context: RuleContext, task: dict[str, Any], path: Path) -> Iterato
     yield from null_keys(run, place)
     for key, cause in unsupported.PROCESSES.items():
         if key in run:
-            yield Problem((*place, key), cause)
+            yield Problem((*place, key), Code.UNSUPPORTED, cause)
             return
     yield from context.template(run, place, variable_scopes.TASK)
     for key, process in run.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers
@@ -42,7 +43,7 @@ def _check(value: object, place: Path) -> Iterator[Problem]:
         for index, item in enumerate(value):
             yield from _check(item, (*place, index))
     elif isinstance(value, str) and is_expression(value) and _looks_at_body(strip_markers(value)):
-        yield Problem(place, CAUSE)
+        yield Problem(place, Code.BODY_NOT_PARSED, CAUSE)
 
 
 def _looks_at_body(expression: str) -> bool:

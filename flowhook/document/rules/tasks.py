@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flowhook.document import unsupported, variable_scopes
 from flowhook.document.calls import ARGUMENTS
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.calls import check_call
 from flowhook.document.rules.context import RuleContext
@@ -39,7 +40,7 @@ def check_tasks(context: RuleContext, tasks: object, path: Path, *, linked: bool
     for index, name, task in items:
         place = (*path, index, name)
         if name in seen:
-            yield Problem(place, f"there is a task {name!r} in this list already")
+            yield Problem(place, Code.NAME_DUPLICATE, f"there is a task {name!r} in this list already")
         seen.add(name)
         if isinstance(task, dict):
             yield from _task(context, task, place, names)
@@ -48,12 +49,12 @@ def check_tasks(context: RuleContext, tasks: object, path: Path, *, linked: bool
 def check_function(context: RuleContext, name: str, task: object, path: Path) -> Iterator[Problem]:
     """Check one of `use.functions`."""
     if name in {*ARGUMENTS, *unsupported.FUNCTIONS, *(context.functions or ())}:
-        yield Problem(path, f"there is a function {name!r} already")
+        yield Problem(path, Code.NAME_DUPLICATE, f"there is a function {name!r} already")
     if not isinstance(task, dict):
         return
     yield from _task(context, task, path, ())
     if _depth(name, context.own_functions, ()) > MAX_FUNCTION_DEPTH:
-        yield Problem(path, f"calls itself, or functions more than {MAX_FUNCTION_DEPTH} deep")
+        yield Problem(path, Code.FUNCTION_DEPTH, f"calls itself, or functions more than {MAX_FUNCTION_DEPTH} deep")
 
 
 def check_section(
@@ -80,10 +81,14 @@ def check_error(context: RuleContext, definition: object, path: Path) -> Iterato
             yield from context.template(value, (*path, key), variable_scopes.TASK)
     kind = mapping(definition).get("type")
     if isinstance(kind, str) and not is_expression(kind) and "://" not in kind:
-        yield Problem((*path, "type"), "expected a URI with `://`, such as https://example.com/errors/out-of-stock")
+        yield Problem(
+            (*path, "type"),
+            Code.URI_INVALID,
+            "expected a URI with `://`, such as https://example.com/errors/out-of-stock",
+        )
     instance = mapping(definition).get("instance")
     if isinstance(instance, str) and not is_expression(instance) and not instance.startswith("/"):
-        yield Problem((*path, "instance"), "expected a JSON Pointer such as /do/0/announce")
+        yield Problem((*path, "instance"), Code.VALUE_FORMAT, "expected a JSON Pointer such as /do/0/announce")
 
 
 def _task(context: RuleContext, task: dict[str, Any], path: Path, names: Collection[str]) -> Iterator[Problem]:
@@ -144,7 +149,8 @@ def _try(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Pro
     yield from null_keys(catch, path)
     for key, value in mapping(mapping(catch.get("errors")).get("with")).items():
         if is_expression(value):
-            yield Problem((*path, "errors", "with", key), "a filter has no expressions: use `when`")
+            cause = "a filter has no expressions: use `when`"
+            yield Problem((*path, "errors", "with", key), Code.EXPRESSION_NOT_ALLOWED, cause)
     name = catch.get("as", "error")
     yield from _variable(name, (*path, "as"))
     with context.with_variables(name):
@@ -195,10 +201,11 @@ def _cases(context: RuleContext, cases: object, path: Path, names: Collection[st
     for index, name, case in named_items(cases):
         place = (*path, index, name)
         if name in seen:
-            yield Problem(place, f"there is a case {name!r} in this switch already")
+            yield Problem(place, Code.NAME_DUPLICATE, f"there is a case {name!r} in this switch already")
         seen.add(name)
         if isinstance(case, str):
-            yield Problem(place[:-1], f"expected a mapping with `when` and `then`: {{then: {case[:40]}}}")
+            cause = f"expected a mapping with `when` and `then`: {{then: {case[:40]}}}"
+            yield Problem(place[:-1], Code.ITEM_INVALID, cause)
         if not isinstance(case, dict):
             continue
         yield from null_keys(case, place)
@@ -206,13 +213,13 @@ def _cases(context: RuleContext, cases: object, path: Path, names: Collection[st
         yield from _target(case.get("then"), (*place, "then"), names)
         defaults += "when" not in case
         if defaults > 1 and "when" not in case:
-            yield Problem(place, "only one case can do without `when`")
+            yield Problem(place, Code.KEY_MISSING, "only one case can do without `when`")
 
 
 def _target(target: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
     if isinstance(target, str) and target not in DIRECTIVES and target not in names:
         hint = suggestion(target, [*names, *DIRECTIVES]) or ", and it is none of continue, exit and end"
-        yield Problem(path, f"there is no task {target!r} in this list{hint}")
+        yield Problem(path, Code.REFERENCE_UNKNOWN, f"there is no task {target!r} in this list{hint}")
 
 
 def _variables(names: dict[str, object], path: Path) -> Iterator[Problem]:
@@ -220,7 +227,7 @@ def _variables(names: dict[str, object], path: Path) -> Iterator[Problem]:
     for key, name in names.items():
         yield from _variable(name, (*path, key))
     if len(set(map(str, names.values()))) < len(names):
-        yield Problem((*path, "at"), "item and index need different names")
+        yield Problem((*path, "at"), Code.NAME_DUPLICATE, "item and index need different names")
 
 
 def _variable(name: object, path: Path) -> Iterator[Problem]:
@@ -228,9 +235,10 @@ def _variable(name: object, path: Path) -> Iterator[Problem]:
     if not isinstance(name, str):
         return
     if not _VARIABLE.fullmatch(name) or name.startswith("__"):
-        yield Problem(path, f"{name!r} is no name of a variable: expected letters, digits and underscores")
+        cause = f"{name!r} is no name of a variable: expected letters, digits and underscores"
+        yield Problem(path, Code.NAME_INVALID, cause)
     elif name in variable_scopes.TASK_EXPORT:
-        yield Problem(path, f"${name} is there already")
+        yield Problem(path, Code.NAME_DUPLICATE, f"${name} is there already")
 
 
 def _depth(name: str, functions: dict[str, Any], above: tuple[str, ...]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from flowhook.document import variable_scopes
+from flowhook.document.codes import Code
 from flowhook.document.duration import UNITS, guess_duration, parse_duration
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.context import RuleContext
@@ -39,7 +40,7 @@ def check_timeout(
     if isinstance(timeout, dict):
         if "after" not in timeout and timeout.keys() & UNITS:
             written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
-            yield Problem(path, f"the duration stands below `after`: {{after: {{{written[:40]}}}}}")
+            yield Problem(path, Code.KEY_MISSING, f"the duration stands below `after`: {{after: {{{written[:40]}}}}}")
         yield from null_keys(timeout, path)
         yield from check_duration(context, timeout.get("after"), (*path, "after"), variables)
         return
@@ -48,7 +49,7 @@ def check_timeout(
         yield from context.reference(timeout, context.timeouts, path, "timeout {} in `use.timeouts`")
     elif timeout is not None:
         named = ", or the name of one in `use.timeouts`" if may_be_named else ""
-        yield Problem(path, f"expected a timeout: {{after: {meant or 'PT30S'}}}{named}")
+        yield Problem(path, Code.VALUE_TYPE, f"expected a timeout: {{after: {meant or 'PT30S'}}}{named}")
 
 
 def check_retry(
@@ -60,7 +61,7 @@ def check_retry(
         return
     if not isinstance(policy, dict | None):
         named = ", or the name of one in `use.retries`" if may_be_named else ""
-        yield Problem(path, f"expected a retry policy: {{delay: PT1S, {_tries(policy)}}}{named}")
+        yield Problem(path, Code.VALUE_TYPE, f"expected a retry policy: {{delay: PT1S, {_tries(policy)}}}{named}")
         return
     parts = mapping(policy)
     yield from null_keys(parts, path)
@@ -75,7 +76,7 @@ def check_retry(
         yield from check_duration(context, value, (*path, *place), variable_scopes.TASK)
     least, most = (_seconds(mapping(parts.get("jitter")).get(key)) for key in ("from", "to"))
     if least is not None and most is not None and least > most:
-        yield Problem((*path, "jitter"), "expected `from` to be no longer than `to`")
+        yield Problem((*path, "jitter"), Code.VALUE_RANGE, "expected `from` to be no longer than `to`")
 
 
 def _misshapen(policy: dict[str, Any], path: Path) -> Iterator[Problem]:
@@ -83,11 +84,11 @@ def _misshapen(policy: dict[str, Any], path: Path) -> Iterator[Problem]:
     limit, backoff = policy.get("limit"), policy.get("backoff")
     attempt = mapping(limit).get("attempt")
     if isinstance(limit, int | str):
-        yield Problem((*path, "limit"), f"expected a mapping: {{{_attempts(limit)}}}")
+        yield Problem((*path, "limit"), Code.VALUE_TYPE, f"expected a mapping: {{{_attempts(limit)}}}")
     if isinstance(attempt, int | str):
-        yield Problem((*path, "limit", "attempt"), f"expected a mapping: {_count(attempt)}")
+        yield Problem((*path, "limit", "attempt"), Code.VALUE_TYPE, f"expected a mapping: {_count(attempt)}")
     if backoff in ("constant", "exponential", "linear"):
-        yield Problem((*path, "backoff"), f"expected a mapping: {{{backoff}: {{}}}}")
+        yield Problem((*path, "backoff"), Code.VALUE_TYPE, f"expected a mapping: {{{backoff}: {{}}}}")
 
 
 def _tries(written: object) -> str:
@@ -123,7 +124,7 @@ def check_own_retry(context: RuleContext, task: dict[str, Any], path: Path) -> I
         return
     place = (*path, "metadata", "retry")
     if metadata["retry"] is None:
-        yield Problem(place, "expected a retry policy, or the name of one in `use.retries`")
+        yield Problem(place, Code.VALUE_MISSING, "expected a retry policy, or the name of one in `use.retries`")
     rules = list(check_retry(context, metadata["retry"], place))
     yield from rules
     if isinstance(metadata["retry"], dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem
 
 
@@ -27,7 +28,7 @@ def null_keys(value: object, path: Path) -> Iterator[Problem]:
     """Yield the keys of a mapping that have no value."""
     for key, item in mapping(value).items():
         if item is None:
-            yield Problem((*path, key), "has no value: give it one, or remove the key")
+            yield Problem((*path, key), Code.VALUE_MISSING, "has no value: give it one, or remove the key")
 
 
 def null_keys_within(value: object, path: Path) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from flowhook.document import unsupported, variable_scopes
+from flowhook.document.codes import Code
 from flowhook.document.problems import Problem
 from flowhook.document.rules.calls import check_authentication
 from flowhook.document.rules.context import RuleContext
@@ -57,7 +58,7 @@ def _extensions(context: RuleContext) -> Iterator[Problem]:
     for index, name, extension in named_items(mapping(context.data.get("use")).get("extensions")):
         place = ("use", "extensions", index, name)
         if name in seen:
-            yield Problem(place, f"there is an extension {name!r} already")
+            yield Problem(place, Code.NAME_DUPLICATE, f"there is an extension {name!r} already")
         seen.add(name)
         parts = mapping(extension)
         yield from null_keys(parts, place)

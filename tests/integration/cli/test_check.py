@@ -55,7 +55,7 @@ def test_programs_get_an_object_for_each(files, options, name, severity):
     result = flowhook("check", "--json", *options, files / f"{name}.yaml")
     assert (result.code, result.err) == (int(severity == "error"), "")
     (found,) = result.rows
-    assert list(found) == ["file", "line", "key", "cause", "severity"]
+    assert list(found) == ["file", "line", "key", "cause", "code", "severity"]
     assert (found["file"], found["line"], found["severity"]) == (f"{files}/{name}.yaml", 3, severity)
 
 

@@ -1,3 +1,4 @@
+from flowhook.document.codes import Code
 from flowhook.document.problems import Mark, Problem, key_of, suggestion, to_fault
 from flowhook.errors import Fault
 
@@ -10,10 +11,10 @@ def test_a_key_is_written_as_its_author_knows_it():
 
 def test_a_fault_takes_its_line_from_the_path_unless_the_problem_knows_better():
     root = Mark(1, {"a": Mark(2, {0: Mark(3)})})
-    assert to_fault(Problem(("a", 0, "b"), "is wrong"), file="f.yaml", root=root) == Fault(
-        "f.yaml", 3, "a[0].b", "is wrong"
+    assert to_fault(Problem(("a", 0, "b"), Code.KEY_UNKNOWN, "is wrong"), file="f.yaml", root=root) == Fault(
+        "f.yaml", 3, "a[0].b", "is wrong", "KEY_UNKNOWN"
     )
-    assert to_fault(Problem(("a",), "is wrong", 9), file="f.yaml", root=root).line == 9
+    assert to_fault(Problem(("a",), Code.KEY_UNKNOWN, "is wrong", 9), file="f.yaml", root=root).line == 9
 
 
 def test_a_suggestion_is_made_only_for_what_is_alike():

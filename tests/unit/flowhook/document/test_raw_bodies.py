@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from support.flow_files import HEAD, faults_of
+from support.flow_files import HEAD, causes_of
 
 from flowhook.document import load_definition, parse
 from flowhook.document.rules.raw_bodies import CAUSE
@@ -36,7 +36,7 @@ DO = "do: [{a: {set: {c: 1}}}]\n"
     ],
 )
 def test_an_expression_about_a_body_that_is_not_parsed_is_refused(keys, line, key):
-    assert faults_of(HEAD + keys + DO) == [(line, key, CAUSE)]
+    assert causes_of(HEAD + keys + DO) == [(line, key, CAUSE)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 # ruff: noqa: E501  # one bad file a row reads best
 import pytest
-from support.flow_files import HEAD, faults_of
+from support.flow_files import HEAD, causes_of
 
 # A task, the key in it that is unknown, and what is said of that.
 IN_TASKS = [
@@ -61,24 +61,24 @@ NO_TASKS = [
 @pytest.mark.parametrize(("task", "key", "said"), IN_TASKS)
 def test_an_unknown_key_of_a_task_says_where_it_belongs_or_what_was_meant(task, key, said):
     name = key.split(".")[-1]
-    assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", f"unknown key {name!r}{said}")]
+    assert causes_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", f"unknown key {name!r}{said}")]
 
 
 @pytest.mark.parametrize(("text", "key", "said"), IN_DOCUMENTS)
 def test_an_unknown_key_of_a_document_says_where_it_belongs_or_what_was_meant(text, key, said):
     name = key.split(".")[-1]
-    assert faults_of(f"{HEAD}do: []\n{text}") == [(3, key, f"unknown key {name!r}{said}")]
+    assert causes_of(f"{HEAD}do: []\n{text}") == [(3, key, f"unknown key {name!r}{said}")]
 
 
 @pytest.mark.parametrize(("task", "cause"), NO_TASKS)
 def test_what_is_no_task_says_which_kind_was_meant(task, cause):
-    assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, "do[0].a", cause)]
+    assert causes_of(f"{HEAD}do:\n- a: {task}") == [(3, "do[0].a", cause)]
 
 
 @pytest.mark.parametrize("key", ["[key]", "<task>", "<definition>", "<<a>>"])
 def test_an_unknown_key_may_look_like_a_step_of_the_check_itself(key):
     text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, '{key}': 1}}\n'{key}': 1"
-    assert [(line, cause.split(";")[0]) for line, _, cause in faults_of(text)] == [
+    assert [(line, cause.split(";")[0]) for line, _, cause in causes_of(text)] == [
         (3, f"unknown key {key!r}"),
         (4, f"unknown key {key!r}"),
     ]
@@ -86,9 +86,9 @@ def test_an_unknown_key_may_look_like_a_step_of_the_check_itself(key):
 
 def test_a_schema_that_stands_in_the_place_of_its_mapping_is_told():
     text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, input: {{schema: {{type: object}}}}}}"
-    assert faults_of(text) == [(3, "do[0].a.input.schema", "the schema itself stands below `document`")]
+    assert causes_of(text) == [(3, "do[0].a.input.schema", "the schema itself stands below `document`")]
 
 
 def test_a_document_of_the_dsl_before_its_first_version_is_told():
-    faults = faults_of("id: greet\nspecVersion: '0.8'\nstates: []")
+    faults = causes_of("id: greet\nspecVersion: '0.8'\nstates: []")
     assert (2, "specVersion", "documents of the DSL from before its version 1.0 are not supported") in faults

@@ -58,7 +58,7 @@ def next_cron(expression: str, after_ms: int) -> int:
         moment = next(CronSim(expression, datetime.fromtimestamp(after_ms // 1000, UTC)))
     except (CronSimError, StopIteration) as error:
         cause = _cause(expression, str(error).lower())
-        raise _invalid(f"no cron expression such as 30 9 * * MON-FRI: {cause}") from None
+        raise _invalid(f"not a cron expression such as 30 9 * * MON-FRI: {cause}") from None
     return int(moment.timestamp()) * 1000
 
 
@@ -69,9 +69,9 @@ def _cause(expression: str, said: str) -> str:
         return f"{expression.strip()} is written {nickname}"
     count = len(expression.split())
     if "number of fields" in said:
-        return f"expected five fields, or six with the second in front, not {count}"
+        return f"expected five fields, or six with the second first, not {count}"
     hint = next((known for name, known in _NAMES.items() if said == f"bad {name}"), "")
-    return f"{said}{hint}" if said else "it never comes true"
+    return f"{said}{hint}" if said else "it never matches"
 
 
 def _invalid(message: str) -> InvalidError:

@@ -25,7 +25,7 @@ _MAX_PORT: Final = 65535
 
 def _no_file(value: object) -> object:
     if isinstance(value, str) and value.lower().startswith("file:"):
-        cause = "files are not read, for a flow has no business with those of a runner: serve it over http(s)"
+        cause = "files of a runner are not read: serve the document over http(s)"
         raise validation_error(Code.URI_INVALID, cause)
     return value
 
@@ -83,7 +83,7 @@ class GrpcService(Model):
         AfterValidator(
             pattern_or_expression(
                 r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
-                "a host such as api.example.com; its port stands beside it",
+                "a host such as api.example.com, without its port",
             )
         ),
     ]

@@ -67,7 +67,7 @@ def parse_duration(value: object) -> float:
     elif isinstance(value, Mapping):
         seconds = _sum_inline(value)
     elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SECONDS:
-        raise _invalid(f"a duration has a unit: PT{value}S is {value} s, PT{value}M {value} min")
+        raise _invalid(f"the unit is missing: write PT{value}S for {value} seconds, or PT{value}M for {value} minutes")
     else:
         raise _invalid("expected a duration such as PT5M or {minutes: 5}")
     if seconds > MAX_SECONDS:
@@ -79,10 +79,10 @@ def _parse_iso_8601(text: str) -> float:
     match = _ISO_8601.fullmatch(text)
     if match is None or text == "P":
         meant = guess_duration(text[:40])
-        advice = f", did you mean {meant}?" if meant else "; write it like PT30S, PT5M or P1DT12H"
-        raise _invalid(f"{text[:40]!r} is no duration{advice}")
+        advice = f", did you mean {meant}?" if meant else ": write it like PT30S, PT5M or P1DT12H"
+        raise _invalid(f"{text[:40]!r} is not a duration{advice}")
     if match["years"] or match["months"]:
-        minutes = f"; minutes stand behind a T: PT{match['months']}M" if match["months"] else ""
+        minutes = f"; minutes follow a T: PT{match['months']}M" if match["months"] else ""
         raise _invalid(f"years and months have no fixed length: use days (P30D){minutes}")
     return sum(float(match[unit]) * factor for unit, factor in _UNITS.items() if match[unit])
 
@@ -123,9 +123,9 @@ def _sum_inline(parts: Mapping[object, object]) -> float:
         if factor is None:
             name = str(unit)[:40]
             hint = suggestion(_PLURALS.get(name.lower(), name), _INLINE)
-            raise _invalid(f"{name!r} is no unit of a duration{hint or '; there are ' + ', '.join(_INLINE)}")
+            raise _invalid(f"{name!r} is not a unit of a duration{hint or ': use ' + ', '.join(_INLINE)}")
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_SECONDS * 1000:
-            raise _invalid(f"{unit} must be an integer of at least 0, and not longer than ten years{_written(count)}")
+            raise _invalid(f"{unit} must be an integer, at least 0 and at most ten years{_written(count)}")
         seconds += count * factor
     return seconds
 

@@ -42,7 +42,7 @@ _SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
 def _check_names(extensions: Mapping[str, Any] | None) -> None:
     for name in extensions or {}:
         if not _ATTRIBUTE.fullmatch(name):
-            cause = f"{name!r} is no name of an attribute: expected lower-case letters and digits, at most 64"
+            cause = f"{name!r} is not a valid name of an attribute: use lower-case letters and digits, at most 64"
             raise validation_error(Code.NAME_INVALID, cause)
         if name in _SET_BY_FLOWHOOK:
             raise validation_error(Code.NAME_INVALID, f"{name} is set by Flowhook, not by a flow")
@@ -95,7 +95,7 @@ class AwaitedProperties(EventProperties):
 def _extension(value: object) -> object:
     if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31):
         return value
-    raise validation_error(Code.VALUE_TYPE, "expected a text, a truth value or an integer of 32 bits")
+    raise validation_error(Code.VALUE_TYPE, "expected a string, a boolean or a 32-bit integer")
 
 
 class EmittedProperties(EventProperties):
@@ -146,7 +146,7 @@ class EmitConfiguration(Model):
 
 def _constant(value: object) -> object:
     if value is None or isinstance(value, dict | list):
-        raise validation_error(Code.VALUE_TYPE, "expected a text, a number or a truth value, or an expression ${ … }")
+        raise validation_error(Code.VALUE_TYPE, "expected a string, a number, a boolean or an expression ${ … }")
     return value
 
 
@@ -206,7 +206,7 @@ class EventConsumptionStrategy(EventStrategy):
     @classmethod
     def _goes_with_any(cls, value: object, info: ValidationInfo) -> object:
         if "any" in info.data and info.data["any"] is None:
-            raise validation_error(Code.KEY_CONFLICT, "`until` goes with `any` alone")
+            raise validation_error(Code.KEY_CONFLICT, "`until` is allowed with `any` only")
         return value
 
 

@@ -37,7 +37,7 @@ def _scalars(value: object) -> object:
         raise neither_mapping_nor_expression(value)
     for name, item in value.items():
         if item is None or isinstance(item, dict | list):
-            raise validation_error(Code.VALUE_TYPE, f"expected a text for {name}")
+            raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}")
     return value
 
 
@@ -48,16 +48,16 @@ def _query(value: object) -> object:
     for name, item in value.items():
         for each in item if isinstance(item, list) else [item]:
             if each is None or isinstance(each, dict | list):
-                raise validation_error(Code.VALUE_TYPE, f"expected a text for {name}, or a list of texts")
+                raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}, or a list of strings")
     return value
 
 
 def _fields(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not FIELD_NAME.fullmatch(name):
-            raise validation_error(Code.HEADER_INVALID, f"{name!r} is no header name")
+            raise validation_error(Code.HEADER_INVALID, f"{name!r} is not a valid header name")
         if name.lower() in RESERVED_HEADERS:
-            raise validation_error(Code.HEADER_INVALID, f"the HTTP client sets {name}, not a flow")
+            raise validation_error(Code.HEADER_INVALID, f"{name} is set by the HTTP client: remove it")
     return value
 
 

@@ -55,7 +55,7 @@ def _hints(document: FlowDocument) -> Iterator[Problem]:
 def _directives(definition: dict[str, Any]) -> Iterator[Problem]:
     for placed in walk_everywhere(definition):
         if placed.name in DIRECTIVES:
-            cause = f"`then: {placed.name}` does not lead to a task of that name: it is a directive"
+            cause = f"`then: {placed.name}` is a directive, and does not lead to this task: choose another name"
             yield Problem(placed.path, Code.NAME_IS_DIRECTIVE, cause)
 
 
@@ -71,8 +71,8 @@ def _unawaited_callbacks(document: FlowDocument) -> Iterator[Problem]:
 def _secret_values(document: FlowDocument) -> Iterator[Problem]:
     names = {name for name in names_of(document) if looks_like_value(name)}
     advice = (
-        "this looks like a secret's value, and what stands here is its name: set the value with "
-        "`flowhook secrets set NAME`, and name it here"
+        "this looks like the value of a secret, and its name is expected here: set the value with "
+        "`flowhook secrets set NAME`, and write the name here"
     )
     for path, _ in secret_paths(document.definition, names) if names else ():
         yield Problem(path, Code.SECRET_IS_VALUE, advice)
@@ -83,8 +83,8 @@ def _processes(definition: dict[str, Any]) -> Iterator[Problem]:
         run = placed.task["run"] if placed.kind == "run" else {}
         for key in ("script", "shell"):
             if key in run:
-                cause = "it fails on runners that were not started with --allow-processes"
+                cause = "it fails on runners that are started without --allow-processes"
                 yield Problem((*placed.path, "run", key), Code.PROCESS_NEEDS_PERMISSION, cause)
         if is_expression(run.get("shell", {}).get("command")):
-            advice = "the shell runs whatever is in the data: hand values over as `arguments`, `environment` or `stdin`"
+            advice = "the shell executes whatever is in the data: pass values as `arguments`, `environment` or `stdin`"
             yield Problem((*placed.path, "run", "shell", "command"), Code.SHELL_INJECTION, advice)

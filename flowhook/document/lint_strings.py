@@ -52,7 +52,7 @@ def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
         key = path[-1] if path else ""
         if key in _BARE and not is_data:
             if key in _CONDITIONS and _ASSIGNMENT.search(_STRING.sub("", strip_markers(text))):
-                cause = f"{_quoted(text)} is always true, for `=` assigns: what compares is `==`"
+                cause = f"{_quoted(text)} is always true: `=` assigns; write `==` to compare"
                 yield Problem(path, Code.ALWAYS_TRUE, cause)
             continue
         hint = _of_expression(text) if is_expression(text) else _of_text(path, text)
@@ -62,7 +62,7 @@ def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
 
 def _of_expression(text: str) -> str:
     found = _IN_PROGRAM.search(strip_markers(text))
-    advice = "is no expression within one: write \\(.name) to have a value in a text"
+    advice = "is not evaluated inside an expression: write \\(.name) to insert a value into a string"
     return f"{_quoted(found[0])} {advice}" if found else ""
 
 
@@ -70,20 +70,22 @@ def _of_text(path: Path, text: str) -> str:
     code = path[-3:] in (("run", "shell", "command"), ("run", "script", "code"))
     stripped = text.strip()
     if found := (_IN_CODE if code else _INSIDE).search(text):
-        advice = "is no expression, for only a whole text is: write ${ … } around all of it"
-        if stripped != found[0]:
-            advice = 'is no expression, for only a whole text is: write ${ "… \\(.name) …" } to have a value in it'
-        return f"{_quoted(found[0])} {advice}"
+        whole = stripped == found[0]
+        advice = "${ … } around all of it" if whole else '${ "… \\(.name) …" } to insert a value'
+        return f"{_quoted(found[0])} is not evaluated: only a whole string is an expression; write {advice}"
     if code:
         return ""
     if stripped.startswith("${") and stripped != "${":
-        return f"{_quoted(stripped)} is no expression, for no `}}` ends it; what follows a ` #` is a comment of YAML"
+        return (
+            f"{_quoted(stripped)} is not an expression: the closing `}}` is missing; after ` #`, YAML begins a comment"
+        )
     if _WITHOUT.fullmatch(stripped):
-        return f"{_quoted(stripped)} is a text as it stands; the expression is written ${{ {stripped.strip('{} ')} }}"
+        return f"{_quoted(stripped)} is a literal string; as an expression, write ${{ {stripped.strip('{} ')} }}"
     if found := _INTERPOLATION.search(text):
-        return f'{_quoted(found[0])} means something within expressions alone: write ${{ "… \\(.name) …" }}'
+        return f'{_quoted(found[0])} has a meaning only inside expressions: write ${{ "… \\(.name) …" }}'
     if "://" in text and (found := _VARIABLE.search(text)):
-        return f"{_quoted(found[0])} stands for the property {found[1]!r} of the task's input; names are not evaluated"
+        advice = f"is replaced by the property {found[1]!r} of the task's input, and not evaluated as an expression"
+        return f"{_quoted(found[0])} {advice}"
     return ""
 
 

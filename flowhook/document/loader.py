@@ -85,7 +85,9 @@ def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
     if len(ordered) > MAX_FAULTS:
         return [
             *ordered[:MAX_FAULTS],
-            Fault(file, 0, "", "and there is more, which shows once this is put right", Code.MORE_PROBLEMS),
+            Fault(
+                file, 0, "", "there are more problems, which are reported once these are corrected", Code.MORE_PROBLEMS
+            ),
         ]
     return ordered
 

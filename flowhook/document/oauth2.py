@@ -62,7 +62,7 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
         needed = ()
     elif method == "client_secret_post":
         needed = ("id",)
-    _refuse(((key,), Code.KEY_MISSING, f"`{method}` needs it") for key in needed if key not in given)
+    _refuse(((key,), Code.KEY_MISSING, f"is required by `{method}`") for key in needed if key not in given)
 
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
@@ -85,13 +85,17 @@ def _given(model: BaseModel) -> set[str]:
 
 def _problems(grant: GrantType, given: Collection[str]) -> Iterator[LocatedCause]:
     if grant == "authorization_code":
-        yield ("grant",), Code.VALUE_CHOICE, "`authorization_code` needs a person at a browser, and a flow has none"
+        yield ("grant",), Code.VALUE_CHOICE, "`authorization_code` needs a person at a browser: use another grant"
     for key in _NEEDED.get(grant, ()):
         if key not in given:
-            yield (key,), Code.KEY_MISSING, f"the grant `{grant}` needs it"
+            yield (key,), Code.KEY_MISSING, f"is required by the grant `{grant}`"
     for key, grants in _GOES_WITH.items():
         if key in given and grant not in grants:
-            yield (key,), Code.KEY_CONFLICT, f"goes with the grant {' or '.join(f'`{each}`' for each in grants)}"
+            yield (
+                (key,),
+                Code.KEY_CONFLICT,
+                f"is allowed only with the grant {' or '.join(f'`{each}`' for each in grants)}",
+            )
 
 
 def _refuse(problems: Iterable[LocatedCause]) -> None:

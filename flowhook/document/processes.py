@@ -26,14 +26,14 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 def _environment(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not _VARIABLE.fullmatch(name):
-            cause = f"{name!r} is no name of a variable: expected letters, digits and underscores"
+            cause = f"{name!r} is not a valid name of a variable: use letters, digits and underscores"
             raise validation_error(Code.NAME_INVALID, cause)
     return value
 
 
 def _code(value: str) -> str:
     if is_expression(value):
-        cause = "code is run as it is written: hand values over as `arguments`, `environment` or `stdin`"
+        cause = "code can't be an expression: pass values as `arguments`, `environment` or `stdin`"
         raise validation_error(Code.EXPRESSION_NOT_ALLOWED, cause)
     return value
 
@@ -95,7 +95,7 @@ class RunConfiguration(Model):
             raise validation_error(Code.KEY_CONFLICT, "expected exactly one of workflow, script and shell")
         if "return_" in self.model_fields_set:
             if not self.await_:
-                cause = "nothing comes back from what is not awaited"
+                cause = "requires `await: true`: nothing is returned otherwise"
                 raise validation_error_at([(("return",), Code.KEY_CONFLICT, cause)])
             if self.workflow is not None and self.return_ != "none":
                 raise validation_error_at(
@@ -103,7 +103,7 @@ class RunConfiguration(Model):
                         (
                             ("return",),
                             Code.VALUE_CHOICE,
-                            "a workflow gives its output, or with `none` nothing: it is no process",
+                            "a workflow returns its output or, with `none`, nothing: other values are for processes",
                         )
                     ]
                 )

@@ -30,13 +30,13 @@ def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
         yield Problem(
             path,
             Code.UNSUPPORTED,
-            "external schemas (`resource`) are not supported yet: write it inline, as `document`",
+            "external schemas (`resource`) are not supported yet: write the schema inline, as `document`",
         )
     elif "document" not in schema and schema.keys() & _OF_SCHEMAS:
-        yield Problem(path, Code.KEY_MISSING, "the schema itself stands below `document`")
+        yield Problem(path, Code.KEY_MISSING, "write the schema below the key `document`")
     schema_format = schema.get("format", "json")
     if isinstance(schema_format, str) and schema_format not in FORMATS:
-        cause = f"schemas of format {schema_format!r} are not supported yet; json is"
+        cause = f"schemas of format {schema_format!r} are not supported yet: use json"
         yield Problem((*path, "format"), Code.UNSUPPORTED, cause)
         return
     if isinstance(schema.get("document"), dict | bool):
@@ -59,7 +59,7 @@ def _check_document(document: Any, path: Path) -> Iterator[Problem]:
     checker = known(known.META_SCHEMA, format_checker=known.FORMAT_CHECKER)
     error: SchemaError | None = best_match(checker.iter_errors(document))
     if error is not None:
-        cause = f"no valid JSON Schema: {_shorten(error.message)}"
+        cause = f"invalid JSON Schema: {_shorten(error.message)}"
         yield Problem((*path, *error.absolute_path), Code.SCHEMA_INVALID, cause)
         return
     identifiers = {node["$id"] for _, node in _objects(document, ()) if isinstance(node.get("$id"), str)}
@@ -69,7 +69,7 @@ def _check_document(document: Any, path: Path) -> Iterator[Problem]:
             yield Problem(
                 (*place, "$ref"),
                 Code.SCHEMA_INVALID,
-                f"{_shorten(reference)} is not in this schema, and others are not fetched",
+                f"{_shorten(reference)} is not defined in this schema, and other schemas are not fetched",
             )
 
 

@@ -32,8 +32,8 @@ _PATTERNS: Final = {
     workflow.DSL_VERSION_PATTERN: "expected a version 1.0.x of the DSL, such as 1.0.3",
     names.SEMANTIC_VERSION_PATTERN: "expected a semantic version such as 1.0.0",
     names.VERSION_OR_LATEST_PATTERN: "expected a semantic version such as 1.0.0, or latest",
-    CALLBACK_NAME_PATTERN: "the name of a callback is a part of its URL: expected letters, digits and any of . _ - "
-    "behind the first, at most 63",
+    CALLBACK_NAME_PATTERN: "a callback's name is part of its URL: expected letters, digits and, after the first "
+    "character, any of . _ -, at most 63",
     _SECRET_NAME: "expected letters, digits, '-', '_' and '.', at most 127",
 }
 
@@ -46,9 +46,9 @@ _LISTS: Final = {
 
 _TEXTS: Final = {
     "call": "expected the name of a function, such as http",
-    "in": "expected a text, an expression that yields an array, such as .body.lines",
+    "in": "expected a string, an expression that yields an array, such as .body.lines",
     "then": "expected the name of a task of this list, or one of continue, exit and end",
-    **dict.fromkeys(("exceptWhen", "if", "when", "while"), "expected a text, an expression such as .body.total > 5"),
+    **dict.fromkeys(("exceptWhen", "if", "when", "while"), "expected a string, an expression such as .body.total > 5"),
 }
 """Causes for values that are not strings, by key, for keys whose purpose is known."""
 
@@ -199,15 +199,15 @@ def _key(path: Path) -> str:
 
 
 def _text(value: object, path: Path) -> str:
-    expected = _TEXTS.get(_key(path), "expected a text")
-    quoting = isinstance(value, int | float) and expected.startswith("expected a text")
+    expected = _TEXTS.get(_key(path), "expected a string")
+    quoting = isinstance(value, int | float) and expected.startswith("expected a string")
     return f"{expected}: put it in quotes" if quoting else expected
 
 
 def _unquoting(value: object, pattern: re.Pattern[str]) -> str:
     if isinstance(value, str) and pattern.fullmatch(value):
         return ": leave out the quotes"
-    return ", no expression" if is_expression(value) else ""
+    return ", not an expression" if is_expression(value) else ""
 
 
 def _hyphens(value: object) -> str:

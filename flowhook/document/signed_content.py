@@ -56,7 +56,7 @@ def parse_content(template: str) -> tuple[ContentPart, ...]:
             text += token[0]
             continue
         if name is None:
-            raise ValueError(f"a {token!r} without its partner; write {token * 2!r} for the character itself")
+            raise ValueError(f"a {token!r} is not paired; write {token * 2!r} for the character itself")
         if text:
             parts.append(ContentPart("text", text))
             text = ""
@@ -73,11 +73,11 @@ def _content_part(name: str) -> ContentPart:
     source, colon, value = name.partition(":")
     if source == "header" and colon:
         if not TOKEN.fullmatch(value):
-            raise ValueError(f"{value!r} is no header name")
+            raise ValueError(f"{value!r} is not a valid header name")
         return ContentPart("header", value.lower())
     if source == "field" and colon:
         if not _FIELD.fullmatch(value):
-            raise ValueError(f"{value!r} is no path of names joined by dots")
+            raise ValueError(f"{value!r} is not a path of names joined by dots")
         return ContentPart("field", value)
     known = ", ".join(f"{{{source}}}" for source in SOURCES)
-    raise ValueError(f"{{{name}}} is unknown; there are {known}, {{header:NAME}} and {{field:PATH}}")
+    raise ValueError(f"{{{name}}} is unknown: use {known}, {{header:NAME}} and {{field:PATH}}")

@@ -56,7 +56,7 @@ _MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**64 - 1
 
 
-_NO_MERGE: Final = "YAML 1.2 has no merge keys: write out what is to be there, or put the key '<<' in quotes"
+_NO_MERGE: Final = "YAML 1.2 has no merge keys: write the keys out, or put '<<' in quotes"
 
 
 class Source(NamedTuple):
@@ -82,7 +82,7 @@ def read(source: bytes) -> Source:
     try:
         text = source.decode()
     except UnicodeDecodeError as error:
-        return _nothing("a flow file is UTF-8, and this is none", source.count(b"\n", 0, error.start) + 1)
+        return _nothing("the file is not valid UTF-8", source.count(b"\n", 0, error.start) + 1)
     reader = _Reader(_events(_without_tabs(source, text)))
     try:
         data, mark = reader.document()
@@ -112,12 +112,12 @@ def _events(text: str) -> Iterator[Event]:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
         problem, line = explain(error, text)
-        raise _StopReadingError(Code.YAML_INVALID, f"no valid YAML: {problem}", line) from None
+        raise _StopReadingError(Code.YAML_INVALID, f"invalid YAML: {problem}", line) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else 0
-        raise _StopReadingError(Code.YAML_INVALID, "no valid YAML: a character that no text has", line) from None
+        raise _StopReadingError(Code.YAML_INVALID, "invalid YAML: a character that is not allowed", line) from None
     except (YAMLError, ValueError, OverflowError):  # the latter two for escapes such as "\UFFFFFFFF"
-        raise _StopReadingError(Code.YAML_INVALID, "no valid YAML", 0) from None
+        raise _StopReadingError(Code.YAML_INVALID, "invalid YAML", 0) from None
 
 
 @dataclass(slots=True)
@@ -143,19 +143,21 @@ class _Reader:
         if isinstance(start, StreamEndEvent):
             raise _StopReadingError(Code.FILE_INVALID, "the file is empty", 0)
         if isinstance(start, DocumentStartEvent) and start.version not in (None, (1, 2)):
-            self.problems.append(Problem((), Code.YAML_UNSUPPORTED, "a flow file is YAML 1.2", _line(start)))
+            self.problems.append(Problem((), Code.YAML_UNSUPPORTED, "only YAML 1.2 is supported", _line(start)))
         node = self.node(next(self.events), (), 0)
         end = next(self.events)
         following = next(self.events) if isinstance(end, DocumentEndEvent) else end
         if not isinstance(following, StreamEndEvent):
             raise _StopReadingError(
-                Code.FILE_INVALID, "expected one document in the file, and here starts another", _line(following)
+                Code.FILE_INVALID, "a second document begins here, and a flow file has only one", _line(following)
             )
         return node.value, node.mark
 
     def node(self, event: Event, path: Path, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} deep", _line(event), path[:8])
+            raise _StopReadingError(
+                Code.FILE_INVALID, f"nested more than {MAX_DEPTH} levels deep", _line(event), path[:8]
+            )
         if isinstance(event, AliasEvent):
             return self.alias(event, path, depth)
         if isinstance(event, NodeEvent) and event.anchor is not None:
@@ -184,7 +186,7 @@ class _Reader:
                 self.problems.append(Problem((*path, key), Code.YAML_UNSUPPORTED, _NO_MERGE, _line(key_event)))
             member = self.node(next(self.events), (*path, key), depth + 1)
             if key in value:
-                cause = f"key {key!r} stands here twice, first on line {members[key].line}"
+                cause = f"the key {key!r} is defined twice, first on line {members[key].line}"
                 self.problems.append(Problem((*path, key), Code.KEY_DUPLICATE, cause, _line(key_event)))
                 continue
             value[key] = member.value
@@ -200,10 +202,10 @@ class _Reader:
         if isinstance(event, ScalarEvent):
             written = str(event.value)
             self.problems.append(
-                Problem(path, Code.YAML_UNSUPPORTED, f"a key is a text: put {written!r} in quotes", _line(event))
+                Problem(path, Code.YAML_UNSUPPORTED, f"a key is a string: put {written!r} in quotes", _line(event))
             )
             return written
-        raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a text, not a collection", _line(event), path)
+        raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a string, not a collection", _line(event), path)
 
     def sequence(self, event: Event, path: Path, depth: int) -> _Node:
         value: list[Any] = []
@@ -220,13 +222,15 @@ class _Reader:
     def alias(self, event: AliasEvent, path: Path, depth: int) -> _Node:
         node = self.anchors.get(event.anchor)
         if node is None:
-            cause = "refers to what it is part of" if event.anchor in self.anchors else "is not defined before this"
+            cause = (
+                "refers to a node that contains it" if event.anchor in self.anchors else "is not defined before this"
+            )
             raise _StopReadingError(Code.YAML_INVALID, f"alias *{event.anchor} {cause}", _line(event), path)
         self.aliased += node.weight
         if self.aliased > MAX_ALIASED:
             raise _StopReadingError(Code.FILE_INVALID, "aliases make the document too large", _line(event), path)
         if depth + node.height > MAX_DEPTH:
-            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} deep", _line(event), path)
+            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} levels deep", _line(event), path)
         return node
 
     def scalar(self, event: Event, path: Path) -> _Node:
@@ -250,7 +254,7 @@ def _text(text: str) -> str:
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ValueError("half of a character: \\ud800 to \\udfff come in pairs") from None
+        raise ValueError("incomplete surrogate pair: \\ud800 to \\udfff are valid only in pairs") from None
 
 
 def _plain(text: str) -> str | int | float | bool | None:
@@ -266,10 +270,10 @@ def _plain(text: str) -> str | int | float | bool | None:
     if _INTEGER.fullmatch(text):
         number = int(text, 0 if text.startswith(("0o", "0x")) else 10)
         if not _MIN_INTEGER <= number <= _MAX_INTEGER:
-            raise ValueError("an integer has at most 64 bits; put it in quotes to make it a text")
+            raise ValueError("an integer has at most 64 bits; put it in quotes to make it a string")
         return number
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     if _FLOAT.fullmatch(text) or _NO_JSON_NUMBER.fullmatch(text):
-        raise ValueError(f"{text[:40]} is no number that JSON can hold; put it in quotes to make it a text")
+        raise ValueError(f"{text[:40]} is not a number that JSON can represent; put it in quotes to make it a string")
     return text

@@ -29,7 +29,7 @@ def _duration(value: object) -> object:
         if hint:
             cause = f"expected a duration such as PT5M{hint}"
         elif isinstance(value, dict) and any(map(is_expression, value.values())):
-            cause = "a duration is an expression as a whole or has none, not in one of its units"
+            cause = "a duration can be an expression as a whole, but one of its units can't"
         raise validation_error(Code.DURATION_INVALID, cause) from None
     return value
 

@@ -91,7 +91,7 @@ def unknown_key(
     if kind is not None and kind not in known:
         kind = None
     if kind is not None and key in KINDS:
-        return f"a task does one thing, and this one is a {kind!r} task already"
+        return f"a task has one kind, and this one is a {kind!r} task already: make another task of it"
     hint = (
         _below(key, types, parent if kind == "call" else None, siblings)
         or _meant(key, known)
@@ -100,9 +100,9 @@ def unknown_key(
         or suggestion(key, sorted(known))
     )
     if not hint and not loc and kind_of(value) is not None:
-        hint = f": a task stands in the list `do`, as `- {key}:`, and is indented further than that"
+        hint = f": a task belongs in the list `do`: write `- {key}:` there, and indent its content further"
     if not hint and 0 < len(known) <= _MAX_LISTED:
-        hint = f"; here there are {', '.join(sorted(known))}"
+        hint = f"; allowed here: {', '.join(sorted(known))}"
     return f"unknown key {key!r}{hint}"
 
 
@@ -111,7 +111,7 @@ def not_a_task(value: object) -> str:
     for key in value if isinstance(value, dict) else ():
         kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
         if key in calls.ARGUMENTS:
-            return f"unknown key {key!r}: write `call: {key}`, and what it takes below `with`"
+            return f"unknown key {key!r}: write `call: {key}`, and its arguments below `with`"
         if kind is not None:
             return f"unknown key {key!r}, did you mean {kind!r}?"
         hint = suggestion(key, KINDS)
@@ -123,14 +123,14 @@ def not_a_task(value: object) -> str:
 def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around: Collection[str]) -> str:
     """Return a hint that a key belongs on a higher level; empty if it does not."""
     if not loc and key in around:
-        return ": it belongs beside `with`, not into it"
+        return ": it belongs beside `with`, not inside it"
     passed = 0
     for end in range(len(loc) - 1, -1, -1):
         step = loc[end]
         if isinstance(step, str) and not step.startswith("<"):
             passed += 1
             if step != key and key in keys_of(types_at(model, loc[:end])):
-                return f": it belongs beside `{step}`, not into it"
+                return f": it belongs beside `{step}`, not inside it"
         if passed == _LEVELS_ABOVE or (isinstance(step, str) and step[1:-1] in KINDS and step.startswith("<")):
             break
     return ""
@@ -151,12 +151,12 @@ def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type
 def _of_another_kind(key: str, kind: str) -> str:
     """Return a hint that a key belongs to another kind of task; empty if it does not."""
     if key == "foreach":
-        return ": it goes with `listen`; what goes through an array is a `for`"
+        return ": it belongs to `listen`; a `for` task iterates over an array"
     if key == "retry" and kind in RETRIED:
         return ": it belongs below `metadata`, or below the `catch` of a `try`"
     for other, model in models_of_tasks().items():
         if key in keys_of([model]):
-            return f": it goes with `{other}`"
+            return f": it belongs to tasks with `{other}`"
     return ""
 
 

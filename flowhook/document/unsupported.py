@@ -13,36 +13,36 @@ from flowhook.document.codes import Code
 from flowhook.document.problems import Problem
 
 PROCESSES: Final[Mapping[str, str]] = {
-    "container": "containers are not supported: whoever may start them owns the machine that runs them; "
-    "there are `script`, `shell`, and `call: http` to what runs elsewhere",
+    "container": "containers are not supported, because starting them gives control of the machine; "
+    "use `script`, `shell`, or `call: http` to a service that runs elsewhere",
 }
 """Cause by key of `run`."""
 
 AUTHENTICATIONS: Final[Mapping[str, str]] = {
-    "certificate": "client certificates are not supported: the DSL has no place for one yet; "
-    "there are basic, bearer, digest, oauth2 and oidc",
+    "certificate": "client certificates are not supported: the DSL does not define them yet; "
+    "use basic, bearer, digest, oauth2 or oidc",
 }
 """Cause by key of an authentication policy."""
 
 FUNCTIONS: Final[Mapping[str, str]] = {
-    "a2a": "A2A calls are not supported: they follow tasks of an agent for as long as those last; "
+    "a2a": "A2A calls are not supported: they would follow an agent's tasks over time; "
     "`call: http` sends a single JSON-RPC request",
-    "asyncapi": "AsyncAPI calls are not supported: there are no connections to message brokers; "
-    "`call: http` and `emit` with `metadata.sink` send over HTTP, a webhook or callback takes messages in",
-    "mcp": "MCP calls are not supported: they keep a session with a server, or a process; "
+    "asyncapi": "AsyncAPI calls are not supported: Flowhook does not connect to message brokers; "
+    "`call: http` and `emit` with `metadata.sink` send over HTTP, and a webhook or a callback receives messages",
+    "mcp": "MCP calls are not supported: they need a session with a server or a process; "
     "`call: http` sends a single JSON-RPC request",
 }
 """Cause by name of the called function; a component of that name takes precedence."""
 
 CATALOGS: Final = (
-    "catalogs are not supported: what a flow runs would be fetched from elsewhere, whatever it is by then; "
+    "catalogs are not supported, because their content can change after a flow is applied; "
     "write the function into `use.functions`, or install a component"
 )
 """Cause for functions from catalogs, and for `use.catalogs`."""
 
 KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("use", "catalogs"): CATALOGS,
-    ("specVersion",): "documents of the DSL from before its version 1.0 are not supported",
+    ("specVersion",): "documents of DSL versions before 1.0 are not supported",
 }
 """Cause by path from the top of a document."""
 

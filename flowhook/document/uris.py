@@ -18,7 +18,7 @@ _URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
 _TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
 
 _WITHIN: Final = (
-    """; an expression is all of a text, ${ "https://api.example.com/pets/\\(.id)" }; {id} stands for the property """
+    """; an expression is a whole string, ${ "https://api.example.com/pets/\\(.id)" }; {id} stands for the property """
     "`id` of the task's input"
 )
 
@@ -31,7 +31,7 @@ def _template(value: str) -> str:
         cause = f"expected an http(s) URI such as https://api.example.com/pets{hint}"
         raise validation_error(Code.URI_INVALID, cause)
     if not _TEMPLATE.fullmatch(value):
-        cause = "a URI template has only simple variables in braces, and no other braces"
+        cause = "braces in a URI template enclose simple variables, such as {id}, and nothing else"
         raise validation_error(Code.URI_INVALID, cause)
     return value
 

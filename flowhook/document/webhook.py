@@ -90,11 +90,15 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         lower = name.lower()
         if not TOKEN.fullmatch(name):
-            problems.append(((name,), Code.HEADER_INVALID, "is no header name: letters, digits and hyphens"))
+            problems.append(
+                ((name,), Code.HEADER_INVALID, "is not a valid header name: use letters, digits and hyphens")
+            )
         elif lower in RESERVED_HEADERS:
             problems.append(((name,), Code.HEADER_INVALID, "is set by the server, not by a flow"))
         elif lower in seen:
-            problems.append(((name,), Code.HEADER_INVALID, "is there already, in another case"))
+            problems.append(
+                ((name,), Code.HEADER_INVALID, "is defined twice: header names don't distinguish upper and lower case")
+            )
         elif _CONTROLS.search(value) or not value.isascii():
             problems.append(((name,), Code.HEADER_INVALID, "must be printable ASCII in one line"))
         seen.add(lower)
@@ -110,7 +114,9 @@ def _check_key(value: object) -> object:
     return value
 
 
-def _size(value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the most Flowhook stores") -> int:
+def _size(
+    value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the maximum that Flowhook stores"
+) -> int:
     try:
         size = parse_size(value)
     except (InvalidError, ValueError) as error:
@@ -122,7 +128,7 @@ def _size(value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = 
 
 
 def _callback_size(value: object) -> int:
-    return _size(value, limits.MAX_CALLBACK_BODY_BYTES, "the most an execution takes in while it runs")
+    return _size(value, limits.MAX_CALLBACK_BODY_BYTES, "the maximum for a running execution")
 
 
 def _network(value: object) -> Network:
@@ -135,7 +141,7 @@ def _network(value: object) -> Network:
     try:
         wider = ip_network(value, strict=False)
     except ValueError:
-        cause = f"{value!r} is no address and no network such as 192.0.2.0/24 or 2001:db8::/32"
+        cause = f"{value!r} is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32"
         raise validation_error(Code.VALUE_FORMAT, cause) from None
     raise validation_error(Code.VALUE_FORMAT, f"{value!r} has bits beyond its prefix: did you mean {wider}?")
 
@@ -154,29 +160,29 @@ def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     if not 1 <= len(networks) <= MAX_NETWORKS:
         raise validation_error(
             Code.VALUE_RANGE,
-            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; without the key any address may call",
+            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; remove the key to allow every address",
         )
     return networks
 
 
 def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
     if not methods:
-        raise validation_error(Code.VALUE_RANGE, "needs at least one method; without the key it is POST")
+        raise validation_error(Code.VALUE_RANGE, "needs at least one method; without the key, POST is allowed")
     if len(set(methods)) != len(methods):
-        raise validation_error(Code.NAME_DUPLICATE, "names a method twice")
+        raise validation_error(Code.NAME_DUPLICATE, "lists a method twice")
     return methods
 
 
 def _method(value: object) -> object:
     if isinstance(value, str) and value == "HEAD":
-        raise validation_error(Code.VALUE_CHOICE, "HEAD is answered for every flow and starts nothing; leave it out")
+        raise validation_error(Code.VALUE_CHOICE, "HEAD is always answered, and never starts a flow: remove it")
     if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
-        cause = f"{value!r} is none of POST, GET, PUT, PATCH, DELETE (methods are upper case)"
+        cause = f"{value!r} is not one of POST, GET, PUT, PATCH and DELETE, in upper case"
         raise validation_error(Code.VALUE_CHOICE, cause)
     return value
 
 
-ID_ALONE: Final = "when a flow answers, expressions here know `.id` alone; `call: reply` answers with anything"
+ID_ALONE: Final = "in `mode: reply`, expressions here can read only `.id`; `call: reply` can respond with anything"
 
 NetworkText = Annotated[Network, BeforeValidator(_network), schema_overrides.NETWORK]
 Status = Annotated[StrictInt, Field(ge=200, le=599)]
@@ -208,7 +214,7 @@ class OnFault(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            cause = f"an answer with status {self.status} has no body: leave it out"
+            cause = f"a response with status {self.status} has no body: remove it"
             raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
         parts = {"headers": self.headers, "body": self.body}
         problems = [
@@ -256,7 +262,7 @@ class Respond(Model):
     @model_validator(mode="after")
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            cause = f"an answer with status {self.status} has no body: leave it out"
+            cause = f"a response with status {self.status} has no body: remove it"
             raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
         return self
 
@@ -265,13 +271,13 @@ class Respond(Model):
         problems: list[LocatedCause] = []
         if self.mode == "accept":
             problems += [
-                ((key,), Code.KEY_CONFLICT, "belongs to `mode: reply`")
+                ((key,), Code.KEY_CONFLICT, "is allowed with `mode: reply` only")
                 for key in ("timeout", "on_fault")
                 if key in self.model_fields_set
             ]
         else:
             if self.body is not None:
-                cause = "in `mode: reply` the body is the flow's output: shape that, or `call: reply`"
+                cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
                 problems.append((("body",), Code.RESPONSE_INVALID, cause))
             problems += [
                 (("headers", *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE) for place in _beyond_id(self.headers)
@@ -357,12 +363,12 @@ class Endpoint(Model):
                 (
                     ("auth",),
                     Code.SIGNATURE_UNSAFE,
-                    "`content` must cover {body}: only `methods` GET and DELETE may do without",
+                    "`content` must cover {body}, unless `methods` are only GET and DELETE",
                 )
             )
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and not any(kind.names_deliveries for kind in self.auth):
-            problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders give their deliveries no ID"))
+            problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"))
         if problems:
             raise validation_error_at(problems)
         return self
@@ -393,14 +399,16 @@ class Callback(Endpoint):
     @model_validator(mode="after")
     def _is_answered_at_once(self) -> Self:
         if self.respond.mode == "reply":
-            cause = "a callback is answered once it is stored: `call: reply` answers the request that started the flow"
+            cause = (
+                "a callback is answered once it is stored: only the request that started a flow can wait for a reply"
+            )
             raise validation_error_at([(("respond", "mode"), Code.RESPONSE_INVALID, cause)])
         return self
 
     @model_validator(mode="after")
     def _is_delivered_at_all(self) -> Self:
         if self.only_one_time and "deliver" in self.model_fields_set:
-            cause = "a one-time URL is that of one execution: leave it out, or say in `auth` who else may call"
+            cause = "a one-time URL belongs to one execution: remove this key, or say in `auth` who else may call"
             raise validation_error_at([(("deliver",), Code.KEY_CONFLICT, cause)])
         return self
 
@@ -432,7 +440,7 @@ class Webhook(Endpoint):
         """Refuse a secret of a kind whose handshake signs text chosen by others, if another kind uses it too."""
         uses = kinds_by_secret(self.all_kinds())
         for found in secret_misuses(uses, uses):
-            owner = f"secret {found.secret} belongs to `{found.signing}`, which signs what others ask for"
+            owner = f"secret {found.secret} belongs to `{found.signing}`, whose handshake signs text that others choose"
             raise validation_error_at([(("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it")])
         return self
 

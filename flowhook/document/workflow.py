@@ -44,13 +44,13 @@ class Document(Model):
 
 def _language(value: object) -> object:
     if value != "jq":
-        raise validation_error(Code.UNSUPPORTED, "expressions are jq: there is no other language")
+        raise validation_error(Code.UNSUPPORTED, "only jq is supported")
     return value
 
 
 def _mode(value: object) -> object:
     if value != "strict":
-        cause = "only `strict` is supported, where expressions stand in ${ }: in other modes any text may be one"
+        cause = "only `strict` is supported, in which expressions are written ${ … }"
         raise validation_error(Code.UNSUPPORTED, cause)
     return value
 

@@ -12,19 +12,19 @@ from typing import Final
 from ruamel.yaml.error import MarkedYAMLError, StreamMark
 
 _QUOTED: Final = "put text that starts with {!r} in quotes"
-_INDENTED: Final = "this line is not indented like those it belongs to"
+_INDENTED: Final = "this line is not indented like the lines it belongs to"
 
 _BY_PROBLEM: Final = {
     "expected <block end>, but found '<block mapping start>'": _INDENTED,
     "expected <block end>, but found '<block sequence start>'": _INDENTED,
-    "expected <block end>, but found '-'": "an item of a list stands where a key is expected",
-    "expected <block end>, but found '?'": "an item of a list begins with `- `; what is in it is indented further",
+    "expected <block end>, but found '-'": "a list item where a key is expected",
+    "expected <block end>, but found '?'": "an item of a list begins with `- `; its content is indented further",
     "found character '\\t' that cannot start any token": "indent with spaces, not with tabs",
     "sequence entries are not allowed here": "a list begins on a line of its own; put a text with '- ' in quotes",
 }
 _WHERE_IT_BEGAN: Final = {
-    "could not find expected ':'": "this line is no `key: value`, with a space behind the colon, and no item of a list",
-    "found unexpected end of stream": "the quote that begins here does not end",
+    "could not find expected ':'": "this line is neither `key: value` (with a space after the colon) nor `- item`",
+    "found unexpected end of stream": "the closing quote is missing",
 }
 _CANNOT_START: Final = re.compile(
     r"found character '(.)' that cannot start any token|expected the node content, .*'(.)'"
@@ -49,10 +49,10 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
     if flow := _FLOW.fullmatch(problem):
         return _flow(flow[1], opened, here)
     if "'<stream end>'" in problem:
-        return "the file ends before a bracket that was opened is closed", _line(here)
+        return "a closing bracket is missing at the end of the file", _line(here)
     if escape := _ESCAPE.fullmatch(problem):
         found = escape[1]
-        return f"in double quotes \\{found} is written \\\\{found}; in single quotes it can stay as it is", _line(here)
+        return f"in double quotes \\{found} is written \\\\{found}; in single quotes, leave it as it is", _line(here)
     if start := _CANNOT_START.fullmatch(problem):
         return _QUOTED.format(start[1] or start[2]), _line(here)
     return " ".join(filter(None, [error.context, problem])), _line(here)
@@ -61,24 +61,24 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
 def _colon(mark: StreamMark | None, text: str) -> str:
     """Explain an unexpected colon: in a string that needs quotes, or on a line where no mapping can begin."""
     if mark is None or ": " in _before(mark, text):
-        return "a ':' stands where none can be: put the text in quotes"
+        return "a ':' is not allowed here: put the text in quotes"
     return (
-        "a ':' stands where none can be: this line is indented too far, or the one before lacks the ':' and the space "
-        "behind its key"
+        "a ':' is not allowed here: this line is indented too far, or the one before lacks the ':' and the space "
+        "after its key"
     )
 
 
 def _text(mark: StreamMark | None, text: str) -> str:
     if mark is not None and re.search("[\"']", _before(mark, text)):
-        return """a quoted text ends before this: within "…" a quote is written \\", within '…' it is written ''"""
-    return "here is a text that belongs to nothing: is it indented like those lines it goes on from?"
+        return """the quoted string ends before this: within "…" a quote is written \\", within '…' it is written ''"""
+    return "unexpected text: is it indented like the lines that it continues?"
 
 
 def _flow(found: str, opened: StreamMark | None, here: StreamMark | None) -> tuple[str, int]:
     if found == "<stream end>":
-        return "the bracket that opens here is never closed", _line(opened)
+        return "the bracket that is opened here is never closed", _line(opened)
     if found in ("{", "["):
-        return "within { } and [ ] an expression has to stand in quotes", _line(here)
+        return "within { } and [ ], put expressions in quotes", _line(here)
     if _line(opened) == _line(here):
         return "a comma is missing here, or a closing bracket", _line(here)
     return f"a comma is missing here, or the bracket that closes the one on line {_line(opened)}", _line(here)

@@ -65,7 +65,7 @@ def _advice(before: str, after: str) -> str:
     """Return a correction of the text at the error, between `before` and `after`; empty if the cause is unknown."""
     last, sign = before.rstrip()[-1:], after[:1]
     if sign in ("'", "`"):
-        return 'a text stands in double quotes, "…"'
+        return 'strings are written in double quotes, "…"'
     for written, meant in (("&&", "and"), ("||", "or"), ("===", "=="), ("<>", "!=")):
         if after.startswith(written) or (before + sign).endswith(written):
             return f"`{written}` is written `{meant}`"
@@ -78,11 +78,11 @@ def _advice(before: str, after: str) -> str:
     if sign in (")", "]", "}"):
         return f"this `{sign}` closes nothing" if not list(_open(before)) else ""
     if sign == ";":
-        return "a `;` stands between the arguments of a function alone; `|` hands a value on"
+        return "a `;` separates the arguments of a function; `|` passes a value on"
     if sign == ".":
         return {
             "$": "the input is `.`, and its members are `.name`",
-            "{": "what is in an object has a name, `{name: .value}`",
+            "{": "members of an object have names, `{name: .value}`",
         }.get(last, "")
     return ""
 
@@ -92,7 +92,7 @@ def explain_early_end(source: str) -> str:
     opened = list(_open(source))
     if opened:
         sign = opened[-1]
-        return 'a text that begins with `"` does not end' if sign == '"' else f"this lacks a `{_CLOSERS[sign]}`"
+        return 'a string that begins with `"` is not closed' if sign == '"' else f"this lacks a `{_CLOSERS[sign]}`"
     if len(_IF.findall(source)) > len(_END.findall(source)):
         return "an `if … then …` ends with `end`"
     words = source.split()
@@ -103,7 +103,7 @@ def function_hint(name: str, arity: str, source: str, variables: Collection[str]
     """Return a hint to append to the name of an unknown function."""
     for key in (match["key"] for match in _HYPHENATED.finditer(source)):
         if arity == "0" and name in key.split("-")[1:]:
-            return f'; a key with a hyphen in it is written ["{key[:60]}"]'
+            return f'; write a key with a hyphen as ["{key[:60]}"]'
     arities = sorted(count for known, count in _builtins() if known == name)
     if arities:
         return f"; {name} takes {_arguments(name, arities)}"
@@ -123,7 +123,7 @@ def variable_hint(name: str, variables: Collection[str]) -> str:
 
 def _arguments(name: str, arities: list[int]) -> str:
     if arities == [0]:
-        return f"no arguments: hand it what it works on, `… | {name}`"
+        return f"no arguments: write its input before it, `… | {name}`"
     counts = " or ".join("none" if count == 0 else str(count) for count in arities)
     return f"{counts} argument{'' if arities[-1] == 1 else 's, with `;` between them'}"
 

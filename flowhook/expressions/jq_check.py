@@ -20,7 +20,7 @@ from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.paths import MAX_PROGRAM_LENGTH, compile_accessor
 
 FORBIDDEN_FUNCTIONS: Final = {
-    "env/0": "expressions see no environment",
+    "env/0": "expressions can't read the environment",
     "input/0": "the input is `.`, there is no other",
     "inputs/0": "the input is `.`, there is no other",
     "debug/0": "expressions only compute",
@@ -89,7 +89,7 @@ def check_program(source: str, variables: Collection[str]) -> None:
         code = f"{ord(character[0]):04X}"
         raise InvalidExpression(f"an expression has no character U+{code}; in a string, write \\u{code}")
     if "ENV" in (name for name, _ in _variables(source)):
-        raise InvalidExpression("$ENV is not allowed: expressions see no environment")
+        raise InvalidExpression("$ENV is not allowed: expressions can't read the environment")
     try:
         jq.compile(_PRELUDE + source, args=dict.fromkeys(variables))
     except ValueError as error:
@@ -164,6 +164,6 @@ def _explain_undefined(name: str, arity: str | None, source: str, variables: Col
         reason = FORBIDDEN_FUNCTIONS.get(f"{function}/{arity}", "expressions only compute")
         return f"{function} is not allowed: {reason}"
     if name.startswith("$"):
-        known = ", ".join(f"${known}" for known in sorted(variables)) or "no variables"
-        return f"unknown variable {name}{variable_hint(name[1:], variables)}; here there are {known}"
+        known = ", ".join(f"${known}" for known in sorted(variables)) or "none"
+        return f"unknown variable {name}{variable_hint(name[1:], variables)}; available: {known}"
     return f"unknown function {name}/{arity}{function_hint(name, str(arity), source, variables)}"

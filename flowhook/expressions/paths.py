@@ -132,8 +132,8 @@ class _Parser:
             if name is None or name in _FORBIDDEN_VARIABLES or self.at("::"):
                 raise self.unexpected()
             if self.variables is not None and name not in self.variables:
-                known = ", ".join(f"${known}" for known in sorted(self.variables)) or "no variables"
-                raise InvalidExpression(f"unknown variable ${name}; here there are {known}")
+                known = ", ".join(f"${known}" for known in sorted(self.variables)) or "none"
+                raise InvalidExpression(f"unknown variable ${name}; available: {known}")
             return _variable(name, self.steps())
         if self.at("."):
             steps = self.first_step() + self.steps()
@@ -216,7 +216,7 @@ class _Parser:
         raw = self.match(_STRING_PART)
         text: str = json.loads(f'"{raw}"', strict=False)
         if "\0" in self.source or _LONE_SURROGATE.search(text):
-            raise InvalidExpression("a string holds a character that is none")
+            raise InvalidExpression("a string contains an invalid character")
         return text
 
 

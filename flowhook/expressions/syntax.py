@@ -30,5 +30,5 @@ def strip_markers(value: str) -> str:
 def syntax_hint(value: object) -> str:
     """Return a hint to append to an error message if a value looks like an expression without `${ }`; else empty."""
     if isinstance(value, str) and _BARE.match(value):
-        return f"; as an expression it is written ${{ {value.strip()[:_MAX_QUOTED]} }}"
+        return f"; as an expression, write ${{ {value.strip()[:_MAX_QUOTED]} }}"
     return ""

@@ -49,7 +49,7 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     if scheme == "file":
         raise fault(
             Kind.CONFIGURATION,
-            f"{place}: files are not read, for a flow has no business with those of a runner; serve it over https",
+            f"{place}: files of a runner are not read: serve the document over https",
         )
     policy = None if isinstance(resource.endpoint, str) else resource.endpoint.authentication
     keyless = dataclasses.replace(context, http=context.http.without_key())

@@ -41,13 +41,13 @@ def positive_duration(value: object) -> float:
     except (InvalidError, ValueError) as error:
         raise validation_error(Code.DURATION_INVALID, str(error)) from None
     if seconds <= 0:
-        raise validation_error(Code.VALUE_RANGE, "must be longer than nothing")
+        raise validation_error(Code.VALUE_RANGE, "must be longer than zero")
     return seconds
 
 
 def _header_name(value: str) -> str:
     if not TOKEN.fullmatch(value):
-        cause = f"{value!r} is no header name: letters, digits and hyphens, at most 128"
+        cause = f"{value!r} is not a valid header name: use letters, digits and hyphens, at most 128"
         raise validation_error(Code.HEADER_INVALID, cause)
     return value
 
@@ -62,7 +62,7 @@ def _field_path(value: str) -> str:
 def printable_ascii(value: str) -> str:
     """Return the string, if a header can carry it."""
     if not value.isascii() or not value.isprintable():
-        raise validation_error(Code.HEADER_INVALID, "must be printable ASCII: that is all a header carries unchanged")
+        raise validation_error(Code.HEADER_INVALID, "must be printable ASCII: headers transmit nothing else unchanged")
     return value
 
 

@@ -33,7 +33,7 @@ class BasicAuth(SecretAuth):
     @model_validator(mode="after")
     def _username_can_be_sent(self) -> Self:
         if ":" in self.username or not self.username.isprintable():
-            cause = "has no colon and no control characters (RFC 7617, section 2)"
+            cause = "must not contain colons or control characters (RFC 7617, section 2)"
             raise validation_error_at([(("username",), Code.VALUE_FORMAT, cause)])
         return self
 

@@ -124,7 +124,7 @@ class CustomSignature(AuthKind):
 
     def _problems(self) -> Iterable[LocatedCause]:
         if sum(getattr(self, place) is not None for place in _PLACES) != 1:
-            yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_PLACES)}: where the signature stands"
+            yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_PLACES)}: the location of the signature"
         try:
             parts = self.parts
         except ValueError as error:
@@ -138,7 +138,7 @@ class CustomSignature(AuthKind):
         if not sources & {"body", "body_crc32", "form", "url", "decoded_url", "field"}:
             yield ("content",), Code.SIGNATURE_UNSAFE, "must cover {body}, or {url} for methods without a body"
         if self.layout == "pairs" and not self.prefix:
-            yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key that signatures stand under"
+            yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key of the signatures as `prefix`"
         if self.timestamp is not None:
             kind, name = self.timestamp.place
             if kind == "pair" and self.layout != "pairs":

@@ -43,10 +43,10 @@ def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
 
 def _parse_kind(value: object) -> AuthKind:
     if value == "none":
-        cause = "`none` beside other kinds would let everybody in: use it alone, or not at all"
+        cause = "`none` beside other kinds would let everybody in: use it alone, or remove it"
         raise validation_error(Code.AUTH_INVALID, cause)
     if value == ONE_TIME_URL:
-        cause = "leave it out: beside other kinds the one-time URL of a callback is good all the same"
+        cause = "remove it: a callback's one-time URLs are valid whatever other kinds are listed"
         raise validation_error(Code.AUTH_INVALID, cause)
     if not isinstance(value, Mapping) or len(value) != 1:
         cause = "a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}"
@@ -58,7 +58,7 @@ def _parse_kind(value: object) -> AuthKind:
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
     if name == ONE_TIME_URL:
         raise validation_error_at([((name,), Code.AUTH_INVALID, _NO_KEYS)])
-    hint = f"did you mean {guesses[0]}?" if guesses else f"there are none, {', '.join(KINDS)}"
+    hint = f"did you mean {guesses[0]}?" if guesses else f"use none, {', '.join(KINDS)}"
     raise validation_error_at([((str(name),), Code.AUTH_INVALID, f"unknown kind of `auth`: {hint}")])
 
 
@@ -89,10 +89,10 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
     if value == ONE_TIME_URL:
         raise validation_error(
             Code.AUTH_INVALID,
-            "is for callbacks: a URL that starts a flow is good more than once, so say who may call it",
+            "is for callbacks only: say who may call this URL, or `auth: none` for everyone",
         )
     if isinstance(value, str) and value in KINDS:
-        raise validation_error(Code.AUTH_INVALID, f"{value} is told by more than its name: {_written(value)}")
+        raise validation_error(Code.AUTH_INVALID, f"{value} needs settings: {_written(value)}")
     cause = "must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds"
     raise validation_error(Code.AUTH_INVALID, cause)
 
@@ -106,7 +106,7 @@ def parse_callback_auth(value: object) -> tuple[AuthKind, ...]:
     return (OneTimeUrlAuth(),) if value is None or value == ONE_TIME_URL else parse_auth(value)
 
 
-_NO_KEYS: Final = f"has no keys: write `auth: {ONE_TIME_URL}`, which is a callback's when it has no `auth`"
+_NO_KEYS: Final = f"has no keys: write `auth: {ONE_TIME_URL}`, the default of callbacks"
 
 
 def _written(name: str) -> str:

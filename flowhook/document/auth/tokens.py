@@ -72,11 +72,11 @@ class JwtAuth(AuthKind):
                 "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`",
             )
         if self.jwks is not None and (self.audience is None or self.issuer is None):
-            cause = "`jwks` needs `audience` and `issuer`: those keys sign for others, too"
+            cause = "`jwks` needs `audience` and `issuer`: the issuer's keys sign tokens for other services, too"
             raise validation_error(Code.KEY_MISSING, cause)
         other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
         if other:
-            cause = f"{', '.join(other)} can't be used with such a key"
+            cause = f"{', '.join(other)} can't be used with this kind of key"
             raise validation_error_at([(("algorithms",), Code.VALUE_CHOICE, cause)])
         return self
 

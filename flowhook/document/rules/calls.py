@@ -77,7 +77,7 @@ def _policies(context: RuleContext, function: str, arguments: dict[str, Any], pa
             named = policy.get("use")
             known = mapping(context.authentications.get(named)) if isinstance(named, str) else {}
             if "digest" in policy or "digest" in known:
-                cause = "a digest answers a challenge of HTTP, and gRPC has none: use basic, bearer, oauth2 or oidc"
+                cause = "digest authentication works with HTTP only: use basic, bearer, oauth2 or oidc"
                 yield Problem((*where, "digest" if "digest" in policy else "use"), Code.AUTH_INVALID, cause)
 
 

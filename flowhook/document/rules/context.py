@@ -16,7 +16,7 @@ from flowhook.expressions.paths import compile_accessor
 MAX_PROGRAMS: Final = 1000
 """Different expressions of one flow that are more than paths: each takes a millisecond to compile."""
 
-_SEVERAL: Final = r"""; a text is one expression as a whole: write ${ "… \(.name) …" } to have several values in it"""
+_SEVERAL: Final = r"""; only a whole string is an expression: write ${ "… \(.name) …" } to insert several values"""
 
 
 class RuleContext:

@@ -41,7 +41,9 @@ def check_awaited(context: RuleContext, strategy: object, path: Path) -> Iterato
     until = mapping(strategy).get("until")
     most = limits.MAX_EVENT_FILTERS
     if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
-        yield Problem((*path, "until"), Code.VALUE_RANGE, f"expected at most {most} filters, those of `until` included")
+        yield Problem(
+            (*path, "until"), Code.VALUE_RANGE, f"expected at most {most} filters, including those of `until`"
+        )
     yield from null_keys(until, (*path, "until"))
     yield from context.expression(until, (*path, "until"), variable_scopes.TASK)
 
@@ -61,7 +63,7 @@ def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterat
         yield from _filter(event_filter, place)
         kind = literal_type(event_filter)
         if kind in context.callbacks:
-            cause = f"{kind!r} is a callback, and callbacks reach executions that run already: they start none"
+            cause = f"{kind!r} is a callback: callbacks reach running executions, and start none"
             yield Problem((*place, "with", "type"), Code.EVENT_NOT_AWAITABLE, cause)
         for name, value in mapping(event_filter.get("with")).items():
             if name == "data" or is_expression(value):
@@ -73,10 +75,12 @@ def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterat
                 yield Problem(
                     (*where, "expect"),
                     Code.EXPRESSION_NOT_ALLOWED,
-                    "expected a constant: nothing runs yet that it could come from",
+                    "expected a constant: there is no data to compute it from before the flow runs",
                 )
         for name in sorted(shared - _without_expect(event_filter)):
-            cause = f"expected {name} here too, without `expect`: it is to be the same in all events of an execution"
+            cause = (
+                f"expected {name} here too, without `expect`: its value must be the same in all events of an execution"
+            )
             yield Problem((*place, "correlate"), Code.CORRELATION_INVALID, cause)
 
 
@@ -103,17 +107,18 @@ def check_emit(context: RuleContext, task: dict[str, Any], path: Path) -> Iterat
 
 
 _ANYBODY: Final = (
-    "anybody may call this callback (`auth: none`), so it has to say which execution it means: expect something of "
-    "the task's input that nobody can guess, or leave `auth` out for a one-time URL alone"
+    "anybody can call this callback (`auth: none`), so a correlation has to identify the execution: expect a value of "
+    "the task's input that nobody can guess, or remove `auth`, so that only one-time URLs are accepted"
 )
 
 _CONSTANT: Final = (
-    "no expression is evaluated before the flow runs: give a text here, and use `correlate` to look into the data"
+    "expressions are not evaluated before the flow runs: write a literal string here, and use `correlate` to compare "
+    "data"
 )
 
 _NO_PATTERN: Final = (
-    "no regular expression is evaluated before the flow runs: give the whole text here; one that has such characters "
-    "itself is what a `correlate` may expect"
+    "regular expressions are not evaluated before the flow runs: write the exact value here, or let a `correlate` "
+    "expect it if it contains such characters itself"
 )
 
 
@@ -137,20 +142,20 @@ def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
             with warnings.catch_warnings(action="ignore"):
                 re.compile(value)
         except (re.error, OverflowError, RecursionError) as error:
-            cause = f'no regular expression: {error}; a text with such characters is written ${{ . == "…" }}'
+            cause = f'invalid regular expression: {error}; for a string with such characters, write ${{ . == "…" }}'
             yield Problem((*path, name), Code.PATTERN_INVALID, cause)
 
 
 def _unpublished(kind: str) -> str:
     """Return why lifecycle events of a type are never published."""
     if kind in _UNTOLD:
-        return f"such an event never comes: {_UNTOLD[kind]}"
+        return f"events of this type are never published: {_UNTOLD[kind]}"
     known = sorted(TYPES)
-    return f"no such event ever comes{suggestion(kind, known)}; those there are: {', '.join(known)}"
+    return f"unknown type of event{suggestion(kind, known)}; known: {', '.join(known)}"
 
 
-_WHOLE: Final = "executions are {0} whole, which io.serverlessworkflow.workflow.{0}.v1 tells"
-_OPTIONAL: Final = "the DSL leaves it to runtimes, and it says nothing that the events of single changes do not"
+_WHOLE: Final = "executions are {0} as a whole; use io.serverlessworkflow.workflow.{0}.v1"
+_OPTIONAL: Final = "they are optional in the DSL; use the events of the single changes"
 _UNTOLD: Final = {
     f"{TASK_PREFIX}suspended.v1": _WHOLE.format("suspended"),
     f"{TASK_PREFIX}resumed.v1": _WHOLE.format("resumed"),
@@ -179,4 +184,4 @@ def _path(value: object, path: Path) -> Iterator[Problem]:
     try:
         compile_accessor(strip_markers(value), variables=())
     except InvalidExpression as error:
-        yield Problem(path, Code.EXPRESSION_INVALID, f"no jq runs where events are matched: {error.message}")
+        yield Problem(path, Code.EXPRESSION_INVALID, f"events are matched without jq: {error.message}")

@@ -44,7 +44,7 @@ def check_items(items: object, path: Path, kind: ItemKind) -> Iterator[Problem]:
     """Yield a problem for each item, or value in place of the list, with a missing or misplaced name or hyphen."""
     if isinstance(items, dict) and items:
         if kind.telling & items.keys():
-            advice = f"give it a name, `- {_example(items, kind)}:`, and put it below that"
+            advice = f"give the {kind.noun} a name, `- {_example(items, kind)}:`, and put it below that"
         else:
             advice = f"each begins with a hyphen, as in `- {next(iter(items))}:`"
         yield Problem(path, Code.ITEM_INVALID, f"expected a list of {kind.noun}s: {advice}", at=(next(iter(items)),))
@@ -62,7 +62,7 @@ def _cause(item: dict[str, Any], kind: ItemKind) -> tuple[str, ...]:
         ((name, content),) = item.items()
         if name in kind.telling and not (isinstance(content, dict) and kind.telling & content.keys()):
             return (_nameless(name, item, kind),)
-        return (f"{name!r} has nothing below it: indent what it is further than its name" if content is None else "",)
+        return (f"{name!r} is empty: indent its content further than its name" if content is None else "",)
     if not item:
         return ("",)
     if not kind.telling.isdisjoint(below):
@@ -71,14 +71,14 @@ def _cause(item: dict[str, Any], kind: ItemKind) -> tuple[str, ...]:
         if not names:
             return (_nameless(below[0], item, kind),)
     if len(names) == 1 and below:
-        return f"{_listed(below)} to stand below {names[0]!r}: indent further", below[0]
+        return f"{_listed(below)} to be below {names[0]!r}: indent further", below[0]
     if len(names) == len(item):
-        return f"an item is one {kind.noun}: begin {names[1]!r} with a hyphen as well, `- {names[1]}:`", names[1]
+        return f"each item is one {kind.noun}: make {names[1]!r} an item of its own, `- {names[1]}:`", names[1]
     return ("",)
 
 
 def _nameless(key: str, item: dict[str, Any], kind: ItemKind) -> str:
-    return f"a {kind.noun} has a name: write `- {_example(item, kind)}:` and put {key!r} below it"
+    return f"a {kind.noun} needs a name: write `- {_example(item, kind)}:` and put {key!r} below it"
 
 
 def _example(item: dict[str, Any], kind: ItemKind) -> str:

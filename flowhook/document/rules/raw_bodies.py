@@ -11,7 +11,7 @@ from flowhook.document.rules.tree import mapping
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import paths_in
 
-CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, and only the flow sees that"
+CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, which only tasks can read"
 
 
 def check_raw_bodies(data: dict[str, Any]) -> Iterator[Problem]:

@@ -40,7 +40,9 @@ def check_tasks(context: RuleContext, tasks: object, path: Path, *, linked: bool
     for index, name, task in items:
         place = (*path, index, name)
         if name in seen:
-            yield Problem(place, Code.NAME_DUPLICATE, f"there is a task {name!r} in this list already")
+            yield Problem(
+                place, Code.NAME_DUPLICATE, f"another task in this list is called {name!r}: choose another name"
+            )
         seen.add(name)
         if isinstance(task, dict):
             yield from _task(context, task, place, names)
@@ -49,12 +51,14 @@ def check_tasks(context: RuleContext, tasks: object, path: Path, *, linked: bool
 def check_function(context: RuleContext, name: str, task: object, path: Path) -> Iterator[Problem]:
     """Check one of `use.functions`."""
     if name in {*ARGUMENTS, *unsupported.FUNCTIONS, *(context.functions or ())}:
-        yield Problem(path, Code.NAME_DUPLICATE, f"there is a function {name!r} already")
+        yield Problem(path, Code.NAME_DUPLICATE, f"the function {name!r} exists already: choose another name")
     if not isinstance(task, dict):
         return
     yield from _task(context, task, path, ())
     if _depth(name, context.own_functions, ()) > MAX_FUNCTION_DEPTH:
-        yield Problem(path, Code.FUNCTION_DEPTH, f"calls itself, or functions more than {MAX_FUNCTION_DEPTH} deep")
+        yield Problem(
+            path, Code.FUNCTION_DEPTH, f"calls itself, or calls functions more than {MAX_FUNCTION_DEPTH} levels deep"
+        )
 
 
 def check_section(
@@ -149,7 +153,7 @@ def _try(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Pro
     yield from null_keys(catch, path)
     for key, value in mapping(mapping(catch.get("errors")).get("with")).items():
         if is_expression(value):
-            cause = "a filter has no expressions: use `when`"
+            cause = "an error filter can't have expressions: use `when`"
             yield Problem((*path, "errors", "with", key), Code.EXPRESSION_NOT_ALLOWED, cause)
     name = catch.get("as", "error")
     yield from _variable(name, (*path, "as"))
@@ -201,7 +205,9 @@ def _cases(context: RuleContext, cases: object, path: Path, names: Collection[st
     for index, name, case in named_items(cases):
         place = (*path, index, name)
         if name in seen:
-            yield Problem(place, Code.NAME_DUPLICATE, f"there is a case {name!r} in this switch already")
+            yield Problem(
+                place, Code.NAME_DUPLICATE, f"another case of this switch is called {name!r}: choose another name"
+            )
         seen.add(name)
         if isinstance(case, str):
             cause = f"expected a mapping with `when` and `then`: {{then: {case[:40]}}}"
@@ -213,12 +219,12 @@ def _cases(context: RuleContext, cases: object, path: Path, names: Collection[st
         yield from _target(case.get("then"), (*place, "then"), names)
         defaults += "when" not in case
         if defaults > 1 and "when" not in case:
-            yield Problem(place, Code.KEY_MISSING, "only one case can do without `when`")
+            yield Problem(place, Code.KEY_MISSING, "only one case can be without `when`")
 
 
 def _target(target: object, path: Path, names: Collection[str]) -> Iterator[Problem]:
     if isinstance(target, str) and target not in DIRECTIVES and target not in names:
-        hint = suggestion(target, [*names, *DIRECTIVES]) or ", and it is none of continue, exit and end"
+        hint = suggestion(target, [*names, *DIRECTIVES]) or ": expected the name of one, or continue, exit or end"
         yield Problem(path, Code.REFERENCE_UNKNOWN, f"there is no task {target!r} in this list{hint}")
 
 
@@ -235,10 +241,10 @@ def _variable(name: object, path: Path) -> Iterator[Problem]:
     if not isinstance(name, str):
         return
     if not _VARIABLE.fullmatch(name) or name.startswith("__"):
-        cause = f"{name!r} is no name of a variable: expected letters, digits and underscores"
+        cause = f"{name!r} is not a valid name of a variable: use letters, digits and underscores"
         yield Problem(path, Code.NAME_INVALID, cause)
     elif name in variable_scopes.TASK_EXPORT:
-        yield Problem(path, Code.NAME_DUPLICATE, f"${name} is there already")
+        yield Problem(path, Code.NAME_DUPLICATE, f"${name} is defined already: choose another name")
 
 
 def _depth(name: str, functions: dict[str, Any], above: tuple[str, ...]) -> int:

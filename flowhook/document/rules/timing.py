@@ -40,7 +40,7 @@ def check_timeout(
     if isinstance(timeout, dict):
         if "after" not in timeout and timeout.keys() & UNITS:
             written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
-            yield Problem(path, Code.KEY_MISSING, f"the duration stands below `after`: {{after: {{{written[:40]}}}}}")
+            yield Problem(path, Code.KEY_MISSING, f"write the duration below `after`: {{after: {{{written[:40]}}}}}")
         yield from null_keys(timeout, path)
         yield from check_duration(context, timeout.get("after"), (*path, "after"), variables)
         return

@@ -58,7 +58,7 @@ def _extensions(context: RuleContext) -> Iterator[Problem]:
     for index, name, extension in named_items(mapping(context.data.get("use")).get("extensions")):
         place = ("use", "extensions", index, name)
         if name in seen:
-            yield Problem(place, Code.NAME_DUPLICATE, f"there is an extension {name!r} already")
+            yield Problem(place, Code.NAME_DUPLICATE, f"another extension is called {name!r}: choose another name")
         seen.add(name)
         parts = mapping(extension)
         yield from null_keys(parts, place)

@@ -26,7 +26,7 @@ def test_files_in_which_nothing_is_wrong_are_fine(files):
 def test_a_problem_is_named_with_file_line_key_and_cause(files):
     result = flowhook("check", files)
     assert result.code == 1
-    assert result.err.startswith(f"{files}/bad.yaml:3: do[0].a.wait: 'soon' is no duration")
+    assert result.err.startswith(f"{files}/bad.yaml:3: do[0].a.wait: 'soon' is not a duration")
 
 
 def test_what_is_said_of_a_file_does_not_depend_on_the_others(files):
@@ -41,10 +41,10 @@ def test_what_is_said_of_a_file_does_not_depend_on_the_others(files):
 def test_a_warning_is_no_problem_unless_that_is_asked_for(files):
     warned = flowhook("check", files / "warned.yaml")
     assert (warned.code, warned.out) == (0, f"{files}/warned.yaml: warned is fine\n")
-    assert warned.err.startswith(f"{files}/warned.yaml:3: warning: do[0].a.set.b: '${{ .c }}' is no expression")
+    assert warned.err.startswith(f"{files}/warned.yaml:3: warning: do[0].a.set.b: '${{ .c }}' is not evaluated")
     strict = flowhook("check", "--strict", files / "fine.yaml", files / "warned.yaml")
     assert (strict.code, strict.out) == (1, f"{files}/fine.yaml: fine is fine\n")
-    assert strict.err.startswith(f"{files}/warned.yaml:3: do[0].a.set.b: '${{ .c }}' is no expression")
+    assert strict.err.startswith(f"{files}/warned.yaml:3: do[0].a.set.b: '${{ .c }}' is not evaluated")
 
 
 @pytest.mark.parametrize(

@@ -389,7 +389,7 @@ def test_a_warning_of_apply_has_file_and_line(cluster, tmp_path):
     result = cluster.run("apply", "-f", path, "--dry-run")
     assert result.code == 0
     lines = result.err.splitlines()
-    assert lines[0].startswith(f"{path}:6: warning: do[0].keep.set.a: '${{ .b }}' is no expression")
+    assert lines[0].startswith(f"{path}:6: warning: do[0].keep.set.a: '${{ .b }}' is not evaluated")
     assert lines[1].startswith(f"{path}:4: warning: secret not-there is not set yet: flowhook secrets set")
 
 

@@ -340,7 +340,7 @@ def test_exec_warns_of_an_expression_that_is_none(tmp_path):
     )
     result = flowhook("exec", file, "--json")
     assert result.rows == [{"text": "Hello ${ .body.name }"}]
-    assert result.err.startswith(f"{file}:2: warning: do[0].greet.set.text: '${{ .body.name }}' is no expression")
+    assert result.err.startswith(f"{file}:2: warning: do[0].greet.set.text: '${{ .body.name }}' is not evaluated")
 
 
 @pytest.mark.parametrize(

@@ -17,5 +17,5 @@ async def test_unset_secrets_and_expressions_that_are_none(client):
     (plain, greet) = await client.flows.apply([flow("plain"), DOCUMENT])
     assert plain.warnings == ()
     inside, unset = greet.warnings
-    assert inside.startswith("do[0].greet.set.text: '${ .body.name }' is no expression")
+    assert inside.startswith("do[0].greet.set.text: '${ .body.name }' is not evaluated")
     assert unset.startswith("secret unknown is not set yet")

@@ -248,7 +248,7 @@ async def test_a_proto_that_is_not_there_is_a_communication_error_and_files_are_
     assert kind(error) == ("communication", 404)
     error = await call("grpc", proto={"endpoint": "file:///etc/passwd"}, service=pets.service, method="Greet")
     assert kind(error) == ("configuration", 400)
-    assert "files are not read" in error.detail
+    assert "files of a runner are not read" in error.detail
 
 
 async def test_calls_share_a_schema_and_a_connection_until_the_server_goes_away(proto, caller):

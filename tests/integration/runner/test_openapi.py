@@ -126,7 +126,7 @@ async def test_an_operation_is_kept_and_with_other_credentials_it_is_another_one
         ({"operationId": "nope"}, ("openapi: there is no operation nope in the document")),
         ({"operationId": "getPet"}, "openapi: with.parameters: getPet needs id"),
         ({"operationId": "getPet", "parameters": {"id": 1, "s3cret": "v"}}, "getPet has no s3cret"),
-        ({"operationId": "getPet", "document": {"endpoint": "file:///etc/passwd"}}, "files are not read"),
+        ({"operationId": "getPet", "document": {"endpoint": "file:///etc/passwd"}}, "files of a runner are not read"),
         ({}, "openapi: with.operationId: is missing"),
     ],
 )

@@ -89,4 +89,4 @@ def test_a_secret_that_is_not_listed_says_which_was_meant(task):
 
 def test_an_order_key_without_markers_says_how_to_write_it():
     ((_, _, cause),) = causes_of(f"{HEAD}do: []\nexecution: {{order_by: .body.account}}")
-    assert cause == "expected an expression ${ … }; as an expression it is written ${ .body.account }"
+    assert cause == "expected an expression ${ … }; as an expression, write ${ .body.account }"

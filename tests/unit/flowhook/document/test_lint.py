@@ -30,9 +30,9 @@ def warnings_of(text):
         ("do: []\nwebhook: {auth: none, respond: {body: {id: 'is ${ .id }'}}}", "webhook.respond.body.id", "${ .id }"),
     ],
 )
-def test_an_expression_inside_a_longer_text_is_told_of(document, key, quoted):
+def test_an_expression_inside_a_longer_text_is_reported(document, key, quoted):
     (warning,) = warnings_of(document)
-    assert warning.startswith(f"{key}: '{quoted}' is no expression")
+    assert warning.startswith(f"{key}: '{quoted}' is not evaluated")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_meant_as_it_stands_is_not(document):
 CALLBACKS = "webhook: {auth: none, callbacks: {approval: {}, refusal: {}}}\n"
 
 
-def test_a_callback_that_nothing_listens_for_is_told_of():
+def test_a_callback_that_nothing_listens_for_is_reported():
     text = CALLBACKS + "do: []"
     assert warnings_of(text) == [
         "webhook.callbacks.approval: no `listen` task waits for events of type approval",
@@ -70,10 +70,10 @@ def test_a_callback_that_something_listens_for_is_not(listener):
     assert warnings_of(CALLBACKS + listener) == []
 
 
-PERMISSION = "it fails on runners that were not started with --allow-processes"
+PERMISSION = "it fails on runners that are started without --allow-processes"
 
 
-def test_what_only_operators_allow_is_told_of():
+def test_what_only_operators_allow_is_reported():
     text = """\
 use: {functions: {code: {run: {script: {language: js, code: '`${a}`'}}}}}
 do:
@@ -86,35 +86,35 @@ do:
     ]
 
 
-def test_data_that_a_shell_would_run_is_told_of():
+def test_data_that_a_shell_would_run_is_reported():
     _, warning = warnings_of("do: [{a: {run: {shell: {command: '${ \"echo \\(.name)\" }'}}}}]")
-    assert warning.startswith("do[0].a.run.shell.command: the shell runs whatever is in the data: hand values over")
+    assert warning.startswith("do[0].a.run.shell.command: the shell executes whatever is in the data: pass values")
 
 
 @pytest.mark.parametrize(
     ("task", "key", "warning"),
     [
-        ("{set: {b: '${ .c'}}", "set.b", "'${ .c' is no expression, for no `}` ends it"),
-        ("{set: {b: '${ .c } # all'}}", "set.b", "'${ .c }' is no expression, for only a whole text is"),
-        ("{set: {b: .c}}", "set.b", "'.c' is a text as it stands; the expression is written ${ .c }"),
-        ("{set: {if: '.c[0].d'}}", "set.if", "'.c[0].d' is a text as it stands"),
-        ("{set: {b: $context.c}}", "set.b", "'$context.c' is a text as it stands"),
-        ("{set: {b: '{{ .c }}'}}", "set.b", "'{{ .c }}' is a text as it stands; the expression is written ${ .c }"),
-        ("{set: {b: 1}, output: {as: {c: .d}}}", "output.as.c", "'.d' is a text as it stands"),
-        ("{call: f, with: {from: .c}}", "with.from", "'.c' is a text as it stands"),
-        ("{set: {b: 'Hello \\(.c)'}}", "set.b", r"'\\(.c)' means something within expressions alone"),
-        ("{set: {b: '${ \"Hello ${.c}\" }'}}", "set.b", "'${.c}' is no expression within one: write"),
-        ("{if: .c = 1, set: {b: 1}}", "if", "'.c = 1' is always true, for `=` assigns: what compares is `==`"),
+        ("{set: {b: '${ .c'}}", "set.b", "'${ .c' is not an expression: the closing `}` is missing"),
+        ("{set: {b: '${ .c } # all'}}", "set.b", "'${ .c }' is not evaluated: only a whole string is"),
+        ("{set: {b: .c}}", "set.b", "'.c' is a literal string; as an expression, write ${ .c }"),
+        ("{set: {if: '.c[0].d'}}", "set.if", "'.c[0].d' is a literal string"),
+        ("{set: {b: $context.c}}", "set.b", "'$context.c' is a literal string"),
+        ("{set: {b: '{{ .c }}'}}", "set.b", "'{{ .c }}' is a literal string; as an expression, write ${ .c }"),
+        ("{set: {b: 1}, output: {as: {c: .d}}}", "output.as.c", "'.d' is a literal string"),
+        ("{call: f, with: {from: .c}}", "with.from", "'.c' is a literal string"),
+        ("{set: {b: 'Hello \\(.c)'}}", "set.b", r"'\\(.c)' has a meaning only inside expressions"),
+        ("{set: {b: '${ \"Hello ${.c}\" }'}}", "set.b", "'${.c}' is not evaluated inside an expression: write"),
+        ("{if: .c = 1, set: {b: 1}}", "if", "'.c = 1' is always true: `=` assigns; write `==` to compare"),
         ("{switch: [{b: {when: '${ .c = 1 }', then: end}}]}", "switch[0].b.when", "'${ .c = 1 }' is always true"),
         ("{try: [], catch: {when: $error.status = 5}}", "catch.when", "'$error.status = 5' is always true"),
         (
             "{call: http, with: {method: get, endpoint: 'https://x.y/{.id}'}}",
             "with.endpoint",
-            "'{.id}' stands for the property '.id' of the task's input; names are not evaluated",
+            "'{.id}' is replaced by the property '.id' of the task's input",
         ),
     ],
 )
-def test_a_text_that_comes_near_an_expression_is_told_of(task, key, warning):
+def test_a_text_that_comes_near_an_expression_is_reported(task, key, warning):
     (found,) = warnings_of(f"do:\n- a: {task}")
     assert found.startswith(f"do[0].a.{key}: {warning}")
 
@@ -136,14 +136,14 @@ def test_what_is_an_expression_or_far_from_one_is_not(task):
     assert warnings_of(f"do:\n- a: {task}") == []
 
 
-def test_a_task_that_is_called_like_a_directive_is_told_of():
+def test_a_task_that_is_called_like_a_directive_is_reported():
     (warning,) = warnings_of("do: [{a: {do: [{end: {set: {b: 1}}}]}}]")
-    assert warning.startswith("do[0].a.do[0].end: `then: end` does not lead to a task of that name")
+    assert warning.startswith("do[0].a.do[0].end: `then: end` is a directive")
 
 
-def test_an_expression_inside_a_command_is_told_of():
+def test_an_expression_inside_a_command_is_reported():
     warning, _ = warnings_of("do: [{a: {run: {shell: {command: 'echo ${ .name }'}}}}]")
-    assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is no expression")
+    assert warning.startswith("do[0].a.run.shell.command: '${ .name }' is not evaluated")
 
 
 @pytest.mark.parametrize(
@@ -156,18 +156,18 @@ def test_an_expression_inside_a_command_is_told_of():
         "3f2b8c1e-1b2c-4d5e-8f90-a1b2c3d4e5f6",
     ],
 )
-def test_the_name_of_a_secret_that_looks_like_its_value_is_told_of_and_not_repeated(name):
+def test_the_name_of_a_secret_that_looks_like_its_value_is_reported_and_not_repeated(name):
     document = f"use: {{secrets: [{name}]}}\nwebhook: {{auth: {{github: {{secret: {name}}}}}}}\ndo: []\n"
-    told = warnings_of(document)
-    assert [warning.partition(": ")[0] for warning in told] == ["webhook.auth.github.secret", "use.secrets[0]"]
-    assert all("looks like a secret's value" in warning and name not in warning for warning in told)
+    found = warnings_of(document)
+    assert [warning.partition(": ")[0] for warning in found] == ["webhook.auth.github.secret", "use.secrets[0]"]
+    assert all("looks like the value of a secret" in warning and name not in warning for warning in found)
 
 
 @pytest.mark.parametrize(
     "name",
     ["bank-password", "github-webhook-secret-production-2024", "WebhookSecretStripeLive", "sk-bank", "oauth2-v2-eu1"],
 )
-def test_the_name_of_a_secret_that_is_one_is_not_told_of(name):
+def test_the_name_of_a_secret_that_is_one_is_not_reported(name):
     assert warnings_of(f"use: {{secrets: [{name}]}}\ndo: []\n") == []
 
 
@@ -179,4 +179,5 @@ def test_warnings_with_lines_say_the_same_in_the_order_of_the_file():
         ("a.yaml", 3, "do[0].exit"),
         ("a.yaml", 6, "do[1].b.set.c"),
     ]
+    assert [each.code for each in located] == ["NAME_IS_DIRECTIVE", "NOT_AN_EXPRESSION"]
     assert [f"{each.key}: {each.cause}" for each in located] == warnings(document)

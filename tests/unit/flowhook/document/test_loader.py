@@ -229,7 +229,7 @@ def test_faults_are_limited_in_number():
     faults = faults_of(flow(tasks))
     assert len(faults) == MAX_FAULTS + 1
     assert faults[0][:2] == (3, "do[0].t0.then")
-    assert faults[-1] == (0, "", "and there is more, which shows once this is put right")
+    assert faults[-1] == (0, "", "there are more problems, which are reported once these are corrected")
 
 
 def test_expressions_are_limited_in_number():
@@ -284,7 +284,7 @@ def test_no_parts_of_a_document_fail_in_any_other_way(tasks, webhook, use):
 
 def test_functions_that_call_themselves_are_refused():
     text = flow("- a: {call: one}") + "\nuse: {functions: {one: {do: [{x: {call: two}}]}, two: {call: one}}}"
-    cause = "calls itself, or functions more than 8 deep"
+    cause = "calls itself, or calls functions more than 8 levels deep"
     assert faults_of(text, functions=FUNCTIONS) == [
         (4, "use.functions.one", cause),
         (4, "use.functions.two", cause),

@@ -33,8 +33,8 @@ def test_a_flow_may_be_started_by_events():
     assert other.with_.type == "x"
 
 
-SHARED = "expected order here too, without `expect`: it is to be the same in all events of an execution"
-CONSTANT = "expected a constant: nothing runs yet that it could come from"
+SHARED = "expected order here too, without `expect`: its value must be the same in all events of an execution"
+CONSTANT = "expected a constant: there is no data to compute it from before the flow runs"
 
 
 def on(*correlations):
@@ -79,8 +79,8 @@ def test_cron_expressions_have_five_fields_or_six(cron):
 @pytest.mark.parametrize(
     ("cron", "cause"),
     [
-        ("* * * *", "expected five fields, or six with the second in front, not 4"),
-        ("every 5 minutes", "expected five fields, or six with the second in front, not 3"),
+        ("* * * *", "expected five fields, or six with the second first, not 4"),
+        ("every 5 minutes", "expected five fields, or six with the second first, not 3"),
         ("@daily", "@daily is written 0 0 * * *"),
         ("60 * * * *", "bad minute"),
         ("* * * * MONDAY", "bad day-of-week, there are 0 to 7 and SUN to SAT"),
@@ -89,7 +89,7 @@ def test_cron_expressions_have_five_fields_or_six(cron):
     ],
 )
 def test_what_is_no_cron_expression_is_refused(cron, cause):
-    with pytest.raises(ValidationError, match=f"no cron expression such as .*: {cause}"):
+    with pytest.raises(ValidationError, match=f"not a cron expression such as .*: {cause}"):
         Schedule(cron=cron)
 
 

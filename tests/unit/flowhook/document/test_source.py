@@ -15,7 +15,7 @@ def value_of(text):
     return source.data
 
 
-NO_MERGE_KEYS = "YAML 1.2 has no merge keys: write out what is to be there, or put the key '<<' in quotes"
+NO_MERGE_KEYS = "YAML 1.2 has no merge keys: write the keys out, or put '<<' in quotes"
 
 
 def problem_of(text):
@@ -94,25 +94,25 @@ def test_no_text_raises(source):
     [
         ("", (0, "", "the file is empty")),
         ("# nothing\n", (0, "", "the file is empty")),
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", (4, "b.c", "key 'c' stands here twice, first on line 3")),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", (4, "b.c", "the key 'c' is defined twice, first on line 3")),
         ("a: 1\nb: !!python/object:os.system x", (2, "b", "tags such as !!str are not allowed")),
-        ("a: 1\n1: x", (2, "", "a key is a text: put '1' in quotes")),
-        ("a: 1\n? [b]\n: c", (2, "", "a key is a text, not a collection")),
-        ("a: 1\n---\nb: 2", (2, "", "expected one document in the file, and here starts another")),
-        ("%YAML 1.1\n---\na: 1", (2, "", "a flow file is YAML 1.2")),
+        ("a: 1\n1: x", (2, "", "a key is a string: put '1' in quotes")),
+        ("a: 1\n? [b]\n: c", (2, "", "a key is a string, not a collection")),
+        ("a: 1\n---\nb: 2", (2, "", "a second document begins here, and a flow file has only one")),
+        ("%YAML 1.1\n---\na: 1", (2, "", "only YAML 1.2 is supported")),
         ("a: 1\nb: *c", (2, "b", "alias *c is not defined before this")),
-        ("a: &a\n  b: [*a]", (2, "a.b[0]", "alias *a refers to what it is part of")),
-        ("a: .nan", (1, "a", ".nan is no number that JSON can hold; put it in quotes to make it a text")),
-        ("a: 1e999", (1, "a", "1e999 is no number that JSON can hold; put it in quotes to make it a text")),
-        ("a: 18446744073709551616", (1, "a", "an integer has at most 64 bits; put it in quotes to make it a text")),
-        ("a: 1\nb: c: d", (2, "", "no valid YAML: a ':' stands where none can be: put the text in quotes")),
-        ("a:\n  b: 1\n c: 2", (3, "", "no valid YAML: this line is not indented like those it belongs to")),
-        ("a:\n\tb: 1", (2, "", "no valid YAML: indent with spaces, not with tabs")),
+        ("a: &a\n  b: [*a]", (2, "a.b[0]", "alias *a refers to a node that contains it")),
+        ("a: .nan", (1, "a", ".nan is not a number that JSON can represent; put it in quotes to make it a string")),
+        ("a: 1e999", (1, "a", "1e999 is not a number that JSON can represent; put it in quotes to make it a string")),
+        ("a: 18446744073709551616", (1, "a", "an integer has at most 64 bits; put it in quotes to make it a string")),
+        ("a: 1\nb: c: d", (2, "", "invalid YAML: a ':' is not allowed here: put the text in quotes")),
+        ("a:\n  b: 1\n c: 2", (3, "", "invalid YAML: this line is not indented like the lines it belongs to")),
+        ("a:\n\tb: 1", (2, "", "invalid YAML: indent with spaces, not with tabs")),
         ("a: {b: <<}\nc: {<<: {}}", (2, "c.<<", NO_MERGE_KEYS)),
-        ("a: 1\nb: \x07", (2, "", "no valid YAML: a character that no text has")),
-        (b"a: 1\nb: \xff", (2, "", "a flow file is UTF-8, and this is none")),
-        ('a: "\\UFFFFFFFF"', (0, "", "no valid YAML")),
-        ('a: "\\ud800"', (1, "a", "half of a character: \\ud800 to \\udfff come in pairs")),
+        ("a: 1\nb: \x07", (2, "", "invalid YAML: a character that is not allowed")),
+        (b"a: 1\nb: \xff", (2, "", "the file is not valid UTF-8")),
+        ('a: "\\UFFFFFFFF"', (0, "", "invalid YAML")),
+        ('a: "\\ud800"', (1, "a", "incomplete surrogate pair: \\ud800 to \\udfff are valid only in pairs")),
         ("a" * (limits.MAX_DOCUMENT_BYTES + 1), (0, "", "a flow file has at most 256 KiB")),
     ],
 )  # fmt: skip
@@ -130,12 +130,12 @@ def test_aliases_can_not_multiply_without_bound():
 
 def test_nesting_has_a_limit_that_aliases_can_not_pass():
     assert value_of("[" * MAX_DEPTH + "]" * MAX_DEPTH)
-    assert problem_of("[" * 200_000)[2] == f"nested more than {MAX_DEPTH} deep"
+    assert problem_of("[" * 200_000)[2] == f"nested more than {MAX_DEPTH} levels deep"
     deep = "[" * (MAX_DEPTH - 5) + "1" + "]" * (MAX_DEPTH - 5)
     assert problem_of(f"a: &a {deep}\nb: [[[[[[*a]]]]]]") == (
         2,
         "b[0][0][0][0][0][0]",
-        f"nested more than {MAX_DEPTH} deep",
+        f"nested more than {MAX_DEPTH} levels deep",
     )
 
 

@@ -14,16 +14,16 @@ IN_TASKS = [
     ("{listen: {to: {any: []}}, until: .x}", "until", ": it belongs below `listen.to`"),
     ("{run: {shell: {command: b}}, return: code}", "return", ": it belongs below `run`"),
     # further up
-    ("{for: {in: .x, while: .y}, do: []}", "for.while", ": it belongs beside `for`, not into it"),
-    ("{listen: {to: {any: []}, timeout: {after: PT5M}}}", "listen.timeout", ": it belongs beside `listen`, not into it"),
-    ("{try: [], catch: {then: end}}", "catch.then", ": it belongs beside `catch`, not into it"),
-    ("{run: {shell: {command: b, return: code}}}", "run.shell.return", ": it belongs beside `shell`, not into it"),
-    ("{call: http, with: {method: get, endpoint: 'https://x.y', timeout: {after: PT5M}}}", "with.timeout", ": it belongs beside `with`, not into it"),
-    ("{call: twitter.post, with: {text: b, then: end}}", "with.then", ": it belongs beside `with`, not into it"),
+    ("{for: {in: .x, while: .y}, do: []}", "for.while", ": it belongs beside `for`, not inside it"),
+    ("{listen: {to: {any: []}, timeout: {after: PT5M}}}", "listen.timeout", ": it belongs beside `listen`, not inside it"),
+    ("{try: [], catch: {then: end}}", "catch.then", ": it belongs beside `catch`, not inside it"),
+    ("{run: {shell: {command: b, return: code}}}", "run.shell.return", ": it belongs beside `shell`, not inside it"),
+    ("{call: http, with: {method: get, endpoint: 'https://x.y', timeout: {after: PT5M}}}", "with.timeout", ": it belongs beside `with`, not inside it"),
+    ("{call: twitter.post, with: {text: b, then: end}}", "with.then", ": it belongs beside `with`, not inside it"),
     # in tasks of another kind
-    ("{set: {b: 1}, while: .x}", "while", ": it goes with `for`"),
-    ("{set: {b: 1}, catch: {}}", "catch", ": it goes with `try`"),
-    ("{set: {b: 1}, foreach: {}}", "foreach", ": it goes with `listen`; what goes through an array is a `for`"),
+    ("{set: {b: 1}, while: .x}", "while", ": it belongs to tasks with `for`"),
+    ("{set: {b: 1}, catch: {}}", "catch", ": it belongs to tasks with `try`"),
+    ("{set: {b: 1}, foreach: {}}", "foreach", ": it belongs to `listen`; a `for` task iterates over an array"),
     ("{call: twitter.post, with: {text: b}, retry: {}}", "retry", ": it belongs below `metadata`, or below the `catch` of a `try`"),
     # called otherwise
     ("{set: {b: 1}, when: .x}", "when", ", did you mean 'if'?"),
@@ -35,8 +35,8 @@ IN_TASKS = [
     ("{set: {b: 1}, exports: {as: .x}}", "exports", ", did you mean 'export'?"),
     ("{call: http, with: {method: get, endpoint: 'https://x.y', json: {}}}", "with.json", ", did you mean 'body'?"),
     # and those there are
-    ("{set: {b: 1}, comment: c}", "comment", "; here there are export, if, input, metadata, output, set, then, timeout"),
-    ("{try: [], catch: {retry: {maxAttempts: 3}}}", "catch.retry.maxAttempts", "; here there are backoff, delay, exceptWhen, jitter, limit, when"),
+    ("{set: {b: 1}, comment: c}", "comment", "; allowed here: export, if, input, metadata, output, set, then, timeout"),
+    ("{try: [], catch: {retry: {maxAttempts: 3}}}", "catch.retry.maxAttempts", "; allowed here: backoff, delay, exceptWhen, jitter, limit, when"),
 ]  # fmt: skip
 
 IN_DOCUMENTS = [
@@ -45,15 +45,15 @@ IN_DOCUMENTS = [
     ("concurrency: 5", "concurrency", ": it belongs below `execution`"),
     ("name: a", "name", ": it belongs below `document`"),
     ("steps: []", "steps", ", did you mean 'do'?"),
-    ("a: {set: {b: 1}}", "a", ": a task stands in the list `do`, as `- a:`, and is indented further than that"),
-    ("events: []", "events", "; here there are do, document, evaluate, execution, input, output, schedule, timeout, use, webhook"),
+    ("a: {set: {b: 1}}", "a", ": a task belongs in the list `do`: write `- a:` there, and indent its content further"),
+    ("events: []", "events", "; allowed here: do, document, evaluate, execution, input, output, schedule, timeout, use, webhook"),
     ("execution: {retry: {count: 3}}", "execution.retry.count", ": it belongs below `limit.attempt`"),
 ]  # fmt: skip
 
 NO_TASKS = [
     ("{parallel: []}", "unknown key 'parallel', did you mean 'fork'?"),
     ("{sleep: 5}", "unknown key 'sleep', did you mean 'wait'?"),
-    ("{http: {method: get}}", "unknown key 'http': write `call: http`, and what it takes below `with`"),
+    ("{http: {method: get}}", "unknown key 'http': write `call: http`, and its arguments below `with`"),
     ("{Set: {b: 1}}", "unknown key 'Set', did you mean 'set'?"),
 ]
 
@@ -86,9 +86,9 @@ def test_an_unknown_key_may_look_like_a_step_of_the_check_itself(key):
 
 def test_a_schema_that_stands_in_the_place_of_its_mapping_is_told():
     text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, input: {{schema: {{type: object}}}}}}"
-    assert causes_of(text) == [(3, "do[0].a.input.schema", "the schema itself stands below `document`")]
+    assert causes_of(text) == [(3, "do[0].a.input.schema", "write the schema below the key `document`")]
 
 
 def test_a_document_of_the_dsl_before_its_first_version_is_told():
     faults = causes_of("id: greet\nspecVersion: '0.8'\nstates: []")
-    assert (2, "specVersion", "documents of the DSL from before its version 1.0 are not supported") in faults
+    assert (2, "specVersion", "documents of DSL versions before 1.0 are not supported") in faults

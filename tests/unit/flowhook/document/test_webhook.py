@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from flowhook import limits
-from flowhook.document.webhook import ID_ALONE, Dedupe, RateLimit, Respond, Webhook
+from flowhook.document.webhook import Dedupe, RateLimit, Respond, Webhook
 
 
 def webhook(**keys):
@@ -14,15 +14,15 @@ def webhook(**keys):
 
 
 def faults(**keys):
-    """Return what is wrong, as pairs of the dotted place and the cause."""
+    """Return what is wrong, as pairs of the dotted place and the code."""
     with pytest.raises(ValidationError) as refusal:
         webhook(**keys)
-    return [(".".join(map(str, error["loc"])), error["msg"]) for error in refusal.value.errors()]
+    return [(".".join(map(str, error["loc"])), error["type"]) for error in refusal.value.errors()]
 
 
 def fault(**keys):
-    ((place, cause),) = faults(**keys)
-    return place, cause
+    (found,) = faults(**keys)
+    return found
 
 
 def test_a_webhook_that_says_nothing_more_has_the_documented_defaults():
@@ -71,15 +71,13 @@ def test_a_key_that_does_not_exist_is_refused():
 
 def test_keys_of_mode_reply_are_refused_in_mode_accept():
     assert faults(respond={"timeout": "PT1S", "on_fault": {"status": 404}}) == [
-        ("respond.timeout", "belongs to `mode: reply`"),
-        ("respond.on_fault", "belongs to `mode: reply`"),
+        ("respond.timeout", "KEY_CONFLICT"),
+        ("respond.on_fault", "KEY_CONFLICT"),
     ]
 
 
 def test_mode_reply_has_no_body_of_its_own():
-    place, cause = fault(respond={"mode": "reply", "body": {"ok": True}})
-    assert place == "respond.body"
-    assert "flow's output" in cause
+    assert fault(respond={"mode": "reply", "body": {"ok": True}}) == ("respond.body", "RESPONSE_INVALID")
 
 
 @pytest.mark.parametrize("value", ["${ .id }", '${ "id \\(.id) \\" \\u00e9" }', '${ "fixed" }', "fixed"])
@@ -97,7 +95,7 @@ def test_a_flow_that_answers_knows_nothing_but_its_id(value):
         "respond.on_fault.headers.X-A",
         "respond.on_fault.body.b.0",
     ]
-    assert {cause for _, cause in found} == {ID_ALONE}
+    assert {code for _, code in found} == {"EXPRESSION_NOT_ALLOWED"}
 
 
 @pytest.mark.parametrize("timeout", ["PT0S", "PT2H"])
@@ -110,19 +108,17 @@ def test_a_fault_without_content_has_no_body():
 
 
 @pytest.mark.parametrize(
-    ("methods", "place", "cause"),
+    ("methods", "place", "code"),
     [
-        ([], "methods", "at least one"),
-        (["post"], "methods.0", "upper case"),
-        (["POST", "TRACE"], "methods.1", "none of POST, GET"),
-        (["HEAD"], "methods.0", "starts nothing"),
-        (["GET", "GET"], "methods", "twice"),
+        ([], "methods", "VALUE_RANGE"),
+        (["post"], "methods.0", "VALUE_CHOICE"),
+        (["POST", "TRACE"], "methods.1", "VALUE_CHOICE"),
+        (["HEAD"], "methods.0", "VALUE_CHOICE"),
+        (["GET", "GET"], "methods", "NAME_DUPLICATE"),
     ],
 )
-def test_methods_are_a_choice_of_five(methods, place, cause):
-    found = fault(methods=methods)
-    assert found[0] == place
-    assert cause in found[1]
+def test_methods_are_a_choice_of_five(methods, place, code):
+    assert fault(methods=methods) == (place, code)
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 404, 418, 503, 599])
@@ -138,18 +134,12 @@ def test_other_statuses_are_refused(status):
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_an_answer_that_can_have_no_body_has_none(status):
     assert webhook(respond={"status": status}).respond.body is None
-    assert fault(respond={"status": status, "body": {"ok": True}}) == (
-        "respond.body",
-        f"an answer with status {status} has no body: leave it out",
-    )
+    assert fault(respond={"status": status, "body": {"ok": True}}) == ("respond.body", "RESPONSE_INVALID")
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "connection", "Transfer-Encoding", "TE", "upgrade"])
 def test_headers_that_belong_to_the_server_are_refused(name):
-    assert fault(respond={"headers": {name: "1"}}) == (
-        f"respond.headers.{name}",
-        "is set by the server, not by a flow",
-    )
+    assert fault(respond={"headers": {name: "1"}}) == (f"respond.headers.{name}", "HEADER_INVALID")
 
 
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\0", "grüße"])
@@ -181,7 +171,7 @@ def test_dedupe_takes_an_expression_or_none():
     assert webhook(dedupe={"key": "${ .body.id }"}).dedupe.enabled
     assert not webhook(dedupe={"key": "none"}).dedupe.enabled
     for key in (".body.id", "", None, "None", 5):
-        assert "`none` to turn it off" in fault(dedupe={"key": key})[1]
+        assert fault(dedupe={"key": key}) == ("dedupe.key", "EXPRESSION_REQUIRED")
 
 
 def test_dedupe_without_a_key_needs_senders_that_name_their_deliveries():
@@ -226,7 +216,7 @@ def test_sizes_are_bytes(size, expected):
 
 @pytest.mark.parametrize("size", ["1025MiB", 0, "2GiB"])
 def test_a_size_that_can_not_be_stored_names_the_most_there_is(size):
-    assert fault(max_body=size) == ("max_body", "must be between 1 byte and 1GiB, the most Flowhook stores")
+    assert fault(max_body=size) == ("max_body", "VALUE_RANGE")
 
 
 @pytest.mark.parametrize("size", ["10 megs", -1, True, None, []])
@@ -241,19 +231,17 @@ def test_networks_are_of_both_families_and_mapped_ones_are_ipv4():
 
 
 @pytest.mark.parametrize(
-    ("networks", "place", "cause"),
+    ("networks", "place", "code"),
     [
-        ([], "allow_from", "without the key any address may call"),
-        (["192.0.2.1/24"], "allow_from.0", "did you mean 192.0.2.0/24?"),
-        (["192.0.2.0/24", "example.com"], "allow_from.1", "no address and no network"),
-        ([3232235777], "allow_from.0", "an address or a network"),
-        (["192.0.2.0/33"], "allow_from.0", "no address and no network"),
+        ([], "allow_from", "VALUE_RANGE"),
+        (["192.0.2.1/24"], "allow_from.0", "VALUE_FORMAT"),
+        (["192.0.2.0/24", "example.com"], "allow_from.1", "VALUE_FORMAT"),
+        ([3232235777], "allow_from.0", "VALUE_TYPE"),
+        (["192.0.2.0/33"], "allow_from.0", "VALUE_FORMAT"),
     ],
 )
-def test_what_is_no_network_is_refused(networks, place, cause):
-    found = fault(allow_from=networks)
-    assert found[0] == place
-    assert cause in found[1]
+def test_what_is_no_network_is_refused(networks, place, code):
+    assert fault(allow_from=networks) == (place, code)
 
 
 def test_subpaths_are_a_boolean():
@@ -279,20 +267,18 @@ def test_a_callback_without_auth_has_one_time_urls_alone(settings, only):
 
 
 @pytest.mark.parametrize(
-    ("settings", "place", "cause"),
+    ("settings", "place", "code"),
     [
-        ({"auth": "one_time_url"}, "auth", "is for callbacks"),
-        ({"auth": ["one_time_url", {"github": {"secret": "a"}}]}, "auth.0", "leave it out"),
-        ({"callbacks": {"a": {"auth": ["one_time_url"]}}}, "callbacks.a.auth.0", "leave it out"),
-        ({"callbacks": {"a": {"auth": {"one_time_url": {}}}}}, "callbacks.a.auth.one_time_url", "has no keys"),
-        ({"callbacks": {"a": {"deliver": "all"}}}, "callbacks.a.deliver", "a one-time URL is that of one execution"),
-        ({"callbacks": {"a": {"auth": "none", "deliver": "some"}}}, "callbacks.a.deliver", "Input should be"),
+        ({"auth": "one_time_url"}, "auth", "AUTH_INVALID"),
+        ({"auth": ["one_time_url", {"github": {"secret": "a"}}]}, "auth.0", "AUTH_INVALID"),
+        ({"callbacks": {"a": {"auth": ["one_time_url"]}}}, "callbacks.a.auth.0", "AUTH_INVALID"),
+        ({"callbacks": {"a": {"auth": {"one_time_url": {}}}}}, "callbacks.a.auth.one_time_url", "AUTH_INVALID"),
+        ({"callbacks": {"a": {"deliver": "all"}}}, "callbacks.a.deliver", "KEY_CONFLICT"),
+        ({"callbacks": {"a": {"auth": "none", "deliver": "some"}}}, "callbacks.a.deliver", "literal_error"),
     ],
 )
-def test_one_time_url_is_for_callbacks_and_alone(settings, place, cause):
-    found = fault(**settings)
-    assert found[0] == place
-    assert cause in found[1]
+def test_one_time_url_is_for_callbacks_and_alone(settings, place, code):
+    assert fault(**settings) == (place, code)
 
 
 @pytest.mark.parametrize("name", ["approval", "v1.approved", "a" * 63, "7"])
@@ -308,10 +294,7 @@ def test_a_callback_of_another_name_is_refused(name):
 def test_a_callback_takes_less_than_a_webhook():
     made = webhook(callbacks={"a": {"auth": "none"}, "b": {"auth": "none", "max_body": "1MiB"}})
     assert [callback.max_body for callback in made.callbacks.values()] == [512 * 1024, 1024 * 1024]
-    assert fault(callbacks={"a": {"auth": "none", "max_body": "1025KiB"}}) == (
-        "callbacks.a.max_body",
-        "must be between 1 byte and 1MiB, the most an execution takes in while it runs",
-    )
+    assert fault(callbacks={"a": {"auth": "none", "max_body": "1025KiB"}}) == ("callbacks.a.max_body", "VALUE_RANGE")
 
 
 def test_callbacks_are_limited_in_number():
@@ -334,5 +317,4 @@ def test_a_webhook_does_not_change():
     ],
 )
 def test_expressions_outside_of_a_flow_know_no_variables(place, keys):
-    assert fault(**keys)[0] == place
-    assert "unknown variable $" in fault(**keys)[1]
+    assert fault(**keys) == (place, "EXPRESSION_INVALID")

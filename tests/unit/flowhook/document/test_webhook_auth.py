@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -25,12 +27,12 @@ def auth(value, **keys):
 def faults(value, **keys):
     with pytest.raises(ValidationError) as refusal:
         auth(value, **keys)
-    return [(".".join(map(str, error["loc"])), error["msg"]) for error in refusal.value.errors()]
+    return [(".".join(map(str, error["loc"])), error["type"]) for error in refusal.value.errors()]
 
 
 def fault(value, **keys):
-    ((place, cause),) = faults(value, **keys)
-    return place, cause
+    (found,) = faults(value, **keys)
+    return found
 
 
 def hmac(**keys):
@@ -48,33 +50,47 @@ def test_auth_is_none_or_one_kind_or_a_list():
 
 
 @pytest.mark.parametrize(
-    ("value", "place", "cause"),
+    ("value", "place", "code"),
     [
-        (None, "auth", "`auth: none` for everyone"),
-        ("all", "auth", "must be `none`"),
-        ("github", "auth", "github is told by more than its name: {github: {secret: NAME}}"),
-        ("basic", "auth", "{basic: {username: …, secret: NAME}}"),
-        ("mtls", "auth", "{mtls: {names: …}}"),
-        ("api_key", "auth", "{api_key: {secret: NAME, …}}"),
-        (True, "auth", "must be `none`"),
-        ([], "auth", "needs 1 to 8 kinds, not 0"),
-        ([{"github": {"secret": "k"}}] * 9, "auth", "needs 1 to 8 kinds, not 9"),
-        (["none"], "auth.0", "would let everybody in"),
-        ([{"github": {"secret": "k"}}, "none"], "auth.1", "would let everybody in"),
-        ({"github": {"secret": "k"}, "basic": {}}, "auth", "a mapping with one key"),
-        ({}, "auth", "a mapping with one key"),
-        ([["github"]], "auth.0", "a mapping with one key"),
-        ({"githbu": {"secret": "k"}}, "auth.githbu", "did you mean github?"),
-        ({"twillio": {"secret": "k"}}, "auth.twillio", "did you mean twilio?"),
-        ({"acme": {"secret": "k"}}, "auth.acme", "unknown kind of `auth`: there are none, basic, api_key, "),
-        ({5: {}}, "auth.5", "unknown kind"),
-        ([{"none": {}}], "auth.0.none", "unknown kind"),
+        (None, "auth", "KEY_MISSING"),
+        ("all", "auth", "AUTH_INVALID"),
+        ("github", "auth", "AUTH_INVALID"),
+        ("basic", "auth", "AUTH_INVALID"),
+        ("mtls", "auth", "AUTH_INVALID"),
+        ("api_key", "auth", "AUTH_INVALID"),
+        (True, "auth", "AUTH_INVALID"),
+        ([], "auth", "VALUE_RANGE"),
+        ([{"github": {"secret": "k"}}] * 9, "auth", "VALUE_RANGE"),
+        (["none"], "auth.0", "AUTH_INVALID"),
+        ([{"github": {"secret": "k"}}, "none"], "auth.1", "AUTH_INVALID"),
+        ({"github": {"secret": "k"}, "basic": {}}, "auth", "AUTH_INVALID"),
+        ({}, "auth", "AUTH_INVALID"),
+        ([["github"]], "auth.0", "AUTH_INVALID"),
+        ({"githbu": {"secret": "k"}}, "auth.githbu", "AUTH_INVALID"),
+        ({"twillio": {"secret": "k"}}, "auth.twillio", "AUTH_INVALID"),
+        ({"acme": {"secret": "k"}}, "auth.acme", "AUTH_INVALID"),
+        ({5: {}}, "auth.5", "AUTH_INVALID"),
+        ([{"none": {}}], "auth.0.none", "AUTH_INVALID"),
     ],
 )
-def test_other_forms_are_refused_and_say_what_would_do(value, place, cause):
-    found = fault(value)
-    assert found[0] == place
-    assert cause in found[1]
+def test_other_forms_are_refused(value, place, code):
+    assert fault(value) == (place, code)
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        ("github", "{github: {secret: NAME}}"),
+        ("basic", "{basic: {username: …, secret: NAME}}"),
+        ("mtls", "{mtls: {names: …}}"),
+        ("api_key", "{api_key: {secret: NAME, …}}"),
+        ({"githbu": {"secret": "k"}}, "did you mean github?"),
+        ({"acme": {"secret": "k"}}, "use none, basic, api_key, "),
+    ],
+)
+def test_a_kind_without_settings_or_with_another_name_says_how_to_write_it(value, hint):
+    with pytest.raises(ValidationError, match=re.escape(hint)):
+        auth(value)
 
 
 def test_a_webhook_that_does_not_say_who_may_call_is_refused():
@@ -108,11 +124,10 @@ def test_secrets_for_handshakes_are_secrets_too():
 def test_every_kind_takes_one_secret_or_several(kind):
     assert auth({kind: {"secret": "a.b-C_1"}})[0].secret_names == ("a.b-C_1",)
     assert auth({kind: {"secrets": ["new", "old"]}})[0].secret_names == ("new", "old")
-    both = "needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
-    assert fault({kind: {}}) == (f"auth.{kind}", both)
-    assert fault({kind: {"secret": "a", "secrets": ["b"]}}) == (f"auth.{kind}", both)
-    assert fault({kind: {"secrets": []}}) == (f"auth.{kind}.secrets", "needs 1 to 8 names, not 0")
-    assert fault({kind: {"secrets": ["k"] * 9}}) == (f"auth.{kind}.secrets", "needs 1 to 8 names, not 9")
+    assert fault({kind: {}}) == (f"auth.{kind}", "KEY_CONFLICT")
+    assert fault({kind: {"secret": "a", "secrets": ["b"]}}) == (f"auth.{kind}", "KEY_CONFLICT")
+    assert fault({kind: {"secrets": []}}) == (f"auth.{kind}.secrets", "VALUE_RANGE")
+    assert fault({kind: {"secrets": ["k"] * 9}}) == (f"auth.{kind}.secrets", "VALUE_RANGE")
     assert fault({kind: {"secret": "k", "headers": "X"}})[0] == f"auth.{kind}.headers"
 
 
@@ -121,7 +136,7 @@ def test_a_secret_is_named_never_written(name):
     assert faults({"github": {"secret": name}})[0][0].startswith("auth.github")
 
 
-def test_every_fault_of_a_list_is_told_in_its_place():
+def test_every_fault_of_a_list_is_reported_at_its_place():
     places = [
         place for place, _ in faults([{"github": {"secret": "a b"}}, {"zoom": {}}, {"basic": {"secret": "k", "u": 1}}])
     ]
@@ -137,10 +152,7 @@ def test_an_api_key_stands_in_a_header_or_in_the_query():
     assert auth({"api_key": {"header": "X-Api-Key", "secret": "k"}}) == (ApiKeyAuth(header="X-Api-Key", secret="k"),)
     assert auth({"api_key": {"query": "api_key", "secret": "k"}}) == (ApiKeyAuth(query="api_key", secret="k"),)
     for places in ({}, {"header": "X-Api-Key", "query": "api_key"}):
-        assert fault({"api_key": {"secret": "k", **places}}) == (
-            "auth.api_key",
-            "needs one of `header: NAME`, `query: NAME` and `field: PATH`",
-        )
+        assert fault({"api_key": {"secret": "k", **places}}) == ("auth.api_key", "KEY_CONFLICT")
     assert fault({"api_key": {"header": "X Api", "secret": "k"}})[0] == "auth.api_key.header"
 
 
@@ -167,54 +179,55 @@ def test_hmac_spelled_out_as_the_design_does():
 def test_hmac_needs_no_more_than_a_secret_and_a_header():
     (kind,) = auth(hmac())
     assert (kind.algorithm, kind.prefix, kind.encoding, kind.content) == ("sha256", "", "hex", "{body}")
-    place, cause = fault({"hmac": {"secret": "k"}})
-    assert (place, "header, numbered_header, query, field" in cause) == ("auth.hmac", True)
+    assert fault({"hmac": {"secret": "k"}}) == ("auth.hmac", "KEY_CONFLICT")
 
 
 @pytest.mark.parametrize(
-    ("keys", "place", "cause"),
+    ("keys", "place", "code"),
     [
-        ({"algorithm": "md5"}, "algorithm", ""),
-        ({"encoding": "base32"}, "encoding", ""),
-        ({"header": "X Signature"}, "header", "no header name"),
-        ({"prefix": "sig=\n"}, "prefix", "printable ASCII"),
-        ({"content": "{timestamp}.{body}"}, "content", "needs `timestamp: {header: NAME}`"),
-        ({"content": "{method}"}, "content", "must cover {body}"),
-        ({"content": ""}, "content", "must cover {body}"),
-        ({"content": "{{body}}"}, "content", "must cover {body}"),
-        ({"content": "{boddy}"}, "content", "{boddy} is unknown"),
-        ({"content": "{body"}, "content", "without its partner"),
-        ({"content": "{body}}"}, "content", "without its partner"),
-        ({"content": "{header:}{body}"}, "content", "no header name"),
-        ({"content": "{header:x-signature}{body}"}, "content", "can't cover the header that carries it"),
-        ({"timestamp": {"header": "X-T"}}, "timestamp", "anyone could renew it"),
-        ({"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "unit": "min"}}, "timestamp.unit", ""),
+        ({"algorithm": "md5"}, "algorithm", "literal_error"),
+        ({"encoding": "base32"}, "encoding", "literal_error"),
+        ({"header": "X Signature"}, "header", "HEADER_INVALID"),
+        ({"prefix": "sig=\n"}, "prefix", "HEADER_INVALID"),
+        ({"content": "{timestamp}.{body}"}, "content", "KEY_MISSING"),
+        ({"content": "{method}"}, "content", "SIGNATURE_UNSAFE"),
+        ({"content": ""}, "content", "SIGNATURE_UNSAFE"),
+        ({"content": "{{body}}"}, "content", "SIGNATURE_UNSAFE"),
+        ({"content": "{boddy}"}, "content", "VALUE_FORMAT"),
+        ({"content": "{body"}, "content", "VALUE_FORMAT"),
+        ({"content": "{body}}"}, "content", "VALUE_FORMAT"),
+        ({"content": "{header:}{body}"}, "content", "VALUE_FORMAT"),
+        ({"content": "{header:x-signature}{body}"}, "content", "SIGNATURE_UNSAFE"),
+        ({"timestamp": {"header": "X-T"}}, "timestamp", "SIGNATURE_UNSAFE"),
+        (
+            {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "unit": "min"}},
+            "timestamp.unit",
+            "literal_error",
+        ),
         (
             {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "5m"}},
             "timestamp.tolerance",
-            "PT5M",
+            "DURATION_INVALID",
         ),
         (
             {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "PT0S"}},
             "timestamp.tolerance",
-            "longer than nothing",
+            "VALUE_RANGE",
         ),
         (
             {"content": "{timestamp}{body}", "timestamp": {"header": "X-T", "tolerance": "P8D"}},
             "timestamp.tolerance",
-            "",
+            "less_than_equal",
         ),
-        ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp", "header: NAME"),
-        ({"content": "{timestamp}{body}", "timestamp": {"pair": "t"}}, "timestamp.pair", "layout: pairs"),
-        ({"layout": "pairs"}, "prefix", "the key that signatures stand under"),
-        ({"query": "sig"}, "", "needs one of"),
-        ({"content": "{field:}{body}"}, "content", "no path"),
+        ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp", "KEY_CONFLICT"),
+        ({"content": "{timestamp}{body}", "timestamp": {"pair": "t"}}, "timestamp.pair", "KEY_CONFLICT"),
+        ({"layout": "pairs"}, "prefix", "KEY_MISSING"),
+        ({"query": "sig"}, "", "KEY_CONFLICT"),
+        ({"content": "{field:}{body}"}, "content", "VALUE_FORMAT"),
     ],
 )
-def test_schemes_that_would_not_hold_are_refused(keys, place, cause):
-    found = fault(hmac(**keys))
-    assert found[0] == ".".join(("auth", "hmac", *filter(None, (place,))))
-    assert cause in found[1]
+def test_schemes_that_would_not_hold_are_refused(keys, place, code):
+    assert fault(hmac(**keys)) == (".".join(("auth", "hmac", *filter(None, (place,)))), code)
 
 
 def test_a_timestamp_that_is_signed_as_a_header_is_covered():
@@ -240,26 +253,28 @@ def test_braces_are_written_twice():
 
 
 @pytest.mark.parametrize(
-    ("keys", "place", "cause"),
+    ("keys", "place", "code"),
     [
-        ({}, "auth.jwt", "needs one of `jwks: URL`, `public_key: PEM`"),
-        ({"jwks": "https://i.example/keys", "secret": "k"}, "auth.jwt", "needs one of"),
-        ({"jwks": "https://i.example/keys", "issuer": "i"}, "auth.jwt", "needs `audience` and `issuer`"),
-        ({"jwks": "http://i.example/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
-        ({"jwks": "https://u:p@i.example/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
-        ({"jwks": "file:///etc/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "pattern"),
-        ({"secret": "k", "algorithms": ["ES256"]}, "auth.jwt.algorithms", "ES256 can't be used"),
+        ({}, "auth.jwt", "KEY_CONFLICT"),
+        ({"jwks": "https://i.example/keys", "secret": "k"}, "auth.jwt", "KEY_CONFLICT"),
+        ({"jwks": "https://i.example/keys", "issuer": "i"}, "auth.jwt", "KEY_MISSING"),
+        ({"jwks": "http://i.example/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "string_pattern_mismatch"),
+        (
+            {"jwks": "https://u:p@i.example/keys", "issuer": "i", "audience": "a"},
+            "auth.jwt.jwks",
+            "string_pattern_mismatch",
+        ),
+        ({"jwks": "file:///etc/keys", "issuer": "i", "audience": "a"}, "auth.jwt.jwks", "string_pattern_mismatch"),
+        ({"secret": "k", "algorithms": ["ES256"]}, "auth.jwt.algorithms", "VALUE_CHOICE"),
         (
             {"public_key": "-----BEGIN PUBLIC KEY-----" + 20 * "=", "algorithms": ["HS256"]},
             "auth.jwt.algorithms",
-            "HS256 can't",
+            "VALUE_CHOICE",
         ),
     ],
 )
-def test_a_token_needs_one_key_and_algorithms_that_it_has(keys, place, cause):
-    found = fault({"jwt": keys})
-    assert found[0] == place
-    assert cause in found[1]
+def test_a_token_needs_one_key_and_algorithms_that_it_has(keys, place, code):
+    assert fault({"jwt": keys}) == (place, code)
 
 
 def test_no_algorithm_none_can_be_allowed():
@@ -275,9 +290,7 @@ def test_no_algorithm_none_can_be_allowed():
     ],
 )
 def test_what_anybody_has_signed_by_x_can_pass_for_nothing_else(value):
-    place, cause = fault(value.pop("auth"), **value)
-    assert place == "auth"
-    assert "secret k belongs to `x`" in cause
+    assert fault(value.pop("auth"), **value) == ("auth", "SECRET_SHARED")
 
 
 def test_several_urls_of_x_may_have_one_secret():
@@ -285,6 +298,5 @@ def test_several_urls_of_x_may_have_one_secret():
 
 
 def test_what_zoom_has_signed_can_pass_for_nothing_else():
-    place, cause = fault([{"zoom": {"secret": "k"}}, hmac()])
-    assert (place, "secret k belongs to `zoom`" in cause) == ("auth", True)
+    assert fault([{"zoom": {"secret": "k"}}, hmac()]) == ("auth", "SECRET_SHARED")
     assert auth([{"zoom": {"secret": "k"}}, {"zoom": {"secrets": ["k", "old"]}}, hmac(secret="other")])

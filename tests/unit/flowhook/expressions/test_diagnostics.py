@@ -21,10 +21,10 @@ VARIABLES = frozenset({"context", "input", "secrets"})
             ".a ? .b : .c",
             "unexpected ':': `a ? b : c` is written `if a then b else c end` (column 9 of the expression)",
         ),
-        (".a == 'b'", 'unexpected "\'": a text stands in double quotes, "…" (column 7 of the expression)'),
+        (".a == 'b'", 'unexpected "\'": strings are written in double quotes, "…" (column 7 of the expression)'),
         ("now()", "unexpected ')': a function without arguments has no parentheses (column 5 of the expression)"),
         ("$.a", "unexpected '.a': the input is `.`, and its members are `.name` (column 2 of the expression)"),
-        ("{.a}", "unexpected '.a': what is in an object has a name, `{name: .value}` (column 2 of the expression)"),
+        ("{.a}", "unexpected '.a': members of an object have names, `{name: .value}` (column 2 of the expression)"),
         # what closes nothing, and what is never closed
         (".a)", "unexpected ')': this `)` closes nothing (column 3 of the expression)"),
         ('"ö(" + .a)', "unexpected ')': this `)` closes nothing (column 11 of the expression)"),
@@ -32,7 +32,7 @@ VARIABLES = frozenset({"context", "input", "secrets"})
         ('{a: [(.b) | "c\\(.d[0])"', "the expression ends too early: this lacks a `]`"),
         ('{a: "}"', "the expression ends too early: this lacks a `}`"),
         ('"a\\(.b', "the expression ends too early: this lacks a `)`"),
-        ('.a + "b', 'the expression ends too early: a text that begins with `"` does not end'),
+        ('.a + "b', 'the expression ends too early: a string that begins with `"` is not closed'),
         ("if .a then 1 else 2", "the expression ends too early: an `if … then …` ends with `end`"),
         (".a // ", "the expression ends too early: something has to follow `//`"),
         # left as jq says it
@@ -48,8 +48,8 @@ def test_a_program_that_does_not_parse_says_what_to_write(source, message):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (".headers.x-request-id", '/0; a key with a hyphen in it is written ["x-request-id"]'),
-        ("length(.a)", "/1; length takes no arguments: hand it what it works on, `… | length`"),
+        (".headers.x-request-id", '/0; write a key with a hyphen as ["x-request-id"]'),
+        ("length(.a)", "/1; length takes no arguments: write its input before it, `… | length`"),
         ('.a | sub("b", "c")', "/1; sub takes 2 or 3 arguments, with `;` between them"),
         ("map", "/0; map takes 1 argument"),
         ("context.a", "/0, did you mean $context?"),
@@ -68,5 +68,5 @@ def test_an_unknown_function_says_which_was_meant(source, said):
 
 @pytest.mark.parametrize(("source", "meant"), [("$secret.a", "secrets"), ("$INPUT", "input")])
 def test_an_unknown_variable_says_which_was_meant(source, meant):
-    with pytest.raises(InvalidExpression, match=rf"did you mean \${meant}\?; here there are \$context"):
+    with pytest.raises(InvalidExpression, match=rf"did you mean \${meant}\?; available: \$context"):
         check_program(source, VARIABLES)

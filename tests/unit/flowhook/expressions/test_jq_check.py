@@ -92,7 +92,7 @@ def test_the_environment_is_refused_wherever_it_hides(source):
         ("", "an expression is missing"),
         (".a |", r"^the expression ends too early: something has to follow `\|`$"),
         (".a\n| )", r"syntax error, unexpected '\)': this `\)` closes nothing \(line 2, column 3 of the expression\)$"),
-        ("$foo.a", r"^unknown variable \$foo; here there are \$context, \$input, \$secrets$"),
+        ("$foo.a", r"^unknown variable \$foo; available: \$context, \$input, \$secrets$"),
         ("nope(1)", "^unknown function nope/1$"),
         ("nope", r"^unknown function nope/0, did you mean \.nope\?$"),
         ('import "a" as a; .', "^import is not allowed: there are no modules$"),
@@ -114,7 +114,7 @@ def test_a_refusal_says_why(source, message):
 
 
 def test_without_variables_the_message_says_so():
-    with pytest.raises(InvalidExpression, match=r"unknown variable \$context; here there are no variables"):
+    with pytest.raises(InvalidExpression, match=r"unknown variable \$context; available: none"):
         check_program("$context", ())
 
 

@@ -111,7 +111,7 @@ def test_a_refusal_says_where_and_what_would_do():
 
 
 def test_a_variable_that_is_not_there_is_refused_by_name():
-    with pytest.raises(InvalidExpression, match=r"unknown variable \$context; here there are no variables"):
+    with pytest.raises(InvalidExpression, match=r"unknown variable \$context; available: none"):
         compile_accessor("$context.a", variables=())
     assert compile_accessor("$context.a", variables={"context"})(None, {"context": {"a": 1}}) == 1
 

@@ -4,7 +4,7 @@ A handshake is answered whether the flow is paused or not, and makes no event. S
 request that no event resembles (`early`). Others sign it, and get a response only if the signature is valid (`late`).
 Echoed text has a bounded length and a type that no browser renders as a page.
 
-Source: the pages that `flowhook.signatures.providers` names for each provider, and those named at the functions.
+Source: the pages that `flowhook.providers.table` names for each provider, and those named at the functions.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import orjson
 from edge import http_responses
 from edge.http_responses import Response
 from flowhook.document.auth import AuthKind
+from flowhook.providers import Handshake
+from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures import Match, RequestView, json_of
-from flowhook.signatures.providers import AWS_SNS_HOST
 
 MAX_ECHO: Final = 2048
 """Maximum number of characters of a challenge that is echoed."""
@@ -57,8 +58,8 @@ class Handshakes:
 
     def __init__(self, kinds: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> None:
         """Support the providers among `kinds`; `secrets` has the values of the secrets that they name."""
-        self._early = [(kind, _EARLY[kind.kind]) for kind in kinds if kind.kind in _EARLY]
-        self._late = {kind.kind: _LATE[kind.kind] for kind in kinds if kind.kind in _LATE}
+        self._early = [(kind, _EARLY[kind.handshake]) for kind in kinds if kind.handshake in _EARLY]
+        self._late = {kind.kind: _LATE[kind.handshake] for kind in kinds if kind.handshake in _LATE}
         names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
         self._secrets = {name: secrets[name] for name in names if secrets.get(name)}
 
@@ -198,19 +199,21 @@ def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) 
 
 _LOOKED_AT: Final = (("challenge",), ("event",), ("payload", "plainToken"), ("type",))
 
-_EARLY: Final[Mapping[str, Early]] = {
-    "asana": _asana,
-    "dropbox": _dropbox,
-    "meta": _meta,
-    "microsoft-graph": _microsoft_graph,
-    "whatsapp": _meta,
-    "x": _x,
+_EARLY: Final[Mapping[Handshake | None, Early]] = {
+    Handshake.ECHO_HEADER: _asana,
+    Handshake.ECHO_QUERY_CHALLENGE: _dropbox,
+    Handshake.ECHO_VALIDATION_TOKEN: _microsoft_graph,
+    Handshake.SIGN_CRC_TOKEN: _x,
+    Handshake.VERIFY_TOKEN: _meta,
 }
-_LATE: Final[Mapping[str, Late]] = {
-    "aws-sns": _aws_sns,
-    "discord": _discord,
-    "slack": _slack,
-    "twitch": _twitch,
-    "x": _x_signed,
-    "zoom": _zoom,
+_LATE: Final[Mapping[Handshake | None, Late]] = {
+    Handshake.CONFIRM_SUBSCRIPTION: _aws_sns,
+    Handshake.ECHO_BODY_CHALLENGE: _slack,
+    Handshake.ECHO_MESSAGE_CHALLENGE: _twitch,
+    Handshake.PING: _discord,
+    Handshake.SIGN_CRC_TOKEN: _x_signed,
+    Handshake.SIGN_PLAIN_TOKEN: _zoom,
 }
+
+IMPLEMENTED: Final = frozenset(filter(None, (*_EARLY, *_LATE)))
+"""The handshakes that are answered."""

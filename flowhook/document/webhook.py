@@ -28,12 +28,12 @@ from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_mis
 from flowhook.document.codes import Code
 from flowhook.document.header_rules import RESERVED_HEADERS
 from flowhook.document.model import Model
-from flowhook.document.signed_content import TOKEN
 from flowhook.document.size import parse_size
 from flowhook.document.validation import LocatedCause, validation_error, validation_error_at
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
+from flowhook.providers.signed_content import TOKEN
 
 Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
 Network = IPv4Network | IPv6Network

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import Certificate
 
 from flowhook.document.auth.providers import AwsSnsAuth
+from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures.certificates import check_signature, read_certificate
 from flowhook.signatures.json_body import json_of
 from flowhook.signatures.key_requests import KeyRequest, fetched_key
-from flowhook.signatures.providers import AWS_SNS_HOST
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 _CERTIFICATE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/SimpleNotificationService-[0-9A-Za-z]{{1,64}}\.pem")

@@ -6,44 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from flowhook.document.auth import AuthKind
-from flowhook.document.signed_content import parse_content
+from flowhook.providers.scheme import Scheme
 from flowhook.signatures.json_body import JsonBody, json_of
-from flowhook.signatures.scheme import FieldLocation, FieldLocations, KeyFormat, Scheme, SignatureMethod
 from flowhook.signatures.types import Match, RequestView, SignatureError
 from flowhook.signatures.verification import SignatureVerifier
 
 MAX_ITEMS: Final = 100
 """Items of one request: each costs one HMAC per secret."""
-
-ADYEN: Final = Scheme(
-    name="adyen",
-    source="https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/",
-    places=(FieldLocations(FieldLocation("field", "NotificationRequestItem.additionalData.hmacSignature")),),
-    encoding="base64",
-    content=parse_content(
-        ":".join(
-            f"{{field:NotificationRequestItem.{field}}}"
-            for field in (
-                "pspReference",
-                "originalReference",
-                "merchantAccountCode",
-                "merchantReference",
-                "amount.value",
-                "amount.currency",
-                "eventCode",
-                "success",
-            )
-        )
-    ),
-    key=KeyFormat.HEX,
-)
-
-MICROSOFT_GRAPH: Final = Scheme(
-    name="microsoft-graph",
-    source="https://learn.microsoft.com/graph/change-notifications-delivery-webhooks#process-the-change-notification",
-    places=(FieldLocations(FieldLocation("field", "clientState")),),
-    method=SignatureMethod.TOKEN,
-)
 
 
 class BatchItemsVerifier:
@@ -57,9 +26,9 @@ class BatchItemsVerifier:
     credential_query: frozenset[str] = frozenset()
     challenge = None
 
-    def __init__(self, scheme: Scheme, field: str, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
+    def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], *, field: str) -> None:
         """Verify the items under `field` of the body."""
-        self.scheme = scheme.name
+        self.scheme = kind.kind
         self._field = field
         self._each = SignatureVerifier(scheme, kind, secrets)
         self.keys = self._each.keys

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
 from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth, StandardWebhooksAuth
 from flowhook.errors import InvalidError
+from flowhook.providers import PROVIDERS
+from flowhook.providers.scheme import FieldLocation, KeyFormat, Scheme, SignatureMethod, in_headers
 from flowhook.signatures.api_key import ApiKeyVerifier, key_header, url_with_key
 from flowhook.signatures.basic import BasicVerifier, authorization_header
-from flowhook.signatures.batch_items import ADYEN, MICROSOFT_GRAPH, BatchItemsVerifier
+from flowhook.signatures.batch_items import BatchItemsVerifier
+from flowhook.signatures.custom_scheme import custom_scheme
 from flowhook.signatures.mtls import MtlsVerifier
 from flowhook.signatures.no_auth import NoAuthVerifier
-from flowhook.signatures.providers import PROVIDERS, STANDARD_WEBHOOKS_PUBLIC, elasticio
-from flowhook.signatures.scheme import FieldLocation, Scheme, custom_scheme
 from flowhook.signatures.signing import sign_request
-from flowhook.signatures.twilio import FORM, TwilioVerifier
+from flowhook.signatures.twilio import TwilioVerifier
 from flowhook.signatures.types import RequestView, Verifier
 from flowhook.signatures.verification import SignatureVerifier
 
@@ -37,17 +40,10 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
 
 
 def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
-    make = _OWN_WAYS.get(type(kind))
-    if make is not None:
-        return make(kind, secrets)
-    match kind.kind:
-        case "twilio":
-            return TwilioVerifier(kind, secrets)
-        case "adyen":
-            return BatchItemsVerifier(ADYEN, "notificationItems", kind, secrets)
-        case "microsoft-graph":
-            return BatchItemsVerifier(MICROSOFT_GRAPH, "value", kind, secrets)
-    return SignatureVerifier(_scheme_of(kind), kind, secrets)
+    scheme = _scheme_of(kind)
+    if scheme is None:
+        return _WITHOUT_SCHEME[kind.kind](kind, secrets)
+    return _WITH_CODE.get(kind.kind, SignatureVerifier)(scheme, kind, secrets)
 
 
 # imported for the first flow that needs them: these four load joserfc and `cryptography`, up to 55 ms and 4 MiB
@@ -77,43 +73,44 @@ def _plaid(kind: PlaidAuth, secrets: Mapping[str, bytes]) -> Verifier:
     return PlaidVerifier(kind, secrets)
 
 
-_OWN_WAYS: Final[Mapping[type[AuthKind], Callable[[Any, Mapping[str, bytes]], Verifier]]] = {
-    ApiKeyAuth: ApiKeyVerifier,
-    AwsSnsAuth: _aws_sns,
-    BasicAuth: BasicVerifier,
-    JwtAuth: _jwt,
-    MtlsAuth: lambda kind, _secrets: MtlsVerifier(kind),
-    PaypalAuth: _paypal,
-    PlaidAuth: _plaid,
+_WITHOUT_SCHEME: Final[Mapping[str, Callable[[Any, Mapping[str, bytes]], Verifier]]] = {
+    "api_key": ApiKeyVerifier,
+    "aws-sns": _aws_sns,
+    "basic": BasicVerifier,
+    "jwt": _jwt,
+    "mtls": lambda kind, _secrets: MtlsVerifier(kind),
+    "paypal": _paypal,
+    "plaid": _plaid,
 }
 """Verifiers of kinds that no `Scheme` describes."""
 
+_WITH_CODE: Final[Mapping[str, Callable[[Scheme, AuthKind, Mapping[str, bytes]], Verifier]]] = {
+    "adyen": partial(BatchItemsVerifier, field="notificationItems"),
+    "microsoft-graph": partial(BatchItemsVerifier, field="value"),
+    "twilio": TwilioVerifier,
+}
+"""Verifiers of kinds that a `Scheme` describes only in part."""
 
-def _scheme_of(kind: AuthKind) -> Scheme:
+
+def _scheme_of(kind: AuthKind) -> Scheme | None:
+    if isinstance(kind, HmacAuth | PublicKeyAuth):
+        return custom_scheme(kind)
+    row = PROVIDERS.get(kind.kind)
+    scheme = None if row is None else row.scheme
+    if scheme is None:
+        return None
     match kind:
-        case HmacAuth() | PublicKeyAuth():
-            return custom_scheme(kind)
-        case ElasticioAuth():
-            return elasticio(kind.header, kind.algorithm)
-        case StandardWebhooksAuth(secret_names=()):
-            return STANDARD_WEBHOOKS_PUBLIC
-        case AuthKind(kind="twilio"):
-            return FORM
-        case AuthKind(kind="adyen"):
-            return ADYEN
-        case AuthKind(kind="microsoft-graph"):
-            return MICROSOFT_GRAPH
-    return PROVIDERS[kind.kind]
+        case ElasticioAuth():  # the header and the algorithm are set there
+            return replace(scheme, places=(in_headers(kind.header),), algorithm=kind.algorithm)
+        case StandardWebhooksAuth(secret_names=()):  # the asymmetric variant of the standard
+            return replace(scheme, method=SignatureMethod.ED25519, tag="v1a,", key=KeyFormat.RAW)
+    return scheme
 
 
 def delivery_id_locations(kind: AuthKind | None) -> tuple[FieldLocation, ...]:
     """Return the locations of the delivery ID of a kind, by preference: a header, or a field of the body."""
-    if kind is None or type(kind) in _OWN_WAYS:
-        return ()
-    scheme = _scheme_of(kind)
-    if scheme.delivery:
-        return scheme.delivery
-    return tuple(places.id for places in scheme.places[:1] if places.id is not None and places.id.kind == "header")
+    scheme = None if kind is None else _scheme_of(kind)
+    return () if scheme is None else scheme.delivery_locations
 
 
 def sign(
@@ -153,12 +150,13 @@ def sign(
         return token_header(kind, secrets, now)
     if isinstance(kind, MtlsAuth):
         raise InvalidError("a certificate is shown by whoever makes the connection", reason="CANNOT_SIGN")
-    if isinstance(kind, PaypalAuth | AwsSnsAuth | PlaidAuth):
+    scheme = _scheme_of(kind)
+    if scheme is None:
         raise InvalidError(f"{kind.kind} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
     target = urlsplit(url)
     fields = [(name.lower(), value.strip().encode("utf-8", "replace")) for name, value in headers]
     request = RequestView(method, url, target.path, target.query, fields, body)
-    return sign_request(_scheme_of(kind), kind, secrets, request, now)
+    return sign_request(scheme, kind, secrets, request, now)
 
 
 def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flowhook import limits
-from flowhook.document.signed_content import ContentPart
+from flowhook.providers.signed_content import ContentPart
 from flowhook.signatures.extract import json_field
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.types import RequestView, SignatureError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from hashlib import new
 from typing import Final
 
-from flowhook.signatures.scheme import Algorithm, EncodingName
+from flowhook.providers.scheme import Algorithm, EncodingName
 
 _ALPHABETS: Final = {
     "hex": re.compile(rb"[0-9a-f]*"),

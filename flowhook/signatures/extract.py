@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flowhook.providers.scheme import FieldLocation
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.json_body import json_of
 from flowhook.signatures.query import parameter_values
-from flowhook.signatures.scheme import FieldLocation
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_NUMBERED: Final = 16

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.signatures.scheme import KeyFormat, Scheme
+from flowhook.providers.scheme import KeyFormat, Scheme
 from flowhook.signatures.types import SignatureError
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
+from flowhook.providers.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
 from flowhook.signatures.content import Chunks
-from flowhook.signatures.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
 from flowhook.signatures.streaming import StreamingDigest
 
 MAX_SIGNATURE_BYTES: Final = 1024

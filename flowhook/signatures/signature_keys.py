@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol
 
+from flowhook.providers.scheme import Scheme, SignatureMethod
 from flowhook.signatures.content import Chunks
 from flowhook.signatures.encodings import DigestEncoding
 from flowhook.signatures.keyring import make_key
-from flowhook.signatures.scheme import Scheme, SignatureMethod
 from flowhook.signatures.streaming import StreamingDigest
 
 

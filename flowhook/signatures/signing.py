@@ -8,9 +8,9 @@ from typing import Final
 
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
+from flowhook.providers.scheme import FieldLocation, Layout, Scheme, SignatureMethod
 from flowhook.signatures.content import compile_content
 from flowhook.signatures.keyring import first_secret, make_key
-from flowhook.signatures.scheme import FieldLocation, Layout, Scheme, SignatureMethod
 from flowhook.signatures.signature_keys import HmacSignatureKey
 from flowhook.signatures.timestamps import format_timestamp
 from flowhook.signatures.types import RequestView, SignatureError
@@ -38,9 +38,9 @@ def sign_request(
     """
     places = scheme.places[0]
     if scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
-        raise InvalidError(f"{scheme.name} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
+        raise InvalidError(f"{kind.kind} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
     if any(place is not None and place.kind in ("query", "field") for place in places):
-        raise InvalidError(f"{scheme.name} does not sign by headers alone", reason="CANNOT_SIGN")
+        raise InvalidError(f"{kind.kind} does not sign by headers alone", reason="CANNOT_SIGN")
     present = dict(request.headers)
     added: list[tuple[str, str]] = []
 

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from flowhook.signatures.scheme import Unit
+from flowhook.providers.scheme import Unit
 from flowhook.signatures.types import SignatureError
 
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")

@@ -9,37 +9,20 @@ Source: https://www.twilio.com/docs/usage/security#validating-requests.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from hashlib import sha256
 
-from flowhook.document.auth import AuthKind
-from flowhook.document.signed_content import parse_content
 from flowhook.payloads import parse_content_type
 from flowhook.signatures.query import parameter_values
-from flowhook.signatures.scheme import FieldLocation, Scheme, in_headers
 from flowhook.signatures.types import Match, RequestView, SignatureError
 from flowhook.signatures.verification import SignatureVerifier
 
 _BODY_HASH = "bodySHA256"
-
-FORM = Scheme(
-    name="twilio",
-    source="https://www.twilio.com/docs/usage/security#validating-requests",
-    places=(in_headers("X-Twilio-Signature"),),
-    algorithm="sha1",
-    encoding="base64",
-    content=parse_content("{url}{form}"),
-    delivery=(FieldLocation("header", "I-Twilio-Idempotency-Token"),),
-)
 
 
 class TwilioVerifier(SignatureVerifier):
     """Verifies both variants of the signature, by the Content-Type."""
 
     streams = False
-
-    def __init__(self, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
-        super().__init__(FORM, kind, secrets)
 
     def verify(self, request: RequestView, now: float) -> Match:
         """See `Verifier.verify`."""

@@ -7,11 +7,11 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from flowhook.document.auth import AuthKind
-from flowhook.document.signed_content import ContentPart
+from flowhook.providers.scheme import FieldLocation, FieldLocations, Layout, Scheme, SignatureMethod
+from flowhook.providers.signed_content import ContentPart
 from flowhook.signatures.content import compile_content, split_around_body
 from flowhook.signatures.extract import extract_values
 from flowhook.signatures.keyring import make_keyring
-from flowhook.signatures.scheme import FieldLocation, FieldLocations, Layout, Scheme, SignatureMethod
 from flowhook.signatures.signature_keys import make_signature_key
 from flowhook.signatures.streaming import StreamingSchemeVerification, StreamingVerification
 from flowhook.signatures.timestamps import check_timestamp
@@ -50,7 +50,7 @@ class SignatureVerifier:
     challenge = None
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
-        self.scheme = scheme.name
+        self.scheme = kind.kind
         self._places = [_lower(places) for places in scheme.places]
         signatures = [places.signature for places in self._places]
         names = [header_names(place) for place in signatures]

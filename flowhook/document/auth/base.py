@@ -21,9 +21,10 @@ from flowhook.document import schema_overrides
 from flowhook.document.codes import Code
 from flowhook.document.duration import parse_duration
 from flowhook.document.model import Model
-from flowhook.document.signed_content import TOKEN
 from flowhook.document.validation import validation_error, validation_error_at
 from flowhook.errors import InvalidError
+from flowhook.providers import Handshake
+from flowhook.providers.signed_content import TOKEN
 
 MAX_SECRETS_PER_KIND: Final = 8
 """Secrets one kind may name: each costs a hash of the body when none of them matches."""
@@ -101,6 +102,11 @@ class AuthKind(Model):
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
         """Public keys in the flow file, each as its name and its value."""
         return ()
+
+    @property
+    def handshake(self) -> Handshake | None:
+        """Method by which senders of this kind validate a URL; None: they don't."""
+        return None
 
     @property
     def names_deliveries(self) -> bool:

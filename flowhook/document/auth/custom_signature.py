@@ -20,8 +20,8 @@ from flowhook.document.auth.base import (
 )
 from flowhook.document.codes import Code
 from flowhook.document.model import Model
-from flowhook.document.signed_content import ContentPart, parse_content
 from flowhook.document.validation import LocatedCause, validation_error, validation_error_at
+from flowhook.providers.signed_content import ContentPart, parse_content
 
 PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 

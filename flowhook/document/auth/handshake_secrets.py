@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from flowhook.document.auth.base import AuthKind
+from flowhook.providers import PROVIDERS
 
-SIGNING: Final = frozenset({"x", "zoom"})
+SIGNING: Final = frozenset(row.name for row in PROVIDERS.values() if row.handshake is not None and row.handshake.signs)
 """Kinds that sign text from a request: for `x`, from anybody; for `zoom`, from a request that is itself signed."""
 
 

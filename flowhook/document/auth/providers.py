@@ -1,7 +1,6 @@
-"""Models of the kinds of `auth` that are providers; their schemes are in `flowhook.signatures.providers`.
+"""Models of the kinds of `auth` that are providers, derived from the rows of `flowhook.providers.table`.
 
-A provider is a row of `_ROWS`: its name, and whether its senders give their deliveries an ID. A provider with further
-settings has a class of its own.
+The model of a provider takes its secrets or its public keys; that of a provider with further keys is a class here.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from flowhook import providers
 from flowhook.document.auth.base import (
     MAX_SECRETS_PER_KIND,
     AuthKind,
@@ -21,6 +21,7 @@ from flowhook.document.auth.base import (
 )
 from flowhook.document.codes import Code
 from flowhook.document.validation import validation_error
+from flowhook.providers import Handshake, Provider
 
 PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
 _STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
@@ -29,12 +30,15 @@ _STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
 class ProviderAuth(AuthKind):
     """Base class of providers."""
 
-    numbers_deliveries: ClassVar[bool] = True
-
     @property
     def names_deliveries(self) -> bool:
         """See `AuthKind`."""
-        return self.numbers_deliveries
+        return providers.PROVIDERS[self.kind].names_deliveries
+
+    @property
+    def handshake(self) -> Handshake | None:
+        """See `AuthKind`."""
+        return providers.PROVIDERS[self.kind].handshake
 
 
 class SecretProvider(ProviderAuth, SecretAuth):
@@ -83,7 +87,6 @@ class MetaAuth(SecretProvider):
     """
 
     kind: ClassVar[str] = "meta"
-    numbers_deliveries: ClassVar[bool] = False
 
     verify_token: SecretName | None = None
 
@@ -108,7 +111,6 @@ class ElasticioAuth(SecretProvider):
     """
 
     kind: ClassVar[str] = "elasticio"
-    numbers_deliveries: ClassVar[bool] = False
 
     header: HeaderName = "x-eio-signature"
     algorithm: Literal["sha256", "sha512"] = "sha512"
@@ -187,7 +189,6 @@ class PlaidAuth(ProviderAuth):
     """
 
     kind: ClassVar[str] = "plaid"
-    numbers_deliveries: ClassVar[bool] = False
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
     secret: SecretName
@@ -199,51 +200,26 @@ class PlaidAuth(ProviderAuth):
         return (self.secret,)
 
 
-_ROWS: Final = (
-    ("github", True),
-    ("stripe", True),
-    ("slack", True),
-    ("shopify", True),
-    ("adyen", False),
-    ("asana", False),
-    ("docusign", False),
-    ("dropbox", False),
-    ("gitlab", True),
-    ("hubspot", False),
-    ("intercom", True),
-    ("jira", True),
-    ("linear", True),
-    ("mailgun", True),
-    ("microsoft-graph", False),
-    ("notion", True),
-    ("square", True),
-    ("twilio", True),
-    ("twitch", True),
-    ("typeform", True),
-    ("x", False),
-    ("zendesk", True),
-    ("zoom", False),
-)
-_KEYED: Final = (("discord", False), ("sendgrid", False))
+_WITH_KEYS_OF_THEIR_OWN: Final = (
+    MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth
+)  # fmt: skip
 
 
-def _make(name: str, base: type[ProviderAuth], *, numbered: bool) -> type[ProviderAuth]:
+def derive_model(row: Provider) -> type[ProviderAuth]:
+    """Return the model of a provider whose keys are the secrets, or the public keys."""
+    base: type[ProviderAuth] = PublicKeyProvider if row.has_public_key else SecretProvider
+
     class Auth(base):  # type: ignore[misc, valid-type] # one of two, given as a value
-        kind: ClassVar[str] = name
-        numbers_deliveries: ClassVar[bool] = numbered
+        kind: ClassVar[str] = row.name
 
-    Auth.__doc__ = f"See `flowhook.signatures.providers`, {name}."
-    Auth.__name__ = Auth.__qualname__ = "".join(word.capitalize() for word in name.split("-")) + "Auth"
+    Auth.__doc__ = f"See `flowhook.providers.table`, {row.name}."
+    Auth.__name__ = Auth.__qualname__ = "".join(word.capitalize() for word in row.name.split("-")) + "Auth"
     return Auth
 
 
+_MODELS: Final = {model.kind: model for model in _WITH_KEYS_OF_THEIR_OWN}
 PROVIDERS: Final[Mapping[str, type[ProviderAuth]]] = {
-    **{name: _make(name, SecretProvider, numbered=numbered) for name, numbered in _ROWS},
-    **{name: _make(name, PublicKeyProvider, numbered=numbered) for name, numbered in _KEYED},
-    **{
-        model.kind: model
-        for model in (MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth)
-    },
+    name: _MODELS.get(name) or derive_model(row) for name, row in providers.PROVIDERS.items()
 }
 """The kind of `auth` of each provider, by its name."""
 

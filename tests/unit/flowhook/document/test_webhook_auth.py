@@ -10,14 +10,12 @@ from flowhook.document.auth import (
     ApiKeyAuth,
     BasicAuth,
     HmacAuth,
-    ProviderAuth,
     TimestampSource,
     provider,
 )
 from flowhook.document.auth.providers import SecretProvider
-from flowhook.document.signed_content import ContentPart, parse_content
 from flowhook.document.webhook import Webhook
-from flowhook.signatures.providers import PROVIDERS
+from flowhook.providers.signed_content import ContentPart, parse_content
 
 
 def auth(value, **keys):
@@ -96,14 +94,6 @@ def test_a_kind_without_settings_or_with_another_name_says_how_to_write_it(value
 def test_a_webhook_that_does_not_say_who_may_call_is_refused():
     with pytest.raises(ValidationError, match="`auth: none` for everyone"):
         Webhook.model_validate({})
-
-
-def test_every_scheme_of_a_provider_has_a_kind_and_names_its_page():
-    providers = {name for name, model in KINDS.items() if issubclass(model, ProviderAuth)}
-    with_code = {"adyen", "aws-sns", "elasticio", "microsoft-graph", "paypal", "plaid", "twilio"}
-    assert providers - set(PROVIDERS) == with_code
-    assert set(PROVIDERS) <= providers
-    assert all(row.source.startswith("https://") for row in PROVIDERS.values())
 
 
 def test_a_public_key_is_written_in_the_file():

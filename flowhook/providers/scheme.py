@@ -1,17 +1,12 @@
-"""Signature schemes of senders as data, for `verification` and `signing`.
-
-A provider is a row of type `Scheme` (`providers`). The custom kinds `hmac` and `public_key` of flow files are converted
-to a `Scheme` here.
-"""
+"""Signature schemes of senders as data, for `flowhook.signatures`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
-from flowhook.document.auth import HmacAuth, PublicKeyAuth
-from flowhook.document.signed_content import ContentPart, parse_content
+from flowhook.providers.signed_content import ContentPart, parse_content
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64", "base64url"]
@@ -32,6 +27,11 @@ class SignatureMethod(Enum):
     """On any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end."""
     RSA = auto()
     """PKCS #1 v1.5 (RFC 8017, section 8.2)."""
+
+    @property
+    def is_asymmetric(self) -> bool:
+        """Whether the sender signs with a private key."""
+        return self not in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
 
 
 class Layout(Enum):
@@ -93,8 +93,6 @@ class Scheme:
     """The signature scheme of a sender.
 
     Attributes:
-        name: of the kind of `auth`.
-        source: page that documents it; empty for a custom kind of a flow file.
         places: alternatives; verification uses the first whose signature is present, signing the first of all.
         method: how the signature is verified.
         layout: format of the value that contains the signature.
@@ -110,8 +108,6 @@ class Scheme:
         also_stripped: further headers that carry a credential, to be removed unread.
     """
 
-    name: str
-    source: str
     places: tuple[FieldLocations, ...]
     method: SignatureMethod = SignatureMethod.HMAC
     layout: Layout = Layout.WHOLE
@@ -126,44 +122,9 @@ class Scheme:
     delivery: tuple[FieldLocation, ...] = ()
     also_stripped: tuple[str, ...] = ()
 
-
-_LAYOUTS: Final = {
-    "whole": Layout.WHOLE,
-    "spaces": Layout.SPACES,
-    "commas": Layout.COMMAS,
-    "pairs": Layout.PAIRS,
-}
-_READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
-_METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.ECDSA, "rsa": SignatureMethod.RSA}
-
-
-def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
-    """Return the scheme of a custom kind in a flow file."""
-    timestamp = kind.timestamp
-    id_place = kind.id_place
-    return Scheme(
-        name=kind.kind,
-        source="",
-        places=(
-            FieldLocations(
-                _place(kind.place),
-                None if timestamp is None else _place(timestamp.place),
-                None if id_place is None else _place(id_place),
-            ),
-        ),
-        method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
-        layout=_LAYOUTS[kind.layout],
-        tag=kind.prefix,
-        algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
-        encoding=kind.encoding,
-        content=kind.parts,
-        unit=timestamp.unit if timestamp else None,
-        tolerance=timestamp.tolerance if timestamp else 0.0,
-        key=_READINGS[kind.key.encoding] if isinstance(kind, HmacAuth) else KeyFormat.RAW,
-        key_prefix=kind.key.prefix if isinstance(kind, HmacAuth) else "",
-    )
-
-
-def _place(place: tuple[str, str]) -> FieldLocation:
-    kind, name = place
-    return FieldLocation(cast("LocationKind", kind), name)
+    @property
+    def delivery_locations(self) -> tuple[FieldLocation, ...]:
+        """Locations of the delivery ID, by preference: headers, or fields of the body."""
+        if self.delivery:
+            return self.delivery
+        return tuple(places.id for places in self.places[:1] if places.id is not None and places.id.kind == "header")

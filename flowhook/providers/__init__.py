@@ -1,0 +1,14 @@
+"""The providers whose webhooks Flowhook authenticates: one row each, from which everything else is derived.
+
+- `table`: the rows. Add a provider here.
+- `provider`: what a row contains: the signature scheme, the delivery ID, the handshake.
+- `scheme`, `signed_content`: signature schemes and signed content as data.
+
+`flowhook.document.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it, and
+`edge.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
+"""
+
+from flowhook.providers.provider import Handshake, Provider
+from flowhook.providers.table import PROVIDERS
+
+__all__ = ["PROVIDERS", "Handshake", "Provider"]

@@ -1,0 +1,52 @@
+import pytest
+
+from edge import handshakes
+from flowhook.document.auth import KINDS, ProviderAuth
+from flowhook.document.auth.providers import PublicKeyProvider, SecretProvider, derive_model
+from flowhook.providers import PROVIDERS, Handshake, Provider
+from flowhook.providers.scheme import FieldLocation, Scheme, SignatureMethod, in_headers
+from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
+
+NOW = 1_800_000_000.0
+ROW = Provider(
+    name="acme",
+    source="https://acme.example/docs/webhooks",
+    handshake=Handshake.ECHO_QUERY_CHALLENGE,
+    scheme=Scheme(
+        places=(in_headers("X-Acme-Signature"),),
+        tag="sha256=",
+        delivery=(FieldLocation("header", "X-Acme-Delivery"),),
+    ),
+)
+
+
+def test_each_provider_is_one_row_and_names_its_page():
+    assert set(PROVIDERS) == {name for name, model in KINDS.items() if issubclass(model, ProviderAuth)}
+    assert all(row.source.startswith("https://") for row in PROVIDERS.values())
+
+
+def test_each_handshake_is_implemented():
+    assert {row.handshake for row in PROVIDERS.values()} - {None} == set(Handshake)
+    assert set(Handshake) == handshakes.IMPLEMENTED
+
+
+def test_a_row_is_all_that_a_provider_with_a_common_scheme_needs(monkeypatch):
+    monkeypatch.setitem(PROVIDERS, ROW.name, ROW)
+    kind = derive_model(ROW).model_validate({"secret": "key"})
+    assert (kind.names_deliveries, kind.handshake) == (True, Handshake.ECHO_QUERY_CHALLENGE)
+
+    secrets = {"key": b"s3cret"}
+    added = sign(kind, secrets, method="POST", url="https://x.y/", body=b"{}", headers=[], now=NOW)
+    (verifier,) = build_verifiers([kind], secrets)
+    headers = [(name.lower(), value.encode()) for name, value in added]
+    assert verifier.verify(RequestView("POST", "https://x.y/", "/", "", headers, b"{}"), NOW).secret == "key"
+    with pytest.raises(SignatureError):
+        verifier.verify(RequestView("POST", "https://x.y/", "/", "", headers, b"[]"), NOW)
+
+
+@pytest.mark.parametrize("method", SignatureMethod)
+def test_a_signature_with_a_private_key_is_verified_by_a_public_key_of_the_flow_file(method):
+    row = Provider(name="acme", source="https://acme.example", scheme=Scheme(places=ROW.scheme.places, method=method))
+    shared = method in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
+    assert issubclass(derive_model(row), SecretProvider if shared else PublicKeyProvider)
+    assert not row.names_deliveries

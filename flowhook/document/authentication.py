@@ -26,6 +26,8 @@ from flowhook.document.uris import Uri
 from flowhook.document.validation import validation_error
 
 _Text = Annotated[str, Field(min_length=1)]
+_Credential = Annotated[str, Field(repr=False)]
+_OptionalCredential = Annotated[str | None, Field(repr=False)]
 _Texts = Annotated[tuple[_Text, ...], Field(max_length=MAX_ITEMS)]
 
 
@@ -36,31 +38,31 @@ class SecretReference(Model):
 
 
 class BasicCredentials(Model):
-    """A name and a password."""
+    """A name and a password. Source: RFC 7617."""
 
     username: str
-    password: str
+    password: _Credential
 
 
 class DigestCredentials(Model):
     """A name and a password, of which the server sees a digest alone. Source: RFC 7616."""
 
     username: str
-    password: str
+    password: _Credential
 
 
 class BearerCredentials(Model):
-    """A token."""
+    """A token. Source: RFC 6750."""
 
-    token: str
+    token: _Credential
 
 
 class OAuth2Client(Model):
     """Who asks for a token. Source: RFC 6749, section 2.3; OpenID Connect Core 1.0, section 9."""
 
     id: _Text | None = None
-    secret: str | None = None
-    assertion: str | None = None
+    secret: _OptionalCredential = None
+    assertion: _OptionalCredential = None
     """A JWT that the client signed, for `private_key_jwt` and `client_secret_jwt`."""
     authentication: ClientAuthentication = "client_secret_post"
 
@@ -79,7 +81,7 @@ class TokenRequest(Model):
 class SecurityToken(Model):
     """A token that stands for somebody. Source: RFC 8693, section 2.1."""
 
-    token: str
+    token: _Credential
     type: _Text
 
 
@@ -103,7 +105,7 @@ class Grant(Model):
     scopes: _Texts = ()
     audiences: _Texts = ()
     username: str | None = None
-    password: str | None = None
+    password: _OptionalCredential = None
     subject: SecurityToken | None = None
     """On whose behalf a token is exchanged; for `refresh_token`, the refresh token."""
     actor: SecurityToken | None = None

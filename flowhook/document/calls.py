@@ -19,7 +19,12 @@ from flowhook.document.uris import UriTemplate
 from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
 
-_IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
+IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
+"""Pattern of a name in protobuf."""
+FULL_NAME: Final = rf"{IDENTIFIER}(\.{IDENTIFIER})*"
+"""Pattern of the full name of a service."""
+HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+"""Pattern of the host of a gRPC server."""
 _MAX_PORT: Final = 65535
 
 
@@ -72,17 +77,13 @@ class GrpcService(Model):
     name: Annotated[
         str,
         Field(max_length=255),
-        AfterValidator(
-            pattern_or_expression(
-                rf"{_IDENTIFIER}(\.{_IDENTIFIER})*", "the full name of a service, such as pets.v1.Pets"
-            )
-        ),
+        AfterValidator(pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")),
     ]
     host: Annotated[
         str,
         AfterValidator(
             pattern_or_expression(
-                r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?",
+                HOST,
                 "a host such as api.example.com, without its port",
             )
         ),
@@ -102,23 +103,26 @@ class GrpcArguments(Model):
     method: Annotated[
         str,
         Field(max_length=255),
-        AfterValidator(pattern_or_expression(_IDENTIFIER, "the name of a method, such as GetPet")),
+        AfterValidator(pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")),
     ]
     arguments: Annotated[
         dict[str, Any] | list[Any] | str,
         PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),
         schema_overrides.MESSAGES,
     ] = Field(default_factory=dict)
+    """The message; for a method that takes a stream, a list of messages, or the only one."""
 
 
 class OpenApiArguments(Model):
     """`with` of `call: openapi`."""
 
     document: ExternalResource
+    """The OpenAPI 3 or Swagger 2.0 document, as JSON or YAML."""
     operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
     parameters: Annotated[
         dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), schema_overrides.PARAMETERS
     ] = Field(default_factory=dict)
+    """By name. What the operation does not declare is the body: the value of `body`, or an object of all the rest."""
     authentication: ReferenceableAuthenticationPolicy | None = None
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False

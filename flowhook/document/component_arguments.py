@@ -1,7 +1,7 @@
-"""Models of the arguments of built-in components, for checks when a flow is applied.
+"""Models of the arguments of built-in components, as authors write them.
 
-Runners validate the evaluated arguments of every component. The models here find errors earlier: they know the keys,
-and validate every value that is not an expression.
+They define the keys, and validate the values that are not expressions when a flow is applied. Runners validate the
+evaluated arguments by subclasses, which narrow the types of values and add no key.
 """
 
 from __future__ import annotations
@@ -41,56 +41,72 @@ _Mailboxes = Annotated[
 ]
 
 
-class TwitterPost(Model):
-    """`with` of a `call: twitter.post`.
-
-    Attributes:
-        text: how long it may be is the API's to judge: it depends on the account.
-        secret: name of the secret with the credentials.
-    """
+class TwitterPostArguments(Model):
+    """`with` of a `call: twitter.post`."""
 
     text: _Text
+    """Text of the post. The API checks its length, whose limit depends on the account."""
     secret: _Text = "twitter"  # noqa: S105 - the name of a secret
+    """Name of the secret with the credentials."""
 
 
-class Reply(Model):
+class ReplyArguments(Model):
     """`with` of a `call: reply`."""
 
     status: Annotated[int | str, PlainValidator(_status), schema_overrides.STATUS] = _MIN_STATUS
+    """Status of the response."""
     headers: _Headers = Field(default_factory=dict)
+    """Headers of the response; a list stands for several headers of one name."""
     body: Any = None
+    """A string is sent as it is, other values as JSON; nothing is sent when it is absent or null. At most 1 MiB."""
 
 
-class WebhookSend(Model):
+class WebhookSendArguments(Model):
     """`with` of a `call: webhook.send`."""
 
     url: _Text
+    """URL of the receiver: absolute, http or https. Redirects are not followed."""
     body: Any
+    """A string is sent as it is, other values as JSON."""
     secret: _Text
+    """Name of the secret to sign with: `whsec_` and base64, or any text."""
     content_type: str | None = None
+    """Media type. Default: `application/json`, or `text/plain; charset=utf-8` for a string."""
     headers: _Headers = Field(default_factory=dict)
+    """Headers to add."""
     id: str | None = None
+    """`webhook-id`. Default: derived from the execution and the task, the same for every repetition."""
     timeout: Duration | None = None
+    """Time to wait for the response, such as `PT10S`; at most the call's own deadline."""
 
 
-class EmailSend(Model):
+class EmailSendArguments(Model):
     """`with` of a `call: email.send`; it has a `text`, a `html`, or both."""
 
     to: _Mailboxes
+    """Recipients: one mailbox in each string, such as `Ada Lovelace <ada@example.com>`."""
     cc: _Mailboxes = ""
+    """Recipients of a copy."""
     bcc: _Mailboxes = ""
+    """Recipients of a copy who are hidden from the others."""
     from_: str = Field(alias="from")
+    """Sender."""
     subject: str
+    """One line."""
     text: str | None = None
+    """Body in plain text."""
     html: str | None = None
+    """Body in HTML; together with `text`, an alternative to it."""
     reply_to: _Mailboxes = ""
+    """Recipients of replies, if not the sender."""
     smtp: _Text = "smtp"
+    """Name of the secret with the mail server and its credentials."""
 
 
 ARGUMENTS: Final[Mapping[str, type[Model]]] = {
-    "email.send": EmailSend,
-    "reply": Reply,
-    "twitter.post": TwitterPost,
-    "webhook.send": WebhookSend,
+    "email.send": EmailSendArguments,
+    "reply": ReplyArguments,
+    "twitter.post": TwitterPostArguments,
+    "webhook.send": WebhookSendArguments,
 }
 """Model of the arguments, by component name."""

@@ -19,7 +19,9 @@ from flowhook.expressions import is_expression, syntax_hint
 class Model(BaseModel):
     """A part of a flow file: immutable, unknown keys refused, Python keywords spelled with a trailing underscore."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never", hide_input_in_errors=True
+    )
 
 
 def sole_item(value: object, expected: str) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ from flowhook.document.validation import validation_error, validation_error_at
 from flowhook.expressions import is_expression
 
 MAX_ARGUMENTS: Final = 256
+"""Maximum number of arguments, and of environment variables."""
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flowhook import limits
 from flowhook.address_policy import POLICY
 from flowhook.document.auth import SecretName
+from flowhook.document.component_arguments import EmailSendArguments
 from runner import tcp
 from runner.components import email_message
 from runner.components.base import Context, component
@@ -63,29 +64,18 @@ Mailboxes = Mailbox | Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
 Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]
 
 
-class EmailSendArguments(BaseModel):
-    """`with` of a `call: email.send`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+class EvaluatedEmailSendArguments(EmailSendArguments):
+    """Evaluated arguments of a `call: email.send`."""
 
     to: Mailboxes
-    """Who gets it: one mailbox a text, such as `Ada Lovelace <ada@example.com>`."""
     cc: Mailboxes = Field(default_factory=list)
-    """Who gets a copy."""
     bcc: Mailboxes = Field(default_factory=list)
-    """Who gets a copy that the others don't see."""
     from_: Mailbox = Field(alias="from")
-    """Who sends it."""
     subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(email_message.check_line)]
-    """One line."""
     text: Part | None = None
-    """The body in plain text."""
     html: Part | None = None
-    """The body in HTML; together with `text`, an alternative to it."""
     reply_to: Mailboxes = Field(default_factory=list)
-    """Where answers go, unless to the sender."""
     smtp: SecretName = "smtp"
-    """Name of the secret that says which server sends it."""
 
     @model_validator(mode="after")
     def _has_a_body(self) -> Self:
@@ -111,7 +101,7 @@ class _Server(BaseModel):
 
 
 @component("email.send")
-async def send(arguments: EmailSendArguments, context: Context) -> Any:
+async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     """Send an e-mail; returns `{message_id, accepted, refused}`, the latter with the server's code for each address."""
     server = _server(await context.secret(arguments.smtp), arguments.smtp)
     sender = email_message.parse_mailbox(arguments.from_)

@@ -12,10 +12,12 @@ from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from yarl import URL
 
 from flowhook import limits
+from flowhook.document.calls import FetchedEndpoint
+from flowhook.document.http_call import HttpArguments, MultipartField
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
@@ -42,25 +44,17 @@ _MULTIPLE_CHOICES = 300
 _BAD_REQUEST = 400
 
 
-class Endpoint(BaseModel):
+class EvaluatedEndpoint(FetchedEndpoint):
     """`endpoint`, spelled out."""
 
-    model_config = ConfigDict(extra="forbid")
-
     uri: str
-    authentication: Policy | None = None
+    authentication: Policy | None = None  # type: ignore[assignment] # the interpreter has replaced `use`
 
 
-class FormField(BaseModel):
+class FormField(MultipartField):
     """One of `multipart`: a value, or an attachment."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
     name: str = Field(min_length=1)
-    value: Any = None
-    attachment: str | None = None
-    filename: str | None = None
-    type: str | None = None
 
     @model_validator(mode="after")
     def _is_either(self) -> Self:
@@ -69,20 +63,14 @@ class FormField(BaseModel):
         return self
 
 
-class HttpCallArguments(BaseModel):
-    """`with` of a `call: http`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+class EvaluatedHttpArguments(HttpArguments):
+    """Evaluated arguments of a `call: http`."""
 
     method: str = Field(pattern=r"^[A-Za-z]+$")
-    endpoint: str | Endpoint
+    endpoint: str | EvaluatedEndpoint
     headers: dict[str, Scalar] = Field(default_factory=dict)
     query: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
-    body: Any = None
-    attachment: str | None = None
-    multipart: list[FormField] | None = Field(default=None, min_length=1, max_length=limits.MAX_PARTS)
-    output: Output = "content"
-    redirect: bool = False
+    multipart: tuple[FormField, ...] | None = Field(default=None, min_length=1, max_length=limits.MAX_PARTS)
 
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:
@@ -92,9 +80,11 @@ class HttpCallArguments(BaseModel):
 
 
 @component("http")
-async def call(arguments: HttpCallArguments, context: Context) -> Any:
+async def call(arguments: EvaluatedHttpArguments, context: Context) -> Any:
     """Make an HTTP request; a status outside 200 to 299, with `redirect` outside 200 to 399, is an error."""
-    endpoint = arguments.endpoint if isinstance(arguments.endpoint, Endpoint) else Endpoint(uri=arguments.endpoint)
+    endpoint = arguments.endpoint
+    if isinstance(endpoint, str):
+        endpoint = EvaluatedEndpoint(uri=endpoint)
     headers = {name: _text(value) for name, value in arguments.headers.items() if value is not None}
     names = {name.lower(): name for name in headers}
     body, content_type = _request_body(arguments, headers.get(names.get("content-type", ""), ""), context)
@@ -194,7 +184,7 @@ def _codec(content_type: str) -> str:
     return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 
 
-def _request_body(arguments: HttpCallArguments, content_type: str, context: Context) -> tuple[Body, str]:
+def _request_body(arguments: EvaluatedHttpArguments, content_type: str, context: Context) -> tuple[Body, str]:
     """Return the body, and its content type if the author sets none."""
     if arguments.attachment is not None:
         attachment = context.attachments.find(arguments.attachment)

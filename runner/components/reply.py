@@ -9,11 +9,12 @@ Source: RFC 9110, sections 5.5 (field values) and 8.3 (Content-Type).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from flowhook import limits
+from flowhook.document.component_arguments import ReplyArguments
 from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
 from flowhook.model import Reply
 from runner.components.base import Context, component
@@ -50,29 +51,23 @@ HeaderText = Annotated[StrictStr, AfterValidator(_value)]
 HeaderValue = HeaderText | StrictInt | list[HeaderText]
 
 
-class ReplyArguments(BaseModel):
-    """`with` of a `call: reply`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+class EvaluatedReplyArguments(ReplyArguments):
+    """Evaluated arguments of a `call: reply`."""
 
     status: Annotated[StrictInt, Field(ge=200, le=599)] = 200
-    """Status of the answer."""
     headers: dict[Annotated[str, AfterValidator(_name)], HeaderValue] = Field(
         default_factory=dict, max_length=MAX_HEADERS
     )
-    """Headers of the answer; a list gives several of one name."""
-    body: Any = None
-    """Sent as it is when it is a string, else as JSON; nothing when it is absent or null. At most 1 MiB."""
 
 
 @component(NAME)
-async def reply(arguments: ReplyArguments, context: Context) -> Reply:
+async def reply(arguments: EvaluatedReplyArguments, context: Context) -> Reply:
     """Answer the sender who waits; what it hands on is its input."""
     del context
     return compose(arguments)
 
 
-def compose(arguments: ReplyArguments) -> Reply:
+def compose(arguments: EvaluatedReplyArguments) -> Reply:
     """Return the reply with its Content-Type.
 
     Raises:

@@ -9,21 +9,17 @@ import base64
 import dataclasses
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
-
+from flowhook.document.calls import ExternalResource
 from runner.components import http
 from runner.components.base import Context
-from runner.components.http import Endpoint
+from runner.components.http import EvaluatedEndpoint
 from runner.interpreter.errors import Kind, fault
 
 
-class Resource(BaseModel):
-    """An external resource."""
+class Resource(ExternalResource):
+    """An external resource, evaluated."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    endpoint: str | Endpoint
-    name: str | None = None
+    endpoint: str | EvaluatedEndpoint
 
     @property
     def uri(self) -> str:

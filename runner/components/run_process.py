@@ -18,14 +18,13 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from flowhook import limits
+from flowhook.document.processes import MAX_ARGUMENTS
 from runner.components.base import Context, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
 from runner.processes.job_runner import PATH, Job, JobResult, JobRunner
 
-MAX_ARGUMENTS: Final = 256
-"""Maximum number of arguments, and of environment variables."""
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
 """Limit for one argument, variable or command: the operating system accepts little more."""
 

@@ -18,7 +18,7 @@ import oauthlib.oauth1
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flowhook.document.component_arguments import TwitterPost
+from flowhook.document.component_arguments import TwitterPostArguments
 from runner.components.base import Context, component
 from runner.http_response import HttpResponse, response_fault
 from runner.interpreter.errors import Kind, fault, shorten
@@ -48,7 +48,7 @@ class _Credentials(BaseModel):
 
 
 @component("twitter.post")
-async def post(arguments: TwitterPost, context: Context) -> Any:
+async def post(arguments: TwitterPostArguments, context: Context) -> Any:
     """Publish a post; returns `{id, text}` as X answers."""
     credentials = _credentials(await context.secret(arguments.secret), arguments.secret)
     url = context.settings.twitter_base_url.rstrip("/") + "/2/tweets"

@@ -14,9 +14,10 @@ import time
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from flowhook.document.auth import Duration, HeaderName, SecretName, provider
+from flowhook.document.component_arguments import WebhookSendArguments
 from flowhook.document.header_rules import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.payloads import is_json
@@ -60,29 +61,19 @@ def _undotted(value: str) -> str:
 Text = Annotated[str, AfterValidator(_one_line)]
 
 
-class WebhookSendArguments(BaseModel):
-    """`with` of a `call: webhook.send`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+class EvaluatedWebhookSendArguments(WebhookSendArguments):
+    """Evaluated arguments of a `call: webhook.send`."""
 
     url: str
-    """Where the webhook goes: absolute, http or https. Redirects are not followed."""
-    body: Any
-    """What is sent: a string as it is, anything else as JSON."""
     secret: SecretName
-    """Name of the secret to sign with: `whsec_` and base64, or any text."""
     content_type: Text | None = None
-    """Media type; when absent `application/json`, or `text/plain; charset=utf-8` for a string."""
     headers: dict[Annotated[HeaderName, AfterValidator(_free)], Text] = Field(default_factory=dict, max_length=64)
-    """Headers to add."""
     id: Annotated[Text, AfterValidator(_undotted), Field(min_length=1, max_length=255)] | None = None
-    """`webhook-id`; when absent it is made of the execution and the task, the same for every repetition."""
-    timeout: Duration | None = None
-    """How long to wait for the answer, `PT10S` for example; at most the call's own deadline."""
+    timeout: Duration | None = None  # type: ignore[assignment] # in seconds
 
 
 @component("webhook.send")
-async def send(arguments: WebhookSendArguments, context: Context) -> Any:
+async def send(arguments: EvaluatedWebhookSendArguments, context: Context) -> Any:
     """Send a signed webhook; returns `{status, headers, body}` of the answer, any status from 300 on is an error."""
     body, content_type = _encode(arguments.body)
     headers = {

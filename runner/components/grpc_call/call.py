@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import grpc.aio
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from flowhook import limits
+from flowhook.document.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.cache import fingerprint
@@ -30,43 +31,34 @@ MAX_MESSAGES: Final = 10_000
 _THREAD_BYTES: Final = 64 * limits.KIB
 """Messages from this size on are converted in a thread."""
 
-_HOST: Final = r"^(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
-_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_FULL_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 _METADATA_VALUE: Final = re.compile(r"[ -~]*")
 
 
 Converted = TypeVar("Converted")
 
 
-class Service(BaseModel):
-    """`service`."""
+class EvaluatedService(GrpcService):
+    """`service`, evaluated."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    name: Annotated[str, Field(pattern=_FULL_NAME, max_length=255)]
-    host: Annotated[str, Field(pattern=_HOST)]
+    name: Annotated[str, Field(pattern=f"^{FULL_NAME}$", max_length=255)]
+    host: Annotated[str, Field(pattern=f"^{HOST}$")]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    authentication: Policy | None = None
+    authentication: Policy | None = None  # type: ignore[assignment] # the interpreter has replaced `use`
 
 
-class GrpcCallArguments(BaseModel):
-    """`with` of a `call: grpc`."""
+class EvaluatedGrpcArguments(GrpcArguments):
+    """Evaluated arguments of a `call: grpc`."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
-
-    service: Service
-    method: Annotated[str, Field(pattern=_NAME, max_length=255)]
+    service: EvaluatedService
+    method: Annotated[str, Field(pattern=f"^{IDENTIFIER}$", max_length=255)]
     proto: Resource | None = None
-    """The .proto that describes the service; when absent, the server is asked by reflection."""
     arguments: dict[str, Any] | Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)] = Field(
         default_factory=dict
     )
-    """The message; for a method that takes a stream, an array of them, or the only one."""
 
 
 @component("grpc")
-async def call(arguments: GrpcCallArguments, context: Context) -> Any:
+async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
     schemas = context.shared.get(SchemaCache)
     schema = None if arguments.proto is None else await _compiled(schemas, arguments.proto, context)
@@ -84,7 +76,7 @@ async def call(arguments: GrpcCallArguments, context: Context) -> Any:
 
 
 async def _call(
-    arguments: GrpcCallArguments, schema: ServiceSchema | None, shown: Authorization | None, context: Context
+    arguments: EvaluatedGrpcArguments, schema: ServiceSchema | None, shown: Authorization | None, context: Context
 ) -> Any:
     """Make the call with the credentials in `shown`."""
     service = arguments.service
@@ -114,7 +106,7 @@ async def _authorization(
     return shown
 
 
-def _fault_of(arguments: GrpcCallArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
+def _fault_of(arguments: EvaluatedGrpcArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
     return fault_of(problem, f"{arguments.service.name}/{arguments.method}")
 
 

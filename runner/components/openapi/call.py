@@ -7,10 +7,11 @@ document that may be sloppy, and sends it like all others, under the address pol
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from flowhook.document.calls import OpenApiArguments
 from runner.authentication.policy import Policy
 from runner.components import http
 from runner.components.base import Context, component
@@ -19,23 +20,16 @@ from runner.components.openapi.requests import build_request
 from runner.components.resource import Resource
 
 
-class OpenApiCallArguments(BaseModel):
-    """`with` of a `call: openapi`."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+class EvaluatedOpenApiArguments(OpenApiArguments):
+    """Evaluated arguments of a `call: openapi`."""
 
     document: Resource
-    """The OpenAPI 3 or Swagger 2.0 document, as JSON or YAML."""
-    operation_id: Annotated[str, Field(alias="operationId", min_length=1, max_length=255)]
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """By name. What the operation does not declare is the body: the value of `body`, or an object of all the rest."""
-    authentication: Policy | None = None
-    output: http.Output = "content"
-    redirect: bool = False
+    authentication: Policy | None = None  # type: ignore[assignment] # the interpreter has replaced `use`
 
 
 @component("openapi")
-async def call(arguments: OpenApiCallArguments, context: Context) -> Any:
+async def call(arguments: EvaluatedOpenApiArguments, context: Context) -> Any:
     """Make the request that an OpenAPI document describes; what comes of the answer is as for `http`."""
     operations = context.shared.get(OperationCache)
     operation = await operations.get(arguments.document, arguments.operation_id, context)

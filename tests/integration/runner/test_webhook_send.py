@@ -142,7 +142,7 @@ async def test_any_other_status_is_a_communication_error_and_nothing_is_sent_aga
         ({"id": "a\nb"}, "with.id"),
         ({"headers": {"Webhook-Id": "x"}}, "set by the call itself"),
         ({"headers": {"X-A": "a\r\nX-B: b"}}, "one line"),
-        ({"headers": {"X A": "a"}}, "no header name"),
+        ({"headers": {"X A": "a"}}, "not a valid header name"),
         ({"content_type": "text/plain\r\nX-B: b"}, "with.content_type"),
         ({"timeout": "soon"}, "with.timeout"),
         ({"retries": 3}, "with.retries"),

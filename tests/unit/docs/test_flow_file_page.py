@@ -196,7 +196,7 @@ def test_paths_are_what_the_page_says():
 
 @pytest.mark.parametrize(
     ("component", "arguments"),
-    [(webhook_send, webhook_send.WebhookSendArguments), (email_send, email_send.EmailSendArguments)],
+    [(webhook_send, webhook_send.EvaluatedWebhookSendArguments), (email_send, email_send.EvaluatedEmailSendArguments)],
 )
 def test_every_argument_of_a_component_that_sends_is_told(component, arguments):
     name = component.send.name

@@ -40,29 +40,32 @@ def test_a_policy_that_can_be_carried_out_is_taken_and_shows_no_credential(polic
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ({}, "exactly one of basic, bearer, digest, oauth2, oidc"),
+        ({}, "exactly one of basic, bearer, digest, oauth2 and oidc"),
         ({"bearer": {"token": "t"}, "digest": {"username": "u", "password": "p"}}, "exactly one"),
         (grant(grant="authorization_code"), "a person"),
-        (grant(grant="password", username="ada"), "oauth2.password\n  the grant `password` needs it"),
-        (grant(grant="refresh_token"), "oauth2.subject\n  the grant `refresh_token` needs it"),
+        (grant(grant="password", username="ada"), "oauth2.password\n  is required by the grant `password`"),
+        (grant(grant="refresh_token"), "oauth2.subject\n  is required by the grant `refresh_token`"),
         (
             grant(grant=TOKEN_EXCHANGE),
-            "oauth2.subject\n  the grant `urn:ietf:params:",
+            "oauth2.subject\n  is required by the grant `urn:ietf:params:",
         ),
-        (grant(subject=TOKEN), "oauth2.subject\n  goes with the grant `refresh_token` or"),
-        (grant(grant="refresh_token", subject=TOKEN, actor=TOKEN), "oauth2.actor\n  goes with the grant `urn:"),
-        (grant(client={"secret": "s3cret"}), "oauth2.client.id\n  `client_secret_post` needs it"),
+        (grant(subject=TOKEN), "oauth2.subject\n  is allowed only with the grant `refresh_token` or"),
+        (
+            grant(grant="refresh_token", subject=TOKEN, actor=TOKEN),
+            "oauth2.actor\n  is allowed only with the grant `urn:",
+        ),
+        (grant(client={"secret": "s3cret"}), "oauth2.client.id\n  is required by `client_secret_post`"),
         (
             grant(client={"id": "me", "authentication": "client_secret_basic"}),
-            "client.secret\n  `client_secret_basic`",
+            "client.secret\n  is required by `client_secret_basic`",
         ),
         (
             grant(client={"id": "me", "authentication": "client_secret_jwt"}),
-            "client.secret\n  `client_secret_jwt`",
+            "client.secret\n  is required by `client_secret_jwt`",
         ),
         (
             grant(client={"id": "me", "authentication": "private_key_jwt"}),
-            "client.assertion\n  `private_key_jwt`",
+            "client.assertion\n  is required by `private_key_jwt`",
         ),
         (grant(scope="s3cret"), "Extra inputs"),
         (grant("oidc", endpoints={"token": "/t"}), "Extra inputs"),

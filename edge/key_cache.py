@@ -95,7 +95,7 @@ class KeyCache:
         """
         keys: dict[KeyRequest[object], object] = {}
         for verifier in verifiers:
-            wanted = verifier.wanted(seen)
+            wanted = verifier.key_request(seen)
             if wanted is None:
                 continue
             try:

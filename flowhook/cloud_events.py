@@ -63,11 +63,11 @@ def from_callback(event: Event, *, raw: bool = False) -> bytes:
         payload = orjson.dumps(content)
     except orjson.JSONEncodeError:  # orjson reads 1024 levels of nesting, but writes 254
         raise InvalidError(
-            "what a callback says is nested too deeply for an event", reason="CALLBACK_TOO_LARGE"
+            "the callback's data is nested too deeply for an event", reason="CALLBACK_TOO_LARGE"
         ) from None
     if len(payload) > limits.MAX_RESULT_BYTES:
         raise InvalidError(
-            f"what a callback says has at most {limits.MAX_RESULT_BYTES} bytes as JSON", reason="CALLBACK_TOO_LARGE"
+            f"the callback's data has more than {limits.MAX_RESULT_BYTES} bytes as JSON", reason="CALLBACK_TOO_LARGE"
         )
     return payload
 
@@ -141,4 +141,4 @@ def _plain(value: Any) -> Any:
 
 
 def _invalid(cause: str) -> InvalidError:
-    return InvalidError(f"no CloudEvent: {cause}", reason="CLOUD_EVENT_INVALID")
+    return InvalidError(f"not a CloudEvent: {cause}", reason="CLOUD_EVENT_INVALID")

@@ -47,7 +47,7 @@ def _check_public_url(value: str) -> str:
     if value and (
         parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or parts.fragment
     ):
-        raise ValueError("expected scheme and host alone, such as https://hooks.example.com")
+        raise ValueError("expected only scheme and host, such as https://hooks.example.com")
     return value.removesuffix("/")
 
 
@@ -103,9 +103,9 @@ class EdgeSettings(CommonSettings):
     reuse_port: bool = False
     """Whether other edges on this machine may listen on the same port."""
     public_url: PublicUrl = ""
-    """Scheme and host that senders use, where a proxy hides them; for signatures that cover the URL."""
+    """Scheme and host that senders use, if a proxy changes them; for signatures that cover the URL."""
     trusted_proxies: str = ""
-    """Networks of proxies, separated by commas, whose `Forwarded` or `X-Forwarded-…` say who is behind them."""
+    """Networks of proxies, separated by commas, whose `Forwarded` and `X-Forwarded-…` headers are trusted."""
     proxy_protocol: bool = False
     """Whether connections begin with a header of the PROXY protocol, version 1 or 2; others are closed then."""
     tls_cert_file: Path | None = None
@@ -113,29 +113,29 @@ class EdgeSettings(CommonSettings):
     tls_key_file: Path | None = None
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
-    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
+    """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`."""
     allow_private_addresses: bool = False
     """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
     header_timeout: Seconds = 10.0
-    """Within which the head of a request must be there."""
+    """Time within which the head of a request must arrive."""
     body_timeout: Seconds = 60.0
-    """Within which the body of a request must be there."""
+    """Time within which the body of a request must arrive."""
     idle_timeout: Seconds = 75.0
-    """After which a connection without a request is closed."""
+    """Time after which a connection without a request is closed."""
     max_connections: Count = 10_000
-    """Connections at a time; beyond it the one that has been idle longest is closed or, when none is, the new one."""
+    """Concurrent connections; beyond it the one that is idle longest is closed or, if none is idle, the new one."""
     max_connections_per_address: Count = 1000
-    """The same for those of one address, or of one /64 of IPv6; not for those of trusted proxies."""
+    """Concurrent connections of one address, or of one /64 of IPv6; trusted proxies are exempt."""
     flow_cache_size: Count = 10_000
-    """Flows, known and unknown, that an edge remembers."""
+    """Flows, known and unknown, that an edge caches."""
     max_pending_events: Count = 10_000
     """Requests that may wait for the router; beyond it the edge answers 503."""
     max_held_requests: Count = 1000
     """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
     router_timeout: Seconds = 15.0
-    """How long a request may wait for the router before the edge answers 503."""
+    """Time that a request may wait for the router before the edge answers 503."""
     drain_seconds: Grace = 10.0
-    """How long what is under way may take after the process was told to stop."""
+    """Time that work in progress may take after the process receives SIGTERM."""
 
 
 class RouterSettings(CommonSettings):
@@ -154,28 +154,28 @@ class RouterSettings(CommonSettings):
     tls_key_file: Path | None = None
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
-    """PEM certificates that clients must present one of (mTLS)."""
+    """PEM certificates of the authorities of clients' certificates (mTLS); if set, clients must present one."""
     secrets_key: SecretStr | None = None
-    """32 bytes in base64 that secrets are encrypted with; absent: `<data_dir>/secrets.key`, made when missing."""
+    """32 bytes in base64 that encrypt secrets; absent: `<data_dir>/secrets.key`, which is created if it is missing."""
     discard_secrets: bool = False
-    """Whether a router whose secrets' key is missing deletes them all and makes a new key; else it does not start."""
+    """Whether a router that lacks the key for secrets deletes them all and creates a key; else it does not start."""
     total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: Seconds = limits.LEASE_SECONDS
-    """After which the work of a silent runner is given to another."""
+    """Time after which the work of a silent runner is given to another one."""
     max_uploads: Count = limits.MAX_UPLOADS
-    """Large bodies that may be uploaded at a time by senders that are known before the body comes, and as many by
-    others; beyond it requests with such bodies are refused with 503."""
+    """Large bodies that are uploaded concurrently by senders that are authenticated before the body arrives, and as
+    many by others; beyond it requests with such bodies are refused with 503."""
     max_upload_bytes: Count = limits.MAX_UPLOAD_BYTES
-    """Bytes that large bodies may have that are being uploaded, or wait for their events."""
+    """Total bytes of large bodies that are being uploaded, or wait for their events."""
     max_attempts: Count = limits.MAX_ATTEMPTS
     """Attempts charged to an execution before it is faulted."""
     retention_seconds: Seconds = 30 * 24 * 3600.0
-    """How long an ended execution, its body and its journal are kept."""
+    """Time for which an ended execution, its body and its journal are retained."""
     callback_seconds: Seconds = 7 * 24 * 3600.0
-    """How long a callback, or an event, is kept that no execution listens for yet."""
+    """Time for which a callback or an event is buffered that no execution listens for yet."""
     drain_seconds: Grace = 10.0
-    """How long what is under way may take after the process was told to stop."""
+    """Time that work in progress may take after the process receives SIGTERM."""
 
 
 class RunnerSettings(CommonSettings):
@@ -184,9 +184,9 @@ class RunnerSettings(CommonSettings):
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
     """Executions worked on at a time."""
     expression_seconds: Seconds = limits.EXPRESSION_SECONDS
-    """How long one expression may evaluate."""
+    """Time that the evaluation of one expression may take."""
     expression_bytes: Count = limits.EXPRESSION_BYTES
-    """How much memory one expression may take."""
+    """Memory that the evaluation of one expression may take."""
     allow_private_addresses: bool = False
     """Whether calls may reach private, loopback and link-local addresses."""
     allow_processes: bool = False
@@ -194,16 +194,16 @@ class RunnerSettings(CommonSettings):
     http_timeout: Seconds = 30.0
     """Deadline of one outbound HTTP request whose task sets none."""
     public_url: PublicUrl = ""
-    """Scheme and host that senders use, of the one-time URLs that flows give out; empty: they begin with the path."""
+    """Scheme and host of the one-time URLs that flows hand out; empty: they begin with the path."""
     event_sink: str = ""
-    """URL that every event is sent to that a flow emits, unless its task names another; empty: none."""
+    """URL that receives every event that a flow emits, unless its task names another; empty: none."""
     losses_explained: bool = False
-    """Whether nothing that an earlier runner of this name had is to blame for its end, as when an operator killed it:
-    no attempt is charged for that."""
+    """Whether the end of an earlier runner of this name had another cause than its work, such as an operator who ended
+    it: no attempt is charged for that."""
     twitter_base_url: str = "https://api.x.com"
-    """Where `twitter.post` sends to."""
+    """Base URL of the API that `twitter.post` calls."""
     drain_seconds: Grace = 10.0
-    """How long what is under way may take after the process was told to stop."""
+    """Time that work in progress may take after the process receives SIGTERM."""
 
 
 class AdminSettings(CommonSettings):
@@ -214,8 +214,8 @@ class AdminSettings(CommonSettings):
     admin_port: Port = 8081
     """Port that operators reach; 0 lets the system choose."""
     admin_hosts: HostNames = ""
-    """Names, separated by commas, by which operators call it, without ports; `host`, `localhost`, loopback addresses
-    and the address that a connection came in on may be used anyway."""
+    """Host names, separated by commas and without ports, by which operators reach it; `host`, `localhost`,
+    loopback addresses and the local address of a connection are always accepted."""
 
     def names(self) -> frozenset[str]:
         """Return the names that the `Host` header may have, lower-case."""

@@ -89,7 +89,7 @@ def decode(event_id: str) -> int:
         for char in event_id[len(PREFIX) :]:
             value = (value << 5) | _VALUES[char]
     except KeyError as error:
-        raise InvalidError(f"an event ID has no character {error}", reason="EVENT_ID_INVALID") from None
+        raise InvalidError(f"an event ID can't contain the character {error}", reason="EVENT_ID_INVALID") from None
     if value >> 128:
         raise InvalidError("an event ID starts with a digit below 8", reason="EVENT_ID_INVALID")
     return value

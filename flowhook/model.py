@@ -242,7 +242,7 @@ class EventFilter(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """What an execution waits for: events that pass one of `filters`, or the end of execution `execution_id`.
+    """Awaited by an execution: events that pass one of `filters`, or the end of execution `execution_id`.
 
     `key` is the key of the journal entry that records what was received.
     """

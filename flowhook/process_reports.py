@@ -101,5 +101,5 @@ class ProcessReporter:
         response = await self._stub.ReportProcess(request, timeout=self._interval)
         complete = within_limits(rendered) and not response.metrics_dropped
         if self._complete and not complete:  # once, not every 2 s
-            log.warning("metrics not shown: too many", bytes=len(rendered), series=rendered.count(b"\n"))
+            log.warning("metrics omitted: too many", bytes=len(rendered), series=rendered.count(b"\n"))
         self._complete = complete

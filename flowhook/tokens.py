@@ -152,7 +152,7 @@ def create_token(
     with _locked(data_dir):
         infos = _load(data_dir)
         if any(info.name == name for info in infos):
-            raise ConflictError(f"there is a token {name} already; revoke it first", reason="TOKEN_EXISTS")
+            raise ConflictError(f"the token {name} exists already: revoke it first", reason="TOKEN_EXISTS")
         token = _mint()
         info = TokenInfo(name, frozenset(scopes), _hash(token), now, frozenset(flows), expires)
         _store(data_dir, [*infos, info])
@@ -179,7 +179,7 @@ def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float
             expiry is given (`TOKEN_EXPIRED`).
     """
     if not 0 <= overlap <= MAX_OVERLAP_SECONDS:
-        raise InvalidError("the value before is good for 0 s to 30 days (P30D)", reason="TOKEN_OVERLAP_INVALID")
+        raise InvalidError("the earlier value can stay valid for 0 s to 30 days (P30D)", reason="TOKEN_OVERLAP_INVALID")
     now = int(time.time())
     expires = _expiry(now, expires_in)
     with _locked(data_dir):
@@ -188,13 +188,13 @@ def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float
         if info is None:
             raise _not_found(name)
         if expires is None and info.expires is not None and info.expires <= now:
-            raise ConflictError(f"{name} has expired: give it a new end", reason="TOKEN_EXPIRED")
+            raise ConflictError(f"{name} has expired: give it a new expiry", reason="TOKEN_EXPIRED")
         end = min(now + int(overlap), now + int(overlap) if info.expires is None else info.expires)
         before = (EarlierValue(info.sha256, end), *info.earlier)
         earlier = tuple(value for value in before if value.until > now)
         if len(earlier) > MAX_EARLIER:
             raise ConflictError(
-                f"{MAX_EARLIER} earlier values of {name} are still good: wait, or revoke it", reason="TOKEN_OVERLAPS"
+                f"{MAX_EARLIER} earlier values of {name} are still valid: wait, or revoke it", reason="TOKEN_OVERLAPS"
             )
         token = _mint()
         infos[name] = replace(
@@ -258,7 +258,7 @@ def revoke_token(data_dir: Path, name: str) -> None:
 
 def _check_flows(scopes: Collection[TokenScope], flows: Collection[str]) -> None:
     if flows and set(scopes) != {TokenScope.INGEST}:
-        raise InvalidError("a token for some flows has the scope ingest alone", reason="TOKEN_FLOWS_INVALID")
+        raise InvalidError("a token for some flows can only have the scope ingest", reason="TOKEN_FLOWS_INVALID")
     if len(flows) > MAX_FLOWS or not all(0 < len(flow) <= limits.MAX_FLOW_ID_LENGTH for flow in flows):
         raise InvalidError(f"a token is for at most {MAX_FLOWS} flows, by ID", reason="TOKEN_FLOWS_INVALID")
 
@@ -267,7 +267,7 @@ def _expiry(now: int, seconds: float | None) -> int | None:
     if seconds is None:
         return None
     if seconds < 1:
-        raise InvalidError("a token is good for a second at least", reason="TOKEN_EXPIRY_INVALID")
+        raise InvalidError("a token is valid for at least a second", reason="TOKEN_EXPIRY_INVALID")
     return now + int(seconds)
 
 

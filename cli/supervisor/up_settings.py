@@ -46,13 +46,13 @@ class UpSettings(BaseSettings):
     tls_key_file: Path | None = None
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
-    """PEM certificates that senders' own ones are checked against, for `auth: {mtls: …}`."""
+    """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`."""
     proxy_protocol: bool = False
     """Whether senders' connections begin with a header of the PROXY protocol, from a balancer in front of the edges."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""
     drain_seconds: Grace = 10.0
-    """How long what is under way may take after the cluster was told to stop; of each process."""
+    """Time that work in progress may take after `up` receives SIGTERM or SIGINT; of each process."""
 
     def plan(self) -> ClusterSpec:
         """Return the settings as a specification: plain values, with absolute paths."""

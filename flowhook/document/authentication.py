@@ -32,7 +32,7 @@ _Texts = Annotated[tuple[_Text, ...], Field(max_length=MAX_ITEMS)]
 
 
 class SecretReference(Model):
-    """A secret of `use.secrets` that holds the rest of the policy: JSON with its keys, or a token as plain text."""
+    """A secret of `use.secrets` that contains the rest of the policy: JSON with its keys, or a token as plain text."""
 
     use: SecretName
 
@@ -45,7 +45,7 @@ class BasicCredentials(Model):
 
 
 class DigestCredentials(Model):
-    """A name and a password, of which the server sees a digest alone. Source: RFC 7616."""
+    """A name and a password, of which only a digest is sent. Source: RFC 7616."""
 
     username: str
     password: _Credential
@@ -58,7 +58,7 @@ class BearerCredentials(Model):
 
 
 class OAuth2Client(Model):
-    """Who asks for a token. Source: RFC 6749, section 2.3; OpenID Connect Core 1.0, section 9."""
+    """The client that requests a token. Source: RFC 6749, section 2.3; OpenID Connect Core 1.0, section 9."""
 
     id: _Text | None = None
     secret: _OptionalCredential = None
@@ -73,20 +73,20 @@ class OAuth2Client(Model):
 
 
 class TokenRequest(Model):
-    """How a token is asked for."""
+    """Format of the token request."""
 
     encoding: RequestEncoding = "application/x-www-form-urlencoded"
 
 
 class SecurityToken(Model):
-    """A token that stands for somebody. Source: RFC 8693, section 2.1."""
+    """A token that represents a party. Source: RFC 8693, section 2.1."""
 
     token: _Credential
     type: _Text
 
 
 class OAuth2Endpoints(Model):
-    """Where the authority answers, relative to it. Only tokens are asked for."""
+    """Paths of the endpoints, relative to the authority. Only `token` is used."""
 
     token: _Text = "/oauth2/token"  # noqa: S105 - a path
     revocation: _Text = "/oauth2/revoke"
@@ -101,13 +101,13 @@ class Grant(Model):
     client: OAuth2Client | None = None
     request: TokenRequest = TokenRequest()
     issuers: _Texts = ()
-    """Issuers of tokens that are taken; any, when there are none."""
+    """Accepted issuers of tokens; empty: any."""
     scopes: _Texts = ()
     audiences: _Texts = ()
     username: str | None = None
     password: _OptionalCredential = None
     subject: SecurityToken | None = None
-    """On whose behalf a token is exchanged; for `refresh_token`, the refresh token."""
+    """The party on whose behalf a token is exchanged; for `refresh_token`, the refresh token."""
     actor: SecurityToken | None = None
 
     @model_validator(mode="after")
@@ -117,13 +117,13 @@ class Grant(Model):
 
 
 class OAuth2(Grant):
-    """How to get a token by OAuth 2. Source: RFC 6749, RFC 8693."""
+    """Token request by OAuth 2. Source: RFC 6749, RFC 8693."""
 
     endpoints: OAuth2Endpoints = OAuth2Endpoints()
 
 
 class OpenIdConnect(Grant):
-    """How to get a token where OpenID Connect Discovery says."""
+    """Token request to an endpoint that is found by OpenID Connect Discovery."""
 
 
 def _credentials_tag(value: object) -> str:

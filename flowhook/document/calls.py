@@ -56,13 +56,13 @@ _Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
 
 
 class FetchedEndpoint(Endpoint):
-    """Where something is fetched, spelled out."""
+    """The endpoint of a resource, spelled out."""
 
     uri: _Uri
 
 
 class ExternalResource(Model):
-    """Something that is fetched before a call, over http(s)."""
+    """A resource that is fetched before a call, over http(s)."""
 
     name: str | None = None
     endpoint: Annotated[
@@ -90,7 +90,7 @@ class GrpcService(Model):
     ]
     """TLS is used on port 443 and behind `https://`."""
     port: Annotated[int | str, PlainValidator(_port), schema_overrides.PORT] | None = None
-    """443, if not given."""
+    """Default: 443."""
     authentication: ReferenceableAuthenticationPolicy | None = None
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 
 
 class Code(StrEnum):
-    """What is wrong at a place of a flow file. docs/flow-problems.md describes each; a code is never renamed."""
+    """A kind of problem in a flow file. docs/flow-problems.md describes each; a code is never renamed."""
 
     @staticmethod
     def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:  # noqa: ARG004 - of enum

@@ -29,21 +29,21 @@ class Schema(Model):
 
 
 class Input(Model):
-    """What raw input has to look like, then what becomes of it."""
+    """Validation of the raw input, then its transformation."""
 
     schema_: Schema | None = Field(None, alias="schema")
     from_: Transformation | None = Field(None, alias="from")
 
 
 class Output(Model):
-    """What becomes of raw output, then what the result has to look like."""
+    """Transformation of the raw output, then validation of the result."""
 
     schema_: Schema | None = Field(None, alias="schema")
     as_: Transformation | None = Field(None, alias="as")
 
 
 class Export(Model):
-    """What `$context` becomes, then what it has to look like."""
+    """The new `$context`, then its validation."""
 
     schema_: Schema | None = Field(None, alias="schema")
     as_: Transformation | None = Field(None, alias="as")

@@ -76,10 +76,10 @@ class EventProperties(Model):
 
 
 class AwaitedProperties(EventProperties):
-    """What an event has to have: at least one attribute.
+    """The attributes that an event must have: at least one.
 
-    A value is a literal or an expression over the attribute (over the data, for `data`); the event has it when the
-    expression yields true, or what the attribute is.
+    A value is a literal or an expression over the attribute (over the data, for `data`), which must yield true or the
+    attribute's value.
     """
 
     __pydantic_extra__: dict[str, str]
@@ -99,12 +99,12 @@ def _extension(value: object) -> object:
 
 
 class EmittedProperties(EventProperties):
-    """What describes an event that is emitted, and its data; values may be expressions in `${ }`, at any depth."""
+    """The attributes and the data of an emitted event; values may be expressions in `${ }`, at any depth."""
 
     __pydantic_extra__: dict[str, Annotated[str | int | bool, PlainValidator(_extension), schema_overrides.EXTENSION]]
 
     id: Annotated[str, Field(min_length=1)] | None = None
-    """None: one that stays the same when the task is done again after a crash."""
+    """None: one that stays the same if the task is repeated after a crash."""
     source: Annotated[str, AfterValidator(pattern_or_expression(r"\S+", "a URI without spaces"))] | None = None
     """A URI. None: `/flows/` and the flow's ID."""
     type: Annotated[
@@ -112,7 +112,7 @@ class EmittedProperties(EventProperties):
         AfterValidator(pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")),
     ]
     time: Annotated[str, AfterValidator(_instant)] | None = None
-    """RFC 3339. None: when the task comes to it."""
+    """RFC 3339. None: the time at which the task runs."""
     dataschema: (
         Annotated[str, AfterValidator(pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None
     ) = None
@@ -139,7 +139,7 @@ class EmittedEvent(Model):
 
 
 class EmitConfiguration(Model):
-    """What is emitted."""
+    """The event to emit."""
 
     event: EmittedEvent
 
@@ -151,16 +151,16 @@ def _constant(value: object) -> object:
 
 
 class Correlation(Model):
-    """A value that an event has to have, wherever in it that stands."""
+    """A value that an event must have, anywhere in it."""
 
     from_: str = Field(alias="from")
     """A path over the event, with or without `${ }`: `.data.body.order`."""
     expect: Annotated[str | int | float | bool | None, PlainValidator(_constant), schema_overrides.CONSTANT] = None
-    """What is expected there: a constant, or an expression in `${ }`. None: what the first event has there."""
+    """The expected value: a constant, or an expression in `${ }`. None: the value of the first event."""
 
 
 class EventFilter(Model):
-    """Which events are meant."""
+    """A filter of events."""
 
     with_: AwaitedProperties = Field(alias="with")
     correlate: Annotated[dict[str, Correlation], Field(max_length=MAX_CORRELATIONS)] = Field(default_factory=dict)
@@ -170,7 +170,7 @@ _Filters = Annotated[tuple[EventFilter, ...], Field(max_length=limits.MAX_EVENT_
 
 
 class EventStrategy(Model):
-    """Which events are waited for: exactly one of these."""
+    """The awaited events: exactly one of these."""
 
     one: EventFilter | None = None
     """An event that passes this filter."""
@@ -191,7 +191,7 @@ def _until_tag(value: object) -> str:
 
 
 class EventConsumptionStrategy(EventStrategy):
-    """Which events are waited for, and with `any` for how long."""
+    """The awaited events and, with `any`, the end of waiting."""
 
     until: (
         Annotated[
@@ -199,8 +199,8 @@ class EventConsumptionStrategy(EventStrategy):
         ]
         | None
     ) = None
-    """Goes with `any`. What ends the waiting: an expression, with or without `${ }`, over the array of what was
-    consumed; or events, which are not part of the output. None: the first event does."""
+    """Allowed with `any`. The end of waiting: an expression, with or without `${ }`, over the array of consumed
+    events; or events, which are not part of the output. None: the first event."""
 
     @field_validator("until")
     @classmethod
@@ -211,8 +211,8 @@ class EventConsumptionStrategy(EventStrategy):
 
 
 class ListenConfiguration(Model):
-    """What is waited for, and what of it becomes the output."""
+    """The awaited events, and the part of them that becomes the output."""
 
     to: EventConsumptionStrategy
     read: Literal["data", "envelope", "raw"] = "data"
-    """What an event is read as: its data, the whole event, or its data as text."""
+    """The part of an event that is read: its data, the whole event, or its data as text."""

@@ -26,13 +26,13 @@ def _path(value: str) -> str:
 
 
 class ExecutionPolicy(Model):
-    """How the executions of a flow are run."""
+    """Limits, order and retries of a flow's executions."""
 
     concurrency: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
-    """Executions running at a time; None: as many as there are places."""
+    """Concurrent executions; None: as many as runners can take."""
     order_by: Annotated[str, AfterValidator(_path)] | None = None
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
     retry: RetryOrName | None = None
     """The DSL's retry policy, for calls that fail transiently."""
     max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG
-    """Accepted events that have not ended; beyond it the sender gets 429."""
+    """Unfinished executions; beyond it, senders get 429."""

@@ -20,7 +20,7 @@ MAX_EXTENSIONS: Final = 32
 
 
 class Extension(Model):
-    """What runs before and after tasks of a kind; tasks of extensions are not extended."""
+    """Tasks that run before and after tasks of a kind; tasks of extensions are not extended."""
 
     name: str = Field(alias="<name>")
     extend: Literal["all", "call", "composite", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"]
@@ -28,7 +28,7 @@ class Extension(Model):
     when: str | None = None
     """Expression, with or without `${ }`, over the raw input of the extended task: whether it is extended."""
     before: tuple[TaskItem, ...] | None = None
-    """What they put out is dropped, unless one ends with `then: exit`: then it takes the extended task's place."""
+    """Their output is dropped, unless one ends with `then: exit`: then it replaces the extended task's output."""
     after: tuple[TaskItem, ...] | None = None
 
     @classmethod

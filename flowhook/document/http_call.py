@@ -78,16 +78,16 @@ def endpoint_tag(value: object) -> str:
 
 
 class MultipartField(Model):
-    """A part of a form that is sent: a value, or an attachment. Ours, the DSL has none."""
+    """A part of a form: a value, or an attachment. Not part of the DSL."""
 
     name: str
     value: Any = None
     attachment: str | None = None
-    """Handle, mostly by an expression."""
+    """Handle of the attachment, usually an expression."""
     filename: str | None = None
-    """The attachment's own, if not given; a value without one is a field."""
+    """Default: that of the attachment; a value without one is a field."""
     type: str | None = None
-    """The attachment's own, if not given."""
+    """Default: that of the attachment."""
 
     @model_validator(mode="after")
     def _is_either(self) -> Self:
@@ -114,7 +114,7 @@ Fields = Annotated[
 
 
 class HttpArguments(Model):
-    """`with` of `call: http`. `attachment` and `multipart` are ours: the DSL has no bodies that are streamed."""
+    """`with` of `call: http`. `attachment` and `multipart` are not part of the DSL, which has no streamed bodies."""
 
     method: Annotated[str, AfterValidator(_method)]
     endpoint: Annotated[
@@ -124,7 +124,7 @@ class HttpArguments(Model):
     query: Annotated[dict[str, Any] | str, PlainValidator(_query), schema_overrides.QUERY] = Field(default_factory=dict)
     body: Any = None
     attachment: str | None = None
-    """Handle of the attachment that is the body, mostly by an expression."""
+    """Handle of the attachment to send as the body, usually an expression."""
     multipart: Fields | None = None
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False

@@ -45,7 +45,7 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
-    flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, and how events come in and are run."
+    flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, with the keys `webhook` and `execution`."
     # A component's own schema is more precise than the model that checks its arguments beforehand.
     checked = {name: model for name, model in component_arguments.ARGUMENTS.items() if name not in (components or {})}
     arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **checked}

@@ -43,7 +43,7 @@ class Process(Model):
     """Inputs of all processes; values may be expressions in `${ }`."""
 
     stdin: str | None = None
-    """What is no text is written as JSON."""
+    """Values other than strings are written as JSON."""
     arguments: Annotated[tuple[str, ...], Field(max_length=MAX_ARGUMENTS)] = ()
     environment: Annotated[Scalars, AfterValidator(_environment)] = Field(default_factory=dict)
 
@@ -74,21 +74,21 @@ class Subflow(Model):
     namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     version: Annotated[str, Field(pattern=VERSION_OR_LATEST_PATTERN)] = "latest"
-    """The flow's `document.version`, of which the latest revision is run; `latest`: whatever it is."""
+    """The flow's `document.version`, of which the latest revision is run; `latest`: any version."""
     input: Any = None
     """JSON, in which expressions may stand. None: an empty object."""
 
 
 class RunConfiguration(Model):
-    """What is run: exactly one of `workflow`, `script` and `shell`."""
+    """The process to run: exactly one of `workflow`, `script` and `shell`."""
 
     workflow: Subflow | None = None
     script: Script | None = None
     shell: Shell | None = None
     await_: StrictBool = Field(True, alias="await")
-    """False: the task hands on its input, and does not wait."""
+    """False: the task does not wait, and its output is its input."""
     return_: Literal["stdout", "stderr", "code", "all", "none"] = Field("stdout", alias="return")
-    """What of a process becomes the output; of a workflow it is its output, or nothing with `none`."""
+    """Part of a process's result that becomes the output; a workflow returns its output or, with `none`, nothing."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

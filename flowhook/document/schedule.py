@@ -40,14 +40,14 @@ Interval = Annotated[Duration, AfterValidator(_interval)]
 
 
 class Schedule(Model):
-    """What starts a flow: exactly one of these."""
+    """The trigger of a flow: exactly one of these."""
 
     cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
     """Times in UTC: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
     every: Interval | None = None
     """Interval, at least a second; whether the last execution has ended does not matter."""
     after: Interval | None = None
-    """How long after the last execution ended, at least a second."""
+    """Time after the end of the last execution, at least a second."""
     on: EventStrategy | None = None
     """Events, which are the input: an array. The router matches them, so attributes and expectations are constants."""
 

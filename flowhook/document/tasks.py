@@ -62,7 +62,7 @@ class TaskBase(Model):
 class CallTask(TaskBase):
     """Calls a function: `http`, or a component by its name.
 
-    `with` holds its arguments as written, expressions in `${ }` among them; those of `http` are `HttpArguments`.
+    `with` contains its arguments, which may be expressions in `${ }`; those of `http` are `HttpArguments`.
     """
 
     call: str
@@ -82,7 +82,7 @@ class EmitTask(TaskBase):
 
 
 class ErrorDefinition(Model):
-    """An error as written: `type`, `instance`, `title` and `detail` may be expressions in `${ }`.
+    """The definition of an error: `type`, `instance`, `title` and `detail` may be expressions in `${ }`.
 
     `type` may be a URI template, too. The `instance` that is raised is always the task's.
     """
@@ -99,9 +99,9 @@ def _error_tag(value: object) -> str:
 
 
 class RaiseConfiguration(Model):
-    """The error to raise: written out, the name of one of `use.errors`, or an expression in `${ }` that yields it.
+    """The error to raise: a definition, the name of one of `use.errors`, or an expression in `${ }` that yields it.
 
-    What an expression yields, such as an error that was caught, is raised as it is, with its `instance`.
+    The result of an expression, such as a caught error, is raised unchanged, with its `instance`.
     """
 
     error: Annotated[
@@ -128,7 +128,7 @@ class SetTask(TaskBase):
 
 
 class SwitchCase(Model):
-    """One case of a switch. Without `when` it is the default one, taken when no other matches."""
+    """One case of a switch. Without `when` it is the default, for when no other matches."""
 
     name: str = Field(alias="<name>")
     when: str | None = None
@@ -150,13 +150,13 @@ class SwitchCase(Model):
 
 
 class SwitchTask(TaskBase):
-    """Chooses the task to go on with."""
+    """Selects the next task."""
 
     switch: Annotated[tuple[SwitchCase, ...], Field(min_length=1)]
 
 
 class ForLoop(Model):
-    """What to go through, and what item and index are called in expressions."""
+    """The array to iterate over, and the names of item and index in expressions."""
 
     each: str = "item"
     in_: str = Field(alias="in")
@@ -186,13 +186,13 @@ class ForkTask(TaskBase):
 
 
 class SubscriptionIterator(Model):
-    """What is done for each event, one after another, and what item and index are called in expressions."""
+    """Tasks for each event, in order, and the names of item and index in expressions."""
 
     item: str = "item"
     at: str = "index"
     do: tuple[TaskItem, ...] = ()
     output: Output | None = None
-    """What of the event becomes part of the task's output."""
+    """The part of the event that is added to the task's output."""
     export: Export | None = None
 
 
@@ -204,7 +204,7 @@ class ListenTask(TaskBase):
 
 
 class ErrorFilter(Model):
-    """Members that an error has to have; there is no expression in them, `when` is for that."""
+    """Members that an error must have; for expressions, use `when`."""
 
     type: str | None = None
     status: StrictInt | None = None
@@ -221,13 +221,13 @@ class ErrorFilter(Model):
 
 
 class CaughtErrors(Model):
-    """The errors that are caught; all, without a filter."""
+    """The errors to catch; without a filter, all."""
 
     with_: ErrorFilter | None = Field(None, alias="with")
 
 
 class Catch(Model):
-    """Which errors are caught, and what is done then: tried again, and after the last time `do`."""
+    """The errors to catch, and their handling: retries and, after the last one, `do`."""
 
     errors: CaughtErrors | None = None
     as_: str = Field("error", alias="as")
@@ -245,7 +245,7 @@ class TryTask(TaskBase):
 
 
 class WaitTask(TaskBase):
-    """Lets time pass."""
+    """Waits for a time."""
 
     wait: Duration
 

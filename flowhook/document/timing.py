@@ -43,23 +43,23 @@ Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), schema_ove
 
 
 class Timeout(Model):
-    """How long something may take."""
+    """A time limit."""
 
     after: Duration
 
 
 class Nothing(Model):
-    """A mapping that has no keys yet."""
+    """A mapping without keys."""
 
 
 class LinearBackoff(Model):
-    """Each delay is longer than the one before by `increment`, or by `delay` where there is none."""
+    """Each delay is longer than the one before by `increment`, by default by `delay`."""
 
     increment: Duration | None = None
 
 
 class Backoff(Model):
-    """How delays grow: exactly one of these."""
+    """The growth of delays: exactly one of these."""
 
     constant: Nothing | None = None
     exponential: Nothing | None = None
@@ -73,14 +73,14 @@ class Backoff(Model):
 
 
 class AttemptLimit(Model):
-    """How many retries there are, and how long each attempt may take."""
+    """Number of retries, and time limit of each attempt."""
 
     count: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
     duration: Duration | None = None
 
 
 class RetryLimit(Model):
-    """Where retrying ends; `duration` from the first failure on."""
+    """The end of retrying; `duration` counts from the first failure."""
 
     attempt: AttemptLimit | None = None
     duration: Duration | None = None
@@ -94,7 +94,7 @@ class Jitter(Model):
 
 
 class RetryPolicy(Model):
-    """When to try again, and after how long."""
+    """Conditions and delays of retries."""
 
     when: str | None = None
     except_when: str | None = Field(None, alias="exceptWhen")

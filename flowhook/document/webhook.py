@@ -199,7 +199,7 @@ Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidat
 
 
 class OnFault(Model):
-    """What a waiting sender gets when the flow faults or is cancelled.
+    """The response to a waiting sender when the flow faults or is cancelled.
 
     Attributes:
         status: in [200, 599].
@@ -228,10 +228,10 @@ class OnFault(Model):
 
 
 class Respond(Model):
-    """The answer to the sender.
+    """The response to the sender.
 
     Attributes:
-        mode: `accept` answers once the event is durable, `reply` when the flow does.
+        mode: `accept` responds once the event is durable, `reply` when the flow replies.
         status: in [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own.
         headers: values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone.
         body: JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless
@@ -288,11 +288,11 @@ class Respond(Model):
 
 
 class Dedupe(Model):
-    """How repeated deliveries are recognised.
+    """The recognition of repeated deliveries.
 
     Attributes:
-        key: an expression; `none` turns it off; None: the delivery ID that the provider sends. Where nobody has to
-            authenticate, whoever knows a key can use it up.
+        key: an expression; `none` turns it off; None: the delivery ID that the provider sends. Without
+            authentication, anybody who knows a key can use it up.
         window: seconds for which a key is remembered; in (0, 7 days].
     """
 
@@ -309,8 +309,8 @@ class RateLimit(Model):
     """A token bucket: for a flow per router, for a sender per edge.
 
     Attributes:
-        per_second: tokens that come in, in (0, 1,000,000].
-        burst: tokens it holds; a second's worth, at least one, if not given.
+        per_second: tokens added per second, in (0, 1,000,000].
+        burst: capacity; default: the tokens of a second, at least one.
     """
 
     model_config = ConfigDict(json_schema_extra={"required": ["per_second"]})
@@ -332,9 +332,9 @@ class Endpoint(Model):
     """Keys that webhooks and callbacks share.
 
     Attributes:
-        auth: kinds of credentials of which one must pass; empty: none is asked.
-        rate_limit: what all senders together may send.
-        sender_rate_limit: what each of them may send: whoever has one credential or, where none is asked, one address.
+        auth: kinds of credentials of which one must pass; empty: none is required.
+        rate_limit: limit for all senders together.
+        sender_rate_limit: limit for each sender, identified by its credential or, without credentials, by its address.
         max_body: bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after.
         parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
         keep_rejected_bodies: whether `rejections show` has the bodies of refused requests, the first 64 KiB of each.
@@ -383,8 +383,8 @@ class Callback(Endpoint):
 
     Attributes:
         auth: as in `Endpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
-        deliver: whom an event without a one-time URL goes to. `one`: the execution that waits for it; while several do
-            it is refused. `all`: every one that waits for it.
+        deliver: receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do,
+            the event is refused. `all`: every execution that waits for it.
         max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
     """
 

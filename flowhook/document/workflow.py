@@ -25,7 +25,7 @@ DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
 
 
 class Document(Model):
-    """What the workflow is called."""
+    """Name, version and description of the workflow."""
 
     dsl: Annotated[str, Field(pattern=DSL_VERSION_PATTERN)]
     namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -56,14 +56,14 @@ def _mode(value: object) -> object:
 
 
 class Evaluate(Model):
-    """How expressions are written; there is one way."""
+    """Language and mode of expressions; only the default is supported."""
 
     language: Annotated[Literal["jq"], BeforeValidator(_language)] = "jq"
     mode: Annotated[Literal["strict"], BeforeValidator(_mode)] = "strict"
 
 
 class Use(Model):
-    """What tasks refer to by name."""
+    """Definitions that tasks refer to by name."""
 
     authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)

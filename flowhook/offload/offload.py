@@ -122,4 +122,4 @@ class Offload:
 
 
 def _overloaded() -> ExhaustedError:
-    return ExhaustedError("too much work waits to be done", reason="OVERLOADED")
+    return ExhaustedError("too much work is waiting", reason="OVERLOADED")

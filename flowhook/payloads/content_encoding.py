@@ -93,7 +93,7 @@ class _Output:
             InvalidError: the output is too small for that input (`BODY_INVALID`).
         """
         if taken > self._allowed_in:
-            raise InvalidError("the body is larger than what was compressed", reason="BODY_INVALID")
+            raise InvalidError("the body has data after its compressed part", reason="BODY_INVALID")
 
     def whole(self) -> bytes:
         return b"".join(self._pieces)
@@ -174,4 +174,4 @@ _CODINGS: Final[Mapping[str, _Inflate]] = {"gzip": _gzip, "x-gzip": _gzip, "defl
 
 
 def _garbled() -> InvalidError:
-    return InvalidError("the body is not what its Content-Encoding says", reason="BODY_INVALID")
+    return InvalidError("the body is not valid in its Content-Encoding", reason="BODY_INVALID")

@@ -52,7 +52,7 @@ def parse_properties(text: str) -> dict[str, Any]:
                 f"{key}{value}".encode()  # raises for an escape that is a lone surrogate
             items.append((key, value))
     except (javaproperties.InvalidUEscapeError, UnicodeError):
-        raise InvalidError("the properties have an escape that is none", reason="BODY_INVALID") from None
+        raise InvalidError("the properties have an invalid escape", reason="BODY_INVALID") from None
     return nest_fields(items)
 
 

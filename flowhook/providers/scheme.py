@@ -93,7 +93,7 @@ class Scheme:
     """The signature scheme of a sender.
 
     Attributes:
-        places: alternatives; verification uses the first whose signature is present, signing the first of all.
+        locations: alternatives; verification uses the first whose signature is present, signing the first of all.
         method: how the signature is verified.
         layout: format of the value that contains the signature.
         tag: prefix of a signature in that value, or its key in `PAIRS`.
@@ -104,11 +104,11 @@ class Scheme:
         tolerance: maximum difference of a timestamp from the local clock, either way, in seconds.
         key: encoding of the key in the secret.
         key_prefix: removed from the secret before it is decoded, if present.
-        delivery: locations of the delivery ID, by preference; empty: the `id` of `places`, if there is one.
+        delivery: locations of the delivery ID, by preference; empty: the `id` of `locations`, if there is one.
         also_stripped: further headers that carry a credential, to be removed unread.
     """
 
-    places: tuple[FieldLocations, ...]
+    locations: tuple[FieldLocations, ...]
     method: SignatureMethod = SignatureMethod.HMAC
     layout: Layout = Layout.WHOLE
     tag: str = ""
@@ -127,4 +127,8 @@ class Scheme:
         """Locations of the delivery ID, by preference: headers, or fields of the body."""
         if self.delivery:
             return self.delivery
-        return tuple(places.id for places in self.places[:1] if places.id is not None and places.id.kind == "header")
+        return tuple(
+            locations.id
+            for locations in self.locations[:1]
+            if locations.id is not None and locations.id.kind == "header"
+        )

@@ -34,7 +34,7 @@ _ROWS: Final = (
         name="github",
         source="https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
         scheme=Scheme(
-            places=(in_headers("X-Hub-Signature-256"),),
+            locations=(in_headers("X-Hub-Signature-256"),),
             tag="sha256=",
             delivery=(FieldLocation("header", "X-GitHub-Delivery"),),
             also_stripped=("X-Hub-Signature",),  # legacy SHA-1, which GitHub still sends
@@ -44,7 +44,7 @@ _ROWS: Final = (
         name="stripe",
         source="https://docs.stripe.com/webhooks#verify-manually",
         scheme=Scheme(
-            places=(FieldLocations(FieldLocation("header", "Stripe-Signature"), FieldLocation("pair", "t")),),
+            locations=(FieldLocations(FieldLocation("header", "Stripe-Signature"), FieldLocation("pair", "t")),),
             layout=Layout.PAIRS,
             tag="v1",  # v0 is for test events only; to accept it would be a downgrade
             content=parse_content("{timestamp}.{body}"),
@@ -58,7 +58,7 @@ _ROWS: Final = (
         source="https://docs.slack.dev/authentication/verifying-requests-from-slack",
         handshake=Handshake.ECHO_BODY_CHALLENGE,
         scheme=Scheme(
-            places=(in_headers("X-Slack-Signature", timestamp="X-Slack-Request-Timestamp"),),
+            locations=(in_headers("X-Slack-Signature", timestamp="X-Slack-Request-Timestamp"),),
             tag="v0=",
             content=parse_content("v0:{timestamp}:{body}"),
             unit="s",
@@ -70,7 +70,7 @@ _ROWS: Final = (
         name="shopify",
         source="https://shopify.dev/docs/apps/build/webhooks/verify-deliveries",
         scheme=Scheme(
-            places=(in_headers("X-Shopify-Hmac-SHA256"),),
+            locations=(in_headers("X-Shopify-Hmac-SHA256"),),
             encoding="base64",
             delivery=(FieldLocation("header", "X-Shopify-Webhook-Id"),),
         ),
@@ -79,7 +79,7 @@ _ROWS: Final = (
         name="standard-webhooks",
         source="https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
         scheme=Scheme(
-            places=(
+            locations=(
                 in_headers("webhook-signature", timestamp="webhook-timestamp", id="webhook-id"),
                 # Svix, where the standard comes from: https://docs.svix.com/receiving/verifying-payloads/how-manual
                 in_headers("svix-signature", timestamp="svix-timestamp", id="svix-id"),
@@ -98,7 +98,7 @@ _ROWS: Final = (
         source="https://developers.asana.com/docs/webhooks-guide#webhook-signatures",
         handshake=Handshake.ECHO_HEADER,
         scheme=Scheme(
-            places=(in_headers("X-Hook-Signature"),),
+            locations=(in_headers("X-Hook-Signature"),),
             also_stripped=("X-Hook-Secret",),
         ),
     ),
@@ -107,7 +107,7 @@ _ROWS: Final = (
         source="https://discord.com/developers/docs/events/webhook-events#setting-up-an-endpoint",
         handshake=Handshake.PING,
         scheme=Scheme(
-            places=(in_headers("X-Signature-Ed25519", timestamp="X-Signature-Timestamp"),),
+            locations=(in_headers("X-Signature-Ed25519", timestamp="X-Signature-Timestamp"),),
             method=SignatureMethod.ED25519,
             content=parse_content("{timestamp}{body}"),
             unit="s",
@@ -118,7 +118,7 @@ _ROWS: Final = (
         name="docusign",
         source="https://developers.docusign.com/platform/webhooks/connect/hmac/",
         scheme=Scheme(
-            places=(FieldLocations(FieldLocation("numbered", "X-DocuSign-Signature-")),),
+            locations=(FieldLocations(FieldLocation("numbered", "X-DocuSign-Signature-")),),
             encoding="base64",
         ),
     ),
@@ -127,14 +127,14 @@ _ROWS: Final = (
         source="https://www.dropbox.com/developers/reference/webhooks#notifications",
         handshake=Handshake.ECHO_QUERY_CHALLENGE,
         scheme=Scheme(
-            places=(in_headers("X-Dropbox-Signature"),),
+            locations=(in_headers("X-Dropbox-Signature"),),
         ),
     ),
     Provider(
         name="gitlab",
         source="https://docs.gitlab.com/user/project/integrations/webhooks/#validate-requests-by-using-a-secret-token",
         scheme=Scheme(
-            places=(in_headers("X-Gitlab-Token"),),
+            locations=(in_headers("X-Gitlab-Token"),),
             method=SignatureMethod.TOKEN,
             delivery=(FieldLocation("header", "Idempotency-Key"), FieldLocation("header", "X-Gitlab-Event-UUID")),
         ),
@@ -143,7 +143,7 @@ _ROWS: Final = (
         name="hubspot",
         source="https://developers.hubspot.com/docs/guides/apps/authentication/validating-requests#validate-the-v3-request-signature",
         scheme=Scheme(
-            places=(in_headers("X-HubSpot-Signature-v3", timestamp="X-HubSpot-Request-Timestamp"),),
+            locations=(in_headers("X-HubSpot-Signature-v3", timestamp="X-HubSpot-Request-Timestamp"),),
             encoding="base64",
             content=parse_content("{method}{decoded_url}{body}{timestamp}"),
             unit="ms",
@@ -155,7 +155,7 @@ _ROWS: Final = (
         name="intercom",
         source="https://developers.intercom.com/docs/references/webhooks/webhook-models#signed-notifications",
         scheme=Scheme(
-            places=(in_headers("X-Hub-Signature"),),
+            locations=(in_headers("X-Hub-Signature"),),
             tag="sha1=",
             algorithm="sha1",
             delivery=(FieldLocation("field", "id"),),
@@ -165,7 +165,7 @@ _ROWS: Final = (
         name="jira",
         source="https://developer.atlassian.com/cloud/jira/platform/webhooks/#secure-admin-webhooks",
         scheme=Scheme(
-            places=(in_headers("X-Hub-Signature"),),
+            locations=(in_headers("X-Hub-Signature"),),
             tag="sha256=",
             delivery=(FieldLocation("header", "X-Atlassian-Webhook-Identifier"),),
         ),
@@ -174,7 +174,7 @@ _ROWS: Final = (
         name="linear",
         source="https://linear.app/developers/webhooks#securing-webhooks",
         scheme=Scheme(
-            places=(
+            locations=(
                 FieldLocations(FieldLocation("header", "Linear-Signature"), FieldLocation("field", "webhookTimestamp")),
             ),
             unit="ms",
@@ -186,7 +186,7 @@ _ROWS: Final = (
         name="mailgun",
         source="https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
         scheme=Scheme(
-            places=(
+            locations=(
                 FieldLocations(
                     FieldLocation("field", "signature.signature"), FieldLocation("field", "signature.timestamp")
                 ),
@@ -203,7 +203,7 @@ _ROWS: Final = (
             source="https://developers.facebook.com/docs/graph-api/webhooks/getting-started#validating-payloads",
             handshake=Handshake.VERIFY_TOKEN,
             scheme=Scheme(
-                places=(in_headers("X-Hub-Signature-256"),),
+                locations=(in_headers("X-Hub-Signature-256"),),
                 tag="sha256=",
                 also_stripped=("X-Hub-Signature",),
             ),
@@ -214,7 +214,7 @@ _ROWS: Final = (
         name="notion",
         source="https://developers.notion.com/reference/webhooks#step-3-validating-event-payloads-recommended",
         scheme=Scheme(
-            places=(in_headers("X-Notion-Signature"),),
+            locations=(in_headers("X-Notion-Signature"),),
             tag="sha256=",
             delivery=(FieldLocation("field", "id"),),
         ),
@@ -223,7 +223,7 @@ _ROWS: Final = (
         name="sendgrid",
         source="https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features",
         scheme=Scheme(
-            places=(
+            locations=(
                 in_headers(
                     "X-Twilio-Email-Event-Webhook-Signature", timestamp="X-Twilio-Email-Event-Webhook-Timestamp"
                 ),
@@ -239,7 +239,7 @@ _ROWS: Final = (
         name="square",
         source="https://developer.squareup.com/docs/webhooks/step3validate",
         scheme=Scheme(
-            places=(in_headers("x-square-hmacsha256-signature"),),
+            locations=(in_headers("x-square-hmacsha256-signature"),),
             encoding="base64",
             content=parse_content("{url}{body}"),
             delivery=(FieldLocation("field", "event_id"),),
@@ -251,7 +251,7 @@ _ROWS: Final = (
         source="https://dev.twitch.tv/docs/eventsub/handling-webhook-events/#verifying-the-event-message",
         handshake=Handshake.ECHO_MESSAGE_CHALLENGE,
         scheme=Scheme(
-            places=(
+            locations=(
                 in_headers(
                     "Twitch-Eventsub-Message-Signature",
                     timestamp="Twitch-Eventsub-Message-Timestamp",
@@ -268,7 +268,7 @@ _ROWS: Final = (
         name="typeform",
         source="https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
         scheme=Scheme(
-            places=(in_headers("Typeform-Signature"),),
+            locations=(in_headers("Typeform-Signature"),),
             tag="sha256=",
             encoding="base64",
             delivery=(FieldLocation("field", "event_id"),),
@@ -279,7 +279,7 @@ _ROWS: Final = (
         source="https://docs.x.com/x-api/webhooks/quickstart#signature-header-validation",
         handshake=Handshake.SIGN_CRC_TOKEN,
         scheme=Scheme(
-            places=(in_headers("x-twitter-webhooks-signature"),),
+            locations=(in_headers("x-twitter-webhooks-signature"),),
             tag="sha256=",
             encoding="base64",
         ),
@@ -288,7 +288,7 @@ _ROWS: Final = (
         name="zendesk",
         source="https://developer.zendesk.com/documentation/webhooks/verifying/",
         scheme=Scheme(
-            places=(in_headers("X-Zendesk-Webhook-Signature", timestamp="X-Zendesk-Webhook-Signature-Timestamp"),),
+            locations=(in_headers("X-Zendesk-Webhook-Signature", timestamp="X-Zendesk-Webhook-Signature-Timestamp"),),
             encoding="base64",
             content=parse_content("{timestamp}{body}"),
             unit="rfc3339",
@@ -301,7 +301,7 @@ _ROWS: Final = (
         source="https://developers.zoom.us/docs/api/webhooks/#verify-webhook-events",
         handshake=Handshake.SIGN_PLAIN_TOKEN,
         scheme=Scheme(
-            places=(in_headers("x-zm-signature", timestamp="x-zm-request-timestamp"),),
+            locations=(in_headers("x-zm-signature", timestamp="x-zm-request-timestamp"),),
             tag="v0=",
             content=parse_content("v0:{timestamp}:{body}"),
             unit="s",
@@ -312,7 +312,7 @@ _ROWS: Final = (
         name="adyen",
         source="https://docs.adyen.com/development-resources/webhooks/verify-hmac-signatures/",
         scheme=Scheme(
-            places=(FieldLocations(FieldLocation("field", "NotificationRequestItem.additionalData.hmacSignature")),),
+            locations=(FieldLocations(FieldLocation("field", "NotificationRequestItem.additionalData.hmacSignature")),),
             encoding="base64",
             content=parse_content(
                 ":".join(
@@ -341,14 +341,14 @@ _ROWS: Final = (
     Provider(
         name="elasticio",
         source="https://docs.elastic.io/components/webhook/",
-        scheme=Scheme(places=(in_headers("x-eio-signature"),), algorithm="sha512"),
+        scheme=Scheme(locations=(in_headers("x-eio-signature"),), algorithm="sha512"),
     ),
     Provider(
         name="microsoft-graph",
         source="https://learn.microsoft.com/graph/change-notifications-delivery-webhooks#process-the-change-notification",
         handshake=Handshake.ECHO_VALIDATION_TOKEN,
         scheme=Scheme(
-            places=(FieldLocations(FieldLocation("field", "clientState")),),
+            locations=(FieldLocations(FieldLocation("field", "clientState")),),
             method=SignatureMethod.TOKEN,
         ),
     ),
@@ -365,7 +365,7 @@ _ROWS: Final = (
         name="twilio",
         source="https://www.twilio.com/docs/usage/security#validating-requests",
         scheme=Scheme(
-            places=(in_headers("X-Twilio-Signature"),),
+            locations=(in_headers("X-Twilio-Signature"),),
             algorithm="sha1",
             encoding="base64",
             content=parse_content("{url}{form}"),

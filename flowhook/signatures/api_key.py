@@ -64,7 +64,7 @@ class ApiKeyVerifier:
             raise SignatureError("the query parameter with the API key is missing", reason="CREDENTIALS_MISSING")
         if len(values) > 1:
             raise SignatureError(
-                f"the query parameter with the API key is there {len(values)} times", reason="CREDENTIALS_MALFORMED"
+                f"the query parameter with the API key occurs {len(values)} times", reason="CREDENTIALS_MALFORMED"
             )
         return values[0]
 
@@ -77,13 +77,13 @@ def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
             (`CANNOT_SIGN`), or a header can't carry the key (`SECRET_INVALID`).
     """
     if kind.field is not None:
-        raise InvalidError("the key stands in the body, which is the sender's affair", reason="CANNOT_SIGN")
+        raise InvalidError("the key is in the body, which only the sender can write", reason="CANNOT_SIGN")
     if kind.header is None:
         return []
     name, secret = plaintext_secret(kind, secrets)
     key = secret.decode("ascii", "replace")
     if not key.isascii() or not key.isprintable() or key != key.strip():
-        raise InvalidError(f"secret {name} can't stand in a header", reason="SECRET_INVALID")
+        raise InvalidError(f"secret {name} can't be sent in a header", reason="SECRET_INVALID")
     return [(kind.header, key)]
 
 

@@ -50,7 +50,7 @@ class AwsSnsVerifier:
     def __init__(self, kind: AwsSnsAuth) -> None:
         self._topic = kind.topic_arn.encode()
 
-    def wanted(self, request: RequestView) -> KeyRequest[Certificate] | None:
+    def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:
         """See `KeyedVerifier`; None for messages of other topics."""
         try:
             return self._request(self._message(request))
@@ -97,5 +97,5 @@ class AwsSnsVerifier:
 def _text(message: Mapping[str, Any], name: str) -> str:
     value = message.get(name)
     if not isinstance(value, str):
-        raise SignatureError(f"the message comes without {name}", reason="SIGNATURE_MALFORMED")
+        raise SignatureError(f"the message lacks {name}", reason="SIGNATURE_MALFORMED")
     return value

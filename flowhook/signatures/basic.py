@@ -50,7 +50,7 @@ class BasicVerifier:
         token = _decoded(match[1]) if match else None
         if token is None:
             raise SignatureError(
-                "header authorization does not hold Basic credentials (RFC 7617)", reason="CREDENTIALS_MALFORMED"
+                "header authorization does not contain Basic credentials (RFC 7617)", reason="CREDENTIALS_MALFORMED"
             )
         username, _, password = token.partition(b":")
         is_known = hmac.compare_digest(sha256(username).digest(), self._username)

@@ -51,5 +51,7 @@ class BatchItemsVerifier:
         document = json_of(request)
         items = document.get(self._field) if isinstance(document, dict) else None
         if not isinstance(items, list) or not 1 <= len(items) <= MAX_ITEMS:
-            raise SignatureError(f"the body has no 1 to {MAX_ITEMS} items in {self._field}", reason="SIGNATURE_MISSING")
+            raise SignatureError(
+                f"{self._field} of the body must have 1 to {MAX_ITEMS} items", reason="SIGNATURE_MISSING"
+            )
         return items

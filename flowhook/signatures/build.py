@@ -101,7 +101,7 @@ def _scheme_of(kind: AuthKind) -> Scheme | None:
         return None
     match kind:
         case ElasticioAuth():  # the header and the algorithm are set there
-            return replace(scheme, places=(in_headers(kind.header),), algorithm=kind.algorithm)
+            return replace(scheme, locations=(in_headers(kind.header),), algorithm=kind.algorithm)
         case StandardWebhooksAuth(secret_names=()):  # the asymmetric variant of the standard
             return replace(scheme, method=SignatureMethod.ED25519, tag="v1a,", key=KeyFormat.RAW)
     return scheme
@@ -149,10 +149,10 @@ def sign(
 
         return token_header(kind, secrets, now)
     if isinstance(kind, MtlsAuth):
-        raise InvalidError("a certificate is shown by whoever makes the connection", reason="CANNOT_SIGN")
+        raise InvalidError("a certificate is presented by the client that makes the connection", reason="CANNOT_SIGN")
     scheme = _scheme_of(kind)
     if scheme is None:
-        raise InvalidError(f"{kind.kind} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
+        raise InvalidError(f"{kind.kind} signs with a private key, which only the sender has", reason="CANNOT_SIGN")
     target = urlsplit(url)
     fields = [(name.lower(), value.strip().encode("utf-8", "replace")) for name, value in headers]
     request = RequestView(method, url, target.path, target.query, fields, body)

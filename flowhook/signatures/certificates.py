@@ -27,7 +27,7 @@ def read_certificate(document: bytes) -> Mapping[str, x509.Certificate]:
         certificate = x509.load_pem_x509_certificates(document)[0]
         key = certificate.public_key()
     except Exception:  # noqa: BLE001 - the library raises several kinds, and more of them with each version
-        raise ValueError("is no certificate in PEM") from None
+        raise ValueError("is not a certificate in PEM") from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
         raise ValueError(f"has no RSA key of at least {MIN_RSA_BITS} bits")
     return {"": certificate}
@@ -46,7 +46,7 @@ def check_signature(
         raise SignatureError("the certificate is not valid at this time", reason="KEY_UNKNOWN")
     signature = decode_text(sent, "base64") if len(sent) <= 2 * MAX_SIGNATURE_BYTES else None
     if not signature:
-        raise SignatureError("the signature is not written in base64", reason="SIGNATURE_MALFORMED")
+        raise SignatureError("the signature is not in base64", reason="SIGNATURE_MALFORMED")
     key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         raise SignatureError("the certificate has no RSA key", reason="KEY_UNKNOWN")
@@ -54,5 +54,5 @@ def check_signature(
         key.verify(signature, content, padding.PKCS1v15(), algorithm)
     except (InvalidSignature, ValueError):
         raise SignatureError(
-            "the signature does not match: another key, or another content", reason="SIGNATURE_MISMATCH"
+            "the signature does not match: another key, or other content", reason="SIGNATURE_MISMATCH"
         ) from None

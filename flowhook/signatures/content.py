@@ -45,11 +45,11 @@ def split_around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, Cont
     None if the body can't be streamed, because it is signed more than once, or otherwise than by its bytes. If it is
     not signed at all, all content is in the first part.
     """
-    places = [index for index, part in enumerate(parts) if part.is_of_body]
-    if not places:
+    locations = [index for index, part in enumerate(parts) if part.is_of_body]
+    if not locations:
         return compile_content(parts), compile_content(())
-    index = places[0]
-    if len(places) > 1 or parts[index].source != "body":
+    index = locations[0]
+    if len(locations) > 1 or parts[index].source != "body":
         return None
     return compile_content(parts[:index]), compile_content(parts[index + 1 :])
 
@@ -85,14 +85,14 @@ def _form(body: bytes) -> bytes:
         text = body.decode("latin-1")
         fields = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS, encoding="latin-1")
     except ValueError:
-        raise SignatureError("the body is no form, or has too many fields", reason="SIGNATURE_MALFORMED") from None
+        raise SignatureError("the body is not a form, or has too many fields", reason="SIGNATURE_MALFORMED") from None
     return "".join(name + value for name, value in sorted(set(fields))).encode("latin-1")
 
 
 def _header(request: RequestView, name: str) -> bytes:
     value = single_header(request.headers, name, kind="SIGNATURE")
     if value is None:
-        raise SignatureError(f"header {name}, which is signed, is missing", reason="SIGNATURE_MALFORMED")
+        raise SignatureError(f"the signed header {name} is missing", reason="SIGNATURE_MALFORMED")
     return value
 
 

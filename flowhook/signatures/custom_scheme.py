@@ -28,13 +28,13 @@ _METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.
 def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     """Return the scheme of a custom kind in a flow file."""
     timestamp = kind.timestamp
-    id_place = kind.id_place
+    id_location = kind.id_location
     return Scheme(
-        places=(
+        locations=(
             FieldLocations(
-                _place(kind.place),
-                None if timestamp is None else _place(timestamp.place),
-                None if id_place is None else _place(id_place),
+                _location(kind.location),
+                None if timestamp is None else _location(timestamp.location),
+                None if id_location is None else _location(id_location),
             ),
         ),
         method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
@@ -50,6 +50,6 @@ def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
     )
 
 
-def _place(place: tuple[str, str]) -> FieldLocation:
-    kind, name = place
+def _location(location: tuple[str, str]) -> FieldLocation:
+    kind, name = location
     return FieldLocation(cast("LocationKind", kind), name)

@@ -149,17 +149,17 @@ def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
             for path, at_path in paths.items():
                 variant = urlunsplit((scheme, host, path, url.query, ""))
                 if variant != request.url:
-                    hint = f"it was signed for a {scheme} URL{at_host}{at_path}: set --public-url to what senders call"
+                    hint = f"it was signed for a {scheme} URL{at_host}{at_path}: set --public-url to what senders use"
                     yield hint, request._replace(url=variant)
 
 
 def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
     """Yield other bodies that may have been signed, each with an explanation."""
     body = request.body
-    ends = "something on the way changed its line ends or its last line"
+    line_ends = "a proxy changed its line ends or its last line"
     for variant in (body.rstrip(b"\r\n"), body + b"\n", body + b"\r\n", body.replace(b"\r\n", b"\n")):
-        yield ends, variant
-    yield ends, body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        yield line_ends, variant
+    yield line_ends, body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     yield "a byte order mark was added on the way", body.removeprefix(b"\xef\xbb\xbf")
     codings = ", ".join(value.decode("latin-1") for name, value in request.headers if name == "content-encoding")
     if codings:
@@ -178,7 +178,7 @@ def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
             text = write(value)
         except (TypeError, ValueError):
             continue
-        yield "something on the way parsed the JSON and wrote it anew: pass bodies on as they come", text
+        yield "a proxy parsed the JSON and wrote it again: forward bodies unchanged", text
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -15,32 +15,32 @@ MAX_NUMBERED: Final = 16
 """Numbered headers of one name that are read."""
 
 
-def extract_values(request: RequestView, place: FieldLocation) -> list[bytes]:
+def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]:
     """Return the values at a location; at most one, except in numbered headers and for `+` in the query string.
 
     Args:
         request: the request; its body is only read for a `field`.
-        place: any but a `pair`; names of headers in lower case.
+        location: any but a `pair`; names of headers in lower case.
 
     Raises:
         SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
     """
-    if place.kind == "header":
-        value = single_header(request.headers, place.name, kind="SIGNATURE")
+    if location.kind == "header":
+        value = single_header(request.headers, location.name, kind="SIGNATURE")
         return [] if value is None else [value]
-    if place.kind == "numbered":
+    if location.kind == "numbered":
         found = [
-            single_header(request.headers, f"{place.name}{n}", kind="SIGNATURE") for n in range(1, MAX_NUMBERED + 1)
+            single_header(request.headers, f"{location.name}{n}", kind="SIGNATURE") for n in range(1, MAX_NUMBERED + 1)
         ]
         return [value for value in found if value is not None]
-    if place.kind == "query":
-        values = parameter_values(request.query, place.name)
+    if location.kind == "query":
+        values = parameter_values(request.query, location.name)
         if len(values) > 1:
             raise SignatureError(
-                f"query parameter {place.name} is there {len(values)} times", reason="SIGNATURE_MALFORMED"
+                f"query parameter {location.name} occurs {len(values)} times", reason="SIGNATURE_MALFORMED"
             )
         return list(values[0]) if values else []
-    value = json_field(request, place.name)
+    value = json_field(request, location.name)
     return [] if value is None else [value]
 
 

@@ -22,5 +22,5 @@ def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str)
     if not values:
         return None
     if len(values) > 1:
-        raise SignatureError(f"header {name} is there {len(values)} times", reason=f"{kind}_MALFORMED")
+        raise SignatureError(f"header {name} occurs {len(values)} times", reason=f"{kind}_MALFORMED")
     return values[0]

@@ -87,7 +87,7 @@ def _decoded(part: bytes) -> bytes:
     """Decode base64url; ValueError for a non-canonical spelling (RFC 4648, section 3.5)."""
     value = urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     if urlsafe_b64encode(value).rstrip(b"=") != part:
-        raise ValueError("bits that stand for nothing are set")
+        raise ValueError("unused bits are set")
     return value
 
 
@@ -111,7 +111,7 @@ def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[st
     """
     name = token.algorithm
     if name not in algorithms_of(key) or name not in allowed or key.get("alg", name) != name:
-        raise SignatureError("the token is signed by an algorithm that its key is not for", reason="SIGNATURE_MISMATCH")
+        raise SignatureError("the token's algorithm does not fit its key", reason="SIGNATURE_MISMATCH")
     try:
         good = JWSRegistry.algorithms[name].verify(token.signed, token.signature, key)
     except Exception:  # noqa: BLE001 - the libraries raise several kinds, and none of them is a good signature
@@ -135,7 +135,7 @@ def read_jwk(value: object) -> Key:
     """
     kind = _PUBLIC.get(str(value.get("kty"))) if isinstance(value, Mapping) else None
     if kind is None:
-        raise ValueError("is no public JWK")
+        raise ValueError("is not a public JWK")
     key = _imported(kind, value)
     if key.is_private or key.get("use", "sig") != "sig":
         raise ValueError("is a JWK that is not for verifying")
@@ -151,7 +151,7 @@ def read_key_set(document: bytes) -> dict[str, Key]:
     content = orjson.loads(document)
     listed = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list):
-        raise ValueError("is no JWK set")  # noqa: TRY004 - of the text, not of a type
+        raise ValueError("is not a JWK set")  # noqa: TRY004 - of the text, not of a type
     keys: dict[str, Key] = {}
     for each in listed[:MAX_KEYS]:
         key_id = each.get("kid") if isinstance(each, dict) else None
@@ -176,7 +176,7 @@ def read_pem(text: bytes) -> Key:
             continue
         if not key.is_private:
             return key
-    raise ValueError("is no public key in PEM, or too weak a one")
+    raise ValueError("is not a public key in PEM, or too weak")
 
 
 def read_shared_key(secret: bytes) -> Key:

@@ -66,7 +66,7 @@ class JwtVerifier:
         if kind.audiences:
             self._expected["aud"] = {"essential": True, "values": list(kind.audiences)}
 
-    def wanted(self, request: RequestView) -> KeyRequest[Key] | None:
+    def key_request(self, request: RequestView) -> KeyRequest[Key] | None:
         """See `KeyedVerifier`."""
         if self._url is None:
             return None
@@ -82,7 +82,7 @@ class JwtVerifier:
         token = self._token(request)
         if keyring is None:
             if not token.key_id:
-                raise SignatureError("the token names no key", reason="CREDENTIALS_MALFORMED")
+                raise SignatureError("the token does not name its key", reason="CREDENTIALS_MALFORMED")
             key = fetched_key(request, self._request(self._url or "", token))
             self._check(verified_claims(token, key, self._allowed), now)
             return Match(self.scheme, token.key_id)
@@ -113,7 +113,7 @@ class JwtVerifier:
             sent = match[1] if match else b""
         token = read_token(sent)
         if token is None:
-            raise SignatureError(f"header {self._header} does not hold a signed token", reason="CREDENTIALS_MALFORMED")
+            raise SignatureError(f"header {self._header} has no signed token", reason="CREDENTIALS_MALFORMED")
         return token
 
     def _check(self, claims: dict[str, Any], now: float) -> None:
@@ -124,9 +124,9 @@ class JwtVerifier:
             raise SignatureError("the token has expired", reason="TIMESTAMP_STALE") from None
         except InvalidClaimError as error:
             reason = "TIMESTAMP_STALE" if error.claim in ("nbf", "iat") else "CREDENTIALS_WRONG"
-            raise SignatureError(f"the token's {error.claim} is not what it should be", reason=reason) from None
+            raise SignatureError(f"the token's {error.claim} is not the expected one", reason=reason) from None
         except JoseError:
-            raise SignatureError("the token lacks a claim that it must have", reason="CREDENTIALS_MALFORMED") from None
+            raise SignatureError("the token lacks a required claim", reason="CREDENTIALS_MALFORMED") from None
         if "aud" in claims and "aud" not in self._expected:  # RFC 7519, section 4.1.3: for somebody else, then
             raise SignatureError("the token is for an audience, and none is expected", reason="CREDENTIALS_WRONG")
 
@@ -139,7 +139,7 @@ def token_header(kind: JwtAuth, secrets: Mapping[str, bytes], now: float) -> lis
             sign (`CANNOT_SIGN`).
     """
     if not kind.secret_names:
-        raise InvalidError("jwt is signed with a private key, which is the issuer's alone", reason="CANNOT_SIGN")
+        raise InvalidError("jwt is signed with a private key, which only the issuer has", reason="CANNOT_SIGN")
     name, secret = first_secret(kind, secrets)
     try:
         key = read_shared_key(secret)

@@ -1,7 +1,7 @@
 """Requests for public keys that are fetched over the network before verification, as data.
 
 Verification neither blocks nor waits. So a verifier with remote keys says beforehand which key a request needs
-(`KeyedVerifier.wanted`), and the caller fetches it and puts it into `RequestView.keys`. The sender, who is not
+(`KeyedVerifier.key_request`), and the caller fetches it and puts it into `RequestView.keys`. The sender, who is not
 authenticated yet, may determine which key is requested: only URLs that the verifier trusts are ever requested.
 """
 
@@ -36,16 +36,16 @@ class KeyRequest(Generic[T_co]):
     body: bytes = field(default=b"", repr=False)
 
 
-def fetched_key(request: RequestView, wanted: KeyRequest[T_co]) -> T_co:
+def fetched_key(request: RequestView, wanted_key: KeyRequest[T_co]) -> T_co:
     """Return a key that was fetched beforehand.
 
     Raises:
         SignatureError: its document couldn't be fetched (`KEY_UNAVAILABLE`), or doesn't contain it (`KEY_UNKNOWN`).
     """
     try:
-        key = request.keys[wanted]
+        key = request.keys[wanted_key]
     except KeyError:
-        raise SignatureError("the document with its key can't be fetched", reason="KEY_UNAVAILABLE") from None
+        raise SignatureError("the document with the key can't be fetched", reason="KEY_UNAVAILABLE") from None
     if key is None:
-        raise SignatureError("there is no such key where it should be", reason="KEY_UNKNOWN")
+        raise SignatureError("the key is not in the document that should have it", reason="KEY_UNKNOWN")
     return cast("T_co", key)

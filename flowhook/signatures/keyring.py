@@ -53,7 +53,7 @@ def secret_digest(secret: bytes) -> bytes:
     if match is not None:
         return bytes.fromhex(match[1].decode())
     if _OTHER_HASH.match(secret):
-        raise ValueError("is a hash of a kind that is not known here: $sha256$ and 64 hex digits are")
+        raise ValueError("is a hash of an unknown kind: use $sha256$ and 64 hex digits")
     return sha256(secret).digest()
 
 
@@ -65,7 +65,7 @@ def plaintext_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str,
     """
     name, secret = first_secret(kind, secrets)
     if _HASH.fullmatch(secret):
-        raise InvalidError(f"secret {name} is a hash, which shows nobody what was hashed", reason="CANNOT_SIGN")
+        raise InvalidError(f"secret {name} is a hash, so the value to send is unknown", reason="CANNOT_SIGN")
     return name, secret
 
 
@@ -74,13 +74,13 @@ def _unbase64(text: bytes) -> bytes:
     return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
 
 
-def _decoded(decode: Callable[[bytes], bytes], text: bytes, trouble: str) -> bytes:
+def _decoded(decode: Callable[[bytes], bytes], text: bytes, problem: str) -> bytes:
     try:
         key = decode(text)
     except binascii.Error:
         key = b""
     if not key:
-        raise ValueError(trouble)
+        raise ValueError(problem)
     return key
 
 
@@ -90,19 +90,19 @@ class Keyring(Generic[T]):
 
     Attributes:
         entries: the name of each secret and its key; not shown in the repr.
-        trouble: which secrets can't be used and why, for the operator; or empty.
-        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, where there is trouble.
+        problem: which secrets can't be used and why, for the operator; or empty.
+        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, if there is a problem.
     """
 
     entries: tuple[tuple[str, T], ...] = field(repr=False)
-    trouble: str = ""
+    problem: str = ""
     reason: str = ""
 
     def refusal(self, detail: str, reason: str) -> SignatureError:
         """Return the error for a request that no entry matched."""
         if not self.entries:
-            return SignatureError(self.trouble, reason=self.reason)
-        return SignatureError(f"{detail} ({self.trouble})" if self.trouble else detail, reason=reason)
+            return SignatureError(self.problem, reason=self.reason)
+        return SignatureError(f"{detail} ({self.problem})" if self.problem else detail, reason=reason)
 
 
 def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
@@ -114,20 +114,20 @@ def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[b
         make: converts a secret to a key; may raise ValueError if it can't.
     """
     entries: list[tuple[str, T]] = []
-    troubles: list[str] = []
+    problems: list[str] = []
     reason = ""
     given = [(name, secrets.get(name)) for name in kind.secret_names] or list(kind.public_values)
     for name, value in given:
         if not value:
-            troubles.append(f"secret {name} is not set")
+            problems.append(f"secret {name} is not set")
             reason = "SECRET_NOT_SET"
             continue
         try:
             entries.append((name, make(value)))
         except ValueError as error:
-            troubles.append(f"{name if kind.public_values else f'secret {name}'} {error}")
+            problems.append(f"{name if kind.public_values else f'secret {name}'} {error}")
             reason = reason or "SECRET_INVALID"
-    return Keyring(tuple(entries), "; ".join(troubles), reason)
+    return Keyring(tuple(entries), "; ".join(problems), reason)
 
 
 def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:

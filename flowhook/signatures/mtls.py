@@ -22,7 +22,7 @@ class MtlsVerifier:
     def verify(self, request: RequestView, now: float) -> Match:  # noqa: ARG002 - TLS has checked the validity
         """See `Verifier.verify`."""
         if not request.client_names:
-            raise SignatureError("the sender showed no certificate", reason="CREDENTIALS_MISSING")
+            raise SignatureError("the sender presented no certificate", reason="CREDENTIALS_MISSING")
         for name in request.client_names:
             if name.lower() in self._names:
                 return Match(self.scheme, self._names[name.lower()])

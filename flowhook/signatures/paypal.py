@@ -53,7 +53,7 @@ class PaypalVerifier:
     def __init__(self, kind: PaypalAuth) -> None:
         self._webhook_id = kind.webhook_id.encode()
 
-    def wanted(self, request: RequestView) -> KeyRequest[Certificate] | None:
+    def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:
         """See `KeyedVerifier`."""
         try:
             return self._request(request)
@@ -70,7 +70,7 @@ class PaypalVerifier:
         message_id, sent_at = _value(request, _ID), _value(request, _TIME)
         check_timestamp(sent_at, "rfc3339", TOLERANCE, now)
         if b"|" in message_id:
-            raise SignatureError("the transmission's ID has a bar in it", reason="SIGNATURE_MALFORMED")
+            raise SignatureError("the transmission's ID contains a `|`", reason="SIGNATURE_MALFORMED")
         certificate = fetched_key(request, self._request(request))
         crc = str(zlib.crc32(request.body)).encode()
         content = b"|".join((message_id, sent_at, self._webhook_id, crc))
@@ -94,5 +94,5 @@ class PaypalVerifier:
 def _value(request: RequestView, name: str) -> bytes:
     value = single_header(request.headers, name, kind="SIGNATURE")
     if not value:
-        raise SignatureError(f"the signature comes without header {name}", reason="SIGNATURE_MALFORMED")
+        raise SignatureError(f"the signature lacks the header {name}", reason="SIGNATURE_MALFORMED")
     return value

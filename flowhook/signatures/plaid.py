@@ -46,7 +46,7 @@ class PlaidVerifier:
         self._secret_name = kind.secret
         self._client_id = kind.client_id
 
-    def wanted(self, request: RequestView) -> KeyRequest[Key] | None:
+    def key_request(self, request: RequestView) -> KeyRequest[Key] | None:
         """See `KeyedVerifier`."""
         try:
             return self._request(self._token(request))
@@ -59,12 +59,12 @@ class PlaidVerifier:
         claims = verified_claims(token, fetched_key(request, self._request(token)), ("ES256",))
         signed_at = claims.get("iat")
         if isinstance(signed_at, bool) or not isinstance(signed_at, int):
-            raise SignatureError("the token does not say when it was signed", reason="TIMESTAMP_MALFORMED")
+            raise SignatureError("the token lacks the time at which it was signed", reason="TIMESTAMP_MALFORMED")
         check_age(signed_at, TOLERANCE, now)
         claimed = claims.get("request_body_sha256")
         expected = sha256(request.body).hexdigest()
         if not isinstance(claimed, str) or not hmac.compare_digest(claimed.encode(), expected.encode()):
-            raise SignatureError("the body is not the one whose hash is in the token", reason="SIGNATURE_MISMATCH")
+            raise SignatureError("the hash in the token is not that of the body", reason="SIGNATURE_MISMATCH")
         return Match(self.scheme, token.key_id)
 
     def delivery_id(self, request: RequestView) -> str | None:  # noqa: ARG002
@@ -80,7 +80,7 @@ class PlaidVerifier:
         token = read_token(sent)
         if token is None or token.algorithm != "ES256" or not _KEY_ID.fullmatch(token.key_id):
             raise SignatureError(
-                f"header {_HEADER} holds no token by ES256 with a key ID", reason="SIGNATURE_MALFORMED"
+                f"header {_HEADER} does not contain a token by ES256 with a key ID", reason="SIGNATURE_MALFORMED"
             )
         return token
 

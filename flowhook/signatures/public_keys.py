@@ -43,17 +43,17 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 class _StreamingPublicKeyDigest:
     """See `StreamingDigest`."""
 
-    __slots__ = ("_holds", "_state")
+    __slots__ = ("_state", "_verify")
 
-    def __init__(self, state: hashes.Hash, holds: Callable[[bytes, Sequence[bytes]], bool]) -> None:
+    def __init__(self, state: hashes.Hash, verify: Callable[[bytes, Sequence[bytes]], bool]) -> None:
         self._state = state
-        self._holds = holds
+        self._verify = verify
 
     def update(self, data: bytes) -> None:
         self._state.update(data)
 
     def matches(self, signatures: Sequence[bytes]) -> bool:
-        return self._holds(self._state.finalize(), signatures)
+        return self._verify(self._state.finalize(), signatures)
 
 
 class PublicSignatureKey:
@@ -134,9 +134,9 @@ def load_public_key(text: bytes, method: SignatureMethod) -> PublicKey:
             bare = method is SignatureMethod.ED25519 and len(raw) == _RAW_KEY_BYTES
             key = ed25519.Ed25519PublicKey.from_public_bytes(raw) if bare else serialization.load_der_public_key(raw)
     except Exception:  # noqa: BLE001 - the library raises several kinds, and more of them with each version
-        raise ValueError("is no public key: PEM, or its DER in base64 or hex") from None
+        raise ValueError("is not a public key: PEM, or its DER in base64 or hex") from None
     if not isinstance(key, _KINDS[method]):
-        raise ValueError(f"is no key for {method.name.lower()}")  # noqa: TRY004 - of the text, not of a type
+        raise ValueError(f"is not a key for {method.name.lower()}")  # noqa: TRY004 - of the text, not of a type
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
         raise ValueError(f"has less than {_MIN_RSA_BITS} bits")
     return key

@@ -36,24 +36,24 @@ def sign_request(
             missing (`HEADER_MISSING`); signing needs a private key, or the signature, timestamp or ID belongs in the
             body or the query string (`CANNOT_SIGN`).
     """
-    places = scheme.places[0]
+    locations = scheme.locations[0]
     if scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
-        raise InvalidError(f"{kind.kind} signs with a private key, which is the sender's alone", reason="CANNOT_SIGN")
-    if any(place is not None and place.kind in ("query", "field") for place in places):
-        raise InvalidError(f"{kind.kind} does not sign by headers alone", reason="CANNOT_SIGN")
+        raise InvalidError(f"{kind.kind} signs with a private key, which only the sender has", reason="CANNOT_SIGN")
+    if any(location is not None and location.kind in ("query", "field") for location in locations):
+        raise InvalidError(f"{kind.kind} does not sign by headers only", reason="CANNOT_SIGN")
     present = dict(request.headers)
     added: list[tuple[str, str]] = []
 
-    def provide(place: FieldLocation | None, value: str) -> bytes:
-        if place is None or place.kind == "pair":
+    def provide(location: FieldLocation | None, value: str) -> bytes:
+        if location is None or location.kind == "pair":
             return value.encode()
-        if place.name.lower() not in present:
-            added.append((place.name, value))
+        if location.name.lower() not in present:
+            added.append((location.name, value))
             return value.encode()
-        return present[place.name.lower()]
+        return present[location.name.lower()]
 
-    timestamp = provide(places.timestamp, format_timestamp(now, scheme.unit)) if scheme.unit else b""
-    message_id = provide(places.id, f"msg_{random.token_hex(16)}") if places.id else b""
+    timestamp = provide(locations.timestamp, format_timestamp(now, scheme.unit)) if scheme.unit else b""
+    message_id = provide(locations.id, f"msg_{random.token_hex(16)}") if locations.id else b""
     secret_name, secret = first_secret(kind, secrets)
     try:
         if scheme.method is SignatureMethod.TOKEN:
@@ -68,7 +68,7 @@ def sign_request(
         raise InvalidError(f"secret {secret_name} {error}", reason="SECRET_INVALID") from None
     value = f"{scheme.tag}{signature}"
     if scheme.layout is Layout.PAIRS:
-        stamp = "" if places.timestamp is None else f"{places.timestamp.name}={timestamp.decode()},"
+        stamp = "" if locations.timestamp is None else f"{locations.timestamp.name}={timestamp.decode()},"
         value = f"{stamp}{scheme.tag}={signature}"
-    name = places.signature.name
-    return [*added, (f"{name}1" if places.signature.kind == "numbered" else name, value)]
+    name = locations.signature.name
+    return [*added, (f"{name}1" if locations.signature.kind == "numbered" else name, value)]

@@ -1,7 +1,7 @@
 """Parses and checks the timestamps of senders, and formats them.
 
 Parsing is strict, because a value that is signed next to a body must have only one interpretation: whole numbers
-without sign, exponent or fraction (with a fraction, `t.body` could be split in two places), in ASCII digits.
+without sign, exponent or fraction (with a fraction, `t.body` could be split in two locations), in ASCII digits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> No
     """
     signed_at = _parse(sent, unit)
     if signed_at is None:
-        raise SignatureError(f"the timestamp is not written in {unit}", reason="TIMESTAMP_MALFORMED")
+        raise SignatureError(f"the timestamp is not in {unit}", reason="TIMESTAMP_MALFORMED")
     check_age(signed_at, tolerance, now)
 
 
@@ -53,7 +53,7 @@ def check_age(signed_at: float, tolerance: float, now: float) -> None:
     if not -tolerance <= age <= tolerance:
         direction = "old" if age > 0 else "ahead of our clock"
         raise SignatureError(
-            f"the timestamp is {abs(age):.0f} s {direction}; {tolerance:.0f} s are tolerated", reason="TIMESTAMP_STALE"
+            f"the timestamp is {abs(age):.0f} s {direction}; {tolerance:.0f} s are allowed", reason="TIMESTAMP_STALE"
         )
 
 

@@ -34,5 +34,5 @@ class TwilioVerifier(SignatureVerifier):
         hashes = parameter_values(request.query, _BODY_HASH)
         expected = sha256(request.body).hexdigest().encode()
         if len(hashes) != 1 or not hmac.compare_digest(hashes[0][0].lower(), expected):
-            raise SignatureError("the body is not the one whose hash is in the URL", reason="SIGNATURE_MISMATCH")
+            raise SignatureError("the hash in the URL is not that of the body", reason="SIGNATURE_MISMATCH")
         return match

@@ -146,7 +146,7 @@ class Verifier(Protocol):
 class KeyedVerifier(Verifier, Protocol):
     """A verifier whose keys have to be fetched before `verify`."""
 
-    def wanted(self, request: RequestView) -> KeyRequest[object] | None:
+    def key_request(self, request: RequestView) -> KeyRequest[object] | None:
         """Return the key that `verify` will look up in `request.keys`; None if it needs none. Never raises."""
         ...
 

@@ -51,12 +51,12 @@ class SignatureVerifier:
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
         self.scheme = kind.kind
-        self._places = [_lower(places) for places in scheme.places]
-        signatures = [places.signature for places in self._places]
-        names = [header_names(place) for place in signatures]
+        self._locations = [_lower(locations) for locations in scheme.locations]
+        signatures = [locations.signature for locations in self._locations]
+        names = [header_names(location) for location in signatures]
         self.required_headers = frozenset(chain(*names) if all(names) else ())
         self.credential_headers = frozenset(chain(*names, (name.lower() for name in scheme.also_stripped)))
-        self.credential_query = frozenset(place.name for place in signatures if place.kind == "query")
+        self.credential_query = frozenset(location.name for location in signatures if location.kind == "query")
         self._layout = scheme.layout
         self._tag = scheme.tag.encode()
         self._unit = scheme.unit
@@ -67,7 +67,9 @@ class SignatureVerifier:
         of_body = any(part.is_of_body for part in content)
         is_token = scheme.method is SignatureMethod.TOKEN
         self._must_be_empty = not of_body and not is_token
-        in_body = any(place is not None and place.kind == "field" for places in self._places for place in places)
+        in_body = any(
+            location is not None and location.kind == "field" for locations in self._locations for location in locations
+        )
         around = None if in_body or is_token else split_around_body(content)
         self._takes_pieces = around is not None
         self._before, self._after = around or (self._read_content, compile_content(()))
@@ -75,9 +77,9 @@ class SignatureVerifier:
         self.reads_json = in_body or any(part.source == "field" for part in content)
         self.signs_body = any(part.is_of_body and part.source != "field" for part in content) and not is_token
         self.signs_url = any(part.source in ("url", "decoded_url") for part in content)
-        named = scheme.delivery or [places.id for places in self._places if places.id is not None]
-        self.delivery_in_json = any(place.kind == "field" for place in named)
-        self._delivery = tuple(_lower_place(place) for place in scheme.delivery)
+        named = scheme.delivery or [locations.id for locations in self._locations if locations.id is not None]
+        self.delivery_in_json = any(location.kind == "field" for location in named)
+        self._delivery = tuple(_lower_location(location) for location in scheme.delivery)
         self._keyring = make_keyring(kind, secrets, lambda key: make_signature_key(scheme, key))
         self.keys = len(self._keyring.entries)
 
@@ -85,15 +87,15 @@ class SignatureVerifier:
         """See `Verifier.verify`."""
         claim = self._claim(request, now, has_body=bool(request.body))
         chunks = self._read_content(request, claim.timestamp, claim.message_id)
-        for (name, prover), candidates in zip(self._keyring.entries, claim.readings, strict=True):
-            if candidates and prover.matches(chunks, candidates):
+        for (name, key), candidates in zip(self._keyring.entries, claim.readings, strict=True):
+            if candidates and key.matches(chunks, candidates):
                 return Match(self.scheme, name)
         raise self._mismatch(claim)
 
     @property
     def streams(self) -> bool:
         """See `StreamingVerifier.streams`."""
-        return self._takes_pieces and all(prover.streams for _, prover in self._keyring.entries)
+        return self._takes_pieces and all(key.streams for _, key in self._keyring.entries)
 
     def begin(self, request: RequestView, now: float) -> StreamingVerification:
         """See `StreamingVerifier.begin`."""
@@ -104,8 +106,8 @@ class SignatureVerifier:
             self._mismatch(claim),
             [
                 (name, hashing, candidates)
-                for (name, prover), candidates in zip(self._keyring.entries, claim.readings, strict=True)
-                if candidates and (hashing := prover.begin()) is not None
+                for (name, key), candidates in zip(self._keyring.entries, claim.readings, strict=True)
+                if candidates and (hashing := key.begin()) is not None
             ],
         )
         for chunk in self._before(request, claim.timestamp, claim.message_id):
@@ -121,59 +123,60 @@ class SignatureVerifier:
         keyring = self._keyring
         if not keyring.entries:
             raise keyring.refusal("", "")
-        places, sent = self._locate(request)
+        locations, sent = self._locate(request)
         found, pairs = self._split(sent)
         timestamp = b""
-        if self._unit is not None and places.timestamp is not None:
-            timestamp = self._required(request, places.timestamp, pairs)
+        if self._unit is not None and locations.timestamp is not None:
+            timestamp = self._required(request, locations.timestamp, pairs)
             check_timestamp(timestamp, self._unit, self._tolerance, now)
-        message_id = self._required(request, places.id, pairs) if places.id is not None and self._signs_id else b""
+        message_id = (
+            self._required(request, locations.id, pairs) if locations.id is not None and self._signs_id else b""
+        )
         if self._must_be_empty and has_body:
             raise SignatureError("the request has a body that the signature does not cover", reason="BODY_UNSIGNED")
         readings = [
-            [signature for text in found if (signature := prover.read(text)) is not None]
-            for _, prover in keyring.entries
+            [signature for text in found if (signature := key.read(text)) is not None] for _, key in keyring.entries
         ]
         if not any(readings):  # so that it costs no hash of the body
-            raise self._malformed("holds no signature of the length it should have")
+            raise self._malformed("does not have the expected length")
         return _ClaimedSignature(timestamp, message_id, readings)
 
     def _mismatch(self, claim: _ClaimedSignature) -> SignatureError:
         """Return the error for signatures that do not match."""
         keyring = self._keyring
         if not any(
-            prover.is_well_formed(candidate)
-            for (_, prover), candidates in zip(keyring.entries, claim.readings, strict=True)
+            key.is_well_formed(candidate)
+            for (_, key), candidates in zip(keyring.entries, claim.readings, strict=True)
             for candidate in candidates
         ):
-            return self._malformed("holds no signature in the encoding it should have")
-        return keyring.refusal("the signature does not match: another secret, or another content", "SIGNATURE_MISMATCH")
+            return self._malformed("does not have the expected encoding")
+        return keyring.refusal("the signature does not match: another secret, or other content", "SIGNATURE_MISMATCH")
 
     def delivery_id(self, request: RequestView) -> str | None:
         """See `Verifier.delivery_id`."""
-        for place in self._delivery:
-            value = _value(request, place)
+        for location in self._delivery:
+            value = _value(request, location)
             if value is not None:
                 return value
-        for places in self._places if not self._delivery else ():
-            if places.id is not None and places.id.kind != "pair" and _is_there(request, places.signature):
-                return _value(request, places.id)
+        for locations in self._locations if not self._delivery else ():
+            if locations.id is not None and locations.id.kind != "pair" and _is_there(request, locations.signature):
+                return _value(request, locations.id)
         return None
 
     def _locate(self, request: RequestView) -> tuple[FieldLocations, list[bytes]]:
-        for places in self._places:
-            sent = extract_values(request, places.signature)
+        for locations in self._locations:
+            sent = extract_values(request, locations.signature)
             if sent:
-                return places, sent
-        missing = " or ".join(describe(places.signature) for places in self._places)
+                return locations, sent
+        missing = " or ".join(describe(locations.signature) for locations in self._locations)
         raise SignatureError(f"{missing} is missing", reason="SIGNATURE_MISSING")
 
-    def _required(self, request: RequestView, place: FieldLocation, pairs: Mapping[bytes, list[bytes]]) -> bytes:
-        values = pairs.get(place.name.encode(), []) if place.kind == "pair" else extract_values(request, place)
-        if place.kind == "pair" and len(values) != 1:
-            raise self._malformed(f"has {len(values)} values {place.name}=")
-        if not values or (place.kind != "pair" and not values[0]):
-            raise self._malformed(f"comes without {describe(place)}")
+    def _required(self, request: RequestView, location: FieldLocation, pairs: Mapping[bytes, list[bytes]]) -> bytes:
+        values = pairs.get(location.name.encode(), []) if location.kind == "pair" else extract_values(request, location)
+        if location.kind == "pair" and len(values) != 1:
+            raise self._malformed(f"has {len(values)} values {location.name}=")
+        if not values or (location.kind != "pair" and not values[0]):
+            raise self._malformed(f"lacks {describe(location)}")
         return values[0]
 
     def _split(self, sent: list[bytes]) -> tuple[list[bytes], Mapping[bytes, list[bytes]]]:
@@ -201,17 +204,17 @@ class SignatureVerifier:
         return SignatureError(f"the signature {what}", reason="SIGNATURE_MALFORMED")
 
 
-def _is_there(request: RequestView, place: FieldLocation) -> bool:
+def _is_there(request: RequestView, location: FieldLocation) -> bool:
     try:
-        return bool(extract_values(request, place))
+        return bool(extract_values(request, location))
     except SignatureError:
         return True
 
 
-def _value(request: RequestView, place: FieldLocation) -> str | None:
+def _value(request: RequestView, location: FieldLocation) -> str | None:
     """Return the value at a location; None if there is none, or more than one. Never raises."""
     try:
-        values = extract_values(request, place)
+        values = extract_values(request, location)
     except SignatureError:
         return None
     return (values[0].decode("latin-1") or None) if len(values) == 1 else None
@@ -225,22 +228,22 @@ def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
     )
 
 
-def header_names(place: FieldLocation) -> list[str]:
+def header_names(location: FieldLocation) -> list[str]:
     """Return the lower-case names of the headers of a location."""
-    if place.kind == "numbered":
-        return [f"{place.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
-    return [place.name] if place.kind == "header" else []
+    if location.kind == "numbered":
+        return [f"{location.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
+    return [location.name] if location.kind == "header" else []
 
 
-def describe(place: FieldLocation) -> str:
+def describe(location: FieldLocation) -> str:
     """Return a description of a location for operators."""
     words = {"header": "header", "numbered": "header", "query": "query parameter", "field": "field"}
-    return f"{words.get(place.kind, 'value')} {place.name}{'1' if place.kind == 'numbered' else ''}"
+    return f"{words.get(location.kind, 'value')} {location.name}{'1' if location.kind == 'numbered' else ''}"
 
 
-def _lower_place(place: FieldLocation) -> FieldLocation:
-    return FieldLocation(place.kind, place.name.lower()) if place.kind in ("header", "numbered") else place
+def _lower_location(location: FieldLocation) -> FieldLocation:
+    return FieldLocation(location.kind, location.name.lower()) if location.kind in ("header", "numbered") else location
 
 
-def _lower(places: FieldLocations) -> FieldLocations:
-    return FieldLocations(*(None if place is None else _lower_place(place) for place in places))  # type: ignore[arg-type]
+def _lower(locations: FieldLocations) -> FieldLocations:
+    return FieldLocations(*(None if location is None else _lower_location(location) for location in locations))  # type: ignore[arg-type]

@@ -27,6 +27,6 @@ async def test_an_operator_sees_why_a_signature_did_not_match(system):
             await asyncio.sleep(0.05)
     assert (listed[0].reason, listed[0].headers, listed[0].body) == ("SIGNATURE_MISMATCH", (), b"")
     found = await system.client.rejections.get(listed[0].id)
-    assert "wrote it anew" in found.detail
+    assert "wrote it again" in found.detail
     assert found.body == sent
     assert digest not in str(found.headers)

@@ -20,7 +20,7 @@ MAX_NAMES: Final = 100
 """Maximum number of names in one `mtls`."""
 
 
-_KEY_PLACES: Final = ("header", "query", "field")
+_KEY_LOCATIONS: Final = ("header", "query", "field")
 
 
 class BasicAuth(SecretAuth):
@@ -45,7 +45,7 @@ class ApiKeyAuth(SecretAuth):
         json_schema_extra={
             "allOf": [
                 {"oneOf": ONE_WAY_TO_NAME_SECRETS},
-                {"oneOf": [{"required": [place]} for place in _KEY_PLACES]},
+                {"oneOf": [{"required": [location]} for location in _KEY_LOCATIONS]},
             ]
         }
     )
@@ -57,8 +57,8 @@ class ApiKeyAuth(SecretAuth):
     field: FieldPath | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if sum(getattr(self, place) is not None for place in _KEY_PLACES) != 1:
+    def _one_location(self) -> Self:
+        if sum(getattr(self, location) is not None for location in _KEY_LOCATIONS) != 1:
             raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `query: NAME` and `field: PATH`")
         return self
 
@@ -67,7 +67,7 @@ class MtlsAuth(AuthKind):
     """A certificate of the sender's own, which the edge's TLS verified against `tls_client_ca_file`.
 
     Attributes:
-        names: of which the certificate must have one: common name of its subject, DNS name, URI or email address.
+        names: accepted names, of which the certificate must have one: common name, DNS name, URI or email address.
     """
 
     kind: ClassVar[str] = "mtls"
@@ -78,6 +78,6 @@ class MtlsAuth(AuthKind):
 
 
 class OneTimeUrlAuth(AuthKind):
-    """The one-time URL alone: for callbacks, which then have no other URL. It names no secret."""
+    """Only one-time URLs: for callbacks, which then have no other URL. It names no secret."""
 
     kind: ClassVar[str] = "one_time_url"

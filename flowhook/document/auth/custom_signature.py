@@ -46,7 +46,7 @@ class _ValueSource(Model):
         return self
 
     @property
-    def place(self) -> tuple[str, str]:
+    def location(self) -> tuple[str, str]:
         """Kind and name of the location."""
         for kind in ("header", "field"):
             if (name := getattr(self, kind)) is not None:
@@ -55,11 +55,11 @@ class _ValueSource(Model):
 
 
 class TimestampSource(_ValueSource):
-    """Where a sender says when it signed.
+    """Location of the time at which a sender signed.
 
     Attributes:
         unit: seconds or milliseconds since 1970, or a date and time as in RFC 3339.
-        tolerance: how far it may be from our clock, either way, in seconds; in (0, 7 days].
+        tolerance: maximum difference from the local clock, either way, in seconds; in (0, 7 days].
     """
 
     unit: Literal["s", "ms", "rfc3339"] = "s"
@@ -67,7 +67,7 @@ class TimestampSource(_ValueSource):
 
 
 class IdSource(Model):
-    """Where a sender names the delivery: in a header, or in a field of the JSON body."""
+    """Location of the delivery ID: a header, or a field of the JSON body."""
 
     header: HeaderName | None = None
     field: FieldPath | None = None
@@ -79,29 +79,29 @@ class IdSource(Model):
         return self
 
     @property
-    def place(self) -> tuple[str, str]:
+    def location(self) -> tuple[str, str]:
         """Kind and name of the location; by default the header `webhook-id`, as in Standard Webhooks."""
         return ("field", self.field) if self.field is not None else ("header", self.header or "webhook-id")
 
 
-_PLACES: Final = ("header", "numbered_header", "query", "field")
+_LOCATIONS: Final = ("header", "numbered_header", "query", "field")
 
 
 class CustomSignature(AuthKind):
     """A custom signature: its location, its encoding and its content.
 
     Attributes:
-        header: where the signature stands.
-        numbered_header: what precedes the number in the names of headers with signatures, any of which may match.
-        query: name of the query parameter where the signature stands.
-        field: of the JSON body where the signature stands.
-        layout: of that place: one signature, several separated by spaces or commas, or comma-separated pairs
+        header: header with the signature.
+        numbered_header: part before the number in the names of headers with signatures, any of which may match.
+        query: query parameter with the signature.
+        field: field of the JSON body with the signature.
+        layout: format of that value: one signature, several separated by spaces or commas, or comma-separated pairs
             `key=value`.
-        prefix: what precedes a signature there, exactly; with `pairs`, the key that it stands under.
-        encoding: of the signature; hex in either case, base64 with or without padding.
-        content: what is signed; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
-        id: what names the delivery, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
-            `webhook-id`, the name that Standard Webhooks gave it.
+        prefix: exact text before a signature there; with `pairs`, the key of the signatures.
+        encoding: encoding of the signature; hex in either case, base64 with or without padding.
+        content: template of the signed content; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
+        id: location of the delivery ID, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
+            `webhook-id`, the header of Standard Webhooks.
     """
 
     header: HeaderName | None = None
@@ -123,8 +123,8 @@ class CustomSignature(AuthKind):
         return self
 
     def _problems(self) -> Iterable[LocatedCause]:
-        if sum(getattr(self, place) is not None for place in _PLACES) != 1:
-            yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_PLACES)}: the location of the signature"
+        if sum(getattr(self, location) is not None for location in _LOCATIONS) != 1:
+            yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_LOCATIONS)}: the location of the signature"
         try:
             parts = self.parts
         except ValueError as error:
@@ -140,7 +140,7 @@ class CustomSignature(AuthKind):
         if self.layout == "pairs" and not self.prefix:
             yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key of the signatures as `prefix`"
         if self.timestamp is not None:
-            kind, name = self.timestamp.place
+            kind, name = self.timestamp.location
             if kind == "pair" and self.layout != "pairs":
                 yield ("timestamp", "pair"), Code.KEY_CONFLICT, "needs `layout: pairs`"
             covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
@@ -162,33 +162,33 @@ class CustomSignature(AuthKind):
         return any(part.is_of_body for part in self.parts)
 
     @property
-    def place(self) -> tuple[str, str]:
+    def location(self) -> tuple[str, str]:
         """Kind and name of the location of the signature."""
-        kind = next(place for place in _PLACES if getattr(self, place) is not None)
+        kind = next(location for location in _LOCATIONS if getattr(self, location) is not None)
         return ("numbered" if kind == "numbered_header" else kind), getattr(self, kind)
 
     @property
-    def id_place(self) -> tuple[str, str] | None:
+    def id_location(self) -> tuple[str, str] | None:
         """Kind and name of the location of the delivery ID, or None."""
         if self.id is not None:
-            return self.id.place
-        return IdSource().place if ContentPart("id") in self.parts else None
+            return self.id.location
+        return IdSource().location if ContentPart("id") in self.parts else None
 
     @property
     def names_deliveries(self) -> bool:
         """Whether the delivery ID has a location."""
-        return self.id_place is not None
+        return self.id_location is not None
 
 
 class KeyReading(Model):
-    """How the key is made of the secret: the text after `prefix`, if it has that, read as `encoding` says."""
+    """Derivation of the key from the secret: the text after `prefix`, if it is present, decoded by `encoding`."""
 
     encoding: Literal["utf8", "hex", "base64"] = "utf8"
     prefix: Annotated[str, Field(max_length=64), AfterValidator(printable_ascii)] = ""
 
 
 class HmacAuth(CustomSignature, SecretAuth):
-    """A signature by HMAC, spelled out; see `CustomSignature`."""
+    """A custom signature by HMAC; see `CustomSignature`."""
 
     kind: ClassVar[str] = "hmac"
 
@@ -197,7 +197,7 @@ class HmacAuth(CustomSignature, SecretAuth):
 
 
 class PublicKeyAuth(CustomSignature):
-    """A signature by a private key, spelled out; see `CustomSignature`.
+    """A custom signature by a private key; see `CustomSignature`.
 
     Attributes:
         algorithm: `rsa` is PKCS #1 v1.5; with both `ecdsa` and `rsa` the hash is `hash`.

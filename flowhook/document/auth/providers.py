@@ -83,7 +83,7 @@ class MetaAuth(SecretProvider):
     """Meta: Facebook, Instagram, WhatsApp.
 
     Attributes:
-        verify_token: secret that Meta has to show when a URL is entered there.
+        verify_token: secret that Meta presents when a URL is registered there.
     """
 
     kind: ClassVar[str] = "meta"
@@ -97,7 +97,7 @@ class MetaAuth(SecretProvider):
 
 
 class WhatsappAuth(MetaAuth):
-    """Another name for it."""
+    """Another name of `meta`."""
 
     kind: ClassVar[str] = "whatsapp"
 
@@ -106,8 +106,8 @@ class ElasticioAuth(SecretProvider):
     """elastic.io.
 
     Attributes:
-        header: where the signature stands.
-        algorithm: as set there.
+        header: header with the signature.
+        algorithm: as configured at elastic.io.
     """
 
     kind: ClassVar[str] = "elasticio"
@@ -117,12 +117,12 @@ class ElasticioAuth(SecretProvider):
 
 
 class StandardWebhooksAuth(ProviderAuth):
-    """Everyone who signs as Standard Webhooks says.
+    """Any sender that signs according to Standard Webhooks.
 
     Attributes:
-        secret: shared, of signatures `v1`.
+        secret: shared, for signatures `v1`.
         secrets: several of them, while rotating.
-        public_key: the sender's, of signatures `v1a`: as shown, `whpk_…`.
+        public_key: of the sender, for signatures `v1a`: `whpk_…`.
         public_keys: several of them, while rotating.
     """
 
@@ -159,7 +159,7 @@ class PaypalAuth(ProviderAuth):
     """PayPal.
 
     Attributes:
-        webhook_id: of the webhook, as PayPal's dashboard shows it: what is signed for another one is refused.
+        webhook_id: ID of the webhook in PayPal's dashboard; events that are signed for another one are refused.
     """
 
     kind: ClassVar[str] = "paypal"
@@ -171,7 +171,7 @@ class AwsSnsAuth(ProviderAuth):
     """Amazon SNS.
 
     Attributes:
-        topic_arn: of the topic: without it every AWS account could sign.
+        topic_arn: ARN of the topic; without it, every AWS account could sign.
     """
 
     kind: ClassVar[str] = "aws-sns"
@@ -183,9 +183,9 @@ class PlaidAuth(ProviderAuth):
     """Plaid.
 
     Attributes:
-        client_id: of the account at Plaid, for fetching keys.
-        secret: of that account, likewise; it signs nothing.
-        environment: of Plaid, as in the name of its server.
+        client_id: ID of the account at Plaid, for fetching keys.
+        secret: secret of that account, for the same purpose; it signs nothing.
+        environment: environment of Plaid, as in the name of its server.
     """
 
     kind: ClassVar[str] = "plaid"

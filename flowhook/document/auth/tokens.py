@@ -43,11 +43,11 @@ class JwtAuth(AuthKind):
         public_key: the issuer's, as PEM.
         secret: shared with the issuer, at least 32 bytes; signs with HS256 unless `algorithms` says otherwise.
         secrets: several of them, while rotating.
-        audience: what the token has to be for: one of these.
-        issuer: who has to have issued it.
-        algorithms: that are allowed, of those that the key has.
-        header: that carries the token; in `Authorization` it stands after `Bearer`.
-        leeway: by how much the issuer's clock may differ from ours, in seconds; at most 7 days.
+        audience: accepted audiences of the token.
+        issuer: required issuer of the token.
+        algorithms: allowed algorithms, of those that the key supports.
+        header: header with the token; in `Authorization` it follows `Bearer`.
+        leeway: maximum difference between the issuer's clock and the local one, in seconds; at most 7 days.
     """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _KEYS]})

@@ -47,7 +47,7 @@ def the_request(vector):
 
 def with_keys(vector, verifier, request):
     """Return a request with the key that the verifier wants for it, if it is fetched."""
-    wanted = verifier.wanted(request) if isinstance(verifier, KeyedVerifier) else None
+    wanted = verifier.key_request(request) if isinstance(verifier, KeyedVerifier) else None
     document = vector.get("fetched", {}).get(wanted.url) if wanted is not None else None
     if document is None:
         return request

@@ -36,7 +36,7 @@ def test_one_that_was_altered_is_not_and_why_is_told(verify):
     found = verify(b'{"a":1}', signed=b'{"a": 1}')
     assert found.code == 1
     assert "not valid: SIGNATURE_MISMATCH" in found.out
-    assert "wrote it anew" in found.out
+    assert "wrote it again" in found.out
     assert "sesame" not in found.out + found.err
 
 

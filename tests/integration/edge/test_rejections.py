@@ -39,7 +39,7 @@ async def test_a_signature_that_does_not_match_is_told_with_what_would_have(edge
     fields = {field.name: field.value for field in first.headers}
     assert fields["x-hub-signature-256"] == b"[71 bytes]"
     assert (fields["x-other"], fields["content-type"]) == (b"[5 bytes]", b"application/json")
-    assert "wrote it anew" in second.detail
+    assert "wrote it again" in second.detail
 
 
 async def test_what_is_refused_for_other_reasons_is_told_too(edge):

@@ -44,7 +44,7 @@ class Wants:
     def __init__(self, url, publisher="acme"):
         self.request = KeyRequest(url, read, publisher)
 
-    def wanted(self, request):
+    def key_request(self, request):
         return self.request
 
 

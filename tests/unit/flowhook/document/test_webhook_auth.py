@@ -232,10 +232,10 @@ def test_a_body_may_go_unsigned_only_where_there_is_none():
 
 
 def test_the_id_is_the_header_that_is_named_or_that_of_standard_webhooks():
-    assert auth(hmac())[0].id_place is None
-    assert auth(hmac(content="{id}{body}"))[0].id_place == ("header", "webhook-id")
-    assert auth(hmac(id={"header": "X-Event"}))[0].id_place == ("header", "X-Event")
-    assert auth(hmac(id={"field": "event.id"}))[0].id_place == ("field", "event.id")
+    assert auth(hmac())[0].id_location is None
+    assert auth(hmac(content="{id}{body}"))[0].id_location == ("header", "webhook-id")
+    assert auth(hmac(id={"header": "X-Event"}))[0].id_location == ("header", "X-Event")
+    assert auth(hmac(id={"field": "event.id"}))[0].id_location == ("field", "event.id")
 
 
 def test_braces_are_written_twice():

@@ -31,7 +31,7 @@ def test_a_value_may_be_continued_over_many_lines():
         ("a\\\n" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
         ("#\r" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
         ("a=" + "b" * MAX_BYTES, "512 KiB", "BODY_TOO_LARGE"),
-        ("a=\\u00", "an escape that is none", "BODY_INVALID"),
+        ("a=\\u00", "an invalid escape", "BODY_INVALID"),
     ],
 )
 def test_what_is_too_much_is_refused_with_its_cause(text, why, reason):

@@ -13,7 +13,7 @@ ROW = Provider(
     source="https://acme.example/docs/webhooks",
     handshake=Handshake.ECHO_QUERY_CHALLENGE,
     scheme=Scheme(
-        places=(in_headers("X-Acme-Signature"),),
+        locations=(in_headers("X-Acme-Signature"),),
         tag="sha256=",
         delivery=(FieldLocation("header", "X-Acme-Delivery"),),
     ),
@@ -46,7 +46,9 @@ def test_a_row_is_all_that_a_provider_with_a_common_scheme_needs(monkeypatch):
 
 @pytest.mark.parametrize("method", SignatureMethod)
 def test_a_signature_with_a_private_key_is_verified_by_a_public_key_of_the_flow_file(method):
-    row = Provider(name="acme", source="https://acme.example", scheme=Scheme(places=ROW.scheme.places, method=method))
+    row = Provider(
+        name="acme", source="https://acme.example", scheme=Scheme(locations=ROW.scheme.locations, method=method)
+    )
     shared = method in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
     assert issubclass(derive_model(row), SecretProvider if shared else PublicKeyProvider)
     assert not row.names_deliveries

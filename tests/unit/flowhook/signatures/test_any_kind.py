@@ -112,7 +112,7 @@ def test_the_key_is_named_for_stripping_where_it_stands():
 
 
 def test_a_key_that_no_header_can_carry_is_not_sent():
-    with pytest.raises(InvalidError, match="can't stand in a header") as error:
+    with pytest.raises(InvalidError, match="can't be sent in a header") as error:
         sign(
             ApiKeyAuth(header="X-Api-Key", secret="key"),
             {"key": b"hush\r\nX: y"},

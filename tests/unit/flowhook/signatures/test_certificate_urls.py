@@ -15,7 +15,7 @@ CERTIFICATE = "SimpleNotificationService-f3ecfb7224c7233fe7bb5f59f96de52f.pem"
 def wanted(auth, headers=(), body=b""):
     (verifier,) = build_verifiers(parse_auth(auth), {})
     assert isinstance(verifier, KeyedVerifier)
-    found = verifier.wanted(RequestView("POST", "https://h/hook/f", "/hook/f", "", headers, body))
+    found = verifier.key_request(RequestView("POST", "https://h/hook/f", "/hook/f", "", headers, body))
     return None if found is None else found.url
 
 

@@ -48,9 +48,9 @@ def told(request, auth=GITHUB, others=()):
         (b'{"a": 1}\n', b'{"a": 1}', "line ends"),
         (b'{"a": 1}', b'{"a": 1}\n', "line ends"),
         (b"a\nb", b"a\r\nb", "line ends"),
-        (b'{"a":1,"b":[1,2]}', b'{"b": [1, 2], "a": 1}', "wrote it anew"),
-        (json.dumps({"a": "é"}).encode(), '{"a":"é"}'.encode(), "wrote it anew"),
-        (json.dumps({"a": 1}, indent=2).encode(), b'{"a":1}', "wrote it anew"),
+        (b'{"a":1,"b":[1,2]}', b'{"b": [1, 2], "a": 1}', "wrote it again"),
+        (json.dumps({"a": "é"}).encode(), '{"a":"é"}'.encode(), "wrote it again"),
+        (json.dumps({"a": 1}, indent=2).encode(), b'{"a":1}', "wrote it again"),
         (b"{}", b"\xef\xbb\xbf{}", "byte order mark"),
     ],
 )

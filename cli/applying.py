@@ -49,7 +49,7 @@ async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
             except InvalidFlowError as error:
                 raise flow_paths.with_file_names(error, [str(file) for file in files]) from None
             for file, each in zip(files, applied, strict=True):
-                _say_applied(file, each)
+                _print_applied(file, each)
         async for flow in client.flows.list():
             if flow.has_webhook:
                 parent.sendall(orjson.dumps({"webhook": flow.id}) + b"\n")
@@ -62,7 +62,7 @@ def _content(path: Path) -> bytes:
         raise InvalidError(flow_paths.unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
 
 
-def _say_applied(file: Path, applied: AppliedFlow) -> None:
+def _print_applied(file: Path, applied: AppliedFlow) -> None:
     print_progress(f"flow {applied.flow.id}: {applied.change}")
     if not applied.warnings:
         return

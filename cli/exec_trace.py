@@ -53,23 +53,23 @@ class WaitPrinter:
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
-        self._told = 0
+        self._printed = 0
 
     def __call__(self, waiting: WaitStarted) -> None:
         """Print one wait, unless `MAX_WAITS` were printed already."""
-        self._told += 1
-        if self._told > MAX_WAITS:
+        self._printed += 1
+        if self._printed > MAX_WAITS:
             return
         print(_as_json(waiting) if self._json else _as_text(waiting), file=sys.stderr, flush=True)
-        if self._told == MAX_WAITS and not self._json:
-            print("what else it waits for is not told", file=sys.stderr, flush=True)
+        if self._printed == MAX_WAITS and not self._json:
+            print("further waits are not shown", file=sys.stderr, flush=True)
 
 
 def _as_json(waiting: WaitStarted) -> str:
-    told: dict[str, Any] = {"task": waiting.task, "for": waiting.reason, "seconds": round(waiting.seconds, 3)}
+    shown: dict[str, Any] = {"task": waiting.task, "for": waiting.reason, "seconds": round(waiting.seconds, 3)}
     if waiting.types:
-        told["types"] = list(waiting.types)
-    return orjson.dumps({"skipped" if waiting.skipped else "waiting": told}).decode()
+        shown["types"] = list(waiting.types)
+    return orjson.dumps({"skipped" if waiting.skipped else "waiting": shown}).decode()
 
 
 def _as_text(waiting: WaitStarted) -> str:

@@ -22,18 +22,18 @@ def format_warning(warning: Fault) -> str:
     return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
 
 
-def locate_warnings(document: FlowDocument, source: bytes, file: str, told: Sequence[str]) -> list[Fault]:
+def locate_warnings(document: FlowDocument, source: bytes, file: str, texts: Sequence[str]) -> list[Fault]:
     """Return the warnings of a router, with file and line.
 
     Args:
         document: the flow.
         source: content of its file.
         file: name of the file.
-        told: warnings of the router. Most of them can be derived from the file; others, such as those about secrets
+        texts: warnings of the router. Most of them can be derived from the file; others, such as those about secrets
             that are not set, can't.
     """
     known = {f"{each.key}: {each.cause}": each for each in located_warnings(document, source, file=file)}
-    return [known[text] if text in known else _located(document, source, file, text) for text in told]
+    return [known[text] if text in known else _located(document, source, file, text) for text in texts]
 
 
 def _located(document: FlowDocument, source: bytes, file: str, text: str) -> Fault:

@@ -46,7 +46,7 @@ def history_rows(detail: ExecutionDetail) -> Iterator[tuple[object, ...]]:
     last = 0
     for run in detail.history:
         if run.number > last + 1:
-            yield ("", f"… {run.number - last - 1} that are not kept", "", "", "")
+            yield ("", f"… {run.number - last - 1} that are not stored", "", "", "")
         last = run.number
         yield (
             rfc3339(run.begin_time_ms),

@@ -100,7 +100,7 @@ def _get(
         return
     print_fields((name, value) for name, value in shown.items() if name != "tasks")
     print()
-    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has begun, or is kept")
+    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or is stored")
 
 
 @app.command("replay")

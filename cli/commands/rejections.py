@@ -43,7 +43,7 @@ def _list(
 def _show(
     *,
     rejection_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the rejection.")],
-    body: Annotated[bool, typer.Option("--body", help="Print the body alone, where it is kept.")] = False,
+    body: Annotated[bool, typer.Option("--body", help="Print only the body, if it is stored.")] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

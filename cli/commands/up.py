@@ -8,7 +8,7 @@ import sys
 import typer
 
 from cli.options import settings_command
-from cli.supervisor import PLAN
+from cli.supervisor import SPEC
 from cli.supervisor.up_settings import UpSettings
 
 HELP = "Run a local cluster: edges, a router, runners and admin. Ctrl-C drains and stops it."
@@ -32,10 +32,10 @@ def _up(settings: UpSettings) -> int:
 
     open_files.ensure_limit()
     _check_files(settings)
-    plan = settings.plan()
+    spec = settings.spec()
     run_dir = RunDir(settings.data_dir)
     try:
-        plan.check()
+        spec.check()
         restrict_permissions(settings.data_dir)
         ensure_tokens(settings.data_dir)
     finally:
@@ -43,7 +43,7 @@ def _up(settings: UpSettings) -> int:
     sys.stdout.flush()
     # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
-    os.execve(sys.executable, arguments, {**os.environ, PLAN: plan.to_json()})  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, arguments, {**os.environ, SPEC: spec.to_json()})  # noqa: S606 - no shell is wanted
 
 
 def _check_files(settings: UpSettings) -> None:

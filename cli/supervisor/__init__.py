@@ -16,5 +16,5 @@ small: it lives as long as the cluster. A start has no deadline: a slow one is r
 
 from typing import Final
 
-PLAN: Final = "FLOWHOOK_UP_PLAN"
+SPEC: Final = "FLOWHOOK_UP_SPEC"
 """Environment variable in which `flowhook up` passes the `ClusterSpec` to the supervisor that it execs."""

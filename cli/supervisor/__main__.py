@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli import failures
 from cli.progress import print_progress
-from cli.supervisor import PLAN
+from cli.supervisor import SPEC
 from cli.supervisor.cluster import LocalCluster
 from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.initial_flows import apply_flows
@@ -23,10 +23,10 @@ from cli.supervisor.rundir import ClusterAddresses, RunDir
 def main() -> int:
     """Run the cluster whose specification is in the environment until it ends, and return the exit code."""
     try:
-        plan = ClusterSpec.from_json(os.environ.pop(PLAN))
-        run_dir = RunDir(Path(plan.data_dir))
+        spec = ClusterSpec.from_json(os.environ.pop(SPEC))
+        run_dir = RunDir(Path(spec.data_dir))
         try:
-            return asyncio.run(_run(plan, run_dir))
+            return asyncio.run(_run(spec, run_dir))
         finally:
             run_dir.close()
     except KeyboardInterrupt:
@@ -35,28 +35,28 @@ def main() -> int:
         return failures.report(error)
 
 
-async def _run(plan: ClusterSpec, run_dir: RunDir) -> int:
+async def _run(spec: ClusterSpec, run_dir: RunDir) -> int:
     webhooks: list[str] = []
 
     async def apply(router: asyncio.Future[str]) -> None:
         async def settings() -> Mapping[str, str]:
             port = (await asyncio.shield(router)).rpartition(":")[2]
-            return plan.settings("", http_port=0, admin_port=0, grpc_port=int(port))
+            return spec.settings("", http_port=0, admin_port=0, grpc_port=int(port))
 
-        webhooks.extend(await apply_flows(plan.apply_command(), settings, say=print_progress))
+        webhooks.extend(await apply_flows(spec.apply_command(), settings, print_line=print_progress))
 
     cluster = LocalCluster(
-        plan,
+        spec,
         run_dir,
-        say=print_progress,
+        print_line=print_progress,
         apply_flows=apply,
-        on_ready=lambda where: _say_ready(where, webhooks),
+        on_ready=lambda where: _print_ready(where, webhooks),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
     )
     return await cluster.run()
 
 
-def _say_ready(where: ClusterAddresses, webhooks: Sequence[str]) -> None:
+def _print_ready(where: ClusterAddresses, webhooks: Sequence[str]) -> None:
     for flow_id in webhooks:
         print_progress(f"webhook  {where.http_url}/hook/{flow_id}")
     print_progress(f"http     {where.http_url}")

@@ -56,7 +56,7 @@ class ChildProcess:
             theirs.close()
         return cls(process, reader, writer)
 
-    async def tell(self, settings: Mapping[str, str]) -> None:
+    async def send_settings(self, settings: Mapping[str, str]) -> None:
         """Send the process the settings that it waits for; no error if it has ended meanwhile."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(orjson.dumps(settings) + b"\n")

@@ -88,10 +88,10 @@ class LocalCluster:
 
     def __init__(
         self,
-        plan: ClusterDefinition,
+        spec: ClusterDefinition,
         run_dir: RunDir,
         *,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]],
         on_ready: Callable[[ClusterAddresses], None],
         probe_path: Callable[[], str],
@@ -99,22 +99,22 @@ class LocalCluster:
         """Create a cluster; nothing is started yet.
 
         Args:
-            plan: specification of the cluster.
+            spec: specification of the cluster.
             run_dir: run directory; owned by the caller.
-            say: prints one line of progress.
+            print_line: prints one line of progress.
             apply_flows: called at the start with a future of the router's address; edges and runners wait until it
                 returns.
             on_ready: called once requests are served.
             probe_path: returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also
                 counts as served.
         """
-        self._plan = plan
+        self._spec = spec
         self._run_dir = run_dir
-        self._say = say
+        self._print = print_line
         self._apply_flows = apply_flows
         self._on_ready = on_ready
         self._probe_path = probe_path
-        self._keepers: list[ProcessSupervisor] = []
+        self._supervisors: list[ProcessSupervisor] = []
         self._stop = asyncio.Event()
         self._served = asyncio.Event()
         self._step = ""
@@ -146,17 +146,17 @@ class LocalCluster:
         """Start everything at once, because imports take long; release each process when its dependencies serve."""
         router, edges, runners, admin = (self._launch(group, role) for role in ("router", "edge", "runner", "admin"))
         async with asyncio.TaskGroup() as steps:
-            reminding = steps.create_task(report_waiting(self._what_is_missing, self._say), name="remind")
+            reminding = steps.create_task(report_waiting(self._what_is_missing, self._print), name="remind")
             address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             applying = steps.create_task(self._apply_flows(address), name="apply flows")
             await _serve(router)
             self._served.set()
-            address.set_result(self._address("router", "grpc", self._plan.grpc_port))
+            address.set_result(self._address("router", "grpc", self._spec.grpc_port))
             _let_go(admin)
             self._step = "the router to take the flows"
             await applying
             self._step = ""
-            if self._plan.http_port == 0:
+            if self._spec.http_port == 0:
                 await _serve(edges[:1])  # the other edges share its port, and runners build URLs with it
             _let_go(edges + runners)
             await _serve(edges + runners + admin)
@@ -167,72 +167,81 @@ class LocalCluster:
         self._on_ready(cluster)
 
     def _launch(self, group: asyncio.TaskGroup, role: str) -> list[ProcessSupervisor]:
-        keepers = [self._keeper(role, name) for name in self._plan.names(role)]
-        for keeper in keepers:
-            self._keepers.append(keeper)
-            group.create_task(keeper.run(), name=keeper.name)
-        return keepers
+        supervisors = [self._supervise(role, name) for name in self._spec.names(role)]
+        for supervisor in supervisors:
+            self._supervisors.append(supervisor)
+            group.create_task(supervisor.run(), name=supervisor.name)
+        return supervisors
 
-    def _keeper(self, role: str, name: str) -> ProcessSupervisor:
+    def _supervise(self, role: str, name: str) -> ProcessSupervisor:
         def settings(losses_explained: bool) -> Mapping[str, str]:  # noqa: FBT001 - its only argument
-            return self._plan.settings(
+            return self._spec.settings(
                 role,
-                http_port=_port_of(self._known("edge", "http")) or self._plan.http_port,
-                admin_port=_port_of(self._known("admin", "http")) or self._plan.admin_port,
-                grpc_port=_port_of(self._known("router", "grpc")) or self._plan.grpc_port,
+                http_port=_port_of(self._known("edge", "http")) or self._spec.http_port,
+                admin_port=_port_of(self._known("admin", "http")) or self._spec.admin_port,
+                grpc_port=_port_of(self._known("router", "grpc")) or self._spec.grpc_port,
                 losses_explained=losses_explained,
             )
 
         return ProcessSupervisor(
             name,
             role,
-            self._plan.command(role, name),
+            self._spec.command(role, name),
             settings,
             served=self._served,
             run_dir=self._run_dir,
-            say=self._say,
+            print_line=self._print,
         )
 
     async def _until_served(self) -> None:
         """Wait until the admin process reports every role as ready, and an edge knows the flows."""
-        admin = self._address("admin", "http", self._plan.admin_port)
-        edge = self._address("edge", "http", self._plan.http_port)
+        admin = self._address("admin", "http", self._spec.admin_port)
+        edge = self._address("edge", "http", self._spec.http_port)
         pauses = _pauses()
         while (answer := await probe("GET", admin, "/readyz"))[0] != OK:
             self._step = f"admin-1, {_reasons(*answer)}"
             await asyncio.sleep(next(pauses))
         path, good = self._probe_path() or "/hook/-", {OK} if self._probe_path() else {OK, NOT_FOUND}
-        tls, proxied = self._plan.tls_cert_file is not None, self._plan.proxy_protocol
+        tls, proxied = self._spec.tls_cert_file is not None, self._spec.proxy_protocol
         pauses = _pauses()
         while (answer := await probe("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
             self._step = f"edge-1, which {f'answers {answer[0]} for' if answer[0] else 'does not answer'} {path}"
             await asyncio.sleep(next(pauses))
 
     def _what_is_missing(self) -> str:
-        missing = [keeper.name for keeper in self._keepers if keeper.may_proceed.is_set() and not keeper.ready.is_set()]
+        missing = [
+            supervisor.name
+            for supervisor in self._supervisors
+            if supervisor.may_proceed.is_set() and not supervisor.ready.is_set()
+        ]
         return ", ".join(missing) or self._step
 
     async def _drain(self) -> None:
         for role in DRAIN_ORDER:
-            keepers = [keeper for keeper in self._keepers if keeper.role == role]
-            if not keepers:
+            supervisors = [supervisor for supervisor in self._supervisors if supervisor.role == role]
+            if not supervisors:
                 continue
-            self._say(f"stopping {', '.join(keeper.name for keeper in keepers)}")
-            grace = self._plan.drain_seconds + STOP_SECONDS
-            await asyncio.gather(*(keeper.stop(grace) for keeper in keepers))
+            self._print(f"stopping {', '.join(supervisor.name for supervisor in supervisors)}")
+            grace = self._spec.drain_seconds + STOP_SECONDS
+            await asyncio.gather(*(supervisor.stop(grace) for supervisor in supervisors))
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self._stop.is_set():
-            self._say("draining; once more to stop at once")
+            self._print("draining; once more to stop at once")
             self._stop.set()
             return
         self._forced = number
-        for keeper in self._keepers:
-            keeper.kill()
+        for supervisor in self._supervisors:
+            supervisor.kill()
 
     def _known(self, role: str, kind: str) -> str:
         return next(
-            (keeper.addresses[kind] for keeper in self._keepers if keeper.role == role and kind in keeper.addresses), ""
+            (
+                supervisor.addresses[kind]
+                for supervisor in self._supervisors
+                if supervisor.role == role and kind in supervisor.addresses
+            ),
+            "",
         )
 
     def _address(self, role: str, kind: str, port: int) -> str:
@@ -241,14 +250,14 @@ class LocalCluster:
         if address:
             return address
         if port == 0:
-            raise InternalError(f"{role}-1 did not say where it listens")
+            raise InternalError(f"{role}-1 did not print_line where it listens")
         return f"127.0.0.1:{port}"
 
     def _describe(self) -> ClusterAddresses:
-        http = self._address("edge", "http", self._plan.http_port)
-        admin = self._address("admin", "http", self._plan.admin_port)
-        grpc = self._address("router", "grpc", self._plan.grpc_port)
-        certificate = self._plan.tls_cert_file
+        http = self._address("edge", "http", self._spec.http_port)
+        admin = self._address("admin", "http", self._spec.admin_port)
+        grpc = self._address("router", "grpc", self._spec.grpc_port)
+        certificate = self._spec.tls_cert_file
         return ClusterAddresses(
             pid=os.getpid(),
             http_url=f"{'http' if certificate is None else 'https'}://{_reachable(http)}",
@@ -261,16 +270,16 @@ class LocalCluster:
         )
 
 
-def _let_go(keepers: Sequence[ProcessSupervisor]) -> None:
-    for keeper in keepers:
-        keeper.may_proceed.set()
+def _let_go(supervisors: Sequence[ProcessSupervisor]) -> None:
+    for supervisor in supervisors:
+        supervisor.may_proceed.set()
 
 
-async def _serve(keepers: Sequence[ProcessSupervisor]) -> None:
+async def _serve(supervisors: Sequence[ProcessSupervisor]) -> None:
     """Release processes, and wait until all of them serve."""
-    _let_go(keepers)
-    for keeper in keepers:
-        await keeper.ready.wait()
+    _let_go(supervisors)
+    for supervisor in supervisors:
+        await supervisor.ready.wait()
 
 
 def _pauses() -> Iterator[float]:

@@ -24,7 +24,7 @@ ROUTER_AWAY: Final = 75
 
 
 async def apply_flows(
-    command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, say: Callable[[str], None]
+    command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], *, print_line: Callable[[str], None]
 ) -> list[str]:
     """Apply the flows, and return the IDs of all flows that have a webhook.
 
@@ -33,7 +33,7 @@ async def apply_flows(
     Args:
         command: command of `cli.applying`, which is started at once.
         settings: waits until the router serves, and returns the settings that the process waits for.
-        say: prints one line.
+        print_line: prints one line.
 
     Raises:
         StartRefusedError: the router refuses the flows; the process has printed the reason on stderr.
@@ -45,7 +45,7 @@ async def apply_flows(
         try:
             code = await _run_once(command, settings, webhooks)
         except OSError as error:
-            say(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
+            print_line(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
             code = ROUTER_AWAY  # as temporary as an unreachable router
         if code == 0:
             return webhooks
@@ -54,7 +54,7 @@ async def apply_flows(
         defects += code != ROUTER_AWAY and not ended_externally(code)
         if defects >= MAX_FIRST_STARTS:
             raise InternalError(f"what applies the flows {describe_exit(code)} {defects} times")
-        say(f"the flows are not applied yet; trying again in {delay:g} s")
+        print_line(f"the flows are not applied yet; trying again in {delay:g} s")
         await asyncio.sleep(delay)
         delay = min(delay * 2, MAX_DELAY)
 
@@ -65,14 +65,14 @@ async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[s
     def on_message(message: Mapping[str, Any]) -> None:
         webhooks.append(message["webhook"])
 
-    async def tell() -> None:
-        await child.tell(await settings())
+    async def send() -> None:
+        await child.send_settings(await settings())
 
     try:
         async with asyncio.TaskGroup() as helpers:
-            telling = helpers.create_task(tell())
+            sending = helpers.create_task(send())
             code = await child.run(on_message)
-            telling.cancel()
+            sending.cancel()
         return code
     finally:
         child.kill()

@@ -58,7 +58,7 @@ class ProcessSupervisor:
         *,
         served: asyncio.Event,
         run_dir: RunDir,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
         """Create a supervisor; nothing is started yet.
 
@@ -67,10 +67,10 @@ class ProcessSupervisor:
             role: role of the process.
             command: command that starts it.
             settings: returns the settings that the process waits for. It is called after each start, because more may
-                be known by a restart; its argument tells whether the previous process was ended from outside.
+                be known by a restart; its argument says whether the previous process was ended from outside.
             served: set once the router has served; from then on the end of a process does not end the cluster.
             run_dir: directory for pid files.
-            say: prints one line.
+            print_line: prints one line.
         """
         self.name = name
         self.role = role
@@ -81,7 +81,7 @@ class ProcessSupervisor:
         self._settings = settings
         self._served = served
         self._run_dir = run_dir
-        self._say = say
+        self._print = print_line
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -112,7 +112,7 @@ class ProcessSupervisor:
                 self._check_first_start(code, how, defects)
                 if loop.time() - started > HEALTHY_SECONDS:
                     delay = FIRST_DELAY
-                self._say(f"{self.name} {how}; starting it again in {delay:g} s")
+                self._print(f"{self.name} {how}; starting it again in {delay:g} s")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._stopping.wait()
@@ -129,7 +129,7 @@ class ProcessSupervisor:
             async with asyncio.timeout(grace):
                 await self._ended.wait()
         except TimeoutError:
-            self._say(f"{self.name} did not stop in {grace:g} s; killing it")
+            self._print(f"{self.name} did not stop in {grace:g} s; killing it")
             self.kill()
             await self._ended.wait()
 
@@ -150,14 +150,14 @@ class ProcessSupervisor:
                 self._on_ready(message["addresses"])
 
         try:
-            self._tell_pid(child.pid)
+            self._write_pid_file(child.pid)
             if self._stopping.is_set():
                 child.terminate()
             async with asyncio.TaskGroup() as helpers:
-                telling = helpers.create_task(self._tell_settings(child))
+                sending = helpers.create_task(self._send_settings(child))
                 reminding = helpers.create_task(self._remind())
                 code = await child.run(on_message)
-                telling.cancel()
+                sending.cancel()
                 reminding.cancel()
             # the end of a process that was never ready does not change whether the loss before it is explained
             self._explained = killed_externally(code) and (was_ready or self._explained)
@@ -171,26 +171,28 @@ class ProcessSupervisor:
             with contextlib.suppress(OSError):
                 self._run_dir.remove_pid(self.name)
 
-    async def _tell_settings(self, child: ChildProcess) -> None:
+    async def _send_settings(self, child: ChildProcess) -> None:
         await self.may_proceed.wait()
-        await child.tell(self._settings(self._explained))
+        await child.send_settings(self._settings(self._explained))
 
     async def _remind(self) -> None:
         """Report a slow restart; the cluster reports a slow first start."""
         if self._was_ready:
-            await report_waiting(lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._say)
+            await report_waiting(
+                lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._print
+            )
 
-    def _tell_pid(self, pid: int) -> None:
+    def _write_pid_file(self, pid: int) -> None:
         """Write the pid file if possible: a full disk must not end a running process."""
         try:
             self._run_dir.write_pid(self.name, pid)
         except OSError as error:
-            self._say(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
+            self._print(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
 
     def _on_ready(self, addresses: Addresses) -> None:
         self.addresses = addresses
         if self._was_ready:
-            self._say(f"{self.name} is ready again")
+            self._print(f"{self.name} is ready again")
         self._was_ready = True
         self.ready.set()
 

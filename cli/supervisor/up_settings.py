@@ -54,7 +54,7 @@ class UpSettings(BaseSettings):
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after `up` receives SIGTERM or SIGINT; of each process."""
 
-    def plan(self) -> ClusterSpec:
+    def spec(self) -> ClusterSpec:
         """Return the settings as a specification: plain values, with absolute paths."""
         paths = {
             name: str(value.absolute())

@@ -13,7 +13,7 @@ MAX_PAUSE: Final = 60.0
 
 async def report_waiting(
     lack: Callable[[], str],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -21,12 +21,12 @@ async def report_waiting(
 
     Args:
         lack: returns what is missing at present; empty when nothing is.
-        say: prints one line.
+        print_line: prints one line.
         sleep: waits for the given number of seconds.
     """
     pause = FIRST_PAUSE
     while True:
         await sleep(pause)
         if what := lack():
-            say(f"waiting for {what}")
+            print_line(f"waiting for {what}")
         pause = min(pause * 2, MAX_PAUSE)

@@ -51,7 +51,7 @@ async def supervise(run_dir, plan):
     supervised = LocalCluster(
         plan,
         run_dir,
-        say=lambda line: print(line, flush=True),
+        print_line=lambda line: print(line, flush=True),
         apply_flows=apply_flows,
         on_ready=lambda where: print(f"ready {where.http_url}", flush=True),
         probe_path=lambda: "/hook/x",

@@ -43,7 +43,7 @@ def apply(tmp_path):
 
         command = Command([sys.executable, "-c", SCRIPT, str(tmp_path / "tries"), *endings], dict(os.environ))
         async with asyncio.timeout(60):
-            return await apply_flows(command, settings, say=said.append)
+            return await apply_flows(command, settings, print_line=said.append)
 
     run.said = said
     return run

@@ -107,7 +107,7 @@ def test_people_are_told_in_words_and_not_without_end(tmp_path):
     again = "again: {switch: [{more: {when: .n < 60, then: pause}}, {done: {then: end}}]}"
     path.write_text(f"{HEAD}input: {{from: '{{n: 0}}'}}\ndo:\n  - {pause}\n  - {again}\n")
     lines = flowhook("exec", path, "--skip-waits").err.splitlines()
-    assert lines == ["skipping 90 s: wait of /do/0/pause"] * 50 + ["what else it waits for is not told"]
+    assert lines == ["skipping 90 s: wait of /do/0/pause"] * 50 + ["further waits are not shown"]
 
 
 def test_a_wait_that_is_waited_for_is_told(tmp_path):

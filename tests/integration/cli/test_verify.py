@@ -51,7 +51,7 @@ def test_a_scheme_may_be_spelled_out(verify):
     [
         ((), "give --provider, or --auth"),
         (("--provider", "githup"), "did you mean github"),
-        (("--auth", "{hmac: {secret: x}}"), "where the signature stands"),
+        (("--auth", "{hmac: {secret: x}}"), "the location of the signature"),
         (("--auth", "{"), "expected"),
     ],
 )

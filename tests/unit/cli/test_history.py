@@ -55,7 +55,7 @@ def test_results_of_calls_are_shown_where_it_is_certain_whose_they_are():
 
 def test_what_is_not_kept_is_counted():
     rows = list(history_rows(detail(run(3), run(9))))
-    assert [row[1] for row in rows] == ["… 2 that are not kept", "/do/0/a", "… 5 that are not kept", "/do/0/a"]
+    assert [row[1] for row in rows] == ["… 2 that are not stored", "/do/0/a", "… 5 that are not stored", "/do/0/a"]
 
 
 def test_programs_get_times_in_rfc_3339_and_durations_in_seconds():

@@ -15,9 +15,9 @@ TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_fi
 
 def environment(role, **settings):
     """Return everything that a process finds in its environment: from its start, and told later."""
-    plan = UpSettings(**settings).plan()
-    late = plan.settings(role, http_port=8099, admin_port=1, grpc_port=2)
-    return {**plan.command(role, f"{role}-1").environment, **late}
+    spec = UpSettings(**settings).spec()
+    late = spec.settings(role, http_port=8099, admin_port=1, grpc_port=2)
+    return {**spec.command(role, f"{role}-1").environment, **late}
 
 
 def public_url(role, **settings):
@@ -78,26 +78,26 @@ def test_how_another_router_is_reached_is_not_for_processes_of_this_cluster(role
 
 def test_runners_let_the_others_go_first():
     def nice(role):
-        return UpSettings().plan().command(role, f"{role}-1").nice
+        return UpSettings().spec().command(role, f"{role}-1").nice
 
     assert nice("runner") > 0
     assert {nice(role) for role in ROLES if role != "runner"} == {0}
 
 
 def test_a_plan_survives_its_way_to_the_supervisor():
-    plan = UpSettings(flows=Path("flows"), http_port=0, **TLS).plan()
-    assert ClusterSpec.from_json(plan.to_json()) == plan
-    assert plan.flows == str(Path("flows").absolute())
+    spec = UpSettings(flows=Path("flows"), http_port=0, **TLS).spec()
+    assert ClusterSpec.from_json(spec.to_json()) == spec
+    assert spec.flows == str(Path("flows").absolute())
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_only_a_runner_is_told_that_losses_are_explained_and_only_of_this_restart(role, monkeypatch):
     monkeypatch.setenv("FLOWHOOK_LOSSES_EXPLAINED", "true")
-    plan = UpSettings().plan()
+    spec = UpSettings().spec()
     ports = {"http_port": 1, "admin_port": 2, "grpc_port": 3}
 
     assert "FLOWHOOK_LOSSES_EXPLAINED" not in environment(role)
-    told = plan.settings(role, **ports, losses_explained=True).get("FLOWHOOK_LOSSES_EXPLAINED")
+    told = spec.settings(role, **ports, losses_explained=True).get("FLOWHOOK_LOSSES_EXPLAINED")
     assert told == ("true" if role == "runner" else None)
 
 

@@ -90,7 +90,7 @@ def _place_in(key: str) -> _Place:
     match = _KEY.fullmatch(strip_markers(key).strip())
     if match is None or match["part"] == "query":
         raise InvalidError(
-            f"the key of this flow's deliveries is {key}: say another one yourself", reason="DELIVERY_ID_FIXED"
+            f"the key of this flow's deliveries is {key}: give another one yourself", reason="DELIVERY_ID_FIXED"
         )
     return _Place("header" if match["part"] == "headers" else "field", match["path"] or match["name"])
 
@@ -106,7 +106,7 @@ def _with_field(body: bytes, path: str, value: str) -> bytes:
         inner = inner.get(name) if isinstance(inner, dict) else None
     if not isinstance(inner, dict):
         raise InvalidError(
-            f"the delivery's ID is `{path}` of the body, which has no such place", reason="DELIVERY_ID_FIXED"
+            f"the delivery's ID is `{path}` of the body, which does not have it", reason="DELIVERY_ID_FIXED"
         )
     inner[last] = value
     return orjson.dumps(content)

@@ -75,7 +75,7 @@ def build_start_event(document: FlowDocument, request: RequestOptions) -> Event:
     if webhook is None:
         if request.headers or request.query:
             option = "--header" if request.headers else "--query"
-            raise typer.BadParameter(f"{option}: {document.id} has no `webhook`, so it is given the input alone")
+            raise typer.BadParameter(f"{option}: {document.id} has no `webhook`, so its only input is --input")
         event = _event(document.id, "", request.content_type, request.body)
         _check("--input", event, raw=False)
         return event
@@ -120,7 +120,7 @@ def parse_emitted_event(text: str) -> ProvidedEvent:
     try:
         written = orjson.loads(read_option_content("--event", text))
         if not isinstance(written, dict):
-            raise typer.BadParameter("--event is no CloudEvent: it is a JSON object with a `type`")
+            raise typer.BadParameter("--event is not a CloudEvent: expected a JSON object with a `type`")
         identity = {"specversion": cloud_events.SPEC_VERSION, "id": ids.mint(0), "source": "/exec"}
         payload = orjson.dumps({**identity, "time": rfc3339(_now_ms()), **written})
         cloud_events.parse(payload)

@@ -24,7 +24,7 @@ def find_flow_files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
             if not inside:
-                raise InvalidError(f"{path}: no *.yaml, *.yml or *.json in it", reason="FLOW_FILE_MISSING")
+                raise InvalidError(f"{path}: contains no *.yaml, *.yml or *.json file", reason="FLOW_FILE_MISSING")
             found += inside
         else:
             found.append(path)

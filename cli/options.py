@@ -16,7 +16,7 @@ from cli.setting_names import explain_validation_error, option_name, variable_na
 
 S = TypeVar("S", bound=BaseSettings)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")]
 Router = Annotated[
     str | None,
     typer.Option("--router", metavar="HOST:PORT", help="Address of the router (FLOWHOOK_ROUTER)."),
@@ -26,7 +26,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        help="Where tokens are when FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR).",
+        help="Directory of the tokens, if FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR).",
     ),
 ]
 

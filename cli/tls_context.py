@@ -52,9 +52,9 @@ def context_for_certificate(cert_file: Path) -> ssl.SSLContext:
     except OSError as error:
         raise InvalidError(f"{cert_file}: {_cause(error)}", reason=REASON) from None
     except ValueError:
-        raise InvalidError(f"{cert_file}: there is no PEM certificate in it", reason=REASON) from None
+        raise InvalidError(f"{cert_file}: it contains no PEM certificate", reason=REASON) from None
     return context
 
 
 def _cause(error: OSError) -> str:
-    return "there is no PEM certificate in it" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
+    return "it contains no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror or str(error)

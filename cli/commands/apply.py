@@ -30,7 +30,7 @@ def _apply(
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Create or update flows; a bad file is named with line, key and cause, and changes nothing."""
+    """Create or update flows; problems are reported with file, line and key, and then nothing is changed."""
     from cli import flow_files, flow_paths
     from cli.client_factory import open_client
     from flowhook.errors import InvalidFlowError

@@ -24,10 +24,10 @@ def register(app: typer.Typer) -> None:
 def _check(
     *,
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Flow files, or directories of them.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
     json: Json = False,
 ) -> None:
-    """Check flow files as apply does, without a router; a problem is named with file, line, key and cause."""
+    """Check flow files as apply does, without a router; problems are reported with file, line and key."""
     from cli import flow_files
     from flowhook.document import located_warnings
 

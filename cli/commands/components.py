@@ -37,7 +37,7 @@ def _list(*, json: Json = False) -> None:
 @app.command("show")
 def _show(
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As flows write it: webhook.send.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in flows, such as webhook.send.")],
     json: Json = False,
 ) -> None:
     """Print what a component does, and the JSON Schema of its arguments."""

@@ -32,7 +32,7 @@ def _exec(
         typer.Option(
             "--input",
             metavar="JSON_OR_@FILE",
-            help="The input; body of the event where the flow has a webhook. @- is stdin.",
+            help="The input; with a webhook, the body of the event. @- is stdin.",
         ),
     ] = None,
     secret: Annotated[
@@ -44,7 +44,8 @@ def _exec(
         ),
     ] = None,
     content_type: Annotated[
-        str | None, typer.Option("--content-type", metavar="TYPE", help="Of the input; application/json.")
+        str | None,
+        typer.Option("--content-type", metavar="TYPE", help="Media type of the input; default: application/json."),
     ] = None,
     header: Annotated[
         list[str] | None,
@@ -59,25 +60,24 @@ def _exec(
         typer.Option(
             "--callback",
             metavar="NAME=@FILE",
-            help="A callback that came for it, with this JSON as its body; may be given several times.",
+            help="A callback that it receives, with this JSON as its body; may be given several times.",
         ),
     ] = None,
     event: Annotated[
         list[str] | None,
         typer.Option(
-            "--event", metavar="@FILE", help="A CloudEvent that it may listen for, as JSON; may be given several times."
+            "--event", metavar="@FILE", help="A CloudEvent that it receives, as JSON; may be given several times."
         ),
     ] = None,
     skip_waits: Annotated[
         bool,
-        typer.Option("--skip-waits", help="Let waits, delays of retries and timeouts of what waits take no time."),
+        typer.Option("--skip-waits", help="Skip waits, delays of retries and timeouts of waiting tasks."),
     ] = False,
     allow_private_addresses: Annotated[
-        bool, typer.Option("--allow-private-addresses", help="Let it call private, loopback and link-local addresses.")
+        bool,
+        typer.Option("--allow-private-addresses", help="Allow calls to private, loopback and link-local addresses."),
     ] = False,
-    allow_processes: Annotated[
-        bool, typer.Option("--allow-processes", help="Let it run scripts and commands.")
-    ] = False,
+    allow_processes: Annotated[bool, typer.Option("--allow-processes", help="Allow scripts and commands.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Show input and output of each task on stderr; with --json, as JSON.")
     ] = False,

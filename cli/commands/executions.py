@@ -15,10 +15,10 @@ from flowhook.model import Execution, Status
 app = typer.Typer(help="Look at executions; replay, resolve, cancel, suspend and resume them.", no_args_is_help=True)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="ID of the execution: evt_…")]
-Flow = Annotated[str, typer.Option("--flow", metavar="ID", help="Of this flow only.")]
+Flow = Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")]
 Statuses = Annotated[
     list[Status] | None,
-    typer.Option("--status", help="In this status only; may be given several times.", case_sensitive=False),
+    typer.Option("--status", help="Only those in this status; may be given several times.", case_sensitive=False),
 ]
 
 
@@ -47,10 +47,11 @@ def _list(
     unresolved: Annotated[
         bool,
         typer.Option(
-            "--unresolved", help="Faulted, with no replay that runs or completed, and not marked as resolved."
+            "--unresolved",
+            help="Only faulted ones without a running or completed replay, that are not marked as resolved.",
         ),
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
@@ -100,7 +101,7 @@ def _get(
         return
     print_fields((name, value) for name, value in shown.items() if name != "tasks")
     print()
-    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or is stored")
+    print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
 
 
 @app.command("replay")
@@ -111,18 +112,18 @@ def _replay(
     status: Statuses = None,
     start: Annotated[
         ReplayStart,
-        typer.Option("--from", help="From the start, or from the failed task with what was done before it."),
+        typer.Option("--from", help="From the start, or from the failed task with the results before it."),
     ] = ReplayStart.START,
     revision: Annotated[
-        ReplayRevision, typer.Option(help="On the revision that it ran, or on the flow's latest one.")
+        ReplayRevision, typer.Option(help="The revision that was executed, or the flow's latest one.")
     ] = ReplayRevision.PINNED,
     again: Annotated[
-        bool, typer.Option("--again", help="Also what was replayed already, or is marked as resolved.")
+        bool, typer.Option("--again", help="Include those that were replayed already, or are marked as resolved.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many it are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be replayed; start nothing.")] = False,
     rate: Annotated[
-        float | None, typer.Option(metavar="N", min=0.001, help="At most N a second.", show_default=False)
+        float | None, typer.Option(metavar="N", min=0.001, help="Maximum number per second.", show_default=False)
     ] = None,
     json: Json = False,
     router: Router = None,
@@ -136,13 +137,13 @@ def _replay(
     if bool(execution_id) == bool(flow):
         raise typer.BadParameter("give the ID of an execution, or --flow with --status")
     if execution_id and wanted:
-        raise typer.BadParameter("--status goes with --flow")
+        raise typer.BadParameter("--status requires --flow")
     if flow and not wanted:
-        raise typer.BadParameter("--flow needs --status: say --status faulted")
+        raise typer.BadParameter("--flow requires --status, such as --status faulted")
     if not all(item.ended for item in wanted):
-        raise typer.BadParameter("only executions that ended are replayed: completed, faulted, cancelled")
+        raise typer.BadParameter("only ended executions can be replayed: completed, faulted, cancelled")
     if start is ReplayStart.FAILED and Status.COMPLETED in wanted:
-        raise typer.BadParameter("what completed has no failed task; use --from start")
+        raise typer.BadParameter("completed executions have no failed task; use --from start")
     with open_client(router, data_dir) as client:
         replay = Replayer(
             client,
@@ -165,8 +166,8 @@ def _resolve(
     execution_ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]…", help="IDs of executions.", show_default=False)
     ] = None,
-    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="All unresolved ones of this flow.")] = "",
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why nothing is to be done.")] = "",
+    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="All unresolved executions of this flow.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason why nothing has to be done.")] = "",
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
@@ -209,7 +210,7 @@ def _cancel(*, execution_id: ExecutionId, json: Json = False, router: Router = N
 
 @app.command("suspend")
 def _suspend(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Have an execution worked on no more until it is resumed."""
+    """Stop work on an execution until it is resumed."""
     from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
@@ -218,7 +219,7 @@ def _suspend(*, execution_id: ExecutionId, json: Json = False, router: Router = 
 
 @app.command("resume")
 def _resume(*, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Have a suspended execution worked on again."""
+    """Continue a suspended execution."""
     from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:

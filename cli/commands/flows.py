@@ -76,7 +76,7 @@ def _get(
 
 @app.command("pause")
 def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Accept and queue a flow's events from now on without running them."""
+    """Queue a flow's events from now on, without running them."""
     from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
@@ -85,7 +85,7 @@ def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_d
 
 @app.command("resume")
 def _resume(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Run what was queued, and what comes."""
+    """Run the queued events of a flow, and new ones."""
     from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:
@@ -106,7 +106,9 @@ def _delete(*, flow_id: FlowId, router: Router = None, data_dir: DataDir = None)
 def _graph(
     *,
     flow_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the flow.", show_default=False)] = "",
-    file: Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="Of this flow file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="A flow file, instead of an ID.")
+    ] = None,
     revision: Annotated[int, typer.Option(min=0, help="Revision; 0 is the latest.")] = 0,
     json: Json = False,
     router: Router = None,

@@ -21,7 +21,7 @@ COLUMNS: Final = ("ID", "TIME", "FLOW", "STATUS", "REASON", "FROM")
 def _list(
     *,
     flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number; the newest are printed.")] = 100,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _schema(*, json: Json = False) -> None:
-    """Print the JSON Schema of a flow file, the arguments of the components that are installed here included."""
+    """Print the JSON Schema of a flow file, including the arguments of the installed components."""
     import orjson
 
     from cli.output import print_json

@@ -29,9 +29,7 @@ def _set(
     source: Annotated[
         str | None, typer.Argument(metavar="[-]", help="A dash reads the value from stdin.", show_default=False)
     ] = None,
-    value: Annotated[
-        str | None, typer.Option("--value", help="The value itself; it stays in the shell's history.")
-    ] = None,
+    value: Annotated[str | None, typer.Option("--value", help="The value; it stays in the shell's history.")] = None,
     from_file: Annotated[
         Path | None, typer.Option("--from-file", metavar="FILE", help="Read the value from a file.")
     ] = None,
@@ -77,7 +75,7 @@ def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None
 
 @app.command("delete")
 def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> None:
-    """Delete a secret; flows that are verified with it refuse everything from then on."""
+    """Delete a secret; flows that verify senders with it refuse all requests from then on."""
     from cli.client_factory import open_client
 
     with open_client(router, data_dir) as client:

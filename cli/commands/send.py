@@ -65,28 +65,28 @@ def _send(
     ] = None,
     edge: Annotated[
         str | None,
-        typer.Option("--edge", metavar="URL", help="Where the edge is (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE"),
+        typer.Option("--edge", metavar="URL", help="URL of the edge (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE"),
     ] = None,
     edge_ca_file: Annotated[
         Path | None,
         typer.Option(
             "--edge-ca-file",
             metavar="FILE",
-            help="PEM certificates that the edge's is checked against (FLOWHOOK_EDGE_CA_FILE).",
+            help="PEM certificates of the authorities of the edge's certificate (FLOWHOOK_EDGE_CA_FILE).",
             envvar="FLOWHOOK_EDGE_CA_FILE",
         ),
     ] = None,
     new_id: Annotated[
-        bool, typer.Option("--new-id", help="Give it another delivery ID, so that it is no repeated delivery.")
+        bool, typer.Option("--new-id", help="Use a new delivery ID, so that it does not count as a repeated delivery.")
     ] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the execution has ended, and print what became of it.")
+        bool, typer.Option("--wait", help="Wait until the execution has ended, and print its result.")
     ] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send a webhook to a flow, signed as the flow's auth demands, and print the answer."""
+    """Send a webhook to a flow, signed as the flow's auth requires, and print the response."""
     from cli.client_factory import client_for, client_settings
     from cli.delivery import Delivery
     from cli.supervisor.rundir import read_cluster
@@ -153,7 +153,7 @@ def _signed(
             refusal = refusal or _with_remedy(error, kind)
         else:
             return SignedRequest(method, signed_url, [*sent, *added], content)
-    raise refusal or InvalidError(f"flow {document.id} can't be signed for", reason="NOT_SIGNED")
+    raise refusal or InvalidError(f"requests to flow {document.id} can't be signed", reason="NOT_SIGNED")
 
 
 def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
@@ -218,8 +218,8 @@ def _show(response: EdgeResponse, delivery: Delivery, *, json: bool) -> None:
     sys.stdout.buffer.flush()
     if delivery.duplicate:
         print(
-            "flowhook: a repeated delivery: it started nothing, and was answered like the first one; "
-            "--new-id makes it a new one",
+            "flowhook: a repeated delivery, which started nothing and got the response of the first one; "
+            "use --new-id for a new delivery",
             file=sys.stderr,
         )
 

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def _tail(
     *,
-    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Of this flow only.")] = "",
+    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

@@ -20,7 +20,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.")]
 ExpiresIn = Annotated[
     str | None,
-    typer.Option("--expires-in", metavar="DURATION", help="After how long it is good no more, such as P90D."),
+    typer.Option("--expires-in", metavar="DURATION", help="Time after which it expires, such as P90D."),
 ]
 
 
@@ -28,10 +28,10 @@ ExpiresIn = Annotated[
 def _create(
     *,
     name: Name,
-    scope: Annotated[list[TokenScope], typer.Option("--scope", help="What it permits; may be given several times.")],
+    scope: Annotated[list[TokenScope], typer.Option("--scope", help="Scope of the token; may be given several times.")],
     flow: Annotated[
         list[str] | None,
-        typer.Option("--flow", metavar="FLOW", help="The only flow it hands in events to; may be given several times."),
+        typer.Option("--flow", metavar="FLOW", help="Limit it to events of this flow; may be given several times."),
     ] = None,
     expires_in: ExpiresIn = None,
     json: Json = False,
@@ -45,7 +45,7 @@ def _create(
 
 @app.command("list")
 def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
-    """List tokens by name: what they permit, when they were made and used last, and when they end."""
+    """List tokens by name: their scopes, and when they were created, last used, and expire."""
     from cli.output import print_json, print_table
     from flowhook.token_verifier import last_uses
 
@@ -79,13 +79,13 @@ def _rotate(
     name: Name,
     overlap: Annotated[
         str,
-        typer.Option("--overlap", metavar="DURATION", help="How long the value before is good; PT0S: no more."),
+        typer.Option("--overlap", metavar="DURATION", help="Time for which the earlier value stays valid; PT0S: none."),
     ] = "PT1H",
     expires_in: ExpiresIn = None,
     json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Give a token a new value and print that; it can't be printed again. The one before is good for a while."""
+    """Give a token a new value and print that; it can't be printed again. The earlier one stays valid for a while."""
     directory = _settings(data_dir).data_dir
     token = rotate_token(directory, name, overlap=_seconds(overlap) or 0, expires_in=_seconds(expires_in))
     _print_value(name, token, json=json)

@@ -29,18 +29,19 @@ def register(app: typer.Typer) -> None:
 def _verify(
     *,
     request_file: Annotated[
-        Path, typer.Argument(metavar="REQUEST_FILE", help="The request as it was sent: its line, headers, body.")
+        Path, typer.Argument(metavar="REQUEST_FILE", help="The request as sent: request line, headers, body.")
     ],
-    provider: Annotated[str, typer.Option("--provider", metavar="P", help="Kind of auth, by its name: github.")] = "",
+    provider: Annotated[str, typer.Option("--provider", metavar="P", help="Kind of auth, such as github.")] = "",
     secret_file: Annotated[
-        Path | None, typer.Option("--secret-file", metavar="F", help="Where the secret is.", show_default=False)
+        Path | None, typer.Option("--secret-file", metavar="F", help="File with the secret.", show_default=False)
     ] = None,
     auth: Annotated[
-        str, typer.Option("--auth", metavar="YAML", help="Instead of --provider: `auth` as a flow file has it.")
+        str, typer.Option("--auth", metavar="YAML", help="Instead of --provider: `auth` as in a flow file.")
     ] = "",
-    url: Annotated[str, typer.Option("--url", metavar="URL", help="That the sender called, if it is signed.")] = "",
+    url: Annotated[str, typer.Option("--url", metavar="URL", help="URL that the sender called, if it is signed.")] = "",
     at: Annotated[
-        float | None, typer.Option("--at", metavar="SECONDS", help="When it came, Unix time; now.", show_default=False)
+        float | None,
+        typer.Option("--at", metavar="SECONDS", help="Unix time of the request; default: now.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:

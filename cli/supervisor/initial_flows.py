@@ -45,7 +45,7 @@ async def apply_flows(
         try:
             code = await _run_once(command, settings, webhooks)
         except OSError as error:
-            print_line(f"what applies the flows can't be started: {os.strerror(error.errno or 0)}")
+            print_line(f"the process that applies the flows can't be started: {os.strerror(error.errno or 0)}")
             code = ROUTER_AWAY  # as temporary as an unreachable router
         if code == 0:
             return webhooks

@@ -44,7 +44,7 @@ def good(tmp_path):
         (["executions", "replay"], "ID of an execution, or --flow"),
         (["executions", "replay", "evt_x", "--flow", "x"], "ID of an execution, or --flow"),
         (["executions", "replay", "--flow", "x"], "--status"),
-        (["executions", "replay", "--flow", "x", "--status", "running"], "only executions that ended"),
+        (["executions", "replay", "--flow", "x", "--status", "running"], "only ended executions"),
         (["executions", "replay", "--flow", "x", "--status", "completed", "--from", "failed"], "no failed task"),
         (["executions", "replay", "evt_x", "--from", "middle"], "--from"),
         (["executions", "replay", "evt_x", "--rate", "0"], "--rate"),

@@ -72,5 +72,5 @@ def test_a_file_that_is_none_of_certificates_is_refused_by_name(tmp_path, read):
     for content in (b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         path = tmp_path / "bad.pem"
         path.write_bytes(content)
-        with pytest.raises(InvalidError, match=r"bad\.pem: there is no PEM certificate in it"):
+        with pytest.raises(InvalidError, match=r"bad\.pem: it contains no PEM certificate"):
             read(path)

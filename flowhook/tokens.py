@@ -248,10 +248,10 @@ def revoke_token(data_dir: Path, name: str) -> None:
     """
     with _locked(data_dir):
         infos = _load(data_dir)
-        kept = [info for info in infos if info.name != name]
-        if len(kept) == len(infos):
+        remaining = [info for info in infos if info.name != name]
+        if len(remaining) == len(infos):
             raise _not_found(name)
-        _store(data_dir, kept)
+        _store(data_dir, remaining)
         if name in BUILT_IN:
             (data_dir / f"{name}.token").unlink(missing_ok=True)
 

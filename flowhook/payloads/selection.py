@@ -43,8 +43,8 @@ def select(value: Any, selection: Selection) -> Any:
         return {name: select(value[name], inner) for name, inner in names.items() if name in value}
     if isinstance(value, list):
         first, last = selection.get("first", 0), selection.get("last", 0)
-        kept = value if len(value) <= first + last else value[:first] + value[len(value) - last :]
-        return [select(item, selection.get("items", {})) for item in kept]
+        selected = value if len(value) <= first + last else value[:first] + value[len(value) - last :]
+        return [select(item, selection.get("items", {})) for item in selected]
     return value if isinstance(value, bool | int | float | None) else ""
 
 

@@ -2,12 +2,13 @@
 
 - `loader`: builds a `FlowDocument` from a flow file or from its stored form; the entry point for the rest of Flowhook.
 - `workflow`, `tasks`, `dataflow`, `events`, `schedule`, `processes`, `extensions`, `timing`, `authentication`,
-  `http_call`, `calls`: models of the DSL's keys, under the DSL's names. `oauth2`: validation rules that the runner
-  shares.
+  `http_call`, `calls`: models of the DSL's keys, under the DSL's names. `component_arguments`: models of the arguments
+  of built-in components. `oauth2`: validation rules. Runners derive the models of evaluated arguments from these.
 - `webhook`, `auth`, `execution`: models of Flowhook's own keys.
 - `source`, `shape_errors`, `rules`, `unsupported`: parsing and validation of a flow file.
 - `walk`, `event_filters`: iteration over the tasks and the event filters of a definition.
 - `lint`: warnings about valid documents. `named_secrets`: the secrets that a document names.
+- `codes`, `problems`, `validation`: the codes of problems, their places, and the errors of validators.
 - `duration`, `size`, `names`, `uris`: durations such as PT5M and sizes such as 10MiB; flow names; URIs of calls.
 
 Models are immutable and hold what was written: they evaluate nothing, and know no storage, transport or secret value.

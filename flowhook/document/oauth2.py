@@ -101,4 +101,4 @@ def _problems(grant: GrantType, given: Collection[str]) -> Iterator[LocatedCause
 def _refuse(problems: Iterable[LocatedCause]) -> None:
     found = list(problems)
     if found:
-        raise validation_error_at(found)
+        raise validation_error_at(*found)

@@ -97,15 +97,8 @@ class RunConfiguration(Model):
         if "return_" in self.model_fields_set:
             if not self.await_:
                 cause = "requires `await: true`: nothing is returned otherwise"
-                raise validation_error_at([(("return",), Code.KEY_CONFLICT, cause)])
+                raise validation_error_at((("return",), Code.KEY_CONFLICT, cause))
             if self.workflow is not None and self.return_ != "none":
-                raise validation_error_at(
-                    [
-                        (
-                            ("return",),
-                            Code.VALUE_CHOICE,
-                            "a workflow returns its output or, with `none`, nothing: other values are for processes",
-                        )
-                    ]
-                )
+                cause = "a workflow returns its output or, with `none`, nothing: other values are for processes"
+                raise validation_error_at((("return",), Code.VALUE_CHOICE, cause))
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TypeAlias
 
 from pydantic import ValidationError
@@ -19,8 +18,8 @@ def validation_error(code: Code, cause: str) -> PydanticCustomError:
     return PydanticCustomError(code, "{cause}", {"cause": cause})
 
 
-def validation_error_at(problems: Iterable[LocatedCause]) -> ValidationError:
-    """Return one error for several locations."""
+def validation_error_at(*problems: LocatedCause) -> ValidationError:
+    """Return one error for one or more locations."""
     return ValidationError.from_exception_data(
         "flowhook",
         [InitErrorDetails(type=validation_error(code, cause), loc=loc, input=None) for loc, code, cause in problems],

@@ -80,7 +80,7 @@ def _check_expressions(value: object) -> Any:
             except InvalidError as error:
                 problems.append((place, Code.EXPRESSION_INVALID, error.message))
     if problems:
-        raise validation_error_at(problems)
+        raise validation_error_at(*problems)
     return value
 
 
@@ -103,7 +103,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
             problems.append(((name,), Code.HEADER_INVALID, "must be printable ASCII in one line"))
         seen.add(lower)
     if problems:
-        raise validation_error_at(problems)
+        raise validation_error_at(*problems)
     return headers
 
 
@@ -215,7 +215,7 @@ class OnFault(Model):
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
             cause = f"a response with status {self.status} has no body: remove it"
-            raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
+            raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
         parts = {"headers": self.headers, "body": self.body}
         problems = [
             ((key, *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE)
@@ -223,7 +223,7 @@ class OnFault(Model):
             for place in _beyond_id(part)
         ]
         if problems:
-            raise validation_error_at(problems)
+            raise validation_error_at(*problems)
         return self
 
 
@@ -263,7 +263,7 @@ class Respond(Model):
     def _no_body_where_none_can_be(self) -> Self:
         if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
             cause = f"a response with status {self.status} has no body: remove it"
-            raise validation_error_at([(("body",), Code.RESPONSE_INVALID, cause)])
+            raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
         return self
 
     @model_validator(mode="after")
@@ -283,7 +283,7 @@ class Respond(Model):
                 (("headers", *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE) for place in _beyond_id(self.headers)
             ]
         if problems:
-            raise validation_error_at(problems)
+            raise validation_error_at(*problems)
         return self
 
 
@@ -359,18 +359,13 @@ class Endpoint(Model):
         problems: list[LocatedCause] = []
         unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
-            problems.append(
-                (
-                    ("auth",),
-                    Code.SIGNATURE_UNSAFE,
-                    "`content` must cover {body}, unless `methods` are only GET and DELETE",
-                )
-            )
+            cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
+            problems.append((("auth",), Code.SIGNATURE_UNSAFE, cause))
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and not any(kind.names_deliveries for kind in self.auth):
             problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"))
         if problems:
-            raise validation_error_at(problems)
+            raise validation_error_at(*problems)
         return self
 
     def secret_names(self) -> frozenset[str]:
@@ -402,14 +397,14 @@ class Callback(Endpoint):
             cause = (
                 "a callback is answered once it is stored: only the request that started a flow can wait for a reply"
             )
-            raise validation_error_at([(("respond", "mode"), Code.RESPONSE_INVALID, cause)])
+            raise validation_error_at((("respond", "mode"), Code.RESPONSE_INVALID, cause))
         return self
 
     @model_validator(mode="after")
     def _is_delivered_at_all(self) -> Self:
         if self.only_one_time and "deliver" in self.model_fields_set:
             cause = "a one-time URL belongs to one execution: remove this key, or say in `auth` who else may call"
-            raise validation_error_at([(("deliver",), Code.KEY_CONFLICT, cause)])
+            raise validation_error_at((("deliver",), Code.KEY_CONFLICT, cause))
         return self
 
     @property
@@ -441,7 +436,7 @@ class Webhook(Endpoint):
         uses = kinds_by_secret(self.all_kinds())
         for found in secret_misuses(uses, uses):
             owner = f"secret {found.secret} belongs to `{found.signing}`, whose handshake signs text that others choose"
-            raise validation_error_at([(("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it")])
+            raise validation_error_at((("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"))
         return self
 
     def all_kinds(self) -> list[AuthKind]:

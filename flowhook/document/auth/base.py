@@ -129,7 +129,7 @@ class SecretAuth(AuthKind):
             raise validation_error(Code.KEY_CONFLICT, cause)
         if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
             cause = f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}"
-            raise validation_error_at([(("secrets",), Code.VALUE_RANGE, cause)])
+            raise validation_error_at((("secrets",), Code.VALUE_RANGE, cause))
         return self
 
     @property

@@ -34,7 +34,7 @@ class BasicAuth(SecretAuth):
     def _username_can_be_sent(self) -> Self:
         if ":" in self.username or not self.username.isprintable():
             cause = "must not contain colons or control characters (RFC 7617, section 2)"
-            raise validation_error_at([(("username",), Code.VALUE_FORMAT, cause)])
+            raise validation_error_at((("username",), Code.VALUE_FORMAT, cause))
         return self
 
 

@@ -119,7 +119,7 @@ class CustomSignature(AuthKind):
     def _content_is_sound(self) -> Self:
         problems = list(self._problems())
         if problems:
-            raise validation_error_at(problems)
+            raise validation_error_at(*problems)
         return self
 
     def _problems(self) -> Iterable[LocatedCause]:

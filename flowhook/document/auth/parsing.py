@@ -57,9 +57,9 @@ def _parse_kind(value: object) -> AuthKind:
         return kind
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
     if name == ONE_TIME_URL:
-        raise validation_error_at([((name,), Code.AUTH_INVALID, _NO_KEYS)])
+        raise validation_error_at(((name,), Code.AUTH_INVALID, _NO_KEYS))
     hint = f"did you mean {guesses[0]}?" if guesses else f"use none, {', '.join(KINDS)}"
-    raise validation_error_at([((str(name),), Code.AUTH_INVALID, f"unknown kind of `auth`: {hint}")])
+    raise validation_error_at(((str(name),), Code.AUTH_INVALID, f"unknown kind of `auth`: {hint}"))
 
 
 _KIND: Final = TypeAdapter(Annotated[AuthKind, PlainValidator(_parse_kind)])

@@ -77,7 +77,7 @@ class JwtAuth(AuthKind):
         other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
         if other:
             cause = f"{', '.join(other)} can't be used with this kind of key"
-            raise validation_error_at([(("algorithms",), Code.VALUE_CHOICE, cause)])
+            raise validation_error_at((("algorithms",), Code.VALUE_CHOICE, cause))
         return self
 
     @property

@@ -38,12 +38,12 @@ class AdmissionControl:
         *,
         host: ShardRuntime,
         flows: FlowTable,
-        reader: InputParser,
+        parser: InputParser,
         total_backlog: int,
         clock: Callable[[], float],
     ) -> None:
         self._host = host
-        self._reader = reader
+        self._parser = parser
         self._flows = flows
         self._total_backlog = total_backlog
         self._clock = clock
@@ -116,7 +116,7 @@ class AdmissionControl:
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
             )
         if has_unparsed_body(event) and not entry.raw:
-            made = await self._reader.check(convert.event_from_proto(event), entry.order_key if key is None else None)
+            made = await self._parser.check(convert.event_from_proto(event), entry.order_key if key is None else None)
             return made if key is None else key
         if key is None:
             return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
@@ -131,7 +131,7 @@ class AdmissionControl:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if has_unparsed_body(event) and not raw:
-            await self._reader.check(convert.event_from_proto(event), None)
+            await self._parser.check(convert.event_from_proto(event), None)
 
     async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
         """Evaluate a flow's `order_by` for an event and return the ordering key; empty: no order.
@@ -139,7 +139,7 @@ class AdmissionControl:
         Raises:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
-        return "" if entry.order_key is None else await self._reader.order_key(entry.order_key, event)
+        return "" if entry.order_key is None else await self._parser.order_key(entry.order_key, event)
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.

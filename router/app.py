@@ -127,8 +127,8 @@ async def serve(
     storage = await _open_storage(settings)
     try:
         key = await _load_key(settings, storage.registry)
-        async with contextlib.aclosing(InputParser()) as reader:
-            await _serve(settings, lifecycle, storage, key=key, reader=reader, registry=registry or metrics.registry())
+        async with contextlib.aclosing(InputParser()) as parser:
+            await _serve(settings, lifecycle, storage, key=key, parser=parser, registry=registry or metrics.registry())
     finally:
         await storage.close()
 
@@ -139,10 +139,10 @@ async def _serve(
     storage: Storage,
     *,
     key: bytes,
-    reader: InputParser,
+    parser: InputParser,
     registry: CollectorRegistry,
 ) -> None:
-    sealer, tokens, callback_keys = SecretCipher(key), ReplyTokens(key), CallbackKeys(key)
+    cipher, tokens, callback_keys = SecretCipher(key), ReplyTokens(key), CallbackKeys(key)
     state = await storage.own(0)
     router_metrics = RouterMetrics(registry)
     core = Shard(
@@ -161,21 +161,21 @@ async def _serve(
         buffer_seconds=settings.callback_seconds,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
-    acceptance = AdmissionControl(
-        host=host, flows=flows, reader=reader, total_backlog=settings.total_backlog, clock=time.monotonic
+    admission = AdmissionControl(
+        host=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
     )
-    starter = ExecutionStarter(host=host, state=state, acceptance=acceptance, now_ms=_now_ms)
-    timekeeper = CronScheduler(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
-    gatherer = JoinTrigger(arrivals=host.arrivals, state=state, starter=starter)
+    starter = ExecutionStarter(host=host, state=state, admission=admission, now_ms=_now_ms)
+    cron_scheduler = CronScheduler(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
+    join_trigger = JoinTrigger(arrivals=host.arrivals, state=state, starter=starter)
     publisher = EventPublisher(
         arrivals=host.arrivals,
-        gatherer=gatherer,
+        join_trigger=join_trigger,
         starter=starter,
         metrics=router_metrics,
         outbox=host.outbox,
         now_ms=_now_ms,
     )
-    herald = LifecyclePublisher(
+    lifecycle_publisher = LifecyclePublisher(
         outbox=host.outbox,
         state=state,
         registry=storage.registry,
@@ -185,20 +185,20 @@ async def _serve(
     )
     bodies = storage.bodies
     uploads = UploadReceiver(
-        bodies=bodies, acceptance=acceptance, max_uploads=settings.max_uploads, max_bytes=settings.max_upload_bytes
+        bodies=bodies, admission=admission, max_uploads=settings.max_uploads, max_bytes=settings.max_upload_bytes
     )
     reads = BodySender(bodies=bodies, state=state)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
         emit_event=partial(emit_event, publisher=publisher),
-        start_execution=partial(start_execution, acceptance=acceptance, starter=starter),
+        start_execution=partial(start_execution, admission=admission, starter=starter),
         reads=reads,
     )
     health_service = HealthService(_SERVICES)
 
-    await timekeeper.recover()
-    await flows.start(await host.recover(), [timekeeper, publisher])
+    await cron_scheduler.recover()
+    await flows.start(await host.recover(), [cron_scheduler, publisher])
     await host.settle()
 
     verifier = TokenVerifier(settings.data_dir)
@@ -211,13 +211,13 @@ async def _serve(
         IngestService(
             host=host,
             state=state,
-            acceptance=acceptance,
+            admission=admission,
             callbacks=CallbackReceiver(
-                acceptance=acceptance,
+                admission=admission,
                 arrivals=host.arrivals,
                 state=state,
                 keys=callback_keys,
-                reader=reader,
+                parser=parser,
                 now_ms=_now_ms,
             ),
             tokens=tokens,
@@ -232,11 +232,11 @@ async def _serve(
         FlowService(
             registry=storage.registry,
             flows=flows,
-            reader=reader,
+            parser=parser,
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
             callback_keys=callback_keys,
-            next_of=timekeeper.next_of,
+            next_of=cron_scheduler.next_of,
             now_ms=_now_ms,
         ),
         server,
@@ -245,11 +245,11 @@ async def _serve(
         RejectionService(storage.rejections, now_ms=_now_ms), server
     )
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
-        SecretService(registry=storage.registry, sealer=sealer, now_ms=_now_ms), server
+        SecretService(registry=storage.registry, cipher=cipher, now_ms=_now_ms), server
     )
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
         ExecutionService(
-            host=host, state=state, acceptance=acceptance, reads=reads, registry=storage.registry, now_ms=_now_ms
+            host=host, state=state, admission=admission, reads=reads, registry=storage.registry, now_ms=_now_ms
         ),
         server,
     )
@@ -259,7 +259,7 @@ async def _serve(
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     reflection.enable_server_reflection([*_SERVICES, HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 
-    _observe(router_metrics, host, timekeeper, uploads, bodies)
+    _observe(router_metrics, host, cron_scheduler, uploads, bodies)
     port = _bind(server, settings)
     lifecycle.announce("grpc", settings.host, port)
     stop_host = asyncio.Event()
@@ -270,9 +270,9 @@ async def _serve(
         upkeep = [
             tasks.create_task(_watch_health(storage, health_service, lifecycle)),
             tasks.create_task(_save_uses(verifier)),
-            tasks.create_task(timekeeper.run()),
-            tasks.create_task(gatherer.run()),
-            tasks.create_task(herald.run()),
+            tasks.create_task(cron_scheduler.run()),
+            tasks.create_task(join_trigger.run()),
+            tasks.create_task(lifecycle_publisher.run()),
             tasks.create_task(
                 expire_forever(
                     state, bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms
@@ -294,7 +294,7 @@ async def _serve(
 def _observe(
     router_metrics: RouterMetrics,
     host: ShardRuntime,
-    timekeeper: CronScheduler,
+    cron_scheduler: CronScheduler,
     uploads: UploadReceiver,
     bodies: BodyStore,
 ) -> None:
@@ -311,7 +311,7 @@ def _observe(
     router_metrics.observe(
         "flowhook_router_arrivals", "Buffered events that no execution listens for yet.", lambda: host.arrivals.buffered
     )
-    router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(timekeeper))
+    router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
     router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
     router_metrics.observe(
         "flowhook_router_upload_bytes",

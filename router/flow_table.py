@@ -140,8 +140,8 @@ class FlowTable:
         """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._told = 0
-        self._seen = 0
+        self._notified = 0
+        self._applied = 0
         registry.follow(self._on_change)
 
     def known(self, flow_id: str) -> FlowEntry | None:
@@ -182,7 +182,7 @@ class FlowTable:
             UnavailableError: storage can't serve.
         """
         self._reacting = reacting
-        self._told = self._seen = await self._registry.revision()
+        self._notified = self._applied = await self._registry.revision()
         for flow_id, revision in unfinished.items():
             with suppress(InternalError):
                 if await self._read(flow_id) is None:
@@ -216,16 +216,16 @@ class FlowTable:
             UnavailableError: storage can't serve; `follow` tries again.
         """
         async with self._reading:
-            while self._seen < self._told:
+            while self._applied < self._notified:
                 try:
-                    changes = await self._registry.changes(after_revision=self._seen)
+                    changes = await self._registry.changes(after_revision=self._applied)
                 except OutOfRangeError:
                     await self._read_all()
                     continue
                 for flow_id in {change.flow_id for change in changes if change.flow_id}:
                     with suppress(InternalError):
                         await self._read(flow_id)
-                self._seen = changes[-1].revision
+                self._applied = changes[-1].revision
 
     async def _read_all(self) -> None:
         """Read and apply all flows, because some changes are not in the registry's log of changes any more."""
@@ -239,10 +239,10 @@ class FlowTable:
         for flow_id in sorted(flow_ids):
             with suppress(InternalError):
                 await self._read(flow_id)
-        self._seen = revision
+        self._applied = revision
 
     def _on_change(self, revision: int) -> None:
-        self._told = revision
+        self._notified = revision
         self._changed.set()
 
     async def _read(self, flow_id: str) -> FlowEntry | None:

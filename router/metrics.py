@@ -35,7 +35,7 @@ class RouterMetrics:
             ["result"],
             registry=registry,
         )
-        self._told = {result: told.labels(result) for result in ("heard", "unheard", "dropped")}
+        self._lifecycle_events = {result: told.labels(result) for result in ("heard", "unheard", "dropped")}
         self.delivered = Counter(
             "flowhook_router_deliveries",
             "Events and ends of executions that were delivered to waiting executions.",
@@ -59,9 +59,9 @@ class RouterMetrics:
         """Count an emitted event; `heard`: whether any flow wants it."""
         (self._heard if heard else self._unheard).inc()
 
-    def told(self, receivers: int | None) -> None:
+    def lifecycle_event_published(self, receivers: int | None) -> None:
         """Count a lifecycle event by its number of receivers; None: a flow had no room for it for too long."""
-        self._told["dropped" if receivers is None else "heard" if receivers else "unheard"].inc()
+        self._lifecycle_events["dropped" if receivers is None else "heard" if receivers else "unheard"].inc()
 
     def observe(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read when metrics are scraped."""

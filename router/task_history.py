@@ -25,16 +25,16 @@ _STATES: Final = {
 """State of a task by the first character of its reported result (`runner.interpreter.history`)."""
 
 
-def build_task_history(told: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
+def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
     """Return the tasks in the order in which they began.
 
     Args:
-        told: fragments that runners reported, in order; malformed ones are ignored. An empty fragment stands for
+        fragments: fragments that runners reported, in order; malformed ones are ignored. An empty fragment stands for
             omitted ones: tasks that had not ended before it are not shown, unless a later fragment reports them.
         ended: whether the execution has ended: then tasks without an end were cancelled.
     """
     runs: dict[int, TaskRun] = {}
-    for text in told:
+    for text in fragments:
         if not text:
             runs = {number: run for number, run in runs.items() if run.end_time_ms is not None}
             continue

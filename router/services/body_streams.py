@@ -36,17 +36,17 @@ Write = Callable[[bytes], Awaitable[None]]
 class UploadReceiver:
     """Receives uploaded bodies into storage."""
 
-    def __init__(self, *, bodies: BodyStore, acceptance: AdmissionControl, max_uploads: int, max_bytes: int) -> None:
+    def __init__(self, *, bodies: BodyStore, admission: AdmissionControl, max_uploads: int, max_bytes: int) -> None:
         """Set the limits.
 
         Args:
             bodies: the store of bodies.
-            acceptance: admission control, for known flows and their backlogs.
+            admission: admission control, for known flows and their backlogs.
             max_uploads: uploads at a time, of proven senders and of others each.
             max_bytes: bytes of bodies being uploaded or waiting for events, above which uploads are refused.
         """
         self._bodies = bodies
-        self._acceptance = acceptance
+        self._admission = admission
         self._max_bytes = max_bytes
         self._now = asyncio.get_running_loop().time
         self._places = UploadSlots(most=max_uploads, most_bytes=max_bytes, now=self._now)
@@ -70,8 +70,8 @@ class UploadReceiver:
         """
         start = await _start(requests)
         size = start.size if start.HasField("size") else None
-        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
-        self._acceptance.check_backlog(entry.id, entry.max_backlog)
+        entry = self._admission.known(start.flow_id) or await self._admission.flow(start.flow_id)
+        self._admission.check_backlog(entry.id, entry.max_backlog)
         if self._bodies.bytes + (size or 0) > self._max_bytes:
             raise uploads_full()
         try:

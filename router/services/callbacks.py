@@ -25,18 +25,18 @@ class CallbackReceiver:
     def __init__(
         self,
         *,
-        acceptance: AdmissionControl,
+        admission: AdmissionControl,
         arrivals: EventDispatcher,
         state: ShardState,
         keys: CallbackKeys,
-        reader: InputParser,
+        parser: InputParser,
         now_ms: Callable[[], int],
     ) -> None:
-        self._acceptance = acceptance
+        self._admission = admission
         self._arrivals = arrivals
         self._state = state
         self._keys = keys
-        self._reader = reader
+        self._parser = parser
         self._now_ms = now_ms
 
     async def receive(self, message: envelope_pb2.Event) -> str:
@@ -55,7 +55,7 @@ class CallbackReceiver:
                 (`ARRIVALS_FULL`), or to be parsed (`OVERLOADED`).
             UnavailableError: storage can't serve.
         """
-        entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
+        entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
         callback = entry.callbacks.get(message.callback)
         if callback is None or (callback.only_one_time and not message.callback_token):
             raise NotFoundError("the flow does not declare this callback", reason="CALLBACK_NOT_FOUND")
@@ -65,8 +65,8 @@ class CallbackReceiver:
         token, execution_id = message.callback_token, ""
         if token:
             execution_id = callback_tokens.verify(self._keys.of(entry.id), message.callback, token)
-        await self._acceptance.check_body(message, raw=callback.raw)
-        self._acceptance.check_rate(callback.bucket)
+        await self._admission.check_body(message, raw=callback.raw)
+        self._admission.check_rate(callback.bucket)
         if execution_id:
             await self._check_age(execution_id)
         event = convert.event_from_proto(message)
@@ -78,7 +78,7 @@ class CallbackReceiver:
             callback=True,
             type=event.callback,
             receive_time_ms=now_ms,
-            payload=await self._reader.callback_event(event, raw=callback.raw),
+            payload=await self._parser.callback_event(event, raw=callback.raw),
             dedupe_key=event.dedupe_key,
             dedupe_until_ms=now_ms + int(callback.dedupe_seconds * 1000),
             execution_id=execution_id,
@@ -87,7 +87,7 @@ class CallbackReceiver:
             to_all=callback.to_all,
         )
         shapes = [] if execution_id else self._arrivals.shapes(entry.id, event.callback, callback=True)
-        content = await self._reader.content(entry.id, arrival.payload, shapes)
+        content = await self._parser.content(entry.id, arrival.payload, shapes)
         (appended,) = await self._arrivals.publish([arrival], content=content)
         if appended.gone:
             raise _gone()

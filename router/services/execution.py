@@ -40,7 +40,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         *,
         host: ShardRuntime,
         state: ShardState,
-        acceptance: AdmissionControl,
+        admission: AdmissionControl,
         reads: BodySender,
         registry: Registry,
         now_ms: Callable[[], int],
@@ -48,7 +48,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._host = host
         self._commands, self._records = host.commands, host.executions
         self._state = state
-        self._acceptance = acceptance
+        self._admission = admission
         self._reads = reads
         self._registry = registry
         self._now_ms = now_ms
@@ -217,9 +217,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             NotFoundError: the latest revision is requested and the flow is deleted (`FLOW_NOT_FOUND`).
             ExhaustedError: the backlog is full.
         """
-        entry = await self._acceptance.flow(original.flow_id) if latest else self._acceptance.known(original.flow_id)
+        entry = await self._admission.flow(original.flow_id) if latest else self._admission.known(original.flow_id)
         limit = limits.DEFAULT_FLOW_BACKLOG if entry is None else entry.max_backlog
-        self._acceptance.check_backlog(original.flow_id, limit)
+        self._admission.check_backlog(original.flow_id, limit)
         return entry.revision if latest and entry is not None else original.flow_revision
 
     @error_mapping.rpc_method

@@ -41,7 +41,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         *,
         registry: Registry,
         flows: FlowTable,
-        reader: InputParser,
+        parser: InputParser,
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
@@ -53,7 +53,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         Args:
             registry: the stored flows.
             flows: the table of current flows, into which changes are loaded.
-            reader: parses flow documents.
+            parser: parses flow documents.
             watch: reports changes of the registry.
             functions: returns the functions that attached runners can call, None when no runner is attached.
             callback_keys: keys of the flows' one-time URLs.
@@ -62,7 +62,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         """
         self._registry = registry
         self._flows = flows
-        self._reader = reader
+        self._parser = parser
         self._watch = watch
         self._functions = functions
         self._callback_keys = callback_keys
@@ -117,7 +117,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         seen: dict[str, int] = {}
         for index, source in enumerate(sources):
             try:
-                document = await self._reader.document(source, file=str(index), functions=functions)
+                document = await self._parser.document(source, file=str(index), functions=functions)
             except InvalidFlowError as error:
                 faults += error.faults
                 continue

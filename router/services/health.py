@@ -68,12 +68,12 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         if self._watchers[has_token] >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
         self._watchers[has_token] += 1
-        told = None
+        reported = None
         try:
             while True:
                 changed, status = self._changed, self._status(known=known)
-                if status != told:
-                    told = status
+                if status != reported:
+                    reported = status
                     await context.write(pb.HealthCheckResponse(status=status))
                     continue  # it may have changed meanwhile
                 await changed.wait()

@@ -53,7 +53,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         *,
         host: ShardRuntime,
         state: ShardState,
-        acceptance: AdmissionControl,
+        admission: AdmissionControl,
         callbacks: CallbackReceiver,
         tokens: ReplyTokens,
         metrics: RouterMetrics,
@@ -63,7 +63,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     ) -> None:
         self._host = host
         self._state = state
-        self._acceptance = acceptance
+        self._admission = admission
         self._callbacks = callbacks
         self._tokens = tokens
         self._metrics = metrics
@@ -245,11 +245,11 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
         """Check an event and count it as being stored; `_forget` reverts the count."""
         check_flow_permitted(message.flow_id)
-        entry = self._acceptance.known(message.flow_id) or await self._acceptance.flow(message.flow_id)
+        entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
         payload = validate_and_serialize(message)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
-        order_key = message.order_key if is_read else await self._acceptance.order_key(entry, message)
+        order_key = message.order_key if is_read else await self._admission.order_key(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError(
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
@@ -259,7 +259,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             if self._read_bytes > INLINE_BYTES:  # each body is small, but together those of a batch may be large
                 self._read_bytes = 0
                 await asyncio.sleep(0)
-        self._acceptance.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
+        self._admission.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
         received_ms = convert.milliseconds(message.receive_time)

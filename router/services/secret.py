@@ -25,9 +25,9 @@ MAX_NAMES: Final = 100
 class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     """See protos/flowhook/v1/secret_service.proto."""
 
-    def __init__(self, *, registry: Registry, sealer: SecretCipher, now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, registry: Registry, cipher: SecretCipher, now_ms: Callable[[], int]) -> None:
         self._registry = registry
-        self._sealer = sealer
+        self._cipher = cipher
         self._now_ms = now_ms
 
     @error_mapping.rpc_method
@@ -45,7 +45,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             raise InvalidError(
                 f"a secret's value must have 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
             )
-        sealed = self._sealer.encrypt(request.name, request.value)
+        sealed = self._cipher.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
         return pb.SetSecretResponse(secret=convert.secret_to_proto(info))
 
@@ -84,7 +84,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         if TokenScope.RUN not in caller_scopes.get():
             await self._check_verifier(request.flow_id, names)
         sealed = await self._registry.get_secrets(names)
-        values = {name: self._sealer.open(name, value) for name, value in sealed.items()}
+        values = {name: self._cipher.open(name, value) for name, value in sealed.items()}
         return pb.ResolveSecretsResponse(values=values, registry_revision=revision)
 
     async def _check_verifier(self, flow_id: str, names: set[str]) -> None:

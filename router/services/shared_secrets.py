@@ -61,10 +61,10 @@ async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
 def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[str]:
     """Yield a message for each secret that a flow must not share with another one, once for each other flow."""
     for other, theirs in others.items():
-        told: set[str] = set()
+        reported: set[str] = set()
         for found in secret_misuses(uses, theirs) if other != flow_id else ():
-            if found.secret not in told:
-                told.add(found.secret)
+            if found.secret not in reported:
+                reported.add(found.secret)
                 yield (
                     f"secret {found.secret} is used by `{found.one}` in flow {flow_id} and by `{found.other}` in flow "
                     f"{other}: the handshake of `{found.signing}` signs text that a caller chooses, which would "

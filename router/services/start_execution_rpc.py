@@ -19,7 +19,7 @@ LATEST: Final = frozenset({"", "latest"})
 
 
 async def start_execution(
-    request: pb.StartExecutionRequest, *, acceptance: AdmissionControl, starter: ExecutionStarter
+    request: pb.StartExecutionRequest, *, admission: AdmissionControl, starter: ExecutionStarter
 ) -> pb.StartExecutionResponse:
     """Start an execution requested by another one, once for each idempotency key.
 
@@ -29,8 +29,8 @@ async def start_execution(
     _check(request)
     check_depth(request.parent_depth)
     flow_id, version = request.flow_id, request.version
-    entry = acceptance.known(flow_id) or await acceptance.flow(flow_id)
-    revision = 0 if version in LATEST else await acceptance.revision(entry, version)
+    entry = admission.known(flow_id) or await admission.flow(flow_id)
+    revision = 0 if version in LATEST else await admission.revision(entry, version)
     quiet = await starter.is_quiet(request.parent_execution_id)
     event_id = EffectIds(request.idempotency_key, request.parent_execution_id).derive("run", flow_id)
     start = ExecutionStart(

@@ -33,14 +33,14 @@ class EventPublisher:
         self,
         *,
         arrivals: EventDispatcher,
-        gatherer: JoinTrigger,
+        join_trigger: JoinTrigger,
         starter: ExecutionStarter,
         metrics: RouterMetrics,
         outbox: LifecycleOutbox,
         now_ms: Callable[[], int],
     ) -> None:
         self._arrivals = arrivals
-        self._gatherer = gatherer
+        self._join_trigger = join_trigger
         self._starter = starter
         self._metrics = metrics
         self._outbox = outbox
@@ -54,18 +54,18 @@ class EventPublisher:
         together = trigger is not None and trigger.all
         self._listening.put(flow.id, reactions.listens)
         self._started.put(flow.id, () if trigger is None or together else trigger.filters)
-        self._gatherer.put(flow.id, trigger if together else None)
+        self._join_trigger.put(flow.id, trigger if together else None)
         self._want()
 
     def remove(self, flow_id: str) -> None:
         """See `TriggerSink`. Executions that wait already still receive events."""
         self._listening.put(flow_id, ())
         self._started.put(flow_id, ())
-        self._gatherer.put(flow_id, None)
+        self._join_trigger.put(flow_id, None)
         self._want()
 
     def _want(self) -> None:
-        indexes = (self._started, self._listening, self._gatherer)
+        indexes = (self._started, self._listening, self._join_trigger)
         self._outbox.set_wanted_by_flows(
             frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes))
         )
@@ -94,16 +94,16 @@ class EventPublisher:
         receivers = 0
         if not is_reserved_type(type_):
             event = IncomingEvent("", callback=False, type_=type_, payload=payload)
-            started, gathering = self._started.find(event), self._gatherer.find(event)
+            started, gathering = self._started.find(event), self._join_trigger.find(event)
             quiet = False
             if started or gathering:
                 check_depth(depth)
                 quiet = await self._starter.is_quiet(emitter)
-            receivers = await self._give(event, effect, started, gathering, depth=depth, quiet=quiet)
+            receivers = await self._deliver(event, effect, started, gathering, depth=depth, quiet=quiet)
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
-    async def tell(self, payload: bytes, type_: str, effect: EffectIds) -> int:
+    async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds) -> int:
         """Store a lifecycle event for every flow that wants it, once for each effect.
 
         No lifecycle events are published for executions that it starts, nor for those that these start: else a flow
@@ -116,10 +116,10 @@ class EventPublisher:
             FlowhookError: as with `publish`.
         """
         event = IncomingEvent("", callback=False, type_=type_, payload=payload)
-        started, gathering = self._started.find(event), self._gatherer.find(event)
-        return await self._give(event, effect, started, gathering, depth=0, quiet=True)
+        started, gathering = self._started.find(event), self._join_trigger.find(event)
+        return await self._deliver(event, effect, started, gathering, depth=0, quiet=True)
 
-    async def _give(
+    async def _deliver(
         self,
         event: IncomingEvent,
         effect: EffectIds,
@@ -147,7 +147,7 @@ class EventPublisher:
                     for flow_id in listening
                 ]
                 + [
-                    self._gatherer.arrival(
+                    self._join_trigger.arrival(
                         flow_id, effect.derive("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet
                     )
                     for flow_id in gathering
@@ -156,7 +156,7 @@ class EventPublisher:
             ),
         )
         for flow_id in gathering:
-            self._gatherer.arrived(flow_id)
+            self._join_trigger.arrived(flow_id)
         return len({*started, *gathering, *listening})
 
     async def _start(self, starts: Sequence[ExecutionStart]) -> None:

@@ -41,11 +41,11 @@ class ExecutionStarter:
     """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
 
     def __init__(
-        self, *, host: ShardRuntime, state: ShardState, acceptance: AdmissionControl, now_ms: Callable[[], int]
+        self, *, host: ShardRuntime, state: ShardState, admission: AdmissionControl, now_ms: Callable[[], int]
     ) -> None:
         self._host = host
         self._state = state
-        self._acceptance = acceptance
+        self._admission = admission
         self._now_ms = now_ms
 
     async def start(self, starts: Sequence[ExecutionStart]) -> list[Appended | FlowhookError]:
@@ -89,8 +89,8 @@ class ExecutionStarter:
         return record is not None and record.quiet
 
     async def _admitted(self, start: ExecutionStart, more: int, more_of_flow: int) -> NewEvent:
-        entry = self._acceptance.known(start.flow_id) or await self._acceptance.flow(start.flow_id)
-        self._acceptance.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
+        entry = self._admission.known(start.flow_id) or await self._admission.flow(start.flow_id)
+        self._admission.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
         now_ms = self._now_ms()
         event = Event(
             id=start.event_id,
@@ -113,7 +113,7 @@ class ExecutionStarter:
             start.revision or entry.revision,
             now_ms,
             convert.event_to_proto(event).SerializeToString(),
-            order_key=await self._acceptance.order_key_of(entry, event),
+            order_key=await self._admission.order_key_of(entry, event),
             quiet=start.quiet,
         )
 

@@ -93,22 +93,22 @@ class LifecyclePublisher:
         """
         late = [self._late.popleft() for _ in range(min(CHUNK, len(self._late)))]
         try:
-            await self._tell(late)
+            await self._publish_chunk(late)
         except FlowhookError:
             self._late.extendleft(reversed(late))
             raise
         while chunk := await self._state.occurrences(after_number=self._seen, limit=CHUNK):
-            await self._tell(chunk)
+            await self._publish_chunk(chunk)
             self._seen = chunk[-1].number
         self._outbox.pending = len(self._late)
 
-    async def _tell(self, chunk: Sequence[UnpublishedEvent]) -> None:
+    async def _publish_chunk(self, chunk: Sequence[UnpublishedEvent]) -> None:
         if not chunk:
             return
         records = await self._state.records({each.seq for each in chunk})
         # build all events before delivering the first, so that none overtakes another
         events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
-        results = await asyncio.gather(*map(self._give, chunk, events), return_exceptions=True)
+        results = await asyncio.gather(*map(self._publish, chunk, events), return_exceptions=True)
         done: list[UnpublishedEvent] = []
         failures: list[BaseException] = []
         full: list[UnpublishedEvent] = []
@@ -119,19 +119,19 @@ class LifecyclePublisher:
                 failures.append(result)
             else:
                 done.append(each)
-                self._metrics.told(None if isinstance(result, BaseException) else result)
+                self._metrics.lifecycle_event_published(None if isinstance(result, BaseException) else result)
         if failures:
             raise failures[0]
         await self._state.write([LifecyclePublished(each.number) for each in done])
         self._late += full
 
-    async def _give(self, each: UnpublishedEvent, event: _Event | None) -> int:
+    async def _publish(self, each: UnpublishedEvent, event: _Event | None) -> int:
         """Deliver one event to the flows that want it, and return their number."""
         if event is None:
             return 0
         # the key begins with the execution's ID, whose time goes into all derived IDs
         effect = EffectIds(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
-        return await self._publisher.tell(event.payload, each.type, effect)
+        return await self._publisher.publish_lifecycle_event(event.payload, each.type, effect)
 
     async def _event(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> _Event | None:
         """Build the lifecycle event from its outbox record; None when the execution is past retention."""

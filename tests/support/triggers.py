@@ -34,11 +34,11 @@ _NUMBERS = count()
 class Triggers:
     """A router as far as flows are started by time and by events. Nothing happens by itself."""
 
-    def __init__(self, shard, flows, timekeeper, gatherer, publisher, *, registry):
+    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry):
         self.shard = shard
         self.flows = flows
-        self.timekeeper = timekeeper
-        self.gatherer = gatherer
+        self.cron_scheduler = cron_scheduler
+        self.join_trigger = join_trigger
         self.publisher = publisher
         self._registry = registry
 
@@ -60,14 +60,14 @@ class Triggers:
     async def turn(self, at_ms):
         """Look at the clock, which shows `at_ms`, and return the flows that were started."""
         self.set_clock(at_ms)
-        return [record.flow_id for record in await self._started_by(self.timekeeper.turn)]
+        return [record.flow_id for record in await self._started_by(self.cron_scheduler.turn)]
 
     async def emit(self, *events):
         """Emit events, each another one, put together what came, and return the inputs of what was started by it."""
         before = {record.seq for record in await self.executions()}
         for event in events:
             await self.publish(event, f"{CALLER}:{next(_NUMBERS)}")
-        started = await self._started_by(self.gatherer.turn, before)
+        started = await self._started_by(self.join_trigger.turn, before)
         return [orjson.loads(await self.input_of(record)) for record in started]
 
     async def publish(self, event, key):
@@ -102,30 +102,32 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
     async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
-        reader = InputParser()  # starts no process for bodies that are small
-        acceptance = AdmissionControl(
-            host=host, flows=flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
+        parser = InputParser()  # starts no process for bodies that are small
+        admission = AdmissionControl(
+            host=host, flows=flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
         now_ms = shard.now_ms
         registry = CollectorRegistry()
         metrics = RouterMetrics(registry)
-        starter = ExecutionStarter(host=host, state=shard.state, acceptance=acceptance, now_ms=now_ms)
-        timekeeper = CronScheduler(
+        starter = ExecutionStarter(host=host, state=shard.state, admission=admission, now_ms=now_ms)
+        cron_scheduler = CronScheduler(
             host=host,
             state=shard.state,
             starter=starter,
             metrics=metrics,
             now_ms=now_ms,
         )
-        gatherer = JoinTrigger(arrivals=host.arrivals, state=shard.state, starter=starter, look_seconds=look_seconds)
+        join_trigger = JoinTrigger(
+            arrivals=host.arrivals, state=shard.state, starter=starter, look_seconds=look_seconds
+        )
         publisher = EventPublisher(
             arrivals=host.arrivals,
-            gatherer=gatherer,
+            join_trigger=join_trigger,
             starter=starter,
             metrics=metrics,
             outbox=host.outbox,
             now_ms=now_ms,
         )
-        await timekeeper.recover()
-        await flows.start({}, [timekeeper, publisher])
-        yield Triggers(shard, flows, timekeeper, gatherer, publisher, registry=registry)
+        await cron_scheduler.recover()
+        await flows.start({}, [cron_scheduler, publisher])
+        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry)

@@ -44,17 +44,17 @@ class Service:
     def __init__(self, shard, total_backlog):
         self.shard = shard
         self.flows = FlowTable(shard.storage.registry, policies=shard.host, clock=shard.clock)
-        reader = InputParser()  # starts no process for bodies that are small
-        acceptance = AdmissionControl(
-            host=shard.host, flows=self.flows, reader=reader, total_backlog=total_backlog, clock=shard.clock
+        parser = InputParser()  # starts no process for bodies that are small
+        admission = AdmissionControl(
+            host=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
         self._service = IngestService(
             host=shard.host,
             state=shard.state,
-            acceptance=acceptance,
+            admission=admission,
             callbacks=CallbackReceiver(
-                acceptance=acceptance,
-                reader=reader,
+                admission=admission,
+                parser=parser,
                 arrivals=shard.host.arrivals,
                 state=shard.state,
                 keys=CallbackKeys(bytes(KEY_BYTES)),

@@ -85,7 +85,7 @@ async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(tmp_pa
     async with triggers(tmp_path, look_seconds=0.01) as running:
         await running.apply("ship", BOTH, rest="execution: {max_backlog: 1}")
         assert len(await running.emit(PAID, PACKED, PAID, PACKED)) == 1
-        gathering = asyncio.create_task(running.gatherer.run())
+        gathering = asyncio.create_task(running.join_trigger.run())
         link = running.shard.attach()
         for _ in range(2):
             (delivery,) = await link.next()
@@ -123,7 +123,7 @@ async def test_an_event_that_expired_is_no_part_of_anything(running):
     await running.emit(PAID)
     running.set_clock(NOON + 8 * 24 * 3_600_000)
     assert await running.emit(PACKED) == []
-    assert running.gatherer.waiting("ship") == 1
+    assert running.join_trigger.waiting("ship") == 1
     assert await running.emit(event("paid", 1)) == [[event("paid", 1), PACKED]]
 
 

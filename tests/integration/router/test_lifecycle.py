@@ -196,7 +196,7 @@ async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
         [delivery] = await link.next()
         await shard.settle(link, delivery, ERROR)
 
-        def herald():
+        def lifecycle_publisher():
             return LifecyclePublisher(
                 outbox=shard.host.outbox,
                 state=shard.state,
@@ -208,10 +208,10 @@ async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
 
         shard.state.away = True
         with pytest.raises(UnavailableError):
-            await herald().turn()
+            await lifecycle_publisher().turn()
         shard.state.away = False
         assert [each.seq for each in await shard.state.occurrences()] == [seq]
         assert [each.flow_id for each in await router.executions()] == ["alerts", "work"]
-        await herald().turn()
+        await lifecycle_publisher().turn()
         assert await shard.state.occurrences() == []
         assert [each.flow_id for each in await router.executions()] == ["alerts", "work"]

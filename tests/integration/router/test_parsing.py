@@ -25,10 +25,10 @@ XML = b"<order><account>a</account>" + b"<line n='1'/>" * 80_000 + b"</order>"
 
 
 @pytest.fixture
-async def reader():
-    reader = InputParser()
-    yield reader
-    await reader.aclose()
+async def parser():
+    parser = InputParser()
+    yield parser
+    await parser.aclose()
 
 
 def event(body, content_type="application/json", headers=(), callback=""):
@@ -57,20 +57,20 @@ def event(body, content_type="application/json", headers=(), callback=""):
         (event(gzip.compress(XML), "text/xml", (("content-encoding", b"gzip"),)), ".body.order.account"),
     ],
 )
-async def test_the_order_key_of_a_large_body_is_made_elsewhere(reader, message, path):
+async def test_the_order_key_of_a_large_body_is_made_elsewhere(parser, message, path):
     order_key = OrderKey(f"${{ {path} }}")
 
     async def read():
-        assert await reader.order_key(order_key, message) == "a"
+        assert await parser.order_key(order_key, message) == "a"
 
     assert await loop_seconds(read, BOUND) < BOUND
 
 
 async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_is_told():
     message = event(XML, "application/xml")
-    async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as reader:
+    async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as parser:
         with capture_logs() as written:
-            assert await reader.order_key(OrderKey("${ .body.order.account }"), message) == ""
+            assert await parser.order_key(OrderKey("${ .body.order.account }"), message) == ""
     assert written == [
         {
             "event": "event too costly to parse; it runs without an order key",
@@ -83,38 +83,38 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
 
 
 @pytest.mark.parametrize("lines", [1, 400_000])
-async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(reader, lines):
+async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(parser, lines):
     """The edge sees none either, nor does the workflow's input."""
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
-    assert await reader.order_key(OrderKey("${ .body.account }", raw=True), message) == ""
-    assert await reader.order_key(OrderKey("${ .method }", raw=True), message) == "POST"
+    assert await parser.order_key(OrderKey("${ .body.account }", raw=True), message) == ""
+    assert await parser.order_key(OrderKey("${ .method }", raw=True), message) == "POST"
 
 
 @pytest.mark.parametrize("lines", [1, 400_000])
 @pytest.mark.parametrize(("path", "webhook", "key"), [(".body.account", True, "a"), (".account", False, "a")])
-async def test_a_flow_without_a_webhook_looks_into_the_content_itself(reader, lines, path, webhook, key):
+async def test_a_flow_without_a_webhook_looks_into_the_content_itself(parser, lines, path, webhook, key):
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
     order_key = OrderKey(f"${{ {path} }}", webhook=webhook)
-    assert await reader.check(message, order_key) == await reader.order_key(order_key, message) == key
+    assert await parser.check(message, order_key) == await parser.order_key(order_key, message) == key
 
 
-async def test_the_event_of_a_callback_is_made_elsewhere_when_it_is_large(reader):
+async def test_the_event_of_a_callback_is_made_elsewhere_when_it_is_large(parser):
     small = event(b"<a>1</a>", "application/xml", callback="done")
     large = event(b"<a>" + b"<b/>" * 30_000 + b"</a>", "application/xml", callback="done")
-    assert orjson.loads(await reader.callback_event(small, raw=False))["data"]["body"] == {"a": "1"}
+    assert orjson.loads(await parser.callback_event(small, raw=False))["data"]["body"] == {"a": "1"}
     payloads = []
 
     async def read():
-        payloads.append(await reader.callback_event(large, raw=False))
+        payloads.append(await parser.callback_event(large, raw=False))
 
     assert await loop_seconds(read, BOUND) < BOUND
     assert len(orjson.loads(payloads[0])["data"]["body"]["a"]["b"]) == 30_000
 
 
-async def test_one_that_is_too_large_for_an_event_is_refused_as_it_is_here(reader):
+async def test_one_that_is_too_large_for_an_event_is_refused_as_it_is_here(parser):
     large = event(b"x" * limits.MAX_RESULT_BYTES, "text/plain", callback="done")
     with pytest.raises(InvalidError) as refusal:
-        await reader.callback_event(large, raw=False)
+        await parser.callback_event(large, raw=False)
     assert refusal.value.reason == "CALLBACK_TOO_LARGE"
 
 
@@ -126,35 +126,35 @@ do:
 """.encode()
 
 
-async def test_a_document_is_read(reader):
-    flow = await reader.document(document(".a + 1"), file="0", functions=None)
+async def test_a_document_is_read(parser):
+    flow = await parser.document(document(".a + 1"), file="0", functions=None)
     assert (flow.id, flow.definition["do"][0]["a"]["set"]["x"]) == ("f", "${ .a + 1 }")
 
 
-async def test_what_is_wrong_with_it_is_said(reader):
+async def test_what_is_wrong_with_it_is_said(parser):
     with pytest.raises(InvalidFlowError) as refusal:
-        await reader.document(document("env"), file="0", functions=None)
+        await parser.document(document("env"), file="0", functions=None)
     [fault] = refusal.value.faults
     assert (fault.file, fault.line) == ("0", 4)
     assert "environment" in fault.cause
 
 
 @pytest.mark.parametrize("expression", ['"a" * 1e9', '"a" * 3e8 | length', '[limit(9; "a" * 4e8)]'])
-async def test_constants_that_jq_computes_while_it_compiles_are_limited(reader, expression):
+async def test_constants_that_jq_computes_while_it_compiles_are_limited(parser, expression):
     async def read():
         with pytest.raises(InvalidFlowError) as refusal:
-            await reader.document(document(expression), file="0", functions=None)
+            await parser.document(document(expression), file="0", functions=None)
         assert "large constant" in refusal.value.faults[0].cause
 
     assert await loop_seconds(read, BOUND) < BOUND
-    assert (await reader.document(document(".a"), file="0", functions=None)).id == "f"
+    assert (await parser.document(document(".a"), file="0", functions=None)).id == "f"
 
 
-async def test_where_a_large_event_is_looked_into_it_is_read_elsewhere(reader):
+async def test_where_a_large_event_is_looked_into_it_is_read_elsewhere(parser):
     shapes = [FilterShape((), (".data.order",)), FilterShape(("subject",), ()), FilterShape((), (".data.lines",))]
     event = {"subject": "s", "data": {"order": 7, "lines": [[]] * 300_000}}
     payload = orjson.dumps(event)
-    content = await reader.content("f", payload, shapes)
+    content = await parser.content("f", payload, shapes)
     values = [content.values(shape) for shape in shapes]
     assert content._parsed is None
     assert values == [EventContent(payload).values(shape) for shape in shapes]

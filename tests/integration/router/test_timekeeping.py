@@ -137,7 +137,7 @@ async def test_when_a_flow_is_due_next_is_known_but_for_one_that_waits_for_the_e
     await time_.apply("told", "{on: {any: []}}")
 
     def due():
-        return [time_.timekeeper.next_of(flow_id) for flow_id in ("hourly", "often", "slow", "told", "nobody")]
+        return [time_.cron_scheduler.next_of(flow_id) for flow_id in ("hourly", "often", "slow", "told", "nobody")]
 
     assert due() == [NOON + HOUR, NOON + 10 * MINUTE, NOON + MINUTE, None, None]
     assert await time_.turn(NOON + 10 * MINUTE) == ["often", "slow"]
@@ -177,14 +177,14 @@ async def test_a_flow_that_is_deleted_is_started_no_more_and_starts_anew_when_it
         await time_.delete("often")
     async with triggers(tmp_path, at_ms=NOON + HOUR) as time_:
         assert await time_.turn(NOON + HOUR) == []
-        assert len(time_.timekeeper) == 0
+        assert len(time_.cron_scheduler) == 0
 
 
 async def test_what_is_stored_of_a_flow_that_is_gone_is_forgotten(tmp_path):
     async with triggers(tmp_path) as time_:
         await time_.shard.state.write([Scheduled("gone", NOON + SECOND)])
     async with triggers(tmp_path) as time_:
-        running = asyncio.create_task(time_.timekeeper.run())
+        running = asyncio.create_task(time_.cron_scheduler.run())
         async with asyncio.timeout(PATIENCE):
             while await time_.shard.state.schedules() != [Scheduled("gone", None)]:
                 await asyncio.sleep(0.01)
@@ -255,7 +255,7 @@ async def test_it_looks_at_the_clock_by_itself_and_is_told_of_changes(time_):
         return appended
 
     time_.shard.host.append = told
-    running = asyncio.create_task(time_.timekeeper.run())
+    running = asyncio.create_task(time_.cron_scheduler.run())
     async with asyncio.timeout(PATIENCE):
         await time_.apply("often", "{every: PT1S}", at_ms=NOON - 10 * SECOND)
         assert [await started.get(), await started.get()] == ["often", "often"]

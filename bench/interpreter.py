@@ -18,7 +18,7 @@ from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from flowhook.workflow_input import workflow_input
 from runner import session
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter.effects import WorkflowCompleted
 from runner.interpreter.execution_machine import ExecutionMachine

@@ -6,10 +6,13 @@ or bloats the child, never the parent. The parent kills the child, reports the r
 next child.
 
 - `interpreter`: the DSL's semantics, pure: a document, an input and a journal in, effects out. No asyncio, no I/O.
-- `evaluator`: evaluates jq and JSON Schema, compiled once, under the guard's supervision.
+- `evaluation`: evaluates jq and JSON Schema, compiled once, under the guard's supervision. `quarantine`: the same in a
+  separate process, for flows whose expressions are slow.
 - `session`: the runner's half of the Attach protocol, pure as well.
-- `components`: the functions that a `call` may name. `http_client`: their shared HTTP client, with its address policy.
-- `local_run`: runs one document on this machine, without a cluster.
+- `components`: the functions that a `call` may name. `component_names` lists them without importing them.
+- `outbound`: the HTTP client that components share, with its address policy. `authentication`: credentials of calls.
+  `processes`: the processes that `run` tasks start.
+- `local_run`: runs one document on this machine, without a cluster. `ipc`: messages between parent and child.
 
 Must not live here: storage, HTTP towards senders, code of the other three processes.
 """

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from flowhook.config import RunnerSettings
-from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.shared_resources import SharedResources
-from runner.http_client import BoundClient
 from runner.interpreter.errors import Kind, fault
+from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
+from runner.outbound.http_client import BoundClient
 
 if TYPE_CHECKING:
     import structlog

@@ -26,12 +26,12 @@ from flowhook import limits
 from flowhook.address_policy import POLICY
 from flowhook.document.auth import SecretName
 from flowhook.document.component_arguments import EmailSendArguments
-from runner import tcp
 from runner.components import email_message
 from runner.components.base import Context, component
-from runner.dns import refused_status
-from runner.http_client import TLS
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
+from runner.outbound import tcp
+from runner.outbound.dns import refused_status
+from runner.outbound.http_client import TLS
 
 MAX_RECIPIENTS: Final = 100
 """A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""

@@ -21,11 +21,11 @@ from flowhook.document.http_call import HttpArguments, MultipartField
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
-from runner.http_client import Body
-from runner.http_response import HttpResponse, response_fault
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.request_bodies import AttachmentBody, FormBody, FormPart, media_type
+from runner.outbound.http_client import Body
+from runner.outbound.http_response import HttpResponse, response_fault
+from runner.outbound.request_bodies import AttachmentBody, FormBody, FormPart, media_type
 
 Scalar = str | int | float | bool | None
 Output = Literal["content", "raw", "response"]

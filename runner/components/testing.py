@@ -16,12 +16,12 @@ from aiohttp import web
 
 from flowhook import limits, logs
 from flowhook.config import RunnerSettings
-from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.base import Component, Context
 from runner.components.shared_resources import SharedResources
-from runner.http_client import HttpClient
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
+from runner.outbound.http_client import HttpClient
 
 IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
 SECONDS: Final = 10.0
@@ -47,7 +47,7 @@ async def context(
         seconds: until the deadline, which `call` enforces.
         settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
             machine can be called.
-        attachments: of the request that started the execution, see `runner.attachments`.
+        attachments: of the request that started the execution, see `runner.outbound.attachments`.
     """
     settings = settings or RunnerSettings(allow_private_addresses=True)
     deadline = asyncio.get_running_loop().time() + seconds

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flowhook.document.component_arguments import TwitterPostArguments
 from runner.components.base import Context, component
-from runner.http_response import HttpResponse, response_fault
 from runner.interpreter.errors import Kind, fault, shorten
-from runner.retry_after import to_delay_ms
+from runner.outbound.http_response import HttpResponse, response_fault
+from runner.outbound.retry_after import to_delay_ms
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403

@@ -23,10 +23,10 @@ from flowhook.errors import InvalidError
 from flowhook.payloads import is_json
 from flowhook.signatures import sign
 from runner.components.base import Context, component
-from runner.http_client import IDEMPOTENCY_KEY
-from runner.http_response import HttpResponse, response_fault
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
+from runner.outbound.http_client import IDEMPOTENCY_KEY
+from runner.outbound.http_response import HttpResponse, response_fault
 
 MAX_KEPT_BYTES: Final = 16 * 1024
 """Limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out."""

@@ -1,4 +1,4 @@
-"""Interfaces for evaluating expressions and schemas, implemented by `runner.evaluator`."""
+"""Interfaces for evaluating expressions and schemas, implemented by `runner.evaluation.evaluator`."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from flowhook.offload.frames import READY, receive, send
 from flowhook.offload.isolation import isolate
 from flowhook.wire import convert
 from flowhook.workflow_input import workflow_input
+from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
 from runner.interpreter import json_codec as json
 from runner.interpreter.errors import TaskFault
-from runner.jq_programs import CompiledSchema, JqProgramCache
 from runner.quarantine import frames
 
 GRACE_SECONDS: Final = 1.0

@@ -10,12 +10,12 @@ from enum import Enum
 from flowhook import logs
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
-from runner.attachments import NO_ATTACHMENTS, Attachments
-from runner.effect_executor import source_location
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext
+from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
+from runner.worker.effect_executor import source_location
 
 log = logs.get_logger(__name__)
 

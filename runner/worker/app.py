@@ -18,16 +18,16 @@ from flowhook.process_reports import ProcessReporter
 from runner import ipc, metrics, session
 from runner.components.registry import callable_components, components
 from runner.components.shared_resources import SharedResources
-from runner.effect_executor import EffectExecutor
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
-from runner.http_client import HttpClient
+from runner.outbound.http_client import HttpClient
 from runner.quarantine.pool import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.worker import standalone
 from runner.worker.attach_client import RouterConnection
 from runner.worker.body_fetcher import BodyFetcher
 from runner.worker.cluster_components import cluster_components
+from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_driver import ExecutionDriver
 from runner.worker.preparation import ExecutionPreparer
 from runner.worker.program_cache import ProgramCache

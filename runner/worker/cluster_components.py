@@ -19,11 +19,11 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoun
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
-from runner import event_sink
 from runner.components.base import Component, Context, component
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
+from runner.worker import event_sink
 
 DEADLINE: Final = 5.0
 """Seconds for one call to the router."""

@@ -21,16 +21,16 @@ from flowhook.model import JournalEntry, Subscription
 from flowhook.send_pacing import QUIET
 from flowhook.wire import convert
 from runner import metrics, session
-from runner.effect_executor import EffectExecutor
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext
-from runner.secret_values import secrets_data
+from runner.interpreter.secret_values import secrets_data
 from runner.worker.active_execution import ActiveExecution, StartCall, TurnInput, report_defect
 from runner.worker.callback_urls import one_time_urls
+from runner.worker.effect_executor import EffectExecutor
 from runner.worker.fair_queue import FairQueue
 from runner.worker.monitored_coroutine import MonitoredCoroutine
 from runner.worker.preparation import RETRY_SECONDS, ExecutionPreparer, Prepared

@@ -15,10 +15,10 @@ from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import Event
 from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
 from runner import session
-from runner.attachments import EventAttachments
-from runner.evaluator import SLOW_NS
+from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
+from runner.outbound.attachments import EventAttachments
 from runner.quarantine import INPUT
 from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled
 from runner.worker.active_execution import ActiveExecution, report_defect

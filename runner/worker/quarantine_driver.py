@@ -10,7 +10,7 @@ from typing import Final
 from flowhook import logs
 from flowhook.model import Event
 from runner import metrics
-from runner.evaluator import SLOW_NS
+from runner.evaluation.evaluator import SLOW_NS
 from runner.interpreter.effects import Step
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.quarantine import QUARANTINE_SECONDS

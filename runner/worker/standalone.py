@@ -13,23 +13,23 @@ from flowhook.model import Event, Subscription, WorkflowError
 from flowhook.wire import convert
 from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
 from runner import ipc
-from runner.attachments import EventAttachments
 from runner.components.base import Context, component
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
-from runner.effect_executor import EffectExecutor
-from runner.evaluator import Evaluator
-from runner.event_sink import send
+from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
-from runner.http_client import HttpClient
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext, OneTimeUrls
+from runner.interpreter.secret_values import secrets_data
+from runner.outbound.attachments import EventAttachments
+from runner.outbound.http_client import HttpClient
 from runner.quarantine import INPUT
-from runner.secret_values import secrets_data
+from runner.worker.effect_executor import EffectExecutor
+from runner.worker.event_sink import send
 from runner.worker.local_clock import LocalClock
 from runner.worker.local_events import LocalEvents
 from runner.worker.monitored_coroutine import MonitoredCoroutine

@@ -18,7 +18,7 @@ from fuzz.flows import SEES_ALL, TASKS, webhooks
 from fuzz.payloads import Payloads
 from fuzz.plans import Plan, Plans
 from fuzz.sender import Sender
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.json_codec import encode
 from runner.interpreter.scope import ExecutionContext, ExpressionScope
 

@@ -33,7 +33,7 @@ DOCUMENTED = {
     "runner.authentication.policy": ("Policy",),
     "runner.components": (),
     "runner.components.testing": ("Answer", "Received", "call", "context", "receiver"),
-    "runner.request_bodies": ("AttachmentBody",),
+    "runner.outbound.request_bodies": ("AttachmentBody",),
 }
 """Names to import, by module; none: the module's `__all__`, or else all classes that it defines."""
 

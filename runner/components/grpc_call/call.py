@@ -21,9 +21,9 @@ from runner.components.grpc_call.schema_cache import SchemaCache
 from runner.components.grpc_call.service_schema import GrpcMethod, ServiceSchema
 from runner.components.grpc_call.statuses import fault_of
 from runner.components.resource import Resource, fetch
-from runner.http_client import Authorization
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
+from runner.outbound.http_client import Authorization
 
 MAX_MESSAGES: Final = 10_000
 """Maximum number of messages in one stream, in either direction."""

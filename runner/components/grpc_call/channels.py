@@ -27,10 +27,10 @@ import grpc.aio
 from flowhook import limits
 from flowhook.address_policy import POLICY
 from flowhook.config import RunnerSettings
-from runner import tcp
-from runner.dns import refused_status
-from runner.http_client import TRUSTED_ROOTS, USER_AGENT
 from runner.interpreter.errors import Kind, fault
+from runner.outbound import tcp
+from runner.outbound.dns import refused_status
+from runner.outbound.http_client import TRUSTED_ROOTS, USER_AGENT
 
 MAX_CHANNELS: Final = 64
 MAX_AGE_SECONDS: Final = 300.0

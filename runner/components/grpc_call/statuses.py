@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.retry_after import to_delay_ms
+from runner.outbound.retry_after import to_delay_ms
 
 MEANINGS: Final = {
     StatusCode.CANCELLED: (Kind.COMMUNICATION, 499),

@@ -16,14 +16,14 @@ from flowhook.model import JournalEntry
 from runner.component_names import component_names
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
-from runner.effect_executor import EffectExecutor
-from runner.evaluator import Evaluator
-from runner.http_client import HttpClient
+from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import ERROR_TYPE_BASE
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext
+from runner.outbound.http_client import HttpClient
+from runner.worker.effect_executor import EffectExecutor
 from runner.worker.local_clock import LocalClock
 from runner.worker.local_events import LocalEvents
 from runner.worker.standalone import run_to_end

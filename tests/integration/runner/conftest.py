@@ -32,13 +32,13 @@ from flowhook.v1 import (
 )
 from flowhook.wire import convert, status
 from runner import app
-from runner.attachments import NO_ATTACHMENTS
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
-from runner.effect_executor import EffectExecutor
-from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
+from runner.outbound.attachments import NO_ATTACHMENTS
+from runner.outbound.http_client import HttpClient
+from runner.worker.effect_executor import EffectExecutor
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from support.tokens import Authority, DigestServer
 from flowhook.config import RunnerSettings
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
-from runner.effect_executor import EffectExecutor
-from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
+from runner.outbound.http_client import HttpClient
+from runner.worker.effect_executor import EffectExecutor
 
 ACCOUNT = {"username": "ada", "password": "pass:word of hers"}
 SECRET = "s3cret-of-the-client"

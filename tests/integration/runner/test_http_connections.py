@@ -15,11 +15,11 @@ from support.calls import echo, kind
 from flowhook.config import RunnerSettings
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
-from runner.dns import MAX_LOOKUPS
-from runner.effect_executor import EffectExecutor
-from runner.http_client import HttpClient
 from runner.interpreter.effects import Perform
 from runner.interpreter.retry_policy import is_transient
+from runner.outbound.dns import MAX_LOOKUPS
+from runner.outbound.http_client import HttpClient
+from runner.worker.effect_executor import EffectExecutor
 
 
 async def test_a_hanging_server_is_a_timeout(call, http_server):

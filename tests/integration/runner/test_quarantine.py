@@ -19,7 +19,7 @@ from flowhook.model import Blob, Event, Part
 from flowhook.offload.pool import SIZE
 from flowhook.v1 import runner_service_pb2
 from flowhook.workflow_input import workflow_input
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.guard import evaluation_record, process_starter
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated

@@ -9,12 +9,12 @@ from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
 from router.dispatch.faults import attempts_exhausted
 from router.scheduling.attempts import UNCERTAIN_FACTOR
-from runner.effect_executor import idempotency_key
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.listen_task import MAX_EXPECTED_BYTES
 from runner.interpreter.tasks import MAX_TASKS
 from runner.session.machine import MAX_PENDING_EVENT_BYTES
+from runner.worker.effect_executor import idempotency_key
 
 PAGE = pages.text_of("executions.md")
 ROWS = {row[0]: row for row in pages.rows(PAGE)}

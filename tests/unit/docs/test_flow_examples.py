@@ -17,7 +17,7 @@ from flowhook.document.source import read
 from flowhook.model import Event
 from flowhook.workflow_input import has_webhook, workflow_input
 from runner.component_names import component_names
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import WorkflowCompleted
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program

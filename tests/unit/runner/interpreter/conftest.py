@@ -8,7 +8,7 @@ import orjson
 import pytest
 from support.clocks import Clock
 
-from runner.evaluator import Evaluator
+from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program

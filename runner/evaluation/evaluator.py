@@ -22,6 +22,7 @@ import orjson
 
 from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import Accessor, compile_accessor
+from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec as json
 from runner.interpreter.clock_detection import calls_now
@@ -29,7 +30,6 @@ from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFaul
 from runner.interpreter.ports import Template, Validator
 from runner.interpreter.redaction import MASK, Redactor
 from runner.interpreter.scope import ExpressionScope
-from runner.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
 
 Result = TypeVar("Result")
 

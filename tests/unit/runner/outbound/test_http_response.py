@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from yarl import URL
 
-from runner.http_response import public_url
+from runner.outbound.http_response import public_url
 
 
 def test_a_url_is_shown_without_credentials_query_and_fragment():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
-from runner.retry_after import parse_retry_after, to_delay_ms
+from runner.outbound.retry_after import parse_retry_after, to_delay_ms
 
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 

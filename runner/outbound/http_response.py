@@ -16,7 +16,7 @@ from flowhook import limits
 from flowhook.model import FailedResponse
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.redaction import redact_beginning
-from runner.retry_after import parse_retry_after
+from runner.outbound.retry_after import parse_retry_after
 
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 """Headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential."""

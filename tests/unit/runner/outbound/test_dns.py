@@ -8,7 +8,7 @@ import ipaddress
 import pytest
 
 from flowhook.address_policy import POLICY, is_public
-from runner.dns import numeric_host, refused_status
+from runner.outbound.dns import numeric_host, refused_status
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runner import jq_programs
-from runner.evaluator import Evaluator
+from runner.evaluation import jq_programs
+from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.errors import ExpressionFailed
 from runner.interpreter.scope import ExecutionContext, ExpressionScope
 

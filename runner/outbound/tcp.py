@@ -10,7 +10,7 @@ from typing import Final
 import aiohappyeyeballs
 
 from flowhook.address_policy import open_socket
-from runner.dns import lookup
+from runner.outbound.dns import lookup
 
 HEAD_START_SECONDS: Final = 0.25
 """Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5."""

@@ -13,15 +13,15 @@ from flowhook.config import RunnerSettings
 from flowhook.errors import FlowhookError
 from flowhook.model import Reply
 from runner import metrics
-from runner.attachments import NO_ATTACHMENTS, Attachments
 from runner.components.base import Component, Context, SecretReader
 from runner.components.shared_resources import SharedResources
-from runner.http_client import HttpClient
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.redaction import redact_error
-from runner.secret_values import secret_data
+from runner.interpreter.secret_values import secret_data
+from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
+from runner.outbound.http_client import HttpClient
 
 log = logs.get_logger(__name__)
 

@@ -32,12 +32,12 @@ from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
 from runner.authentication import digest
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.authentication.tokens import Tokens
-from runner.dns import lookup, numeric_host, refused_status
-from runner.http_response import HttpResponse, is_harmless, public_url, read_response
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
-from runner.request_bodies import StreamedBody
-from runner.response_limits import MAX_INTERIM_RESPONSES, LimitedConnector, TooManyResponsesError
+from runner.outbound.dns import lookup, numeric_host, refused_status
+from runner.outbound.http_response import HttpResponse, is_harmless, public_url, read_response
+from runner.outbound.request_bodies import StreamedBody
+from runner.outbound.response_limits import MAX_INTERIM_RESPONSES, LimitedConnector, TooManyResponsesError
 
 Body = bytes | StreamedBody | None
 """Body of a request; a streamed body is read again for each attempt."""

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
 from flowhook.payloads import parse_content_type
-from runner.attachments import RequestAttachment, chunks
+from runner.outbound.attachments import RequestAttachment, chunks
 
 OCTETS: Final = "application/octet-stream"
 

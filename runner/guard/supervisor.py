@@ -19,9 +19,8 @@ from runner import ipc
 from runner.guard import exits
 from runner.guard.process_starter import ProcessStarter
 from runner.guard.reporting import RouterReports
-from runner.guard.watchdog import KillDecision
+from runner.guard.watchdog import QUARANTINE_SECONDS, KillDecision
 from runner.guard.worker_process import WorkerProcess
-from runner.quarantine import QUARANTINE_SECONDS
 
 MIN_BACKOFF: Final = 0.1
 MAX_BACKOFF: Final = 5.0

@@ -26,6 +26,9 @@ It is also the limit of one step of a call, which identifies the component that 
 SHARED_SECONDS: Final = 0.5
 """Own time after which an expression is stopped in a process that others share; it continues in quarantine."""
 
+QUARANTINE_SECONDS: Final = 600.0
+"""Time that a flow stays in quarantine after one of its expressions was killed."""
+
 WALL_FACTOR: Final = 30
 """Wall time that an evaluation or a step may take, as a multiple of its limit of own time."""
 

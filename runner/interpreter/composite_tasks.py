@@ -1,6 +1,6 @@
-"""Composite tasks: `for`, `fork`, and calls of functions from `use.functions`.
+"""Composite tasks: `do`, `for`, `fork`, and calls of functions from `use.functions`.
 
-Source: dsl-reference.md, "For", "Fork", "Use" (functions).
+Source: dsl-reference.md, "Do", "For", "Fork", "Use" (functions).
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from runner.interpreter import json_codec as json
-from runner.interpreter import tasks
 from runner.interpreter.errors import (
     Exhausted,
     ExpressionFailed,
@@ -16,18 +15,27 @@ from runner.interpreter.errors import (
     error,
     fault,
 )
-from runner.interpreter.nodes import ForkNode, ForNode, FunctionNode
+from runner.interpreter.nodes import DoNode, ForkNode, ForNode, FunctionNode
 from runner.interpreter.ports import Template
 from runner.interpreter.requests import PAUSE, Fork, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
+from runner.interpreter.tasks import run_block
 
 MAX_ITERATIONS: Final = 1_000_000
 """Items of one loop."""
 
 ITERATIONS_PER_TURN: Final = 1000
 """Iterations, including empty ones, after which an execution lets others run."""
+
+
+def run_do(node: DoNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
+    """Run a block in a scope of its own; returns its output."""
+    inner = state.nested()
+    output = yield from run_block(node.block, inner, data)
+    state.ending = inner.ending
+    return output
 
 
 def run_for(
@@ -66,7 +74,7 @@ def run_for(
                 and not _goes_on(node.while_condition, inner, scope, data)
             ):
                 break
-            data = yield from tasks.run_block(node.block, inner, data)
+            data = yield from run_block(node.block, inner, data)
         if inner.ending:
             state.ending = True
             break
@@ -83,14 +91,11 @@ def _goes_on(going: Template, inner: BranchState, scope: ExpressionScope, data: 
         scope.locals = variables
 
 
-def run_fork(node: ForkNode, state: BranchState, data: Any) -> Steps:
+def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
     states = [state.inside(competing=state.competing or node.compete, frame=None) for _ in node.branches]
     outcomes = yield Fork(
-        [
-            run_branch(tasks.run_block(block, inner, data), inner)
-            for block, inner in zip(node.branches, states, strict=True)
-        ],
+        [run_branch(run_block(block, inner, data), inner) for block, inner in zip(node.branches, states, strict=True)],
         node.compete,
     )
     if any(outcome.ends for outcome in outcomes):
@@ -119,6 +124,6 @@ def run_function(
     kept = progress
     state.progress(lambda: kept)
     inner = state.nested(variables=None, iterations=(), suffix="", **kept)
-    output = yield from tasks.run_block(node.block, inner, arguments)
+    output = yield from run_block(node.block, inner, arguments)
     state.ending = inner.ending
     return output

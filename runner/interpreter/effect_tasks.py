@@ -24,7 +24,7 @@ from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
 
 
-def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Call a function; returns its result."""
     policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
     arguments = node.arguments(data, scope)
@@ -40,7 +40,7 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any) 
     return data if node.passes_input else orjson.loads(result.output or b"null")
 
 
-def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Publish an event; returns the event."""
     given = node.event(data, scope)
     sink = None if node.sink is None else node.sink(data, scope)
@@ -54,7 +54,7 @@ def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any) 
     return event
 
 
-def run(node: RunNode, state: BranchState, scope: ExpressionScope, data: Any) -> Steps:
+def run(node: RunNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Run another flow; returns its output, or the input when it is not awaited.
 
     Unlike the keys of other effects, its idempotency key holds the execution's own ID, so that a replay from where that

@@ -39,6 +39,7 @@ from runner.interpreter.effects import (
 )
 from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
 from runner.interpreter.fibers import ExternalRequest, Fiber, FiberGroup, PendingRequest
+from runner.interpreter.handlers import HANDLERS
 from runner.interpreter.history import TaskHistory
 from runner.interpreter.journal import Journal, diverged, event_of, holds_time, pointer_of, time_entry, time_of
 from runner.interpreter.lifecycle_events import LifecycleEmitter
@@ -58,8 +59,8 @@ from runner.interpreter.requests import (
 from runner.interpreter.retry_policy import is_transient
 from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.state import SharedState
-from runner.interpreter.tasks import run_workflow
 from runner.interpreter.tracing import Observer
+from runner.interpreter.workflow import run_workflow
 
 
 class ExecutionMachine:
@@ -124,7 +125,7 @@ class ExecutionMachine:
         self._caught_up = False
         self._ending: WorkflowCompleted | WorkflowFaulted | None = None
         self.started = False
-        self._shared = SharedState(workflow, self._journal, observer)
+        self._shared = SharedState(workflow, self._journal, HANDLERS, observer)
         if wanted or observer is not None:
             self.want(wanted)
         self._ready.append((Fiber(run_workflow(program, self._shared)), None, None))

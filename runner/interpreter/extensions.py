@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from runner.interpreter import dataflow, tasks
+from runner.interpreter import dataflow
 from runner.interpreter.nodes import EXIT, Block, CompiledExtension, Node
 from runner.interpreter.requests import Request, Steps, TaskSteps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
+from runner.interpreter.tasks import run_block
 
 
 def run_extended(
@@ -96,7 +97,7 @@ class _Extended:
             frame=None,
             last_directive="",
         )
-        output = yield from tasks.run_block(block, inner, data)
+        output = yield from run_block(block, inner, data)
         state.ending = inner.ending
         return output, inner.last_directive
 

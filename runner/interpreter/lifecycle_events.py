@@ -62,7 +62,7 @@ class LifecycleEmitter:
 
 
 class TaskEvents:
-    """Emits the lifecycle events of one run of a task."""
+    """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`)."""
 
     __slots__ = ("_begun", "_number", "_pointer", "_teller")
 
@@ -74,25 +74,24 @@ class TaskEvents:
         self._number = number
 
     def created(self) -> None:
-        """Emit `task.created`."""
+        """See `TaskEventEmitter`."""
         self._begun = True
         self._tell(TaskEventType.CREATED)
 
-    def run_started(self, steps: TaskSteps) -> TaskSteps:
-        """Emit `task.started`, then run the task's own steps."""
+    def started(self) -> None:
+        """See `TaskEventEmitter`."""
         self._tell(TaskEventType.STARTED)
-        return (yield from steps)
 
     def retried(self, times: int) -> None:
-        """Emit `task.retried` with the retry count."""
+        """See `TaskEventEmitter`."""
         self._tell(TaskEventType.RETRIED, f"{self._number}.{times}")
 
     def correlation_started(self) -> None:
-        """Emit `workflow.correlation-started`: the task starts to wait for events."""
+        """See `TaskEventEmitter`."""
         self._correlation(CorrelationEventType.STARTED, {})
 
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
-        """Emit `workflow.correlation-completed` with the values on which the events agree."""
+        """See `TaskEventEmitter`."""
         found = {"correlationKeys": self._teller.redacted(keys)} if keys else {}
         self._correlation(CorrelationEventType.COMPLETED, found)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flowhook import cloud_events, limits
 from flowhook.model import Correlation, EventFilter
-from runner.interpreter import dataflow, events, snapshot, tasks
+from runner.interpreter import dataflow, events, snapshot
 from runner.interpreter import json_codec as json
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
@@ -18,6 +18,7 @@ from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
+from runner.interpreter.tasks import run_block
 
 MAX_EXPECTED_BYTES: Final = 1024
 """Limit for the JSON of one value that a correlation expects."""
@@ -91,8 +92,8 @@ class _Listening:
                     if link.expected is not None:
                         expected[link.name] = _expectation(link, link.expected(data, self._scope))
                         self._common.setdefault(link.name, expected[link.name])
-        if self._scope.telling is not None:
-            self._scope.telling.correlation_started()
+        if self._scope.events is not None:
+            self._scope.events.correlation_started()
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
         """Restore the state that `saved` returned."""
@@ -118,8 +119,8 @@ class _Listening:
     def run(self) -> Steps:
         """Consume events until the strategy, or `until`, is satisfied."""
         yield from self._take_in()
-        if self._scope.telling is not None:
-            self._scope.telling.correlation_completed(self._common)
+        if self._scope.events is not None:
+            self._scope.events.correlation_completed(self._common)
         return self._output
 
     def _take_in(self) -> Steps:
@@ -221,7 +222,7 @@ class _Listening:
         inner, visits = self._inner, self._before if self._visits is None else self._visits
         inner.variables, self._visits = variables, None
         with state.iteration(inner, index, visits):
-            output = yield from tasks.run_block(foreach.block, inner, item)
+            output = yield from run_block(foreach.block, inner, item)
         state.ending = inner.ending
         with scope.with_variables(named):
             scope.context = state.shared.context

@@ -122,8 +122,8 @@ class RetryAttempts:
         self._retries += 1
         yield Sleep(f"{key}:retry", max(delay, at_least), spread)
         scope.tries = self._retries + 1
-        if scope.telling is not None:
-            scope.telling.retried(self._retries)
+        if scope.events is not None:
+            scope.events.retried(self._retries)
         return True
 
     def _delay(self, data: Any, scope: ExpressionScope) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from flowhook import __version__
 from flowhook.document.names import flow_id
@@ -13,9 +13,6 @@ from flowhook.model import WorkflowError
 from flowhook.workflow_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed, TaskFault
 from runner.interpreter.redaction import Redactor
-
-if TYPE_CHECKING:
-    from runner.interpreter.lifecycle_events import TaskEvents
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
 """Names that the DSL defines; which of them are set depends on the place of the expression."""
@@ -144,6 +141,30 @@ class ExecutionContext:
         return {"name": "flowhook", "version": __version__, "metadata": metadata}
 
 
+class TaskEventEmitter(Protocol):
+    """Emits the lifecycle events of one run of a task, except for the one at its end."""
+
+    def created(self) -> None:
+        """Emit `task.created`."""
+        ...
+
+    def started(self) -> None:
+        """Emit `task.started`."""
+        ...
+
+    def retried(self, times: int) -> None:
+        """Emit `task.retried` with the retry count."""
+        ...
+
+    def correlation_started(self) -> None:
+        """Emit `workflow.correlation-started`: the task starts to wait for events."""
+        ...
+
+    def correlation_completed(self, keys: Mapping[str, Any]) -> None:
+        """Emit `workflow.correlation-completed` with the values on which the events agree."""
+        ...
+
+
 class ExpressionScope:
     """Arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
 
@@ -154,6 +175,7 @@ class ExpressionScope:
         "authorization",
         "context",
         "definition",
+        "events",
         "input",
         "instance",
         "locals",
@@ -163,7 +185,6 @@ class ExpressionScope:
         "raw_output",
         "skipped",
         "started_at_ms",
-        "telling",
         "tries",
         "workflow",
     )
@@ -193,7 +214,7 @@ class ExpressionScope:
         self.raw_output: Any = None
         self.output: Any = None
         self.authorization: Any = None
-        self.telling: TaskEvents | None = None  # emits the task's events; None: no subscriber
+        self.events: TaskEventEmitter | None = None  # None: nobody subscribes to events of tasks
 
     @property
     def now_ms(self) -> int:

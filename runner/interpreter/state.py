@@ -6,17 +6,44 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, fault
 from runner.interpreter.journal import Journal
 from runner.interpreter.lifecycle_events import LifecycleEmitter
-from runner.interpreter.requests import BranchResult, Request, WithTimeout
-from runner.interpreter.scope import ExecutionContext
+from runner.interpreter.nodes import Node
+from runner.interpreter.requests import BranchResult, Request, Steps, TaskSteps, WithTimeout
+from runner.interpreter.scope import ExecutionContext, ExpressionScope
 from runner.interpreter.tracing import Observer
 
 _LOOP: Final = "[]"
+
+Evaluate = Callable[[Any, ExpressionScope, Any], tuple[Any, str]]
+"""Takes the node of a task, its scope and its input; returns the output and the flow directive."""
+
+Execute = Callable[[Any, "BranchState", ExpressionScope, Any, Any], Steps]
+"""Takes the node of a task, the state of its block, its scope, its input and its progress in a snapshot, or None.
+
+Returns the steps of the task, whose result is its output.
+"""
+
+Extend = Callable[[TaskSteps, Node, "BranchState", ExpressionScope, Mapping[str, Any] | None], TaskSteps]
+"""Wraps the steps of a task that has extensions; the last argument is its state in a snapshot, or None."""
+
+
+class TaskHandlers(NamedTuple):
+    """The implementations of all kinds of tasks.
+
+    Attributes:
+        evaluate: by class of node, for the kinds that only evaluate expressions.
+        execute: by class of node, for all other kinds.
+        extend: for tasks that have extensions.
+    """
+
+    evaluate: Mapping[type[Node], Evaluate]
+    execute: Mapping[type[Node], Execute]
+    extend: Extend
 
 
 @dataclass(slots=True)
@@ -24,6 +51,7 @@ class SharedState:
     """State that all branches of an execution share.
 
     Attributes:
+        handlers: implementations of the kinds of tasks.
         observer: called with each task that ends.
         emitter: emits lifecycle events; None: there are no subscribers.
         is_observed: whether there is an observer or an emitter.
@@ -36,6 +64,7 @@ class SharedState:
 
     workflow: ExecutionContext
     journal: Journal
+    handlers: TaskHandlers
     observer: Observer | None = None
     emitter: LifecycleEmitter | None = None
     is_observed: bool = False

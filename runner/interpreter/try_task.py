@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowhook.model import WorkflowError
-from runner.interpreter import tasks
 from runner.interpreter.errors import Exhausted, TaskFault, standard_type
 from runner.interpreter.nodes import TryNode
 from runner.interpreter.requests import Steps, WithTimeout
 from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
+from runner.interpreter.tasks import run_block
 
 
 def run_try(
@@ -84,7 +84,7 @@ class _Try:
         state.progress(lambda: {"handled": problem, "cause": cause})
         handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
         try:
-            output = yield from tasks.run_block(catch.block, handler, self._data)
+            output = yield from run_block(catch.block, handler, self._data)
         except TaskFault as raised:
             if raised.raised_by and not raised.cause:
                 raised.cause = cause
@@ -95,7 +95,7 @@ class _Try:
     def _attempt(self) -> Steps:
         """Run the block once, within the policy's timeout for an attempt."""
         node, inner, retry = self._node, self._inner, self._node.catch.retry
-        steps = tasks.run_block(node.block, inner, self._data)
+        steps = run_block(node.block, inner, self._data)
         if self._attempts is None or retry is None or retry.attempt_duration is None:
             output = yield from steps
         else:

@@ -13,8 +13,5 @@ that start these executions are parsed there as well, since a sender can make pa
 
 from typing import Final
 
-QUARANTINE_SECONDS: Final = 600.0
-"""Time that a flow stays in quarantine after one of its expressions was killed."""
-
 INPUT: Final = "/input"
 """JSON Pointer that the record and errors show while the body of an event is parsed."""

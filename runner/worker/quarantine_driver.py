@@ -11,9 +11,9 @@ from flowhook import logs
 from flowhook.model import Event
 from runner import metrics
 from runner.evaluation.evaluator import SLOW_NS
+from runner.guard.watchdog import QUARANTINE_SECONDS
 from runner.interpreter.effects import Step
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.quarantine import QUARANTINE_SECONDS
 from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled, IsolatedEvaluator
 from runner.quarantine.pool import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows

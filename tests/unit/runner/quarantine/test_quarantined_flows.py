@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.clocks import Clock
 
-from runner.quarantine import QUARANTINE_SECONDS
+from runner.guard.watchdog import QUARANTINE_SECONDS
 from runner.quarantine.quarantined_flows import MAX_FLOWS, SLOW_SECONDS, QuarantinedFlows
 
 

@@ -15,12 +15,12 @@ from runner.interpreter.errors import (
     error,
     fault,
 )
-from runner.interpreter.nodes import DoNode, ForkNode, ForNode, FunctionNode
 from runner.interpreter.ports import Template
 from runner.interpreter.requests import PAUSE, Fork, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
+from runner.interpreter.task_nodes import DoNode, ForkNode, ForNode, FunctionNode
 from runner.interpreter.tasks import run_block
 
 MAX_ITERATIONS: Final = 1_000_000

@@ -17,11 +17,11 @@ from runner.interpreter import json_codec as json
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.events import cloud_event
-from runner.interpreter.nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
 from runner.interpreter.requests import AwaitCompletion, Now, Request, Steps
 from runner.interpreter.retry_policy import RetryAttempts, is_transient, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
+from runner.interpreter.task_nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
 
 
 def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:

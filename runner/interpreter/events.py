@@ -24,7 +24,7 @@ from flowhook.model import EventFilter
 from flowhook.payloads import is_json
 from runner.interpreter import json_codec as json
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern
+from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern
 from runner.interpreter.ports import Compiler, Template
 from runner.interpreter.scope import ExpressionScope
 

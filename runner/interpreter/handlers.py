@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from runner.interpreter import composite_tasks, effect_tasks, extensions, listen_task, simple_tasks, try_task
-from runner.interpreter.nodes import (
+from runner.interpreter.event_nodes import ListenNode
+from runner.interpreter.state import TaskHandlers
+from runner.interpreter.task_nodes import (
     CallNode,
     DoNode,
     EmitNode,
     ForkNode,
     ForNode,
     FunctionNode,
-    ListenNode,
     RaiseNode,
     RunNode,
     SetNode,
@@ -20,7 +21,6 @@ from runner.interpreter.nodes import (
     TryNode,
     WaitNode,
 )
-from runner.interpreter.state import TaskHandlers
 
 HANDLERS: Final = TaskHandlers(
     evaluate={

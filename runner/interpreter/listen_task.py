@@ -13,7 +13,7 @@ from flowhook.model import Correlation, EventFilter
 from runner.interpreter import dataflow, events, snapshot
 from runner.interpreter import json_codec as json
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
+from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
 from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope

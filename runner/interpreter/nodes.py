@@ -1,23 +1,16 @@
-"""Nodes of a compiled flow document: plain, immutable data that `program` builds and `tasks` executes."""
+"""The compiled form of a flow document: plain, immutable data that `program` builds and `tasks` executes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from flowhook.model import EventFilter
-from runner.interpreter import uri_template
-from runner.interpreter.argument_paths import ArgumentPath
 from runner.interpreter.ports import Duration, Template, Validator
-from runner.interpreter.retry_policy import CompiledRetryPolicy
 
 CONTINUE: Final = "continue"
 EXIT: Final = "exit"
 END: Final = "end"
-
-REPLY: Final = "reply"
-"""Name of the function that replies to the sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +41,7 @@ class CompiledExtension:
 
 @dataclass(slots=True)
 class Node:
-    """A task, compiled. Its subclasses are the kinds of tasks; `tasks` executes them.
+    """A task, compiled. Its subclasses are the kinds of tasks (`task_nodes`, `event_nodes`).
 
     Attributes:
         pointer: JSON Pointer of the task in the document.
@@ -59,6 +52,7 @@ class Node:
         extensions: that apply to the task, the outermost first.
         plain: whether the task has no condition, transformation, schema or timeout, and does not read the time.
         instant: whether the task only evaluates expressions between its start and its end.
+        only_evaluates: whether tasks of this kind only evaluate expressions, extensions and the time aside.
     """
 
     name: str
@@ -74,9 +68,10 @@ class Node:
     extensions: tuple[CompiledExtension, ...]
     plain: bool = field(init=False)
     instant: bool = field(init=False)
+    only_evaluates: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        self.instant = isinstance(self, SetNode | SwitchNode) and not self.reads_clock and not self.extensions
+        self.instant = self.only_evaluates and not self.reads_clock and not self.extensions
         nothing = DataFlowStage()
         self.plain = (
             self.condition is None
@@ -104,316 +99,6 @@ class Node:
     def resumes(self) -> bool:
         """Whether a snapshot may be taken while the task is running."""
         return bool(self.blocks)
-
-
-@dataclass(slots=True)
-class SetNode(Node):
-    """Replaces the data with the result of `value`."""
-
-    value: Template
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case of a switch; the default case has no `when`."""
-
-    when: Template | None
-    then: str
-
-
-@dataclass(slots=True)
-class SwitchNode(Node):
-    """Chooses the next flow directive. `cases` are in order, the default case last."""
-
-    cases: tuple[Case, ...]
-
-
-@dataclass(slots=True)
-class DoNode(Node):
-    """Runs a block in a scope of its own."""
-
-    block: Block
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return (self.block,)
-
-
-@dataclass(slots=True)
-class RaiseNode(Node):
-    """Raises the error that `value` evaluates to.
-
-    Attributes:
-        kind: type of the error, where that is a URI template.
-        whole: whether `value` is one expression that yields the error with all its members, including `instance`.
-    """
-
-    value: Template
-    kind: uri_template.Expand | None = None
-    whole: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyPart:
-    """An authentication policy among the arguments of a call.
-
-    Attributes:
-        place: path of the policy in the arguments, whose template has null there.
-        value: template of the policy; evaluated before the arguments, which may read `$authorization`.
-        uris: path and expansion of each URI in the policy that is a literal with `{variables}`.
-        is_own: whether the policy is for the call itself rather than for fetching a document.
-    """
-
-    place: ArgumentPath
-    value: Template
-    uris: tuple[tuple[ArgumentPath, uri_template.Expand], ...]
-    is_own: bool
-
-
-@dataclass(slots=True)
-class EffectNode(Node):
-    """Requests an effect. `retry`: policy for transient failures that no enclosing task catches."""
-
-    retry: CompiledRetryPolicy
-
-    @property
-    def asks(self) -> bool:
-        """See `Node`."""
-        return True
-
-
-@dataclass(slots=True)
-class CallNode(EffectNode):
-    """Calls a function.
-
-    Attributes:
-        arguments: `with`, evaluated as one template.
-        endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
-        policies: authentication policies among the arguments; see `argument_paths.POLICIES`.
-        passes_input: whether the task's output is its input, whatever the function returns.
-    """
-
-    function: str
-    arguments: Template
-    endpoint: tuple[ArgumentPath, uri_template.Expand] | None
-    policies: tuple[PolicyPart, ...]
-    passes_input: bool
-
-
-@dataclass(slots=True)
-class EmitNode(EffectNode):
-    """Publishes an event. `event`: its attributes and data as defined; `sink`: a URL that receives it as well."""
-
-    event: Template
-    sink: Template | None
-
-
-@dataclass(slots=True)
-class RunNode(EffectNode):
-    """Runs another flow. `awaited`: wait for its end; its output is the task's, or null unless `returns`."""
-
-    flow_id: str
-    version: str
-    flow_input: Template
-    awaited: bool
-    returns: bool
-
-    @property
-    def waits(self) -> bool:
-        """See `Node`."""
-        return self.awaited
-
-
-@dataclass(slots=True)
-class FunctionNode(Node):
-    """Runs a task of `use.functions` on the result of `arguments`."""
-
-    arguments: Template
-    block: Block
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return (self.block,)
-
-
-@dataclass(slots=True)
-class WaitNode(Node):
-    """Waits for a duration."""
-
-    duration: Duration
-
-    @property
-    def asks(self) -> bool:
-        """See `Node`."""
-        return True
-
-    @property
-    def waits(self) -> bool:
-        """See `Node`."""
-        return True
-
-
-@dataclass(slots=True)
-class ForNode(Node):
-    """Runs a block for each item of the array that `items` yields, while `while_condition` is true.
-
-    Attributes:
-        each: name of the variable that holds the item.
-        at: name of the variable that holds its index.
-        items_are_constant: whether `items` yields the same on every evaluation: it reads nothing that tasks change.
-    """
-
-    each: str
-    at: str
-    items: Template
-    items_are_constant: bool
-    while_condition: Template | None
-    block: Block
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return (self.block,)
-
-
-@dataclass(slots=True)
-class ForkNode(Node):
-    """Runs branches, blocks of one task each, concurrently; with `compete` the first to succeed wins."""
-
-    branches: tuple[Block, ...]
-    compete: bool
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return self.branches
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledCorrelation:
-    """A correlation of an event filter.
-
-    Attributes:
-        path: expression for the value in an event, in the form that the router accepts.
-        value: template that evaluates the path on an event.
-        expected: expected value, evaluated when the task starts to wait; None: the value of the first event.
-    """
-
-    name: str
-    path: str
-    value: Template
-    expected: Template | None
-
-
-@dataclass(frozen=True, slots=True)
-class EventPattern:
-    """An event filter, compiled.
-
-    Attributes:
-        literal: part of the filter that the router can evaluate, without correlations.
-        tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
-        correlations: its correlations.
-        told: predicate that selects types of lifecycle events, where the type is not a literal; needed because the
-            router sends lifecycle events only to subscribers that name their type.
-    """
-
-    literal: EventFilter
-    tests: tuple[tuple[str, Template], ...]
-    correlations: tuple[CompiledCorrelation, ...]
-    told: Template | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledStrategy:
-    """Event consumption strategy: one event that matches any of the patterns, or with `all` one event for each."""
-
-    patterns: tuple[EventPattern, ...]
-    all: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ForeachBlock:
-    """Block to run for each event; see `ForNode` for the names."""
-
-    each: str
-    at: str
-    block: Block
-    output: DataFlowStage
-    export: DataFlowStage
-
-
-@dataclass(slots=True)
-class ListenNode(Node):
-    """Waits for events.
-
-    Attributes:
-        strategy: selects the events.
-        until: end of the wait: an expression on what was consumed, or further events; None: `strategy` decides.
-        read: part of an event to read: `data`, `envelope` or `raw`.
-        foreach: block to run for each event; None: none.
-    """
-
-    strategy: CompiledStrategy
-    until: Template | CompiledStrategy | None
-    read: str
-    foreach: ForeachBlock | None
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return () if self.foreach is None else (self.foreach.block,)
-
-    @property
-    def asks(self) -> bool:
-        """See `Node`."""
-        return True
-
-    @property
-    def waits(self) -> bool:
-        """See `Node`."""
-        return True
-
-    @property
-    def resumes(self) -> bool:
-        """See `Node`."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class CatchClause:
-    """The `catch` of a `try`: the errors to catch, and how to handle them.
-
-    Attributes:
-        filters: members that the error must have; `type` is in the present form if it denotes a standard type.
-        name: name of the variable that holds the error.
-    """
-
-    filters: Mapping[str, Any]
-    name: str
-    when: Template | None
-    except_when: Template | None
-    retry: CompiledRetryPolicy | None
-    block: Block | None
-
-
-@dataclass(slots=True)
-class TryNode(Node):
-    """Runs a block and catches its errors."""
-
-    block: Block
-    catch: CatchClause
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """See `Node`."""
-        return (self.block,) if self.catch.block is None else (self.block, self.catch.block)
-
-    @property
-    def waits(self) -> bool:
-        """See `Node`."""
-        return self.catch.retry is not None or any(node.waits for block in self.blocks for node in block.nodes)
 
 
 @dataclass(frozen=True, slots=True)

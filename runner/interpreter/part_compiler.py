@@ -7,9 +7,10 @@ from typing import Any
 
 from flowhook.document.duration import parse_duration
 from flowhook.expressions import is_expression
-from runner.interpreter.nodes import CONTINUE, Case, DataFlowStage
+from runner.interpreter.nodes import CONTINUE, DataFlowStage
 from runner.interpreter.ports import Compiler, Duration, Template
 from runner.interpreter.retry_policy import CompiledRetryPolicy
+from runner.interpreter.task_nodes import Case
 
 
 class PartCompiler:

@@ -19,24 +19,22 @@ from runner.interpreter.argument_paths import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock
 from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
+from runner.interpreter.event_nodes import ForeachBlock, ListenNode
 from runner.interpreter.events import compile_strategy
-from runner.interpreter.nodes import (
-    CONTINUE,
+from runner.interpreter.nodes import CONTINUE, Block, CompiledExtension, Node, Program
+from runner.interpreter.part_compiler import PartCompiler
+from runner.interpreter.ports import Compiler
+from runner.interpreter.retry_policy import CompiledRetryPolicy
+from runner.interpreter.task_nodes import (
     REPLY,
-    Block,
     CallNode,
     CatchClause,
-    CompiledExtension,
     DoNode,
     EmitNode,
-    ForeachBlock,
     ForkNode,
     ForNode,
     FunctionNode,
-    ListenNode,
-    Node,
     PolicyPart,
-    Program,
     RaiseNode,
     RunNode,
     SetNode,
@@ -44,9 +42,6 @@ from runner.interpreter.nodes import (
     TryNode,
     WaitNode,
 )
-from runner.interpreter.part_compiler import PartCompiler
-from runner.interpreter.ports import Compiler
-from runner.interpreter.retry_policy import CompiledRetryPolicy
 
 _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
 """Variables whose value tasks change."""

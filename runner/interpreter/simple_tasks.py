@@ -12,11 +12,11 @@ from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, Kind, TaskFault, error, shorten
-from runner.interpreter.nodes import RaiseNode, SetNode, SwitchNode, WaitNode
 from runner.interpreter.requests import Sleep, Steps
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
+from runner.interpreter.task_nodes import RaiseNode, SetNode, SwitchNode, WaitNode
 
 _STATUSES: Final = range(100, 600)
 """Statuses that an error may have."""

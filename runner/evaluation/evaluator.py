@@ -24,7 +24,7 @@ from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expr
 from flowhook.expressions.paths import Accessor, compile_accessor
 from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
 from runner.guard.evaluation_record import EvaluationRecord
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.ports import Template, Validator
@@ -143,7 +143,7 @@ class Evaluator:
 
 
 def _text(given: list[Any]) -> str:
-    return json.encode(given).decode()
+    return json_codec.encode(given).decode()
 
 
 def _loaded(result: str | None) -> Any:

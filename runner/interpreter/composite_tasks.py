@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import (
     Exhausted,
     ExpressionFailed,
@@ -46,9 +46,9 @@ def run_for(
     Its progress in a snapshot: the index of the current item; the remaining items, unless they can be evaluated again;
     the number of visits to places in the loop before it started, and by now.
     """
-    kept = progress or {"index": 0, "before": state.visits_before(node.pointer)}
-    first, before = kept["index"], kept["before"]
-    items, offset = (kept["items"], first) if "items" in kept else (node.items(data, scope), 0)
+    saved = progress or {"index": 0, "before": state.visits_before(node.pointer)}
+    first, before = saved["index"], saved["before"]
+    items, offset = (saved["items"], first) if "items" in saved else (node.items(data, scope), 0)
     if not isinstance(items, list):
         raise ExpressionFailed("`for.in` is not an array")
     if len(items) > MAX_ITERATIONS:
@@ -56,22 +56,22 @@ def run_for(
         raise Exhausted(problem)
     inner, index = state.nested(), first
 
-    def saved() -> dict[str, Any]:
+    def report() -> dict[str, Any]:
         left = {} if node.items_are_constant else {"items": items[index - offset :]}
         return {"index": index, **left, "before": before, "visits": inner.visits}
 
-    state.progress(saved)
+    state.set_progress(report)
     for index, item in enumerate(items[first - offset :], first):
         if index % ITERATIONS_PER_TURN == ITERATIONS_PER_TURN - 1:
             yield PAUSE
         inner.variables = {**(state.variables or {}), node.each: item, node.at: index}
-        visits = kept.get("visits", before) if index == first else before
+        visits = saved.get("visits", before) if index == first else before
         with state.iteration(inner, index, visits):
             resumed = progress is not None and index == first
             if (
                 node.while_condition is not None
                 and not resumed
-                and not _goes_on(node.while_condition, inner, scope, data)
+                and not _is_while_true(node.while_condition, inner, scope, data)
             ):
                 break
             data = yield from run_block(node.block, inner, data)
@@ -81,19 +81,19 @@ def run_for(
     return data
 
 
-def _goes_on(going: Template, inner: BranchState, scope: ExpressionScope, data: Any) -> bool:
+def _is_while_true(condition: Template, inner: BranchState, scope: ExpressionScope, data: Any) -> bool:
     """Whether `while` is true for an iteration."""
     variables = scope.locals
     scope.locals, scope.context = inner.variables, inner.shared.context
     try:
-        return is_true(going(data, scope))
+        return is_true(condition(data, scope))
     finally:
         scope.locals = variables
 
 
 def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
-    states = [state.inside(competing=state.competing or node.compete, frame=None) for _ in node.branches]
+    states = [state.copy_with(competing=state.competing or node.compete, frame=None) for _ in node.branches]
     outcomes = yield Fork(
         [run_branch(run_block(block, inner, data), inner) for block, inner in zip(node.branches, states, strict=True)],
         node.compete,
@@ -104,7 +104,7 @@ def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: 
     if node.compete:
         return outcomes[0].output
     outputs = [outcome.output for outcome in outcomes]
-    json.encode_result(outputs, "the task's output")
+    json_codec.encode_result(outputs, "the task's output")
     return outputs
 
 
@@ -121,9 +121,9 @@ def run_function(
         if not isinstance(arguments, dict):
             raise fault(Kind.CONFIGURATION, "`with` is not an object")
         progress = {"prefix": f"{state.effect_key(node.pointer)} ", "visits": {}}
-    kept = progress
-    state.progress(lambda: kept)
-    inner = state.nested(variables=None, iterations=(), suffix="", **kept)
+    saved = progress
+    state.set_progress(lambda: saved)
+    inner = state.nested(variables=None, iterations=(), suffix="", **saved)
     output = yield from run_block(node.block, inner, arguments)
     state.ending = inner.ending
     return output

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.nodes import DataFlowStage, Node
 from runner.interpreter.requests import PAUSE, Pause, Steps
 from runner.interpreter.scope import ExpressionScope
@@ -23,7 +23,7 @@ def transform_input(node: Node, scope: ExpressionScope, data: Any) -> Steps:
         yield from _rest(scope)
     if node.input.transform is not None:
         data = node.input.transform(data, scope)
-        json.encode_result(data, "the task's input")
+        json_codec.encode_result(data, "the task's input")
         yield from _rest(scope)
     return data
 
@@ -36,7 +36,7 @@ def transform_output(
     scope.raw_output = data
     if output.transform is not None:
         data = output.transform(data, scope)
-        json.encode_result(data, "the task's output")
+        json_codec.encode_result(data, "the task's output")
         yield from _rest(scope)
     scope.output = data
     if output.schema is not None:
@@ -44,7 +44,7 @@ def transform_output(
         yield from _rest(scope)
     if export.transform is not None:
         context = export.transform(data, scope)
-        json.encode_result(context, "the exported context")
+        json_codec.encode_result(context, "the exported context")
         scope.context = context
         yield from _rest(scope)
     if export.schema is not None:

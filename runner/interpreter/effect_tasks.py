@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from flowhook.workflow_input import rfc3339
-from runner.interpreter import argument_paths, authentication
-from runner.interpreter import json_codec as json
+from runner.interpreter import argument_paths, authentication, json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.events import cloud_event
@@ -61,7 +60,7 @@ def run(node: RunNode, state: BranchState, scope: ExpressionScope, data: Any, _p
     flow failed starts it again.
     """
     given = node.flow_input(data, scope)
-    json.encode_result(given, "the input")
+    json_codec.encode_result(given, "the input")
     effect, workflow = RetriedEffect(node, state, scope, data), scope.workflow
     arguments = {
         "flow": node.flow_id,
@@ -121,10 +120,10 @@ class RetriedEffect:
             )
             if result.error is None:
                 return result
-            again = is_transient(result.error) and not state.is_caught(result.error)
+            may_retry = is_transient(result.error) and not state.is_caught(result.error)
             wait = result.retry_after_ms
-            if not again or not (
-                yield from attempts.again(self.key, data, scope, result.error.as_dict(), at_least=wait)
+            if not may_retry or not (
+                yield from attempts.wait_for_retry(self.key, data, scope, result.error.as_dict(), at_least=wait)
             ):
                 raise TaskFault(result.error, wait, cause=self.key)
 

@@ -92,7 +92,7 @@ class JournalWrite:
         binding: whether it must be durable before the next effect starts.
         reply: reply to send to the sender once the entry is durable.
         arrival: number of the `ExternalEvent` that the entry records; 0: none.
-        told: lifecycle events since the entry before; stored with this one.
+        lifecycle_events: those since the entry before; stored with this one.
         history: task history since the entry before; see `history`.
     """
 
@@ -101,7 +101,7 @@ class JournalWrite:
     binding: bool = True
     reply: Reply | None = None
     arrival: int = 0
-    told: Sequence[LifecycleEvent] = ()
+    lifecycle_events: Sequence[LifecycleEvent] = ()
     history: bytes = b""
 
 
@@ -110,7 +110,7 @@ class Step:
     """Outcome of one call of `start`, `resume`, `deliver` or `go_on` of `ExecutionMachine`.
 
     Attributes:
-        ending: how the execution ended; if set, only `writes` and `told` count besides it.
+        ending: how the execution ended; if set, only `writes` and `lifecycle_events` count besides it.
         writes: entries for the journal, in order.
         perform: effects to start now.
         cancel: keys of effects to cancel; their results are not needed.
@@ -119,7 +119,7 @@ class Step:
         wakes: key of the request with that deadline: a wait, a retry, a timeout.
         subscriptions: everything else that is awaited now. It is delivered by `ExecutionMachine.deliver`, or in
             the journal of another attempt.
-        told: lifecycle events since the last entry; stored together with `ending`, if that is set.
+        lifecycle_events: those since the last entry; stored together with `ending`, if that is set.
     """
 
     ending: WorkflowCompleted | WorkflowFaulted | None = None
@@ -130,7 +130,7 @@ class Step:
     wake_at_ms: int | None = None
     wakes: str = ""
     subscriptions: Sequence[Subscription] = ()
-    told: Sequence[LifecycleEvent] = ()
+    lifecycle_events: Sequence[LifecycleEvent] = ()
 
 
 EMIT: Final = "emit"

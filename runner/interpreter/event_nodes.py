@@ -33,14 +33,14 @@ class EventPattern:
         literal: part of the filter that the router can evaluate, without correlations.
         tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
         correlations: its correlations.
-        told: predicate that selects types of lifecycle events, where the type is not a literal; needed because the
-            router sends lifecycle events only to subscribers that name their type.
+        lifecycle_type: predicate that selects types of lifecycle events, where the type is not a literal. The router
+            sends lifecycle events only to subscribers that name their type.
     """
 
     literal: EventFilter
     tests: tuple[tuple[str, Template], ...]
     correlations: tuple[CompiledCorrelation, ...]
-    told: Template | None = None
+    lifecycle_type: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class ListenNode(Node):
         return () if self.foreach is None else (self.foreach.block,)
 
     @property
-    def asks(self) -> bool:
+    def may_request(self) -> bool:
         """See `Node`."""
         return True
 

@@ -22,7 +22,7 @@ from flowhook.lifecycle import PREFIX as LIFECYCLE_PREFIX
 from flowhook.lifecycle import TYPES, is_reserved_type
 from flowhook.model import EventFilter
 from flowhook.payloads import is_json
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern
 from runner.interpreter.ports import Compiler, Template
@@ -52,7 +52,7 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
     event = {"specversion": cloud_events.SPEC_VERSION, "id": event_id, "source": source}
     event |= {name: value for name, value in given.items() if value is not None or name == "data"}
     try:
-        cloud_events.parse(json.encode_result(event, "the event"))
+        cloud_events.parse(json_codec.encode_result(event, "the event"))
     except InvalidError as problem:
         raise fault(Kind.CONFIGURATION, problem.message) from None
     for name in _TEXTS & event.keys():
@@ -83,7 +83,8 @@ def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collecti
         for name, value in attributes.items()
         if name not in literal
     ]
-    told = _told(attributes["type"], compiler) if "type" in attributes and "type" not in literal else None
+    type_is_computed = "type" in attributes and "type" not in literal
+    lifecycle_type = _lifecycle_type(attributes["type"], compiler) if type_is_computed else None
     kind = literal.pop("type", "")
     links = [
         CompiledCorrelation(
@@ -95,7 +96,7 @@ def _pattern(written: Mapping[str, Any], compiler: Compiler, callbacks: Collecti
         for name, each in (written.get("correlate") or {}).items()
     ]
     event_filter = EventFilter(kind in callbacks, kind, tuple(sorted(literal.items())))
-    return EventPattern(event_filter, tuple(tests), tuple(links), told)
+    return EventPattern(event_filter, tuple(tests), tuple(links), lifecycle_type)
 
 
 def _test(value: Any, compiler: Compiler) -> Template:
@@ -118,29 +119,29 @@ def _match(pattern: str, compiler: Compiler) -> Template:
     return compiler.expression(f". != null and (tostring | . == {same_text} or test({whole}))")
 
 
-def _told(value: str, compiler: Compiler) -> Template:
+def _lifecycle_type(value: str, compiler: Compiler) -> Template:
     """Compile a predicate that selects the types of lifecycle events for a non-literal `type`; see `EventPattern`.
 
     It selects the type that an expression yields, or, if the text names types of such events, those that it matches.
     """
-    says = LIFECYCLE_PREFIX in value.replace("\\", "")
+    names_lifecycle_type = LIFECYCLE_PREFIX in value.replace("\\", "")
     if is_pattern(value):
         match = _match(value, compiler)
-        return lambda data, scope: says and match(data, scope)
+        return lambda data, scope: names_lifecycle_type and match(data, scope)
     template = compiler.template(value)
 
-    def asks(data: Any, scope: ExpressionScope) -> bool:
+    def selects(data: Any, scope: ExpressionScope) -> bool:
         try:
             expected = template("", scope)
             if not isinstance(expected, str):
-                return says and template(data, scope) is True
+                return names_lifecycle_type and template(data, scope) is True
         except ExpressionFailed:
             return False
         if is_reserved_type(expected) and expected not in TYPES:
             raise ExpressionFailed(f"`with.type` yields {expected}, and no such event ever comes")
         return bool(expected == data)
 
-    return asks
+    return selects
 
 
 def lifecycle_types(pattern: EventPattern, scope: ExpressionScope) -> tuple[str, ...]:
@@ -149,8 +150,8 @@ def lifecycle_types(pattern: EventPattern, scope: ExpressionScope) -> tuple[str,
     Raises:
         ExpressionFailed: it yields a type of lifecycle event that does not exist.
     """
-    asks = pattern.told
-    return () if asks is None else tuple(type_ for type_ in sorted(TYPES) if asks(type_, scope))
+    selects = pattern.lifecycle_type
+    return () if selects is None else tuple(type_ for type_ in sorted(TYPES) if selects(type_, scope))
 
 
 def matches(pattern: EventPattern, event: Mapping[str, Any], scope: ExpressionScope, *, callback: bool) -> bool:
@@ -193,7 +194,7 @@ def read_event(event: Mapping[str, Any], what: str) -> Any:
     if "data_base64" in event:
         return event["data_base64"]
     data = event.get("data")
-    return data if data is None or isinstance(data, str) else json.encode(data).decode()
+    return data if data is None or isinstance(data, str) else json_codec.encode(data).decode()
 
 
 def event_data(event: Mapping[str, Any]) -> Any:

@@ -23,11 +23,10 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from flowhook import limits
 from flowhook.model import JournalEntry, RaiseOrigin, Subscription, WorkflowError
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.effects import (
     EffectResult,
     ExternalEvent,
@@ -37,25 +36,15 @@ from runner.interpreter.effects import (
     WorkflowCompleted,
     WorkflowFaulted,
 )
-from runner.interpreter.errors import Exhausted, Kind, TaskFault, fault
-from runner.interpreter.fibers import ExternalRequest, Fiber, FiberGroup, PendingRequest
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.fiber_scheduler import FiberScheduler
+from runner.interpreter.fibers import PendingRequest
 from runner.interpreter.handlers import HANDLERS
 from runner.interpreter.history import TaskHistory
 from runner.interpreter.journal import Journal, diverged, event_of, holds_time, pointer_of, time_entry, time_of
 from runner.interpreter.lifecycle_events import LifecycleEmitter
 from runner.interpreter.nodes import Program
-from runner.interpreter.requests import (
-    AwaitCompletion,
-    BranchResult,
-    Fork,
-    Listen,
-    Now,
-    Pause,
-    ReceivedEvent,
-    Request,
-    Sleep,
-    WithTimeout,
-)
+from runner.interpreter.requests import AwaitCompletion, Listen, Now, ReceivedEvent, Sleep, WithTimeout
 from runner.interpreter.retry_policy import is_transient
 from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.state import SharedState
@@ -73,19 +62,13 @@ class ExecutionMachine:
     """
 
     __slots__ = (
-        "_asked",
         "_caught_up",
         "_chance",
         "_ending",
-        "_inbox",
+        "_fibers",
+        "_inputs",
         "_journal",
-        "_performing",
-        "_ready",
         "_shared",
-        "_subscribed",
-        "_unfixed",
-        "_unwanted",
-        "_wanted",
         "_workflow",
         "started",
     )
@@ -98,7 +81,7 @@ class ExecutionMachine:
         observer: Observer | None = None,
         chance: Callable[[], float] = random.random,
         *,
-        wanted: Collection[str] = (),
+        lifecycle_types: Collection[str] = (),
     ) -> None:
         """Prepare an execution.
 
@@ -108,29 +91,22 @@ class ExecutionMachine:
             journal: entries of earlier attempts; those before the last snapshot may be missing.
             observer: called with each task that ends.
             chance: returns random numbers in [0, 1).
-            wanted: see `want`.
+            lifecycle_types: see `set_lifecycle_types`.
         """
         self._journal = Journal(journal, TaskHistory(workflow.clock))
         self._workflow = workflow
         self._chance = chance
-        self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque()
-        self._inbox: deque[tuple[Perform, EffectResult] | ExternalEvent] = deque()
-        self._asked: dict[str, PendingRequest] = {}
-        self._unfixed: deque[PendingRequest] = deque()
-        self._subscribed: dict[str, PendingRequest] = {}
-        self._wanted: list[PendingRequest] = []
-        self._unwanted: list[str] = []
-        self._performing = 0
+        self._inputs: deque[tuple[Perform, EffectResult] | ExternalEvent] = deque()
         # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
         self._caught_up = False
         self._ending: WorkflowCompleted | WorkflowFaulted | None = None
         self.started = False
         self._shared = SharedState(workflow, self._journal, HANDLERS, observer)
-        if wanted or observer is not None:
-            self.want(wanted)
-        self._ready.append((Fiber(run_workflow(program, self._shared)), None, None))
+        if lifecycle_types or observer is not None:
+            self.set_lifecycle_types(lifecycle_types)
+        self._fibers = FiberScheduler(run_workflow(program, self._shared))
 
-    def want(self, types: Collection[str]) -> None:
+    def set_lifecycle_types(self, types: Collection[str]) -> None:
         """Emit lifecycle events of these types, for tasks that start from now on."""
         shared = self._shared
         shared.emitter = LifecycleEmitter(self._journal, self._workflow, types) if types else None
@@ -144,7 +120,7 @@ class ExecutionMachine:
     @property
     def has_pending_input(self) -> bool:
         """Whether inputs wait to be processed; they may not be in the journal."""
-        return bool(self._inbox)
+        return bool(self._inputs)
 
     def queue_result(self, effect: Perform, result: EffectResult) -> Sequence[JournalWrite]:
         """Queue the result of an effect for the next `go_on`, and return the entries to journal at once.
@@ -153,45 +129,47 @@ class ExecutionMachine:
         be performed again. Of several queued results only the first can be journaled here: it decides what the others
         mean and whether they are still needed. They are journaled in their turn.
         """
-        asked = self._asked.get(effect.key)
-        is_first = self._caught_up and self._ending is None and not self._inbox and not self._ready
-        self._inbox.append((effect, result))
-        if is_first and asked is not None and asked.request is effect:
-            self._record(asked, effect, result)
+        pending = self._fibers.pending.get(effect.key)
+        is_first = self._caught_up and self._ending is None and not self._inputs and not self._fibers.has_ready
+        self._inputs.append((effect, result))
+        if is_first and pending is not None and pending.request is effect:
+            self._record(pending, effect, result)
         writes, self._journal.writes = self._journal.writes, []
         return writes
 
     def resume(self, effect: Perform, result: EffectResult) -> Step:
         """Continue with the result of a requested effect; a result that is no longer needed is ignored."""
-        self._inbox.append((effect, result))
+        self._inputs.append((effect, result))
         return self.go_on()
 
-    def deliver(self, came: ExternalEvent) -> Step:
+    def deliver(self, event: ExternalEvent) -> Step:
         """Continue with an awaited input; one that is no longer awaited is ignored."""
-        self._inbox.append(came)
+        self._inputs.append(event)
         return self.go_on()
 
     def go_on(self) -> Step:
         """Continue after a pause, or when a deadline has passed."""
-        turn = Step()
+        step = Step()
         try:
             while self._ending is None:
-                if not self._run_ready():
-                    turn.paused = True
+                if not self._fibers.run():
+                    step.paused = True
                     break
-                if not self._take_in(turn):
+                if self._fibers.is_over:
+                    self._ending = self._completed(self._fibers.result())
+                elif not self._process_input(step):
                     break
             if self._ending is None and self._caught_up:
-                self._collect(turn)
+                self._add_requests(step)
         except TaskFault as problem:
             self._ending = self._faulted(problem)
         if self._journal.writes:
-            turn.writes, self._journal.writes = self._journal.writes, []
+            step.writes, self._journal.writes = self._journal.writes, []
         if self._ending is not None:
-            turn = Step(self._ending, turn.writes)
-        if self._journal.told:
-            turn.told = self._journal.take_lifecycle_events()
-        return turn
+            step = Step(self._ending, step.writes)
+        if self._journal.lifecycle_events:
+            step.lifecycle_events = self._journal.take_lifecycle_events()
+        return step
 
     def take_history(self) -> bytes:
         """Remove and return the task history since the last entry, for the end of the attempt; see `history`."""
@@ -202,261 +180,148 @@ class ExecutionMachine:
         self._ending = WorkflowFaulted(problem)
         return self.go_on()
 
-    # --- fibers ---------------------------------------------------------------------------------------------------
-    def _run_ready(self) -> bool:
-        """Run all ready fibers; returns whether all have stopped."""
-        ready = self._ready
-        while ready and self._ending is None:
-            fiber, answer, problem = ready.popleft()
-            if fiber.closed:
-                continue
-            try:
-                request: Request = fiber.steps.send(answer) if problem is None else fiber.steps.throw(problem)
-            except StopIteration as end:
-                self._returned(fiber, end.value)
-            except TaskFault as fault_:
-                self._failed(fiber, fault_)
-            else:
-                if isinstance(request, Pause):
-                    ready.appendleft((fiber, None, None))  # in front: a pause must not change the order
-                    return False
-                self._ask(fiber, request)
-        return True
-
-    def _ask(self, fiber: Fiber, request: ExternalRequest | Fork) -> None:
-        if isinstance(request, Fork | WithTimeout):
-            group = fiber.children = FiberGroup(fiber, request)
-            if isinstance(request, WithTimeout):
-                group.limit = self._expect(request, fiber, group)
-                group.limit.until_ms = request.until_ms
-            self._ready.extend((branch, None, None) for branch in group.live.values())
-            if not group.live:
-                self._answer(group, [])
-            return
-        fiber.asked = self._expect(request, fiber)
-
-    def _expect(self, request: ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> PendingRequest:
-        asked = PendingRequest(request, fiber, group)
-        for key in asked.keys:
-            if key in self._asked:
-                raise AssertionError(f"{key} is asked twice")
-            self._asked[key] = asked
-        match request:
-            case Perform():
-                self._wanted.append(asked)
-            case Listen() | AwaitCompletion():
-                self._subscribed[asked.keys[0]] = asked
-            case _:
-                self._unfixed.append(asked)
-        return asked
-
-    def _returned(self, fiber: Fiber, output: Any) -> None:
-        fiber.closed = True
-        group = fiber.group
-        if group is None:
-            self._complete(output)
-            return
-        branch: BranchResult = output
-        del group.live[fiber.index]
-        group.outputs[fiber.index] = branch
-        if branch.ends or isinstance(group.request, WithTimeout) or group.request.compete:
-            self._answer(group, [branch])
-        elif not group.live:
-            self._answer(group, group.outputs)
-
-    def _failed(self, fiber: Fiber, problem: TaskFault) -> None:
-        fiber.closed = True
-        group = fiber.group
-        if group is None:
-            self._ending = self._faulted(problem)
-            return
-        del group.live[fiber.index]
-        racing = isinstance(group.request, Fork) and group.request.compete
-        if group.live and racing and not isinstance(problem, Exhausted):
-            return  # others are still in the race
-        self._answer(group, None, problem)
-
-    def _answer(self, group: FiberGroup, answer: Any, problem: TaskFault | None = None) -> None:
-        self._close(group)
-        group.parent.children = None
-        self._ready.append((group.parent, answer, problem))
-
-    def _close(self, group: FiberGroup) -> None:
-        """Cancel the branches of a group that still run."""
-        if group.limit is not None:
-            self._forget(group.limit)
-        for fiber in group.live.values():
-            fiber.closed = True
-            if fiber.asked is not None:
-                self._forget(fiber.asked)
-            if fiber.children is not None:
-                self._close(fiber.children)
-            fiber.steps.close()
-        group.live.clear()
-
-    def _forget(self, asked: PendingRequest) -> None:
-        if self._is_asked(asked):
-            self._withdraw(asked)
-            if asked.performed:
-                self._unwanted.append(asked.request.key)
-
-    def _is_asked(self, asked: PendingRequest) -> bool:
-        return self._asked.get(asked.keys[0]) is asked
-
-    def _withdraw(self, asked: PendingRequest) -> None:
-        for key in asked.keys:
-            del self._asked[key]
-        self._subscribed.pop(asked.keys[0], None)
-        self._performing -= asked.performed
-
     # --- inputs -----------------------------------------------------------------------------------------------------
-    def _take_in(self, turn: Step) -> bool:
+    def _process_input(self, step: Step) -> bool:
         """Process one input, which may make fibers ready; returns whether there was one."""
-        if self._ending is not None:
-            return False
         entry = self._journal.next
         if entry is not None:
             self._journal.read()
             self._replay(entry)
             return True
         self._caught_up = True
-        if self._journal.held and self._take_held():
+        if self._journal.held and self._use_held_result():
             return True
-        while self._inbox:
-            news = self._inbox.popleft()
-            if isinstance(news, ExternalEvent):
-                if news.entry.key in self._asked:
-                    self._journal.write(news.entry, arrival=news.number)
-                    self._replay(news.entry)
+        while self._inputs:
+            received = self._inputs.popleft()
+            if isinstance(received, ExternalEvent):
+                if received.entry.key in self._fibers.pending:
+                    self._journal.write(received.entry, arrival=received.number)
+                    self._replay(received.entry)
                     return True
                 continue
-            effect, result = news
-            asked = self._asked.get(effect.key)
-            if asked is not None and asked.request is effect:
-                self._end(asked, effect, result)
+            effect, result = received
+            pending = self._fibers.pending.get(effect.key)
+            if pending is not None and pending.request is effect:
+                if not pending.recorded:
+                    self._record(pending, effect, result)
+                self._fibers.answer(pending, result)
                 return True
-        return bool(self._unfixed and self._look_at_clock()) or self._let_be_over(turn)
+        return bool(self._fibers.undated and self._read_clock()) or self._process_deadline(step)
 
-    def _take_held(self) -> bool:
+    def _use_held_result(self) -> bool:
         """Answer a request with a held result, without performing the effect again; returns whether there was one."""
-        for asked in self._asked.values():
-            key = asked.keys[0]
-            if key in self._journal.held and isinstance(asked.request, Perform | AwaitCompletion):
+        for pending in self._fibers.pending.values():
+            key = pending.keys[0]
+            if key in self._journal.held and isinstance(pending.request, Perform | AwaitCompletion):
                 entry = self._journal.held.pop(key)
                 self._journal.write(entry)
                 self._replay(entry)
                 return True
         return False
 
-    def _end(self, asked: PendingRequest, effect: Perform, result: EffectResult) -> None:
-        if not asked.recorded:
-            self._record(asked, effect, result)
-        self._settle(asked, result)
-
-    def _record(self, asked: PendingRequest, effect: Perform, result: EffectResult) -> None:
-        asked.recorded = True
-        goes_on = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
-        if goes_on or asked.fiber.races:
+    def _record(self, pending: PendingRequest, effect: Perform, result: EffectResult) -> None:
+        pending.recorded = True
+        continues = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
+        if continues or pending.fiber.races:
             self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
 
     def _replay(self, entry: JournalEntry) -> None:
-        asked = self._asked.get(entry.key)
-        if asked is None:
-            awaited = ", ".join(list(self._asked)[:5]) or "no effect"
-            raise diverged(entry.key, f"it has {entry.key} where the flow now comes to {awaited}")
-        match asked.request:
+        pending = self._fibers.pending.get(entry.key)
+        if pending is None:
+            requested = ", ".join(list(self._fibers.pending)[:5]) or "nothing"
+            raise diverged(entry.key, f"it continues with {entry.key}, but the flow now requests {requested}")
+        match pending.request:
             case Perform():
-                self._settle(asked, EffectResult(entry.output, entry.error))
+                self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Now():
-                self._settle(asked, time_of(entry, "now"))
+                self._fibers.answer(pending, time_of(entry, "now"))
             case AwaitCompletion():
-                self._settle(asked, EffectResult(entry.output, entry.error))
+                self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Listen(key=key):
-                self._settle(asked, ReceivedEvent(event_of(entry), callback=entry.key != f"{key}:event"))
+                self._fibers.answer(pending, ReceivedEvent(event_of(entry), callback=entry.key != f"{key}:event"))
             case _ if holds_time(entry, "over"):  # may be the only entry of a timeout that a replay restarted
-                self._be_over(asked, time_of(entry, "over"))
+                self._expire(pending, time_of(entry, "over"))
             case _:
-                asked.fix(time_of(entry, "until"))
+                pending.set_deadline(time_of(entry, "until"))
 
-    def _look_at_clock(self) -> bool:
-        """Read the clock for pending requests, in order, and fix their deadlines; returns whether one was answered."""
+    def _read_clock(self) -> bool:
+        """Read the clock for pending requests, in order, and set their deadlines; returns whether one was answered."""
         now = self._workflow.clock()
-        while self._unfixed:
-            asked = self._unfixed.popleft()
-            request = asked.request
+        undated = self._fibers.undated
+        while undated:
+            pending = undated.popleft()
+            request = pending.request
             if (
-                not self._is_asked(asked)
-                or asked.until_ms is not None
+                not self._fibers.is_pending(pending)
+                or pending.until_ms is not None
                 or not isinstance(request, Now | Sleep | WithTimeout)
             ):
                 continue
             self._journal.check(pointer_of(request.key))
             if isinstance(request, Now):
                 self._journal.write(time_entry(request.key, "now", now))
-                self._settle(asked, now)
+                self._fibers.answer(pending, now)
                 return True
             spread = int(request.spread * self._chance()) if isinstance(request, Sleep) else 0
             until = now + request.milliseconds + spread
-            asked.fix(until)
+            pending.set_deadline(until)
             self._journal.write(time_entry(request.key, "until", until), binding=False)
         return False
 
-    def _let_be_over(self, turn: Step) -> bool:
+    def _process_deadline(self, step: Step) -> bool:
         """Process the earliest deadline if it has passed, else set it as the wake-up time; returns whether it has."""
-        timers = [asked for asked in self._asked.values() if asked.until_ms is not None]
+        timers = [pending for pending in self._fibers.pending.values() if pending.until_ms is not None]
         if not timers:
             return False
         first = min(timers, key=_until)
         now = self._workflow.clock()
         if now < _until(first):
-            turn.wake_at_ms, turn.wakes = first.until_ms, first.request.key
+            step.wake_at_ms, step.wakes = first.until_ms, first.request.key
             return False
         self._journal.check(pointer_of(first.request.key))
         self._journal.write(time_entry(first.request.key, "over", now))
-        self._be_over(first, now)
+        self._expire(first, now)
         return True
 
-    def _be_over(self, asked: PendingRequest, now: int) -> None:
-        group, request = asked.group, asked.request
+    def _expire(self, pending: PendingRequest, now: int) -> None:
+        """End a wait, or raise the error of a timeout."""
+        group, request = pending.group, pending.request
         if group is None or not isinstance(request, WithTimeout):
-            self._settle(asked, now)
+            self._fibers.answer(pending, now)
             return
-        problem = fault(Kind.TIMEOUT, f"not done within {request.milliseconds / 1000:g} s", instance=request.instance)
+        detail = f"the timeout of {request.milliseconds / 1000:g} s has expired"
+        problem = fault(Kind.TIMEOUT, detail, instance=request.instance)
         problem.cause = request.key
-        self._answer(group, None, problem)
-
-    def _settle(self, asked: PendingRequest, answer: Any) -> None:
-        self._withdraw(asked)
-        asked.fiber.asked = None
-        self._ready.append((asked.fiber, answer, None))
+        self._fibers.expire(group, problem)
 
     # --- outputs ----------------------------------------------------------------------------------------------------
-    def _collect(self, turn: Step) -> None:
-        """Put the effects to start and to cancel, and the subscriptions, into `turn`."""
-        wanted, self._wanted = self._wanted, []
+    def _add_requests(self, step: Step) -> None:
+        """Put the effects to start and to cancel, and the subscriptions, into a step."""
+        fibers = self._fibers
         perform = []
-        for asked in wanted:
-            effect = asked.request
-            if isinstance(effect, Perform) and self._is_asked(asked):
-                self._performing += 1
-                self._journal.check(effect.instance, self._performing)
-                asked.performed = True
+        for pending in fibers.take_new_effects():
+            effect = pending.request
+            if isinstance(effect, Perform):
+                fibers.performing += 1
+                self._journal.check(effect.instance, fibers.performing)
+                pending.performed = True
                 perform.append(effect)
-        turn.perform = perform
-        if self._subscribed:
-            turn.subscriptions = self._subscriptions()
-        turn.cancel, self._unwanted = self._unwanted, []
+        step.perform = perform
+        if fibers.subscribed:
+            step.subscriptions = self._subscriptions()
+        step.cancel = fibers.take_cancelled()
 
     def _subscriptions(self) -> list[Subscription]:
         """Return all subscriptions, after checking that they and their journal entries stay within the limits."""
-        found = [each for asked in self._subscribed.values() for each in asked.subscriptions]
+        subscribed = self._fibers.subscribed.values()
+        found = [each for pending in subscribed for each in pending.subscriptions]
         instance = pointer_of(found[0].key)
-        self._journal.check(instance, self._performing + len(self._subscribed))
+        self._journal.check(instance, self._fibers.performing + len(subscribed))
         if len(found) > limits.MAX_SUBSCRIPTIONS or sum(each.size for each in found) > limits.MAX_SUBSCRIPTION_BYTES:
             raise fault(
                 Kind.RUNTIME,
-                f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time, described in at most "
-                f"{limits.MAX_SUBSCRIPTION_BYTES} bytes",
+                f"the execution waits for too many events or executions: at most {limits.MAX_SUBSCRIPTIONS} at a time, "
+                f"whose filters have at most {limits.MAX_SUBSCRIPTION_BYTES} bytes in total",
                 instance=instance,
             )
         return found
@@ -465,15 +330,15 @@ class ExecutionMachine:
         raising = RaiseOrigin(problem.raised_by, problem.cause) if problem.raised_by else None
         return WorkflowFaulted(replace(self._workflow.redacted(problem), raising=raising))
 
-    def _complete(self, output: object) -> None:
+    def _completed(self, output: object) -> WorkflowCompleted:
         entry = self._journal.next
         try:
             if entry is not None:
-                raise diverged(entry.key, f"the flow ended before {entry.key}")
-            self._ending = WorkflowCompleted(json.encode_result(output, "the workflow's output"))
+                raise diverged(entry.key, f"it continues with {entry.key}, but the flow now ends before that")
+            return WorkflowCompleted(json_codec.encode_result(output, "the workflow's output"))
         except TaskFault as problem:
-            self._ending = self._faulted(problem.at("/output"))
+            raise problem.at("/output") from None
 
 
-def _until(asked: PendingRequest) -> int:
-    return asked.until_ms or 0
+def _until(pending: PendingRequest) -> int:
+    return pending.until_ms or 0

@@ -34,9 +34,9 @@ def run_extended(
         resumed: state of the task in a snapshot (`state.TaskProgress`), if the task resumes from one.
     """
     if resumed is not None:
-        return (yield from _Extended(steps, node, state, scope, resumed["extended"]).go_on())
-    shown = {"task": {**node.definition, **scope.task()}}
-    with scope.with_variables(shown):
+        return (yield from _Extended(steps, node, state, scope, resumed["extended"]).run_task())
+    task_variable = {"task": {**node.definition, **scope.task()}}
+    with scope.with_variables(task_variable):
         chosen = [
             index
             for index, extension in enumerate(node.extensions)
@@ -50,30 +50,30 @@ class _Extended:
     """A task with its extensions."""
 
     def __init__(
-        self, steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, kept: Mapping[str, Any]
+        self, steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, saved: Mapping[str, Any]
     ) -> None:
         self._steps = steps
         self._node = node
         self._state = state
         self._scope = scope
-        self._kept = dict(kept)
-        self._extensions: Sequence[CompiledExtension] = [node.extensions[index] for index in kept["chosen"]]
+        self._saved = dict(saved)
+        self._extensions: Sequence[CompiledExtension] = [node.extensions[index] for index in saved["chosen"]]
 
     def run(self) -> TaskSteps:
         """Run the task with all `before` and `after` blocks."""
         for count, extension in enumerate(self._extensions):
             if extension.before is None:
                 continue
-            output, left_by = yield from self._run(extension.before, self._scope.raw)
-            if self._state.ending or left_by == EXIT:
+            output, directive = yield from self._run(extension.before, self._scope.raw)
+            if self._state.ending or directive == EXIT:
                 self._steps.close()
                 return (yield from self._follow(count, (yield from self._replaced(output)), self._node.then))
-        return (yield from self.go_on())
+        return (yield from self.run_task())
 
-    def go_on(self) -> TaskSteps:
+    def run_task(self) -> TaskSteps:
         """Run the task and the `after` blocks."""
         if self._state.frame is not None:
-            self._state.frame.extended = self._kept
+            self._state.frame.extended = self._saved
         self._scope.context = self._state.shared.context
         output, then = yield from self._steps
         return (yield from self._follow(len(self._extensions), output, then))
@@ -87,10 +87,10 @@ class _Extended:
 
     def _run(self, block: Block, data: Any) -> Generator[Request, Any, tuple[Any, str]]:
         """Run a block of an extension; returns its output, and the flow directive of its last task."""
-        state, shown = self._state, {**self._node.definition, **self._scope.task()}
-        inner = state.inside(
-            prefix=self._kept["prefix"],
-            variables={**(state.variables or {}), "task": shown},
+        state, task_variable = self._state, {**self._node.definition, **self._scope.task()}
+        inner = state.copy_with(
+            prefix=self._saved["prefix"],
+            variables={**(state.variables or {}), "task": task_variable},
             iterations=(),
             visits={},
             suffix="",

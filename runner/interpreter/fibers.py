@@ -13,13 +13,13 @@ ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion
 class Fiber:
     """A running generator, the group it is a branch of, and the request it waits for."""
 
-    __slots__ = ("asked", "children", "closed", "group", "index", "steps")
+    __slots__ = ("children", "closed", "group", "index", "pending", "steps")
 
     def __init__(self, steps: Steps, group: FiberGroup | None = None, index: int = 0) -> None:
         self.steps = steps
         self.group = group
         self.index = index
-        self.asked: PendingRequest | None = None
+        self.pending: PendingRequest | None = None
         self.children: FiberGroup | None = None
         self.closed = False
 
@@ -50,7 +50,7 @@ class PendingRequest:
     Attributes:
         keys: keys of the journal entries that answer it.
         subscriptions: its subscriptions at the router, if it waits for events or other executions.
-        until_ms: its deadline in Unix milliseconds, once fixed.
+        until_ms: its deadline in Unix milliseconds, once set.
         performed: whether the driver was asked to perform it.
         recorded: whether its result is in the journal, but not processed yet.
     """
@@ -69,7 +69,7 @@ class PendingRequest:
         self.until_ms: int | None = None
         self.performed = self.recorded = False
 
-    def fix(self, until_ms: int) -> None:
+    def set_deadline(self, until_ms: int) -> None:
         """Set its deadline, in Unix milliseconds."""
         self.until_ms = until_ms
         if isinstance(self.request, WithTimeout):

@@ -42,12 +42,12 @@ WITHOUT_CLOCK: Final = -1
 class TaskHistory:
     """Records tasks until they are taken."""
 
-    __slots__ = ("_begun", "_clock", "_first", "_last", "_last_ms")
+    __slots__ = ("_clock", "_first", "_last", "_last_ms", "_started")
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Record times of `clock`, which returns Unix milliseconds."""
         self._clock = clock
-        self._begun: dict[int, StartedTask] = {}
+        self._started: dict[int, StartedTask] = {}
         self._first: list[TaskEntry] = []
         self._last: deque[TaskEntry] = deque(maxlen=MAX_TASKS // 2)
         self._last_ms = 0
@@ -57,14 +57,14 @@ class TaskHistory:
         if replaying:
             return number, key, 0
         self._last_ms = self._clock()
-        task = self._begun[number] = (number, key, self._last_ms)
+        task = self._started[number] = (number, key, self._last_ms)
         return task
 
-    def end(self, begun: StartedTask, result: str, tries: int, *, replaying: bool) -> None:
+    def end(self, started: StartedTask, result: str, tries: int, *, replaying: bool) -> None:
         """Record the end of a task."""
-        number, key, began = begun
+        number, key, began = started
         if began != WITHOUT_CLOCK:
-            self._begun.pop(number, None)
+            self._started.pop(number, None)
         if replaying:
             return
         now = self._clock()
@@ -79,14 +79,14 @@ class TaskHistory:
 
     def take(self) -> bytes:
         """Remove and return the recorded tasks: JSON, at most `limits.MAX_HISTORY_BYTES`; empty if there are none."""
-        told = [*self._first, *self._last, *((*begun, 0, 1, COMPLETED) for begun in self._begun.values())]
-        if not told:
+        tasks = [*self._first, *self._last, *((*started, 0, 1, COMPLETED) for started in self._started.values())]
+        if not tasks:
             return b""
-        self._begun.clear()
+        self._started.clear()
         self._first.clear()
         self._last.clear()
-        text = orjson.dumps(told)
-        while len(text) > limits.MAX_HISTORY_BYTES and told:
-            told = told[: len(told) // 4] + told[len(told) - len(told) // 4 :]
-            text = orjson.dumps(told)
-        return text if told else b""
+        text = orjson.dumps(tasks)
+        while len(text) > limits.MAX_HISTORY_BYTES and tasks:
+            tasks = tasks[: len(tasks) // 4] + tasks[len(tasks) - len(tasks) // 4 :]
+            text = orjson.dumps(tasks)
+        return text if tasks else b""

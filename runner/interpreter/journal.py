@@ -27,11 +27,22 @@ class Journal:
         size: number of entries since the snapshot.
         held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
         writes: new entries that were not taken yet.
-        told: lifecycle events to store with the next entry.
+        lifecycle_events: those to store with the next entry.
         history: history of tasks, to store with the next entry, too.
     """
 
-    __slots__ = ("_bytes", "_entries", "_position", "_put_off", "held", "history", "size", "snapshot", "told", "writes")
+    __slots__ = (
+        "_bytes",
+        "_entries",
+        "_position",
+        "_postponed_at",
+        "held",
+        "history",
+        "lifecycle_events",
+        "size",
+        "snapshot",
+        "writes",
+    )
 
     def __init__(self, entries: Sequence[JournalEntry] = (), history: TaskHistory | None = None) -> None:
         """Read `entries` first; those before the last snapshot are skipped."""
@@ -40,11 +51,11 @@ class Journal:
         self._position = 0
         self.size = 0
         self._bytes = 0
-        self._put_off = (0, 0)
+        self._postponed_at = (0, 0)
         self._entries = entries
         self.held: dict[str, JournalEntry] = {}
         self.writes: list[JournalWrite] = []
-        self.told: list[LifecycleEvent] = []
+        self.lifecycle_events: list[LifecycleEvent] = []
         if entries:
             self._entries, self.held = held_results.split_held(entries)
             for index, entry in enumerate(self._entries):
@@ -68,7 +79,7 @@ class Journal:
     @property
     def needs_compaction(self) -> bool:
         """Whether it is time to compact."""
-        entries, size = self._put_off
+        entries, size = self._postponed_at
         return self.size >= entries + COMPACT_ENTRIES or self._bytes >= size + COMPACT_BYTES
 
     def read(self) -> None:
@@ -79,24 +90,26 @@ class Journal:
         """Append an entry; see `effects.JournalWrite` for the other arguments."""
         self.size += 1
         self._bytes += _size(entry)
-        told = self.take_lifecycle_events() if self.told else ()
+        events = self.take_lifecycle_events() if self.lifecycle_events else ()
         history = self.history.take()
         self.writes.append(
-            JournalWrite(entry, binding=binding, reply=reply, arrival=arrival, told=told, history=history)
+            JournalWrite(entry, binding=binding, reply=reply, arrival=arrival, lifecycle_events=events, history=history)
         )
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries with a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
-        self._put_off = (0, 0)
+        self._postponed_at = (0, 0)
         entry, history = JournalEntry(SNAPSHOT_KEY, snapshot), self.history.take()
-        self.writes.append(JournalWrite(entry, compacts=True, told=self.take_lifecycle_events(), history=history))
+        self.writes.append(
+            JournalWrite(entry, compacts=True, lifecycle_events=self.take_lifecycle_events(), history=history)
+        )
 
     def take_lifecycle_events(self) -> tuple[LifecycleEvent, ...]:
         """Remove and return the lifecycle events to store."""
-        told, self.told = tuple(self.told), []
-        return told
+        events, self.lifecycle_events = tuple(self.lifecycle_events), []
+        return events
 
     def hold(self, results: Iterable[JournalEntry]) -> None:
         """Hold results from a snapshot, except those that were requested since."""
@@ -105,7 +118,7 @@ class Journal:
 
     def postpone_compaction(self) -> None:
         """Record that compaction failed: `needs_compaction` is false until the journal has grown as much again."""
-        self._put_off = (self.size, self._bytes)
+        self._postponed_at = (self.size, self._bytes)
 
     def check(self, instance: str, more: int = 1) -> None:
         """Check that there is room for `more` entries.

@@ -27,7 +27,7 @@ from flowhook.lifecycle import (
     TaskEventType,
     error_data,
 )
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
 from runner.interpreter.journal import Journal
 from runner.interpreter.requests import TaskSteps
@@ -37,23 +37,23 @@ from runner.interpreter.scope import ExecutionContext, ExpressionScope
 class LifecycleEmitter:
     """Emits the lifecycle events of one execution that flows subscribe to."""
 
-    __slots__ = ("_journal", "_workflow", "wanted")
+    __slots__ = ("_journal", "_workflow", "types")
 
-    def __init__(self, journal: Journal, workflow: ExecutionContext, wanted: Collection[str]) -> None:
-        """Emit events of the `wanted` types; each is stored with the next entry of the journal."""
+    def __init__(self, journal: Journal, workflow: ExecutionContext, types: Collection[str]) -> None:
+        """Emit events of these types; each is stored with the next entry of the journal."""
         self._journal = journal
         self._workflow = workflow
-        self.wanted = wanted
+        self.types = types
 
     def is_subscribed(self, kind: str) -> bool:
         """Whether there is a subscriber for events of this type, and the journal is not being replayed."""
-        return kind in self.wanted and not self._journal.replaying
+        return kind in self.types and not self._journal.replaying
 
-    def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> None:
+    def emit(self, kind: str, key: str, data: Mapping[str, Any]) -> None:
         """Emit an event with the current time; dropped if `data` has more than `MAX_DATA_BYTES` as JSON."""
         text = orjson.dumps(data)
         if len(text) <= MAX_DATA_BYTES:
-            self._journal.told.append(LifecycleEvent(str(kind), key, self._workflow.clock(), text))
+            self._journal.lifecycle_events.append(LifecycleEvent(str(kind), key, self._workflow.clock(), text))
 
     def redacted(self, value: Any) -> Any:
         """Return JSON without the values of secrets."""
@@ -64,27 +64,27 @@ class LifecycleEmitter:
 class TaskEvents:
     """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`)."""
 
-    __slots__ = ("_begun", "_number", "_pointer", "_teller")
+    __slots__ = ("_created", "_emitter", "_number", "_pointer")
 
-    def __init__(self, teller: LifecycleEmitter, pointer: str, number: int, *, begun: bool) -> None:
-        """Emit events of the `number`th task that the execution runs; `begun`: `created` was emitted before."""
-        self._begun = begun
-        self._teller = teller
+    def __init__(self, emitter: LifecycleEmitter, pointer: str, number: int, *, created: bool) -> None:
+        """Emit events of the `number`th task that the execution runs; `created`: `task.created` was emitted before."""
+        self._created = created
+        self._emitter = emitter
         self._pointer = pointer
         self._number = number
 
     def created(self) -> None:
         """See `TaskEventEmitter`."""
-        self._begun = True
-        self._tell(TaskEventType.CREATED)
+        self._created = True
+        self._emit(TaskEventType.CREATED)
 
     def started(self) -> None:
         """See `TaskEventEmitter`."""
-        self._tell(TaskEventType.STARTED)
+        self._emit(TaskEventType.STARTED)
 
     def retried(self, times: int) -> None:
         """See `TaskEventEmitter`."""
-        self._tell(TaskEventType.RETRIED, f"{self._number}.{times}")
+        self._emit(TaskEventType.RETRIED, f"{self._number}.{times}")
 
     def correlation_started(self) -> None:
         """See `TaskEventEmitter`."""
@@ -92,16 +92,16 @@ class TaskEvents:
 
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
         """See `TaskEventEmitter`."""
-        found = {"correlationKeys": self._teller.redacted(keys)} if keys else {}
-        self._correlation(CorrelationEventType.COMPLETED, found)
+        data = {"correlationKeys": self._emitter.redacted(keys)} if keys else {}
+        self._correlation(CorrelationEventType.COMPLETED, data)
 
     def run(self, steps: TaskSteps, scope: ExpressionScope) -> TaskSteps:
         """Run the whole task, and emit the event for its end."""
         try:
             output, then = yield from steps
         except GeneratorExit:
-            if self._begun:
-                self._tell(TaskEventType.CANCELLED)
+            if self._created:
+                self._emit(TaskEventType.CANCELLED)
             raise
         except (ExpressionFailed, SchemaViolated) as problem:
             self._faulted(fault_of(problem, self._pointer), scope)
@@ -109,29 +109,29 @@ class TaskEvents:
         except TaskFault as problem:
             self._faulted(problem.at(self._pointer), scope)
             raise
-        if not scope.skipped and self._teller.is_subscribed(TaskEventType.COMPLETED):
+        if not scope.skipped and self._emitter.is_subscribed(TaskEventType.COMPLETED):
             self._completed(output)
         return output, then
 
     def _faulted(self, problem: TaskFault, scope: ExpressionScope) -> None:
-        if not self._begun:
+        if not self._created:
             self.created()  # its condition failed
-        self._tell(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(problem)))
+        self._emit(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(problem)))
 
     def _completed(self, output: Any) -> None:
         try:
-            text = json.encode(self._teller.redacted(output))
+            text = json_codec.encode(self._emitter.redacted(output))
         except TaskFault:
             text = b""
         if 0 < len(text) <= MAX_OUTPUT_BYTES:
-            self._tell(TaskEventType.COMPLETED, output=orjson.Fragment(text))
+            self._emit(TaskEventType.COMPLETED, output=orjson.Fragment(text))
         else:
-            self._tell(TaskEventType.COMPLETED)
+            self._emit(TaskEventType.COMPLETED)
 
     def _correlation(self, kind: CorrelationEventType, data: Mapping[str, Any]) -> None:
-        if self._teller.is_subscribed(kind):
-            self._teller.tell(kind, str(self._number), data)
+        if self._emitter.is_subscribed(kind):
+            self._emitter.emit(kind, str(self._number), data)
 
-    def _tell(self, kind: TaskEventType, key: str = "", **more: Any) -> None:
-        if self._teller.is_subscribed(kind):
-            self._teller.tell(kind, key or str(self._number), {"task": self._pointer, **more})
+    def _emit(self, kind: TaskEventType, key: str = "", **more: Any) -> None:
+        if self._emitter.is_subscribed(kind):
+            self._emitter.emit(kind, key or str(self._number), {"task": self._pointer, **more})

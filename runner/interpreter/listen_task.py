@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from flowhook import cloud_events, limits
 from flowhook.model import Correlation, EventFilter
-from runner.interpreter import dataflow, events, snapshot
-from runner.interpreter import json_codec as json
+from runner.interpreter import dataflow, events, json_codec, snapshot
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
 from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
@@ -32,12 +31,12 @@ def run_listen(
     if progress is None:
         listening.begin(data)
     else:
-        listening.go_on(progress)
-    state.progress(listening.saved)
+        listening.restore(progress)
+    state.set_progress(listening.saved)
     return (yield from listening.run())
 
 
-class _Wanted:
+class _OpenStrategy:
     """Patterns of a strategy, the indexes of those still open, and the values that their correlations expect."""
 
     def __init__(self, strategy: CompiledStrategy) -> None:
@@ -75,8 +74,8 @@ class _Listening:
         self._before: Mapping[str, int] = {}
         self._inner = state.nested()
         self._visits: dict[str, int] | None = None
-        self._wanted = _Wanted(node.strategy)
-        self._ending = _Wanted(node.until) if isinstance(node.until, CompiledStrategy) else None
+        self._strategy = _OpenStrategy(node.strategy)
+        self._until = _OpenStrategy(node.until) if isinstance(node.until, CompiledStrategy) else None
         self._common: dict[str, Any] = {}
         self._output: list[Any] = []
         self._size = 0
@@ -86,8 +85,8 @@ class _Listening:
         """Evaluate the values that correlations expect, on the task's input."""
         self._key = self._state.effect_key(self._node.pointer)
         self._before = self._state.visits_before(self._node.pointer)
-        for wanted in self._all_wanted():
-            for pattern, expected in zip(wanted.patterns, wanted.expected, strict=True):
+        for strategy in self._strategies():
+            for pattern, expected in zip(strategy.patterns, strategy.expected, strict=True):
                 for link in pattern.correlations:
                     if link.expected is not None:
                         expected[link.name] = _expectation(link, link.expected(data, self._scope))
@@ -95,14 +94,14 @@ class _Listening:
         if self._scope.events is not None:
             self._scope.events.correlation_started()
 
-    def go_on(self, progress: Mapping[str, Any]) -> None:
+    def restore(self, progress: Mapping[str, Any]) -> None:
         """Restore the state that `saved` returned."""
         self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
         self._before, self._visits = progress["before"], progress["visits"]
-        self._size = sum(len(json.encode(item)) + 1 for item in self._output)
+        self._size = sum(len(json_codec.encode(item)) + 1 for item in self._output)
         self._item = None if progress["item"] is None else (progress["item"][0],)
-        for wanted, saved in zip(self._all_wanted(), progress["wanted"], strict=True):
-            wanted.restore(saved)
+        for strategy, saved in zip(self._strategies(), progress["wanted"], strict=True):
+            strategy.restore(saved)
 
     def saved(self) -> dict[str, Any]:
         """Return the state, as JSON."""
@@ -113,49 +112,49 @@ class _Listening:
             "common": self._common,
             "output": self._output,
             "item": self._item,
-            "wanted": [wanted.saved() for wanted in self._all_wanted()],
+            "wanted": [strategy.saved() for strategy in self._strategies()],
         }
 
     def run(self) -> Steps:
         """Consume events until the strategy, or `until`, is satisfied."""
-        yield from self._take_in()
+        yield from self._receive()
         if self._scope.events is not None:
             self._scope.events.correlation_completed(self._common)
         return self._output
 
-    def _take_in(self) -> Steps:
+    def _receive(self) -> Steps:
         shared = self._state.shared
         while True:
             if self._item is None:
                 if self._state.frame is not None:
                     snapshot.take(shared, self._state.frame)
-                arrived: ReceivedEvent = yield Listen(self._key, self._filters())
-                if self._consume(arrived):
+                received: ReceivedEvent = yield Listen(self._key, self._filters())
+                if self._consume(received):
                     break
                 if shared.workflow.must_yield():
                     yield PAUSE
             if self._item is not None:
                 yield from self._process(self._item[0])
                 self._item = None
-                if self._is_enough():
+                if self._is_satisfied():
                     break
 
-    def _all_wanted(self) -> tuple[_Wanted, ...]:
-        return (self._wanted,) if self._ending is None else (self._wanted, self._ending)
+    def _strategies(self) -> tuple[_OpenStrategy, ...]:
+        return (self._strategy,) if self._until is None else (self._strategy, self._until)
 
     def _filters(self) -> tuple[EventFilter, ...]:
         """Return the filters for the router, with every value that is known by now."""
         found: dict[EventFilter, None] = {}
         self._scope.context = self._state.shared.context
-        for wanted in self._all_wanted():
-            for index in wanted.open:
-                pattern, expected = wanted.patterns[index], {**self._common, **wanted.expected[index]}
+        for strategy in self._strategies():
+            for index in strategy.open:
+                pattern, expected = strategy.patterns[index], {**self._common, **strategy.expected[index]}
                 known = (link for link in pattern.correlations if link.name in expected)
-                correlations = (Correlation(link.path, json.encode(expected[link.name])) for link in known)
-                wanted_filter = pattern.literal._replace(correlations=tuple(correlations))
-                found[wanted_filter] = None
+                correlations = (Correlation(link.path, json_codec.encode(expected[link.name])) for link in known)
+                event_filter = pattern.literal._replace(correlations=tuple(correlations))
+                found[event_filter] = None
                 found |= {
-                    wanted_filter._replace(type=type_): None for type_ in events.lifecycle_types(pattern, self._scope)
+                    event_filter._replace(type=type_): None for type_ in events.lifecycle_types(pattern, self._scope)
                 }
         if len(found) > limits.MAX_EVENT_FILTERS:
             raise fault(
@@ -163,35 +162,35 @@ class _Listening:
             )
         return tuple(found)
 
-    def _consume(self, arrived: ReceivedEvent) -> bool:
+    def _consume(self, received: ReceivedEvent) -> bool:
         """Consume an event, as the current item if a pattern matches it; returns whether it ends the task."""
         self._scope.context = self._state.shared.context
         one_time = self._scope.workflow.one_time
-        if arrived.callback and one_time is not None and arrived.event.get(cloud_events.ONE_TIME) is True:
-            one_time.use(str(arrived.event.get("type")))
-        if self._ending is not None:
-            index = self._find(self._ending, arrived)
+        if received.callback and one_time is not None and received.event.get(cloud_events.ONE_TIME) is True:
+            one_time.use(str(received.event.get("type")))
+        if self._until is not None:
+            index = self._find(self._until, received)
             if index is not None:
-                return self._ending.take(index)
-        index = self._find(self._wanted, arrived)
+                return self._until.take(index)
+        index = self._find(self._strategy, received)
         if index is not None:
-            self._wanted.take(index)
-            self._item = (events.read_event(arrived.event, self._node.read),)
+            self._strategy.take(index)
+            self._item = (events.read_event(received.event, self._node.read),)
         return False
 
-    def _find(self, wanted: _Wanted, arrived: ReceivedEvent) -> int | None:
+    def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:
         """Return the index of the pattern that consumes an event; None: there is none."""
-        for index in wanted.open:
-            if self._passes(wanted.patterns[index], wanted.expected[index], arrived):
+        for index in strategy.open:
+            if self._passes(strategy.patterns[index], strategy.expected[index], received):
                 return index
         return None
 
-    def _passes(self, pattern: EventPattern, expected: Mapping[str, Any], arrived: ReceivedEvent) -> bool:
+    def _passes(self, pattern: EventPattern, expected: Mapping[str, Any], received: ReceivedEvent) -> bool:
         """Whether a pattern matches an event; its values become the expected ones where none were expected yet."""
-        event, scope = arrived.event, self._scope
-        if not events.matches(pattern, event, scope, callback=arrived.callback):
+        event, scope = received.event, self._scope
+        if not events.matches(pattern, event, scope, callback=received.callback):
             return False
-        addressed = arrived.callback and event.get(cloud_events.ONE_TIME) is True
+        addressed = received.callback and event.get(cloud_events.ONE_TIME) is True
         values = {link.name: events.correlation_value(link, event, scope) for link in pattern.correlations}
         known = {**self._common, **expected}
         if not addressed and not all(
@@ -206,7 +205,7 @@ class _Listening:
         """Run `foreach` for an item, if there is one, and append the result to the output."""
         foreach = self._node.foreach
         output = item if foreach is None else (yield from self._iterate(foreach, item))
-        self._size += len(json.encode_result(output, "what was read of an event")) + 1
+        self._size += len(json_codec.encode_result(output, "what the task read from an event")) + 1
         if self._size > limits.MAX_RESULT_BYTES:
             raise fault(
                 Kind.RUNTIME,
@@ -228,13 +227,13 @@ class _Listening:
             scope.context = state.shared.context
             return (yield from dataflow.transform_output(foreach.output, foreach.export, state, scope, output))
 
-    def _is_enough(self) -> bool:
+    def _is_satisfied(self) -> bool:
         """Whether the task ends, after an item was processed."""
         until = self._node.until
         if self._state.ending:
             return True
         if until is None:
-            return not self._wanted.all or not self._wanted.open
+            return not self._strategy.all or not self._strategy.open
         if isinstance(until, CompiledStrategy):
             return False
         self._scope.context = self._state.shared.context
@@ -245,6 +244,6 @@ def _expectation(link: CompiledCorrelation, value: Any) -> Any:
     """Return the evaluated value that a correlation expects, after validating it."""
     if value is None:
         raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which tells no event from others")
-    if len(json.encode(value)) > MAX_EXPECTED_BYTES:
+    if len(json_codec.encode(value)) > MAX_EXPECTED_BYTES:
         raise ExpressionFailed(f"`correlate.{link.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON")
     return value

@@ -86,9 +86,9 @@ class Node:
         return ()
 
     @property
-    def asks(self) -> bool:
+    def may_request(self) -> bool:
         """Whether the task may request anything from outside: an effect, the time, a wait."""
-        return self.reads_clock or any(node.asks for block in self.blocks for node in block.nodes)
+        return self.reads_clock or any(node.may_request for block in self.blocks for node in block.nodes)
 
     @property
     def waits(self) -> bool:

@@ -134,7 +134,7 @@ class _Builder:
             case {"call": function}:
                 if function in INTERNAL:
                     raise ValueError(f"{pointer}: there is no function {function}")
-                return self._call(common, function, task.get("with") or {}, hands_on=function == REPLY)
+                return self._call(common, function, task.get("with") or {}, passes_input=function == REPLY)
             case {"emit": {"event": {"with": properties}}}:
                 sink = (task.get("metadata") or {}).get("sink")
                 return EmitNode(
@@ -205,7 +205,7 @@ class _Builder:
             ),
         )
 
-    def _call(self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, hands_on: bool) -> CallNode:
+    def _call(self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, passes_input: bool) -> CallNode:
         arguments, policies = self._arguments(function, given)
         return CallNode(
             **common,
@@ -214,7 +214,7 @@ class _Builder:
             arguments=self._compiler.template(arguments),
             endpoint=_literal_endpoint(function, arguments),
             policies=policies,
-            passes_input=hands_on,
+            passes_input=passes_input,
         )
 
     def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> Node:
@@ -233,7 +233,7 @@ class _Builder:
             case {"script": process} | {"shell": process}:
                 function = "run.script" if "script" in run else "run.shell"
                 given = {**process, "await": awaited, "return": run.get("return", "stdout")}
-                return self._call(common, function, given, hands_on=not awaited)
+                return self._call(common, function, given, passes_input=not awaited)
         raise ValueError(f"{common['pointer']}: no kind of process that this version runs")
 
     def _arguments(

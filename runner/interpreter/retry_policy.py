@@ -82,7 +82,7 @@ class RetryAttempts:
         """Whether the policy's count allows another retry."""
         return self._policy.count is None or self._retries < self._policy.count
 
-    def again(
+    def wait_for_retry(
         self,
         key: str,
         data: Any,
@@ -107,8 +107,8 @@ class RetryAttempts:
         if not self.has_retries_left:
             return False
         with scope.with_variables({name: error}):
-            wanted = policy.when is None or is_true(policy.when(data, scope))
-            if not wanted or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
+            may_retry = policy.when is None or is_true(policy.when(data, scope))
+            if not may_retry or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
                 return False
         delay, spread = self._delay(data, scope)
         at_least = min(at_least, MAX_RETRY_AFTER_MS)

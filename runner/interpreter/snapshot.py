@@ -12,7 +12,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.model import JournalEntry
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.nodes import Node
 from runner.interpreter.state import BlockFrame, SharedState
@@ -44,7 +44,7 @@ def take(shared: SharedState, frame: BlockFrame, node: Node | None = None) -> No
         "held": [[entry.key, (entry.output or b"").decode()] for entry in journal.held.values()],
     }
     try:
-        text = json.encode(content)
+        text = json_codec.encode(content)
     except TaskFault:
         text = b""
     if text and len(text) <= limits.MAX_RESULT_BYTES:
@@ -62,7 +62,7 @@ def restore(shared: SharedState) -> dict[str, Any] | None:
         return None
     content = orjson.loads(shared.journal.snapshot)
     if content["execution"] != shared.workflow.id:
-        _renew(content)
+        _restart_timeouts(content)
     shared.context = _unpacked(shared, content["context"])
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
@@ -80,12 +80,12 @@ def resume(shared: SharedState, data: Any) -> tuple[int, Any, dict[str, Any] | N
     """
     if not shared.resuming:
         return 0, data, None
-    kept = shared.resuming.popleft()
-    inside = kept.get("inside")
-    if inside is not None:
-        inside["input"] = _unpacked(shared, inside["input"])
+    saved = shared.resuming.popleft()
+    running = saved.get("inside")
+    if running is not None:
+        running["input"] = _unpacked(shared, running["input"])
         shared.tasks -= 1  # it was counted when it started
-    return kept["position"], _unpacked(shared, kept["data"]), inside
+    return saved["position"], _unpacked(shared, saved["data"]), running
 
 
 def _packed(shared: SharedState, value: Any) -> list[Any]:
@@ -101,27 +101,27 @@ def _frames(shared: SharedState, frame: BlockFrame | None) -> list[dict[str, Any
     """Return the frame of a block and those of the blocks around it as JSON, the outermost first."""
     frames: list[dict[str, Any]] = []
     while frame is not None:
-        kept: dict[str, Any] = {"position": frame.position, "data": _packed(shared, frame.data)}
-        inside = frame.inside
-        if inside is not None:
-            kept["inside"] = {
-                "input": _packed(shared, inside.input),
-                "began_ms": inside.began_ms,
-                "limit": None if inside.limit is None else inside.limit.saved(),
-                "progress": None if inside.progress is None else inside.progress(),
+        saved: dict[str, Any] = {"position": frame.position, "data": _packed(shared, frame.data)}
+        running = frame.running
+        if running is not None:
+            saved["inside"] = {
+                "input": _packed(shared, running.input),
+                "began_ms": running.began_ms,
+                "limit": None if running.limit is None else running.limit.saved(),
+                "progress": None if running.progress is None else running.progress(),
                 "extended": frame.extended,
                 "number": frame.number,
             }
-        frames.append(kept)
+        frames.append(saved)
         frame = frame.parent
     return frames[::-1]
 
 
-def _renew(content: dict[str, Any]) -> None:
+def _restart_timeouts(content: dict[str, Any]) -> None:
     limited = [content]
     for frame in content["frames"]:
-        inside = frame.get("inside") or {}
-        limited += [inside, inside.get("progress") or {}]
+        running = frame.get("inside") or {}
+        limited += [running, running.get("progress") or {}]
     for each in limited:
         if each.get("limit"):
             each["limit"]["until_ms"] = None

@@ -100,7 +100,7 @@ class BlockFrame:
         parent: frame of the enclosing block.
         position: position of the next or the running task.
         data: raw input of that task.
-        inside: state that it needs to resume, if it is running.
+        running: state that it needs to resume, once it is running.
         extended: its extensions, whose `after` blocks are still to run; see `extensions`.
         number: its number among all tasks that the execution runs.
     """
@@ -108,7 +108,7 @@ class BlockFrame:
     parent: BlockFrame | None = None
     position: int = 0
     data: Any = None
-    inside: TaskProgress | None = None
+    running: TaskProgress | None = None
     extended: dict[str, Any] | None = None
     number: int = 0
 
@@ -152,7 +152,7 @@ class BranchState:
         """Whether an enclosing task catches an error."""
         return any(catches(error) for catches in self.catchers)
 
-    def inside(self, **changes: Any) -> BranchState:
+    def copy_with(self, **changes: Any) -> BranchState:
         """Return a copy of the state with changes, for a part of the flow."""
         return replace(self, **changes)
 
@@ -160,10 +160,10 @@ class BranchState:
         """Return the state for a block within the current task."""
         return replace(self, frame=None if self.frame is None else BlockFrame(self.frame), **changes)
 
-    def progress(self, tell: Callable[[], Any]) -> None:
+    def set_progress(self, report: Callable[[], Any]) -> None:
         """Set the function that returns the progress of the current task for a snapshot."""
-        if self.frame is not None and self.frame.inside is not None:
-            self.frame.inside.progress = tell
+        if self.frame is not None and self.frame.running is not None:
+            self.frame.running.progress = report
 
     def visits_before(self, pointer: str) -> dict[str, int]:
         """Return the highest numbers of visits to places in a loop, before the loop starts again."""

@@ -92,7 +92,7 @@ class EffectNode(Node):
     retry: CompiledRetryPolicy
 
     @property
-    def asks(self) -> bool:
+    def may_request(self) -> bool:
         """See `Node`."""
         return True
 
@@ -159,7 +159,7 @@ class WaitNode(Node):
     duration: Duration
 
     @property
-    def asks(self) -> bool:
+    def may_request(self) -> bool:
         """See `Node`."""
         return True
 

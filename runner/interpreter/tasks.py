@@ -41,7 +41,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
     while position < len(nodes):
         node = nodes[position]
         if frame is not None:
-            frame.position, frame.data, frame.inside, frame.extended = position, data, None, None
+            frame.position, frame.data, frame.running, frame.extended = position, data, None, None
             frame.number = shared.tasks + 1
             snapshot.take(shared, frame, node)
         shared.tasks += 1
@@ -61,10 +61,10 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
         )
         number = shared.tasks if resumed is None else resumed["number"]
         key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
-        noted = (
+        started = (
             (number, key, WITHOUT_CLOCK) if node.instant else history.begin(number, key, replaying=journal.replaying)
         )
-        left = CANCELLED
+        outcome = CANCELLED
         try:
             if node.instant and node.plain and not shared.is_observed:  # most tasks: nothing is requested
                 scope.input = data
@@ -72,15 +72,15 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             else:
                 steps = _run_task(node, state, scope, data, resumed)
                 if shared.is_observed:
-                    steps = _attended(steps, node, state, scope, resumed)
+                    steps = _reported(steps, node, state, scope, resumed)
                 data, directive = yield from steps
-            left = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
+            outcome = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
         except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
             raised = _fault_at(problem_, node.pointer)
-            left = _told(workflow.redacted(raised))
+            outcome = _fault_outcome(workflow.redacted(raised))
             raise raised from None
         finally:
-            history.end(noted, left, scope.tries, replaying=journal.replaying)
+            history.end(started, outcome, scope.tries, replaying=journal.replaying)
         position, resumed = _follow(directive, block, position), None
         state.last_directive = directive
         if directive == END:
@@ -94,7 +94,7 @@ def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: s
     return problem.at(pointer) if isinstance(problem, TaskFault) else fault_of(problem, pointer)
 
 
-def _told(shown: WorkflowError) -> str:
+def _fault_outcome(shown: WorkflowError) -> str:
     """Return the outcome of a task for the history, from its error."""
     return f"{FAULTED_PREFIX}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
@@ -163,34 +163,34 @@ def _act(
 
 def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any]) -> Steps:
     """Execute a task that may yield requests, within its timeout; returns its output."""
-    inside = None
+    running = None
     if state.frame is not None and node.resumes:
-        inside = state.frame.inside = TaskProgress(data, scope.started_at_ms)
+        running = state.frame.running = TaskProgress(data, scope.started_at_ms)
         if resumed:
             state.frame.number = resumed["number"]
     steps = state.shared.handlers.execute[type(node)](node, state, scope, data, resumed.get("progress"))
-    if node.timeout is None or not node.asks:
+    if node.timeout is None or not node.may_request:
         return (yield from steps)
-    limited = run_branch(steps, state, node.pointer)
+    branch = run_branch(steps, state, node.pointer)
     if resumed:
-        within = WithTimeout(limited, **resumed["limit"])
+        limited = WithTimeout(branch, **resumed["limit"])
     else:
         limit = milliseconds(node.timeout, data, scope)
-        within = WithTimeout(limited, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
-    if inside is not None:
-        inside.limit = within
-    (outcome,) = yield within
-    return outcome.output
+        limited = WithTimeout(branch, state.effect_key(node.pointer, ":timeout"), limit, node.pointer)
+    if running is not None:
+        running.limit = limited
+    (result,) = yield limited
+    return result.output
 
 
-def _attended(
+def _reported(
     steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
 ) -> TaskSteps:
     """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer."""
     shared = state.shared
     if shared.emitter is not None:
         number = shared.tasks if resumed is None else resumed["number"]
-        scope.events = events = TaskEvents(shared.emitter, node.pointer, number, begun=resumed is not None)
+        scope.events = events = TaskEvents(shared.emitter, node.pointer, number, created=resumed is not None)
         steps = events.run(steps, scope)
     return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)
 

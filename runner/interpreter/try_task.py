@@ -26,11 +26,11 @@ def run_try(
     A retry runs the block as if for the first time: its effects keep their keys. An error is raised again if no retry
     is left and there is no `do`.
     """
-    kept = progress or {}
-    trial = _Try(node, state, scope, data, kept)
-    if kept.get("handled") is not None:
-        return (yield from trial.handle(kept["handled"], kept.get("cause", "")))
-    return (yield from trial.run())
+    saved = progress or {}
+    task = _Try(node, state, scope, data, saved)
+    if saved.get("handled") is not None:
+        return (yield from task.handle(saved["handled"], saved.get("cause", "")))
+    return (yield from task.run())
 
 
 class _Try:
@@ -41,7 +41,7 @@ class _Try:
     """
 
     def __init__(
-        self, node: TryNode, state: BranchState, scope: ExpressionScope, data: Any, kept: Mapping[str, Any]
+        self, node: TryNode, state: BranchState, scope: ExpressionScope, data: Any, saved: Mapping[str, Any]
     ) -> None:
         self._node = node
         self._state = state
@@ -49,14 +49,14 @@ class _Try:
         self._data = data
         self._inner = state.nested(catchers=(*state.catchers, self._catches))
         policy = node.catch.retry
-        self._attempts = None if policy is None else RetryAttempts(policy, kept.get("attempts"))
-        self._limit: Mapping[str, Any] | None = kept.get("limit")
+        self._attempts = None if policy is None else RetryAttempts(policy, saved.get("attempts"))
+        self._limit: Mapping[str, Any] | None = saved.get("limit")
         self._place = f"{node.pointer}/try/"
-        self._visits: dict[str, int] = kept["visits"] if "visits" in kept else self._counted() if policy else {}
+        self._visits: dict[str, int] = saved["visits"] if "visits" in saved else self._counted() if policy else {}
 
     def run(self) -> Steps:
         """Run the block until it succeeds, or its error is raised or handled."""
-        self._state.progress(self._saved)
+        self._state.set_progress(self._saved)
         while True:
             try:
                 return (yield from self._attempt())
@@ -67,7 +67,7 @@ class _Try:
             if not self._catches(problem.error):
                 raise problem
             if self._attempts is not None:
-                if (yield from self._again(self._attempts, problem)):
+                if (yield from self._wait_for_retry(self._attempts, problem)):
                     continue
                 if self._node.catch.block is None:
                     raise problem
@@ -81,7 +81,7 @@ class _Try:
         catch, state = self._node.catch, self._state
         if catch.block is None:
             return self._data
-        state.progress(lambda: {"handled": problem, "cause": cause})
+        state.set_progress(lambda: {"handled": problem, "cause": cause})
         handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
         try:
             output = yield from run_block(catch.block, handler, self._data)
@@ -99,25 +99,25 @@ class _Try:
         if self._attempts is None or retry is None or retry.attempt_duration is None:
             output = yield from steps
         else:
-            limited = run_branch(steps, inner)
+            branch = run_branch(steps, inner)
             if self._limit is None:
                 duration = milliseconds(retry.attempt_duration, self._data, self._scope)
                 key = self._state.effect_key(node.pointer, ":attempt")
-                within = WithTimeout(limited, key, duration, node.pointer)
+                limited = WithTimeout(branch, key, duration, node.pointer)
             else:
-                within = WithTimeout(limited, **self._limit)
-            self._attempts.limit, self._limit = within, None
-            (outcome,) = yield within
-            output = outcome.output
+                limited = WithTimeout(branch, **self._limit)
+            self._attempts.limit, self._limit = limited, None
+            (result,) = yield limited
+            output = result.output
         self._state.ending = inner.ending
         return output
 
-    def _again(self, attempts: RetryAttempts, problem: TaskFault) -> Steps:
+    def _wait_for_retry(self, attempts: RetryAttempts, problem: TaskFault) -> Steps:
         """Wait for the next attempt; returns whether there is one."""
         name, visits = self._node.catch.name, self._state.visits
         key = self._state.effect_key(self._node.pointer)
         error, wait = problem.error.as_dict(), problem.retry_after_ms
-        if not (yield from attempts.again(key, self._data, self._scope, error, name, at_least=wait)):
+        if not (yield from attempts.wait_for_retry(key, self._data, self._scope, error, name, at_least=wait)):
             return False
         for counted in self._counted():
             del visits[counted]

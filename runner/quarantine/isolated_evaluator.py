@@ -22,7 +22,7 @@ from flowhook.wire import convert
 from runner.guard.evaluation_record import Activity, RecordSnapshot
 from runner.guard.usage import UsageSampler
 from runner.guard.watchdog import SUBJECTS, KillDecision, Watchdog, time_limit_message
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, error
 from runner.quarantine import INPUT, frames
 
@@ -185,7 +185,7 @@ class IsolatedEvaluator:
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:
         """See `RemoteEvaluator.violation`; raises `_ProcessGone`, too, which `run` translates."""
-        return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json.encode(data))
+        return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json_codec.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
         """Return `flowhook.workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.

@@ -21,7 +21,7 @@ from flowhook.offload.isolation import isolate
 from flowhook.wire import convert
 from flowhook.workflow_input import workflow_input
 from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
-from runner.interpreter import json_codec as json
+from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 from runner.quarantine import frames
 
@@ -84,7 +84,7 @@ def _event_input(event: bytes, options: bytes, contents: list[bytes]) -> str:
         contents=dict(zip(indexes, contents, strict=True)),
     )
     try:
-        return json.encode(data).decode()
+        return json_codec.encode(data).decode()
     except TaskFault as problem:
         raise ValueError(str(problem)) from None
 

@@ -129,7 +129,7 @@ class ExecutionDriver:
         self._wanted = types
         for execution in self._in_hand.values():
             if execution.run is not None and execution.apart is None:  # in quarantine: after its turn
-                execution.run.want(types)
+                execution.run.set_lifecycle_types(types)
 
     def start(self, assignment: session.Assignment) -> None:
         """Start working on an assignment."""
@@ -261,7 +261,7 @@ class ExecutionDriver:
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
         )
-        execution.run = ExecutionMachine(flow.program, workflow, execution.journal, wanted=self._wanted)
+        execution.run = ExecutionMachine(flow.program, workflow, execution.journal, lifecycle_types=self._wanted)
         self._queue(execution)
 
     def _queue(self, execution: ActiveExecution, news: TurnInput | StartCall = None) -> None:
@@ -301,7 +301,7 @@ class ExecutionDriver:
             turn = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
         execution.apart = None
         if self._wanted is not wanted:
-            run.want(self._wanted)
+            run.set_lifecycle_types(self._wanted)
         if self._in_hand.get(execution.lease) is execution:
             if turn is None:
                 self._end(execution, session.Released("EVALUATOR_DIED", charged=True), "released")
@@ -320,7 +320,7 @@ class ExecutionDriver:
     def _take_turn(self, execution: ActiveExecution, turn: effects.Step) -> None:
         if turn.writes:
             self._write(execution, turn.writes)
-        execution.told = tuple(turn.told)
+        execution.told = tuple(turn.lifecycle_events)
         match turn.ending:
             case effects.WorkflowCompleted(output=output):
                 self._end(execution, session.Completed(output), "completed")
@@ -364,7 +364,7 @@ class ExecutionDriver:
                 compacts=write.compacts,
                 reply=write.reply,
                 arrival=write.arrival,
-                events=tuple(write.told),
+                events=tuple(write.lifecycle_events),
                 history=write.history,
             )
             execution.written += 1

@@ -113,8 +113,8 @@ def test_what_runs_beside_something_is_not_compacted(execute):
 
 def test_what_is_too_large_for_a_snapshot_is_not_compacted_and_rarely_tried(execute, monkeypatch):
     monkeypatch.setattr(limits, "MAX_RESULT_BYTES", 5_000)
-    taken = mock.Mock(wraps=snapshot.json.encode)
-    monkeypatch.setattr(snapshot, "json", mock.Mock(encode=taken))
+    taken = mock.Mock(wraps=snapshot.json_codec.encode)
+    monkeypatch.setattr(snapshot, "json_codec", mock.Mock(encode=taken))
     do = [{"loop": {**LOOP, "for": {"in": "$context.none // [range(4000) | [., 7]]"}}}]
     outcome = execute(do, {"n": 0})
     assert taken.call_count == limits.MAX_JOURNAL_ENTRIES // journal.COMPACT_ENTRIES

@@ -87,7 +87,7 @@ class Storage:
             self.start, self.entries = self.written, []
         self.entries.append(write.entry)
         self.written += 1
-        self.told += write.told
+        self.told += write.lifecycle_events
         assert isinstance(write.entry, JournalEntry)
 
 
@@ -133,7 +133,7 @@ def run_on(program, definition, cuts, picks, look):
 
 def run_of(program, definition, world, storage):
     workflow = workflow_of(definition, world)
-    return ExecutionMachine(program, workflow, tuple(storage.entries), chance=lambda: 0.5, wanted=FROM_RUNNERS)
+    return ExecutionMachine(program, workflow, tuple(storage.entries), chance=lambda: 0.5, lifecycle_types=FROM_RUNNERS)
 
 
 def attempt(run, world, storage, cuts, picks, *, look=unobserved):
@@ -149,7 +149,7 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
         left = None if left is None else left - len(turn.writes)
         if left == 0 and turn.ending is None and picks.random() < 0.2:
             return None  # cut before all was told
-        storage.told += turn.told
+        storage.told += turn.lifecycle_events
         if turn.ending is not None:
             return turn
         waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
@@ -348,7 +348,7 @@ def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, p
 
 def standing(run):
     """Return what a run waits for, and until when."""
-    return {key: asked.until_ms for key, asked in run._asked.items()}
+    return {key: pending.until_ms for key, pending in run._fibers.pending.items()}
 
 
 def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):

@@ -38,7 +38,7 @@ class Telling:
         definition = {"document": {"name": "test"}, "do": do, "use": use or {}}
         workflow = ExecutionContext("evt_1", definition, {"n": 1}, START, lambda: self.now, **more)
         self.run = ExecutionMachine(
-            compile_program(definition, evaluator), workflow, journal, chance=lambda: 0.0, wanted=wanted
+            compile_program(definition, evaluator), workflow, journal, chance=lambda: 0.0, lifecycle_types=wanted
         )
         self.journal, self.told, self.waiting = list(journal), [], []
         self._answers, self._comes = iter(answers), iter(comes)
@@ -70,8 +70,8 @@ class Telling:
     def _take(self, turn):
         for write in turn.writes:
             self.journal.append(write.entry)
-            self.told += write.told
-        self.told += turn.told
+            self.told += write.lifecycle_events
+        self.told += turn.lifecycle_events
         self.waiting = [each for each in self.waiting if each.key not in turn.cancel] + list(turn.perform)
 
     @property
@@ -229,10 +229,10 @@ def test_only_what_is_wanted_is_told_and_nothing_when_nothing_is(tell):
 def test_what_becomes_wanted_is_told_of_tasks_that_begin(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": CALL}], wanted=())
     turn = telling.run.start()
-    telling.run.want(FROM_RUNNERS)
+    telling.run.set_lifecycle_types(FROM_RUNNERS)
     turn = telling.run.resume(turn.perform[0], EffectResult(b"1"))
-    telling.run.want(())
-    assert [row(event) for event in turn.told] == life("b")
+    telling.run.set_lifecycle_types(())
+    assert [row(event) for event in turn.lifecycle_events] == life("b")
     turn = telling.run.resume(turn.perform[0], EffectResult(b"1"))
     assert turn.ending is not None
 
@@ -259,10 +259,10 @@ def test_a_replay_of_all_there_is_tells_only_how_it_ended(tell):
 def test_what_is_told_goes_with_the_entry_that_it_lies_before(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": {"set": {"x": "${ now }"}}}])
     first = telling.run.start()
-    assert [row(event) for event in first.told] == life("a")
+    assert [row(event) for event in first.lifecycle_events] == life("a")
     last = telling.run.resume(first.perform[0], EffectResult(b"1"))
-    assert [[row(event) for event in write.told] for write in last.writes] == [[], [("completed", "a")]]
-    assert [row(event) for event in last.told] == done("b")
+    assert [[row(event) for event in write.lifecycle_events] for write in last.writes] == [[], [("completed", "a")]]
+    assert [row(event) for event in last.lifecycle_events] == done("b")
     assert last.ending is not None
 
 
@@ -270,7 +270,7 @@ def test_a_fault_that_is_not_journaled_is_told_with_the_end(evaluator):
     telling = Telling(evaluator, [{"a": CALL}])
     turn = telling.run.resume(telling.run.start().perform[0], WRONG)
     assert (turn.writes, turn.ending is not None) == ((), True)
-    assert [row(event) for event in turn.told] == [("faulted", "a")]
+    assert [row(event) for event in turn.lifecycle_events] == [("faulted", "a")]
 
 
 def test_a_task_that_goes_on_from_a_snapshot_is_known(tell, monkeypatch):

@@ -400,7 +400,9 @@ def test_what_is_waited_for_is_bounded(execute, monkeypatch):
     do = [{"f": {"fork": {"branches": branches}}}]
     assert len(waiting(execute(do, {}))) == 20
     monkeypatch.setattr(limits, "MAX_SUBSCRIPTION_BYTES", 1000)
-    assert "waits for at most" in execute(do, {}).error.detail
+    problem = execute(do, {}).error
+    assert (problem.status, problem.instance) == (500, "/do/0/f/fork/branches/0/b0")
+    assert "at most 1000 bytes" in problem.detail
     monkeypatch.setattr(limits, "MAX_JOURNAL_ENTRIES", 10)
     assert "journal is full" in execute(do, {}).error.detail
 

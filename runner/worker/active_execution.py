@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self
 
 from flowhook import logs
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
+from runner import metrics, session
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -23,13 +26,13 @@ CallResult = tuple[effects.Perform, effects.EffectResult]
 """An effect with its result."""
 
 TurnInput = effects.ExternalEvent | None
-"""Input for the next turn: an awaited event; None: a result was handed in, or time has passed."""
+"""Input for the next turn: an awaited event; None: the machine has a result already, or time has passed."""
 
 
 class StartCall(Enum):
     """A queue entry that starts a call instead of driving the interpreter."""
 
-    TURN = "to begin a call"
+    TURN = "start a call"
 
 
 @dataclass(slots=True, eq=False)
@@ -47,11 +50,12 @@ class ActiveExecution:
         attachments: of the event.
         calls: effects in flight, by key, each with its task.
         timer: resumes the execution at its wake time.
-        told: lifecycle events of the last turn, after the last journal entry, that are not sent yet.
+        lifecycle_events: those of the last turn, after the last journal entry, that are not sent yet.
         events_dropped: whether lifecycle events were already dropped because too many were pending.
-        workflow: the arguments that `run` was created with.
-        apart: the task that drives the execution in quarantine; None: none is running.
-        later: results and events that arrived while `apart` was running.
+        machine: the state machine; None: the execution is not prepared yet.
+        workflow: the arguments that `machine` was created with.
+        quarantine_task: drives the execution in quarantine; None: none is running.
+        postponed: results and events that arrived while `quarantine_task` was running.
         turn_ends: end of the present turn in quarantine, on the monotonic clock in seconds; 0: not driven there.
     """
 
@@ -61,7 +65,7 @@ class ActiveExecution:
     journal: tuple[JournalEntry, ...]
     effect_scope: str
     written: int
-    run: ExecutionMachine | None = None
+    machine: ExecutionMachine | None = None
     binding: int = 0
     durable: int = 0
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
@@ -70,12 +74,78 @@ class ActiveExecution:
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
-    told: tuple[LifecycleEvent, ...] = ()
+    lifecycle_events: tuple[LifecycleEvent, ...] = ()
     events_dropped: bool = False
     workflow: ExecutionContext | None = field(default=None, repr=False)
-    apart: asyncio.Task[None] | None = field(default=None, repr=False)
-    later: list[CallResult | TurnInput] = field(default_factory=list, repr=False)
+    quarantine_task: asyncio.Task[None] | None = field(default=None, repr=False)
+    postponed: list[CallResult | TurnInput] = field(default_factory=list, repr=False)
     turn_ends: float = 0.0
+
+    @classmethod
+    def of(cls, assignment: session.Assignment, event: Event) -> Self:
+        """Return the attempt that an assignment starts; `event` is the assignment's, parsed."""
+        stored = assignment.journal_start + len(assignment.journal)
+        return cls(
+            assignment.lease,
+            event,
+            assignment.flow_revision,
+            assignment.journal,
+            assignment.effect_scope or event.id,
+            written=stored,
+            binding=stored,
+            durable=stored,
+        )
+
+    @property
+    def has_due_effect(self) -> bool:
+        """Whether the journal is durable as far as the next held effect requires."""
+        return bool(self.held) and self.held[0][0] <= self.durable
+
+    def update_held(self, step: effects.Step) -> None:
+        """Hold the effects that a step requests, and drop those that it cancels."""
+        if step.cancel:
+            self.held = deque(held for held in self.held if held[1].key not in step.cancel)
+        self.held.extend((self.binding, effect) for effect in step.perform)
+
+
+class ActiveExecutions:
+    """The executions of this process, by lease."""
+
+    def __init__(self) -> None:
+        """Start without executions."""
+        self._by_lease: dict[bytes, ActiveExecution] = {}
+        self._by_flow: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[ActiveExecution]:
+        """Iterate over a copy: executions may be removed meanwhile."""
+        return iter(list(self._by_lease.values()))
+
+    def __contains__(self, execution: ActiveExecution) -> bool:
+        """Whether an execution was not removed."""
+        return self._by_lease.get(execution.lease) is execution
+
+    def get(self, lease: bytes) -> ActiveExecution | None:
+        """Return the execution of a lease, if there is one."""
+        return self._by_lease.get(lease)
+
+    def in_flow(self, flow_id: str) -> int:
+        """Return the number of executions of a flow."""
+        return self._by_flow[flow_id]
+
+    def add(self, execution: ActiveExecution) -> None:
+        """Add an execution under its lease."""
+        self._by_lease[execution.lease] = execution
+        self._by_flow[execution.event.flow_id] += 1
+        metrics.RUNNING.set(len(self._by_lease))
+
+    def remove(self, execution: ActiveExecution) -> None:
+        """Remove the execution of a lease, if there is one."""
+        if self._by_lease.pop(execution.lease, None) is not None:
+            flow_id = execution.event.flow_id
+            self._by_flow[flow_id] -= 1
+            if not self._by_flow[flow_id]:
+                del self._by_flow[flow_id]
+        metrics.RUNNING.set(len(self._by_lease))
 
 
 def report_defect(execution: ActiveExecution, problem: Exception) -> WorkflowError:

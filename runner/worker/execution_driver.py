@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from flowhook import logs
-from flowhook.errors import UnavailableError
 from flowhook.model import JournalEntry, Subscription
-from flowhook.send_pacing import QUIET
 from flowhook.wire import convert
 from runner import metrics, session
 from runner.evaluation.evaluator import Evaluator
@@ -28,12 +25,13 @@ from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.secret_values import secrets_data
-from runner.worker.active_execution import ActiveExecution, StartCall, TurnInput, report_defect
+from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.callback_urls import one_time_urls
+from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
+from runner.worker.execution_reporter import ExecutionReporter, SendRequest
 from runner.worker.fair_queue import FairQueue
-from runner.worker.monitored_coroutine import MonitoredCoroutine
-from runner.worker.preparation import RETRY_SECONDS, ExecutionPreparer, Prepared
+from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
 
@@ -60,14 +58,6 @@ HOLD_SECONDS: Final = 0.25
 log = logs.get_logger(__name__)
 
 
-class SendRequest(Protocol):
-    """Schedules sending messages to the router."""
-
-    def __call__(self, *, urgent: bool = False) -> None:
-        """Send the session's messages: at once if `urgent`, else soon."""
-        ...
-
-
 class ExecutionDriver:
     """All executions of this process."""
 
@@ -77,10 +67,10 @@ class ExecutionDriver:
         link: session.Session,
         preparer: ExecutionPreparer,
         secrets: SecretCache,
-        caller: EffectExecutor,
+        executor: EffectExecutor,
         record: EvaluationRecord,
         tasks: asyncio.TaskGroup,
-        announce: SendRequest,
+        request_send: SendRequest,
         sent: Callable[[], asyncio.Future[None]],
         evaluator: Evaluator,
         quarantine: QuarantineDriver,
@@ -92,10 +82,10 @@ class ExecutionDriver:
             link: receives checkpoints and outcomes.
             preparer: fetches what executions need and parses their events.
             secrets: resolves the secrets that components name.
-            caller: performs effects.
+            executor: performs effects.
             record: shared with the guard; shows whose expression is evaluated.
             tasks: task group for everything that runs beside the pump.
-            announce: called when `link` has messages to send.
+            request_send: called when `link` has messages to send.
             sent: returns a future that is done once all present messages of `link` are sent, or the stream is over.
             evaluator: evaluates the expressions of flows that are not in quarantine.
             quarantine: drives executions of flows in quarantine.
@@ -103,59 +93,47 @@ class ExecutionDriver:
         """
         self._link = link
         self._preparer = preparer
-        self._secrets = secrets
-        self._caller = caller
         self._record = record
         self._tasks = tasks
-        self._announce = announce
+        self._request_send = request_send
         self._sent = sent
         self._evaluator = evaluator
         self._quarantine = quarantine
-        self._apart = 0
+        self._in_quarantine = 0
         self._public_url = public_url
-        self._in_hand: dict[bytes, ActiveExecution] = {}
-        self._by_flow: Counter[str] = Counter()
-        self._calling = 0
+        self._executions = ActiveExecutions()
+        self._reporter = ExecutionReporter(link, self._executions, request_send)
+        self._calls = EffectCalls(executor, secrets, record, tasks, self._take_result)
         self._ready: FairQueue[tuple[ActiveExecution, TurnInput | StartCall]] = FairQueue()
-        self._doubted: dict[bytes, ActiveExecution] = {}
+        self._awaiting_renewal: dict[bytes, ActiveExecution] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
         link.limit(ACTIVE)
-        self._wanted: frozenset[str] = frozenset()
+        self._lifecycle_types: frozenset[str] = frozenset()
 
-    def want(self, types: frozenset[str]) -> None:
+    def set_lifecycle_types(self, types: frozenset[str]) -> None:
         """Report lifecycle events of these types, and of no others, from now on."""
-        self._wanted = types
-        for execution in self._in_hand.values():
-            if execution.run is not None and execution.apart is None:  # in quarantine: after its turn
-                execution.run.set_lifecycle_types(types)
+        self._lifecycle_types = types
+        for execution in self._executions:
+            if execution.machine is not None and execution.quarantine_task is None:  # in quarantine: after its turn
+                execution.machine.set_lifecycle_types(types)
 
     def start(self, assignment: session.Assignment) -> None:
         """Start working on an assignment."""
         if self._draining:
             self._link.finish(assignment.lease, session.Released("DRAINING", charged=False))
-            self._announce()
+            self._request_send()
             return
         try:
             event = convert.event_from_bytes(assignment.event)
         except DecodeError:
             problem = error(Kind.RUNTIME, "the stored event is damaged")
             self._link.finish(assignment.lease, session.Faulted(problem))
-            self._announce()
+            self._request_send()
             return
-        execution = ActiveExecution(
-            assignment.lease,
-            event,
-            assignment.flow_revision,
-            assignment.journal,
-            assignment.effect_scope or event.id,
-            written=assignment.journal_start + len(assignment.journal),
-        )
-        execution.durable = execution.binding = execution.written
-        self._in_hand[assignment.lease] = execution
-        self._by_flow[event.flow_id] += 1
-        metrics.RUNNING.set(len(self._in_hand))
+        execution = ActiveExecution.of(assignment, event)
+        self._executions.add(execution)
         prepared = self._preparer.at_once(execution)
         if prepared is not None:
             self._begin(execution, prepared)
@@ -164,46 +142,46 @@ class ExecutionDriver:
 
     def proceed(self, lease: bytes, index: int) -> None:
         """Record that a journal is durable up to `index`, and start the effect that waited for it."""
-        execution = self._in_hand.get(lease)
+        execution = self._executions.get(lease)
         if execution is None:
             return
         execution.durable = max(execution.durable, index + 1)
         self._launch_held(execution)
 
-    def go_on(self) -> None:
+    def leases_confirmed(self) -> None:
         """Start the effects that were held while it was uncertain whether leases are still valid."""
-        doubted, self._doubted = self._doubted, {}
-        for execution in doubted.values():
+        awaiting, self._awaiting_renewal = self._awaiting_renewal, {}
+        for execution in awaiting.values():
             self._launch_held(execution)
 
     def deliver(self, lease: bytes, number: int, entry: JournalEntry) -> None:
         """Deliver an awaited event to an execution; `number` identifies the delivery to the router."""
-        execution = self._in_hand.get(lease)
+        execution = self._executions.get(lease)
         if execution is not None:
             self._queue(execution, effects.ExternalEvent(entry, number))
 
     def abandon(self, lease: bytes) -> None:
         """Stop working on a lease that is lost."""
-        execution = self._in_hand.get(lease)
+        execution = self._executions.get(lease)
         if execution is not None:
             self._remove(execution, "abandoned")
 
     def drain(self) -> None:
         """Start no more calls and accept no more work; release executions that need a call and have none in flight."""
         self._draining = True
-        for execution in list(self._in_hand.values()):
-            if execution.run is None:
-                self._give_back(execution)
+        for execution in self._executions:
+            if execution.machine is None:
+                self._release(execution)
             else:
                 self._launch_held(execution)
 
     def release_all(self) -> None:
         """Release all executions, uncharged, and every later assignment."""
         self._draining = True
-        for execution in list(self._in_hand.values()):
-            self._give_back(execution)
+        for execution in self._executions:
+            self._release(execution)
 
-    def _give_back(self, execution: ActiveExecution) -> None:
+    def _release(self, execution: ActiveExecution) -> None:
         self._end(execution, session.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
@@ -213,30 +191,30 @@ class ExecutionDriver:
             self._wake.clear()
             self._begin_turn()
             while self._ready:
-                execution, news = self._ready.next()
-                if news is StartCall.TURN:
+                execution, turn_input = self._ready.next()
+                if turn_input is StartCall.TURN:
                     self._launch_next(execution)
                 else:
-                    self._drive(execution, news)
+                    self._drive(execution, turn_input)
                 late = time.monotonic() - self._turn_ends
-                if late > 0 or news is StartCall.TURN:
-                    self._make_room()
+                if late > 0 or turn_input is StartCall.TURN:
+                    self._update_capacity()
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
                     self._begin_turn()
-            self._make_room()
+            self._update_capacity()
 
     def _begin_turn(self) -> None:
         self._turn_ends = time.monotonic() + TURN_SECONDS
         self._evaluator.begin_turn()
 
-    def _make_room(self) -> None:
+    def _update_capacity(self) -> None:
         """Request more work for executions that only wait here, for their calls or in quarantine.
 
         Three waiting executions raise the limit by four, because the router withholds a quarter of it from any single
         flow.
         """
-        if self._link.limit(ACTIVE + (self._calling + self._apart) * 4 // 3):
-            self._announce()
+        if self._link.limit(ACTIVE + (self._calls.executions + self._in_quarantine) * 4 // 3):
+            self._request_send()
 
     async def _prepare(self, execution: ActiveExecution) -> None:
         """Fetch what an execution needs; losing the lease cancels this."""
@@ -261,253 +239,182 @@ class ExecutionDriver:
             depth=event.depth,
             one_time=one_time_urls(self._public_url, event, flow),
         )
-        execution.run = ExecutionMachine(flow.program, workflow, execution.journal, lifecycle_types=self._wanted)
+        execution.machine = ExecutionMachine(
+            flow.program, workflow, execution.journal, lifecycle_types=self._lifecycle_types
+        )
         self._queue(execution)
 
-    def _queue(self, execution: ActiveExecution, news: TurnInput | StartCall = None) -> None:
-        self._ready.add(execution.event.flow_id, (execution, news))
+    def _queue(self, execution: ActiveExecution, turn_input: TurnInput | StartCall = None) -> None:
+        self._ready.add(execution.event.flow_id, (execution, turn_input))
         self._wake.set()
 
-    def _drive(self, execution: ActiveExecution, news: TurnInput) -> None:
-        run = execution.run
-        if run is None or self._in_hand.get(execution.lease) is not execution:
+    def _drive(self, execution: ActiveExecution, turn_input: TurnInput) -> None:
+        machine = execution.machine
+        if machine is None or execution not in self._executions:
             return  # abandoned meanwhile
-        if execution.apart is not None:
-            execution.later.append(news)
+        if execution.quarantine_task is not None:
+            execution.postponed.append(turn_input)
             return
         if execution.timer is not None:
             execution.timer.cancel()
             execution.timer = None
         if execution.event.flow_id in self._quarantine:
-            self._apart += 1
-            driving = self._drive_apart(execution, run, news, self._wanted)
-            execution.apart = self._tasks.create_task(driving, name=f"quarantine {execution.event.id}")
-            execution.apart.add_done_callback(self._note_driven)  # also of one that is cancelled before it begins
+            self._in_quarantine += 1
+            driving = self._drive_in_quarantine(execution, machine, turn_input, self._lifecycle_types)
+            execution.quarantine_task = self._tasks.create_task(driving, name=f"quarantine {execution.event.id}")
+            # a callback, because a task that is cancelled before it begins runs no code of its own
+            execution.quarantine_task.add_done_callback(self._driven_in_quarantine)
             return
         self._record.assign(execution.lease, execution.event.flow_id)
         try:
-            turn = _next_turn(run, news)
+            step = _next_step(machine, turn_input)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            turn = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
-        self._take_turn(execution, turn)
+            step = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
+        self._take_step(execution, step)
 
-    async def _drive_apart(
-        self, execution: ActiveExecution, run: ExecutionMachine, news: TurnInput, wanted: frozenset[str]
+    async def _drive_in_quarantine(
+        self,
+        execution: ActiveExecution,
+        machine: ExecutionMachine,
+        turn_input: TurnInput,
+        lifecycle_types: frozenset[str],
     ) -> None:
-        """Drive an execution in quarantine, concurrently; `wanted` is the event filter that `run` was given last."""
+        """Drive an execution in quarantine, concurrently; `lifecycle_types` are those that `machine` was given last."""
         try:
-            turn = await self._quarantine.turn(execution, run, lambda: _next_turn(run, news))
+            step = await self._quarantine.turn(execution, machine, lambda: _next_step(machine, turn_input))
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            turn = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
-        execution.apart = None
-        if self._wanted is not wanted:
-            run.set_lifecycle_types(self._wanted)
-        if self._in_hand.get(execution.lease) is execution:
-            if turn is None:
+            step = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
+        execution.quarantine_task = None
+        if self._lifecycle_types is not lifecycle_types:
+            machine.set_lifecycle_types(self._lifecycle_types)
+        if execution in self._executions:
+            if step is None:
                 self._end(execution, session.Released("EVALUATOR_DIED", charged=True), "released")
             else:
-                self._take_turn(execution, turn)
-        later, execution.later = execution.later, []
-        for each in later:
+                self._take_step(execution, step)
+        postponed, execution.postponed = execution.postponed, []
+        for each in postponed:
             if isinstance(each, tuple):
                 self._take_result(execution, *each)
             else:
                 self._queue(execution, each)
 
-    def _note_driven(self, _driving: asyncio.Task[None]) -> None:
-        self._apart -= 1
+    def _driven_in_quarantine(self, _task: asyncio.Task[None]) -> None:
+        self._in_quarantine -= 1
 
-    def _take_turn(self, execution: ActiveExecution, turn: effects.Step) -> None:
-        if turn.writes:
-            self._write(execution, turn.writes)
-        execution.told = tuple(turn.lifecycle_events)
-        match turn.ending:
+    def _take_step(self, execution: ActiveExecution, step: effects.Step) -> None:
+        if step.writes:
+            self._reporter.write(execution, step.writes)
+        execution.lifecycle_events = tuple(step.lifecycle_events)
+        match step.ending:
             case effects.WorkflowCompleted(output=output):
                 self._end(execution, session.Completed(output), "completed")
             case effects.WorkflowFaulted(error=problem_):
                 self._end(execution, session.Faulted(problem_), "faulted")
             case None:
-                self._follow(execution, turn)
-                if execution.told:
-                    self._recount(execution)
+                self._carry_out(execution, step)
+                if execution.lifecycle_events:
+                    self._reporter.publish_events(execution)
 
     def _take_result(self, execution: ActiveExecution, effect: effects.Perform, result: effects.EffectResult) -> None:
         """Journal the result of a call, and resume the execution once the entry is sent.
 
         Evaluating the result, or anything else meanwhile, may get this process killed; the result is safe by then.
         """
-        run = execution.run
-        if run is None or not self._is_under_way(execution, effect):
+        machine = execution.machine
+        if machine is None or not self._calls.is_in_flight(execution, effect):
             return  # it was cancelled, or its execution is gone
-        if execution.apart is not None:
-            execution.later.append((effect, result))
+        if execution.quarantine_task is not None:
+            execution.postponed.append((effect, result))
             return
-        self._returned(execution, effect.key)
+        self._calls.finish(execution, effect)
         try:
-            writes = run.queue_result(effect, result)
+            writes = machine.queue_result(effect, result)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             self._end(execution, session.Faulted(report_defect(execution, problem)), "faulted")
             return
         if writes:
-            self._write(execution, writes)
+            self._reporter.write(execution, writes)
         if writes and self._link.attached:
             self._sent().add_done_callback(lambda _: self._queue(execution))
         else:
             self._queue(execution)
 
-    def _write(self, execution: ActiveExecution, writes: Collection[effects.JournalWrite]) -> None:
-        for write in writes:
-            self._link.checkpoint(
-                execution.lease,
-                execution.written,
-                write.entry,
-                compacts=write.compacts,
-                reply=write.reply,
-                arrival=write.arrival,
-                events=tuple(write.lifecycle_events),
-                history=write.history,
-            )
-            execution.written += 1
-            if write.binding:
-                execution.binding = execution.written
-        self._tell(execution)
-
-    def _recount(self, execution: ActiveExecution) -> None:
-        """Report the lifecycle events since the last journal entry, while the execution continues."""
-        events, execution.told = execution.told, ()
-        if not self._link.tell(execution.lease, execution.written, events) and not execution.events_dropped:
-            log.warning("too much waits to be told; leaving out what happens", execution=execution.event.id)
-            execution.events_dropped = True
-        self._tell(execution)
-
-    def _follow(self, execution: ActiveExecution, turn: effects.Step) -> None:
-        """Carry out what a turn requests: cancellations, effects, subscriptions and waits."""
-        for key in turn.cancel:
-            call = self._returned(execution, key)
-            if call is not None:
-                call[1].cancel()
-            execution.held = deque(held for held in execution.held if held[1].key != key)
-        execution.held.extend((execution.binding, effect) for effect in turn.perform)
+    def _carry_out(self, execution: ActiveExecution, step: effects.Step) -> None:
+        """Carry out what a step requests: cancellations, effects, subscriptions and waits."""
+        for key in step.cancel:
+            self._calls.cancel(execution, key)
+        execution.update_held(step)
         self._launch_held(execution)
-        if self._in_hand.get(execution.lease) is not execution:
-            return  # given back
-        if turn.paused:
+        if execution not in self._executions:
+            return  # released
+        if step.paused:
             self._queue(execution)
             return
-        if self._link.listen(execution.lease, tuple(turn.subscriptions) if execution.calls or execution.held else ()):
-            self._tell(execution)
-        if turn.wake_at_ms is not None or turn.subscriptions:
-            self._wait(execution, turn.wake_at_ms, turn.subscriptions)
+        self._reporter.subscribe(execution, step.subscriptions if execution.calls or execution.held else ())
+        if step.wake_at_ms is not None or step.subscriptions:
+            self._wait(execution, step.wake_at_ms, step.subscriptions)
 
     def _wait(self, execution: ActiveExecution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
         """Wait for a time or an event: parked, unless it is soon or a call is in flight."""
         seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
-            self._park(execution, wake_at_ms, subscriptions)
+            self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
         elif seconds is not None:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
-
-    def _park(self, execution: ActiveExecution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
-        self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: ActiveExecution) -> None:
         """Queue the start of effects whose journal is durable; in a drain, release the execution instead."""
         if self._draining:
-            run = execution.run
-            is_at_rest = (
-                run is not None and not run.has_pending_input and not execution.calls and execution.apart is None
-            )
-            if execution.held and is_at_rest:
-                self._give_back(execution)
+            machine = execution.machine
+            is_idle = machine is not None and not machine.has_pending_input and execution.quarantine_task is None
+            if execution.held and is_idle and not execution.calls:
+                self._release(execution)
             return
-        if not execution.launching and execution.held and execution.held[0][0] <= execution.durable:
+        if execution.has_due_effect and not execution.launching:
             execution.launching = True
             self._queue(execution, StartCall.TURN)
 
     def _launch_next(self, execution: ActiveExecution) -> None:
         """Start an effect, if the lease is certainly valid."""
         execution.launching = False
-        if self._in_hand.get(execution.lease) is not execution:
+        if execution not in self._executions:
             return  # abandoned meanwhile
-        is_due = execution.held and execution.held[0][0] <= execution.durable  # else it was cancelled meanwhile
-        if is_due and not self._draining:
+        if execution.has_due_effect and not self._draining:  # else it was cancelled meanwhile
             now = time.monotonic()
             if not self._link.leases_certain(now):
-                self._doubt(execution, now)
+                self._hold_until_renewed(execution, now)
                 return
-            self._launch(execution, execution.held.popleft()[1])
+            self._calls.start(execution, execution.held.popleft()[1])
         self._launch_held(execution)
 
-    def _doubt(self, execution: ActiveExecution, now: float) -> None:
+    def _hold_until_renewed(self, execution: ActiveExecution, now: float) -> None:
         """Hold effects until the router confirms the leases: this process or the router was stalled."""
-        if not self._doubted:
+        if not self._awaiting_renewal:
             self._link.renew(now)
-            self._announce(urgent=True)
-        self._doubted[execution.lease] = execution
-
-    def _launch(self, execution: ActiveExecution, effect: effects.Perform) -> None:
-        task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
-        self._calling += not execution.calls
-        execution.calls[effect.key] = (effect, task)
-
-    def _returned(self, execution: ActiveExecution, key: str) -> tuple[effects.Perform, asyncio.Task[None]] | None:
-        """Remove a call, and return it if it was in flight."""
-        call = execution.calls.pop(key, None)
-        self._calling -= call is not None and not execution.calls
-        return call
-
-    async def _perform(self, execution: ActiveExecution, effect: effects.Perform) -> None:
-        flow_id = execution.event.flow_id
-
-        async def secret(name: str) -> bytes:
-            while True:  # until the call's deadline cancels this
-                try:
-                    return (await self._secrets.resolve((name,), flow_id))[name]
-                except UnavailableError as problem:
-                    log.debug("router not available", reason=problem.reason)
-                    await asyncio.sleep(RETRY_SECONDS)
-
-        performing = self._caller.perform(execution.effect_scope, effect, secret, execution.attachments)
-        result = await MonitoredCoroutine(performing, self._record, execution.lease, effect.instance)
-        self._take_result(execution, effect, result)
-
-    @staticmethod
-    def _is_under_way(execution: ActiveExecution, effect: effects.Perform) -> bool:
-        call = execution.calls.get(effect.key)
-        return call is not None and call[0] is effect
+            self._request_send(urgent=True)
+        self._awaiting_renewal[execution.lease] = execution
 
     def _end(self, execution: ActiveExecution, ending: session.Ending, outcome: str) -> None:
-        history = b"" if execution.run is None else execution.run.take_history()
-        self._link.finish(execution.lease, ending, execution.told, history)
-        execution.told = ()
-        self._tell(execution)
+        self._reporter.finish(execution, ending)
         self._remove(execution, outcome)
 
-    def _tell(self, execution: ActiveExecution) -> None:
-        """Schedule sending an execution's messages: at once if its flow has few executions here."""
-        self._announce(urgent=self._by_flow[execution.event.flow_id] <= QUIET)
-
     def _remove(self, execution: ActiveExecution, outcome: str) -> None:
-        if self._in_hand.pop(execution.lease, None) is not None:
-            self._by_flow[execution.event.flow_id] -= 1
-            if not self._by_flow[execution.event.flow_id]:
-                del self._by_flow[execution.event.flow_id]
-        self._doubted.pop(execution.lease, None)
+        self._executions.remove(execution)
+        self._awaiting_renewal.pop(execution.lease, None)
         if execution.timer is not None:
             execution.timer.cancel()
-        for task in (execution.preparing, execution.apart, *(task for _, task in execution.calls.values())):
+        for task in (execution.preparing, execution.quarantine_task):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
-        self._calling -= bool(execution.calls)
-        execution.calls.clear()
+        self._calls.cancel_all(execution)
         metrics.EXECUTIONS.labels(outcome).inc()
-        metrics.RUNNING.set(len(self._in_hand))
 
 
-def _next_turn(run: ExecutionMachine, news: TurnInput) -> effects.Step:
-    if news is None:
-        return run.go_on() if run.started else run.start()
-    return run.deliver(news)
+def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step:
+    if turn_input is None:
+        return machine.go_on() if machine.started else machine.start()
+    return machine.deliver(turn_input)
 
 
 def apply_effects(effects_: Collection[session.Effect], executions: ExecutionDriver) -> None:
@@ -519,13 +426,13 @@ def apply_effects(effects_: Collection[session.Effect], executions: ExecutionDri
             case session.Proceed(lease=lease, index=index):
                 executions.proceed(lease, index)
             case session.LeasesConfirmed():
-                executions.go_on()
+                executions.leases_confirmed()
             case session.Deliver(lease=lease, number=number, entry=entry):
                 executions.deliver(lease, number, entry)
             case session.Abandon(lease=lease):
                 executions.abandon(lease)
             case session.SetLifecycleFilter(types=types):
-                executions.want(types)
+                executions.set_lifecycle_types(types)
             case _:
                 pass
 

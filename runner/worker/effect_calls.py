@@ -1,0 +1,102 @@
+"""Effects in flight: each is performed in a task of its own, with its steps recorded for the guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import logs
+from flowhook.errors import UnavailableError
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.interpreter.effects import EffectResult, Perform
+from runner.worker.active_execution import ActiveExecution
+from runner.worker.effect_executor import EffectExecutor
+from runner.worker.monitored_coroutine import MonitoredCoroutine
+from runner.worker.secret_cache import SecretCache
+
+RETRY_SECONDS: Final = 0.5
+"""Delay between attempts to resolve a secret while the router is unavailable."""
+
+log = logs.get_logger(__name__)
+
+
+class EffectCalls:
+    """The effects in flight of all executions of a process.
+
+    Attributes:
+        executions: number of executions that have effects in flight.
+    """
+
+    def __init__(
+        self,
+        executor: EffectExecutor,
+        secrets: SecretCache,
+        record: EvaluationRecord,
+        tasks: asyncio.TaskGroup,
+        on_result: Callable[[ActiveExecution, Perform, EffectResult], None],
+    ) -> None:
+        """Start without calls.
+
+        Args:
+            executor: performs the effects.
+            secrets: resolves the secrets that components name.
+            record: shared with the guard; shows whose call runs.
+            tasks: task group of the calls.
+            on_result: called with each result; must ignore it unless `is_in_flight`, and call `finish`.
+        """
+        self._executor = executor
+        self._secrets = secrets
+        self._record = record
+        self._tasks = tasks
+        self._on_result = on_result
+        self.executions = 0
+
+    def start(self, execution: ActiveExecution, effect: Perform) -> None:
+        """Start to perform an effect."""
+        task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
+        self.executions += not execution.calls
+        execution.calls[effect.key] = (effect, task)
+
+    def is_in_flight(self, execution: ActiveExecution, effect: Perform) -> bool:
+        """Whether an effect is in flight. If not, it was cancelled, or its execution has ended."""
+        call = execution.calls.get(effect.key)
+        return call is not None and call[0] is effect
+
+    def finish(self, execution: ActiveExecution, effect: Perform) -> None:
+        """Remove an effect that has a result."""
+        self._remove(execution, effect.key)
+
+    def cancel(self, execution: ActiveExecution, key: str) -> None:
+        """Cancel an effect, if it is in flight."""
+        call = self._remove(execution, key)
+        if call is not None:
+            call[1].cancel()
+
+    def cancel_all(self, execution: ActiveExecution) -> None:
+        """Cancel all effects of an execution, except for one that calls this itself."""
+        for _, task in execution.calls.values():
+            if task is not asyncio.current_task():
+                task.cancel()
+        self.executions -= bool(execution.calls)
+        execution.calls.clear()
+
+    def _remove(self, execution: ActiveExecution, key: str) -> tuple[Perform, asyncio.Task[None]] | None:
+        call = execution.calls.pop(key, None)
+        self.executions -= call is not None and not execution.calls
+        return call
+
+    async def _perform(self, execution: ActiveExecution, effect: Perform) -> None:
+        flow_id = execution.event.flow_id
+
+        async def secret(name: str) -> bytes:
+            while True:  # until the call's deadline cancels this
+                try:
+                    return (await self._secrets.resolve((name,), flow_id))[name]
+                except UnavailableError as problem:
+                    log.debug("router not available", reason=problem.reason)
+                    await asyncio.sleep(RETRY_SECONDS)
+
+        call = self._executor.perform(execution.effect_scope, effect, secret, execution.attachments)
+        result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
+        self._on_result(execution, effect, result)

@@ -1,0 +1,74 @@
+"""Passes what executions have to report to the session, and schedules sending it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from flowhook import logs
+from flowhook.model import Subscription
+from flowhook.send_pacing import QUIET
+from runner import session
+from runner.interpreter.effects import JournalWrite
+from runner.worker.active_execution import ActiveExecution, ActiveExecutions
+
+log = logs.get_logger(__name__)
+
+
+class SendRequest(Protocol):
+    """Schedules sending messages to the router."""
+
+    def __call__(self, *, urgent: bool = False) -> None:
+        """Send the session's messages: at once if `urgent`, else soon."""
+        ...
+
+
+class ExecutionReporter:
+    """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent."""
+
+    def __init__(self, link: session.Session, executions: ActiveExecutions, request_send: SendRequest) -> None:
+        """Report on `executions` to `link`; `request_send` is called when it has messages to send."""
+        self._link = link
+        self._executions = executions
+        self._request_send = request_send
+
+    def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
+        """Append entries to the journal."""
+        for write in writes:
+            self._link.checkpoint(
+                execution.lease,
+                execution.written,
+                write.entry,
+                compacts=write.compacts,
+                reply=write.reply,
+                arrival=write.arrival,
+                events=tuple(write.lifecycle_events),
+                history=write.history,
+            )
+            execution.written += 1
+            if write.binding:
+                execution.binding = execution.written
+        self._send(execution)
+
+    def publish_events(self, execution: ActiveExecution) -> None:
+        """Publish the lifecycle events since the last journal entry, while the execution continues."""
+        events, execution.lifecycle_events = execution.lifecycle_events, ()
+        if not self._link.tell(execution.lease, execution.written, events) and not execution.events_dropped:
+            log.warning("too many lifecycle events wait to be sent; dropping some", execution=execution.event.id)
+            execution.events_dropped = True
+        self._send(execution)
+
+    def subscribe(self, execution: ActiveExecution, subscriptions: Sequence[Subscription]) -> None:
+        """Set what the execution waits for while it keeps its lease."""
+        if self._link.listen(execution.lease, tuple(subscriptions)):
+            self._send(execution)
+
+    def finish(self, execution: ActiveExecution, ending: session.Ending) -> None:
+        """Report how the attempt ended, with the last lifecycle events and the task history."""
+        history = b"" if execution.machine is None else execution.machine.take_history()
+        self._link.finish(execution.lease, ending, execution.lifecycle_events, history)
+        execution.lifecycle_events = ()
+        self._send(execution)
+
+    def _send(self, execution: ActiveExecution) -> None:
+        self._request_send(urgent=self._executions.in_flow(execution.event.flow_id) <= QUIET)

@@ -104,7 +104,7 @@ class RetriedEffect:
         """
         node, state, scope, data = self._node, self._state, self._scope, self._data
         attempts = RetryAttempts(node.retry)
-        limit = node.retry.attempt_duration or node.timeout
+        limit = node.timeout if node.retry.attempt_duration is None else node.retry.attempt_duration
         timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
         while True:
             result: EffectResult = yield Perform(

@@ -10,6 +10,7 @@ from typing import Any
 from runner.interpreter import snapshot
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, fault_of
 from runner.interpreter.nodes import Program
+from runner.interpreter.ports import Duration
 from runner.interpreter.requests import Now, Steps, WithTimeout
 from runner.interpreter.retry_policy import milliseconds
 from runner.interpreter.scope import ExpressionScope
@@ -26,7 +27,10 @@ def run_workflow(program: Program, shared: SharedState) -> Steps:
     if program.timeout is None:
         data = yield from run_block(program.block, state, data)
     else:
-        data = yield from _run_in_time(program, state, scope, data, restored)
+        branch = run_branch(run_block(program.block, state, data), state)
+        shared.limit = _limited(branch, program.timeout, scope, data, restored)
+        (result,) = yield shared.limit
+        data = result.output
     scope.context, scope.instance = shared.context, "/output"
     if program.output_reads_clock:
         scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
@@ -57,18 +61,13 @@ def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Step
     return data
 
 
-def _run_in_time(
-    program: Program, state: BranchState, scope: ExpressionScope, data: Any, restored: dict[str, Any] | None
-) -> Steps:
-    """Run the tasks of a workflow that has a timeout."""
-    steps = run_branch(run_block(program.block, state, data), state)
+def _limited(
+    branch: Steps, timeout: Duration, scope: ExpressionScope, data: Any, restored: dict[str, Any] | None
+) -> WithTimeout:
+    """Return the request to run the tasks within the timeout of the workflow."""
     if restored is not None:
-        within = WithTimeout(steps, **restored["limit"])
-    else:
-        try:
-            within = WithTimeout(steps, "/timeout#0", milliseconds(program.timeout or 0, data, scope), "/do")
-        except ExpressionFailed as problem:
-            raise fault_of(problem, "/timeout") from None
-    state.shared.limit = within
-    (outcome,) = yield within
-    return outcome.output
+        return WithTimeout(branch, **restored["limit"])
+    try:
+        return WithTimeout(branch, "/timeout#0", milliseconds(timeout, data, scope), "/do")
+    except ExpressionFailed as problem:
+        raise fault_of(problem, "/timeout") from None

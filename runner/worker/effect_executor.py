@@ -88,7 +88,8 @@ class EffectExecutor:
         effect: Perform,
         offered: _Offered,
     ) -> EffectResult:
-        deadline = asyncio.get_running_loop().time() + (effect.timeout or self.settings.http_timeout)
+        timeout = self.settings.http_timeout if effect.timeout is None else effect.timeout
+        deadline = asyncio.get_running_loop().time() + timeout
         key = idempotency_key(execution_id, effect.key)
         http = self.http.bind(
             idempotency_key=key, deadline=deadline, discreet=effect.hides_url_paths, learn=offered.learn

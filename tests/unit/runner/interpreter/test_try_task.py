@@ -91,7 +91,8 @@ def test_an_error_raised_under_an_earlier_name_of_its_type_is_caught_under_the_p
 
 
 def test_one_try_of_a_call_takes_no_longer_than_its_policy_says(execute):
-    policy = {"limit": {"attempt": {"count": 1, "duration": {"seconds": 5}}}}
     call = {**CALL, "timeout": {"after": {"seconds": 60}}}
-    world = execute([{"a": call}, {"b": {**call, "metadata": {"retry": policy}}}], {}).world
-    assert [effect.timeout for effect in world.performed] == [60, 5]
+    policies = [{"limit": {"attempt": {"count": 1, "duration": {"seconds": seconds}}}} for seconds in (5, 0)]
+    limited = [{f"b{index}": {**call, "metadata": {"retry": policy}}} for index, policy in enumerate(policies)]
+    world = execute([{"a": call}, *limited], {}).world
+    assert [effect.timeout for effect in world.performed] == [60, 5, 0]

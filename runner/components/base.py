@@ -14,7 +14,7 @@ from flowhook.config import RunnerSettings
 from runner.components.shared_resources import SharedResources
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
-from runner.outbound.http_client import BoundClient
+from runner.outbound.bound_client import BoundClient
 
 if TYPE_CHECKING:
     import structlog

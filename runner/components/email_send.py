@@ -31,7 +31,7 @@ from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
 from runner.outbound import tcp
 from runner.outbound.dns import refused_status
-from runner.outbound.http_client import TLS
+from runner.outbound.tcp import TLS
 
 MAX_RECIPIENTS: Final = 100
 """A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""

@@ -20,6 +20,7 @@ from runner.components.base import Component, Context
 from runner.components.shared_resources import SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound import bound_client
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
 from runner.outbound.http_client import HttpClient
 
@@ -67,7 +68,7 @@ async def context(
             deadline=deadline,
             log=logs.get_logger("component"),
             secret=secret,
-            http=http.bind(idempotency_key=idempotency_key, deadline=deadline),
+            http=bound_client.bind(http, idempotency_key=idempotency_key, deadline=deadline),
             settings=settings,
             shared=shared,
             attachments=attachments,

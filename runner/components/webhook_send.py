@@ -25,7 +25,7 @@ from flowhook.signatures import sign
 from runner.components.base import Context, component
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
-from runner.outbound.http_client import IDEMPOTENCY_KEY
+from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.http_response import HttpResponse, response_fault
 
 MAX_KEPT_BYTES: Final = 16 * 1024

@@ -51,24 +51,26 @@ class HttpResponse:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-async def read_response(answer: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> HttpResponse:
+async def read_response(response: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> HttpResponse:
     """Read the body of an aiohttp response and return the whole as an `HttpResponse`.
 
     Args:
-        answer: whose body has not been read yet.
+        response: whose body has not been read yet.
         shown_url: the requested URL as it may be shown.
         hidden: the requested URL, if its parts may be credentials.
 
     Raises:
         TaskFault: the body is too large (communication).
     """
-    content = await _read_body(answer, shown_url)
-    sent = {name.lower(): value for name, value in answer.request_info.headers.items() if is_harmless(name)}
-    wait = parse_retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+    body = await _read_body(response, shown_url)
+    sent = {name.lower(): value for name, value in response.request_info.headers.items() if is_harmless(name)}
+    wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
     credentials: tuple[str, ...] = ()
-    if answer.status >= _ERRORS_FROM:
-        credentials = (*_credentials(answer.request_info.headers), *(() if hidden is None else _parts(hidden)))
-    return HttpResponse(answer.status, answer.reason or "", answer.headers, content, shown_url, sent, wait, credentials)
+    if response.status >= _ERRORS_FROM:
+        credentials = (*_credentials(response.request_info.headers), *(() if hidden is None else _parts(hidden)))
+    return HttpResponse(
+        response.status, response.reason or "", response.headers, body, shown_url, sent, wait, credentials
+    )
 
 
 def _credentials(headers: CIMultiDictProxy[str]) -> Iterator[str]:
@@ -84,13 +86,13 @@ def _parts(url: URL) -> Iterator[str]:
     yield from (part for part in url.parts if len(part) >= _LONG_NAME)
 
 
-async def _read_body(answer: aiohttp.ClientResponse, shown_url: str) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, shown_url: str) -> bytes:
     parts, size = [], 0
-    async for part in answer.content.iter_any():
+    async for part in response.content.iter_any():
         size += len(part)
         if size > limits.MAX_RESULT_BYTES:
-            answer.close()
-            raise fault(Kind.COMMUNICATION, f"{shown_url}: the answer is larger than {limits.MAX_RESULT_BYTES} bytes")
+            response.close()
+            raise fault(Kind.COMMUNICATION, f"{shown_url}: the response is larger than {limits.MAX_RESULT_BYTES} bytes")
         parts.append(part)
     return b"".join(parts)
 
@@ -116,14 +118,14 @@ def response_fault(response: HttpResponse, kind: Kind, detail: str, *, retry_aft
     )
 
 
-def public_url(url: URL, *, discreet: bool = False) -> str:
+def public_url(url: URL, *, hide_path: bool = False) -> str:
     """Return a URL as errors and results may show it: without credentials, query and fragment.
 
     Args:
         url: to be shown.
-        discreet: omit the path, too: for flows that have secrets, because chat services put credentials into it.
+        hide_path: omit the path, too: for flows that have secrets, because chat services put credentials into it.
     """
-    if discreet and url.host:
+    if hide_path and url.host:
         return str(url.origin())
     return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else str(url.with_query(None))
 

@@ -22,7 +22,7 @@ class TooManyResponsesError(aiohttp.ClientError):
     """A server sent too many interim responses, or responses without a request."""
 
     def __init__(self) -> None:
-        super().__init__(f"the server sent more than {MAX_INTERIM_RESPONSES} interim answers")
+        super().__init__(f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses")
 
 
 class LimitedConnector(aiohttp.TCPConnector):

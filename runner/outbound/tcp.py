@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+import ssl
 from typing import Final
 
 import aiohappyeyeballs
@@ -14,6 +15,14 @@ from runner.outbound.dns import lookup
 
 HEAD_START_SECONDS: Final = 0.25
 """Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5."""
+
+TLS: Final = ssl.create_default_context()
+"""TLS context.
+
+Created on import: the environment says where certificates are, and a child clears its environment later.
+"""
+TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
+"""File with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file."""
 
 
 async def connect(host: str, port: int, *, allow_private_addresses: bool) -> socket.socket:

@@ -20,17 +20,18 @@ from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.redaction import redact_error
 from runner.interpreter.secret_values import secret_data
+from runner.outbound import bound_client
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
 from runner.outbound.http_client import HttpClient
 
 log = logs.get_logger(__name__)
 
 
-class _Offered(NamedTuple):
-    """Resources that an execution provides to its call; `learn` collects credentials used in it, for redaction."""
+class _CallResources(NamedTuple):
+    """Resources that an execution provides to its call; `on_credential` collects those used in it, for redaction."""
 
     secret: SecretReader
-    learn: Callable[[str], None]
+    on_credential: Callable[[str], None]
     attachments: Attachments
 
 
@@ -62,7 +63,11 @@ class EffectExecutor:
         if component is None:
             return EffectResult(
                 None,
-                error(Kind.CONFIGURATION, f"there is no function {effect.function} here", instance=effect.instance),
+                error(
+                    Kind.CONFIGURATION,
+                    f"this runner has no component {effect.function}; install the package that provides it",
+                    instance=effect.instance,
+                ),
             )
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -73,8 +78,8 @@ class EffectExecutor:
             known.append(secret_data(value))
             return value
 
-        offered = _Offered(remember, known.append, attachments)
-        result = await self._call(component, execution_id, effect, offered)
+        call = _CallResources(remember, known.append, attachments)
+        result = await self._call(component, execution_id, effect, call)
         if result.error is not None:
             result = dataclasses.replace(result, error=redact_error(result.error, known))
         outcome = "ok" if result.error is None else "error"
@@ -86,23 +91,27 @@ class EffectExecutor:
         component: Component,
         execution_id: str,
         effect: Perform,
-        offered: _Offered,
+        call: _CallResources,
     ) -> EffectResult:
         timeout = self.settings.http_timeout if effect.timeout is None else effect.timeout
         deadline = asyncio.get_running_loop().time() + timeout
         key = idempotency_key(execution_id, effect.key)
-        http = self.http.bind(
-            idempotency_key=key, deadline=deadline, discreet=effect.hides_url_paths, learn=offered.learn
+        http = bound_client.bind(
+            self.http,
+            idempotency_key=key,
+            deadline=deadline,
+            hide_path=effect.hides_url_paths,
+            on_credential=call.on_credential,
         )
         context = Context(
             idempotency_key=key,
             deadline=deadline,
             log=log.bind(execution=execution_id, task=effect.instance),
-            secret=offered.secret,
+            secret=call.secret,
             http=http,
             settings=self.settings,
             shared=self.shared,
-            attachments=offered.attachments,
+            attachments=call.attachments,
         )
         try:
             async with asyncio.timeout_at(deadline):
@@ -114,7 +123,7 @@ class EffectExecutor:
             return EffectResult(None, problem.at(effect.instance).error, problem.retry_after_ms)
         except TimeoutError:
             return EffectResult(
-                None, error(Kind.TIMEOUT, f"{component.name} did not end in time", instance=effect.instance)
+                None, error(Kind.TIMEOUT, f"{component.name} did not end within its timeout", instance=effect.instance)
             )
         except FlowhookError as problem:
             return EffectResult(None, error(Kind.COMMUNICATION, problem.message, instance=effect.instance))

@@ -23,7 +23,7 @@ from runner.components.grpc_call.statuses import fault_of
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
-from runner.outbound.http_client import Authorization
+from runner.outbound.bound_client import Authorization
 
 MAX_MESSAGES: Final = 10_000
 """Maximum number of messages in one stream, in either direction."""
@@ -66,7 +66,7 @@ async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     try:
         return await _call(arguments, schema, shown, context)
     except grpc.aio.AioRpcError as problem:
-        if shown is None or not shown.kept or problem.code() is not grpc.StatusCode.UNAUTHENTICATED:
+        if shown is None or not shown.cached or problem.code() is not grpc.StatusCode.UNAUTHENTICATED:
             raise _fault_of(arguments, problem) from None
     shown = await _authorization(arguments.service.authentication, context, refused=shown)
     try:

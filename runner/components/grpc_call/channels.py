@@ -30,7 +30,8 @@ from flowhook.config import RunnerSettings
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import tcp
 from runner.outbound.dns import refused_status
-from runner.outbound.http_client import TRUSTED_ROOTS, USER_AGENT
+from runner.outbound.http_client import USER_AGENT
+from runner.outbound.tcp import TRUSTED_ROOTS
 
 MAX_CHANNELS: Final = 64
 MAX_AGE_SECONDS: Final = 300.0

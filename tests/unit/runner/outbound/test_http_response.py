@@ -12,4 +12,4 @@ def test_a_url_is_shown_without_credentials_query_and_fragment():
 
 
 def test_the_url_of_a_flow_with_secrets_is_shown_without_its_path():
-    assert public_url(URL("https://u:p@x.example:8443/a?key=s#f"), discreet=True) == "https://x.example:8443"
+    assert public_url(URL("https://u:p@x.example:8443/a?key=s#f"), hide_path=True) == "https://x.example:8443"

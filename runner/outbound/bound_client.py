@@ -1,0 +1,236 @@
+"""The HTTP client that a component uses in one call: its deadline, its Idempotency-Key, its credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from flowhook.address_policy import POLICY
+from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
+from runner.authentication.policy import Basic, Digest, Policy
+from runner.interpreter import json_codec
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.dns import refused_status
+from runner.outbound.http_client import Body, HttpClient
+from runner.outbound.http_response import HttpResponse, public_url
+from runner.outbound.response_limits import MAX_INTERIM_RESPONSES, TooManyResponsesError
+
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+_LINE_BREAK: Final = re.compile(r"[\r\n\0]")
+_UNAUTHORIZED: Final = 401
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The value of `Authorization` for a request; `cached`: it is a cached token, which may have expired."""
+
+    value: str = field(repr=False)
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BoundClient:
+    """The HTTP client of one call, with its deadline and its Idempotency-Key; see `bind`."""
+
+    _client: HttpClient
+    _idempotency_key: str
+    _deadline: float
+    _hide_path: bool
+    _on_credential: Callable[[str], None]
+
+    def without_key(self) -> BoundClient:
+        """Return the client without Idempotency-Key, for auxiliary requests that are not the call itself."""
+        return replace(self, _idempotency_key="")
+
+    async def request(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | list[str]] | None = None,
+        body: Body = None,
+        json: Any = None,
+        follow_redirects: bool = False,
+        authentication: Policy | None = None,
+    ) -> HttpResponse:
+        """Send a request and return the response, whatever its status.
+
+        Args:
+            method: in upper case.
+            url: absolute, http or https.
+            headers: to add; an Idempotency-Key among them replaces the call's own.
+            query: parameters to add to those of `url`.
+            body: bytes, or a streamed body.
+            json: instead of `body`, sent as application/json.
+            follow_redirects: at most `MAX_REDIRECTS`, never from https to http.
+            authentication: of the call; ignored if `headers` contains an Authorization. A cached token that the server
+                refuses with 401 is replaced once.
+
+        Raises:
+            TaskFault: the URL or a header is wrong (configuration), there is no response (communication) or none in
+                time (timeout); no token can be obtained (`authorization`).
+        """
+        target = _checked(url, query)
+        fields = _checked_fields(headers or {})
+        if self._idempotency_key:
+            fields.setdefault(IDEMPOTENCY_KEY, self._idempotency_key)
+        if json is not None:
+            body = json_codec.encode(json)
+            fields.setdefault("Content-Type", "application/json")
+        if authentication is None or "Authorization" in fields:
+            return await self._send(method, target, fields, body, follow=follow_redirects)
+        if authentication.digest is not None:
+            account = authentication.digest
+            return await self._send(method, target, fields, body, follow=follow_redirects, account=account)
+        authorization = await self.authorization(authentication)
+        for attempt in range(2):
+            fields["Authorization"] = authorization.value
+            response = await self._send(method, target, fields.copy(), body, follow=follow_redirects)
+            if response.status != _UNAUTHORIZED or not authorization.cached or attempt:
+                return response
+            authorization = await self.authorization(authentication, refused=authorization)
+        raise AssertionError("unreachable")
+
+    async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
+        """Return the Authorization value for a policy, for calls that aren't made by `request`.
+
+        Args:
+            policy: of the call; not `digest`, whose value depends on the request.
+            refused: a `cached` value that the server refused: a new token is fetched.
+
+        Raises:
+            TaskFault: the policy has no such value (configuration); the token server refuses (authentication) or does
+                not answer (communication, timeout).
+        """
+        if policy.basic is not None:
+            return self._authorization(f"Basic {_basic(policy.basic)}")
+        if policy.bearer is not None:
+            return self._authorization(f"Bearer {policy.bearer.token}")
+        grant = policy.oauth2 or policy.oidc
+        if grant is None:
+            raise fault(Kind.CONFIGURATION, "`authentication.digest` works for HTTP calls only")
+        token = None if refused is None else refused.value.removeprefix("Bearer ")
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                token, cached = await self._client.tokens.get(grant, self._send_for_token, refused=token)
+        except TimeoutError:
+            raise fault(Kind.TIMEOUT, "the token server did not respond in time") from None
+        return self._authorization(f"Bearer {token}", cached=cached)
+
+    def _authorization(self, value: str, *, cached: bool = False) -> Authorization:
+        if _LINE_BREAK.search(value):
+            raise fault(Kind.CONFIGURATION, "a credential contains a line break, which HTTP does not allow")
+        self._on_credential(value.partition(" ")[2])
+        return Authorization(value, cached)
+
+    async def _send_for_token(
+        self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
+    ) -> HttpResponse:
+        # without the call's key: fetching a token is another effect, and the token server has no part in the call
+        return await self._send(method, _checked(url, None), CIMultiDict(headers), body)
+
+    async def _send(
+        self,
+        method: str,
+        url: URL,
+        fields: CIMultiDict[str],
+        body: Body,
+        *,
+        follow: bool = False,
+        account: Digest | None = None,
+    ) -> HttpResponse:
+        shown = public_url(url, hide_path=self._hide_path)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._client.send(
+                    method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
+                )
+        except TimeoutError:
+            raise fault(Kind.TIMEOUT, f"{method} {shown}: no response in time") from None
+        except TaskFault:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
+            detail = f"{method} {shown}: {_explain(problem)}"
+            raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None
+
+
+def _ignore(_credential: str) -> None:
+    pass
+
+
+def bind(
+    client: HttpClient,
+    *,
+    idempotency_key: str,
+    deadline: float,
+    hide_path: bool = False,
+    on_credential: Callable[[str], None] = _ignore,
+) -> BoundClient:
+    """Return the client for one call; see `components.Context`.
+
+    Args:
+        client: shared by all calls of the process.
+        idempotency_key: sent with each request.
+        deadline: on the event loop's clock, in seconds.
+        hide_path: see `http_response.public_url`.
+        on_credential: called with each credential that the client creates or receives, so that no error shows it.
+    """
+    return BoundClient(client, idempotency_key, deadline, hide_path, on_credential)
+
+
+def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL:
+    try:
+        target = URL(url).extend_query(query or {})
+    except (ValueError, TypeError):
+        target = URL()
+    if target.scheme not in ("http", "https") or not target.host:
+        raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL")
+    return target
+
+
+def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    for name, value in headers.items():
+        if not FIELD_NAME.fullmatch(name):
+            raise fault(Kind.CONFIGURATION, f"the header name {name!r} is not allowed in HTTP")
+        if name.lower() in RESERVED_HEADERS:
+            raise fault(Kind.CONFIGURATION, f"the HTTP client sets the header {name} itself; remove it")
+        if _LINE_BREAK.search(value):
+            raise fault(Kind.CONFIGURATION, f"the value of the header {name} contains a line break")
+    return CIMultiDict(headers)
+
+
+def _basic(account: Basic) -> str:
+    return base64.b64encode(f"{account.username}:{account.password}".encode()).decode()
+
+
+_CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the host name can't be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the server's certificate is not valid"),
+    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
+    (aiohttp.ClientConnectorError, "can't connect"),
+    (TooManyResponsesError, f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection"),
+    (aiohttp.ClientPayloadError, "the response ended early"),
+    (aiohttp.ClientResponseError, "the response is not valid HTTP"),
+    (OSError, "the connection was lost"),
+)
+"""Texts for aiohttp's errors, the first match counts; aiohttp's own messages contain the whole URL."""
+
+
+def _explain(problem: Exception) -> str:
+    if POLICY in str(problem):
+        return POLICY
+    cause = next((text for kind, text in _CAUSES if isinstance(problem, kind)), "the request could not be sent")
+    reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
+    return f"{cause} ({reason})" if reason and not isinstance(problem, aiohttp.ClientConnectorDNSError) else cause

@@ -283,7 +283,7 @@ def _decode(line: bytes) -> Message:
         case kind if kind in _PLAIN:
             return _PLAIN[kind](**{name: value for name, value in body.items() if name != "kind"})
         case kind:
-            raise ValueError(f"no such message: {kind}")
+            raise ValueError(f"unknown message {kind}")
 
 
 def _settings(settings: RunnerSettings) -> dict[str, Any]:

@@ -48,10 +48,15 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
     except (orjson.JSONDecodeError, TypeError, KeyError):
         issuer = endpoint = None
     if not isinstance(issuer, str) or not isinstance(endpoint, str):
-        raise fault(Kind.COMMUNICATION, "the OpenID provider's configuration has no `issuer` and `token_endpoint`")
+        raise fault(Kind.COMMUNICATION, "the OpenID provider's configuration lacks `issuer` or `token_endpoint`")
     expected = issuers or {authority.removesuffix(WELL_KNOWN).rstrip("/")}
     if issuer not in expected and issuer.rstrip("/") not in expected:
-        raise fault(Kind.AUTHENTICATION, "the OpenID provider calls itself by another issuer's name; see `issuers`")
+        raise fault(
+            Kind.AUTHENTICATION,
+            "the issuer in the OpenID provider's configuration is not the authority; list it under `issuers`",
+        )
     if urlsplit(authority).scheme == "https" and urlsplit(endpoint).scheme != "https":
-        raise fault(Kind.AUTHENTICATION, "the OpenID provider's token endpoint is not https")
+        raise fault(
+            Kind.AUTHENTICATION, "the token endpoint in the OpenID provider's configuration is not an https URL"
+        )
     return Provider(issuer, endpoint)

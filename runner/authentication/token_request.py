@@ -111,9 +111,9 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
         raise _refusal(status, answer.get("error"), retry_after_ms)
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
     if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _TOKEN.fullmatch(token):
-        raise fault(Kind.COMMUNICATION, "the token endpoint answered without a token that can be used")
+        raise fault(Kind.COMMUNICATION, "the response of the token endpoint contains no usable token")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise fault(Kind.AUTHENTICATION, "the token endpoint issued a token that is no bearer token")
+        raise fault(Kind.AUTHENTICATION, "the token endpoint issued a token that is not a bearer token")
     return Issued(token, _lifetime(answer.get("expires_in")))
 
 
@@ -134,7 +134,7 @@ def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None
     except (JoseError, ValueError, AttributeError):
         pass
     if issuer not in issuers:
-        raise fault(Kind.AUTHENTICATION, "the access token is of none of the `issuers`, or does not say whose it is")
+        raise fault(Kind.AUTHENTICATION, "the access token's `iss` is missing, or not one of the `issuers`")
 
 
 def _grant(policy: Grant) -> list[tuple[str, str]]:
@@ -190,7 +190,7 @@ def _as_object(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
 def _refusal(status: int, error: object, retry_after_ms: int) -> TaskFault:
     said = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
     if _BAD_REQUEST <= status < _SERVER_ERROR and status not in _TRANSIENT:
-        return fault(Kind.AUTHENTICATION, f"the token endpoint refused with {status}{said}")
+        return fault(Kind.AUTHENTICATION, f"the token endpoint refused the request with {status}{said}")
     return fault(
         Kind.COMMUNICATION,
         f"the token endpoint answered {status}{said}",

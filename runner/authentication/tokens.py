@@ -138,7 +138,7 @@ class Tokens:
         if answer.status != _OK:
             raise fault(
                 Kind.COMMUNICATION,
-                f"the OpenID provider answered {answer.status} when asked for its configuration",
+                f"the OpenID provider answered {answer.status} to the request for its configuration",
                 status=answer.status,
                 retry_after_ms=answer.retry_after_ms,
             )

@@ -50,7 +50,7 @@ def parse_mailbox(text: str) -> Mailbox:
     named = _NAMED.fullmatch(text.strip())
     address = named["address"].strip() if named else text.strip()
     if not address.isascii():
-        raise ValueError("an address is ASCII; write an international domain as xn--…")
+        raise ValueError("an address must be ASCII; write an international domain as xn--…")
     if len(address) > MAX_ADDRESS_LENGTH or not _ADDRESS.fullmatch(address):
         raise ValueError("expected one address such as ada@example.com, or Ada <ada@example.com>")
     return Mailbox(named["name"].strip() if named else "", address)

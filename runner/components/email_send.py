@@ -96,7 +96,7 @@ class _Server(BaseModel):
     @model_validator(mode="after")
     def _keeps_its_password(self) -> Self:
         if self.tls == "none" and self.username is not None:
-            raise ValueError("a password is sent with TLS only")
+            raise ValueError("a password requires TLS: set tls to starttls or implicit")
         return self
 
 
@@ -111,7 +111,10 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     )
     recipients = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))
     if not 1 <= len(recipients) <= MAX_RECIPIENTS:
-        raise fault(Kind.CONFIGURATION, f"email.send: needs 1 to {MAX_RECIPIENTS} recipients, not {len(recipients)}")
+        raise fault(
+            Kind.CONFIGURATION,
+            f"email.send: expected 1 to {MAX_RECIPIENTS} recipients, but there are {len(recipients)}",
+        )
     identifier = email_message.message_id(context.idempotency_key, sender.domain)
     message = email_message.compose(
         sender=sender,
@@ -205,7 +208,7 @@ def _explain(problem: Exception, where: str) -> TaskFault:
         case aiosmtplib.SMTPResponseException(code=code, message=message):
             return fault(Kind.COMMUNICATION, f"{where} answered {code} {message}", status=_status(code))
         case TimeoutError():
-            return fault(Kind.TIMEOUT, f"{where} did not answer in time")
+            return fault(Kind.TIMEOUT, f"{where} did not answer within the timeout")
     lasting = type(problem) is aiosmtplib.SMTPException  # it lacks something that is required
     detail = f"{where}: {_cause(problem)}"
     return fault(Kind.COMMUNICATION, detail, status=PERMANENT if lasting else refused_status(problem))

@@ -59,7 +59,7 @@ class FormField(MultipartField):
     @model_validator(mode="after")
     def _is_either(self) -> Self:
         if ("value" in self.model_fields_set) == (self.attachment is not None):
-            raise ValueError("give one of value and attachment")
+            raise ValueError("set either value or attachment")
         return self
 
 
@@ -75,7 +75,7 @@ class EvaluatedHttpArguments(HttpArguments):
     @model_validator(mode="after")
     def _has_one_body(self) -> Self:
         if sum(each is not None for each in (self.body, self.attachment, self.multipart)) > 1:
-            raise ValueError("give one of body, attachment and multipart")
+            raise ValueError("set only one of body, attachment and multipart")
         return self
 
 
@@ -191,7 +191,10 @@ def _request_body(arguments: EvaluatedHttpArguments, content_type: str, context:
         return AttachmentBody(attachment), media_type(attachment.type)
     if arguments.multipart is not None:
         if content_type:
-            raise fault(Kind.CONFIGURATION, "the Content-Type of a multipart body names its boundary: leave it out")
+            raise fault(
+                Kind.CONFIGURATION,
+                "the HTTP client sets the Content-Type of a multipart body, with its boundary; remove the header",
+            )
         return FormBody([_form_field(field, context) for field in arguments.multipart]), ""
     return _body(arguments.body, content_type)
 
@@ -199,7 +202,7 @@ def _request_body(arguments: EvaluatedHttpArguments, content_type: str, context:
 def _form_field(field: FormField, context: Context) -> FormPart:
     for text in (field.name, field.filename, field.type):
         if text and _CONTROLS.search(text):
-            raise fault(Kind.CONFIGURATION, "a name or type in a form has a control character")
+            raise fault(Kind.CONFIGURATION, "a name or type of a form part contains a control character")
     if field.attachment is None:
         value = field.value if isinstance(field.value, str) else encode(field.value).decode()
         return FormPart(field.name, value.encode(), field.filename, field.type or "")

@@ -33,7 +33,7 @@ _TYPE: Final = "content-type"
 
 def _name(name: str) -> str:
     if not FIELD_NAME.fullmatch(name):
-        raise ValueError("is no header name")
+        raise ValueError("is not a valid header name")
     if name.lower() in RESERVED_HEADERS:
         raise ValueError("is set by the server, not by a flow")
     return name

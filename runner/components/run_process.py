@@ -35,7 +35,7 @@ def _text(value: Any) -> str:
     """Return text as it is, and other values as JSON."""
     text = value if isinstance(value, str) else encode(value).decode()
     if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
-        raise ValueError(f"must have no NUL and at most {MAX_ARGUMENT_BYTES} bytes")
+        raise ValueError(f"must not contain NUL, nor more than {MAX_ARGUMENT_BYTES} bytes")
     return text
 
 
@@ -67,7 +67,7 @@ class ScriptArguments(ProcessArguments):
     @model_validator(mode="after")
     def _has_code(self) -> Self:
         if (self.code is None) == (self.source is None):
-            raise ValueError("needs either `code` or `source`")
+            raise ValueError("set either `code` or `source`")
         return self
 
 
@@ -89,10 +89,12 @@ async def script(arguments: ScriptArguments, context: Context) -> Any:
         case "js" | "javascript":
             node = shutil.which("node", path=PATH)
             if node is None:
-                raise fault(Kind.CONFIGURATION, f"run.script: there is no node in {PATH} on this runner")
+                raise fault(
+                    Kind.CONFIGURATION, f"run.script: node is not installed on this runner; it is looked for in {PATH}"
+                )
             command, file = (node,), "script.js"
         case _:
-            raise fault(Kind.CONFIGURATION, "run.script: the language is none of python, js and javascript")
+            raise fault(Kind.CONFIGURATION, "run.script: unknown language; use python, js or javascript")
     code = arguments.code if arguments.source is None else await _fetch(arguments.source, context)
     return await _run("run.script", (*command, file), {file: code or ""}, arguments, context)
 
@@ -108,7 +110,7 @@ def _check_allowed(name: str, context: Context) -> None:
     if not context.settings.allow_processes:
         raise fault(
             Kind.CONFIGURATION,
-            f"{name}: this runner starts no processes; --allow-processes or FLOWHOOK_ALLOW_PROCESSES=true allows it",
+            f"{name}: this runner may not start processes; allow it: --allow-processes, FLOWHOOK_ALLOW_PROCESSES=true",
         )
 
 

@@ -104,7 +104,7 @@ async def call(
             async with asyncio.timeout_at(offered.deadline):
                 result = await component(arguments, offered)
         except TimeoutError:
-            raise fault(Kind.TIMEOUT, f"{component.name} did not end in time") from None
+            raise fault(Kind.TIMEOUT, f"{component.name} did not end within its timeout") from None
         except TaskFault as problem:
             _check_secrets(orjson.dumps(problem.error.as_dict()), secrets or {}, "the error")
             raise
@@ -117,7 +117,7 @@ def _check_secrets(encoded: bytes, secrets: Mapping[str, bytes], where: str) -> 
     for name, value in secrets.items():
         shown = orjson.dumps(value.decode(errors="replace"))[1:-1]
         if len(value) >= MIN_SECRET_LENGTH and shown in encoded:
-            raise AssertionError(f"{where} holds the value of the secret {name}")
+            raise AssertionError(f"{where} contains the value of the secret {name}")
 
 
 @dataclass(frozen=True, slots=True)

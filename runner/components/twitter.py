@@ -66,7 +66,7 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
             retry_after_ms=_until_reset(response),
         )
     if not isinstance(answer.get("data"), dict):
-        raise fault(Kind.COMMUNICATION, "X answered without `data`")
+        raise fault(Kind.COMMUNICATION, "the response of X has no `data`")
     return answer["data"]
 
 

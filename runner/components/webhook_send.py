@@ -54,7 +54,7 @@ def _one_line(value: str) -> str:
 
 def _undotted(value: str) -> str:
     if "." in value or " " in value:
-        raise ValueError("has no full stop and no space: full stops separate what is signed")
+        raise ValueError("must not contain a full stop, which separates the signed parts, or a space")
     return value
 
 
@@ -100,7 +100,7 @@ async def send(arguments: EvaluatedWebhookSendArguments, context: Context) -> An
         async with asyncio.timeout(arguments.timeout):
             response = await context.http.request("POST", arguments.url, headers={**headers, **dict(added)}, body=body)
     except TimeoutError:
-        raise fault(Kind.TIMEOUT, f"webhook.send: no answer within {arguments.timeout:g} s") from None
+        raise fault(Kind.TIMEOUT, f"webhook.send: no response within {arguments.timeout:g} s") from None
     if response.status >= _ERRORS_FROM:
         said = f"POST {response.url} answered {response.status} {response.reason}".rstrip()
         raise response_fault(response, Kind.COMMUNICATION, said)

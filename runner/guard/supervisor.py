@@ -84,7 +84,7 @@ class WorkerSupervisor:
         try:
             child = await WorkerProcess.spawn(self._starter)
         except OSError as problem:
-            log.error("no child can be started", cause=str(problem))  # noqa: TRY400 - operators need no traceback
+            log.error("child could not be started", cause=str(problem))  # noqa: TRY400 - operators need no traceback
             return None
         try:
             verdict = await self._accompany(child, reports)
@@ -141,13 +141,13 @@ class WorkerSupervisor:
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
                 case _:
-                    log.warning("unexpected message of the child", kind=type(message).__name__)
+                    log.warning("unexpected message from the child", kind=type(message).__name__)
 
     def _tell_lack(self, detail: str) -> None:
         """Publish why the router is not reachable; log each reason once, not with every attempt."""
         self._lifecycle.detail = detail
         if detail not in self._lacks and not self._lifecycle.stop.is_set():
-            log.warning("not attached; trying again", router=self._settings.router, detail=detail)
+            log.warning("not attached; retrying", router=self._settings.router, detail=detail)
             self._lacks.add(detail)
 
     async def _renew(self, child: WorkerProcess, reports: RouterReports) -> None:

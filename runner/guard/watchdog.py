@@ -112,17 +112,17 @@ class Watchdog:
         self._wall_ns += wall
         if evaluation.is_step:
             if self._is_over(STALL_SECONDS):
-                return _guilty(Kind.RUNTIME, evaluation, f"the call blocked its runner for {STALL_SECONDS:g} s")
+                return _guilty(Kind.RUNTIME, evaluation, f"the call blocked the event loop for {STALL_SECONDS:g} s")
             return None
         subject = SUBJECTS[evaluation.activity]
         if self._is_over(self._seconds):
             return _guilty(Kind.EXPRESSION, evaluation, time_limit_message(evaluation.activity, self._seconds))
         if usage.resident - self._baseline > self._bytes:
-            return _guilty(Kind.EXPRESSION, evaluation, f"{subject} took more than {self._bytes // _MIB} MiB of memory")
+            return _guilty(Kind.EXPRESSION, evaluation, f"{subject} used more than {self._bytes // _MIB} MiB of memory")
         if evaluation.activity is Activity.INPUT:
             return None  # others have to wait: the flow is in quarantine already
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
-            return KillDecision(f"{subject} holds up others; its flow goes into quarantine", evaluation, None)
+            return KillDecision(f"{subject} delays other executions; its flow is put into quarantine", evaluation, None)
         return None
 
     def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
@@ -143,7 +143,7 @@ class Watchdog:
             self._beat_ns, self._own_ns = evaluation.beat_ns, 0
             return None
         self._own_ns += own
-        return KillDecision("its event loop is stuck", None, None) if self._own_ns > STALL_SECONDS * _NS else None
+        return KillDecision("its event loop is blocked", None, None) if self._own_ns > STALL_SECONDS * _NS else None
 
     def _is_over(self, seconds: float) -> bool:
         return self._own_ns > seconds * _NS or self._wall_ns > WALL_FACTOR * seconds * _NS

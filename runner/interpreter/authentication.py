@@ -34,7 +34,7 @@ def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict
         case "basic" | "digest":
             username, password = _text(scheme, given, "username"), _text(scheme, given, "password")
             if ":" in username:
-                raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: a username has no colon")
+                raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: the username must not contain a colon")
             encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
             authorization = ("Basic", encoded) if scheme == "basic" else ("Digest", None)
             return {scheme: {"username": username, "password": password}}, _descriptor(*authorization)
@@ -65,4 +65,4 @@ def _text(scheme: str, credentials: Mapping[str, Any], name: str) -> str:
     value = credentials.get(name)
     if isinstance(value, str):
         return value
-    raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: there is no {name}, or it is not a text")
+    raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: {name} is missing, or not a string")

@@ -50,9 +50,9 @@ def run_for(
     first, before = saved["index"], saved["before"]
     items, offset = (saved["items"], first) if "items" in saved else (node.items(data, scope), 0)
     if not isinstance(items, list):
-        raise ExpressionFailed("`for.in` is not an array")
+        raise ExpressionFailed("`for.in` must yield an array")
     if len(items) > MAX_ITERATIONS:
-        problem = error(Kind.RUNTIME, f"a loop has at most {MAX_ITERATIONS} iterations", instance=node.pointer)
+        problem = error(Kind.RUNTIME, f"`for.in` has more than {MAX_ITERATIONS} items", instance=node.pointer)
         raise Exhausted(problem)
     inner, index = state.nested(), first
 
@@ -119,7 +119,7 @@ def run_function(
     if progress is None:
         arguments = node.arguments(data, scope)
         if not isinstance(arguments, dict):
-            raise fault(Kind.CONFIGURATION, "`with` is not an object")
+            raise fault(Kind.CONFIGURATION, "`with` must be an object")
         progress = {"prefix": f"{state.effect_key(node.pointer)} ", "visits": {}}
     saved = progress
     state.set_progress(lambda: saved)

@@ -28,7 +28,7 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, 
     policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
     arguments = node.arguments(data, scope)
     if not isinstance(arguments, dict):
-        raise fault(Kind.CONFIGURATION, "`with` is not an object")
+        raise fault(Kind.CONFIGURATION, "`with` must be an object")
     if node.endpoint is not None:
         place, expand = node.endpoint
         arguments = argument_paths.put(arguments, place, expand(data))

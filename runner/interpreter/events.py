@@ -48,7 +48,7 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
         TaskFault: the event is invalid (configuration) or too large (runtime).
     """
     if not isinstance(given, dict):
-        raise fault(Kind.CONFIGURATION, "`emit.event.with` is not an object")
+        raise fault(Kind.CONFIGURATION, "`emit.event.with` must be an object")
     event = {"specversion": cloud_events.SPEC_VERSION, "id": event_id, "source": source}
     event |= {name: value for name, value in given.items() if value is not None or name == "data"}
     try:
@@ -57,9 +57,9 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
         raise fault(Kind.CONFIGURATION, problem.message) from None
     for name in _TEXTS & event.keys():
         if not isinstance(event[name], str) or not event[name]:
-            raise fault(Kind.CONFIGURATION, f"no CloudEvent: its {name} is a string that is not empty")
+            raise fault(Kind.CONFIGURATION, f"not a CloudEvent: `{name}` must be a string that is not empty")
     if not _TIME.fullmatch(event.get("time", "")):
-        raise fault(Kind.CONFIGURATION, "no CloudEvent: its time is as RFC 3339 has it")
+        raise fault(Kind.CONFIGURATION, "not a CloudEvent: `time` must be a timestamp as in RFC 3339")
     return event
 
 
@@ -138,7 +138,7 @@ def _lifecycle_type(value: str, compiler: Compiler) -> Template:
         except ExpressionFailed:
             return False
         if is_reserved_type(expected) and expected not in TYPES:
-            raise ExpressionFailed(f"`with.type` yields {expected}, and no such event ever comes")
+            raise ExpressionFailed(f"`with.type` yields {expected}, but there are no lifecycle events of this type")
         return bool(expected == data)
 
     return selects

@@ -129,8 +129,8 @@ class Journal:
         if self.size + more > limits.MAX_JOURNAL_ENTRIES or self._bytes >= limits.MAX_JOURNAL_BYTES:
             raise fault(
                 Kind.RUNTIME,
-                f"the journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries (calls, waits, retries), whose "
-                f"results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions",
+                f"the journal is full: between two compactions at most {limits.MAX_JOURNAL_ENTRIES} entries (calls, "
+                f"waits, retries), and {limits.MAX_JOURNAL_BYTES} bytes of results, are allowed",
                 instance=instance,
             )
 
@@ -167,7 +167,7 @@ def time_of(entry: JournalEntry, what: str) -> int:
     try:
         return int(orjson.loads(entry.output or b"")[what])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise diverged(entry.key, f"{entry.key} is of another kind there") from None
+        raise diverged(entry.key, f"{entry.key} is of another kind in the journal") from None
 
 
 def event_of(entry: JournalEntry) -> dict[str, Any]:
@@ -181,10 +181,10 @@ def event_of(entry: JournalEntry) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         event = None
     if not isinstance(event, dict):
-        raise diverged(entry.key, f"{entry.key} is of another kind there")
+        raise diverged(entry.key, f"{entry.key} is of another kind in the journal")
     return event
 
 
 def diverged(key: str, detail: str) -> TaskFault:
     """Return the fault for a journal that does not match the flow."""
-    return fault(Kind.RUNTIME, f"the journal diverged: {detail}", instance=pointer_of(key))
+    return fault(Kind.RUNTIME, f"the journal diverged from the flow: {detail}", instance=pointer_of(key))

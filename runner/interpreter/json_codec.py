@@ -28,7 +28,7 @@ def encode(value: Any) -> bytes:
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         orjson.loads(text)
     except (ValueError, RecursionError, TypeError):
-        raise fault(Kind.RUNTIME, "the data is nested too deeply, or is not JSON") from None
+        raise fault(Kind.RUNTIME, "the data is nested too deeply, or can't be written as JSON") from None
     return text
 
 
@@ -40,7 +40,5 @@ def encode_result(value: Any, what: str) -> bytes:
     """
     text = encode(value)
     if len(text) > limits.MAX_RESULT_BYTES:
-        raise fault(
-            Kind.RUNTIME, f"{what} has {len(text)} bytes as JSON; at most {limits.MAX_RESULT_BYTES} are allowed"
-        )
+        raise fault(Kind.RUNTIME, f"{what} has {len(text)} bytes as JSON; the limit is {limits.MAX_RESULT_BYTES}")
     return text

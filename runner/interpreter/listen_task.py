@@ -158,7 +158,7 @@ class _Listening:
                 }
         if len(found) > limits.MAX_EVENT_FILTERS:
             raise fault(
-                Kind.RUNTIME, f"a task waits by at most {limits.MAX_EVENT_FILTERS} filters, and here by {len(found)}"
+                Kind.RUNTIME, f"the task has {len(found)} event filters; the limit is {limits.MAX_EVENT_FILTERS}"
             )
         return tuple(found)
 
@@ -209,7 +209,7 @@ class _Listening:
         if self._size > limits.MAX_RESULT_BYTES:
             raise fault(
                 Kind.RUNTIME,
-                f"the task's output has more than the {limits.MAX_RESULT_BYTES} bytes as JSON that are allowed",
+                f"the task's output has more than {limits.MAX_RESULT_BYTES} bytes as JSON",
             )
         self._output.append(output)
 
@@ -243,7 +243,7 @@ class _Listening:
 def _expectation(link: CompiledCorrelation, value: Any) -> Any:
     """Return the evaluated value that a correlation expects, after validating it."""
     if value is None:
-        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which tells no event from others")
+        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which matches no event")
     if len(json_codec.encode(value)) > MAX_EXPECTED_BYTES:
         raise ExpressionFailed(f"`correlate.{link.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON")
     return value

@@ -133,7 +133,7 @@ class _Builder:
                 return FunctionNode(**common, arguments=given, block=self._function(function))
             case {"call": function}:
                 if function in INTERNAL:
-                    raise ValueError(f"{pointer}: there is no function {function}")
+                    raise ValueError(f"{pointer}: {function} is not a function that a call may name")
                 return self._call(common, function, task.get("with") or {}, passes_input=function == REPLY)
             case {"emit": {"event": {"with": properties}}}:
                 sink = (task.get("metadata") or {}).get("sink")
@@ -180,7 +180,7 @@ class _Builder:
                     branches=self._branches(fork["branches"], f"{pointer}/fork/branches"),
                     compete=bool(fork.get("compete")),
                 )
-        raise ValueError(f"{pointer}: no kind of task that this version executes")
+        raise ValueError(f"{pointer}: this version of Flowhook does not support this kind of task")
 
     def _listen(
         self, common: dict[str, Any], listen: Mapping[str, Any], foreach: Mapping[str, Any] | None, pointer: str
@@ -234,7 +234,7 @@ class _Builder:
                 function = "run.script" if "script" in run else "run.shell"
                 given = {**process, "await": awaited, "return": run.get("return", "stdout")}
                 return self._call(common, function, given, passes_input=not awaited)
-        raise ValueError(f"{common['pointer']}: no kind of process that this version runs")
+        raise ValueError(f"{common['pointer']}: this version of Flowhook does not support this kind of process")
 
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]

@@ -258,7 +258,7 @@ class ExpressionScope:
                 return self.workflow.descriptor()
             case "runtime":
                 return self.workflow.runtime()
-        raise ExpressionFailed(f"${name} is not defined here")
+        raise ExpressionFailed(f"${name} is not defined in this expression")
 
     def task(self) -> dict[str, Any]:
         """Return `$task`."""

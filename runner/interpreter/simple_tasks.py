@@ -54,10 +54,10 @@ def _raised(node: RaiseNode, scope: ExpressionScope, data: Any) -> WorkflowError
     """Return the error that a `raise` describes (dsl-reference.md, "Error")."""
     pointer, definition = node.pointer, node.value(data, scope)
     if node.whole and not _is_error(definition):
-        raise ExpressionFailed("`raise.error` yields no error: an object with `type`, a URI, and `status`, 100 to 599")
+        raise ExpressionFailed("`raise.error` must yield an object with `type`, a URI, and `status`, from 100 to 599")
     kind = definition["type"] if node.kind is None else node.kind(data)
     if not isinstance(kind, str) or not _URI.match(kind):
-        return error(Kind.EXPRESSION, "the raised error's type is not a URI", instance=pointer)
+        return error(Kind.EXPRESSION, "the `type` of the raised error must be a URI", instance=pointer)
     title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
     if node.whole:
         pointer = _as_text(definition.get("instance")) or pointer

@@ -46,7 +46,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             snapshot.take(shared, frame, node)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
-            problem = error(Kind.RUNTIME, f"more than {MAX_TASKS} tasks in one execution", instance=node.pointer)
+            problem = error(Kind.RUNTIME, f"the execution has run more than {MAX_TASKS} tasks", instance=node.pointer)
             raise Exhausted(problem)
         if shared.tasks % TASKS_PER_TURN == 0 or workflow.must_yield():
             yield PAUSE

@@ -38,7 +38,7 @@ def compile_uri(uri: str) -> Expand | None:
 
         for segment in segments:
             if unquote(fill(segment)) in (".", ".."):
-                raise ExpressionFailed(f"{segment} is `.` or `..`, which names another place in the path")
+                raise ExpressionFailed(f"{segment} must not become `.` or `..`, which would change the path")
         return fill(uri)
 
     return expand
@@ -52,4 +52,4 @@ def _text(name: str, value: Any) -> str:
             return "true" if value else "false"
         case str() | int() | float():
             return quote(str(value), safe="-._~")
-    raise ExpressionFailed(f"{{{name}}} is an {'array' if isinstance(value, list) else 'object'}; a URI takes a scalar")
+    raise ExpressionFailed(f"{{{name}}} is an {'array' if isinstance(value, list) else 'object'}; a URI needs a scalar")

@@ -125,7 +125,7 @@ class BoundClient:
             async with asyncio.timeout_at(self._deadline):
                 token, cached = await self._client.tokens.get(grant, self._send_for_token, refused=token)
         except TimeoutError:
-            raise fault(Kind.TIMEOUT, "the token server did not respond in time") from None
+            raise fault(Kind.TIMEOUT, "the token server did not respond within the timeout of the call") from None
         return self._authorization(f"Bearer {token}", cached=cached)
 
     def _authorization(self, value: str, *, cached: bool = False) -> Authorization:
@@ -157,7 +157,7 @@ class BoundClient:
                     method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
                 )
         except TimeoutError:
-            raise fault(Kind.TIMEOUT, f"{method} {shown}: no response in time") from None
+            raise fault(Kind.TIMEOUT, f"{method} {shown}: no response within the timeout") from None
         except TaskFault:
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
@@ -195,7 +195,7 @@ def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL
     except (ValueError, TypeError):
         target = URL()
     if target.scheme not in ("http", "https") or not target.host:
-        raise fault(Kind.CONFIGURATION, "the endpoint is not an absolute http or https URL")
+        raise fault(Kind.CONFIGURATION, "the endpoint must be an absolute http or https URL")
     return target
 
 

@@ -107,4 +107,4 @@ class _Source(Payload):
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Refuse: a streamed body can't be decoded."""
-        raise TypeError(f"a streamed body is no text ({encoding}, {errors})")
+        raise TypeError(f"a streamed body can't be decoded ({encoding}, {errors})")

@@ -41,7 +41,7 @@ class LimitedConnector(aiohttp.TCPConnector):
         super().__init__(**options)
         made: object = getattr(self, "_factory", None)  # private: pyproject.toml pins the versions that have it
         if not isinstance(made, functools.partial) or made.func is not ResponseHandler:
-            raise RuntimeError(f"what servers send can't be bounded with aiohttp {aiohttp.__version__}")
+            raise RuntimeError(f"the number of responses can't be limited with aiohttp {aiohttp.__version__}")
         handler: type[ResponseHandler] = _Answers
         self._factory = functools.partial(handler, loop=asyncio.get_running_loop())
 

@@ -96,7 +96,7 @@ class JobRunner:
             TaskFault: there are too many background processes (runtime).
         """
         if len(self._background) >= self._max_in_background:
-            raise fault(Kind.RUNTIME, f"there are {self._max_in_background} processes in the background already")
+            raise fault(Kind.RUNTIME, f"{self._max_in_background} processes run in the background, which is the limit")
         task = asyncio.create_task(self._look_after(job), name="process in the background")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -113,7 +113,7 @@ class JobRunner:
             async with asyncio.timeout(job.seconds):
                 await _run(job, self._launchers)
         except (TaskFault, TimeoutError) as problem:
-            log.warning("process in the background ended badly", cause=type(problem).__name__)
+            log.warning("background process failed", cause=type(problem).__name__)
 
 
 async def _run(job: Job, launchers: Launchers) -> JobResult:

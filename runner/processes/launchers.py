@@ -103,7 +103,7 @@ class Launchers:
                 process = await self._spawn(theirs.fileno())
                 on_failure.pop_all()
         except OSError as problem:
-            raise fault(Kind.RUNTIME, f"no process can be started ({os.strerror(problem.errno or 0)})") from None
+            raise fault(Kind.RUNTIME, f"the process can't be started ({os.strerror(problem.errno or 0)})") from None
         return Launcher(process, reader, lifeline)
 
     async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:
@@ -137,7 +137,7 @@ class Launchers:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 if not await self._has_ended(launcher):
-                    log.error("a process does not let itself be killed", launcher=process.pid)
+                    log.error("launcher could not be killed", launcher=process.pid)
         finally:
             self._pids.discard(process.pid)
 
@@ -169,9 +169,9 @@ class Launchers:
                 sweep = asyncio.to_thread(self._sweep, self._is_stray)
                 more, is_over = await _to_the_end(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
-        log.warning("a launcher was killed; cleared up after it", launcher=launcher.process.pid, processes=ended)
+        log.warning("launcher killed; cleaned up its processes", launcher=launcher.process.pid, processes=ended)
         if not is_over:
-            log.error("processes of a flow do not let themselves be killed", launcher=launcher.process.pid)
+            log.error("processes of a flow could not be killed", launcher=launcher.process.pid)
         if launcher.directory:
             await asyncio.to_thread(shutil.rmtree, launcher.directory, ignore_errors=True)
 

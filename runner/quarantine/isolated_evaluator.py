@@ -100,7 +100,7 @@ class IsolatedEvaluator:
             kind = b""
         self._link.settimeout(None)
         if kind != READY:
-            raise OSError(errno.ECONNRESET, "a process for quarantine did not start")
+            raise OSError(errno.ECONNRESET, "the quarantine process did not start")
 
     @property
     def is_alive(self) -> bool:

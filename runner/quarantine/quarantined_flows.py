@@ -61,7 +61,7 @@ class QuarantinedFlows:
         until = self._clock() + seconds
         known = self._until.get(flow_id)
         if known is None:
-            log.warning("flow in quarantine", flow=flow_id, seconds=seconds)
+            log.warning("flow put into quarantine", flow=flow_id, seconds=seconds)
             if len(self._until) >= MAX_FLOWS:
                 del self._until[min(self._until, key=self._until.__getitem__)]
         if known is None or until > known:

@@ -152,4 +152,4 @@ def report_defect(execution: ActiveExecution, problem: Exception) -> WorkflowErr
     """Log an unexpected exception and return the error that ends the execution."""
     cause = type(problem).__name__
     log.error("interpreter failed", execution=execution.event.id, cause=cause, place=source_location(problem))
-    return error(Kind.RUNTIME, f"the interpreter failed ({cause}); this is a defect of Flowhook")
+    return error(Kind.RUNTIME, f"the interpreter failed ({cause}); a bug in Flowhook, see the runner's log")

@@ -48,7 +48,7 @@ class BodyFetcher:
         finally:
             call.cancel()
         if missing:
-            raise UnavailableError("the router gave less of a body than it has")
+            raise UnavailableError("the router sent less of the body than it should have")
 
     async def contents(self, event: Event, *, raw: bool) -> dict[int, bytes]:
         """Return the attachment contents that belong in the input, by index; empty if the body is inline.

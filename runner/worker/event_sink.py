@@ -30,7 +30,7 @@ async def send(event: Mapping[str, Any], sink: str | None, context: Context) -> 
     if response.status not in _OK:
         raise fault(
             Kind.COMMUNICATION,
-            f"{response.url} answered {response.status} to an event",
+            f"the event sink {response.url} answered {response.status}",
             status=response.status if response.status in range(300, 600) else None,
             retry_after_ms=response.retry_after_ms,
         )

@@ -139,7 +139,7 @@ async def run_to_end(
                 await clock.sleep_until(turn.wake_at_ms)
                 turn = run.go_on()
             else:
-                return effects.WorkflowFaulted(_nothing_comes(turn.subscriptions[0]))
+                return effects.WorkflowFaulted(_no_events(turn.subscriptions[0]))
     finally:
         for call in calls:
             call.cancel()
@@ -177,23 +177,23 @@ async def _emit(event: dict[str, Any], execution: str, depth: int, sink: StrictS
 @component(effects.RUN_WORKFLOW)
 async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key: str, *, context: Context) -> None:  # noqa: A002, ARG001, PLR0917
     """Refuse: there is no other flow."""
-    raise fault(Kind.CONFIGURATION, f"{flow} can be run in a cluster, and there is none here: see flowhook up")
+    raise fault(Kind.CONFIGURATION, f"{flow} can't be run without a cluster; start one by flowhook up")
 
 
 _FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
 """Local replacements for `cluster_components.cluster_components`."""
 
 
-def _nothing_comes(awaited: Subscription) -> WorkflowError:
+def _no_events(awaited: Subscription) -> WorkflowError:
     types = f" of type {' or '.join(_types([awaited]))}" if _types([awaited]) else ""
     detail = (
-        f"events{types} come to a flow in a cluster, and there is none here: --callback NAME=@FILE or --event @FILE "
-        "gives one; see flowhook up"
+        f"the task waits for events{types}, but without a cluster there are none: give them by --callback NAME=@FILE "
+        "or --event @FILE, or start a cluster by flowhook up"
     )
     return error(Kind.CONFIGURATION, detail, instance=pointer_of(awaited.key))
 
 
 def _secret(secrets: Mapping[str, bytes], name: str) -> bytes:
     if name not in secrets:
-        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set; --secret {name}=@FILE gives it")
+        raise fault(Kind.AUTHORIZATION, f"the secret {name} is not set; set it by --secret {name}=@FILE")
     return secrets[name]

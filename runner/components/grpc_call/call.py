@@ -102,7 +102,10 @@ async def _authorization(
         return None
     shown = await context.http.authorization(policy, refused=refused)
     if not _METADATA_VALUE.fullmatch(shown.value):
-        raise fault(Kind.CONFIGURATION, "grpc: with.service.authentication: metadata is printable ASCII alone")
+        raise fault(
+            Kind.CONFIGURATION,
+            "grpc: with.service.authentication: the credentials contain characters that are not printable ASCII",
+        )
     return shown
 
 
@@ -119,7 +122,10 @@ async def _compiled(schemas: SchemaCache, proto: Resource, context: Context) -> 
 
 async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:
     if isinstance(given, list) and not method.streams_requests:
-        raise fault(Kind.CONFIGURATION, f"grpc: with.arguments: {method.path} takes one message, not an array")
+        raise fault(
+            Kind.CONFIGURATION,
+            f"grpc: with.arguments: {method.path} takes one message, so this must be an object, not an array",
+        )
     messages = given if isinstance(given, list) else [given]
     return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
 

@@ -45,7 +45,7 @@ async def compile_proto(source: bytes, shown: str) -> bytes:
         async with asyncio.timeout(SECONDS):
             compiled, complaint = await process.communicate(source)
     except TimeoutError:
-        raise fault(Kind.TIMEOUT, f"{shown} takes protoc more than {SECONDS:g} s") from None
+        raise fault(Kind.TIMEOUT, f"{shown}: protoc did not finish within {SECONDS:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()

@@ -51,7 +51,7 @@ async def reflect(
         except grpc.aio.AioRpcError as problem:
             if problem.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-    raise fault(Kind.CONFIGURATION, "grpc: the server offers no reflection; name a `proto`")
+    raise fault(Kind.CONFIGURATION, "grpc: the server does not support reflection; set `with.proto`")
 
 
 class _Inquiry:
@@ -80,7 +80,9 @@ class _Inquiry:
         try:
             order = [*TopologicalSorter({name: file.dependency for name, file in self._files.items()}).static_order()]
         except CycleError:
-            raise fault(Kind.COMMUNICATION, "reflection: the server has files that import one another") from None
+            raise fault(
+                Kind.COMMUNICATION, "grpc: the server's reflection returned files that import each other in a circle"
+            ) from None
         return [self._files[name] for name in order], self._size
 
     def _missing(self) -> Iterator[str]:
@@ -93,18 +95,23 @@ class _Inquiry:
         finally:
             call.cancel()
         if not isinstance(response, ServerReflectionResponse):
-            raise fault(Kind.COMMUNICATION, "reflection: the server has ended the answer")
+            raise fault(Kind.COMMUNICATION, "grpc: the server ended the reflection stream early")
         if response.WhichOneof("message_response") == "error_response":
-            raise fault(Kind.CONFIGURATION, f"grpc: the server's reflection does not know {what}")
+            raise fault(Kind.CONFIGURATION, f"grpc: the server's reflection has no {what}")
         known = len(self._files)
         for data in response.file_descriptor_response.file_descriptor_proto:
             self._size += len(data)
             try:
                 file = FileDescriptorProto.FromString(data)
             except DecodeError:
-                raise fault(Kind.COMMUNICATION, "reflection: the server has sent no file descriptor") from None
+                raise fault(
+                    Kind.COMMUNICATION, "grpc: the server's reflection did not return a valid file descriptor"
+                ) from None
             self._files.setdefault(file.name, file)
         if len(self._files) == known:
-            raise fault(Kind.COMMUNICATION, f"reflection: the server has not sent {what}")
+            raise fault(Kind.COMMUNICATION, f"grpc: the server's reflection did not return {what}")
         if len(self._files) > MAX_FILES or self._size > MAX_BYTES:
-            raise fault(Kind.COMMUNICATION, "reflection: the service is described by too much")
+            raise fault(
+                Kind.COMMUNICATION,
+                f"grpc: the service's description has more than {MAX_FILES} files or {MAX_BYTES} bytes",
+            )

@@ -68,7 +68,9 @@ class GrpcMethod:
             message = message_factory.GetMessageClass(self._output).FromString(data)
             return json_format.MessageToDict(message, descriptor_pool=self._pool)
         except DecodeError:
-            raise fault(Kind.COMMUNICATION, f"{self.path} answered with no {self._output.full_name}") from None
+            raise fault(
+                Kind.COMMUNICATION, f"{self.path} returned a message that is not a valid {self._output.full_name}"
+            ) from None
         except (json_format.Error, TypeError, ValueError):  # the latter: an Any of a type that the schema lacks
             detail = f"{self.path} answered with a {self._output.full_name} that has no form in JSON"
             raise fault(Kind.COMMUNICATION, detail) from None
@@ -93,7 +95,7 @@ class ServiceSchema:
             for file in files:
                 self._pool.Add(file)
         except (TypeError, ValueError):
-            raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} don't fit together") from None
+            raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} are inconsistent") from None
 
     def method(self, service: str, name: str) -> GrpcMethod:
         """Return a method.

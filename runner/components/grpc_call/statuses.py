@@ -45,7 +45,7 @@ def fault_of(problem: grpc.aio.AioRpcError, what: str) -> TaskFault:
     """Return the error for a failed call; `what` names the called method."""
     code, said = problem.code(), problem.details() or ""
     if code is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in said:
-        return fault(Kind.COMMUNICATION, f"{what}: a message of the answer is too large")
+        return fault(Kind.COMMUNICATION, f"{what}: a message of the response is too large")
     kind, status = MEANINGS[code]
     detail = f"{what} answered {code.name}" + (f": {said}" if said else "")
     return fault(kind, detail, status=status, retry_after_ms=_retry_after_ms(problem))

@@ -191,7 +191,7 @@ async def test_an_answer_that_is_too_large_is_refused(call, pets, monkeypatch, m
         ({"kittens": [{"kind": "S3CRET"}]}, "with.arguments.kittens.kind does not fit its type"),
         ({"colour": "black"}, "with.arguments: there is no field 'colour'"),
         ({"name": "x" * 1024 * 1024}, "with.arguments is larger than 1048576 bytes"),
-        ([{"name": "a"}], "with.arguments: /shop.Pets/Echo takes one message, not an array"),
+        ([{"name": "a"}], "with.arguments: /shop.Pets/Echo takes one message, so this must be an object, not an array"),
     ],
 )
 async def test_arguments_that_do_not_fit_are_told_by_name_and_without_their_values(call, pets, arguments, expected):
@@ -214,7 +214,7 @@ async def test_without_reflection_a_proto_is_needed(call):
     async with pets_server(reflects=False) as pets:
         error = await call("grpc", service=pets.service, method="Greet")
     assert kind(error) == ("configuration", 400)
-    assert "name a `proto`" in error.detail
+    assert "with.proto" in error.detail
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,8 @@ async def test_a_proto_that_takes_too_long_to_compile_is_given_up(call, pets, pr
     monkeypatch.setattr(compiler, "SECONDS", 0.001)
     url, _ = await proto()
     error = await call("grpc", proto={"endpoint": url, "name": "pets"}, service=pets.service, method="Greet")
-    assert (kind(error), error.detail) == (("timeout", 408), "pets takes protoc more than 0.001 s")
+    assert kind(error) == ("timeout", 408)
+    assert error.detail.startswith("pets: ")
 
 
 async def test_a_proto_that_is_not_there_is_a_communication_error_and_files_are_not_read(call, pets, proto):

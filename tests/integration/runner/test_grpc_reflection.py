@@ -53,25 +53,25 @@ UNKNOWN_TYPES = ServiceDescriptorProto(
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (lambda _: [b"\xff\xff"], ("communication", "no file descriptor")),
-        (lambda _: [], ("communication", "has not sent the service shop.Pets")),
+        (lambda _: [b"\xff\xff"], ("communication", "file descriptor")),
+        (lambda _: [], ("communication", "the service shop.Pets")),
         (
             lambda _: [
                 FileDescriptorProto(name="a", dependency=["b"]),
                 FileDescriptorProto(name="b", dependency=["a"]),
             ],
-            ("communication", "import one another"),
+            ("communication", "import each other"),
         ),
-        (lambda _: [FileDescriptorProto(name="a", dependency=["a"])], ("communication", "import one another")),
+        (lambda _: [FileDescriptorProto(name="a", dependency=["a"])], ("communication", "import each other")),
         (
             lambda _: [FileDescriptorProto(name=f"f{(n := next(NUMBERS))}", dependency=[f"f{n + 1}"])],
-            ("communication", "too much"),
+            ("communication", "500000 bytes"),
         ),
-        (lambda _: [FileDescriptorProto(name="a" * 600_000)], ("communication", "too much")),
+        (lambda _: [FileDescriptorProto(name="a" * 600_000)], ("communication", "500000 bytes")),
         (lambda _: [FileDescriptorProto(name="a", package="shop")], ("configuration", "there is no service")),
         (
             lambda _: [FileDescriptorProto(name="a", package="shop", service=[UNKNOWN_TYPES])],
-            ("configuration", "don't fit together"),
+            ("configuration", "inconsistent"),
         ),
     ],
 )

@@ -63,7 +63,7 @@ async def test_a_loop_over_a_million_items_goes_into_quarantine_and_faults_at_it
     stream = await router.attached(2)
     outcome = await router.run(stream, "million")
     assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.instance) == ("runtime", "/do/0/all")
-    assert "1000000 iterations" in outcome.faulted.detail
+    assert "1000000 items" in outcome.faulted.detail
     assert orjson.loads((await router.run(stream, "good")).completed.output) == {"n": 1}
     assert router.streams[-1] is stream
 
@@ -97,7 +97,7 @@ async def test_a_body_that_takes_too_much_memory_faults_its_execution(router, se
     router.define("bad", [{"run": {"set": {"n": 1}}}])
     outcome = await router.run(await router.attached(), "bad", long_body())
     assert (outcome.faulted.instance, outcome.faulted.type.rpartition("/")[2]) == ("/input", "expression")
-    assert outcome.faulted.detail == "reading the event's body took more than 64 MiB of memory"
+    assert outcome.faulted.detail == "reading the event's body used more than 64 MiB of memory"
 
 
 @pytest.mark.parametrize("settings", [{"expression_seconds": 20.0, "expression_bytes": 2**32}], indirect=True)

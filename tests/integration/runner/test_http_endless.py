@@ -122,7 +122,7 @@ async def test_answers_that_nobody_asked_for_end_the_connection_and_no_call(call
 
 async def test_a_library_that_makes_connections_in_another_way_is_refused(monkeypatch):
     monkeypatch.setattr("runner.outbound.response_limits.ResponseHandler", object)
-    with pytest.raises(RuntimeError, match="can't be bounded"):
+    with pytest.raises(RuntimeError, match="can't be limited"):
         LimitedConnector()
 
 

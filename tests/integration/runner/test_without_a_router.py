@@ -36,7 +36,7 @@ async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, set
     stream = await router.attached()
     await served.lifecycle.ready.wait()
     assert router.attach_refusals == []
-    refused = ("not attached; trying again", {"router": settings.router, "detail": "router: UNAUTHENTICATED"})
+    refused = ("not attached; retrying", {"router": settings.router, "detail": "router: UNAUTHENTICATED"})
     assert warnings(told) == [refused]
     stream.close()
     await router.attached(2)

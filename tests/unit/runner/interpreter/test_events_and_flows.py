@@ -189,7 +189,7 @@ def test_scripts_and_shells_are_effects_with_what_is_written_evaluated(execute, 
 
 @pytest.mark.parametrize("function", ["emit", "run.workflow"])
 def test_no_call_may_name_what_is_behind_other_tasks(execute, function):
-    with pytest.raises(ValueError, match="no function"):
+    with pytest.raises(ValueError, match=f"/do/0/a: {function} "):
         execute([{"a": {"call": function, "with": {}}}], {})
 
 

@@ -122,7 +122,7 @@ def test_events_about_executions_are_asked_for_by_whatever_names_them(execute, t
 def test_a_type_of_which_nothing_is_ever_told_is_not_waited_for(execute):
     outcome = execute(listen(one("${ $context.type }")), {"type": FAULTED.replace("v1", "v2")})
     assert (outcome.error.type, outcome.error.instance) == (f"{ERROR_TYPE_BASE}expression", "/do/0/l")
-    assert "no such event ever comes" in outcome.error.detail
+    assert FAULTED.replace("v1", "v2") in outcome.error.detail
 
 
 def test_more_filters_than_the_router_takes_are_a_fault(execute):
@@ -392,7 +392,7 @@ def test_what_a_listen_takes_in_is_bounded(execute, monkeypatch):
     came = arrivals(*(event("a", "x" * 50) for _ in range(2)))
     outcome = execute(listen({"any": [], "until": "false"}), {}, journal=came)
     assert outcome.error.status == 500
-    assert "the task's output has more than the 100 bytes" in outcome.error.detail
+    assert "more than 100 bytes" in outcome.error.detail
 
 
 def test_what_is_waited_for_is_bounded(execute, monkeypatch):

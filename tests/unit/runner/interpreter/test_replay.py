@@ -133,7 +133,7 @@ def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes
     assert len(world.performed) == 5
 
 
-@pytest.mark.parametrize("bound", ["tasks", "iterations"])
+@pytest.mark.parametrize("bound", ["tasks", "items"])
 def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatch, bound):
     monkeypatch.setattr(tasks, "MAX_TASKS", 1000)
     monkeypatch.setattr(composite_tasks, "MAX_ITERATIONS", 10)
@@ -150,7 +150,7 @@ def test_a_loop_over_more_than_a_million_items_faults_before_its_first_iteration
     world = execute.World()
     outcome = execute([{"l": loop}], {}, world=world)
     assert (outcome.error.type.rpartition("/")[2], outcome.error.instance) == ("runtime", "/do/0/l")
-    assert "1000000 iterations" in outcome.error.detail
+    assert "1000000 items" in outcome.error.detail
     assert (world.performed, outcome.journal) == ([], ())
 
 

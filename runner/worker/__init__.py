@@ -2,8 +2,9 @@
 
 - `process`: runs the child, started by `__main__` or forked by `fork_server`; `app`: its composition root.
 - `attach_client`: maintains the Attach stream; `attach_codec`: converts its messages to and from protobuf.
-- `execution_driver`: drives the interpreter and calls components; `quarantine_driver`: drives it for flows whose
-  expressions are evaluated in separate processes.
+- `execution_driver`: drives the interpreter; `quarantine_driver`: drives it for flows whose expressions are evaluated
+  in separate processes. `effect_calls`: the calls in flight; `effect_executor`: performs one.
+- `standalone`: runs one document without a router; `local_cluster`: replaces what a cluster provides.
 - `program_cache`, `secret_cache` and `body_fetcher`: fetch what executions need from the router.
 
 The child may be killed at any moment (the guard kills runaway expressions), so nothing here may rely on a clean exit.

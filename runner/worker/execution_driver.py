@@ -26,7 +26,6 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.secret_values import secrets_data
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
-from runner.worker.callback_urls import one_time_urls
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_reporter import ExecutionReporter, SendRequest
@@ -237,7 +236,7 @@ class ExecutionDriver:
             must_yield=lambda: time.monotonic() > (execution.turn_ends or self._turn_ends),
             effect_scope=execution.effect_scope,
             depth=event.depth,
-            one_time=one_time_urls(self._public_url, event, flow),
+            one_time=flow.one_time_urls(self._public_url, event),
         )
         execution.machine = ExecutionMachine(
             flow.program, workflow, execution.journal, lifecycle_types=self._lifecycle_types

@@ -10,13 +10,15 @@ from typing import Final
 import grpc.aio
 import orjson
 
-from flowhook.errors import FlowhookError
+from flowhook import callback_tokens
+from flowhook.model import Event
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.nodes import Program
 from runner.interpreter.ports import Compiler
 from runner.interpreter.program import compile_program
+from runner.interpreter.scope import OneTimeUrls
 
 CACHE_SIZE: Final = 512
 DEADLINE: Final = 5.0
@@ -29,6 +31,23 @@ class LoadedFlow:
 
     program: Program
     callback_key: bytes = field(default=b"", repr=False)
+
+    def one_time_urls(self, public_url: str, event: Event) -> OneTimeUrls | None:
+        """Return the callback URLs (`$runtime.metadata.callbacks`) of an execution; None: the flow has no callbacks.
+
+        Args:
+            public_url: scheme and host that senders use; empty: the URLs begin with the path.
+            event: that started the execution.
+        """
+        names = tuple((self.program.definition.get("webhook") or {}).get("callbacks") or ())
+        if not names or not self.callback_key:
+            return None
+
+        def url(name: str, number: int) -> str:
+            token = callback_tokens.issue(self.callback_key, event.id, name, number)
+            return f"{public_url.rstrip('/')}/hook/{event.flow_id}/{name}/{token}"
+
+        return OneTimeUrls(names, url)
 
 
 class ProgramCache:
@@ -74,13 +93,9 @@ class ProgramCache:
         try:
             answer = await self._stub.GetFlow(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
-            raise _translated(error) from None
+            raise status.from_rpc_error(error) from None
         try:
             program = compile_program(orjson.loads(answer.flow.definition), self._compiler)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise fault(Kind.CONFIGURATION, f"this runner can't run {flow_id}: {problem}") from None
         return LoadedFlow(program, answer.callback_key)
-
-
-def _translated(error: grpc.aio.AioRpcError) -> FlowhookError:
-    return status.from_rpc_error(error)

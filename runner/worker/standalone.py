@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
-from pydantic import StrictStr
 
-from flowhook.model import Event, Subscription, WorkflowError
+from flowhook.model import Subscription, WorkflowError
 from flowhook.wire import convert
 from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
 from runner import ipc
-from runner.components.base import Context, component
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
@@ -23,15 +21,13 @@ from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, faul
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext, OneTimeUrls
+from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.secret_values import secrets_data
 from runner.outbound.attachments import EventAttachments
 from runner.outbound.http_client import HttpClient
 from runner.quarantine import INPUT
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.event_sink import send
-from runner.worker.local_clock import LocalClock
-from runner.worker.local_events import LocalEvents
+from runner.worker.local_cluster import LOCAL_COMPONENTS, LocalClock, LocalEvents, placeholder_urls
 from runner.worker.monitored_coroutine import MonitoredCoroutine
 from runner.worker.tracing import ReachedError, Tracer
 
@@ -41,8 +37,8 @@ REPORTED_WAIT_SECONDS: Final = 1.0
 _WAITS: Final = frozenset({"wait", "retry"})
 
 
-async def execute(order: ipc.RunDocument, record: EvaluationRecord, pipe: ipc.ControlChannel) -> ipc.RunEnded:
-    """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `pipe`."""
+async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc.ControlChannel) -> ipc.RunEnded:
+    """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `control`."""
     program = compile_program(orjson.loads(order.definition), Evaluator(record))
     event = convert.event_from_bytes(order.event)
 
@@ -65,28 +61,30 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, pipe: ipc.Co
         started_at_ms=event.receive_time_ms,
         clock=clock.now_ms,
         secrets=secrets,
-        one_time=_one_time_urls(event, program.definition),
+        one_time=placeholder_urls(event, program.definition),
     )
     attachments = EventAttachments(event, event.id, raw=raw)
-    report = (lambda entry: pipe.send(ipc.TaskTraced(entry))) if order.trace else None
-    run = ExecutionMachine(program, workflow, observer=Tracer(report, order.until) if report or order.until else None)
+    report = (lambda entry: control.send(ipc.TaskTraced(entry))) if order.trace else None
+    machine = ExecutionMachine(
+        program, workflow, observer=Tracer(report, order.until) if report or order.until else None
+    )
     async with (
         HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http,
         SharedResources(order.settings) as shared,
     ):
-        caller = EffectExecutor({**components(), **_FUNCTIONS}, http, order.settings, shared)
+        executor = EffectExecutor({**components(), **LOCAL_COMPONENTS}, http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.EffectResult:
             result = await MonitoredCoroutine(
-                caller.perform(event.id, effect, secret, attachments), record, b"", effect.instance
+                executor.perform(event.id, effect, secret, attachments), record, b"", effect.instance
             )
             if result.reply is not None:
-                pipe.send(ipc.ReplySent(result.reply))
+                control.send(ipc.ReplySent(result.reply))
             return result
 
         try:
             ending = await run_to_end(
-                run, perform, pipe.flush, clock=clock, events=LocalEvents(order.events), on_wait=pipe.send
+                machine, perform, control.flush, clock=clock, events=LocalEvents(order.events), on_wait=control.send
             )
         except ReachedError as end:
             return ipc.RunEnded(end.output, None, reached=True)
@@ -98,9 +96,9 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, pipe: ipc.Co
 
 
 async def run_to_end(
-    run: ExecutionMachine,
+    machine: ExecutionMachine,
     perform: Callable[[effects.Perform], Awaitable[effects.EffectResult]],
-    rest: Callable[[], Awaitable[None]],
+    on_pause: Callable[[], Awaitable[None]],
     *,
     clock: LocalClock,
     events: LocalEvents,
@@ -109,79 +107,56 @@ async def run_to_end(
     """Drive an execution to its end, without journaling.
 
     Args:
-        run: an execution that has not started.
+        machine: an execution that has not started.
         perform: performs one effect; several run concurrently.
-        rest: awaited when the execution pauses.
+        on_pause: awaited when the execution pauses.
         clock: of the execution.
         events: available to its `listen` tasks.
         on_wait: called with each long wait while no call is in flight.
     """
     calls: dict[asyncio.Future[effects.EffectResult], effects.Perform] = {}
-    turn = run.start()
+    step = machine.start()
     try:
-        while turn.ending is None:
-            for call in [call for call, effect in calls.items() if effect.key in turn.cancel]:
+        while step.ending is None:
+            for call in [call for call, effect in calls.items() if effect.key in step.cancel]:
                 del calls[call]
                 call.cancel()
-            calls.update({asyncio.ensure_future(perform(effect)): effect for effect in turn.perform})
-            if turn.paused:
-                await rest()
-                turn = run.go_on()
-            elif (came := events.take(turn.subscriptions)) is not None:
-                turn = run.deliver(came)
+            calls.update({asyncio.ensure_future(perform(effect)): effect for effect in step.perform})
+            if step.paused:
+                await on_pause()
+                step = machine.go_on()
+            elif (event := events.take(step.subscriptions)) is not None:
+                step = machine.deliver(event)
             elif calls:
-                seconds = None if turn.wake_at_ms is None else clock.seconds_until(turn.wake_at_ms)
+                seconds = None if step.wake_at_ms is None else clock.seconds_until(step.wake_at_ms)
                 done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                turn = run.resume(calls.pop(call := done.pop()), call.result()) if done else run.go_on()
-            elif turn.wake_at_ms is not None:
-                if (told := _waiting(turn, clock)).seconds >= REPORTED_WAIT_SECONDS:
-                    on_wait(told)
-                await clock.sleep_until(turn.wake_at_ms)
-                turn = run.go_on()
+                step = machine.resume(calls.pop(call := done.pop()), call.result()) if done else machine.go_on()
+            elif step.wake_at_ms is not None:
+                if (wait := _waiting(step, clock)).seconds >= REPORTED_WAIT_SECONDS:
+                    on_wait(wait)
+                await clock.sleep_until(step.wake_at_ms)
+                step = machine.go_on()
             else:
-                return effects.WorkflowFaulted(_no_events(turn.subscriptions[0]))
+                return effects.WorkflowFaulted(_no_events(step.subscriptions[0]))
     finally:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-    return turn.ending
+    return step.ending
 
 
-def _waiting(turn: effects.Step, clock: LocalClock) -> ipc.WaitStarted:
+def _waiting(step: effects.Step, clock: LocalClock) -> ipc.WaitStarted:
     """Describe the wait of an execution that has no call in flight."""
-    seconds = clock.seconds_until(turn.wake_at_ms or 0)
-    if turn.subscriptions:
-        awaited = turn.subscriptions[0]
-        return ipc.WaitStarted(pointer_of(awaited.key), "listen", seconds, _types(turn.subscriptions), clock.skips)
-    what = turn.wakes.rpartition(":")[2]
-    return ipc.WaitStarted(pointer_of(turn.wakes), what if what in _WAITS else "timeout", seconds, skipped=clock.skips)
+    seconds = clock.seconds_until(step.wake_at_ms or 0)
+    if step.subscriptions:
+        awaited = step.subscriptions[0]
+        return ipc.WaitStarted(pointer_of(awaited.key), "listen", seconds, _types(step.subscriptions), clock.skips)
+    what = step.wakes.rpartition(":")[2]
+    return ipc.WaitStarted(pointer_of(step.wakes), what if what in _WAITS else "timeout", seconds, skipped=clock.skips)
 
 
 def _types(subscriptions: Sequence[Subscription]) -> tuple[str, ...]:
     return tuple(sorted({each.type for subscription in subscriptions for each in subscription.filters if each.type}))
-
-
-def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
-    """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
-    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
-    return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
-
-
-@component(effects.EMIT)
-async def _emit(event: dict[str, Any], execution: str, depth: int, sink: StrictStr | None, *, context: Context) -> Any:  # noqa: ARG001
-    """Send an event to its sink; there is nobody else."""
-    await send(event, sink, context)
-    return {"receivers": 0}
-
-
-@component(effects.RUN_WORKFLOW)
-async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key: str, *, context: Context) -> None:  # noqa: A002, ARG001, PLR0917
-    """Refuse: there is no other flow."""
-    raise fault(Kind.CONFIGURATION, f"{flow} can't be run without a cluster; start one by flowhook up")
-
-
-_FUNCTIONS: Final = {each.name: each for each in (_emit, _run)}
-"""Local replacements for `cluster_components.cluster_components`."""
 
 
 def _no_events(awaited: Subscription) -> WorkflowError:

@@ -24,8 +24,7 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.local_clock import LocalClock
-from runner.worker.local_events import LocalEvents
+from runner.worker.local_cluster import LocalClock, LocalEvents
 from runner.worker.standalone import run_to_end
 
 SWAGGER = {

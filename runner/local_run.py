@@ -65,7 +65,7 @@ async def run_document(
     child = await WorkerProcess.spawn(InterpreterStarter())
     tasks: list[asyncio.Task[object]] = []
     try:
-        child.pipe.send(
+        child.control.send(
             ipc.RunDocument(
                 settings=settings,
                 definition=orjson.dumps(document.definition),
@@ -77,14 +77,14 @@ async def run_document(
                 skip_waits=skip_waits,
             )
         )
-        answer = asyncio.create_task(_answer(child.pipe, trace, on_reply, on_wait))
-        verdict = asyncio.create_task(child.watch(settings))
-        tasks += [answer, verdict]
+        final = asyncio.create_task(_final_message(child.control, trace, on_reply, on_wait))
+        decision = asyncio.create_task(child.watch(settings))
+        tasks += [final, decision]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            problem = verdict.result()
+        if not final.done():
+            problem = decision.result()
             return problem.error or error(Kind.RUNTIME, f"the process was killed: {problem.reason}")
-        match answer.result():
+        match final.result():
             case ipc.RunEnded(output=bytes() as output, reached=reached):
                 return RunStopped(output) if reached else RunCompleted(output)
             case ipc.RunEnded(error=WorkflowError() as problem_):
@@ -97,15 +97,15 @@ async def run_document(
         await child.close()
 
 
-async def _answer(
-    pipe: ipc.ControlChannel,
+async def _final_message(
+    control: ipc.ControlChannel,
     trace: Callable[[bytes], None] | None,
     on_reply: Callable[[Reply], None] | None,
     on_wait: Callable[[ipc.WaitStarted], None] | None,
 ) -> ipc.Message | None:
     """Return the child's final message; until then, pass its traces, replies and waits to the callbacks."""
     while True:
-        match message := await pipe.receive():
+        match message := await control.receive():
             case ipc.TaskTraced(entry=entry):
                 if trace is not None:
                     trace(entry)

@@ -43,8 +43,8 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
             authority is (authentication); or it is no configuration (communication).
     """
     try:
-        said: Any = orjson.loads(body)
-        issuer, endpoint = said["issuer"], said["token_endpoint"]
+        configuration: Any = orjson.loads(body)
+        issuer, endpoint = configuration["issuer"], configuration["token_endpoint"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         issuer = endpoint = None
     if not isinstance(issuer, str) or not isinstance(endpoint, str):

@@ -103,10 +103,10 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
             has no usable token (communication). Of the response the message contains only the error code.
     """
     try:
-        said: Any = orjson.loads(body)
+        document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
-        said = None
-    answer: dict[str, Any] = said if isinstance(said, dict) else {}
+        document = None
+    answer: dict[str, Any] = document if isinstance(document, dict) else {}
     if status != _OK:
         raise _refusal(status, answer.get("error"), retry_after_ms)
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")
@@ -188,12 +188,12 @@ def _as_object(parameters: list[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def _refusal(status: int, error: object, retry_after_ms: int) -> TaskFault:
-    said = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
+    code = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
     if _BAD_REQUEST <= status < _SERVER_ERROR and status not in _TRANSIENT:
-        return fault(Kind.AUTHENTICATION, f"the token endpoint refused the request with {status}{said}")
+        return fault(Kind.AUTHENTICATION, f"the token endpoint refused the request with {status}{code}")
     return fault(
         Kind.COMMUNICATION,
-        f"the token endpoint answered {status}{said}",
+        f"the token endpoint answered {status}{code}",
         status=status,
         retry_after_ms=retry_after_ms,
     )

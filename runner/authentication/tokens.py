@@ -96,10 +96,10 @@ class Tokens:
             TaskFault: no token can be obtained.
         """
         entry = self._entry(policy)
-        if (token := self._kept(entry, refused)) is not None:
+        if (token := self._cached_token(entry, refused)) is not None:
             return token, True
         async with entry.lock:
-            if (token := self._kept(entry, refused)) is not None:  # another caller has renewed it
+            if (token := self._cached_token(entry, refused)) is not None:  # another caller has renewed it
                 return token, True
             issued_at = self._clock()
             issued = await self._issue(policy, send)
@@ -112,7 +112,7 @@ class Tokens:
         key = hashlib.sha256(f"{type(policy).__name__}{policy.model_dump_json()}".encode()).digest()
         return self._entries.setdefault(key, _Entry())
 
-    def _kept(self, entry: _Entry, refused: str | None) -> str | None:
+    def _cached_token(self, entry: _Entry, refused: str | None) -> str | None:
         good = entry.token and entry.token != refused and self._clock() < entry.good_until
         return entry.token if good else None
 
@@ -132,8 +132,8 @@ class Tokens:
 
     async def _provider(self, policy: OpenIdConnect, send: Send) -> Provider:
         key = (policy.authority, *policy.issuers)
-        if (kept := self._providers.get(key)) is not None:
-            return kept
+        if (provider := self._providers.get(key)) is not None:
+            return provider
         answer = await send("GET", configuration_url(policy.authority), headers={"Accept": "application/json"})
         if answer.status != _OK:
             raise fault(

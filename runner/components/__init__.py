@@ -26,7 +26,7 @@ Rules:
 """
 
 from runner.components.base import Component, Context, component
-from runner.components.shared_resources import Kept
+from runner.components.shared_resources import ClosableResource
 from runner.interpreter.errors import Kind, TaskFault, fault
 
-__all__ = ["Component", "Context", "Kept", "Kind", "TaskFault", "component", "fault"]
+__all__ = ["ClosableResource", "Component", "Context", "Kind", "TaskFault", "component", "fault"]

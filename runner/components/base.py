@@ -41,7 +41,7 @@ class Context:
         secret: `await context.secret(name)` returns the value of a secret; secrets change, so don't cache them.
         http: client that enforces the address policy, the deadline and the limits on size.
         settings: settings of this runner, without credentials.
-        shared: `context.shared.get(Kind)` returns an object that all calls of the process share; see `Kept`.
+        shared: `context.shared.get(Kind)` returns an object that all calls of the process share (`ClosableResource`).
         attachments: `context.attachments.find(handle)` returns an attachment of the request that started the execution.
     """
 

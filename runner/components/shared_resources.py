@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self, TypeVar
 from flowhook.config import RunnerSettings
 
 
-class Kept(Protocol):
+class ClosableResource(Protocol):
     """An object that all calls of a process share. It must limit its own size."""
 
     def __init__(self, settings: RunnerSettings, /) -> None: ...
@@ -17,7 +17,7 @@ class Kept(Protocol):
         ...
 
 
-Thing = TypeVar("Thing", bound=Kept)
+Resource = TypeVar("Resource", bound=ClosableResource)
 
 
 class SharedResources:
@@ -25,19 +25,19 @@ class SharedResources:
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
-        self._things: dict[type[Any], Any] = {}
+        self._resources: dict[type[Any], Any] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        while self._things:
-            _, thing = self._things.popitem()
-            await thing.close()
+        while self._resources:
+            _, resource = self._resources.popitem()
+            await resource.close()
 
-    def get(self, kind: type[Thing]) -> Thing:
+    def get(self, kind: type[Resource]) -> Resource:
         """Return the only instance of `kind`, created as `kind(settings)` on first use."""
-        if kind not in self._things:
-            self._things[kind] = kind(self._settings)
-        thing: Thing = self._things[kind]
-        return thing
+        if kind not in self._resources:
+            self._resources[kind] = kind(self._settings)
+        resource: Resource = self._resources[kind]
+        return resource

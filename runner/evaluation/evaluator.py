@@ -88,9 +88,9 @@ class Evaluator:
         schema = CompiledSchema(document)
 
         def validate(data: Any, scope: ExpressionScope) -> None:
-            elsewhere = scope.workflow.remote_evaluator
-            if elsewhere is not None:
-                problem = elsewhere.violation(document, data, scope.instance)
+            remote = scope.workflow.remote_evaluator
+            if remote is not None:
+                problem = remote.violation(document, data, scope.instance)
             else:  # a regular expression may run as long as a program
                 problem = self._guarded(scope, lambda: schema.violation(data))
             if problem is not None:
@@ -110,17 +110,17 @@ class Evaluator:
         """
         bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
         variables = tuple(bound)
-        looks = calls_now(source)
-        if looks:
+        reads_clock = calls_now(source)
+        if reads_clock:
             bound[_NOW] = scope.now_ms / 1000
         given = [data, bound] if bound else [data]
-        program = _wrapped(source, variables, looks=looks)
-        elsewhere = scope.workflow.remote_evaluator
+        program = _wrapped(source, variables, reads_clock=reads_clock)
+        remote = scope.workflow.remote_evaluator
         try:
-            if elsewhere is not None:
-                return _loaded(elsewhere.first(program, _text(given), scope.instance))
+            if remote is not None:
+                return _decoded(remote.first(program, _encoded(given), scope.instance))
             # input and result may be large: encoding and decoding them is supervised, too
-            return self._guarded(scope, lambda: _loaded(self._programs.first(program, _text(given))))
+            return self._guarded(scope, lambda: _decoded(self._programs.first(program, _encoded(given))))
         except TaskFault as problem:
             raise ExpressionFailed(str(problem)) from None
         except orjson.JSONDecodeError:
@@ -142,18 +142,18 @@ class Evaluator:
                 self._on_slow(scope.workflow.flow_id)
 
 
-def _text(given: list[Any]) -> str:
+def _encoded(given: list[Any]) -> str:
     return json_codec.encode(given).decode()
 
 
-def _loaded(result: str | None) -> Any:
+def _decoded(result: str | None) -> Any:
     return None if result is None else orjson.loads(result)
 
 
-def _wrapped(source: str, names: tuple[str, ...], *, looks: bool) -> str:
+def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     """Return a program that takes the input `[data, variables]` and yields JSON text."""
     bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
-    if looks:  # `now` must return the same time in every replay
+    if reads_clock:  # `now` must return the same time in every replay
         bindings += f"def now: $__given.{_NOW}; "
     # the newlines end a comment in the author's last line
     given = f".[1] as $__given | {bindings}" if bindings else ""

@@ -30,25 +30,25 @@ class Exit:
 
 
 def classify(
-    verdict: KillDecision | None, evaluation: RecordSnapshot, returncode: int | None, *, drained: bool
+    decision: KillDecision | None, evaluation: RecordSnapshot, returncode: int | None, *, drained: bool
 ) -> Exit:
     """Classify the exit of a child.
 
     Args:
-        verdict: the watchdog's reason to kill it; None: it was not killed, or because it did not drain in time.
+        decision: of the watchdog to kill it; None: it was not killed, or because it did not drain in time.
         evaluation: content of the record after the exit.
         returncode: exit code, negative for a signal.
         drained: whether it was told to drain: it is then killed for being late, which no execution caused.
     """
-    if verdict is not None and verdict.evaluation is not None:
-        its = verdict.evaluation
+    if decision is not None and decision.evaluation is not None:
+        its = decision.evaluation
         # a step of a call is not an expression: it would block a separate process just as well
         flow_id = "" if its.is_step else its.flow_id
-        return Exit(explained=True, lease=its.lease, error=verdict.error, flow_id=flow_id)
-    if verdict is None and drained and returncode == -signal.SIGKILL:
+        return Exit(explained=True, lease=its.lease, error=decision.error, flow_id=flow_id)
+    if decision is None and drained and returncode == -signal.SIGKILL:
         return Exit(explained=True)
-    if verdict is None and is_probable_cause(evaluation, returncode):
+    if decision is None and is_probable_cause(evaluation, returncode):
         # very likely the cause, but not proven
         flow_id = "" if evaluation.is_step else evaluation.flow_id
         return Exit(explained=True, lease=evaluation.lease, charged=True, flow_id=flow_id)
-    return Exit(explained=verdict is None and drained)
+    return Exit(explained=decision is None and drained)

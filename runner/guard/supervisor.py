@@ -1,4 +1,4 @@
-"""Supervises the child: starts it, kills it on the watchdog's verdict, reports its exit to the router, restarts it.
+"""Supervises the child: starts it, kills it on the watchdog's decision, reports its exit to the router, restarts it.
 
 The report is sent over the parent's own connection, so that the router reassigns the executions, and knows the cause,
 before the next child attaches. The same connection renews the leases of a child that is alive but blocked.
@@ -55,7 +55,7 @@ class WorkerSupervisor:
         self._quarantined: dict[str, float] = {}
         """Monotonic time at which flows leave quarantine, by ID."""
         self._kills = 0
-        self._lacks: set[str] = set()
+        self._logged_details: set[str] = set()
         """Reasons for being detached that were logged since a child was last attached."""
         self._starter = starter
 
@@ -66,10 +66,10 @@ class WorkerSupervisor:
             async with RouterReports(self._settings, self._lifecycle.name) as reports:
                 while not self._lifecycle.stop.is_set():
                     began = time.monotonic()
-                    verdict = await self._live_once(reports)
+                    decision = await self._run_child(reports)
                     if self._lifecycle.stop.is_set():
                         return
-                    if verdict is not None and verdict.evaluation is not None:
+                    if decision is not None and decision.evaluation is not None:
                         backoff = MIN_BACKOFF
                         continue
                     if time.monotonic() - began > STABLE_SECONDS:
@@ -79,25 +79,25 @@ class WorkerSupervisor:
         finally:
             await self._starter.close()
 
-    async def _live_once(self, reports: RouterReports) -> KillDecision | None:
-        """Run one child to its end and report its exit; returns the verdict if it was killed, else None."""
+    async def _run_child(self, reports: RouterReports) -> KillDecision | None:
+        """Run one child to its end and report its exit; returns the decision if it was killed, else None."""
         try:
             child = await WorkerProcess.spawn(self._starter)
         except OSError as problem:
             log.error("child could not be started", cause=str(problem))  # noqa: TRY400 - operators need no traceback
             return None
         try:
-            verdict = await self._accompany(child, reports)
-            end = self._conclude(child, verdict)
+            decision = await self._supervise(child, reports)
+            end = self._classify_exit(child, decision)
         finally:
             await child.close()
         await self._report(reports, end)
-        return verdict
+        return decision
 
-    async def _accompany(self, child: WorkerProcess, reports: RouterReports) -> KillDecision | None:
-        """Run a started child to its end; returns the verdict if it was killed, None when it ended by itself."""
+    async def _supervise(self, child: WorkerProcess, reports: RouterReports) -> KillDecision | None:
+        """Run a started child to its end; returns the decision if it was killed, None when it ended by itself."""
         self._renew_seconds, self._was_attached = 0.0, False
-        child.pipe.send(
+        child.control.send(
             ipc.Begin(
                 settings=self._settings,
                 token=self._token,
@@ -116,10 +116,10 @@ class WorkerSupervisor:
         )
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
-            # the verdict counts even if the child died at the same moment, of this or another cause
-            verdict = watcher.result() if watcher.done() else None
+            # the decision counts even if the child died at the same moment, of this or another cause
+            decision = watcher.result() if watcher.done() else None
             await child.kill()
-            return verdict
+            return decision
         finally:
             for task in (watcher, stopper, ended, *helpers):
                 task.cancel()
@@ -127,28 +127,28 @@ class WorkerSupervisor:
             self._lifecycle.ready.clear()
 
     async def _listen(self, child: WorkerProcess) -> None:
-        while (message := await child.pipe.receive()) is not None:
+        while (message := await child.control.receive()) is not None:
             match message:
                 case ipc.RouterAttached(renew_seconds=seconds):
                     self._renew_seconds = seconds
                     self._explained = self._was_attached = True
-                    self._lacks.clear()
+                    self._logged_details.clear()
                     self._lifecycle.ready.set()
                 case ipc.RouterDetached(detail=detail):
                     self._renew_seconds = 0.0
                     self._lifecycle.ready.clear()
-                    self._tell_lack(detail)
+                    self._report_detached(detail)
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
                 case _:
                     log.warning("unexpected message from the child", kind=type(message).__name__)
 
-    def _tell_lack(self, detail: str) -> None:
+    def _report_detached(self, detail: str) -> None:
         """Publish why the router is not reachable; log each reason once, not with every attempt."""
         self._lifecycle.detail = detail
-        if detail not in self._lacks and not self._lifecycle.stop.is_set():
+        if detail not in self._logged_details and not self._lifecycle.stop.is_set():
             log.warning("not attached; retrying", router=self._settings.router, detail=detail)
-            self._lacks.add(detail)
+            self._logged_details.add(detail)
 
     async def _renew(self, child: WorkerProcess, reports: RouterReports) -> None:
         """Renew the child's leases while it is attached and its event loop is blocked."""
@@ -163,20 +163,20 @@ class WorkerSupervisor:
     async def _stop(self, child: WorkerProcess) -> None:
         """Drain the child once this runner is stopped; returns after the time that the child has to exit."""
         await self._lifecycle.stop.wait()
-        child.pipe.send(ipc.Drain(self._settings.drain_seconds))
+        child.control.send(ipc.Drain(self._settings.drain_seconds))
         await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
         log.warning("the child did not drain in time")
 
-    def _conclude(self, child: WorkerProcess, verdict: KillDecision | None) -> exits.Exit:
+    def _classify_exit(self, child: WorkerProcess, decision: KillDecision | None) -> exits.Exit:
         """Classify a child's exit for the router, log it, and quarantine the flow that caused it."""
         draining, code = self._lifecycle.stop.is_set(), child.process.returncode
-        end = exits.classify(verdict, child.record.read(), code, drained=draining)
-        if verdict is not None and verdict.evaluation is not None:
+        end = exits.classify(decision, child.record.read(), code, drained=draining)
+        if decision is not None and decision.evaluation is not None:
             self._kills += 1
-            its = verdict.evaluation
-            log.warning("child killed", cause=verdict.reason, flow=its.flow_id, task=its.instance)
+            its = decision.evaluation
+            log.warning("child killed", cause=decision.reason, flow=its.flow_id, task=its.instance)
         elif not (draining and code == 0):
-            log.warning("child died", returncode=code, cause=verdict.reason if verdict else "not known")
+            log.warning("child died", returncode=code, cause=decision.reason if decision else "not known")
         if end.flow_id:
             self._quarantine(end.flow_id, QUARANTINE_SECONDS)
         if not self._was_attached:  # it held no lease: the report concerns the leases of earlier children
@@ -194,7 +194,7 @@ class WorkerSupervisor:
 
     async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
         """Report a child's exit to the router before another child attaches; during shutdown, with a short deadline."""
-        reporting = asyncio.create_task(reports.exited(end, self._tell_lack), name="report the exit")
+        reporting = asyncio.create_task(reports.exited(end, self._report_detached), name="report the exit")
         stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
         try:
             await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -80,12 +80,12 @@ class Watchdog:
         self._sequence = 0
         self._beat_ns = 0
         self._baseline = 0
-        self._looked_ns = 0
+        self._sampled_ns = 0
         self._cpu_ns = 0
         self._own_ns = 0
         self._wall_ns = 0
 
-    def look(self, evaluation: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
+    def judge(self, evaluation: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
         """Judge one sample.
 
         Args:
@@ -100,7 +100,7 @@ class Watchdog:
             return None  # the caller notices the exit by other means
         cpu, slept, wall = self._passed(usage, now_ns)
         if not evaluation.started_ns:
-            return self._look_at_loop(evaluation, cpu + slept)
+            return self._judge_loop(evaluation, cpu + slept)
         self._beat_ns = 0
         if evaluation.sequence != self._sequence:
             # both count from the first sample, at most one interval late: earlier usage may be of other work
@@ -112,13 +112,15 @@ class Watchdog:
         self._wall_ns += wall
         if evaluation.is_step:
             if self._is_over(STALL_SECONDS):
-                return _guilty(Kind.RUNTIME, evaluation, f"the call blocked the event loop for {STALL_SECONDS:g} s")
+                return _kill_for(Kind.RUNTIME, evaluation, f"the call blocked the event loop for {STALL_SECONDS:g} s")
             return None
         subject = SUBJECTS[evaluation.activity]
         if self._is_over(self._seconds):
-            return _guilty(Kind.EXPRESSION, evaluation, time_limit_message(evaluation.activity, self._seconds))
+            return _kill_for(Kind.EXPRESSION, evaluation, time_limit_message(evaluation.activity, self._seconds))
         if usage.resident - self._baseline > self._bytes:
-            return _guilty(Kind.EXPRESSION, evaluation, f"{subject} used more than {self._bytes // _MIB} MiB of memory")
+            return _kill_for(
+                Kind.EXPRESSION, evaluation, f"{subject} used more than {self._bytes // _MIB} MiB of memory"
+            )
         if evaluation.activity is Activity.INPUT:
             return None  # others have to wait: the flow is in quarantine already
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
@@ -127,15 +129,15 @@ class Watchdog:
 
     def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
         """Return the CPU time, voluntary sleep and wall time since the last sample, in ns."""
-        elapsed = min(now_ns - self._looked_ns, int(GAP_SECONDS * _NS)) if self._looked_ns else 0
+        elapsed = min(now_ns - self._sampled_ns, int(GAP_SECONDS * _NS)) if self._sampled_ns else 0
         used = max(0, usage.cpu_ns - self._cpu_ns)
-        self._looked_ns, self._cpu_ns = now_ns, usage.cpu_ns
+        self._sampled_ns, self._cpu_ns = now_ns, usage.cpu_ns
         if usage.state is SchedulingState.STOPPED:
             return used, 0, 0
         slept = max(0, elapsed - used) if usage.state is SchedulingState.SLEEPING else 0
         return used, slept, elapsed
 
-    def _look_at_loop(self, evaluation: RecordSnapshot, own: int) -> KillDecision | None:
+    def _judge_loop(self, evaluation: RecordSnapshot, own: int) -> KillDecision | None:
         self._sequence = 0
         if not evaluation.beat_ns:
             return None
@@ -166,5 +168,5 @@ def is_probable_cause(evaluation: RecordSnapshot, returncode: int | None) -> boo
     return not (evaluation.is_step and returncode == -signal.SIGKILL)
 
 
-def _guilty(kind: Kind, evaluation: RecordSnapshot, reason: str) -> KillDecision:
+def _kill_for(kind: Kind, evaluation: RecordSnapshot, reason: str) -> KillDecision:
     return KillDecision(reason, evaluation, error(kind, reason, instance=evaluation.instance))

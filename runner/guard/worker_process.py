@@ -25,9 +25,9 @@ IDLE_AFTER: Final = 40
 class WorkerProcess:
     """A child that was started. It does nothing before it receives `ipc.Begin` or `ipc.RunDocument`."""
 
-    def __init__(self, process: StartedProcess, pipe: ControlChannel, record: EvaluationRecord) -> None:
+    def __init__(self, process: StartedProcess, control: ControlChannel, record: EvaluationRecord) -> None:
         self.process = process
-        self.pipe = pipe
+        self.control = control
         self.record = record
         self._usage = UsageSampler(process.pid)
         self._last = GONE
@@ -53,17 +53,20 @@ class WorkerProcess:
         return cls(process, await ControlChannel.open(ours), record)
 
     async def watch(self, settings: RunnerSettings, *, shared: bool = False) -> KillDecision:
-        """Watch the child's evaluations until one exceeds a limit; returns the verdict. `shared`: see `Watchdog`."""
-        watch = Watchdog(
+        """Watch the child until one of its evaluations exceeds a limit; returns the decision to kill it.
+
+        `shared`: see `Watchdog`.
+        """
+        watchdog = Watchdog(
             expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes, shared=shared
         )
         sequence, quiet = 0, 0
         while True:
             evaluation = self.record.read()
             self._last = self._usage.sample()
-            verdict = watch.look(evaluation, self._last, time.monotonic_ns())
-            if verdict is not None and self._is_still_at(evaluation):
-                return verdict
+            decision = watchdog.judge(evaluation, self._last, time.monotonic_ns())
+            if decision is not None and self._is_still_at(evaluation):
+                return decision
             quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
             sequence = evaluation.sequence
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
@@ -89,5 +92,5 @@ class WorkerProcess:
     async def close(self) -> None:
         """Kill the child if it runs, and close the control channel and the record."""
         await self.kill()
-        self.pipe.close()
+        self.control.close()
         self.record.close()

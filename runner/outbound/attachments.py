@@ -84,19 +84,19 @@ class EventAttachments:
         owner, _, index = handle.partition("/")
         if owner != self._owner or not _INDEX.fullmatch(index):
             raise _unknown(handle)
-        found = self._apart(int(index)) if self._event.body_blob is not None else self._inline(int(index))
+        found = self._find_stored(int(index)) if self._event.body_blob is not None else self._find_inline(int(index))
         if found is None:
             raise _unknown(handle)
         return found
 
-    def _apart(self, index: int) -> RequestAttachment | None:
+    def _find_stored(self, index: int) -> RequestAttachment | None:
         parts, slices = stored_attachments(self._event, raw=self._raw), self._slices
         if slices is None or index >= len(parts):
             return None
         part = parts[index]
         return RequestAttachment(part.name, part.type, part.size, lambda: slices(part.offset, part.size))
 
-    def _inline(self, index: int) -> RequestAttachment | None:
+    def _find_inline(self, index: int) -> RequestAttachment | None:
         attachments = parse_event_body(self._event, raw=self._raw).attachments
         if index >= len(attachments):
             return None

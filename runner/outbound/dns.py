@@ -28,7 +28,7 @@ FORBIDDEN: Final = 403
 Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """One entry of the list that `socket.getaddrinfo` returns."""
 
-_places: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
+_slots: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
 
 async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.AF_UNSPEC) -> Sequence[Info]:
@@ -39,12 +39,12 @@ async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.
         UnicodeError: the host is not a valid name.
     """
     loop = asyncio.get_running_loop()
-    places = _places.setdefault(loop, asyncio.Semaphore(MAX_LOOKUPS))
-    await places.acquire()
+    slots = _slots.setdefault(loop, asyncio.Semaphore(MAX_LOOKUPS))
+    await slots.acquire()
     found: asyncio.Future[Sequence[Info]] = loop.create_future()
 
     def settle(outcome: Sequence[Info] | OSError | UnicodeError) -> None:
-        places.release()  # the thread is done, even if the caller was cancelled
+        slots.release()  # the thread is done, even if the caller was cancelled
         if found.done():
             return
         if isinstance(outcome, OSError | UnicodeError):
@@ -64,7 +64,7 @@ async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.
     try:
         threading.Thread(target=run, name="lookup", daemon=True).start()
     except RuntimeError:
-        places.release()
+        slots.release()
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
     return await found
 

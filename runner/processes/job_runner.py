@@ -67,11 +67,11 @@ class JobResult:
 
 
 class JobRunner:
-    """The processes of one runner; `components.Kept`."""
+    """The processes of one runner; `components.ClosableResource`."""
 
     def __init__(self, _settings: RunnerSettings, /, *, max_in_background: int = MAX_IN_BACKGROUND) -> None:
         self._max_in_background = max_in_background
-        self._places = asyncio.Semaphore(MAX_PROCESSES)
+        self._slots = asyncio.Semaphore(MAX_PROCESSES)
         self._background: set[asyncio.Task[None]] = set()
         self._launchers = Launchers()
 
@@ -86,7 +86,7 @@ class JobRunner:
         Raises:
             TaskFault: the process can't be started, wrote too much, or was killed (runtime).
         """
-        async with self._places:
+        async with self._slots:
             return await _run(job, self._launchers)
 
     def start(self, job: Job) -> None:
@@ -97,7 +97,7 @@ class JobRunner:
         """
         if len(self._background) >= self._max_in_background:
             raise fault(Kind.RUNTIME, f"{self._max_in_background} processes run in the background, which is the limit")
-        task = asyncio.create_task(self._look_after(job), name="process in the background")
+        task = asyncio.create_task(self._run_in_background(job), name="process in the background")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -108,7 +108,7 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look_after(self, job: Job) -> None:
+    async def _run_in_background(self, job: Job) -> None:
         try:
             async with asyncio.timeout(job.seconds):
                 await _run(job, self._launchers)

@@ -54,17 +54,17 @@ def main() -> None:
     _limit(resource.RLIMIT_FSIZE, job["limits"]["FSIZE"])
     directory = tempfile.mkdtemp(prefix="flowhook-")
     try:
-        _say(lifeline, {"directory": directory})
+        _send(lifeline, {"directory": directory})
         for name, content in job["files"].items():
             Path(directory, name).write_text(content, encoding="utf-8", newline="")
         child = os.fork()
         if not child:
             _become(job, directory)
-        _let_go_of_streams()
+        _detach_streams()
         code = _wait(child, lifeline)
         end_descendants()
         if code is not None:
-            _say(lifeline, {"code": code})
+            _send(lifeline, {"code": code})
     finally:
         with contextlib.suppress(RecursionError):
             shutil.rmtree(directory, ignore_errors=True)
@@ -76,7 +76,7 @@ def _keep_only(descriptor: int) -> None:
     os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _say(lifeline: socket.socket, message: dict[str, Any]) -> None:
+def _send(lifeline: socket.socket, message: dict[str, Any]) -> None:
     lifeline.sendall(json.dumps(message).encode() + b"\n")
 
 
@@ -126,7 +126,7 @@ def _tasks_of_user() -> int:
     return count
 
 
-def _let_go_of_streams() -> None:
+def _detach_streams() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)

@@ -22,7 +22,7 @@ from runner.processes.orphans import Sweep, descends_from_launcher, kill_orphans
 
 GRACE_SECONDS: Final = 5.0
 """Time that a launcher has to end; then it is killed and cleaned up after."""
-LOOK_SECONDS: Final = 0.2
+CHECK_SECONDS: Final = 0.2
 """Interval between checks of a launcher that should end: one that its job has stopped is killed at once."""
 
 SWEEPS: Final = 10
@@ -91,7 +91,7 @@ class Launchers:
             yield launcher
         finally:
             launcher.lifeline.close()
-            await _to_the_end(self._gone(launcher))
+            await _uninterrupted(self._wait_until_ended(launcher))
 
     async def _start(self) -> Launcher:
         ours, theirs = socket.socketpair()
@@ -127,9 +127,9 @@ class Launchers:
     async def ended(self, launcher: Launcher) -> None:
         """Wait for the end of a launcher, and clean up if it was killed, most likely by its own job."""
         if await launcher.process.wait():
-            await self._clear_up(launcher)
+            await self._clean_up(launcher)
 
-    async def _gone(self, launcher: Launcher) -> None:
+    async def _wait_until_ended(self, launcher: Launcher) -> None:
         """Wait until a launcher whose lifeline is closed has ended."""
         process = launcher.process
         try:
@@ -146,7 +146,7 @@ class Launchers:
         end = asyncio.create_task(self._ended_without_output(launcher), name="end of a launcher")
         try:
             async with asyncio.timeout(self._grace_seconds):
-                while not (await asyncio.wait([end], timeout=LOOK_SECONDS))[0]:
+                while not (await asyncio.wait([end], timeout=CHECK_SECONDS))[0]:
                     if _is_stopped(launcher.process.pid):
                         return False
                 await end
@@ -159,15 +159,15 @@ class Launchers:
 
     async def _ended_without_output(self, launcher: Launcher) -> None:
         streams = (launcher.process.stdout, launcher.process.stderr)
-        await asyncio.gather(self.ended(launcher), *(_drop(stream) for stream in streams))
+        await asyncio.gather(self.ended(launcher), *(_discard(stream) for stream in streams))
 
-    async def _clear_up(self, launcher: Launcher) -> None:
+    async def _clean_up(self, launcher: Launcher) -> None:
         ended, is_over, sweeps = 0, False, 0
         while not is_over and sweeps < SWEEPS:
             sweeps += 1
             async with self._starting_or_sweeping:
-                sweep = asyncio.to_thread(self._sweep, self._is_stray)
-                more, is_over = await _to_the_end(sweep)  # a thread can't be cancelled: hold the lock until it ends
+                sweep = asyncio.to_thread(self._sweep, self._is_orphan)
+                more, is_over = await _uninterrupted(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
         log.warning("launcher killed; cleaned up its processes", launcher=launcher.process.pid, processes=ended)
         if not is_over:
@@ -175,7 +175,7 @@ class Launchers:
         if launcher.directory:
             await asyncio.to_thread(shutil.rmtree, launcher.directory, ignore_errors=True)
 
-    def _is_stray(self, child: int) -> bool:
+    def _is_orphan(self, child: int) -> bool:
         return child not in self._pids and descends_from_launcher(child)
 
 
@@ -186,7 +186,7 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     """Await a short coroutine to its end; a cancellation meanwhile is raised afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -200,6 +200,6 @@ async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def _drop(stream: asyncio.StreamReader | None) -> None:
+async def _discard(stream: asyncio.StreamReader | None) -> None:
     while stream is not None and await stream.read(_CHUNK_BYTES):
         pass

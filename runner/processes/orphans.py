@@ -82,28 +82,28 @@ def children_of_this_process() -> list[int]:
 
 
 def kill_orphans(
-    is_stray: Callable[[int], bool],
+    is_orphan: Callable[[int], bool],
     *,
     rounds: int = ROUNDS,
     children: Callable[[], Iterable[int]] = children_of_this_process,
 ) -> Sweep:
-    """Kill and reap the children that are orphans by `is_stray`, and the children that they leave in turn.
+    """Kill and reap the children that are orphans by `is_orphan`, and the children that they leave in turn.
 
     Blocking for up to `rounds` rounds, 5 ms apart.
     """
     ended = 0
     for round_ in range(rounds):
-        strays = [child for child in children() if is_stray(child)]
-        if not strays:
+        orphans = [child for child in children() if is_orphan(child)]
+        if not orphans:
             return Sweep(ended, is_over=True)
         if round_:
             time.sleep(_PAUSE_SECONDS)
-        for stray in strays:
+        for orphan in orphans:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(stray, signal.SIGKILL)
-        for stray in strays:
+                os.kill(orphan, signal.SIGKILL)
+        for orphan in orphans:
             with contextlib.suppress(ChildProcessError):
-                ended += os.waitpid(stray, os.WNOHANG)[0] == stray
+                ended += os.waitpid(orphan, os.WNOHANG)[0] == orphan
     return Sweep(ended, is_over=False)
 
 

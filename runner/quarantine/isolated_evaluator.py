@@ -85,13 +85,13 @@ class IsolatedEvaluator:
         process, ours = spawn("-I", "-m", "runner.quarantine.process", options=options)
         evaluator = cls(process, ours, settings, poll_seconds)
         try:
-            await asyncio.to_thread(evaluator._greet)
+            await asyncio.to_thread(evaluator._wait_until_ready)
         except BaseException:
             await evaluator.close()
             raise
         return evaluator
 
-    def _greet(self) -> None:
+    def _wait_until_ready(self) -> None:
         """Wait until the process is ready, so that its imports do not count as usage of an evaluation."""
         self._link.settimeout(START_SECONDS)
         try:
@@ -131,11 +131,11 @@ class IsolatedEvaluator:
                 self._kill()
             return await working
         except _ProcessGone:
-            verdict = watching.result() if watching.done() else None
+            decision = watching.result() if watching.done() else None
             code = await self.process.wait()
-            if verdict is None and code == -signal.SIGKILL:
+            if decision is None and code == -signal.SIGKILL:
                 raise EvaluationInterrupted from None
-            raise EvaluationKilled(self._explained(verdict, code)) from None
+            raise EvaluationKilled(self._explain(decision, code)) from None
         finally:
             if not working.done():
                 self._kill()
@@ -143,11 +143,11 @@ class IsolatedEvaluator:
                 working.exception()
             watching.cancel()
 
-    def _explained(self, verdict: KillDecision | None, code: int) -> WorkflowError:
-        if verdict is not None and verdict.error is not None:
-            return verdict.error
+    def _explain(self, decision: KillDecision | None, code: int) -> WorkflowError:
+        if decision is not None and decision.error is not None:
+            return decision.error
         activity = self._evaluation.activity
-        reason = f"{SUBJECTS[activity]} ended its process ({_named(code)})"
+        reason = f"{SUBJECTS[activity]} ended its process ({_exit_name(code)})"
         # limits that the process sets itself (RLIMIT, ITIMER_PROF): jq aborts when an allocation fails
         if code == -signal.SIGPROF:
             reason = time_limit_message(activity, self._settings.expression_seconds)
@@ -156,14 +156,14 @@ class IsolatedEvaluator:
         return error(Kind.EXPRESSION, reason, instance=self._evaluation.instance)
 
     async def _watch(self) -> KillDecision:
-        watch = Watchdog(
+        watchdog = Watchdog(
             expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
         )
         while True:
             evaluation = self._evaluation
-            verdict = watch.look(evaluation, self._usage.sample(), time.monotonic_ns())
-            if verdict is not None and evaluation is self._evaluation:
-                return verdict
+            decision = watchdog.judge(evaluation, self._usage.sample(), time.monotonic_ns())
+            if decision is not None and evaluation is self._evaluation:
+                return decision
             await asyncio.sleep(self._poll_seconds)
 
     def _kill(self) -> None:
@@ -181,11 +181,11 @@ class IsolatedEvaluator:
 
     def first(self, program: str, text: str, instance: str) -> str | None:
         """See `RemoteEvaluator.first`; raises `_ProcessGone`, too, which `run` translates."""
-        return self._ask(instance, frames.PROGRAM, program.encode(), text.encode())
+        return self._request(instance, frames.PROGRAM, program.encode(), text.encode())
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:
         """See `RemoteEvaluator.violation`; raises `_ProcessGone`, too, which `run` translates."""
-        return self._ask(instance, frames.SCHEMA, orjson.dumps(schema), json_codec.encode(data))
+        return self._request(instance, frames.SCHEMA, orjson.dumps(schema), json_codec.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
         """Return `flowhook.workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
@@ -195,9 +195,11 @@ class IsolatedEvaluator:
         """
         options = orjson.dumps([webhook, raw, owner, list(contents)])
         parts = (convert.event_to_bytes(event), options, *contents.values())
-        return self._ask(INPUT, frames.EVENT, *parts, activity=Activity.BODY) or "null"
+        return self._request(INPUT, frames.EVENT, *parts, activity=Activity.BODY) or "null"
 
-    def _ask(self, instance: str, kind: bytes, *parts: bytes, activity: Activity = Activity.EXPRESSION) -> str | None:
+    def _request(
+        self, instance: str, kind: bytes, *parts: bytes, activity: Activity = Activity.EXPRESSION
+    ) -> str | None:
         number = self._evaluation.sequence + 1
         self._evaluation = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
         try:
@@ -212,7 +214,7 @@ class IsolatedEvaluator:
         return result[0].decode() if answer == frames.RESULT else None
 
 
-def _named(code: int) -> str:
+def _exit_name(code: int) -> str:
     try:
         return signal.Signals(-code).name
     except ValueError:

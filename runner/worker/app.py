@@ -41,25 +41,25 @@ SETTLE_SECONDS: Final = 2.0
 log = logs.get_logger(__name__)
 
 
-async def work(pipe: ipc.ControlChannel, record: EvaluationRecord) -> None:
+async def work(control: ipc.ControlChannel, record: EvaluationRecord) -> None:
     """Wait for the parent's order and carry it out: serve until told to drain, or run one document.
 
     Exits the process when the parent is gone, because evaluations would no longer be supervised.
     """
     components()  # import them before the order arrives
-    order = await pipe.receive()
+    order = await control.receive()
     match order:
         case ipc.Begin():
-            await _serve(order, pipe, record)
+            await _serve(order, control, record)
         case ipc.RunDocument():
             logs.configure(level="warning")  # on stderr: stdout is for the flow's output
-            pipe.send(await standalone.execute(order, record, pipe))
-            await pipe.flush()
+            control.send(await standalone.execute(order, record, control))
+            await control.flush()
         case _:
             os._exit(0)
 
 
-async def _serve(order: ipc.Begin, pipe: ipc.ControlChannel, record: EvaluationRecord) -> None:
+async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: EvaluationRecord) -> None:
     settings = order.settings
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()
@@ -75,18 +75,18 @@ async def _serve(order: ipc.Begin, pipe: ipc.ControlChannel, record: EvaluationR
     quarantined = QuarantinedFlows(
         time.monotonic,
         order.quarantined,
-        on_added=lambda flow_id, seconds: pipe.send(ipc.Quarantined(flow_id, seconds)),
+        on_added=lambda flow_id, seconds: control.send(ipc.Quarantined(flow_id, seconds)),
     )
     evaluator = Evaluator(record, on_slow=quarantined.add)
 
     def attached(renew_seconds: float) -> None:
         lifecycle.ready.set()
-        pipe.send(ipc.RouterAttached(renew_seconds))
+        control.send(ipc.RouterAttached(renew_seconds))
 
     def detached(detail: str) -> None:
         lifecycle.ready.clear()
         lifecycle.detail = detail
-        pipe.send(ipc.RouterDetached(detail))
+        control.send(ipc.RouterDetached(detail))
 
     async with (
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
@@ -95,8 +95,8 @@ async def _serve(order: ipc.Begin, pipe: ipc.ControlChannel, record: EvaluationR
         contextlib.aclosing(EvaluatorPool(settings)) as isolated,
         asyncio.TaskGroup() as tasks,
     ):
-        attachment = RouterConnection(channel, link, time.monotonic)
-        attachment.on_attached, attachment.on_detached = attached, detached
+        connection = RouterConnection(channel, link, time.monotonic)
+        connection.on_attached, connection.on_detached = attached, detached
         secrets, quarantine = SecretCache(channel, loop.time), QuarantineDriver(quarantined, isolated)
         executions = ExecutionDriver(
             link=link,
@@ -112,44 +112,44 @@ async def _serve(order: ipc.Begin, pipe: ipc.ControlChannel, record: EvaluationR
             executor=EffectExecutor({**components(), **cluster_components(channel)}, http, settings, shared),
             record=record,
             tasks=tasks,
-            request_send=attachment.announce,
-            sent=attachment.sent,
+            request_send=connection.announce,
+            sent=connection.sent,
             evaluator=evaluator,
             quarantine=quarantine,
             public_url=settings.public_url,
         )
         service = [
-            tasks.create_task(attachment.run(executions), name="attach"),
+            tasks.create_task(connection.run(executions), name="attach"),
             tasks.create_task(executions.pump(), name="pump"),
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
         ]
-        await _drain(await _told_to_drain(pipe), link, executions, attachment)
+        await _drain(await _wait_for_drain(control), link, executions, connection)
         for task in service:
             task.cancel()
     log.debug("drained")
 
 
-async def _told_to_drain(pipe: ipc.ControlChannel) -> float:
-    order = await pipe.receive()
+async def _wait_for_drain(control: ipc.ControlChannel) -> float:
+    order = await control.receive()
     if not isinstance(order, ipc.Drain):
         os._exit(1)
     return order.seconds
 
 
 async def _drain(
-    seconds: float, link: session.Session, executions: ExecutionDriver, attachment: RouterConnection
+    seconds: float, link: session.Session, executions: ExecutionDriver, connection: RouterConnection
 ) -> None:
     """Wait for calls in flight, release executions that would begin new ones, and wait until all is settled."""
     link.drain()
     executions.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await attachment.idle()
+            await connection.idle()
     executions.release_all()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_SECONDS):
-            await attachment.idle()
+            await connection.idle()
 
 
 async def _beat(record: EvaluationRecord) -> None:

@@ -76,7 +76,7 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
             depth=arguments.depth,
             idempotency_key=context.idempotency_key,
         )
-        response = await _ask(stub.EmitEvent, request)
+        response = await _call(stub.EmitEvent, request)
         await event_sink.send(arguments.event, arguments.sink, context)
         return {"receivers": response.receivers}
 
@@ -91,12 +91,12 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
             parent_depth=arguments.depth,
             idempotency_key=arguments.key,
         )
-        return {"execution": (await _ask(stub.StartExecution, request)).execution_id}
+        return {"execution": (await _call(stub.StartExecution, request)).execution_id}
 
     return {each.name: each for each in (emit, start)}
 
 
-async def _ask(call: Callable[..., Awaitable[Response]], request: Request) -> Response:
+async def _call(call: Callable[..., Awaitable[Response]], request: Request) -> Response:
     """Call the router, and retry while it is unavailable, until the effect's deadline cancels this.
 
     Raises:

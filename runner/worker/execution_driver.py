@@ -280,7 +280,7 @@ class ExecutionDriver:
     ) -> None:
         """Drive an execution in quarantine, concurrently; `lifecycle_types` are those that `machine` was given last."""
         try:
-            step = await self._quarantine.turn(execution, machine, lambda: _next_step(machine, turn_input))
+            step = await self._quarantine.drive(execution, machine, lambda: _next_step(machine, turn_input))
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             step = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
         execution.quarantine_task = None

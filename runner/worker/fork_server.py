@@ -36,11 +36,11 @@ from runner.worker import process
 
 MAX_PACKET: Final = 256
 
-STRAYS_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 5.0
 """Time after the end of a child that the launchers of its flows' processes have to clean up by themselves."""
-STRAYS_AGAIN_SECONDS: Final = 0.1
-"""Delay before the next sweep if one left processes; doubled after each, up to `STRAYS_SECONDS`."""
-STRAYS_ROUNDS: Final = 4
+RESWEEP_SECONDS: Final = 0.1
+"""Delay before the next sweep if one left processes; doubled after each, up to `SWEEP_SECONDS`."""
+SWEEP_ROUNDS: Final = 4
 """Rounds of one sweep, some milliseconds apart."""
 
 THREADS: Final = (
@@ -68,34 +68,34 @@ class _Server:
         """Process IDs by descriptor (pidfd)."""
         self._ended: set[int] = set()
         """Process IDs of children that ended and are not reaped yet."""
-        self._strays_at = 0.0
+        self._sweep_at = 0.0
         """Monotonic time of the next sweep of processes that children left behind; 0: none is due."""
-        self._strays_again = STRAYS_AGAIN_SECONDS
+        self._sweep_delay = RESWEEP_SECONDS
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the other end is closed."""
         while True:
-            timeout = max(0.0, self._strays_at - time.monotonic()) * 1000 if self._strays_at else None
+            timeout = max(0.0, self._sweep_at - time.monotonic()) * 1000 if self._sweep_at else None
             for descriptor, _ in self._poll.poll(timeout):
                 if descriptor == self._link.fileno():
                     if not self._take_request():
                         return
                 elif descriptor in self._children:
                     self._report_end(descriptor)
-            if self._strays_at and time.monotonic() >= self._strays_at:
-                self._end_strays()
+            if self._sweep_at and time.monotonic() >= self._sweep_at:
+                self._kill_orphans()
 
-    def _end_strays(self) -> None:
+    def _kill_orphans(self) -> None:
         known = frozenset(self._children.values()) | self._ended
         # this process has one thread: sweep a few rounds at a time, with requests in between
-        sweep = orphans.kill_orphans(lambda child: child not in known, rounds=STRAYS_ROUNDS)
+        sweep = orphans.kill_orphans(lambda child: child not in known, rounds=SWEEP_ROUNDS)
         if sweep.is_over:
-            self._strays_at, self._strays_again = 0.0, STRAYS_AGAIN_SECONDS
+            self._sweep_at, self._sweep_delay = 0.0, RESWEEP_SECONDS
         else:
-            self._strays_at = time.monotonic() + self._strays_again
-            self._strays_again = min(2 * self._strays_again, STRAYS_SECONDS)
+            self._sweep_at = time.monotonic() + self._sweep_delay
+            self._sweep_delay = min(2 * self._sweep_delay, SWEEP_SECONDS)
 
     def _take_request(self) -> bool:
         packet, descriptors, _, _ = socket.recv_fds(self._link, MAX_PACKET, 2)
@@ -114,14 +114,14 @@ class _Server:
         try:
             pid = os.fork()
         except OSError as problem:
-            self._say({"refused": problem.errno, "request": request})
+            self._send({"refused": problem.errno, "request": request})
         else:
             if not pid:
                 self._become_child(server, control_fd, record_fd)
             descriptor = os.pidfd_open(pid)
             self._children[descriptor] = pid
             self._poll.register(descriptor, select.POLLIN)
-            self._say({"started": pid, "request": request})
+            self._send({"started": pid, "request": request})
         finally:
             os.close(control_fd)
             os.close(record_fd)
@@ -146,15 +146,15 @@ class _Server:
         """Report a child that has ended; it stays a zombie until it is reaped, so that its PID is not reused."""
         pid = self._children.pop(descriptor)
         self._ended.add(pid)
-        self._strays_at = time.monotonic() + STRAYS_SECONDS
+        self._sweep_at = time.monotonic() + SWEEP_SECONDS
         self._poll.unregister(descriptor)
         os.close(descriptor)
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         if ended is not None:
             status = ended.si_status
-            self._say({"ended": pid, "code": status if ended.si_code == os.CLD_EXITED else -status})
+            self._send({"ended": pid, "code": status if ended.si_code == os.CLD_EXITED else -status})
 
-    def _say(self, message: dict[str, int | None]) -> None:
+    def _send(self, message: dict[str, int | None]) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the next read notices it, too
             self._link.send(orjson.dumps(message))
 

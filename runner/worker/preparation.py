@@ -89,7 +89,7 @@ class ExecutionPreparer:
     def at_once(self, execution: ActiveExecution) -> Prepared | session.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
         event = execution.event
-        if event.body_blob is not None or self._is_read_apart(event):
+        if event.body_blob is not None or self._needs_process(event):
             return None
         flow = self._flows.cached(event.flow_id, execution.revision)
         return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
@@ -104,7 +104,7 @@ class ExecutionPreparer:
                 values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
                 raw = takes_raw_body(flow.program.definition)
                 contents = await self._bodies.contents(execution.event, raw=raw)
-                if self._is_read_apart(execution.event):
+                if self._needs_process(execution.event):
                     self._attach(execution, raw=raw)
                     text = await self._quarantine.event_input(
                         execution.event,
@@ -142,7 +142,7 @@ class ExecutionPreparer:
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             return session.Faulted(report_defect(execution, problem))
 
-    def _is_read_apart(self, event: Event) -> bool:
+    def _needs_process(self, event: Event) -> bool:
         if event.flow_id not in self._quarantine:
             return False
         return len(event.body) >= OFFLOAD_BYTES or any(name == "content-encoding" for name, _ in event.headers)

@@ -44,8 +44,8 @@ def run(control_fd: int, record_fd: int) -> None:
 
 
 async def _work(control_fd: int, record_fd: int) -> None:
-    pipe = await ipc.ControlChannel.open(socket.socket(fileno=control_fd))
-    await app.work(pipe, EvaluationRecord(record_fd))
+    control = await ipc.ControlChannel.open(socket.socket(fileno=control_fd))
+    await app.work(control, EvaluationRecord(record_fd))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

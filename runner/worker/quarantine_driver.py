@@ -37,13 +37,15 @@ class QuarantineDriver:
         """Whether a flow is in quarantine."""
         return flow_id in self._flows
 
-    async def turn(self, execution: ActiveExecution, run: ExecutionMachine, step: Callable[[], Step]) -> Step | None:
+    async def drive(
+        self, execution: ActiveExecution, machine: ExecutionMachine, step: Callable[[], Step]
+    ) -> Step | None:
         """Wait for a process, run one step of an execution in a thread, and return the result.
 
         Args:
             execution: the execution to drive.
-            run: its state machine.
-            step: drives `run`. Blocking.
+            machine: its state machine.
+            step: drives `machine`. Blocking.
 
         Returns:
             The `Step`. If an expression had to be killed, it ends in a fault and holds the entries written before.
@@ -53,7 +55,7 @@ class QuarantineDriver:
             Exception: what `step` raises.
         """
         workflow = execution.workflow
-        assert workflow is not None  # noqa: S101 - for the type checker: it is set together with `run`
+        assert workflow is not None  # noqa: S101 - for the type checker: it is set together with `machine`
         try:
             async with self._evaluator(execution.event) as evaluator:
                 workflow.remote_evaluator, execution.turn_ends = evaluator, time.monotonic() + TURN_SECONDS
@@ -62,7 +64,7 @@ class QuarantineDriver:
                 finally:
                     workflow.remote_evaluator, execution.turn_ends = None, 0.0
         except EvaluationKilled as end:
-            return run.fault(end.error)
+            return machine.fault(end.error)
         except EvaluationInterrupted:
             return None
 

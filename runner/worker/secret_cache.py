@@ -51,25 +51,25 @@ class SecretCache:
         if known is not None:
             return known
         async with self._lock:
-            wanted = sorted(names)
-            asked = self._clock()
+            requested = sorted(names)
+            fetched_at = self._clock()
             values: dict[str, bytes] = {}
-            for first in range(0, len(wanted), MAX_NAMES):
+            for first in range(0, len(requested), MAX_NAMES):
                 request = secret_service_pb2.ResolveSecretsRequest(
-                    names=wanted[first : first + MAX_NAMES], flow_id=flow_id
+                    names=requested[first : first + MAX_NAMES], flow_id=flow_id
                 )
                 try:
                     answer = await self._stub.ResolveSecrets(request, timeout=DEADLINE)
                 except grpc.aio.AioRpcError as error:
                     raise status.from_rpc_error(error) from None
                 values.update(answer.values)
-            self._forget_old(asked)
-            self._values.update({name: (asked, value) for name, value in values.items()})
-        missing = [name for name in wanted if name not in values]
+            self._evict_expired(fetched_at)
+            self._values.update({name: (fetched_at, value) for name, value in values.items()})
+        missing = [name for name in requested if name not in values]
         if missing:
             raise fault(Kind.AUTHORIZATION, f"the secret {missing[0]} is not set")
         return values
 
-    def _forget_old(self, now: float) -> None:
-        for name in [name for name, (asked, _) in self._values.items() if asked < now - MAX_AGE]:
+    def _evict_expired(self, now: float) -> None:
+        for name in [name for name, (fetched_at, _) in self._values.items() if fetched_at < now - MAX_AGE]:
             del self._values[name]

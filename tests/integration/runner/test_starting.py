@@ -41,7 +41,7 @@ async def gone(pid):
 async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(starter):
     child = await WorkerProcess.spawn(starter)
     assert child.process.returncode is None
-    child.pipe.close()
+    child.control.close()
     async with asyncio.timeout(60):
         assert await child.process.wait() == 0
     await child.close()

@@ -27,7 +27,7 @@ class Child:
         """Let time pass, of which the child got all that it wanted unless `cpu` says how much, and look."""
         self.now += int(wall * S)
         self.cpu += int((wall if cpu is None else cpu) * S)
-        return self.watch.look(evaluation, Usage(self.cpu, memory, state), self.now)
+        return self.watch.judge(evaluation, Usage(self.cpu, memory, state), self.now)
 
     def until_killed(self, evaluation, **passing):
         """Return the verdict, and after how many looks."""
@@ -81,7 +81,7 @@ def test_an_evaluation_that_sleeps_or_never_gets_a_core_is_ended_by_a_limit_of_w
 
 def test_a_sample_that_failed_is_no_burst_of_cpu_time(child):
     assert child.look(evaluating(), cpu=100) is None  # of earlier work
-    assert child.watch.look(evaluating(), GONE, child.now) is None
+    assert child.watch.judge(evaluating(), GONE, child.now) is None
     assert child.look(evaluating()) is None
 
 

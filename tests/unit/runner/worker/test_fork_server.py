@@ -23,13 +23,13 @@ def test_it_sweeps_again_for_as_long_as_strays_are_left_and_serves_meanwhile(mon
     left = [Sweep(1, is_over=False), Sweep(1, is_over=False), Sweep(1, is_over=True)]
     swept = []
 
-    def sweep(_is_stray, *, rounds):
+    def sweep(_is_orphan, *, rounds):
         swept.append(rounds)
         if len(swept) == len(left):
             ours.close()  # it serves until then
         return left[len(swept) - 1]
 
     monkeypatch.setattr(fork_server.orphans, "kill_orphans", sweep)
-    server._strays_at = 1e-9  # long ago
+    monkeypatch.setattr(server, "_sweep_at", 1e-9)  # long ago
     server.run()
     assert len(swept) == len(left)

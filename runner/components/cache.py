@@ -31,8 +31,8 @@ class Cache(Generic[Value]):
             seconds: time to live of a value.
             weight: maximum weight of all values, in the unit of `get`; the least recently used are evicted.
         """
-        self._kept: TTLCache[Hashable, tuple[Value, int]] = TTLCache(
-            weight, seconds, timer=time.monotonic, getsizeof=lambda kept: kept[1]
+        self._entries: TTLCache[Hashable, tuple[Value, int]] = TTLCache(
+            weight, seconds, timer=time.monotonic, getsizeof=lambda entry: entry[1]
         )
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
@@ -43,11 +43,11 @@ class Cache(Generic[Value]):
             key: must cover all that the value depends on, credentials included; see `fingerprint`.
             load: returns the value and its weight, which is at most that of the cache; exceptions are not cached.
         """
-        kept = self._kept.get(key)
-        if kept is None:
+        entry = self._entries.get(key)
+        if entry is None:
             lock = self._locks.setdefault(key, asyncio.Lock())
             async with lock:
-                kept = self._kept.get(key)  # the last holder of the lock may have loaded it
-                if kept is None:
-                    kept = self._kept[key] = await load()
-        return kept[0]
+                entry = self._entries.get(key)  # the last holder of the lock may have loaded it
+                if entry is None:
+                    entry = self._entries[key] = await load()
+        return entry[0]

@@ -107,15 +107,15 @@ class JournalWrite:
 
 @dataclass(slots=True)
 class Step:
-    """Outcome of one call of `start`, `resume`, `deliver` or `go_on` of `ExecutionMachine`.
+    """Outcome of one call of `start`, `resume`, `deliver` or `advance` of `ExecutionMachine`.
 
     Attributes:
         ending: how the execution ended; if set, only `writes` and `lifecycle_events` count besides it.
         writes: entries for the journal, in order.
         perform: effects to start now.
         cancel: keys of effects to cancel; their results are not needed.
-        paused: whether there is more to do: let others run, then call `ExecutionMachine.go_on`.
-        wake_at_ms: earliest deadline in Unix milliseconds; call `ExecutionMachine.go_on` then.
+        paused: whether there is more to do: let others run, then call `ExecutionMachine.advance`.
+        wake_at_ms: earliest deadline in Unix milliseconds; call `ExecutionMachine.advance` then.
         wakes: key of the request with that deadline: a wait, a retry, a timeout.
         subscriptions: everything else that is awaited now. It is delivered by `ExecutionMachine.deliver`, or in
             the journal of another attempt.

@@ -1,6 +1,6 @@
 """State machine of one execution, without I/O.
 
-The driver calls `start`, then `resume` with the result of each effect, and `go_on`, until a `Step` has an `ending`.
+The driver calls `start`, then `resume` with the result of each effect, and `advance`, until a `Step` has an `ending`.
 
 A *fiber* is a generator from `tasks` that runs concurrently with others and stops at a request (`requests`). An input
 from outside is processed only when all fibers have stopped: one result, one reading of the clock, or one deadline that
@@ -115,7 +115,7 @@ class ExecutionMachine:
     def start(self) -> Step:
         """Start the execution; returns the first step."""
         self.started = True
-        return self.go_on()
+        return self.advance()
 
     @property
     def has_pending_input(self) -> bool:
@@ -123,7 +123,7 @@ class ExecutionMachine:
         return bool(self._inputs)
 
     def queue_result(self, effect: Perform, result: EffectResult) -> Sequence[JournalWrite]:
-        """Queue the result of an effect for the next `go_on`, and return the entries to journal at once.
+        """Queue the result of an effect for the next `advance`, and return the entries to journal at once.
 
         The computation on a result may kill this process; if the result were not journaled by then, the effect would
         be performed again. Of several queued results only the first can be journaled here: it decides what the others
@@ -140,14 +140,14 @@ class ExecutionMachine:
     def resume(self, effect: Perform, result: EffectResult) -> Step:
         """Continue with the result of a requested effect; a result that is no longer needed is ignored."""
         self._inputs.append((effect, result))
-        return self.go_on()
+        return self.advance()
 
     def deliver(self, event: ExternalEvent) -> Step:
         """Continue with an awaited input; one that is no longer awaited is ignored."""
         self._inputs.append(event)
-        return self.go_on()
+        return self.advance()
 
-    def go_on(self) -> Step:
+    def advance(self) -> Step:
         """Continue after a pause, or when a deadline has passed."""
         step = Step()
         try:
@@ -178,7 +178,7 @@ class ExecutionMachine:
     def fault(self, problem: WorkflowError) -> Step:
         """End with an error that nothing may catch, after the last step was aborted; includes its journal writes."""
         self._ending = WorkflowFaulted(problem)
-        return self.go_on()
+        return self.advance()
 
     # --- inputs -----------------------------------------------------------------------------------------------------
     def _process_input(self, step: Step) -> bool:

@@ -412,7 +412,7 @@ class ExecutionDriver:
 
 def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step:
     if turn_input is None:
-        return machine.go_on() if machine.started else machine.start()
+        return machine.advance() if machine.started else machine.start()
     return machine.deliver(turn_input)
 
 

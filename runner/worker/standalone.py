@@ -124,18 +124,18 @@ async def run_to_end(
             calls.update({asyncio.ensure_future(perform(effect)): effect for effect in step.perform})
             if step.paused:
                 await on_pause()
-                step = machine.go_on()
+                step = machine.advance()
             elif (event := events.take(step.subscriptions)) is not None:
                 step = machine.deliver(event)
             elif calls:
                 seconds = None if step.wake_at_ms is None else clock.seconds_until(step.wake_at_ms)
                 done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-                step = machine.resume(calls.pop(call := done.pop()), call.result()) if done else machine.go_on()
+                step = machine.resume(calls.pop(call := done.pop()), call.result()) if done else machine.advance()
             elif step.wake_at_ms is not None:
                 if (wait := _waiting(step, clock)).seconds >= REPORTED_WAIT_SECONDS:
                     on_wait(wait)
                 await clock.sleep_until(step.wake_at_ms)
-                step = machine.go_on()
+                step = machine.advance()
             else:
                 return effects.WorkflowFaulted(_no_events(step.subscriptions[0]))
     finally:

@@ -172,7 +172,7 @@ async def drive(program, workflow, act, comes):
                 journal.append(comes(turn.subscriptions))
                 break
             else:
-                turn = run.go_on()
+                turn = run.advance()
         else:
             return turn.ending
 

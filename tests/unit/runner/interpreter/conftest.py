@@ -89,13 +89,13 @@ def execute(evaluator):
             if waiting and not turn.paused:
                 effect = waiting.pop(0)
                 written += [write.entry for write in execution.queue_result(effect, world.perform(effect))]
-                turn = execution.go_on()
+                turn = execution.advance()
                 continue
             if turn.wake_at_ms is not None:
                 clock.now = turn.wake_at_ms
             elif turn.subscriptions:
                 break
-            turn = execution.go_on()
+            turn = execution.advance()
         told.append(execution.take_history())
         tasks = [task for each in told if each for task in orjson.loads(each)]
         return Outcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
@@ -123,7 +123,7 @@ class Begun:
         """Go on when time has passed, or with the result of an effect."""
         self.now += round(seconds * 1000)
         if effect is None:
-            self.turn = self.run.go_on()
+            self.turn = self.run.advance()
         else:
             self.turn = self.run.resume(effect, result if isinstance(result, EffectResult) else EffectResult(result))
         self.effects += self.turn.perform

@@ -154,7 +154,7 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
             return turn
         waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
         if turn.paused:
-            turn = run.go_on()
+            turn = run.advance()
             continue
         look(turn, waiting)
         if waiting and turn.subscriptions and picks.random() < 0.3:
@@ -337,7 +337,7 @@ def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, p
         replayed, asked = again.start(), []
         while replayed.paused:
             asked += replayed.perform
-            replayed = again.go_on()
+            replayed = again.advance()
         assert standing(again) == standing(run)
         assert {effect.key for effect in [*asked, *replayed.perform]} == {effect.key for effect in waiting}
         assert (replayed.wake_at_ms, replayed.subscriptions) == (turn.wake_at_ms, turn.subscriptions)
@@ -368,7 +368,7 @@ def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
     turn, asked = run.start(), []
     while turn.paused:
         asked += turn.perform
-        turn = run.go_on()
+        turn = run.advance()
     assert [effect.key for effect in [*asked, *turn.perform]] == ["/do/1/next#0"]
 
 

@@ -51,7 +51,7 @@ class Telling:
             if turn.ending is not None:
                 return self
             if turn.paused:
-                turn = self.run.go_on()
+                turn = self.run.advance()
             elif self.waiting:
                 answer = next(self._answers, None)
                 if answer is None:
@@ -59,7 +59,7 @@ class Telling:
                 turn = self.run.resume(self.waiting.pop(0), answer)
             elif turn.wake_at_ms is not None:
                 self.now = turn.wake_at_ms
-                turn = self.run.go_on()
+                turn = self.run.advance()
             else:
                 event = next(self._comes, None)
                 if event is None:

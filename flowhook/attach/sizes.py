@@ -32,7 +32,9 @@ ENTRY_OVERHEAD: Final = 16
 _Item = TypeVar("_Item")
 
 
-def split(items: Sequence[_Item], size_of: Callable[[_Item], int], limit: int) -> list[tuple[_Item, ...]]:
+def split(
+    items: Sequence[_Item], size_of: Callable[[_Item], int], limit: int = MAX_PART_BYTES
+) -> list[tuple[_Item, ...]]:
     """Return the items in order, in parts of at most `limit` bytes by `size_of`, or of one larger item."""
     parts: list[list[_Item]] = [[]]
     total = 0

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from flowhook import logs
+from flowhook.attach import messages
 from flowhook.errors import UnavailableError
 from flowhook.model import JournalEntry, Subscription
 from flowhook.send_pacing import QUIET
@@ -131,17 +132,17 @@ class ExecutionDriver:
             if execution.run is not None and execution.apart is None:  # in quarantine: after its turn
                 execution.run.want(types)
 
-    def start(self, assignment: session.Assignment) -> None:
+    def start(self, assignment: messages.Assignment) -> None:
         """Start working on an assignment."""
         if self._draining:
-            self._link.finish(assignment.lease, session.Released("DRAINING", charged=False))
+            self._link.finish(assignment.lease, messages.Released("DRAINING", charged=False))
             self._announce()
             return
         try:
             event = convert.event_from_bytes(assignment.event)
         except DecodeError:
             problem = error(Kind.RUNTIME, "the stored event is damaged")
-            self._link.finish(assignment.lease, session.Faulted(problem))
+            self._link.finish(assignment.lease, messages.Faulted(problem))
             self._announce()
             return
         execution = ActiveExecution(
@@ -204,7 +205,7 @@ class ExecutionDriver:
             self._give_back(execution)
 
     def _give_back(self, execution: ActiveExecution) -> None:
-        self._end(execution, session.Released("DRAINING", charged=False), "released")
+        self._end(execution, messages.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
         """Drive executions until cancelled."""
@@ -244,9 +245,9 @@ class ExecutionDriver:
         execution.preparing = None
         self._begin(execution, prepared)
 
-    def _begin(self, execution: ActiveExecution, prepared: Prepared | session.Ending) -> None:
+    def _begin(self, execution: ActiveExecution, prepared: Prepared | messages.Ending) -> None:
         if not isinstance(prepared, Prepared):
-            self._end(execution, prepared, "released" if isinstance(prepared, session.Released) else "faulted")
+            self._end(execution, prepared, "released" if isinstance(prepared, messages.Released) else "faulted")
             return
         event, (flow, secrets, data) = execution.event, prepared
         workflow = execution.workflow = ExecutionContext(
@@ -304,7 +305,7 @@ class ExecutionDriver:
             run.want(self._wanted)
         if self._in_hand.get(execution.lease) is execution:
             if turn is None:
-                self._end(execution, session.Released("EVALUATOR_DIED", charged=True), "released")
+                self._end(execution, messages.Released("EVALUATOR_DIED", charged=True), "released")
             else:
                 self._take_turn(execution, turn)
         later, execution.later = execution.later, []
@@ -323,9 +324,9 @@ class ExecutionDriver:
         execution.told = tuple(turn.told)
         match turn.ending:
             case effects.WorkflowCompleted(output=output):
-                self._end(execution, session.Completed(output), "completed")
+                self._end(execution, messages.Completed(output), "completed")
             case effects.WorkflowFaulted(error=problem_):
-                self._end(execution, session.Faulted(problem_), "faulted")
+                self._end(execution, messages.Faulted(problem_), "faulted")
             case None:
                 self._follow(execution, turn)
                 if execution.told:
@@ -346,7 +347,7 @@ class ExecutionDriver:
         try:
             writes = run.queue_result(effect, result)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            self._end(execution, session.Faulted(report_defect(execution, problem)), "faulted")
+            self._end(execution, messages.Faulted(report_defect(execution, problem)), "faulted")
             return
         if writes:
             self._write(execution, writes)
@@ -362,7 +363,7 @@ class ExecutionDriver:
                 execution.written,
                 write.entry,
                 compacts=write.compacts,
-                reply=write.reply,
+                reply=None if write.reply is None else convert.reply_to_bytes(write.reply),
                 arrival=write.arrival,
                 events=tuple(write.told),
                 history=write.history,
@@ -408,7 +409,7 @@ class ExecutionDriver:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 
     def _park(self, execution: ActiveExecution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
-        self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
+        self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions)), "parked")
 
     def _launch_held(self, execution: ActiveExecution) -> None:
         """Queue the start of effects whose journal is durable; in a drain, release the execution instead."""
@@ -476,7 +477,7 @@ class ExecutionDriver:
         call = execution.calls.get(effect.key)
         return call is not None and call[0] is effect
 
-    def _end(self, execution: ActiveExecution, ending: session.Ending, outcome: str) -> None:
+    def _end(self, execution: ActiveExecution, ending: messages.Ending, outcome: str) -> None:
         history = b"" if execution.run is None else execution.run.take_history()
         self._link.finish(execution.lease, ending, execution.told, history)
         execution.told = ()

@@ -37,7 +37,7 @@ class LeasesConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Deliver an arrival to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
+    """Deliver an event to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
 
     lease: bytes
     number: int

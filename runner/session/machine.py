@@ -249,7 +249,7 @@ class Session:
         if held is not None:
             self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))
 
-    def tell(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
+    def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.
 
         Ignored for a lease that is lost.
@@ -273,13 +273,13 @@ class Session:
         if self.attached:
             self._checkpoints.append(checkpoint)
 
-    def listen(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
+    def subscribe(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
         """Send the subscriptions of a running execution; returns whether they changed and the lease is held."""
         held = self._held.get(lease)
         if held is None or held.waits_for == subscriptions:
             return False
         held.waits_for = subscriptions
-        self._subscribe(lease, held)
+        self._send_subscriptions(lease, held)
         return True
 
     def finish(
@@ -371,7 +371,7 @@ class Session:
                 continue
             self._checkpoints.extend(held.checkpoints.values())
             if held.generation and held.outcome is None:
-                self._subscribe(lease, held)
+                self._send_subscriptions(lease, held)
             if held.outcome is not None:
                 self._outcomes.append(held.outcome)
         return effects + self._extend(self._greeted_at)
@@ -403,7 +403,7 @@ class Session:
                 held.pending_event_bytes -= events_size(checkpoint.events)
         return Proceed(lease, index)
 
-    def _subscribe(self, lease: bytes, held: _Held) -> None:
+    def _send_subscriptions(self, lease: bytes, held: _Held) -> None:
         held.generation += 1
         if self.attached:
             self._updates[lease] = SubscriptionUpdate(lease, held.generation, held.waits_for or ())

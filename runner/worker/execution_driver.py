@@ -376,7 +376,7 @@ class ExecutionDriver:
     def _recount(self, execution: ActiveExecution) -> None:
         """Report the lifecycle events since the last journal entry, while the execution continues."""
         events, execution.told = execution.told, ()
-        if not self._link.tell(execution.lease, execution.written, events) and not execution.events_dropped:
+        if not self._link.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
             log.warning("too much waits to be told; leaving out what happens", execution=execution.event.id)
             execution.events_dropped = True
         self._tell(execution)
@@ -395,7 +395,9 @@ class ExecutionDriver:
         if turn.paused:
             self._queue(execution)
             return
-        if self._link.listen(execution.lease, tuple(turn.subscriptions) if execution.calls or execution.held else ()):
+        if self._link.subscribe(
+            execution.lease, tuple(turn.subscriptions) if execution.calls or execution.held else ()
+        ):
             self._tell(execution)
         if turn.wake_at_ms is not None or turn.subscriptions:
             self._wait(execution, turn.wake_at_ms, turn.subscriptions)

@@ -260,7 +260,7 @@ class Runner:
     def take_event(self, work, number, entry):
         assert work.listens
         work.listens = False
-        self.session.listen(work.lease, ())
+        self.session.subscribe(work.lease, ())
         self.journal(work, entry, number)
 
     def step(self, work, now):
@@ -279,7 +279,7 @@ class Runner:
                     return
                 if kind == TELL:
                     event = LifecycleEvent(TaskEventType.STARTED, f"{index}", 1, b"{}")
-                    assert self.session.tell(work.lease, index, (event,))
+                    assert self.session.report_events(work.lease, index, (event,))
                 is_good = work.lease in self.router.leases or work.lease in self.router.revoking
                 assert is_good, "an effect starts under a lease that is lost"
                 assert index >= len(self.router.journals[work.number]), "an effect whose result is durable is repeated"
@@ -287,7 +287,7 @@ class Runner:
                 self.journal(work, JournalEntry(f"{index}", b"%d" % index))
             case "wait":
                 work.listens = True
-                self.session.listen(work.lease, WAITS)
+                self.session.subscribe(work.lease, WAITS)
             case "park":
                 del self.work[work.lease]
                 self.session.finish(work.lease, Parked(None, WAITS))

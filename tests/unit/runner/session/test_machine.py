@@ -115,28 +115,28 @@ def arrival(generation):
 def test_what_is_waited_for_is_said_when_it_changes_and_on_each_stream():
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
-    assert not session.listen(b"a", ())
-    assert session.listen(b"a", WAITS)
-    assert not session.listen(b"a", WAITS)
+    assert not session.subscribe(b"a", ())
+    assert session.subscribe(b"a", WAITS)
+    assert not session.subscribe(b"a", WAITS)
     assert listening(session) == [m.SubscriptionUpdate(b"a", 1, WAITS)]
     session.disconnected()
     attached(session, kept={b"a"})
     assert listening(session) == [m.SubscriptionUpdate(b"a", 2, WAITS)]
-    assert session.listen(b"a", ())
+    assert session.subscribe(b"a", ())
     assert listening(session) == [m.SubscriptionUpdate(b"a", 3, ())]
 
 
 def test_only_what_was_found_by_the_last_word_is_taken_in_and_once():
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
-    session.listen(b"a", WAITS)
-    session.listen(b"a", ())
+    session.subscribe(b"a", WAITS)
+    session.subscribe(b"a", ())
     assert session.receive(arrival(1), 0) == session.receive(arrival(2), 0) == []
-    session.listen(b"a", WAITS)
+    session.subscribe(b"a", WAITS)
     assert session.receive(arrival(3), 0) == [s.Deliver(b"a", 7, JournalEntry("k", b"1"))]
     assert session.receive(arrival(3), 0) == []
     session.take()
-    assert session.listen(b"a", WAITS)  # the next one of the same kind
+    assert session.subscribe(b"a", WAITS)  # the next one of the same kind
     assert listening(session) == [m.SubscriptionUpdate(b"a", 4, WAITS)]
 
 
@@ -144,9 +144,9 @@ def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.take()
-    session.listen(b"a", WAITS)
+    session.subscribe(b"a", WAITS)
     session.receive(arrival(1), 0)
-    session.listen(b"a", ())
+    session.subscribe(b"a", ())
     session.checkpoint(b"a", 0, JournalEntry("k", b"1"), arrival=7)
     assert [type(message) for message in session.take()] == [m.CheckpointBatch, m.SubscriptionBatch]
 
@@ -305,9 +305,9 @@ def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     entry, one, two, three = JournalEntry("k", b"1"), happened(1), happened(2), happened(3)
-    session.tell(b"a", 0, (one,))
+    session.report_events(b"a", 0, (one,))
     session.checkpoint(b"a", 0, entry, events=(two,))
-    session.tell(b"a", 1, (three,))
+    session.report_events(b"a", 1, (three,))
     said = [
         m.Checkpoint(b"a", 0, None, events=(one,), number=1),
         m.Checkpoint(b"a", 0, entry, events=(two,)),
@@ -331,11 +331,11 @@ def test_more_than_fits_is_not_told_until_what_was_is_durable(monkeypatch):
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     large = happened(1, b"x" * 600)
-    assert session.tell(b"a", 0, (large,))
-    assert not session.tell(b"a", 0, (large,))
+    assert session.report_events(b"a", 0, (large,))
+    assert not session.report_events(b"a", 0, (large,))
     assert len(checkpoints(session)) == 1
     session.receive(m.CheckpointAck(((b"a", -1, 1),)), 0)
-    assert session.tell(b"a", 0, (large,))
+    assert session.report_events(b"a", 0, (large,))
 
 
 def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():

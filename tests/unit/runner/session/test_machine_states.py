@@ -114,7 +114,7 @@ class Attach(RuleBasedStateMachine):
         lease = data.draw(st.sampled_from(sorted(self.working)))
         tells = self.tells.setdefault(lease, [])
         tells.append((self.working[lease], len(tells) + 1))
-        assert self.session.tell(lease, self.working[lease], (happened(len(tells)),))
+        assert self.session.report_events(lease, self.working[lease], (happened(len(tells)),))
 
     @precondition(lambda self: self.connected and self.credit > 0)
     @rule(count=st.integers(1, 4))

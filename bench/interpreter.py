@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 
 from flowhook import ids
+from flowhook.attach import codec, messages
 from flowhook.model import Event
-from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from flowhook.workflow_input import workflow_input
 from runner import session
@@ -25,7 +25,6 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext
-from runner.worker import attach_codec
 
 ROUNDS = 100
 BATCH = 64
@@ -69,8 +68,8 @@ FLOWS = {
 
 def execute(batch: bytes, program: Program, link: session.Session) -> int:
     """Take in one message of assignments, run them, and return the size of the answer."""
-    incoming = attach_codec.decode(pb.AttachResponse.FromString(batch))
-    if not isinstance(incoming, session.AssignmentBatch):
+    (incoming,) = codec.decode_response(codec.Response.FromString(batch))
+    if not isinstance(incoming, messages.AssignmentBatch):
         raise TypeError
     link.receive(incoming, 0)
     for assignment in incoming.assignments:
@@ -81,9 +80,9 @@ def execute(batch: bytes, program: Program, link: session.Session) -> int:
         step = ExecutionMachine(program, workflow).start().ending
         if not isinstance(step, WorkflowCompleted):
             raise TypeError(step)
-        link.finish(assignment.lease, session.Completed(step.output))
-    size = sum(len(attach_codec.encode(message).SerializeToString()) for message in link.take())
-    link.receive(session.Settled(tuple(assignment.lease for assignment in incoming.assignments)), 0)
+        link.finish(assignment.lease, messages.Completed(step.output))
+    size = sum(len(request.SerializeToString()) for request in codec.encode_requests(link.take(), bundles=True))
+    link.receive(messages.Settlement(tuple(assignment.lease for assignment in incoming.assignments)), 0)
     return size
 
 
@@ -93,20 +92,15 @@ def main() -> None:
     headers = tuple((f"x-header-{number}", b"a value of a header") for number in range(8))
     event = Event(ids.mint(0), "bench", 1, None, "", "POST", "/hook/bench", "", "application/json", headers, body)
     payload = convert.event_to_bytes(event)
-    batch = pb.AttachResponse(
-        assignments=pb.AssignmentBatch(
-            assignments=[
-                pb.Assignment(lease=b"%016d" % number, attempt=1, flow_revision=1, event=payload)
-                for number in range(BATCH)
-            ]
-        )
-    ).SerializeToString()
+    assignments = tuple(messages.Assignment(b"%016d" % number, 1, 1, payload) for number in range(BATCH))
+    (response,) = codec.encode_responses([messages.AssignmentBatch(assignments)], bundles=False)
+    batch = response.SerializeToString()
     for name, definition in FLOWS.items():
         program = compile_program(definition, Evaluator(EvaluationRecord()))
         link = session.Session(runner_id="bench", components=(), build="", capacity=4 * BATCH, losses_explained=True)
         link.connected(time.monotonic())
         link.take()
-        link.receive(session.Welcome(3600.0, frozenset()), time.monotonic())
+        link.receive(messages.Welcome(3600.0, frozenset()), time.monotonic())
         execute(batch, program, link)
         began = time.process_time()
         for _ in range(ROUNDS):

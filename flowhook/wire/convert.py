@@ -7,7 +7,6 @@ of other versions: unknown enum values become the nearest safe one, absent messa
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,9 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from flowhook.model import (
     Blob,
     Change,
-    Correlation,
     Event,
-    EventFilter,
     Execution,
     ExecutionDetail,
     FailedResponse,
@@ -33,7 +30,6 @@ from flowhook.model import (
     Resolution,
     SecretInfo,
     Status,
-    Subscription,
     TaskRun,
     TaskState,
     WorkflowError,
@@ -44,12 +40,8 @@ from flowhook.v1 import (
     failure_pb2,
     flow_service_pb2,
     rejection_service_pb2,
-    runner_service_pb2,
 )
 from flowhook.v1 import secret_service_pb2 as secret_pb2
-
-if TYPE_CHECKING:
-    from flowhook.lifecycle import LifecycleEvent
 
 _ExecutionPb = execution_service_pb2.Execution
 
@@ -271,68 +263,6 @@ def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     return WorkflowError(
         message.type, message.status, message.title, message.instance, message.detail, response, raising
     )
-
-
-def lifecycle_event_to_proto(event: LifecycleEvent) -> runner_service_pb2.LifecycleEvent:
-    """Return a lifecycle event as a message."""
-    type_, key, time_ms, data = event
-    return runner_service_pb2.LifecycleEvent(type=type_, key=key, time=timestamp(time_ms), data=data)
-
-
-def lifecycle_event_from_proto(message: runner_service_pb2.LifecycleEvent) -> LifecycleEvent:
-    """Return the lifecycle event that a message holds."""
-    # callers have imported the module anyway; other processes should not load it and the body parsers that it imports
-    from flowhook.lifecycle import LifecycleEvent  # noqa: PLC0415 - see above
-
-    return LifecycleEvent(message.type, message.key, milliseconds(message.time), message.data)
-
-
-def subscription_to_proto(subscription: Subscription) -> runner_service_pb2.Subscription:
-    """Return a subscription as a message."""
-    if subscription.execution_id:
-        return runner_service_pb2.Subscription(key=subscription.key, execution_id=subscription.execution_id)
-    filters = [
-        runner_service_pb2.EventFilter(
-            callback=each.callback,
-            type=each.type,
-            attributes=dict(each.attributes),
-            correlations=[
-                runner_service_pb2.Correlation(path=path, expected=value) for path, value in each.correlations
-            ],
-        )
-        for each in subscription.filters
-    ]
-    return runner_service_pb2.Subscription(
-        key=subscription.key, events=runner_service_pb2.EventFilters(filters=filters)
-    )
-
-
-def subscription_from_proto(message: runner_service_pb2.Subscription) -> Subscription:
-    """Return the subscription that a message holds."""
-    filters = tuple(
-        EventFilter(
-            each.callback,
-            each.type,
-            tuple(sorted(each.attributes.items())),
-            tuple(Correlation(item.path, item.expected) for item in each.correlations),
-        )
-        for each in message.events.filters
-    )
-    return Subscription(message.key, filters, message.execution_id)
-
-
-def journal_entry_to_proto(entry: JournalEntry) -> runner_service_pb2.JournalEntry:
-    """Return a journal entry as a message."""
-    if entry.error is not None:
-        return runner_service_pb2.JournalEntry(key=entry.key, error=error_to_proto(entry.error))
-    return runner_service_pb2.JournalEntry(key=entry.key, output=entry.output or b"")
-
-
-def journal_entry_from_proto(message: runner_service_pb2.JournalEntry) -> JournalEntry:
-    """Return the journal entry that a message holds."""
-    if message.WhichOneof("result") == "error":
-        return JournalEntry(message.key, None, error_from_proto(message.error))
-    return JournalEntry(message.key, message.output)
 
 
 def status_to_proto(status: Status) -> execution_service_pb2.Execution.Status:

@@ -9,7 +9,7 @@
 - `runners`: the attached runners. `observers`: those who are notified of changes.
 - `persistence`: writes that are retried, with the lifecycle events that report them.
 - `effects`: what is to be done by parts above, as values, which the loop of `shard_runtime` performs.
-- `runner_port`: the interface of an attached runner, and the messages that runners send. `faults`: errors that the
+- `runner_port`: the interface of an attached runner. `faults`: errors that the
   flow did not cause.
 
 Constructors take the parts they use by keyword. `clock` is monotonic, in seconds; `now_ms` is Unix time in ms.

@@ -1,131 +1,12 @@
-"""The interface of an attached runner, and the messages that runners report.
-
-Plain types; the gRPC service converts them.
-"""
+"""The interface of an attached runner."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from flowhook.attach.messages import Assignment, EventDelivery
 from flowhook.errors import FlowhookError
-from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import JournalEntry, Subscription, WorkflowError
-
-
-class RunnerAssignment(NamedTuple):
-    """An assignment: one attempt at one execution, as it is sent to a runner.
-
-    Attributes:
-        token: of the lease.
-        attempt: number of the attempt.
-        flow_revision: revision of the flow to run.
-        payload: the serialized event.
-        journal: the entries that are stored.
-        journal_start: index of the first entry of `journal`.
-        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
-    """
-
-    token: bytes
-    attempt: int
-    flow_revision: int
-    payload: bytes
-    journal: tuple[JournalEntry, ...] = ()
-    journal_start: int = 0
-    effect_scope: str = ""
-
-
-class ReportedCheckpoint(NamedTuple):
-    """A journal entry that a runner reports for the execution under a lease, or only lifecycle events.
-
-    Attributes:
-        token: of the lease.
-        position: index of the entry, from 0; without an entry: of the next one.
-        entry: the journal entry; None: the checkpoint has `events` only.
-        compacts: the entries before this one are no longer needed.
-        reply: the reply that the execution gives with this entry, serialized.
-        arrival: number of the event that was handed over (`EventDelivery`) and this entry consumes; 0: none.
-        events: lifecycle events from before the entry.
-        number: counts the checkpoints without an entry.
-        history: progress of tasks before the entry, for display; JSON.
-    """
-
-    token: bytes
-    position: int
-    entry: JournalEntry | None
-    compacts: bool = False
-    reply: bytes | None = None
-    arrival: int = 0
-    events: tuple[LifecycleEvent, ...] = ()
-    number: int = 0
-    history: bytes = b""
-
-
-class LiveSubscriptions(NamedTuple):
-    """Subscriptions of a running execution; they replace earlier ones. `generation` numbers them within a lease."""
-
-    token: bytes
-    generation: int
-    subscriptions: tuple[Subscription, ...]
-
-
-class EventDelivery(NamedTuple):
-    """An event or end that matches a running execution's subscriptions.
-
-    `generation` is that of the subscriptions (`LiveSubscriptions`); `number` is what `ReportedCheckpoint.arrival`
-    refers to.
-    """
-
-    token: bytes
-    generation: int
-    number: int
-    entry: JournalEntry
-
-
-class AttemptCompleted(NamedTuple):
-    """The execution completed. `output` is JSON, `reply` a serialized reply."""
-
-    output: bytes
-    reply: bytes | None = None
-
-
-class AttemptParked(NamedTuple):
-    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches."""
-
-    wake_at_ms: int | None
-    subscriptions: tuple[Subscription, ...] = ()
-
-
-class AttemptReleased(NamedTuple):
-    """The runner gives the execution back unfinished.
-
-    Attributes:
-        reason: why.
-        charged: the attempt counts, because the execution is known to have caused damage.
-        to_back: the other ready executions of its flow go first.
-    """
-
-    reason: str
-    charged: bool
-    to_back: bool = False
-
-
-class AttemptOutcome(NamedTuple):
-    """How an attempt ended.
-
-    Attributes:
-        token: of the lease.
-        checkpoints: entries journaled since the last checkpoint that was sent.
-        result: completed, faulted (an error), released or parked.
-        events: lifecycle events from after the checkpoints.
-        history: progress of tasks after the checkpoints, for display; JSON.
-    """
-
-    token: bytes
-    checkpoints: tuple[ReportedCheckpoint, ...]
-    result: AttemptCompleted | WorkflowError | AttemptReleased | AttemptParked
-    events: tuple[LifecycleEvent, ...] = ()
-    history: bytes = b""
 
 
 class RunnerPort(Protocol):
@@ -148,7 +29,7 @@ class RunnerPort(Protocol):
         """Wait until the runner is not `full`, or its stream is closed."""
         ...
 
-    def assign(self, deliveries: Sequence[RunnerAssignment], *, urgent: bool = False) -> None:
+    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
         """Send assignments."""
         ...
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from flowhook import logs
+from flowhook.attach.messages import Outcome, SubscriptionUpdate
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher
@@ -43,7 +44,7 @@ from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import AttemptOutcome, LiveSubscriptions, RunnerPort
+from router.dispatch.runner_port import RunnerPort
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.runners.exited_runner import ExitedRunner
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
@@ -371,13 +372,13 @@ class ShardRuntime:
         self._deadline.arm()
         return attached.kept
 
-    async def exited(self, runner_id: str, evaluated: AttemptOutcome | None, *, explained: bool) -> None:
+    async def exited(self, runner_id: str, evaluated: Outcome | None, *, explained: bool) -> None:
         """Settle the leases of a runner whose process has ended; `evaluated` is the outcome of what it evaluated then.
 
         All executions that it had are assigned again. Returns once the outcome `evaluated`, if any, is durable.
         """
         runner = ExitedRunner(runner_id)
-        self.attach(runner, [] if evaluated is None else [evaluated.token], explained=explained)
+        self.attach(runner, [] if evaluated is None else [evaluated.lease], explained=explained)
         try:
             if evaluated is not None:
                 await self.recorder.settle(runner, [evaluated])
@@ -411,8 +412,8 @@ class ShardRuntime:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
         return self._runners.renew(runner)
 
-    def listen(self, runner: RunnerPort, listening: LiveSubscriptions) -> None:
+    def listen(self, runner: RunnerPort, listening: SubscriptionUpdate) -> None:
         """Subscribe a running execution to the events and ends that it waits for meanwhile."""
         if not self._parked.listen(listening):
-            runner.revoke([listening.token], "LEASE_LOST")
+            runner.revoke([listening.lease], "LEASE_LOST")
         self._runners.send_wanted_types()

@@ -60,20 +60,20 @@ class ProcessReports:
             PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
             ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).
         """
-        process = _checked(process)
-        if not REPORTERS[process.role].intersection(scopes):
+        checked = _checked(process)
+        if not REPORTERS[checked.role].intersection(scopes):
             raise PermissionDeniedError(
-                f"the token does not permit reports of a process with role {process.role}", reason="SCOPE_MISSING"
+                f"the token does not permit reports of a process with role {checked.role}", reason="SCOPE_MISSING"
             )
         now = self._clock()
         self._forget(now)
-        others = self._by_role[process.role]
-        others.pop(process.name, None)
+        others = self._by_role[checked.role]
+        others.pop(checked.name, None)
         if len(others) >= self._max_processes:
             raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
         metrics = process.metrics
         has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
-        others[process.name] = ProcessReport(process, metrics if has_room else b"", now)
+        others[checked.name] = ProcessReport(checked, metrics if has_room else b"", now)
         return has_room
 
     def all(self) -> list[ProcessReport]:

@@ -11,19 +11,19 @@ from contextlib import suppress
 from typing import Any, Final
 
 from flowhook import logs
+from flowhook.attach import codec
+from flowhook.attach.limits import protocol_violation
+from flowhook.attach.messages import Hello
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
-from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.services import error_mapping
-from router.services.attach_codec import check_hello, check_runner_id, decode_exit_outcome, protocol_violation
 from router.services.attach_reader import AttachReader
 from router.services.attach_writer import AttachWriter
 from router.services.body_streams import BodySender
-
-MAX_CREDIT: Final = 1024
-"""Credit (assignments) that one message may grant."""
+from router.session import Register, RunnerSession
+from router.session.validation import check_runner_id, checked_outcome
 
 MAX_RUNNERS: Final = 1000
 """Most runners attached at a time."""
@@ -81,14 +81,15 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
     @error_mapping.rpc_method
     async def Attach(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request_iterator: AsyncIterator[pb.AttachRequest], context: error_mapping.Context
+        self, request_iterator: AsyncIterator[codec.Request], context: error_mapping.Context
     ) -> None:
         """Serve one runner's stream until either side ends it."""
-        link, welcome = self._welcome(await _first(request_iterator))
+        session = RunnerSession()
+        link = self._register(session, _hello(session, await _first(request_iterator)))
         log.info("runner attached", runner=link.runner_id)
         try:
-            await context.write(welcome)
-            await self._serve_stream(link, request_iterator, context)
+            await link.send_now(context.write)
+            await self._serve_stream(session, link, request_iterator, context)
         finally:
             link.end()  # wakes callers that wait for room in the queue, whatever ended the call
             self._links.discard(link)
@@ -106,7 +107,9 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         """Reassign the executions of a runner whose process has ended."""
         del context
         check_runner_id(request.runner_id)
-        evaluated = decode_exit_outcome(request.evaluated) if request.HasField("evaluated") else None
+        evaluated = None
+        if request.HasField("evaluated"):
+            evaluated = checked_outcome(codec.exit_outcome_from_proto(request.evaluated))
         earlier = [link for link in self._links if link.runner_id == request.runner_id]
         with suppress(TimeoutError):  # messages it sent before count, and are still being recorded
             async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
@@ -154,16 +157,20 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         await self._reads.slice(request.execution_id, request.offset, request.size, write)
 
     async def _serve_stream(
-        self, link: AttachWriter, requests: AsyncIterator[pb.AttachRequest], context: error_mapping.Context
+        self,
+        session: RunnerSession,
+        link: AttachWriter,
+        requests: AsyncIterator[codec.Request],
+        context: error_mapping.Context,
     ) -> None:
         """Read and write until either ends, or the link is closed.
 
         Raises:
             FlowhookError: the reason for closing the link, or a protocol violation by the runner.
         """
-        inbox = AttachReader(self._host, link)
-        reading = asyncio.create_task(self._read(link, inbox, requests), name="read from runner")
-        recording = asyncio.create_task(inbox.record(), name="record what a runner says")
+        reader = AttachReader(self._host, link, session)
+        reading = asyncio.create_task(_read(reader, requests), name="read from runner")
+        recording = asyncio.create_task(reader.record(), name="store the reports of a runner")
         writing = asyncio.create_task(link.send(context.write), name="write to runner")
         closing = asyncio.create_task(link.closed.wait(), name="wait for the end")
         tasks: tuple[asyncio.Task[Any], ...] = (reading, recording, writing, closing)
@@ -172,7 +179,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 # messages already read count, even from a disconnected runner, whose call gRPC cancels
-                inbox.end()
+                reader.end()
                 await asyncio.wait({recording}, timeout=RECORD_SECONDS)
             # and they are acknowledged, unless the runner does not read
             link.end()
@@ -187,57 +194,35 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _welcome(self, request: pb.AttachRequest) -> tuple[AttachWriter, pb.AttachResponse]:
-        hello = request.hello
-        if request.WhichOneof("message") != "hello":
-            raise protocol_violation("the first message of a stream is a hello")
-        check_hello(hello)
+    def _register(self, session: RunnerSession, hello: Hello) -> AttachWriter:
         if self._closing:
             raise UnavailableError("the router stops", reason="ROUTER_STOPPED")
         runner_id = hello.runner_id
         if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
-        # no reference to the message is retained: its unknown fields can have any length
-        link = AttachWriter(
-            runner_id,
-            self._host.wake,
-            under_way=lambda: self._host.core.lease_count(runner_id),
-            bundles=hello.takes_bundles,
-        )
-        kept = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
+        link = AttachWriter(session, self._host.wake, under_way=lambda: self._host.core.lease_count(runner_id))
+        retained = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
+        session.welcome(self._lease_seconds, retained)
         self._links.add(link)
         self._idle.clear()
         self._components[link] = frozenset(hello.components)
-        return link, pb.AttachResponse(
-            welcome=pb.Welcome(
-                lease_duration=convert.duration(self._lease_seconds),
-                kept_leases=kept,
-                takes_bundles=True,
-                answers_renewals=True,
-            )
-        )
-
-    async def _read(self, link: AttachWriter, inbox: AttachReader, requests: AsyncIterator[pb.AttachRequest]) -> None:
-        async for request in requests:
-            for message in request.bundle.requests if request.HasField("bundle") else (request,):
-                kind = message.WhichOneof("message")
-                if kind == "credit":
-                    credit = message.credit.assignments
-                    if not (0 < credit <= MAX_CREDIT and self._host.add_credit(link, credit)):
-                        raise protocol_violation("credit is 1 to 1024 at a time, and at most 4096 may be outstanding")
-                elif kind == "renewal":
-                    self._renew(link, message.renewal.stamp)
-                elif kind in ("hello", "bundle"):
-                    raise protocol_violation("a stream has one hello, and a bundle no bundles")
-                elif kind is not None:  # else it is a message of a newer protocol version, and is ignored
-                    await inbox.put(message)
-
-    def _renew(self, link: AttachWriter, stamp: int) -> None:
-        if self._host.renew(link):  # else its leases are lost, and the stream is about to end
-            link.renewed(stamp)
+        return link
 
 
-async def _first(requests: AsyncIterator[pb.AttachRequest]) -> pb.AttachRequest:
+def _hello(session: RunnerSession, request: codec.Request) -> Hello:
+    for message, size in codec.decode_request(request):
+        for effect in session.receive(message, size):
+            if isinstance(effect, Register):
+                return effect.hello
+    raise protocol_violation("the first message of a stream is a hello")
+
+
+async def _read(reader: AttachReader, requests: AsyncIterator[codec.Request]) -> None:
+    async for request in requests:
+        await reader.put(request)
+
+
+async def _first(requests: AsyncIterator[codec.Request]) -> codec.Request:
     try:
         async with asyncio.timeout(HELLO_SECONDS):
             return await anext(requests)

@@ -10,11 +10,13 @@ import grpc
 import grpc.aio
 
 from flowhook import logs
+from flowhook.attach.codec import exit_outcome_to_proto
+from flowhook.attach.messages import Faulted, Outcome, Released
 from flowhook.client.channel import open_channel
 from flowhook.config import RunnerSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
-from flowhook.wire import convert, status
+from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner.guard.exits import Exit
 
@@ -85,6 +87,5 @@ class RouterReports:
 def _evaluated(end: Exit) -> pb.Outcome | None:
     if not end.lease:
         return None
-    if end.error is not None:
-        return pb.Outcome(lease=end.lease, faulted=convert.error_to_proto(end.error))
-    return pb.Outcome(lease=end.lease, released=pb.Released(reason=RUNNER_DIED, charged=end.charged))
+    ending = Released(RUNNER_DIED, end.charged) if end.error is None else Faulted(end.error)
+    return exit_outcome_to_proto(Outcome(end.lease, ending))

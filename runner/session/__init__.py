@@ -11,8 +11,8 @@ or lost. While it is held, unacknowledged checkpoints and the unsettled outcome 
 stream, checkpoints first. The router handles both idempotently.
 
 **Subscriptions** of a running execution are sent again on each stream and whenever they change. Each set has a
-*generation* number. Only an arrival for the latest generation is accepted, and at most one. The router thus knows
-whether each arrival was consumed: the checkpoint that consumes it is sent before the next generation.
+*generation* number. Only a delivery for the latest generation is accepted, and at most one. The router thus knows
+whether each event was consumed: the checkpoint that consumes it is sent before the next generation.
 
 **Certainty.** Only the router knows whether leases are still valid. Its answer to a renewal proves it, as of the time
 the renewal was made, not as of the time the answer was read: this process may have been stopped in between, and data in
@@ -33,84 +33,30 @@ a write goes into the next one.
 including those with an unsettled outcome; `MAX_HELD_BYTES` of events.
 """
 
-from runner.session.machine import Session
-from runner.session.messages import (
+from runner.session.effects import (
     Abandon,
-    Arrival,
-    ArrivalBatch,
-    Assignment,
-    AssignmentBatch,
     AttachAccepted,
-    Checkpoint,
-    CheckpointBatch,
-    Checkpointed,
-    Completed,
-    Credit,
     Deliver,
     Effect,
-    Ending,
-    Faulted,
-    Hello,
-    Incoming,
     LeasesConfirmed,
-    LifecycleFilter,
-    Outcome,
-    OutcomeBatch,
-    Outgoing,
-    Parked,
     Proceed,
     Reattach,
-    Released,
     ReleaseOutcome,
-    Renewal,
-    Renewed,
-    Revoked,
-    RouterDrains,
     SetLifecycleFilter,
-    Settled,
     StartAttempt,
-    SubscriptionBatch,
-    SubscriptionUpdate,
-    Welcome,
 )
+from runner.session.machine import Session
 
 __all__ = [
     "Abandon",
-    "Arrival",
-    "ArrivalBatch",
-    "Assignment",
-    "AssignmentBatch",
     "AttachAccepted",
-    "Checkpoint",
-    "CheckpointBatch",
-    "Checkpointed",
-    "Completed",
-    "Credit",
     "Deliver",
     "Effect",
-    "Ending",
-    "Faulted",
-    "Hello",
-    "Incoming",
     "LeasesConfirmed",
-    "LifecycleFilter",
-    "Outcome",
-    "OutcomeBatch",
-    "Outgoing",
-    "Parked",
     "Proceed",
     "Reattach",
     "ReleaseOutcome",
-    "Released",
-    "Renewal",
-    "Renewed",
-    "Revoked",
-    "RouterDrains",
     "Session",
     "SetLifecycleFilter",
-    "Settled",
     "StartAttempt",
-    "SubscriptionBatch",
-    "SubscriptionUpdate",
-    "Welcome",
 ]

@@ -11,49 +11,48 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
-from flowhook.errors import InvalidError
-from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import JournalEntry, Reply, Subscription
-from runner.session.message_sizes import checkpoint_size, events_size, listening_size, outcome_size, split
-from runner.session.messages import (
-    Abandon,
-    Arrival,
-    ArrivalBatch,
+from flowhook.attach.limits import MAX_CREDIT, protocol_violation
+from flowhook.attach.messages import (
     Assignment,
     AssignmentBatch,
-    AttachAccepted,
     Checkpoint,
+    CheckpointAck,
     CheckpointBatch,
-    Checkpointed,
     Credit,
-    Deliver,
-    Effect,
+    Drain,
     Ending,
+    EventDelivery,
+    EventDeliveryBatch,
     Hello,
-    Incoming,
-    LeasesConfirmed,
     LifecycleFilter,
     Outcome,
     OutcomeBatch,
-    Outgoing,
-    Proceed,
-    Reattach,
     Released,
-    ReleaseOutcome,
     Renewal,
     Renewed,
-    Revoked,
-    RouterDrains,
-    SetLifecycleFilter,
-    Settled,
-    StartAttempt,
+    Revocation,
+    RouterMessage,
+    RunnerMessage,
+    Settlement,
     SubscriptionBatch,
     SubscriptionUpdate,
     Welcome,
 )
-
-MAX_CREDIT: Final = 1024
-"""Maximum number of assignments in one Credit message."""
+from flowhook.attach.sizes import checkpoint_size, events_size, outcome_size, split, update_size
+from flowhook.lifecycle import LifecycleEvent
+from flowhook.model import JournalEntry, Subscription
+from runner.session.effects import (
+    Abandon,
+    AttachAccepted,
+    Deliver,
+    Effect,
+    LeasesConfirmed,
+    Proceed,
+    Reattach,
+    ReleaseOutcome,
+    SetLifecycleFilter,
+    StartAttempt,
+)
 
 MAX_OUTSTANDING: Final = 256
 """Maximum outstanding credit: enough for one round trip, and little memory if all assignments are large."""
@@ -66,6 +65,7 @@ MAX_PENDING_EVENT_BYTES: Final = 8 * limits.MIB
 
 UNSETTLED_FACTOR: Final = 4
 RENEWALS_PER_LEASE: Final = 3
+MICROSECONDS: Final = 1_000_000
 
 
 class _Phase(Enum):
@@ -84,8 +84,8 @@ class _Held:
         waits_for: subscriptions sent last; None: one of them has matched.
         generation: number of sets of subscriptions sent so far.
         checkpoints: not known to be durable, in order, by index, whether they have an entry, and number.
-        tells: number of checkpoints without an entry so far.
-        untold: bytes of lifecycle events in checkpoints without an entry that are not known to be durable.
+        without_entry: number of checkpoints without an entry so far.
+        pending_event_bytes: bytes of lifecycle events in checkpoints without an entry that are not known to be durable.
         outcome: how the attempt ended; None: it is running.
     """
 
@@ -93,8 +93,8 @@ class _Held:
     waits_for: tuple[Subscription, ...] | None = ()
     generation: int = 0
     checkpoints: OrderedDict[tuple[int, bool, int], Checkpoint] = field(default_factory=OrderedDict)
-    tells: int = 0
-    untold: int = 0
+    without_entry: int = 0
+    pending_event_bytes: int = 0
     outcome: Outcome | None = None
 
 
@@ -131,7 +131,7 @@ class Session:
         self._bundles = False
         self._renewal: float | None = None
         self._checkpoints: list[Checkpoint] = []
-        self._listening: dict[bytes, SubscriptionUpdate] = {}
+        self._updates: dict[bytes, SubscriptionUpdate] = {}
         self._outcomes: list[Outcome] = []
         self._wanted: frozenset[str] = frozenset()
 
@@ -172,7 +172,7 @@ class Session:
         self._renewal = None
         self._permitted = 0
         self._checkpoints.clear()
-        self._listening.clear()
+        self._updates.clear()
         self._outcomes.clear()
 
     def disconnected(self) -> None:
@@ -184,7 +184,7 @@ class Session:
         self._certain_until = -inf
         self._permitted = 0
 
-    def receive(self, message: Incoming, now: float) -> list[Effect]:
+    def receive(self, message: RouterMessage, now: float) -> list[Effect]:
         """Process a message from the router and return the effects to carry out, in order.
 
         Args:
@@ -196,32 +196,30 @@ class Session:
         """
         self._check_turn(message)
         match message:
-            case Welcome():
-                return self._welcome(message)
             case AssignmentBatch():
                 return _effects(map(self._assign, message.assignments))
-            case Checkpointed():
-                return _effects(starmap(self._durable, message.durable))
-            case ArrivalBatch():
-                return _effects(map(self._arrive, message.arrivals))
-            case Settled():
+            case CheckpointAck():
+                return _effects(starmap(self._durable, message.checkpoints))
+            case Settlement():
                 return [ReleaseOutcome(lease) for lease in message.leases if self._drop(lease)]
-            case Revoked():
+            case EventDeliveryBatch():
+                return _effects(map(self._deliver, message.deliveries))
+            case Revocation():
                 return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
             case Renewed():
-                return self._extend(min(message.moment, now))
-            case RouterDrains():
+                return self._extend(min(message.stamp / MICROSECONDS, now))
+            case Welcome():
+                return self._welcome(message)
+            case Drain():
                 self._phase = _Phase.LEAVING
                 return [Reattach(message.grace)]
             case LifecycleFilter():
                 self._wanted = message.types
                 return [SetLifecycleFilter(message.types)]
 
-    def _check_turn(self, message: Incoming) -> None:
+    def _check_turn(self, message: RouterMessage) -> None:
         if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
-            raise InvalidError(
-                f"{type(message).__name__} while {self._phase.value}", reason="ATTACH_PROTOCOL_VIOLATION"
-            )
+            raise protocol_violation(f"{type(message).__name__} while {self._phase.value}")
 
     def checkpoint(
         self,
@@ -230,7 +228,7 @@ class Session:
         entry: JournalEntry,
         *,
         compacts: bool = False,
-        reply: Reply | None = None,
+        reply: bytes | None = None,
         arrival: int = 0,
         events: tuple[LifecycleEvent, ...] = (),
         history: bytes = b"",
@@ -242,8 +240,8 @@ class Session:
             index: of the entry in the journal, from 0.
             entry: to append.
             compacts: the entries before this one are no longer needed.
-            reply: passed to the sender once the entry is durable.
-            arrival: number of the arrival that the entry consumes; 0: none.
+            reply: a serialized Reply, passed to the sender once the entry is durable.
+            arrival: number of the event that the entry consumes; 0: none.
             events: lifecycle events from before the entry.
             history: progress of tasks before the entry, for display; JSON.
         """
@@ -251,7 +249,7 @@ class Session:
         if held is not None:
             self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))
 
-    def tell(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
+    def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.
 
         Ignored for a lease that is lost.
@@ -263,11 +261,11 @@ class Session:
         if held is None:
             return True
         size = events_size(events)
-        if held.untold + size > MAX_PENDING_EVENT_BYTES:
+        if held.pending_event_bytes + size > MAX_PENDING_EVENT_BYTES:
             return False
-        held.untold += size
-        held.tells += 1
-        self._check_in(held, Checkpoint(lease, index, None, events=events, number=held.tells))
+        held.pending_event_bytes += size
+        held.without_entry += 1
+        self._check_in(held, Checkpoint(lease, index, None, events=events, number=held.without_entry))
         return True
 
     def _check_in(self, held: _Held, checkpoint: Checkpoint) -> None:
@@ -275,13 +273,13 @@ class Session:
         if self.attached:
             self._checkpoints.append(checkpoint)
 
-    def listen(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
+    def subscribe(self, lease: bytes, subscriptions: tuple[Subscription, ...]) -> bool:
         """Send the subscriptions of a running execution; returns whether they changed and the lease is held."""
         held = self._held.get(lease)
         if held is None or held.waits_for == subscriptions:
             return False
         held.waits_for = subscriptions
-        self._say(lease, held)
+        self._send_subscriptions(lease, held)
         return True
 
     def finish(
@@ -293,7 +291,7 @@ class Session:
             return
         held.outcome = Outcome(lease, ending, events, history)
         held.waits_for = ()
-        self._listening.pop(lease, None)
+        self._updates.pop(lease, None)
         self._running -= 1
         if self.attached:
             self._outcomes.append(held.outcome)
@@ -327,26 +325,26 @@ class Session:
         self._explained = self._explained and not abandoned
         return [Abandon(lease, "ROUTER_AWAY") for lease in abandoned]
 
-    def take(self) -> list[Outgoing]:
+    def take(self) -> list[RunnerMessage]:
         """Return all messages to send now, in the required order."""
         if self._hello:
             self._hello = False
             return [Hello(*self._identity, held_leases=tuple(self._held), losses_explained=self._explained)]
         if not self.attached:
             return []
-        messages: list[Outgoing] = []
+        messages: list[RunnerMessage] = []
         if self._checkpoints:
             messages += [CheckpointBatch(part) for part in split(self._checkpoints, checkpoint_size)]
             self._checkpoints.clear()
-        if self._listening:
-            listening = [*self._listening.values()]
-            messages += [SubscriptionBatch(part) for part in split(listening, listening_size)]
-            self._listening.clear()
+        if self._updates:
+            updates = [*self._updates.values()]
+            messages += [SubscriptionBatch(part) for part in split(updates, update_size)]
+            self._updates.clear()
         if self._outcomes:
             messages += [OutcomeBatch(part) for part in split(self._outcomes, outcome_size)]
             self._outcomes.clear()
         if self._renewal is not None:
-            messages.append(Renewal(self._renewal))
+            messages.append(Renewal(int(self._renewal * MICROSECONDS)))
             if not self._answers_renewals:
                 self._extend(self._renewal)
             self._renewal = None
@@ -367,13 +365,13 @@ class Session:
             self._wanted = frozenset()
             effects.append(SetLifecycleFilter(self._wanted))
         for lease, held in list(self._held.items()):
-            if lease not in message.kept:
+            if lease not in message.retained:
                 self._drop(lease)
                 effects.append(Abandon(lease, "LEASE_LOST"))
                 continue
             self._checkpoints.extend(held.checkpoints.values())
             if held.generation and held.outcome is None:
-                self._say(lease, held)
+                self._send_subscriptions(lease, held)
             if held.outcome is not None:
                 self._outcomes.append(held.outcome)
         return effects + self._extend(self._greeted_at)
@@ -402,26 +400,26 @@ class Session:
         for known in [known for known in held.checkpoints if known[0] <= index or 0 < known[2] <= number]:
             checkpoint = held.checkpoints.pop(known)
             if checkpoint.entry is None:
-                held.untold -= events_size(checkpoint.events)
+                held.pending_event_bytes -= events_size(checkpoint.events)
         return Proceed(lease, index)
 
-    def _say(self, lease: bytes, held: _Held) -> None:
+    def _send_subscriptions(self, lease: bytes, held: _Held) -> None:
         held.generation += 1
         if self.attached:
-            self._listening[lease] = SubscriptionUpdate(lease, held.generation, held.waits_for or ())
+            self._updates[lease] = SubscriptionUpdate(lease, held.generation, held.waits_for or ())
 
-    def _arrive(self, arrival: Arrival) -> Effect | None:
-        held = self._held.get(arrival.lease)
-        if held is None or not held.waits_for or arrival.generation != held.generation:
+    def _deliver(self, delivery: EventDelivery) -> Effect | None:
+        held = self._held.get(delivery.lease)
+        if held is None or not held.waits_for or delivery.generation != held.generation:
             return None
         held.waits_for = None  # the next subscriptions are sent again, even if they are the same
-        return Deliver(arrival.lease, arrival.number, arrival.entry)
+        return Deliver(delivery.lease, delivery.number, delivery.entry)
 
     def _drop(self, lease: bytes) -> bool:
         held = self._held.pop(lease, None)
         if held is None:
             return False
-        self._listening.pop(lease, None)
+        self._updates.pop(lease, None)
         self._bytes -= held.size
         if held.outcome is None:
             self._running -= 1

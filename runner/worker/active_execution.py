@@ -10,9 +10,10 @@ from enum import Enum
 from typing import Self
 
 from flowhook import logs
+from flowhook.attach import messages
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
-from runner import metrics, session
+from runner import metrics
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -82,7 +83,7 @@ class ActiveExecution:
     turn_ends: float = 0.0
 
     @classmethod
-    def of(cls, assignment: session.Assignment, event: Event) -> Self:
+    def of(cls, assignment: messages.Assignment, event: Event) -> Self:
         """Return the attempt that an assignment starts; `event` is the assignment's, parsed."""
         stored = assignment.journal_start + len(assignment.journal)
         return cls(

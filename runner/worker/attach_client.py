@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import grpc.aio
 
-from flowhook import limits, logs
+from flowhook import logs
+from flowhook.attach import codec
+from flowhook.attach.messages import RouterMessage
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.send_pacing import SendPacer
-from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner import session
-from runner.worker import attach_codec
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 
 MIN_BACKOFF: Final = 0.05
@@ -34,13 +34,9 @@ WELCOME_SECONDS: Final = 30.0
 FAILED_WRITE: Final = "Internal error from Core"
 """Details of gRPC's status when a message could not be written (grpcio, `set_internal_error`)."""
 
-MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Maximum total size of a bundle; larger sets of messages are sent one by one."""
-
 log = logs.get_logger(__name__)
 
-
-_Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
+_Call = grpc.aio.StreamStreamCall[codec.Request, codec.Response]
 
 
 class RouterConnection:
@@ -125,17 +121,14 @@ class RouterConnection:
     async def _read(self, call: _Call, executions: ExecutionDriver) -> None:
         """Process the router's messages until it closes the stream; the first one must arrive in time."""
         async with asyncio.timeout(WELCOME_SECONDS) as limit:
-            while isinstance(message := await call.read(), pb.AttachResponse):
-                for part in attach_codec.unbundle(message):
-                    self._take(part, executions, limit)
+            while isinstance(response := await call.read(), codec.Response):
+                for message in codec.decode_response(response):
+                    self._take(message, executions, limit)
                 self._pending.set()
                 self._received.set()
 
-    def _take(self, message: pb.AttachResponse, executions: ExecutionDriver, limit: asyncio.Timeout) -> None:
-        incoming = attach_codec.decode(message)
-        if incoming is None:
-            return  # from a router of a newer version
-        for effect in self._link.receive(incoming, self._clock()):
+    def _take(self, message: RouterMessage, executions: ExecutionDriver, limit: asyncio.Timeout) -> None:
+        for effect in self._link.receive(message, self._clock()):
             match effect:
                 case session.AttachAccepted(renew_seconds=seconds):
                     limit.reschedule(None)
@@ -152,13 +145,11 @@ class RouterConnection:
                 await self._pending.wait()
                 await self._pace.turn()
                 self._pending.clear()
-                messages = [attach_codec.encode(message) for message in self._link.take()]
+                requests = codec.encode_requests(self._link.take(), bundles=self._link.takes_bundles)
                 sent, self._sent = self._sent, None
-                if len(messages) > 1 and self._link.takes_bundles and _size(messages) <= MAX_BUNDLE_BYTES:
-                    messages = [attach_codec.bundle(messages)]
                 try:
-                    for message in messages:
-                        await call.write(message)
+                    for request in requests:
+                        await call.write(request)
                 finally:
                     _done(sent)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
@@ -189,7 +180,3 @@ def _done(sent: asyncio.Future[None] | None) -> None:
 def is_write_failure(error: grpc.aio.AioRpcError) -> bool:
     """Whether gRPC generated this status for a failed write, before it read the real status of the stream."""
     return error.code() is grpc.StatusCode.INTERNAL and error.details() == FAILED_WRITE
-
-
-def _size(messages: Sequence[pb.AttachRequest]) -> int:
-    return sum(message.ByteSize() for message in messages)

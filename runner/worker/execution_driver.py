@@ -15,6 +15,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from flowhook import logs
+from flowhook.attach import messages
 from flowhook.model import JournalEntry, Subscription
 from flowhook.wire import convert
 from runner import metrics, session
@@ -118,17 +119,17 @@ class ExecutionDriver:
             if execution.machine is not None and execution.quarantine_task is None:  # in quarantine: after its turn
                 execution.machine.set_lifecycle_types(types)
 
-    def start(self, assignment: session.Assignment) -> None:
+    def start(self, assignment: messages.Assignment) -> None:
         """Start working on an assignment."""
         if self._draining:
-            self._link.finish(assignment.lease, session.Released("DRAINING", charged=False))
+            self._link.finish(assignment.lease, messages.Released("DRAINING", charged=False))
             self._request_send()
             return
         try:
             event = convert.event_from_bytes(assignment.event)
         except DecodeError:
             problem = error(Kind.RUNTIME, "the stored event is damaged")
-            self._link.finish(assignment.lease, session.Faulted(problem))
+            self._link.finish(assignment.lease, messages.Faulted(problem))
             self._request_send()
             return
         execution = ActiveExecution.of(assignment, event)
@@ -181,7 +182,7 @@ class ExecutionDriver:
             self._release(execution)
 
     def _release(self, execution: ActiveExecution) -> None:
-        self._end(execution, session.Released("DRAINING", charged=False), "released")
+        self._end(execution, messages.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
         """Drive executions until cancelled."""
@@ -221,9 +222,9 @@ class ExecutionDriver:
         execution.preparing = None
         self._begin(execution, prepared)
 
-    def _begin(self, execution: ActiveExecution, prepared: Prepared | session.Ending) -> None:
+    def _begin(self, execution: ActiveExecution, prepared: Prepared | messages.Ending) -> None:
         if not isinstance(prepared, Prepared):
-            self._end(execution, prepared, "released" if isinstance(prepared, session.Released) else "faulted")
+            self._end(execution, prepared, "released" if isinstance(prepared, messages.Released) else "faulted")
             return
         event, (flow, secrets, data) = execution.event, prepared
         workflow = execution.workflow = ExecutionContext(
@@ -288,7 +289,7 @@ class ExecutionDriver:
             machine.set_lifecycle_types(self._lifecycle_types)
         if execution in self._executions:
             if step is None:
-                self._end(execution, session.Released("EVALUATOR_DIED", charged=True), "released")
+                self._end(execution, messages.Released("EVALUATOR_DIED", charged=True), "released")
             else:
                 self._take_step(execution, step)
         postponed, execution.postponed = execution.postponed, []
@@ -307,9 +308,9 @@ class ExecutionDriver:
         execution.lifecycle_events = tuple(step.lifecycle_events)
         match step.ending:
             case effects.WorkflowCompleted(output=output):
-                self._end(execution, session.Completed(output), "completed")
+                self._end(execution, messages.Completed(output), "completed")
             case effects.WorkflowFaulted(error=problem_):
-                self._end(execution, session.Faulted(problem_), "faulted")
+                self._end(execution, messages.Faulted(problem_), "faulted")
             case None:
                 self._carry_out(execution, step)
                 if execution.lifecycle_events:
@@ -330,7 +331,7 @@ class ExecutionDriver:
         try:
             writes = machine.queue_result(effect, result)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            self._end(execution, session.Faulted(report_defect(execution, problem)), "faulted")
+            self._end(execution, messages.Faulted(report_defect(execution, problem)), "faulted")
             return
         if writes:
             self._reporter.write(execution, writes)
@@ -358,7 +359,7 @@ class ExecutionDriver:
         """Wait for a time or an event: parked, unless it is soon or a call is in flight."""
         seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
-            self._end(execution, session.Parked(wake_at_ms, tuple(subscriptions)), "parked")
+            self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions)), "parked")
         elif seconds is not None:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 
@@ -394,7 +395,7 @@ class ExecutionDriver:
             self._request_send(urgent=True)
         self._awaiting_renewal[execution.lease] = execution
 
-    def _end(self, execution: ActiveExecution, ending: session.Ending, outcome: str) -> None:
+    def _end(self, execution: ActiveExecution, ending: messages.Ending, outcome: str) -> None:
         self._reporter.finish(execution, ending)
         self._remove(execution, outcome)
 

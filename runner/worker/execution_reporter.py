@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from flowhook import logs
+from flowhook.attach import messages
 from flowhook.model import Subscription
 from flowhook.send_pacing import QUIET
+from flowhook.wire import convert
 from runner import session
 from runner.interpreter.effects import JournalWrite
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions
@@ -40,7 +42,7 @@ class ExecutionReporter:
                 execution.written,
                 write.entry,
                 compacts=write.compacts,
-                reply=write.reply,
+                reply=None if write.reply is None else convert.reply_to_bytes(write.reply),
                 arrival=write.arrival,
                 events=tuple(write.lifecycle_events),
                 history=write.history,
@@ -53,17 +55,17 @@ class ExecutionReporter:
     def publish_events(self, execution: ActiveExecution) -> None:
         """Publish the lifecycle events since the last journal entry, while the execution continues."""
         events, execution.lifecycle_events = execution.lifecycle_events, ()
-        if not self._link.tell(execution.lease, execution.written, events) and not execution.events_dropped:
+        if not self._link.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
             log.warning("too many lifecycle events wait to be sent; dropping some", execution=execution.event.id)
             execution.events_dropped = True
         self._send(execution)
 
     def subscribe(self, execution: ActiveExecution, subscriptions: Sequence[Subscription]) -> None:
         """Set what the execution waits for while it keeps its lease."""
-        if self._link.listen(execution.lease, tuple(subscriptions)):
+        if self._link.subscribe(execution.lease, tuple(subscriptions)):
             self._send(execution)
 
-    def finish(self, execution: ActiveExecution, ending: session.Ending) -> None:
+    def finish(self, execution: ActiveExecution, ending: messages.Ending) -> None:
         """Report how the attempt ended, with the last lifecycle events and the task history."""
         history = b"" if execution.machine is None else execution.machine.take_history()
         self._link.finish(execution.lease, ending, execution.lifecycle_events, history)

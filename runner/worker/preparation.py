@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from flowhook import limits, logs
+from flowhook.attach import messages
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import Event
 from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
-from runner import session
 from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
@@ -86,7 +86,7 @@ class ExecutionPreparer:
         self._quarantine = quarantine
         self._on_slow = on_slow
 
-    def at_once(self, execution: ActiveExecution) -> Prepared | session.Faulted | None:
+    def at_once(self, execution: ActiveExecution) -> Prepared | messages.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
         event = execution.event
         if event.body_blob is not None or self._needs_process(event):
@@ -94,7 +94,7 @@ class ExecutionPreparer:
         flow = self._flows.cached(event.flow_id, execution.revision)
         return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
 
-    async def prepare(self, execution: ActiveExecution) -> Prepared | session.Ending:
+    async def prepare(self, execution: ActiveExecution) -> Prepared | messages.Ending:
         """Fetch what an execution needs, or return how it ends; retries while the router is unavailable."""
         flow_id = execution.event.flow_id
         while True:
@@ -122,25 +122,25 @@ class ExecutionPreparer:
                 await asyncio.sleep(RETRY_SECONDS)
             except FlowhookError as problem:
                 detail = f"{flow_id} can't be run: {problem.message}"
-                return session.Faulted(error(Kind.CONFIGURATION, detail))
+                return messages.Faulted(error(Kind.CONFIGURATION, detail))
             except TaskFault as problem:
-                return session.Faulted(problem.at(USED_SECRETS).error)
+                return messages.Faulted(problem.at(USED_SECRETS).error)
             except EvaluationKilled as end:
-                return session.Faulted(end.error)
+                return messages.Faulted(end.error)
             except EvaluationInterrupted:
-                return session.Released("EVALUATOR_DIED", charged=True)
+                return messages.Released("EVALUATOR_DIED", charged=True)
             except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-                return session.Faulted(report_defect(execution, problem))
+                return messages.Faulted(report_defect(execution, problem))
 
     def _prepared(
         self, execution: ActiveExecution, flow: LoadedFlow, secrets: Mapping[str, bytes], contents: Mapping[int, bytes]
-    ) -> Prepared | session.Faulted:
+    ) -> Prepared | messages.Faulted:
         raw = takes_raw_body(flow.program.definition)
         self._attach(execution, raw=raw)
         try:
             return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            return session.Faulted(report_defect(execution, problem))
+            return messages.Faulted(report_defect(execution, problem))
 
     def _needs_process(self, event: Event) -> bool:
         if event.flow_id not in self._quarantine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowhook.attach import messages as m
 from flowhook.lifecycle import LifecycleEvent, TaskEventType
 from runner import session as s
 
@@ -18,7 +19,7 @@ def attached(session=None, kept=frozenset(), now=0.0):
     session = session or new_session()
     session.connected(now)
     session.take()
-    session.receive(s.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
+    session.receive(m.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
     return session
 
 
@@ -26,11 +27,11 @@ def renew(session, now):
     """Renew, and have it answered."""
     session.renew(now)
     session.take()
-    session.receive(s.Renewed(now), now)
+    session.receive(m.Renewed(int(now * 1e6)), now)
 
 
 def assignment(lease, event=b"event"):
-    return s.Assignment(lease, 1, 1, event)
+    return m.Assignment(lease, 1, 1, event)
 
 
 def happened(number, data=b"{}"):

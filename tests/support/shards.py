@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
 from flowhook import ids
+from flowhook.attach.messages import Checkpoint, Outcome, Parked
 from flowhook.errors import UnavailableError
-from router.dispatch.runner_port import AttemptOutcome, AttemptParked, ReportedCheckpoint
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
@@ -218,15 +218,15 @@ class RunningHost:
         [delivery] = await link.next()
         return delivery
 
-    async def settle(self, link, delivery, result, *entries):
+    async def settle(self, link, delivery, ending, *entries):
         """End an attempt; `entries` are journaled after those it began with."""
         start = delivery.journal_start + len(delivery.journal)
-        checkpoints = [ReportedCheckpoint(delivery.token, start + index, entry) for index, entry in enumerate(entries)]
-        await self.host.recorder.settle(link, [AttemptOutcome(delivery.token, tuple(checkpoints), result)])
+        checkpoints = [Checkpoint(delivery.lease, start + index, entry) for index, entry in enumerate(entries)]
+        await self.host.recorder.settle(link, [Outcome(delivery.lease, ending, checkpoints=tuple(checkpoints))])
 
     async def park(self, link, delivery, *subscriptions, wake_at_ms=None, entries=()):
         """Have an execution wait."""
-        await self.settle(link, delivery, AttemptParked(wake_at_ms, subscriptions), *entries)
+        await self.settle(link, delivery, Parked(wake_at_ms, subscriptions), *entries)
 
     async def publish(self, flow_id="a", type_="approval", data=None, **fields):
         """Publish an event to executions of a flow, and return what became of it."""

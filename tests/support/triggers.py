@@ -34,12 +34,13 @@ _NUMBERS = count()
 class Triggers:
     """A router as far as flows are started by time and by events. Nothing happens by itself."""
 
-    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry):
+    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry, metrics):
         self.shard = shard
         self.flows = flows
         self.cron_scheduler = cron_scheduler
         self.join_trigger = join_trigger
         self.publisher = publisher
+        self.metrics = metrics
         self._registry = registry
 
     async def apply(self, flow_id, schedule, *, rest="", at_ms=NOON):
@@ -130,4 +131,4 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         )
         await cron_scheduler.recover()
         await flows.start({}, [cron_scheduler, publisher])
-        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry)
+        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry, metrics=metrics)

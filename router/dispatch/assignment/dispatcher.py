@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from flowhook.attach.messages import Assignment
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
-from router.dispatch.runner_port import RunnerAssignment
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
@@ -46,7 +46,7 @@ class AssignmentDispatcher:
         if self._stopped:
             return
         self._runners.send_wanted_types()
-        cached: dict[str, list[RunnerAssignment]] = {}
+        cached: dict[str, list[Assignment]] = {}
         stored: dict[str, list[LeaseGranted]] = {}
         full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
         granted = self._core.assign(full)
@@ -56,10 +56,10 @@ class AssignmentDispatcher:
                 stored.setdefault(item.runner_id, []).append(item)
             else:
                 cached.setdefault(item.runner_id, []).append(
-                    RunnerAssignment(item.token, item.attempt, event.flow_revision, event.payload)
+                    Assignment(item.token, item.attempt, event.flow_revision, event.payload)
                 )
         for runner_id, assignments in cached.items():
-            urgent = any(self._core.leases.is_quiet(each.token) for each in assignments)
+            urgent = any(self._core.leases.is_quiet(each.lease) for each in assignments)
             self._runners[runner_id].assign(assignments, urgent=urgent)
         for runner_id, items in stored.items():
             self._loader.add(self._runners[runner_id], items)

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from flowhook import limits, logs
+from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import RunnerAssignment, RunnerPort
+from router.dispatch.runner_port import RunnerPort
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
@@ -127,7 +128,7 @@ class AssignmentLoader:
     def _send(
         self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
     ) -> None:
-        assignments: list[RunnerAssignment] = []
+        assignments: list[Assignment] = []
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
@@ -139,9 +140,9 @@ class AssignmentLoader:
                 self._transitions.fault(item, "its event and its journal together are larger than a message may be")
             else:
                 _, revision, payload, journal, start, scope = work
-                assignments.append(RunnerAssignment(item.token, item.attempt, revision, payload, journal, start, scope))
+                assignments.append(Assignment(item.token, item.attempt, revision, payload, journal, start, scope))
         if assignments:
-            runner.assign(assignments, urgent=any(self._core.leases.is_quiet(each.token) for each in assignments))
+            runner.assign(assignments, urgent=any(self._core.leases.is_quiet(each.lease) for each in assignments))
         if found:
             queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:

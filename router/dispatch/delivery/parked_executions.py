@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flowhook.attach.messages import SubscriptionUpdate
 from flowhook.model import Subscription
 from router.dispatch.delivery.completion_waits import CompletionWait, CompletionWaits, completion_waits
 from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import LiveSubscriptions
 from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import Subscriptions
@@ -45,7 +45,7 @@ class ParkedExecutions:
         if flow_id is not None:
             self._subscribe(seq, flow_id, subscriptions)
 
-    def listen(self, listening: LiveSubscriptions) -> bool:
+    def listen(self, listening: SubscriptionUpdate) -> bool:
         """Subscribe a running execution; false: the lease is stale."""
         lease = self._live.listen(listening)
         if lease is not None and listening.subscriptions:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Parked, Released
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import Status, WorkflowError
+from flowhook.model import Status
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted
 from router.dispatch.lifecycle.timers import WakeTimer
@@ -20,14 +21,7 @@ from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import (
-    AttemptCompleted,
-    AttemptOutcome,
-    AttemptParked,
-    AttemptReleased,
-    ReportedCheckpoint,
-    RunnerPort,
-)
+from router.dispatch.runner_port import RunnerPort
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.waiting.live_delivery import LiveDelivery
@@ -40,9 +34,9 @@ MIN_WAIT_MS: Final = 50
 woken on time; this bounds how often."""
 
 
-def _journaled(seq: int, checkpoint: ReportedCheckpoint) -> Iterator[stored.StateChange]:
+def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
     if checkpoint.entry is not None:
-        yield stored.Journaled(seq, checkpoint.position, checkpoint.entry, checkpoint.compacts, checkpoint.history)
+        yield stored.Journaled(seq, checkpoint.index, checkpoint.entry, checkpoint.compacts, checkpoint.history)
     if checkpoint.arrival:
         yield stored.Consumed(checkpoint.arrival)
     if checkpoint.reply is not None:
@@ -79,12 +73,12 @@ class JournalWriter:
         self._withdrawal = withdrawal
         self._now_ms = now_ms
 
-    async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
+    async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""
         with self._storing(runner):
             await self._writer.run_shielded(self._journal(runner, checkpoints))
 
-    async def _journal(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> None:
+    async def _journal(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         while checkpoints := self._good(runner, checkpoints):
             if self._runners.is_superseded(runner):
                 return
@@ -96,7 +90,7 @@ class JournalWriter:
             changes = [
                 change
                 for each in checkpoints
-                if (seq := self._core.leases.seq_of(each.token)) is not None
+                if (seq := self._core.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
                     *self._attempt_of_woken(seq),
@@ -114,8 +108,8 @@ class JournalWriter:
                 break
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(runner, checkpoints):
-            position = each.position if each.entry is not None else each.position - 1
-            runner.acknowledge(each.token, position, each.number, urgent=self._core.leases.is_quiet(each.token))
+            position = each.index if each.entry is not None else each.index - 1
+            runner.acknowledge(each.lease, position, each.number, urgent=self._core.leases.is_quiet(each.lease))
 
     def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
@@ -135,15 +129,15 @@ class JournalWriter:
             self._attempt_log.drop(loss.seq)
         await self._transitions.apply(TransitionBatch(losses=lost))
 
-    def _good(self, runner: RunnerPort, checkpoints: Sequence[ReportedCheckpoint]) -> list[ReportedCheckpoint]:
+    def _good(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return the checkpoints whose leases are good, and revoke the leases of the others."""
-        good = [each for each in checkpoints if self._core.leases.seq_of(each.token) is not None]
+        good = [each for each in checkpoints if self._core.leases.seq_of(each.lease) is not None]
         if len(good) < len(checkpoints):
-            stale = {each.token for each in checkpoints}.difference(each.token for each in good)
+            stale = {each.lease for each in checkpoints}.difference(each.lease for each in good)
             runner.revoke(list(stale), "LEASE_LOST")
         return good
 
-    async def settle(self, runner: RunnerPort, outcomes: Sequence[AttemptOutcome]) -> None:
+    async def settle(self, runner: RunnerPort, outcomes: Sequence[Outcome]) -> None:
         """Store the outcomes of attempts, then acknowledge them; stale leases are revoked."""
         journaled: list[stored.StateChange] = []
         ends: list[stored.Ended] = []
@@ -153,27 +147,27 @@ class JournalWriter:
         parks: list[stored.Parked] = []
         now_ms = self._now_ms()
         for outcome in outcomes:
-            seq = self._core.leases.seq_of(outcome.token)
+            seq = self._core.leases.seq_of(outcome.lease)
             if seq is None:
                 end = self._report_late(runner, outcome, now_ms)
-                (stale if end is None else settled).append(outcome.token)
+                (stale if end is None else settled).append(outcome.lease)
                 ends += end or []
                 continue
-            settled.append(outcome.token)
+            settled.append(outcome.lease)
             for checkpoint in outcome.checkpoints:
                 journaled += self._lifecycle_records(seq, checkpoint.events)
                 journaled += _journaled(seq, checkpoint)
             if outcome.events:
                 journaled += self._lifecycle_records(seq, outcome.events)
             self._attempt_log.drop(seq)
-            if isinstance(outcome.result, AttemptReleased):
-                released = outcome.result
-                loss = self._core.release(outcome.token, charged=released.charged, to_back=released.to_back)
+            if isinstance(outcome.ending, Released):
+                released = outcome.ending
+                loss = self._core.release(outcome.lease, charged=released.charged, to_back=released.to_back)
                 losses += [] if loss is None else [loss]
-            elif isinstance(outcome.result, AttemptParked):
-                parks.append(self._park(outcome.token, outcome.result)._replace(history=outcome.history))
+            elif isinstance(outcome.ending, Parked):
+                parks.append(self._park(outcome.lease, outcome.ending)._replace(history=outcome.history))
             else:
-                ends.append(self._end(outcome, outcome.result, now_ms))
+                ends.append(self._end(outcome, outcome.ending, now_ms))
         if stale:
             runner.revoke(stale, "LEASE_LOST")
         if settled:
@@ -181,25 +175,25 @@ class JournalWriter:
                 await self._writer.run_shielded(self._apply(TransitionBatch(journaled, ends, losses, parks)))
             runner.settle(settled)
 
-    def _report_late(self, runner: RunnerPort, outcome: AttemptOutcome, now_ms: int) -> list[stored.Ended] | None:
+    def _report_late(self, runner: RunnerPort, outcome: Outcome, now_ms: int) -> list[stored.Ended] | None:
         """Process a late outcome for a lease that was lost while the runner was absent.
 
         Returns:
             The end of the execution, if the outcome ends it, else an empty list; None: the outcome does not explain the
             loss, or no explanation is expected.
         """
-        result = outcome.result
-        charged = isinstance(result, AttemptReleased) and result.charged
-        if not charged and not isinstance(result, WorkflowError):
+        ending = outcome.ending
+        charged = isinstance(ending, Released) and ending.charged
+        if not charged and not isinstance(ending, Faulted):
             return None
-        reported = self._core.losses.report_late_failure(runner.runner_id, outcome.token, final=not charged)
+        reported = self._core.losses.report_late_failure(runner.runner_id, outcome.lease, final=not charged)
         if reported is None:
             return None
         seq, attempts, is_ending, newer = reported
         if not is_ending:
             return []
         self._withdrawal.clean_up(seq, newer, "LEASE_LOST")
-        error = result if isinstance(result, WorkflowError) else attempts_exhausted(attempts)
+        error = ending.error if isinstance(ending, Faulted) else attempts_exhausted(attempts)
         return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
     @contextmanager
@@ -221,19 +215,19 @@ class JournalWriter:
         if batch.parks:
             self._wake_timer.arm()
 
-    def _park(self, token: bytes, result: AttemptParked) -> stored.Parked:
+    def _park(self, token: bytes, ending: Parked) -> stored.Parked:
         taken = self._core.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two checks")
         term = self._core.leases.term_of(taken.seq)
-        return stored.Parked(taken.seq, result.wake_at_ms, taken.attempt, result.subscriptions, term)
+        return stored.Parked(taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term)
 
-    def _end(self, outcome: AttemptOutcome, result: AttemptCompleted | WorkflowError, now_ms: int) -> stored.Ended:
-        taken, history = self._core.take(outcome.token), outcome.history
+    def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
+        taken, history = self._core.take(outcome.lease), outcome.history
         if taken is None:
             raise InternalError("a lease vanished between two checks")
-        if isinstance(result, AttemptCompleted):
+        if isinstance(ending, Completed):
             return stored.Ended(
-                taken.seq, Status.COMPLETED, now_ms, taken.attempt, result.output, None, result.reply, history
+                taken.seq, Status.COMPLETED, now_ms, taken.attempt, ending.output, None, ending.reply, history
             )
-        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=result, history=history)
+        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=ending.error, history=history)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from flowhook.attach.messages import EventDelivery
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.runner_port import EventDelivery, RunnerPort
+from router.dispatch.runner_port import RunnerPort
 from router.metrics import RouterMetrics
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
@@ -96,10 +97,10 @@ class AttachedRunners:
 
     def deliver(self, delivery: EventDelivery) -> None:
         """Send an event or end to the runner of an execution; one that is away subscribes again when it attaches."""
-        lease = self._core.leases.get(delivery.token)
+        lease = self._core.leases.get(delivery.lease)
         runner = None if lease is None else self._runners.get(lease.runner.id)
         if runner is not None:
-            runner.hand_over(delivery, urgent=self._core.leases.is_quiet(delivery.token))
+            runner.hand_over(delivery, urgent=self._core.leases.is_quiet(delivery.lease))
             self._metrics.delivered.inc()
 
     def revoke(self, lease: Lease, reason: str) -> None:

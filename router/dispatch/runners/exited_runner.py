@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from flowhook.attach.messages import Assignment, EventDelivery
 from flowhook.errors import FlowhookError
-from router.dispatch.runner_port import EventDelivery, RunnerAssignment
 
 
 class ExitedRunner:
@@ -19,7 +19,7 @@ class ExitedRunner:
     async def room(self) -> None:
         """Return at once: there is no queue to wait for."""
 
-    def assign(self, deliveries: Sequence[RunnerAssignment], *, urgent: bool = False) -> None:
+    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
         """Drop the message."""
 
     def hand_over(self, arrival: EventDelivery, *, urgent: bool = False) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flowhook.attach.messages import Checkpoint, EventDelivery, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 from router.dispatch.effects import EffectQueue, Redeliver
-from router.dispatch.runner_port import EventDelivery, LiveSubscriptions, ReportedCheckpoint
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.event_buffer import ArrivedEvent
 from router.scheduling.leases import Lease
@@ -47,7 +47,7 @@ class PendingDelivery:
 class _Listener:
     """A running execution with subscriptions. While an offer is open the execution does not listen."""
 
-    listening: LiveSubscriptions
+    listening: SubscriptionUpdate
     flow_id: str
     offer: PendingDelivery | None = None
 
@@ -77,13 +77,13 @@ class LiveDelivery:
         """Whether any running execution has subscriptions, or has accepted an offer."""
         return bool(self._listeners or self._taken)
 
-    def listen(self, listening: LiveSubscriptions) -> Lease | None:
+    def listen(self, listening: SubscriptionUpdate) -> Lease | None:
         """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
 
         Returns:
             The lease; None when it is stale.
         """
-        lease = self._core.leases.get(listening.token)
+        lease = self._core.leases.get(listening.lease)
         if lease is not None:
             self._forget(lease.seq)
             if listening.subscriptions:
@@ -144,7 +144,7 @@ class LiveDelivery:
         listener.offer = None
         return listener.flow_id, listener.listening.subscriptions
 
-    def take(self, checkpoints: Sequence[ReportedCheckpoint]) -> tuple[list[PendingDelivery], set[bytes]]:
+    def take(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[PendingDelivery], set[bytes]]:
         """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
 
         Returns:
@@ -154,17 +154,17 @@ class LiveDelivery:
         taken: list[PendingDelivery] = []
         refused: set[bytes] = set()
         for each in checkpoints:
-            seq = self._core.leases.seq_of(each.token) if each.arrival else None
+            seq = self._core.leases.seq_of(each.lease) if each.arrival else None
             if seq is None:
                 continue
             listener = self._listeners.get(seq)
             offer = None if listener is None else listener.offer
             if listener is not None and offer is not None and offer.number == each.arrival:
                 listener.offer = None
-                self._taken[seq] = each.position
+                self._taken[seq] = each.index
                 taken.append(offer)
-            elif each.position > self._taken.get(seq, -1):  # else the checkpoint is a repetition
-                refused.add(each.token)
+            elif each.index > self._taken.get(seq, -1):  # else the checkpoint is a repetition
+                refused.add(each.lease)
         return taken, refused
 
     def restore(self, offers: Sequence[PendingDelivery]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from support.shards import running_host
 
 from flowhook import ids
+from flowhook.attach.messages import Completed
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
-from router.dispatch.runner_port import AttemptCompleted
 from router.scheduling.matching import EventContent
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import Consumed
@@ -33,7 +33,7 @@ def came(delivery):
 async def waiting(shard, runner, *subscriptions, flow_id="a", **parked):
     """Have an execution wait, and return its sequence number."""
     delivery = await shard.work_on(runner, flow_id)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     await shard.park(runner, delivery, *(subscriptions or [listen()]), **parked)
     return seq
 
@@ -45,7 +45,7 @@ async def test_an_event_goes_into_the_journal_of_who_waits_for_it_which_runs_aga
     [again] = await runner.next()
     assert again.attempt == 1
     assert came(again) == [("/do/0/first#0", 0), (KEY, {"ok": True})]
-    await shard.settle(runner, again, AttemptCompleted(b"1"))
+    await shard.settle(runner, again, Completed(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
     assert await shard.state.arrivals() == []
 
@@ -131,7 +131,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         go_on.set()
         await publishing
         [again] = await runner.next()
-        assert (shard.core.leases.seq_of(again.token), came(again)) == (first, [(KEY, 7)])
+        assert (shard.core.leases.seq_of(again.lease), came(again)) == (first, [(KEY, 7)])
         assert shard.core.waiting == 1
 
 
@@ -139,7 +139,7 @@ async def test_so_many_get_an_event_and_no_more_the_longest_waiting_first(shard,
     monkeypatch.setattr("flowhook.limits.MAX_RECEIVERS", 2)
     seqs = [await waiting(shard, runner) for _ in range(3)]
     await shard.publish(to_all=True)
-    assert [shard.core.leases.seq_of(each.token) for each in await runner.next(2)] == seqs[:2]
+    assert [shard.core.leases.seq_of(each.lease) for each in await runner.next(2)] == seqs[:2]
     assert shard.core.is_waiting(seqs[2])
 
 
@@ -165,7 +165,7 @@ async def test_events_find_those_who_want_their_values_before_and_after(shard, r
     await waiting(shard, runner, listen(order=1))
     two = await waiting(shard, runner, listen(order=9), listen(order=2, key="two"))
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), came(again)) == (two, [("two", {"order": 2})])
+    assert (shard.core.leases.seq_of(again.lease), came(again)) == (two, [("two", {"order": 2})])
     await shard.publish(data={"order": 1.0})
     [again] = await runner.next()
     assert came(again) == [(KEY, {"order": 1.0})]
@@ -191,12 +191,12 @@ async def test_an_event_for_one_execution_is_for_no_other_and_asks_for_no_values
     its = await waiting(shard, runner, listen(order=5))
     await shard.publish(data={"order": 6}, execution_id=(await shard.record(its)).id)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), came(again)) == (its, [(KEY, {"order": 6})])
+    assert (shard.core.leases.seq_of(again.lease), came(again)) == (its, [(KEY, {"order": 6})])
     # it is kept while its execution is busy, and forgotten with it
     for _ in range(2):
         await shard.publish(execution_id=(await shard.record(its)).id)
     assert shard.host.arrivals.buffered == 2
-    await shard.settle(runner, again, AttemptCompleted(b"1"))
+    await shard.settle(runner, again, Completed(b"1"))
     assert (shard.host.arrivals.buffered, await shard.state.arrivals()) == (0, [])
     assert (await shard.publish(execution_id=(await shard.record(its)).id)).gone
 
@@ -211,7 +211,7 @@ async def test_who_is_woken_by_time_or_suspended_gets_an_event_when_it_waits_aga
     [again] = await runner.next()
     assert came(again) == [(KEY, 1)]
     await shard.park(runner, again, listen())
-    execution_id = (await shard.record(shard.core.leases.seq_of(woken.token) or 1)).id
+    execution_id = (await shard.record(shard.core.leases.seq_of(woken.lease) or 1)).id
     await shard.host.commands.suspend(execution_id)
     await shard.publish(data=2)
     await shard.host.commands.resume(execution_id)
@@ -231,7 +231,7 @@ async def test_what_an_execution_would_have_got_that_is_cancelled_meanwhile_goes
     other = await waiting(shard, runner)
     gate.set()
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), came(again)) == (other, [(KEY, 1)])
+    assert (shard.core.leases.seq_of(again.lease), came(again)) == (other, [(KEY, 1)])
 
 
 async def test_an_execution_that_is_suspended_meanwhile_has_what_came_when_it_is_resumed(shard, runner):
@@ -244,7 +244,7 @@ async def test_an_execution_that_is_suspended_meanwhile_has_what_came_when_it_is
     gate.set()
     assert (await suspending).status is Status.SUSPENDED
     for again in runner.deliveries[1:]:
-        assert shard.core.leases.seq_of(again.token) is None
+        assert shard.core.leases.seq_of(again.lease) is None
     seen = len(runner.deliveries)
     await shard.host.commands.resume(execution_id)
     await runner.until(lambda: len(runner.deliveries) > seen)
@@ -293,7 +293,7 @@ async def test_a_kept_event_expires(shard, runner):
     seq = await waiting(shard, runner)
     await shard.publish(data=2)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), came(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
+    assert (shard.core.leases.seq_of(again.lease), came(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
 
 
 async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, runner):
@@ -349,7 +349,7 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
     await storage.close()
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
-        found = {shard.core.leases.seq_of(each.token): each for each in await runner.next(2)}
+        found = {shard.core.leases.seq_of(each.lease): each for each in await runner.next(2)}
         assert {seq: came(each) for seq, each in found.items()} == {
             seq: [(KEY, {"order": 1})] for seq in (seqs[0], seqs[2])
         }
@@ -370,7 +370,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
         [again] = await runner.next()
-        assert (shard.core.leases.seq_of(again.token), shard.core.waiting) == (seqs[0], 1)
+        assert (shard.core.leases.seq_of(again.lease), shard.core.waiting) == (seqs[0], 1)
 
 
 async def test_what_is_kept_and_who_waits_are_there_after_a_restart(tmp_path):

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 from support.shards import running_host
 
 from flowhook import ids
+from flowhook.attach.messages import Checkpoint, Completed
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
-from router.dispatch.runner_port import AttemptCompleted, ReportedCheckpoint
 
 EXECUTIONS = 20
 STEPS = 4
@@ -32,7 +32,7 @@ class Listener:
         while True:
             [delivery] = await link.next()
             shard.host.add_credit(link, 1)
-            seq = shard.core.leases.seq_of(delivery.token)
+            seq = shard.core.leases.seq_of(delivery.lease)
             if seq is None:
                 continue
             number = self.numbers.setdefault(seq, len(self.numbers))
@@ -40,7 +40,7 @@ class Listener:
             assert events == [{"number": number, "step": step} for step in range(len(events))]
             if len(events) == STEPS:
                 self.taken[number] = events
-                await shard.settle(link, delivery, AttemptCompleted(b"1"))
+                await shard.settle(link, delivery, Completed(b"1"))
             else:
                 await shard.park(link, delivery, self.listen(number, len(events)))
 
@@ -99,14 +99,14 @@ async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_
         await shard.park(link, waiting, APPROVAL, wake_at_ms=0)
         (woken,) = await link.next()
         if not adopted:
-            await shard.host.recorder.checkpoint(link, [ReportedCheckpoint(woken.token, 0, overdue)])
+            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.lease, 0, overdue)])
             await shard.publish()
         await shard.die()
     if adopted:
         async with running_host(tmp_path) as shard:
-            link = shard.attach(held=[woken.token])
-            assert link.kept == [woken.token]
-            await shard.host.recorder.checkpoint(link, [ReportedCheckpoint(woken.token, 0, overdue)])
+            link = shard.attach(held=[woken.lease])
+            assert link.kept == [woken.lease]
+            await shard.host.recorder.checkpoint(link, [Checkpoint(woken.lease, 0, overdue)])
             await shard.publish()
             await shard.die()
     async with running_host(tmp_path, reattach_seconds=0.01) as shard:

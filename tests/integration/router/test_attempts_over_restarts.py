@@ -8,8 +8,8 @@ import pytest
 from support.patience import PATIENCE
 from support.shards import running_host
 
+from flowhook.attach.messages import Completed, Outcome, Parked, Released
 from flowhook.model import Status
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, AttemptParked, AttemptReleased
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ async def parked_and_woken(shard):
     (first,) = await link.next()
     await shard.park(link, first, wake_at_ms=0)
     (again,) = await link.next()
-    assert (again.attempt, again.token != first.token) == (1, True)
+    assert (again.attempt, again.lease != first.lease) == (1, True)
     return seq, link, again
 
 
@@ -46,14 +46,14 @@ async def test_an_execution_that_waited_before_waits_again_although_the_router_d
         await written_down(shard, seq, Status.RUNNING if seen else Status.WAITING)
         await shard.die()
     async with running_host(tmp_path) as shard:
-        link = shard.attach(held=[again.token], credit=0)
-        assert link.kept == [again.token]
+        link = shard.attach(held=[again.lease], credit=0)
+        assert link.kept == [again.lease]
         await shard.park(link, again, wake_at_ms=0)
         record = (await shard.state.records([seq]))[seq]
         assert (record.status, record.attempts) == (Status.WAITING, 1)
         shard.host.add_credit(link, 10)
         (last,) = await link.next()
-        await shard.settle(link, last, AttemptCompleted(b"{}"))
+        await shard.settle(link, last, Completed(b"{}"))
         assert (last.attempt, (await shard.record(seq)).attempts) == (1, 1)
 
 
@@ -64,15 +64,13 @@ async def test_an_execution_that_is_on_record_as_waiting_waits_on_although_its_r
         (delivery,) = await link.next()
         # the router dies before the runner learns of it
         settling = asyncio.create_task(
-            shard.host.recorder.settle(
-                link, [AttemptOutcome(delivery.token, (), AttemptParked(round(shard.wall() * 1000) + 500))]
-            )
+            shard.host.recorder.settle(link, [Outcome(delivery.lease, Parked(round(shard.wall() * 1000) + 500))])
         )
         await written_down(shard, seq, Status.WAITING)
         await shard.die()
         settling.cancel()
     async with running_host(tmp_path) as shard:
-        link = shard.attach(held=[delivery.token])
+        link = shard.attach(held=[delivery.lease])
         assert link.kept == []
         record = await shard.record(seq)
         assert (record.status, record.attempts) == (Status.WAITING, 1)
@@ -88,16 +86,16 @@ async def test_an_attempt_whose_runner_comes_back_is_not_charged_however_often_t
         await shard.die()
     for _ in range(3):
         async with running_host(tmp_path, max_attempts=1) as shard:
-            link = shard.attach(held=[delivery.token])
-            assert link.kept == [delivery.token]
+            link = shard.attach(held=[delivery.lease])
+            assert link.kept == [delivery.lease]
             assert (await shard.record(seq)).attempts == 1
             await shard.die()
     # nobody even came back in time for that one
     async with running_host(tmp_path) as shard:
         await shard.die()
     async with running_host(tmp_path) as shard:
-        link = shard.attach(held=[delivery.token])
-        await shard.settle(link, delivery, AttemptCompleted(b"{}"))
+        link = shard.attach(held=[delivery.lease])
+        await shard.settle(link, delivery, Completed(b"{}"))
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.COMPLETED, 1)
 
@@ -109,8 +107,8 @@ async def test_an_attempt_that_is_given_back_after_a_restart_is_not_charged(tmp_
         await written_down(shard, seq)
         await shard.die()
     async with running_host(tmp_path) as shard:
-        link = shard.attach(held=[delivery.token])
-        await shard.settle(link, delivery, AttemptReleased("ROUTER_AWAY", charged=False))
+        link = shard.attach(held=[delivery.lease])
+        await shard.settle(link, delivery, Released("ROUTER_AWAY", charged=False))
         (again,) = await link.next()
         assert again.attempt == 1
 
@@ -124,7 +122,7 @@ async def test_an_attempt_whose_runner_dies_with_the_router_is_charged(tmp_path,
         await shard.die()
     for _ in range(deaths - 1):
         async with running_host(tmp_path) as shard:
-            assert shard.attach(held=[delivery.token]).kept == [delivery.token]
+            assert shard.attach(held=[delivery.lease]).kept == [delivery.lease]
             await shard.die()
     async with running_host(tmp_path, reattach_seconds=0.0) as shard:
         (again,) = await shard.attach().next()
@@ -139,7 +137,7 @@ async def test_an_attempt_that_a_runner_came_back_for_is_written_down_if_it_last
         await shard.die()
     monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
-        assert shard.attach(held=[delivery.token]).kept == [delivery.token]
+        assert shard.attach(held=[delivery.lease]).kept == [delivery.lease]
         await written_down(shard, seq)
         assert (await shard.state.records([seq]))[seq].attempts == 1
 
@@ -154,5 +152,5 @@ async def test_nobody_goes_on_with_what_somebody_else_got_after_a_restart(tmp_pa
         (late,) = await shard.attach("r2").next()
         await shard.die()
     async with running_host(tmp_path) as shard:
-        assert shard.attach("r1", held=[early.token]).kept == []
-        assert shard.attach("r2", held=[late.token]).kept == [late.token]
+        assert shard.attach("r1", held=[early.lease]).kept == []
+        assert shard.attach("r2", held=[late.lease]).kept == [late.lease]

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from support.shards import running_host
 
+from flowhook.attach.messages import Completed, Faulted
 from flowhook.model import JournalEntry, Status, Subscription, WorkflowError
-from router.dispatch.runner_port import AttemptCompleted
 
 KEY = "/do/0/run#0"
 ERROR = WorkflowError(type="https://example.org/e", status=418, title="Teapot", instance="/do/0/a", detail="short")
@@ -17,13 +17,13 @@ ERROR = WorkflowError(type="https://example.org/e", status=418, title="Teapot", 
 async def child_of(shard, runner):
     """Start an execution that others may wait for: what its runner has, and its ID."""
     delivery = await shard.work_on(runner, "child")
-    return delivery, (await shard.record(shard.core.leases.seq_of(delivery.token))).id
+    return delivery, (await shard.record(shard.core.leases.seq_of(delivery.lease))).id
 
 
 async def parent_of(shard, runner, *execution_ids, entries=()):
     """Have an execution wait for ends of others, and return its sequence number."""
     delivery = await shard.work_on(runner)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     subscriptions = [Subscription(KEY, execution_id=execution_id) for execution_id in execution_ids]
     await shard.park(runner, delivery, *subscriptions, entries=entries)
     return seq
@@ -36,9 +36,9 @@ def told(delivery):
 async def test_the_output_of_an_execution_goes_to_all_who_wait_for_its_end(shard, runner):
     child, child_id = await child_of(shard, runner)
     parents = [await parent_of(shard, runner, child_id) for _ in range(2)]
-    await shard.settle(runner, child, AttemptCompleted(b'{"n":7}'))
+    await shard.settle(runner, child, Completed(b'{"n":7}'))
     found = await runner.next(2)
-    assert sorted(shard.core.leases.seq_of(each.token) for each in found) == parents
+    assert sorted(shard.core.leases.seq_of(each.lease) for each in found) == parents
     assert [told(each) for each in found] == [[(KEY, b'{"n":7}', None)]] * 2
     assert [each.attempt for each in found] == [1, 1]
 
@@ -46,7 +46,7 @@ async def test_the_output_of_an_execution_goes_to_all_who_wait_for_its_end(shard
 async def test_the_error_of_an_execution_goes_to_who_waits_for_its_end_as_it_is(shard, runner):
     child, child_id = await child_of(shard, runner)
     await parent_of(shard, runner, child_id)
-    await shard.settle(runner, child, ERROR)
+    await shard.settle(runner, child, Faulted(ERROR))
     [again] = await runner.next()
     assert told(again) == [(KEY, None, ERROR)]
 
@@ -60,7 +60,7 @@ async def test_that_an_execution_was_cancelled_is_an_error_for_who_waits_for_its
     assert (output, error.title, "was cancelled" in error.detail) == (None, "Runtime error", True)
 
 
-@pytest.mark.parametrize(("result", "expected"), [(AttemptCompleted(b"7"), (b"7", None)), (ERROR, (None, ERROR))])
+@pytest.mark.parametrize(("result", "expected"), [(Completed(b"7"), (b"7", None)), (Faulted(ERROR), (None, ERROR))])
 async def test_who_waits_after_the_end_is_told_of_it_at_once(shard, runner, result, expected):
     child, child_id = await child_of(shard, runner)
     await shard.settle(runner, child, result)
@@ -81,7 +81,7 @@ async def test_an_end_while_it_is_looked_for_is_not_missed(shard, runner):
     gate = shard.state.delay("find_by_ids")
     await parent_of(shard, runner, child_id)
     await shard.state.reading.wait()  # it was found unfinished
-    await shard.settle(runner, child, AttemptCompleted(b"7"))
+    await shard.settle(runner, child, Completed(b"7"))
     gate.set()
     [again] = await runner.next()
     assert told(again) == [(KEY, b"7", None)]
@@ -94,7 +94,7 @@ async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(
     await parent_of(shard, runner, child_id)
     await shard.state.reading.wait()
     shard.state.away = True
-    settling = asyncio.create_task(shard.settle(runner, child, AttemptCompleted(b"7")))
+    settling = asyncio.create_task(shard.settle(runner, child, Completed(b"7")))
     await shard.state.refused.wait()
     gate.set()
     shard.state.away = False
@@ -106,10 +106,10 @@ async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(
 async def test_of_several_ends_each_is_told_once(shard, runner):
     children = [await child_of(shard, runner) for _ in range(2)]
     await parent_of(shard, runner, *(child_id for _, child_id in children))
-    await shard.settle(runner, children[1][0], AttemptCompleted(b"2"))
+    await shard.settle(runner, children[1][0], Completed(b"2"))
     [again] = await runner.next()
     assert told(again) == [(KEY, b"2", None)]
-    await shard.settle(runner, children[0][0], AttemptCompleted(b"1"))
+    await shard.settle(runner, children[0][0], Completed(b"1"))
     await shard.park(runner, again, Subscription(KEY, execution_id=children[0][1]))
     [again] = await runner.next()
     assert told(again) == [(KEY, b"2", None), (KEY, b"1", None)]
@@ -119,7 +119,7 @@ async def test_who_does_not_wait_any_more_is_told_nothing(shard, runner):
     child, child_id = await child_of(shard, runner)
     seq = await parent_of(shard, runner, child_id)
     await shard.host.commands.suspend((await shard.record(seq)).id)
-    await shard.settle(runner, child, AttemptCompleted(b"7"))
+    await shard.settle(runner, child, Completed(b"7"))
     await shard.host.commands.resume((await shard.record(seq)).id)
     [again] = await runner.next()
     assert told(again) == []
@@ -133,7 +133,7 @@ async def test_who_has_no_room_to_be_told_is_faulted_and_those_who_wait_for_it_l
     child, child_id = await child_of(shard, runner)
     full = await parent_of(shard, runner, child_id, entries=[JournalEntry("a", b"1"), JournalEntry("b", b"1")])
     await parent_of(shard, runner, (await shard.record(full)).id)
-    await shard.settle(runner, child, AttemptCompleted(b"7"))
+    await shard.settle(runner, child, Completed(b"7"))
     [again] = await runner.next()
     [(_, _, error)] = told(again)
     record = await shard.record(full)
@@ -147,18 +147,18 @@ async def test_an_end_after_a_restart_is_told_to_who_waits_since_before(tmp_path
         child, child_id = await child_of(shard, runner)
         parent = await parent_of(shard, runner, child_id)
     async with running_host(tmp_path) as shard:
-        runner = shard.attach(credit=100, held=[child.token])
-        assert runner.kept == [child.token]
-        await shard.settle(runner, child, AttemptCompleted(b"7"))
+        runner = shard.attach(credit=100, held=[child.lease])
+        assert runner.kept == [child.lease]
+        await shard.settle(runner, child, Completed(b"7"))
         [again] = await runner.next()
-        assert (shard.core.leases.seq_of(again.token), told(again)) == (parent, [(KEY, b"7", None)])
+        assert (shard.core.leases.seq_of(again.lease), told(again)) == (parent, [(KEY, b"7", None)])
 
 
 async def test_an_end_that_a_dead_router_did_not_tell_is_told_at_the_next_start(tmp_path):
     async with running_host(tmp_path) as shard:
         runner = shard.attach(credit=100)
         child, child_id = await child_of(shard, runner)
-        await shard.settle(runner, child, AttemptCompleted(b"7"))
+        await shard.settle(runner, child, Completed(b"7"))
         shard.state.delay("find_by_ids")
         await parent_of(shard, runner, child_id)
         await shard.state.reading.wait()

@@ -9,9 +9,9 @@ import pytest
 from support.patience import turns
 from support.shards import running_host
 
+from flowhook.attach.messages import Completed, Outcome, Parked
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, AttemptParked
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def now_ms():
 
 async def park(shard, link, wake_at_ms):
     (delivery,) = await link.next()
-    await shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(wake_at_ms))])
+    await shard.host.recorder.settle(link, [Outcome(delivery.lease, Parked(wake_at_ms))])
     return delivery
 
 
@@ -46,7 +46,7 @@ async def test_a_clock_that_is_set_back_prolongs_no_other_wait_but_those_by_that
     await park(shard, link, now_ms() + 300)
     shard.wall.ahead = -3600.0
     (other,) = await shard.append()
-    assert (await link.next())[0].payload == b"payload"
+    assert (await link.next())[0].event == b"payload"
     assert shard.core.is_waiting(seq)
     assert shard.core.leases.attempt_of(other) == 1
     shard.wall.ahead = 0.0
@@ -62,7 +62,7 @@ async def test_an_earlier_wait_that_comes_later_ends_first(shard):
     early = await park(shard, link, now_ms() + 100)
     shard.host.add_credit(link, 1)
     (woken,) = await link.next()
-    assert (woken.payload, woken.attempt) == (early.payload, 1)
+    assert (woken.event, woken.attempt) == (early.event, 1)
 
 
 async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(shard):
@@ -70,15 +70,15 @@ async def test_a_wait_that_could_not_be_stored_is_stored_when_storage_is_back(sh
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    settling = shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(now_ms()))])
+    settling = shard.host.recorder.settle(link, [Outcome(delivery.lease, Parked(now_ms()))])
     task = asyncio.ensure_future(settling)
     await shard.state.refused.wait()
     assert shard.core.is_waiting(seq)
     shard.state.away = False
     await task
     (again,) = await link.next()
-    assert link.settled == [delivery.token]
-    await shard.host.recorder.settle(link, [AttemptOutcome(again.token, (), AttemptCompleted(b"{}"))])
+    assert link.settled == [delivery.lease]
+    await shard.host.recorder.settle(link, [Outcome(again.lease, Completed(b"{}"))])
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 
@@ -87,7 +87,7 @@ async def test_one_that_is_ending_is_not_suspended(shard):
     link = shard.attach()
     (delivery,) = await link.next()
     record = await shard.record(seq)
-    shard.core.take(delivery.token)
+    shard.core.take(delivery.lease)
     with pytest.raises(ConflictError):
         await shard.host.commands.suspend(record.id)
     shard.core.ended(seq)

@@ -18,6 +18,7 @@ from pathlib import Path
 from support.patience import PATIENCE
 from support.routers import flow
 
+from flowhook.attach import messages
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import JournalEntry, Status
@@ -133,7 +134,7 @@ class Executions:
                 self._durable[lease][1].clear()
                 await self._durable[lease][1].wait()
             self._world.journaled.add((execution, step))
-        self._link.finish(lease, session.Completed(b"{}"))
+        self._link.finish(lease, messages.Completed(b"{}"))
         self._announce()
 
 

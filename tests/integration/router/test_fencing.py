@@ -8,17 +8,11 @@ import pytest
 from support.patience import PATIENCE
 from support.shards import running_host
 
+from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Parked, Released
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.faults import runtime_error
 from router.dispatch.lifecycle import timers
-from router.dispatch.runner_port import (
-    AttemptCompleted,
-    AttemptOutcome,
-    AttemptParked,
-    AttemptReleased,
-    ReportedCheckpoint,
-)
 from router.storage.model import Started
 
 
@@ -33,11 +27,11 @@ def entry(number):
 
 
 def checkpoint(delivery, number):
-    return ReportedCheckpoint(delivery.token, number, entry(number))
+    return Checkpoint(delivery.lease, number, entry(number))
 
 
 def completed(delivery):
-    return AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
+    return Outcome(delivery.lease, Completed(b"{}"))
 
 
 async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_next_attempt(shard):
@@ -52,7 +46,7 @@ async def test_a_checkpoint_under_way_when_its_lease_is_lost_is_there_for_the_ne
     assert again.journal == (entry(0),)
     await journaling
     assert link.acknowledged == []
-    assert link.revoked == [(delivery.token, "LEASE_LOST")]
+    assert link.revoked == [(delivery.lease, "LEASE_LOST")]
 
 
 async def test_a_checkpoint_that_could_not_be_stored_before_its_lease_was_lost_is_not_stored_after_it(shard):
@@ -67,7 +61,7 @@ async def test_a_checkpoint_that_could_not_be_stored_before_its_lease_was_lost_i
     other = shard.attach("r2")
     (again,) = await other.next()
     await journaling
-    assert link.revoked == [(delivery.token, "LEASE_LOST")]
+    assert link.revoked == [(delivery.lease, "LEASE_LOST")]
     assert again.journal == ()
     await shard.host.recorder.checkpoint(other, [checkpoint(again, 0)])
     assert (await shard.state.work([seq]))[seq].journal == (entry(0),)
@@ -93,7 +87,7 @@ async def test_what_a_runner_journaled_when_it_gave_an_execution_back_is_there_f
     other = shard.attach("r2", credit=0)
     (delivery,) = await link.next()
     shard.host.add_credit(other, 1)
-    released = AttemptOutcome(delivery.token, (checkpoint(delivery, 0),), AttemptReleased("DRAINING", charged=False))
+    released = Outcome(delivery.lease, Released("DRAINING", charged=False), checkpoints=(checkpoint(delivery, 0),))
     await shard.host.recorder.settle(link, [released])
     (again,) = await other.next()
     assert (again.attempt, again.journal) == (1, (entry(0),))
@@ -109,7 +103,7 @@ async def test_what_a_runner_had_is_assigned_again_soon_after_its_stream_ended(t
             await asyncio.sleep(0.01)
         shard.host.detach(link)
         (again,) = await other.next()
-        assert (again.payload, again.attempt) == (delivery.payload, 2)
+        assert (again.event, again.attempt) == (delivery.event, 2)
 
 
 @pytest.mark.parametrize("take_out", ["cancel", "suspend"])
@@ -125,13 +119,13 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
     link = shard.attach("r1", credit=1)
     (delivery,) = await link.next()
     shard.state.away = True
-    released = AttemptOutcome(delivery.token, (), AttemptReleased("BROKEN", charged=True))
+    released = Outcome(delivery.lease, Released("BROKEN", charged=True))
     settling = asyncio.create_task(shard.host.recorder.settle(link, [released]))
     await shard.state.refused.wait()
     assert link.settled == []
     shard.state.away = False
     await settling
-    assert link.settled == [delivery.token]
+    assert link.settled == [delivery.lease]
 
 
 async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
@@ -147,9 +141,9 @@ async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are
         shard.state.away = False
         await journaling
         assert link.error is None
-        assert link.acknowledged == [(delivery.token, 0)]
+        assert link.acknowledged == [(delivery.lease, 0)]
         await shard.host.recorder.settle(link, [completed(delivery)])
-        assert link.settled == [delivery.token]
+        assert link.settled == [delivery.lease]
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.COMPLETED, 1)
 
@@ -164,7 +158,7 @@ async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path, monke
         await asyncio.sleep(1.2)
         shard.host.renew(link)
         assert link.error is None
-        assert shard.core.leases.seq_of(delivery.token) is not None
+        assert shard.core.leases.seq_of(delivery.lease) is not None
 
 
 async def test_a_stream_that_lost_its_leases_is_not_told_that_they_are_good(tmp_path):
@@ -192,8 +186,8 @@ async def test_a_runner_that_keeps_silent_loses_its_stream_and_its_work(tmp_path
 @pytest.mark.parametrize(
     ("result", "status"),
     [
-        (AttemptReleased("RUNNER_DIED", charged=True), Status.PENDING),
-        (runtime_error("it ran too long"), Status.FAULTED),
+        (Released("RUNNER_DIED", charged=True), Status.PENDING),
+        (Faulted(runtime_error("it ran too long")), Status.FAULTED),
     ],
 )
 async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(tmp_path, result, status):
@@ -203,10 +197,10 @@ async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(t
         guilty, _ = await link.next(2)
         shard.host.detach(link)
         await shard.host._writer.until(lambda: not shard.core.leased and shard.core.queued == 2)
-        link = shard.attach(held=[guilty.token], credit=0)
+        link = shard.attach(held=[guilty.lease], credit=0)
         assert link.kept == []
-        await shard.host.recorder.settle(link, [AttemptOutcome(guilty.token, (), result)])
-        assert (link.settled, link.revoked) == ([guilty.token], [])
+        await shard.host.recorder.settle(link, [Outcome(guilty.lease, result)])
+        assert (link.settled, link.revoked) == ([guilty.lease], [])
         record = await shard.record(culprit)
         assert (record.status, record.attempts) == (status, 1)
         assert shard.host.add_credit(link, 10)
@@ -243,8 +237,8 @@ async def test_a_lease_lost_before_a_restart_is_not_adopted_after_it_but_the_one
         shard.attach("r1", credit=0)
         (next_one,) = await shard.attach("r2").next()
     async with running_host(tmp_path) as shard:
-        assert shard.attach("r1", held=[cut_off.token]).kept == []
-        assert shard.attach("r2", held=[next_one.token]).kept == [next_one.token]
+        assert shard.attach("r1", held=[cut_off.lease]).kept == []
+        assert shard.attach("r2", held=[next_one.lease]).kept == [next_one.lease]
 
 
 @pytest.mark.parametrize("then", ["suspend", "resume"])
@@ -290,7 +284,7 @@ async def test_an_attempt_that_a_suspension_ended_is_not_charged_whenever_it_is_
     (delivery,) = await shard.attach().next()
     execution_id = (await shard.record(seq)).id
     await shard.state.write([Started(seq, delivery.attempt)])
-    shard.attach(credit=0, held=[delivery.token])
+    shard.attach(credit=0, held=[delivery.lease])
     shard.state.away = True
     suspending = asyncio.create_task(shard.host.commands.suspend(execution_id))
     await shard.state.refused.wait()
@@ -306,9 +300,7 @@ async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
     link = shard.attach()
     (delivery,) = await link.next()
     shard.state.away = True
-    parking = asyncio.create_task(
-        shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptParked(None))])
-    )
+    parking = asyncio.create_task(shard.host.recorder.settle(link, [Outcome(delivery.lease, Parked(None))]))
     await shard.state.refused.wait()
     suspending = asyncio.create_task(shard.host.commands.suspend((await shard.record(seq)).id))
     await asyncio.sleep(0.05)

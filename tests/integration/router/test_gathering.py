@@ -9,8 +9,8 @@ from support.effects import CALLER
 from support.triggers import NOON, triggers
 
 from flowhook import limits
+from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import ExhaustedError
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.storage.model import NewEvent
 from router.triggers.idempotent_ids import EffectIds
 
@@ -89,8 +89,7 @@ async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(tmp_pa
         link = running.shard.attach()
         for _ in range(2):
             (delivery,) = await link.next()
-            outcome = AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
-            await running.shard.host.recorder.settle(link, [outcome])
+            await running.shard.host.recorder.settle(link, [Outcome(delivery.lease, Completed(b"{}"))])
         gathering.cancel()
         assert len(await running.executions()) == 2
 

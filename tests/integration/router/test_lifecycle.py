@@ -12,6 +12,7 @@ from support.runners import attached
 from support.told import inputs, next_of
 from support.triggers import triggers
 
+from flowhook.attach.messages import Faulted
 from flowhook.errors import UnavailableError
 from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Status, WorkflowError
@@ -194,7 +195,7 @@ async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
         [seq] = await shard.append("work")
         link = shard.attach(credit=1)
         [delivery] = await link.next()
-        await shard.settle(link, delivery, ERROR)
+        await shard.settle(link, delivery, Faulted(ERROR))
 
         def lifecycle_publisher():
             return LifecyclePublisher(

@@ -8,10 +8,10 @@ import pytest
 from support.shards import running_host
 
 from flowhook import limits
+from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.assignment.loader import CHUNK
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.scheduling.queues import FlowPolicy
 from router.storage.model import Journaled
 
@@ -24,7 +24,7 @@ async def shard(tmp_path, monkeypatch):
 
 
 def completed(delivery):
-    return AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))
+    return Outcome(delivery.lease, Completed(b"{}"))
 
 
 async def test_a_quiet_flow_is_served_in_one_turn_of_the_ring_also_when_all_must_be_read(shard):
@@ -42,7 +42,7 @@ async def test_a_quiet_flow_is_served_in_one_turn_of_the_ring_also_when_all_must
         shard.host.add_credit(link, 1)
         (delivery,) = await link.next()
         working.append(delivery)
-        served.append(delivery.payload)
+        served.append(delivery.event)
     assert len(served) <= len(flows)
 
 
@@ -54,7 +54,7 @@ async def test_a_slow_read_for_one_runner_does_not_hold_up_another(shard):
     shard.host._dispatcher.assign()
     quick = shard.attach("quick", credit=1)
     (delivery,) = await quick.next()
-    assert delivery.payload == b"1"
+    assert delivery.event == b"1"
     assert slow.deliveries == []
 
 
@@ -65,7 +65,7 @@ async def test_a_fresh_event_does_not_wait_for_a_slow_read(shard):
     link = shard.attach(credit=2)
     await shard.append("quiet", b"fresh")
     (delivery,) = await link.next()
-    assert delivery.payload == b"fresh"
+    assert delivery.event == b"fresh"
 
 
 async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_takes_nothing_in(shard):
@@ -91,10 +91,10 @@ async def test_an_execution_that_can_not_be_read_now_holds_up_no_other(shard):
     shard.forget_payloads()
     shard.state.broken[seqs[1]] = UnavailableError("the disk has a bad spot", reason="STORAGE_UNAVAILABLE")
     link = shard.attach()
-    assert {delivery.payload for delivery in await link.next(4)} == {b"0", b"2", b"3", b"4"}
+    assert {delivery.event for delivery in await link.next(4)} == {b"0", b"2", b"3", b"4"}
     shard.state.broken.clear()
     (late,) = await link.next()
-    assert (late.payload, late.attempt) == (b"1", 1)
+    assert (late.event, late.attempt) == (b"1", 1)
 
 
 async def test_an_execution_that_can_never_be_read_is_faulted_and_holds_up_no_other(shard):
@@ -102,7 +102,7 @@ async def test_an_execution_that_can_never_be_read_is_faulted_and_holds_up_no_ot
     shard.forget_payloads()
     shard.state.broken[seqs[0]] = InternalError("damaged", reason="STORAGE_CALL_FAILED")
     link = shard.attach(credit=3)
-    assert {delivery.payload for delivery in await link.next(2)} == {b"1", b"2"}
+    assert {delivery.event for delivery in await link.next(2)} == {b"1", b"2"}
     await until_ended(shard, seqs[0])
     record = await shard.record(seqs[0])
     assert (record.status, record.error.detail) == (
@@ -111,7 +111,7 @@ async def test_an_execution_that_can_never_be_read_is_faulted_and_holds_up_no_ot
     )
     # the runner never got it, and may still have one
     await shard.append("a", b"next")
-    assert (await link.next())[0].payload == b"next"
+    assert (await link.next())[0].event == b"next"
 
 
 async def test_an_execution_whose_body_is_gone_is_faulted(shard, tmp_path):
@@ -144,7 +144,7 @@ async def test_one_cancelled_while_it_is_read_costs_its_runner_no_credit(shard):
     await shard.host.commands.cancel((await shard.record(seq)).id)
     gate.set()
     await shard.append("a", b"next")
-    assert (await link.next())[0].payload == b"next"
+    assert (await link.next())[0].event == b"next"
 
 
 async def test_what_a_runner_was_yet_to_get_when_it_left_is_given_to_another_uncharged(shard):
@@ -165,7 +165,7 @@ async def test_large_bodies_come_a_few_at_a_time(shard):
     await shard.append("a", body, body, body)
     shard.forget_payloads()
     link = shard.attach()
-    assert [delivery.payload == body for delivery in await link.next(3)] == [True] * 3
+    assert [delivery.event == body for delivery in await link.next(3)] == [True] * 3
     assert len(shard.state.reads) > 1
 
 
@@ -179,7 +179,7 @@ async def test_a_host_that_drains_hands_out_nothing_more_and_waits_for_what_is_i
     await shard.host.recorder.settle(link, [completed(delivery)])
     await draining
     assert link.deliveries == [delivery]
-    assert link.settled == [delivery.token]
+    assert link.settled == [delivery.lease]
 
 
 async def until_ended(shard, seq):
@@ -203,5 +203,5 @@ async def test_a_defect_in_one_effect_is_logged_and_the_next_one_is_performed(sh
     while defects:
         await asyncio.sleep(0)
     await shard.append("second")
-    assert {delivery.payload for delivery in await link.next(2)} == {b"payload"}
+    assert {delivery.event for delivery in await link.next(2)} == {b"payload"}
     assert not shard.dead

@@ -9,8 +9,8 @@ import pytest
 from support.shards import running_host
 
 from flowhook import ids
+from flowhook.attach.messages import Checkpoint, Completed, Outcome, SubscriptionUpdate
 from flowhook.model import EventFilter, JournalEntry, Status, Subscription
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome, LiveSubscriptions, ReportedCheckpoint
 from router.storage.model import Consumed, NewEvent
 
 KEY = "/do/0/wait#0"
@@ -20,7 +20,7 @@ LISTEN = (Subscription(KEY, (EventFilter(True, "approval"),)),)
 async def listening(shard, runner, generation=1, delivery=None, subscriptions=LISTEN):
     """Have an execution listen while it is worked on."""
     delivery = delivery or await shard.work_on(runner)
-    shard.host.listen(runner, LiveSubscriptions(delivery.token, generation, subscriptions))
+    shard.host.listen(runner, SubscriptionUpdate(delivery.lease, generation, subscriptions))
     return delivery
 
 
@@ -30,23 +30,23 @@ async def offered(runner, count=1):
 
 
 async def take_in(shard, runner, arrival, position=0):
-    checkpoint = ReportedCheckpoint(arrival.token, position, arrival.entry, arrival=arrival.number)
+    checkpoint = Checkpoint(arrival.lease, position, arrival.entry, arrival=arrival.number)
     await shard.host.recorder.checkpoint(runner, [checkpoint])
 
 
 async def test_an_event_is_handed_to_who_works_on_the_execution_and_kept_until_it_is_journaled(shard, runner):
     delivery = await listening(shard, runner)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     appended = await shard.publish(data={"ok": True})
     arrival = await offered(runner)
-    assert (arrival.token, arrival.generation, arrival.number) == (delivery.token, 1, appended.number)
+    assert (arrival.lease, arrival.generation, arrival.number) == (delivery.lease, 1, appended.number)
     assert (arrival.entry.key, orjson.loads(arrival.entry.output)["data"]) == (KEY, {"ok": True})
     assert [each.number for each in await shard.state.arrivals()] == [arrival.number]
     await take_in(shard, runner, arrival)
-    assert runner.acknowledged == [(delivery.token, 0)]
+    assert runner.acknowledged == [(delivery.lease, 0)]
     assert await shard.state.arrivals() == []
     assert (await shard.state.content(seq)).journal == (arrival.entry,)
-    await shard.settle(runner, delivery, AttemptCompleted(b"1"))
+    await shard.settle(runner, delivery, Completed(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 
@@ -69,7 +69,7 @@ async def test_what_is_not_taken_in_goes_to_another(shard, runner):
     other = await listening(shard, runner)
     await listening(shard, runner, 2, delivery, ())
     arrival = await offered(runner, 2)
-    assert (arrival.token, arrival.number) == (other.token, declined.number)
+    assert (arrival.lease, arrival.number) == (other.lease, declined.number)
 
 
 async def test_what_is_not_taken_in_before_it_waits_for_it_alone_is_in_its_journal_then(shard, runner):
@@ -110,11 +110,11 @@ async def test_who_loses_the_execution_can_take_in_nothing(shard, runner):
     delivery = await listening(shard, runner)
     await shard.publish(data="for whoever works on it")
     arrival = await offered(runner)
-    await shard.settle(runner, delivery, AttemptCompleted(b"1"))
+    await shard.settle(runner, delivery, Completed(b"1"))
     other = await listening(shard, runner)
     await take_in(shard, runner, arrival)
-    assert runner.revoked == [(delivery.token, "LEASE_LOST")]
-    assert (await offered(runner, 2)).token == other.token
+    assert runner.revoked == [(delivery.lease, "LEASE_LOST")]
+    assert (await offered(runner, 2)).lease == other.lease
 
 
 async def test_a_checkpoint_that_is_said_again_takes_nothing_in_twice(shard, runner):
@@ -124,18 +124,18 @@ async def test_a_checkpoint_that_is_said_again_takes_nothing_in_twice(shard, run
     for _ in range(2):
         await take_in(shard, runner, arrival)
     assert (runner.revoked, len(runner.acknowledged)) == ([], 2)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     assert len((await shard.state.content(seq)).journal) == 1
 
 
 async def test_who_took_in_what_somebody_else_may_have_got_loses_the_execution_uncharged(shard, runner):
     delivery = await listening(shard, runner)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     entry = JournalEntry(KEY, b'{"data": 1}')
-    await shard.host.recorder.checkpoint(runner, [ReportedCheckpoint(delivery.token, 0, entry, arrival=99)])
-    assert runner.revoked == [(delivery.token, "LEASE_LOST")]
+    await shard.host.recorder.checkpoint(runner, [Checkpoint(delivery.lease, 0, entry, arrival=99)])
+    assert runner.revoked == [(delivery.lease, "LEASE_LOST")]
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.token), again.attempt, again.journal) == (seq, 1, ())
+    assert (shard.core.leases.seq_of(again.lease), again.attempt, again.journal) == (seq, 1, ())
 
 
 async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner):
@@ -145,7 +145,7 @@ async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner):
     shard.state.away = True
     shard.host._writer.pause = _back(shard)
     await take_in(shard, runner, arrival)
-    assert (runner.acknowledged, runner.revoked) == ([(delivery.token, 0)], [])
+    assert (runner.acknowledged, runner.revoked) == ([(delivery.lease, 0)], [])
     assert await shard.state.arrivals() == []
 
 
@@ -166,11 +166,11 @@ async def test_the_end_of_another_execution_is_handed_over(shard, runner, before
         parent = await listening(shard, runner, subscriptions=wanted)
         while not shard.host._completions.is_needed:
             await asyncio.sleep(0.001)
-    await shard.host.recorder.settle(runner, [AttemptOutcome(child.token, (), AttemptCompleted(b'{"n":1}'))])
+    await shard.host.recorder.settle(runner, [Outcome(child.lease, Completed(b'{"n":1}'))])
     if before:
         parent = await listening(shard, runner, subscriptions=wanted)
     arrival = await offered(runner)
-    assert arrival == (parent.token, 1, 0, JournalEntry("/do/0/run#0:end", b'{"n":1}'))
+    assert arrival == (parent.lease, 1, 0, JournalEntry("/do/0/run#0:end", b'{"n":1}'))
 
 
 async def test_an_arrival_is_not_lost_with_the_router(tmp_path):
@@ -185,6 +185,6 @@ async def test_an_arrival_is_not_lost_with_the_router(tmp_path):
         [delivery] = await runner.next()
         await listening(shard, runner, 1, delivery)
         again = await offered(runner)
-        assert again == arrival._replace(token=delivery.token)
+        assert again == arrival._replace(lease=delivery.lease)
         await take_in(shard, runner, again)
         assert await shard.state.arrivals() == []

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from support.shards import running_host
 
+from flowhook.attach.messages import Completed
 from flowhook.model import Status
-from router.dispatch.runner_port import AttemptCompleted
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def shard(tmp_path):
 async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it_had_not_begun(shard, by):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     execution_id = (await shard.record(seq)).id
 
     async def look():
@@ -32,7 +32,7 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
     gate = shard.state.delay(by)
     looking = asyncio.create_task(look())
     await shard.state.reading.wait()
-    await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
+    await shard.settle(runner, delivery, Completed(b"{}"))
     while shard.core.pending.is_stopping(seq):
         await asyncio.sleep(0)
     gate.set()
@@ -42,8 +42,8 @@ async def test_one_that_ends_while_it_is_looked_up_has_ended_and_is_not_as_if_it
 async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    record = await shard.record(shard.core.leases.seq_of(delivery.token))
-    await shard.settle(runner, delivery, AttemptCompleted(b"{}"))
+    record = await shard.record(shard.core.leases.seq_of(delivery.lease))
+    await shard.settle(runner, delivery, Completed(b"{}"))
     while shard.core.pending.is_stopping(record.seq):
         await asyncio.sleep(0)
     (current,) = await shard.host.executions.current([record])
@@ -53,9 +53,9 @@ async def test_one_of_a_list_that_has_ended_since_it_was_read_has_ended(shard):
 async def test_one_whose_end_is_not_stored_yet_runs(shard):
     runner = shard.attach()
     delivery = await shard.work_on(runner)
-    seq = shard.core.leases.seq_of(delivery.token)
+    seq = shard.core.leases.seq_of(delivery.lease)
     shard.state.away = True
-    settling = asyncio.create_task(shard.settle(runner, delivery, AttemptCompleted(b"{}")))
+    settling = asyncio.create_task(shard.settle(runner, delivery, Completed(b"{}")))
     await shard.state.refused.wait()
     assert (await shard.host.executions.read([seq]))[seq].status is Status.RUNNING
     shard.state.away = False

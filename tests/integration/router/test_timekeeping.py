@@ -8,10 +8,10 @@ import pytest
 from support.patience import PATIENCE
 from support.triggers import NOON, triggers
 
+from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import UnavailableError
 from flowhook.model import Origin, Status
 from flowhook.wire import convert
-from router.dispatch.runner_port import AttemptCompleted, AttemptOutcome
 from router.schedules.schedule_queue import DueRun
 from router.storage.model import Scheduled
 from router.triggers.cron_scheduler import BATCH, run_id
@@ -30,7 +30,7 @@ async def time_(tmp_path):
 async def complete(time_, link):
     """Have a runner end what it gets next."""
     (delivery,) = await link.next()
-    await time_.shard.host.recorder.settle(link, [AttemptOutcome(delivery.token, (), AttemptCompleted(b"{}"))])
+    await time_.shard.host.recorder.settle(link, [Outcome(delivery.lease, Completed(b"{}"))])
 
 
 async def test_a_flow_that_is_due_is_started_with_an_empty_object(time_):

@@ -11,6 +11,7 @@ import grpc.aio
 import orjson
 import pytest
 import structlog
+from support.attach_messages import entry_message
 from support.http_servers import http_server as serving
 from support.patience import PATIENCE
 
@@ -284,7 +285,7 @@ class Router(
             attempt=attempt,
             flow_revision=revision,
             event=convert.event_to_bytes(event),
-            journal=[convert.journal_entry_to_proto(entry) for entry in journal],
+            journal=[entry_message(entry) for entry in journal],
         )
 
     def assign(self, stream, *assignments):

@@ -7,12 +7,12 @@ import asyncio
 import orjson
 import pytest
 from aiohttp import web
+from support.attach_messages import entry_from_proto
 from support.counting import CountingService, call
 from support.patience import PATIENCE, turns
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
-from flowhook.wire import convert
 from runner.worker.execution_driver import ACTIVE
 
 
@@ -235,7 +235,7 @@ async def test_a_drain_waits_for_the_calls_that_are_under_way_and_begins_no_othe
     assert {key.partition(":")[2] for key in keys} <= {entry.key for entry in entries}
 
     following()
-    journal = [convert.journal_entry_from_proto(entry) for entry in entries]
+    journal = [entry_from_proto(entry) for entry in entries]
     rest = router.assignment("long", journal=journal, attempt=2)
     router.assign(await router.attached(2), rest)
     assert (await router.outcome(rest.lease)).HasField("completed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from aiohttp import web
+from support.attach_messages import entry_message
 
 from flowhook.callback_tokens import verify
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
@@ -91,9 +92,7 @@ async def test_another_flow_is_started_and_its_end_waited_for(router, served):
     assert (subscription.key, subscription.execution_id) == ("/do/0/check#0:end", "evt_child")
     second = router.assignment("orders", {"n": 1}, attempt=2)
     failed = WorkflowError("https://example.com/own", 409, "Own", "/do/5/x", "why")
-    second.journal.extend(
-        [stream.checkpoints[0].entry, convert.journal_entry_to_proto(JournalEntry(subscription.key, None, failed))]
-    )
+    second.journal.extend([stream.checkpoints[0].entry, entry_message(JournalEntry(subscription.key, None, failed))])
     router.assign(stream, second)
     fault = (await router.outcome(second.lease)).faulted
     assert (fault.type, fault.status, fault.instance) == ("https://example.com/own", 409, "/do/0/check")

@@ -8,11 +8,11 @@ import time
 import orjson
 import pytest
 from aiohttp import web
+from support.attach_messages import decode_subscriptions, entry_message
 from support.patience import PATIENCE
 
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
 from flowhook.v1 import runner_service_pb2
-from flowhook.wire import convert
 
 PAID = {"with": {"type": "paid"}, "correlate": {"order": {"from": ".data.order", "expect": "${ .body.order }"}}}
 LISTEN = {"wait": {"listen": {"to": {"one": PAID}}}}
@@ -21,7 +21,7 @@ FILTER = EventFilter(False, "paid", (), (Correlation(".data.order", b'"A-1"'),))
 
 def arrived(key, data):
     event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "paid", "data": data}
-    return convert.journal_entry_to_proto(JournalEntry(key, orjson.dumps(event)))
+    return entry_message(JournalEntry(key, orjson.dumps(event)))
 
 
 async def test_an_execution_parks_with_what_it_waits_for_and_goes_on_with_what_came(router, served):
@@ -30,7 +30,7 @@ async def test_an_execution_parks_with_what_it_waits_for_and_goes_on_with_what_c
     outcome = await router.run(stream, "orders", {"order": "A-1"})
     assert not outcome.parked.HasField("wake_time")
     (subscription,) = outcome.parked.subscriptions
-    assert convert.subscription_from_proto(subscription) == Subscription("/do/0/wait#0:event", (FILTER,))
+    assert decode_subscriptions([subscription]) == (Subscription("/do/0/wait#0:event", (FILTER,)),)
     assignment = router.assignment("orders", {"order": "A-1"}, attempt=2)
     assignment.journal.append(arrived(subscription.key, {"order": "A-1"}))
     router.assign(stream, assignment)
@@ -84,7 +84,7 @@ async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(
     [listening] = await router.until(lambda: stream.listening)
     async with asyncio.timeout(PATIENCE):
         await asked.get()
-    assert [convert.subscription_from_proto(each).filters for each in listening.subscriptions] == [(FILTER,)]
+    assert [each.filters for each in decode_subscriptions(listening.subscriptions)] == [(FILTER,)]
     hand_over(stream, listening, 7, {"order": "A-1"})
     [checkpoint] = await router.until(lambda: stream.checkpoints)
     assert (checkpoint.index, checkpoint.arrival) == (0, 7)

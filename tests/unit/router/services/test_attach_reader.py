@@ -8,37 +8,47 @@ from types import SimpleNamespace
 import pytest
 from support.patience import PATIENCE
 
+from flowhook.attach.messages import Hello
 from flowhook.errors import InvalidError
 from flowhook.v1 import runner_service_pb2 as pb
-from router.services import attach_reader
 from router.services.attach_reader import AttachReader
+from router.session import RunnerSession, report_queue
 
 
 class Host:
-    """Notes what is to be recorded; storage answers while `open`."""
+    """Notes what is to be recorded, and what the runner is answered; storage answers while `open`."""
 
     def __init__(self):
         self.recorder = SimpleNamespace(checkpoint=self.checkpoint, settle=self.settle)
         self.noted = []
         self.superseded = False
+        self.takes_credit = self.renews = True
         self.open = asyncio.Event()
         self.open.set()
+
+    def add_credit(self, _link, credit):
+        self.noted.append(("credit", credit))
+        return self.takes_credit
+
+    def renew(self, _link):
+        return self.renews
+
+    def renewed(self, stamp):
+        self.noted.append(("renewed", stamp))
 
     def is_superseded(self, _link):
         return self.superseded
 
     async def checkpoint(self, _link, checkpoints):
-        self.noted.append(("checkpoint", [(each.token, each.position) for each in checkpoints]))
+        self.noted.append(("checkpoint", [(each.lease, each.index) for each in checkpoints]))
         await self.open.wait()
 
     async def settle(self, _link, outcomes):
-        self.noted.append(
-            ("settle", [(each.token, [entry.position for entry in each.checkpoints]) for each in outcomes])
-        )
+        self.noted.append(("settle", [(each.lease, [entry.index for entry in each.checkpoints]) for each in outcomes]))
         await self.open.wait()
 
-    def listen(self, _link, listening):
-        self.noted.append(("listen", listening.token))
+    def listen(self, _link, update):
+        self.noted.append(("listen", update.lease))
 
 
 @pytest.fixture
@@ -48,7 +58,9 @@ async def host():
 
 @pytest.fixture
 async def box(host):
-    return AttachReader(host, None)
+    session = RunnerSession()
+    session.receive(Hello("r1", (), "", (), losses_explained=True), 1)
+    return AttachReader(host, host, session)
 
 
 def checkpoint(lease, index, arrival=0):
@@ -73,11 +85,6 @@ async def record(box, *messages):
     box.end()
     async with asyncio.timeout(PATIENCE):
         await box.record()
-
-
-async def test_an_outcome_is_stored_with_the_entries_of_its_execution(host, box):
-    await record(box, checkpoint(b"a", 0), checkpoint(b"b", 0), checkpoint(b"a", 1), outcome(b"a"), outcome(b"c"))
-    assert host.noted == [("checkpoint", [(b"b", 0)]), ("settle", [(b"a", [0, 1]), (b"c", [])])]
 
 
 async def test_an_outcome_waits_for_an_entry_that_takes_in_what_may_not_be_its(host, box):
@@ -110,14 +117,8 @@ async def test_what_is_read_while_storage_writes_is_recorded_together(host, box)
     assert host.noted == [("checkpoint", [(b"a", 0)]), ("checkpoint", [(b"a", 1), (b"a", 2), (b"a", 3)])]
 
 
-async def test_one_record_takes_no_more_than_its_share_of_storage(host, box, monkeypatch):
-    monkeypatch.setattr(attach_reader, "MAX_RECORD_BYTES", 1)
-    await record(box, checkpoint(b"a", 0), checkpoint(b"a", 1))
-    assert [kind for kind, _ in host.noted] == ["checkpoint", "checkpoint"]
-
-
 async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
-    monkeypatch.setattr(attach_reader, "MAX_UNRECORDED_BYTES", 1)
+    monkeypatch.setattr(report_queue, "MAX_UNSTORED_BYTES", 1)
     reading = asyncio.create_task(box.put(checkpoint(b"a", 0)))
     await asyncio.sleep(0)
     assert not reading.done()
@@ -134,7 +135,24 @@ async def test_what_came_on_a_stream_that_a_newer_one_replaced_is_left_to_that_o
     assert host.noted == []
 
 
-async def test_a_violation_ends_the_record(host, box):
-    await box.put(checkpoint(b"a", -1))
+async def test_a_violation_ends_the_stream_and_what_came_before_it_is_recorded(host, box):
+    await box.put(checkpoint(b"a", 0))
     with pytest.raises(InvalidError):
-        await box.record()
+        await box.put(checkpoint(b"a", -1))
+    await record(box)
+    assert host.noted == [("checkpoint", [(b"a", 0)])]
+
+
+async def test_more_credit_than_may_be_outstanding_is_a_violation(host, box):
+    await box.put(pb.AttachRequest(credit=pb.Credit(assignments=7)))
+    host.takes_credit = False
+    with pytest.raises(InvalidError):
+        await box.put(pb.AttachRequest(credit=pb.Credit(assignments=8)))
+    assert host.noted == [("credit", 7), ("credit", 8)]
+
+
+async def test_a_renewal_is_answered_unless_the_leases_are_lost(host, box):
+    await box.put(pb.AttachRequest(renewal=pb.Renewal(stamp=7)))
+    host.renews = False
+    await box.put(pb.AttachRequest(renewal=pb.Renewal(stamp=8)))
+    assert host.noted == [("renewed", 7)]

@@ -1,5 +1,5 @@
+from flowhook.attach import messages
 from flowhook.model import Event
-from runner import session
 from runner.interpreter.effects import Perform, Step
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions
 
@@ -51,7 +51,7 @@ def test_another_execution_under_the_same_lease_is_not_taken_for_the_first():
 
 
 def test_the_journal_of_an_assignment_counts_as_durable():
-    assignment = session.Assignment(
+    assignment = messages.Assignment(
         lease=b"1", attempt=1, flow_revision=3, event=b"", journal=(), journal_start=4, effect_scope=""
     )
     active = ActiveExecution.of(assignment, execution().event)

@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry
 from support.cores import LEASE, accept, attach, make_shard
 from support.shards import Link
 
+from flowhook.attach.messages import EventDelivery
 from flowhook.lifecycle import FROM_RUNNERS
 from flowhook.model import JournalEntry
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.runner_port import EventDelivery
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.metrics import RouterMetrics
 
@@ -77,7 +77,7 @@ async def test_a_runner_is_renewed_while_its_report_is_stored_and_when_it_is(run
 async def test_a_delivery_goes_to_the_runner_that_has_the_lease(runners):
     delivery = EventDelivery(runners.lease.token, 1, 7, JournalEntry("/do/0#0", b"1"))
     runners.attached.deliver(delivery)
-    runners.attached.deliver(delivery._replace(token=b"stale"))
+    runners.attached.deliver(delivery._replace(lease=b"stale"))
     assert runners.runner.arrivals == [delivery]
     runners.attached.remove("r1")
     runners.attached.deliver(delivery)

@@ -7,10 +7,10 @@ from prometheus_client import CollectorRegistry
 from support.cores import accept, attach, make_shard
 from support.shards import Link
 
+from flowhook.attach.messages import Checkpoint, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription
 from router.dispatch.effects import EffectQueue, Redeliver
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.runner_port import LiveSubscriptions, ReportedCheckpoint
 from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.metrics import RouterMetrics
@@ -46,10 +46,10 @@ class Offers:
         self.live = LiveDelivery(core=self.core, subscriptions=Subscriptions(), runners=runners, effects=self.effects)
 
     def listen(self, generation=1):
-        return self.live.listen(LiveSubscriptions(self.token, generation, (Subscription(KEY, ()),)))
+        return self.live.listen(SubscriptionUpdate(self.token, generation, (Subscription(KEY, ()),)))
 
     def checkpoint(self, arrival=7, position=0):
-        return ReportedCheckpoint(self.token, position, JournalEntry(KEY, b"{}"), arrival=arrival)
+        return Checkpoint(self.token, position, JournalEntry(KEY, b"{}"), arrival=arrival)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def test_an_execution_gets_one_offer_at_a_time(offers):
     offer = offers.live.offer(RECEIVER, EVENT)
     assert offers.live.offer(RECEIVER, EVENT) is None
     offers.live.hand_over(offer, b"{}")
-    assert [(each.token, each.generation, each.number, each.entry.key) for each in offers.runner.arrivals] == [
+    assert [(each.lease, each.generation, each.number, each.entry.key) for each in offers.runner.arrivals] == [
         (offers.token, 1, 7, KEY)
     ]
 

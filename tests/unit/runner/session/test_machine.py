@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.sessions import CAPACITY, LEASE, assignment, attached, happened, new_session, renew
 
+from flowhook.attach import messages as m
 from flowhook.errors import InvalidError
 from flowhook.lifecycle import TaskEventType
 from flowhook.model import EventFilter, JournalEntry, Subscription
@@ -16,13 +17,13 @@ def test_hello_comes_first_and_alone():
     session = new_session()
     assert session.take() == []
     session.connected(0)
-    assert session.take() == [s.Hello("r", ("http",), "1", (), losses_explained=True)]
+    assert session.take() == [m.Hello("r", ("http",), "1", (), losses_explained=True)]
     assert session.take() == []
 
 
 def test_credit_for_the_whole_capacity_follows_the_welcome():
     session = attached()
-    assert session.take() == [s.Credit(CAPACITY)]
+    assert session.take() == [m.Credit(CAPACITY)]
     assert session.take() == []
 
 
@@ -30,23 +31,23 @@ def test_no_more_work_is_asked_for_than_a_smaller_window_has_room_for():
     session = attached()
     session.take()
     leases = [bytes([number]) for number in range(CAPACITY)]
-    session.receive(s.AssignmentBatch(tuple(map(assignment, leases))), 0)
+    session.receive(m.AssignmentBatch(tuple(map(assignment, leases))), 0)
     session.limit(2)
 
     def credit(*ended):
         for lease in ended:
-            session.finish(lease, s.Completed(b"{}"))
+            session.finish(lease, m.Completed(b"{}"))
         messages = session.take()
-        session.receive(s.Settled(ended), 0)
-        return [message for message in messages + session.take() if isinstance(message, s.Credit)]
+        session.receive(m.Settlement(ended), 0)
+        return [message for message in messages + session.take() if isinstance(message, m.Credit)]
 
     assert credit(*leases[:-2]) == []
-    assert credit(leases[-2]) == [s.Credit(1)]
+    assert credit(leases[-2]) == [m.Credit(1)]
     session.limit(CAPACITY)
-    assert credit() == [s.Credit(CAPACITY - 2)]
+    assert credit() == [m.Credit(CAPACITY - 2)]
 
 
-@pytest.mark.parametrize("message", [s.AssignmentBatch((assignment(b"a"),)), s.Settled((b"a",)), s.RouterDrains(1.0)])
+@pytest.mark.parametrize("message", [m.AssignmentBatch((assignment(b"a"),)), m.Settlement((b"a",)), m.Drain(1.0)])
 def test_anything_before_the_welcome_breaks_the_protocol(message):
     session = new_session()
     session.connected(0)
@@ -58,21 +59,21 @@ def test_anything_before_the_welcome_breaks_the_protocol(message):
 
 def test_a_second_welcome_breaks_the_protocol():
     with pytest.raises(InvalidError):
-        attached().receive(s.Welcome(LEASE, frozenset()), 0)
+        attached().receive(m.Welcome(LEASE, frozenset()), 0)
 
 
 def test_what_gathered_goes_out_together_checkpoints_before_outcomes_before_credit():
     session = attached()
     session.take()
-    session.receive(s.AssignmentBatch((assignment(b"a"), assignment(b"b"))), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"), assignment(b"b"))), 0)
     entry = JournalEntry("k", b"1")
-    session.finish(b"a", s.Completed(b"1"))
+    session.finish(b"a", m.Completed(b"1"))
     session.checkpoint(b"b", 0, entry)
-    session.finish(b"b", s.Released("x", charged=False))
+    session.finish(b"b", m.Released("x", charged=False))
     assert session.take() == [
-        s.CheckpointBatch((s.Checkpoint(b"b", 0, entry),)),
-        s.OutcomeBatch((s.Outcome(b"a", s.Completed(b"1")), s.Outcome(b"b", s.Released("x", charged=False)))),
-        s.Credit(2),
+        m.CheckpointBatch((m.Checkpoint(b"b", 0, entry),)),
+        m.OutcomeBatch((m.Outcome(b"a", m.Completed(b"1")), m.Outcome(b"b", m.Released("x", charged=False)))),
+        m.Credit(2),
     ]
 
 
@@ -80,10 +81,10 @@ def test_results_that_are_large_go_out_in_parts():
     session = attached()
     session.take()
     leases = [b"%d" % number for number in range(CAPACITY)]
-    session.receive(s.AssignmentBatch(tuple(assignment(lease) for lease in leases)), 0)
+    session.receive(m.AssignmentBatch(tuple(assignment(lease) for lease in leases)), 0)
     for lease in leases:
-        session.finish(lease, s.Completed(b"x" * (3 * 1024 * 1024)))
-    batches = [message.outcomes for message in session.take() if isinstance(message, s.OutcomeBatch)]
+        session.finish(lease, m.Completed(b"x" * (3 * 1024 * 1024)))
+    batches = [message.outcomes for message in session.take() if isinstance(message, m.OutcomeBatch)]
     assert [outcome.lease for batch in batches for outcome in batch] == leases
     assert [len(batch) for batch in batches] == [2, 2, 2, 2]
 
@@ -92,69 +93,67 @@ def test_no_credit_is_given_while_the_events_in_hand_are_too_large(monkeypatch):
     monkeypatch.setattr(machine, "MAX_HELD_BYTES", 10)
     session = attached()
     session.take()
-    session.receive(s.AssignmentBatch((assignment(b"a", b"x" * 11), assignment(b"b"))), 0)
-    session.finish(b"b", s.Completed(b""))
-    assert [type(message) for message in session.take()] == [s.OutcomeBatch]
-    session.finish(b"a", s.Completed(b""))
-    session.receive(s.Settled((b"a", b"b")), 0)
-    assert session.take()[-1] == s.Credit(2)
+    session.receive(m.AssignmentBatch((assignment(b"a", b"x" * 11), assignment(b"b"))), 0)
+    session.finish(b"b", m.Completed(b""))
+    assert [type(message) for message in session.take()] == [m.OutcomeBatch]
+    session.finish(b"a", m.Completed(b""))
+    session.receive(m.Settlement((b"a", b"b")), 0)
+    assert session.take()[-1] == m.Credit(2)
 
 
 WAITS = (Subscription("/do/0/wait#0:event", (EventFilter(False, "paid"),)),)
 
 
 def listening(session):
-    return [
-        each for message in session.take() if isinstance(message, s.SubscriptionBatch) for each in message.listening
-    ]
+    return [each for message in session.take() if isinstance(message, m.SubscriptionBatch) for each in message.updates]
 
 
 def arrival(generation):
-    return s.ArrivalBatch((s.Arrival(b"a", generation, 7, JournalEntry("k", b"1")),))
+    return m.EventDeliveryBatch((m.EventDelivery(b"a", generation, 7, JournalEntry("k", b"1")),))
 
 
 def test_what_is_waited_for_is_said_when_it_changes_and_on_each_stream():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
-    assert not session.listen(b"a", ())
-    assert session.listen(b"a", WAITS)
-    assert not session.listen(b"a", WAITS)
-    assert listening(session) == [s.SubscriptionUpdate(b"a", 1, WAITS)]
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
+    assert not session.subscribe(b"a", ())
+    assert session.subscribe(b"a", WAITS)
+    assert not session.subscribe(b"a", WAITS)
+    assert listening(session) == [m.SubscriptionUpdate(b"a", 1, WAITS)]
     session.disconnected()
     attached(session, kept={b"a"})
-    assert listening(session) == [s.SubscriptionUpdate(b"a", 2, WAITS)]
-    assert session.listen(b"a", ())
-    assert listening(session) == [s.SubscriptionUpdate(b"a", 3, ())]
+    assert listening(session) == [m.SubscriptionUpdate(b"a", 2, WAITS)]
+    assert session.subscribe(b"a", ())
+    assert listening(session) == [m.SubscriptionUpdate(b"a", 3, ())]
 
 
 def test_only_what_was_found_by_the_last_word_is_taken_in_and_once():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
-    session.listen(b"a", WAITS)
-    session.listen(b"a", ())
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
+    session.subscribe(b"a", WAITS)
+    session.subscribe(b"a", ())
     assert session.receive(arrival(1), 0) == session.receive(arrival(2), 0) == []
-    session.listen(b"a", WAITS)
+    session.subscribe(b"a", WAITS)
     assert session.receive(arrival(3), 0) == [s.Deliver(b"a", 7, JournalEntry("k", b"1"))]
     assert session.receive(arrival(3), 0) == []
     session.take()
-    assert session.listen(b"a", WAITS)  # the next one of the same kind
-    assert listening(session) == [s.SubscriptionUpdate(b"a", 4, WAITS)]
+    assert session.subscribe(b"a", WAITS)  # the next one of the same kind
+    assert listening(session) == [m.SubscriptionUpdate(b"a", 4, WAITS)]
 
 
 def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.take()
-    session.listen(b"a", WAITS)
+    session.subscribe(b"a", WAITS)
     session.receive(arrival(1), 0)
-    session.listen(b"a", ())
+    session.subscribe(b"a", ())
     session.checkpoint(b"a", 0, JournalEntry("k", b"1"), arrival=7)
-    assert [type(message) for message in session.take()] == [s.CheckpointBatch, s.SubscriptionBatch]
+    assert [type(message) for message in session.take()] == [m.CheckpointBatch, m.SubscriptionBatch]
 
 
 def test_a_process_that_abandons_its_work_does_not_call_the_loss_explained():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.disconnected()
     assert session.expire(LEASE)
     session.connected(0)
@@ -166,7 +165,7 @@ def test_losses_are_explained_from_the_second_hello_on():
     session = new_session(losses_explained=False)
     session.connected(0)
     assert not session.take()[0].losses_explained
-    session.receive(s.Welcome(LEASE, frozenset()), 0)
+    session.receive(m.Welcome(LEASE, frozenset()), 0)
     session.disconnected()
     session.connected(0)
     assert session.take()[0].losses_explained
@@ -174,7 +173,7 @@ def test_losses_are_explained_from_the_second_hello_on():
 
 def test_everything_is_abandoned_when_the_router_stays_away_for_a_lease():
     session = attached(now=10.0)
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 10.0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 10.0)
     renew(session, 12.0)
     session.disconnected()
     assert session.expire(12.0 + LEASE - 0.1) == []
@@ -185,27 +184,27 @@ def test_everything_is_abandoned_when_the_router_stays_away_for_a_lease():
 
 def test_what_was_abandoned_is_given_back_uncharged_if_it_is_still_this_runners():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"), assignment(b"b"), assignment(b"c"))), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"), assignment(b"b"), assignment(b"c"))), 0)
     entry = JournalEntry("k", b"1")
     session.checkpoint(b"a", 0, entry)
-    session.finish(b"c", s.Parked(9))
+    session.finish(b"c", m.Parked(9))
     session.disconnected()
     session.expire(LEASE)
     attached(session, kept={b"a", b"c"}, now=LEASE)
     checkpoints, outcomes, *_ = session.take()
-    assert checkpoints == s.CheckpointBatch((s.Checkpoint(b"a", 0, entry),))
-    assert outcomes == s.OutcomeBatch(
-        (s.Outcome(b"a", s.Released("ROUTER_AWAY", charged=False)), s.Outcome(b"c", s.Parked(9)))
+    assert checkpoints == m.CheckpointBatch((m.Checkpoint(b"a", 0, entry),))
+    assert outcomes == m.OutcomeBatch(
+        (m.Outcome(b"a", m.Released("ROUTER_AWAY", charged=False)), m.Outcome(b"c", m.Parked(9)))
     )
-    session.receive(s.Settled((b"a", b"c")), LEASE)
+    session.receive(m.Settlement((b"a", b"c")), LEASE)
     assert session.idle
 
 
 def test_a_renewal_that_was_not_answered_proves_nothing():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.renew(5.0)
-    assert s.Renewal(5.0) in session.take()
+    assert m.Renewal(5_000_000) in session.take()
     assert not session.leases_certain(LEASE)
     session.disconnected()
     assert session.expire(LEASE)
@@ -218,25 +217,25 @@ def test_leases_are_certain_for_as_long_as_a_lease_after_hello_was_said():
     session.take()
     assert not session.leases_certain(10.0)
     # the welcome was read late
-    assert s.LeasesConfirmed() in session.receive(s.Welcome(LEASE, frozenset(), answers_renewals=True), 14.0)
+    assert s.LeasesConfirmed() in session.receive(m.Welcome(LEASE, frozenset(), answers_renewals=True), 14.0)
     assert session.leases_certain(10.0 + LEASE - 0.1)
     assert not session.leases_certain(10.0 + LEASE)
 
 
 def test_an_answer_proves_what_was_when_the_question_was_put_and_not_when_it_is_read():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.checkpoint(b"a", 0, JournalEntry("k", b"1"))
     session.renew(2.0)
-    assert s.Renewal(2.0) in session.take()
+    assert m.Renewal(2_000_000) in session.take()
     # this process stands still here, and finds in the socket what came before its lease was lost
-    assert session.receive(s.Checkpointed(((b"a", 0, 0),)), 60.0) == [s.Proceed(b"a", 0)]
-    assert session.receive(s.Renewed(2.0), 60.0) == [s.LeasesConfirmed()]
+    assert session.receive(m.CheckpointAck(((b"a", 0, 0),)), 60.0) == [s.Proceed(b"a", 0)]
+    assert session.receive(m.Renewed(2_000_000), 60.0) == [s.LeasesConfirmed()]
     assert not session.leases_certain(60.0)
     session.renew(60.0)
     assert not session.leases_certain(60.0)
     session.take()
-    assert session.receive(s.Renewed(60.0), 60.1) == [s.LeasesConfirmed()]
+    assert session.receive(m.Renewed(60_000_000), 60.1) == [s.LeasesConfirmed()]
     assert session.leases_certain(60.1)
 
 
@@ -251,13 +250,13 @@ def test_nothing_is_certain_without_a_stream():
 
 def test_an_answer_never_takes_back_what_an_earlier_one_proved():
     session = attached(now=10.0)
-    session.receive(s.Renewed(1.0), 11.0)
+    session.receive(m.Renewed(1_000_000), 11.0)
     assert session.leases_certain(10.0 + LEASE - 0.1)
 
 
 def test_a_moment_that_is_yet_to_come_is_taken_for_the_present():
     session = attached()
-    session.receive(s.Renewed(1000.0), 1.0)
+    session.receive(m.Renewed(1_000_000_000), 1.0)
     assert not session.leases_certain(1.0 + LEASE)
 
 
@@ -265,8 +264,8 @@ def test_with_a_router_that_answers_no_renewals_those_that_were_sent_count():
     session = new_session()
     session.connected(0.0)
     session.take()
-    session.receive(s.Welcome(LEASE, frozenset()), 0.0)
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0.0)
+    session.receive(m.Welcome(LEASE, frozenset()), 0.0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0.0)
     assert session.leases_certain(60.0)
     session.renew(5.0)
     session.take()
@@ -280,80 +279,80 @@ def test_renewals_are_sent_while_attached_whether_anything_is_held_or_not():
     session = attached()
     session.take()
     session.renew(1)
-    assert session.take() == [s.Renewal(1)]
+    assert session.take() == [m.Renewal(1_000_000)]
     session.disconnected()
     session.connected(0)
     session.renew(2)
-    assert [type(message) for message in session.take()] == [s.Hello]
+    assert [type(message) for message in session.take()] == [m.Hello]
 
 
 def test_a_router_that_drains_gets_outcomes_but_gives_no_more_work():
     session = attached()
     session.take()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
-    assert session.receive(s.RouterDrains(3.0), 0) == [s.Reattach(3.0)]
-    session.finish(b"a", s.Completed(b"1"))
-    assert session.take() == [s.OutcomeBatch((s.Outcome(b"a", s.Completed(b"1")),))]
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
+    assert session.receive(m.Drain(3.0), 0) == [s.Reattach(3.0)]
+    session.finish(b"a", m.Completed(b"1"))
+    assert session.take() == [m.OutcomeBatch((m.Outcome(b"a", m.Completed(b"1")),))]
 
 
 def checkpoints(session):
     return [
-        each for message in session.take() if isinstance(message, s.CheckpointBatch) for each in message.checkpoints
+        each for message in session.take() if isinstance(message, m.CheckpointBatch) for each in message.checkpoints
     ]
 
 
 def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     entry, one, two, three = JournalEntry("k", b"1"), happened(1), happened(2), happened(3)
-    session.tell(b"a", 0, (one,))
+    session.report_events(b"a", 0, (one,))
     session.checkpoint(b"a", 0, entry, events=(two,))
-    session.tell(b"a", 1, (three,))
+    session.report_events(b"a", 1, (three,))
     said = [
-        s.Checkpoint(b"a", 0, None, events=(one,), number=1),
-        s.Checkpoint(b"a", 0, entry, events=(two,)),
-        s.Checkpoint(b"a", 1, None, events=(three,), number=2),
+        m.Checkpoint(b"a", 0, None, events=(one,), number=1),
+        m.Checkpoint(b"a", 0, entry, events=(two,)),
+        m.Checkpoint(b"a", 1, None, events=(three,), number=2),
     ]
     assert checkpoints(session) == said
-    session.receive(s.Checkpointed(((b"a", -1, 1),)), 0)
+    session.receive(m.CheckpointAck(((b"a", -1, 1),)), 0)
     session.disconnected()
     attached(session, kept={b"a"})
     assert checkpoints(session) == said[1:]
-    session.receive(s.Checkpointed(((b"a", 0, 2),)), 0)
+    session.receive(m.CheckpointAck(((b"a", 0, 2),)), 0)
     session.disconnected()
     attached(session, kept={b"a"})
     assert checkpoints(session) == []
-    session.finish(b"a", s.Completed(b"1"), (one,))
-    assert s.OutcomeBatch((s.Outcome(b"a", s.Completed(b"1"), (one,)),)) in session.take()
+    session.finish(b"a", m.Completed(b"1"), (one,))
+    assert m.OutcomeBatch((m.Outcome(b"a", m.Completed(b"1"), (one,)),)) in session.take()
 
 
 def test_more_than_fits_is_not_told_until_what_was_is_durable(monkeypatch):
     monkeypatch.setattr(machine, "MAX_PENDING_EVENT_BYTES", 1000)
     session = attached()
-    session.receive(s.AssignmentBatch((assignment(b"a"),)), 0)
+    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     large = happened(1, b"x" * 600)
-    assert session.tell(b"a", 0, (large,))
-    assert not session.tell(b"a", 0, (large,))
+    assert session.report_events(b"a", 0, (large,))
+    assert not session.report_events(b"a", 0, (large,))
     assert len(checkpoints(session)) == 1
-    session.receive(s.Checkpointed(((b"a", -1, 1),)), 0)
-    assert session.tell(b"a", 0, (large,))
+    session.receive(m.CheckpointAck(((b"a", -1, 1),)), 0)
+    assert session.report_events(b"a", 0, (large,))
 
 
 def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
     session = attached()
     wanted = frozenset({TaskEventType.STARTED})
-    assert session.receive(s.LifecycleFilter(wanted), 0) == [s.SetLifecycleFilter(wanted)]
+    assert session.receive(m.LifecycleFilter(wanted), 0) == [s.SetLifecycleFilter(wanted)]
     session.disconnected()
     session.connected(0)
     session.take()
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [
+    assert session.receive(m.Welcome(LEASE, frozenset()), 0) == [
         s.AttachAccepted(LEASE / 3),
         s.SetLifecycleFilter(frozenset()),
         s.LeasesConfirmed(),
     ]
     session.disconnected()
     session.connected(0)
-    assert session.receive(s.Welcome(LEASE, frozenset()), 0) == [s.AttachAccepted(LEASE / 3), s.LeasesConfirmed()]
+    assert session.receive(m.Welcome(LEASE, frozenset()), 0) == [s.AttachAccepted(LEASE / 3), s.LeasesConfirmed()]
 
 
 def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
@@ -361,17 +360,17 @@ def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
     assert not session.takes_bundles
     session.connected(0)
     assert not session.takes_bundles
-    session.receive(s.Welcome(6.0, frozenset(), takes_bundles=True), 0)
+    session.receive(m.Welcome(6.0, frozenset(), takes_bundles=True), 0)
     assert session.takes_bundles
     session.disconnected()
     session.connected(0)
-    session.receive(s.Welcome(6.0, frozenset()), 0)
+    session.receive(m.Welcome(6.0, frozenset()), 0)
     assert not session.takes_bundles
 
 
 def test_leases_are_renewed_while_the_router_drains():
     session = attached()
-    session.receive(s.RouterDrains(10.0), 0)
+    session.receive(m.Drain(10.0), 0)
     session.take()
     session.renew(1.0)
-    assert session.take() == [s.Renewal(1.0)]
+    assert session.take() == [m.Renewal(1_000_000)]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.sessions import CAPACITY, LEASE, assignment, happened, new_session
 
+from flowhook.attach import messages as m
+from flowhook.attach.limits import MAX_CREDIT
 from flowhook.model import JournalEntry
 from runner import session as s
 from runner.session import machine
@@ -61,7 +63,7 @@ class Attach(RuleBasedStateMachine):
         }
         kept = {lease for lease in hello.held_leases if lease in self.leased}
         self.leased = kept  # the others are lost with the hello
-        self.effects(self.session.receive(s.Welcome(LEASE, frozenset(kept)), self.now))
+        self.effects(self.session.receive(m.Welcome(LEASE, frozenset(kept)), self.now))
         self.welcomed = True
 
     @precondition(lambda self: self.connected)
@@ -81,10 +83,10 @@ class Attach(RuleBasedStateMachine):
     def read(self, messages):
         for message in messages:
             match message:
-                case s.Credit(assignments=assignments):
-                    assert 1 <= assignments <= machine.MAX_CREDIT
+                case m.Credit(assignments=assignments):
+                    assert 1 <= assignments <= MAX_CREDIT
                     self.credit += assignments
-                case s.CheckpointBatch(checkpoints=checkpoints):
+                case m.CheckpointBatch(checkpoints=checkpoints):
                     for item in checkpoints:
                         if item.lease in self.leased and item.entry is None:
                             self.told.setdefault(item.lease, set()).add(item.number)
@@ -93,7 +95,7 @@ class Attach(RuleBasedStateMachine):
                             known = self.journals.setdefault(item.lease, {})
                             assert known.setdefault(item.index, item.entry) == item.entry
                             assert sorted(known) == list(range(len(known)))
-                case s.OutcomeBatch(outcomes=outcomes):
+                case m.OutcomeBatch(outcomes=outcomes):
                     for item in outcomes:
                         if item.lease in self.leased:
                             assert len(self.journals.get(item.lease, {})) == self.written[item.lease]
@@ -112,7 +114,7 @@ class Attach(RuleBasedStateMachine):
         lease = data.draw(st.sampled_from(sorted(self.working)))
         tells = self.tells.setdefault(lease, [])
         tells.append((self.working[lease], len(tells) + 1))
-        assert self.session.tell(lease, self.working[lease], (happened(len(tells)),))
+        assert self.session.report_events(lease, self.working[lease], (happened(len(tells)),))
 
     @precondition(lambda self: self.connected and self.credit > 0)
     @rule(count=st.integers(1, 4))
@@ -124,7 +126,7 @@ class Attach(RuleBasedStateMachine):
             self.leased.add(lease)
             items.append(assignment(lease))
         self.credit -= len(items)
-        self.effects(self.session.receive(s.AssignmentBatch(tuple(items)), self.now))
+        self.effects(self.session.receive(m.AssignmentBatch(tuple(items)), self.now))
 
     @precondition(lambda self: bool(self.working))
     @rule(data=st.data())
@@ -142,26 +144,26 @@ class Attach(RuleBasedStateMachine):
     def end(self, lease):
         self.written[lease] = self.working.pop(lease)
         self.finished.add(lease)
-        self.session.finish(lease, s.Completed(b"1"))
+        self.session.finish(lease, m.Completed(b"1"))
 
     @precondition(lambda self: self.connected and bool(self.journals))
     @rule(data=st.data())
     def acknowledge(self, data):
         lease = data.draw(st.sampled_from(sorted(self.journals)))
         index, number = max(self.journals[lease]), max(self.told.get(lease, ()), default=0)
-        self.effects(self.session.receive(s.Checkpointed(((lease, index, number),)), self.now))
+        self.effects(self.session.receive(m.CheckpointAck(((lease, index, number),)), self.now))
 
     @precondition(lambda self: self.connected and bool(self.settled))
     @rule()
     def settle(self):
-        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
+        self.effects(self.session.receive(m.Settlement(tuple(sorted(self.settled))), self.now))
 
     @precondition(lambda self: self.connected and bool(self.leased))
     @rule(data=st.data())
     def revoke(self, data):
         lease = data.draw(st.sampled_from(sorted(self.leased)))
         self.leased.discard(lease)
-        self.effects(self.session.receive(s.Revoked((lease,), "LEASE_LOST"), self.now))
+        self.effects(self.session.receive(m.Revocation((lease,), "LEASE_LOST"), self.now))
 
     @rule(seconds=st.floats(0.1, 8), dead=st.booleans())
     def time_passes(self, seconds, dead):
@@ -188,7 +190,7 @@ class Attach(RuleBasedStateMachine):
             self.end(lease)
         self.write()
         assert not self.leased, "an outcome that the router waits for was not sent"
-        self.effects(self.session.receive(s.Settled(tuple(sorted(self.settled))), self.now))
+        self.effects(self.session.receive(m.Settlement(tuple(sorted(self.settled))), self.now))
         assert self.session.idle
 
 

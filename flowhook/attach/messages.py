@@ -1,0 +1,311 @@
+"""Messages of the Attach protocol in both directions, as plain immutable classes.
+
+There are several of some in each execution, and many of those in one message of the stream: assignments, checkpoints,
+outcomes and their parts are named tuples, which take a third of the time to create that frozen dataclasses do.
+Everything of which there is one in a message of the stream is a dataclass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from flowhook.model import JournalEntry, Subscription, WorkflowError
+
+if TYPE_CHECKING:
+    from flowhook.lifecycle import LifecycleEvent  # processes that report none should not load the module
+
+
+# --- from router to runner --------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The router accepts the runner.
+
+    Attributes:
+        lease_seconds: length of every lease, from receipt.
+        retained: the leases of `Hello.held_leases` that are still valid.
+        takes_bundles: several messages may be sent as one.
+        answers_renewals: each `Renewal` is answered by `Renewed`.
+    """
+
+    lease_seconds: float
+    retained: frozenset[bytes]
+    takes_bundles: bool = False
+    answers_renewals: bool = False
+
+
+class Assignment(NamedTuple):
+    """One attempt at one execution.
+
+    Attributes:
+        lease: token that identifies the attempt.
+        attempt: 1 for the first attempt.
+        flow_revision: revision of the flow to run.
+        event: a serialized Event.
+        journal: entries from the last one that compacted; the first has index `journal_start`.
+        journal_start: index of the first entry.
+        effect_scope: ID that idempotency keys are derived from; empty: the execution's own ID.
+    """
+
+    lease: bytes
+    attempt: int
+    flow_revision: int
+    event: bytes
+    journal: tuple[JournalEntry, ...] = ()
+    journal_start: int = 0
+    effect_scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentBatch:
+    """New assignments, never more than the outstanding credit."""
+
+    assignments: tuple[Assignment, ...]
+
+
+class EventDelivery(NamedTuple):
+    """An event, or the end of an execution, that matches a running execution's subscriptions.
+
+    Attributes:
+        lease: of the execution.
+        generation: of the subscriptions that it matches (`SubscriptionUpdate`); obsolete if there is a later one.
+        number: to put into `Checkpoint.arrival` of the entry that consumes it; 0: none.
+        entry: to journal.
+    """
+
+    lease: bytes
+    generation: int
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class EventDeliveryBatch:
+    """Events and ends for running executions."""
+
+    deliveries: tuple[EventDelivery, ...]
+
+
+class DurableCheckpoint(NamedTuple):
+    """How far the journal of an execution is durable.
+
+    Attributes:
+        lease: of the execution.
+        index: of the last durable entry; -1: none.
+        number: `Checkpoint.number` of the last durable checkpoint without an entry; 0: none.
+    """
+
+    lease: bytes
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointAck:
+    """Checkpoints are durable: the next effects may start."""
+
+    checkpoints: tuple[DurableCheckpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Outcomes are durable."""
+
+    leases: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Leases are lost; the reason is `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
+
+    leases: tuple[bytes, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Leases that were not revoked are valid for their full length from when the `Renewal` with `stamp` was made."""
+
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleFilter:
+    """The only types of lifecycle events to report; replaces the one before. Initially none are reported."""
+
+    types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The router is shutting down; it accepts checkpoints and outcomes for `grace` more seconds."""
+
+    grace: float
+
+
+RouterMessage = (
+    Welcome
+    | AssignmentBatch
+    | EventDeliveryBatch
+    | CheckpointAck
+    | Settlement
+    | Revocation
+    | Renewed
+    | LifecycleFilter
+    | Drain
+)
+
+
+# --- from runner to router --------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Identity of the runner and its held leases.
+
+    Attributes:
+        runner_id: unique among runners; stays when the working process is restarted.
+        components: names of the functions that the runner can call.
+        build: version of the software, for people.
+        held_leases: leases that are worked on, or whose outcome is not settled.
+        losses_explained: whether only those lost leases are charged an attempt whose outcome this runner reports.
+        takes_bundles: several messages may be sent as one.
+    """
+
+    runner_id: str
+    components: tuple[str, ...]
+    build: str
+    held_leases: tuple[bytes, ...]
+    losses_explained: bool
+    takes_bundles: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Permits more assignments, in [1, `limits.MAX_CREDIT`]."""
+
+    assignments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Renews all held leases; `stamp` is when it was made, in microseconds of the runner's own clock."""
+
+    stamp: int
+
+
+class Checkpoint(NamedTuple):
+    """The next journal entry of an execution, or only lifecycle events.
+
+    Attributes:
+        lease: of the execution.
+        index: of the entry, from 0; without an entry: of the next one.
+        entry: the journal entry; None: the checkpoint has `events` only.
+        compacts: the entries before this one are no longer needed.
+        reply: a serialized Reply to the sender, passed on once the entry is durable.
+        arrival: number of the `EventDelivery` that the entry consumes; 0: none.
+        events: lifecycle events from before the entry.
+        number: counts the checkpoints of this lease without an entry, from 1; 0: it has one.
+        history: progress of tasks before the entry, for display; JSON.
+    """
+
+    lease: bytes
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
+    entry: JournalEntry | None
+    compacts: bool = False
+    reply: bytes | None = None
+    arrival: int = 0
+    events: tuple[LifecycleEvent, ...] = ()
+    number: int = 0
+    history: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointBatch:
+    """Journal entries to make durable."""
+
+    checkpoints: tuple[Checkpoint, ...]
+
+
+class Completed(NamedTuple):
+    """The flow completed. `output` is JSON, `reply` a serialized Reply to the sender."""
+
+    output: bytes
+    reply: bytes | None = None
+
+
+class Faulted(NamedTuple):
+    """The flow ended with an error."""
+
+    error: WorkflowError
+
+
+class Released(NamedTuple):
+    """The runner gives the execution back unfinished.
+
+    Attributes:
+        reason: why.
+        charged: the attempt counts.
+        to_back: the other ready executions of its flow go first. Implied by the report of an exit, and not sent.
+    """
+
+    reason: str
+    charged: bool
+    to_back: bool = False
+
+
+class Parked(NamedTuple):
+    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches."""
+
+    wake_at_ms: int | None
+    subscriptions: tuple[Subscription, ...] = ()
+
+
+Ending = Completed | Faulted | Released | Parked
+
+
+class Outcome(NamedTuple):
+    """How one attempt ended.
+
+    Attributes:
+        lease: of the execution.
+        ending: completed, faulted, released or parked.
+        events: lifecycle events since the last entry.
+        history: progress of tasks since the last entry, for display; JSON.
+        checkpoints: entries after the last checkpoint that was sent, stored with the outcome.
+    """
+
+    lease: bytes
+    ending: Ending
+    events: tuple[LifecycleEvent, ...] = ()
+    history: bytes = b""
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeBatch:
+    """Outcomes to make durable."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+class SubscriptionUpdate(NamedTuple):
+    """The subscriptions of an execution that has calls in flight; they replace earlier ones.
+
+    Attributes:
+        lease: of the execution.
+        generation: number of the update within the lease; grows by one each time.
+        subscriptions: what it waits for; empty: nothing.
+    """
+
+    lease: bytes
+    generation: int
+    subscriptions: tuple[Subscription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionBatch:
+    """Subscriptions of several executions."""
+
+    updates: tuple[SubscriptionUpdate, ...]
+
+
+RunnerMessage = Hello | Credit | Renewal | CheckpointBatch | SubscriptionBatch | OutcomeBatch

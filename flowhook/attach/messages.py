@@ -24,14 +24,10 @@ class Welcome:
     Attributes:
         lease_seconds: length of every lease, from receipt.
         retained: the leases of `Hello.held_leases` that are still valid.
-        takes_bundles: several messages may be sent as one.
-        answers_renewals: each `Renewal` is answered by `Renewed`.
     """
 
     lease_seconds: float
     retained: frozenset[bytes]
-    takes_bundles: bool = False
-    answers_renewals: bool = False
 
 
 class Assignment(NamedTuple):
@@ -167,7 +163,6 @@ class Hello:
         build: version of the software, for people.
         held_leases: leases that are worked on, or whose outcome is not settled.
         losses_explained: whether only those lost leases are charged an attempt whose outcome this runner reports.
-        takes_bundles: several messages may be sent as one.
     """
 
     runner_id: str
@@ -175,7 +170,6 @@ class Hello:
     build: str
     held_leases: tuple[bytes, ...]
     losses_explained: bool
-    takes_bundles: bool = True
 
 
 @dataclass(frozen=True, slots=True)

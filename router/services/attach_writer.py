@@ -126,7 +126,7 @@ class AttachWriter:
 
     async def send_now(self, write: Callable[[codec.Response], Awaitable[None]]) -> None:
         """Send what is queued now, without waiting for a turn."""
-        for response in codec.encode_responses(self._session.take(), bundles=self._session.takes_bundles):
+        for response in codec.encode_responses(self._session.take()):
             await write(response)
         was_full = self.full
         self._queue.sent()

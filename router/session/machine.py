@@ -34,7 +34,6 @@ class RunnerSession:
 
     Attributes:
         runner_id: of the runner; empty before its hello.
-        takes_bundles: whether the runner accepts several messages bundled in one.
         outgoing: what waits to be sent.
         reports: what waits to be stored.
     """
@@ -43,7 +42,6 @@ class RunnerSession:
         self._phase = _Phase.GREETING
         self._welcome: Welcome | None = None
         self.runner_id = ""
-        self.takes_bundles = False
         self.outgoing = SendQueue()
         self.reports = ReportQueue()
 
@@ -73,7 +71,7 @@ class RunnerSession:
             case Hello():
                 check_hello(message)
                 self._phase = _Phase.REGISTERING
-                self.runner_id, self.takes_bundles = message.runner_id, message.takes_bundles
+                self.runner_id = message.runner_id
                 return [Register(message)]
             case None:
                 pass
@@ -82,7 +80,7 @@ class RunnerSession:
     def welcome(self, lease_seconds: float, retained: Iterable[bytes]) -> None:
         """Accept the runner, which retains these leases."""
         self._phase = _Phase.ATTACHED
-        self._welcome = Welcome(lease_seconds, frozenset(retained), takes_bundles=True, answers_renewals=True)
+        self._welcome = Welcome(lease_seconds, frozenset(retained))
 
     def take(self) -> list[RouterMessage]:
         """Return all messages to send now, in the required order: at first `Welcome` alone."""

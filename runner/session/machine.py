@@ -124,11 +124,9 @@ class Session:
         self._permitted = 0
         self._lease_seconds = limits.LEASE_SECONDS
         self._good_until = self._certain_until = -inf
-        self._answers_renewals = False
         self._greeted_at = 0.0
         self._accepting = True
         self._hello = False
-        self._bundles = False
         self._renewal: float | None = None
         self._checkpoints: list[Checkpoint] = []
         self._updates: dict[bytes, SubscriptionUpdate] = {}
@@ -149,11 +147,6 @@ class Session:
     def attached(self) -> bool:
         """Whether the router has accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
-
-    @property
-    def takes_bundles(self) -> bool:
-        """Whether the router accepts bundles of messages on the present stream."""
-        return self.attached and self._bundles
 
     def limit(self, window: int) -> bool:
         """Request no more work while `window` or `capacity` executions are running, whichever is less.
@@ -345,8 +338,6 @@ class Session:
             self._outcomes.clear()
         if self._renewal is not None:
             messages.append(Renewal(int(self._renewal * MICROSECONDS)))
-            if not self._answers_renewals:
-                self._extend(self._renewal)
             self._renewal = None
         credit = self._credit()
         if credit:
@@ -356,9 +347,7 @@ class Session:
 
     def _welcome(self, message: Welcome) -> list[Effect]:
         self._phase = _Phase.ATTACHED
-        self._bundles = message.takes_bundles
         self._lease_seconds = message.lease_seconds
-        self._answers_renewals = message.answers_renewals
         self._explained = True
         effects: list[Effect] = [AttachAccepted(message.lease_seconds / RENEWALS_PER_LEASE)]
         if self._wanted:
@@ -378,9 +367,7 @@ class Session:
 
     def _extend(self, proven_at: float) -> list[Effect]:
         """Record that all leases that were not revoked were valid at `proven_at`."""
-        self._good_until = max(self._good_until, proven_at + self._lease_seconds)
-        # an older router does not answer renewals: without proof, leases are assumed to be valid
-        self._certain_until = self._good_until if self._answers_renewals else inf
+        self._good_until = self._certain_until = max(self._good_until, proven_at + self._lease_seconds)
         return [LeasesConfirmed()]
 
     def _assign(self, assignment: Assignment) -> Effect | None:

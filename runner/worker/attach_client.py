@@ -145,7 +145,7 @@ class RouterConnection:
                 await self._pending.wait()
                 await self._pace.turn()
                 self._pending.clear()
-                requests = codec.encode_requests(self._link.take(), bundles=self._link.takes_bundles)
+                requests = codec.encode_requests(self._link.take())
                 sent, self._sent = self._sent, None
                 try:
                     for request in requests:

@@ -84,7 +84,7 @@ class Router:
                         self.session.outgoing.renewed(stamp)
 
     def send(self):
-        sent = codec.encode_responses(self.session.take(), bundles=self.session.takes_bundles)
+        sent = codec.encode_responses(self.session.take())
         self.session.outgoing.sent()
         return sent
 
@@ -251,7 +251,7 @@ class Runner:
         if now >= self.renew_at:
             self.session.renew(now)
             self.renew_at = now + LEASE_SECONDS / 3
-        return codec.encode_requests(self.session.take(), bundles=self.session.takes_bundles)
+        return codec.encode_requests(self.session.take())
 
     def journal(self, work, entry, arrival=0):
         self.session.checkpoint(work.lease, len(work.entries), entry, arrival=arrival)

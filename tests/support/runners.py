@@ -35,8 +35,9 @@ class TestRunner:
             while kind not in self._skipped:
                 message = await self.call.read()
                 assert message, f"the stream ended before {kind}"
-                found = message.WhichOneof("message")
-                self._skipped.setdefault(found, deque()).append(getattr(message, found))
+                for part in message.bundle.responses or (message,):
+                    found = part.WhichOneof("message")
+                    self._skipped.setdefault(found, deque()).append(getattr(part, found))
         messages = self._skipped[kind]
         message = messages.popleft()
         if not messages:

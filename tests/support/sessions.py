@@ -19,7 +19,7 @@ def attached(session=None, kept=frozenset(), now=0.0):
     session = session or new_session()
     session.connected(now)
     session.take()
-    session.receive(m.Welcome(LEASE, frozenset(kept), answers_renewals=True), now)
+    session.receive(m.Welcome(LEASE, frozenset(kept)), now)
     return session
 
 

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 Request = pb.AttachRequest
 
 
-def encode_requests(messages: Sequence[RunnerMessage], *, bundles: bool) -> list[Request]:
-    """Return a runner's messages for the stream, as one bundle if `bundles` permits it and it is not too large."""
+def encode_requests(messages: Sequence[RunnerMessage]) -> list[Request]:
+    """Return a runner's messages for the stream, as one bundle if it is not too large."""
     request = Request()
     parts = request.bundle.requests
     for message in messages:
         _encode(parts.add(), message)
-    return [request] if bundles and len(parts) > 1 and request.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+    return [request] if len(parts) > 1 and request.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
 
 
 def decode_request(request: Request) -> Iterator[tuple[RunnerMessage | None, int]]:
@@ -100,7 +100,6 @@ def _encode(request: Request, message: RunnerMessage) -> None:
             hello.build = message.build
             hello.held_leases.extend(message.held_leases)
             hello.losses_explained = message.losses_explained
-            hello.takes_bundles = message.takes_bundles
 
 
 def _decode(request: Request) -> RunnerMessage | None:
@@ -118,7 +117,7 @@ def _decode(request: Request) -> RunnerMessage | None:
         case "hello":
             hello = request.hello
             components, held = tuple(hello.components), tuple(hello.held_leases)
-            return Hello(hello.runner_id, components, hello.build, held, hello.losses_explained, hello.takes_bundles)
+            return Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
     return None
 
 

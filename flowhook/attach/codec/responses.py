@@ -27,13 +27,13 @@ from flowhook.wire import convert
 Response = pb.AttachResponse
 
 
-def encode_responses(messages: Sequence[RouterMessage], *, bundles: bool) -> list[Response]:
-    """Return a router's messages for the stream, as one bundle if `bundles` permits it and it is not too large."""
+def encode_responses(messages: Sequence[RouterMessage]) -> list[Response]:
+    """Return a router's messages for the stream, as one bundle if it is not too large."""
     response = Response()
     parts = response.bundle.responses
     for message in messages:
         _encode(parts.add(), message)
-    return [response] if bundles and len(parts) > 1 and response.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+    return [response] if len(parts) > 1 and response.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
 
 
 def decode_response(response: Response) -> Iterator[RouterMessage]:
@@ -68,8 +68,6 @@ def _encode(response: Response, message: RouterMessage) -> None:
             welcome = response.welcome
             welcome.lease_duration.CopyFrom(convert.duration(message.lease_seconds))
             welcome.kept_leases.extend(message.retained)
-            welcome.takes_bundles = message.takes_bundles
-            welcome.answers_renewals = message.answers_renewals
 
 
 def _decode(response: Response) -> RouterMessage | None:
@@ -94,7 +92,7 @@ def _decode(response: Response) -> RouterMessage | None:
         case "welcome":
             terms = response.welcome
             seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.kept_leases)
-            return Welcome(seconds, retained, terms.takes_bundles, terms.answers_renewals)
+            return Welcome(seconds, retained)
     return None
 
 

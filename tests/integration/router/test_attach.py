@@ -63,7 +63,6 @@ async def test_a_runner_that_reconnects_keeps_its_lease(router, client, hello):
 
 async def test_a_renewal_is_answered_with_its_stamp(router):
     async with attached(router) as runner:
-        assert runner.welcome.answers_renewals
         await runner.send(renewal=pb.Renewal(stamp=7))
         assert (await runner.next("renewed")).stamp == 7
 
@@ -237,7 +236,6 @@ def outcomes(*each):
 async def test_what_comes_in_a_bundle_is_on_record_in_order(router, client, hello):
     execution_id = await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:
-        assert runner.welcome.takes_bundles
         (assignment,) = await runner.assignments(1)
         completed = pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}"))
         requests = [checkpoints(assignment, b"1", b"2"), checkpoints(assignment, b"3", first=2), outcomes(completed)]

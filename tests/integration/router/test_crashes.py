@@ -111,7 +111,7 @@ class Executions:
             self._durable[lease] = (max(durable, index), news)
             news.set()
 
-    def go_on(self):
+    def leases_confirmed(self):
         """It does not look whether leases are certain."""
 
     def abandon(self, lease):

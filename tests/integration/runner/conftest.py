@@ -86,7 +86,6 @@ class Router(
         self.acknowledges = True
         self.answers_renewals = True
         self.lease_seconds = 60.0
-        self.takes_bundles = False
         self.bundled = []  # kinds of messages that came as one
         self.reports = []
         self.exits: list[runner_service_pb2.ReportExitRequest] = []
@@ -124,8 +123,6 @@ class Router(
             welcome=runner_service_pb2.Welcome(
                 lease_duration=convert.duration(self.lease_seconds),
                 kept_leases=kept,
-                takes_bundles=self.takes_bundles,
-                answers_renewals=True,
             )
         )
         await self._notify()

@@ -124,14 +124,9 @@ async def test_credit_is_given_back_as_work_ends_and_never_beyond_the_capacity(r
     await router.until(lambda: len(stream.outcomes) == 32 and stream.credit == 64)
 
 
-async def test_a_router_that_takes_bundles_gets_all_that_gathered_as_one_message(router, served, outside):
+async def test_all_that_gathered_is_one_message(router, served, outside):
     router.define("asks", [{"ask": call(outside.base, "/")}])
-    await router.attached()
-    router.takes_bundles = True
-    await router.stop()  # a new stream, on which the router says so
-    await router.serve(router.port)
-    stream = await router.attached(2)
-    assert stream.hello.takes_bundles
+    stream = await router.attached()
     assignments = [router.assignment("asks") for _ in range(20)]
     router.assign(stream, *assignments)
     for assignment in assignments:

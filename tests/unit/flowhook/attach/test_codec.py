@@ -70,7 +70,7 @@ EMPTY_REPLY = convert.reply_to_bytes(Reply(0, (), b""))
 
 REQUESTS = [
     Hello("r1", ("http", "reply"), "1.0", (b"a", b"b"), losses_explained=True),
-    Hello("r1", (), "", (), losses_explained=False, takes_bundles=False),
+    Hello("r1", (), "", (), losses_explained=False),
     Credit(7),
     Renewal(2**40),
     Renewal(0),
@@ -92,7 +92,7 @@ REQUESTS = [
     ),
 ]
 RESPONSES = [
-    Welcome(6.5, frozenset({b"a", b"b"}), takes_bundles=True, answers_renewals=True),
+    Welcome(6.5, frozenset({b"a", b"b"})),
     Welcome(6.0, frozenset()),
     AssignmentBatch((Assignment(b"l", 2, 3, b"event", (ENTRY, FAILURE), 5, "evt_0"), Assignment(b"m", 1, 1, b""))),
     EventDeliveryBatch((EventDelivery(b"l", 1, 7, ENTRY), EventDelivery(b"m", 2, 0, FAILURE))),
@@ -106,25 +106,25 @@ RESPONSES = [
 ]
 
 
-def requests(messages, *, bundles):
-    for request in codec.encode_requests(messages, bundles=bundles):
+def requests(messages):
+    for request in codec.encode_requests(messages):
         yield codec.Request.FromString(request.SerializeToString())
 
 
-def responses(messages, *, bundles):
-    for response in codec.encode_responses(messages, bundles=bundles):
+def responses(messages):
+    for response in codec.encode_responses(messages):
         yield codec.Response.FromString(response.SerializeToString())
 
 
 @pytest.mark.parametrize("message", REQUESTS, ids=lambda message: type(message).__name__)
 def test_what_a_runner_sends_is_what_the_router_gets(message):
-    [request] = requests([message], bundles=True)
+    [request] = requests([message])
     assert list(codec.decode_request(request)) == [(message, request.ByteSize())]
 
 
 @pytest.mark.parametrize("message", RESPONSES, ids=lambda message: type(message).__name__)
 def test_what_a_router_sends_is_what_the_runner_gets(message):
-    [response] = responses([message], bundles=True)
+    [response] = responses([message])
     assert list(codec.decode_response(response)) == [message]
 
 
@@ -146,38 +146,30 @@ def test_each_field_of_each_message_is_set_somewhere_above(kind):
 
 
 def test_the_origin_of_an_error_is_sent_though_it_does_not_count_in_comparisons():
-    [request] = requests([OutcomeBatch((Outcome(b"c", Faulted(ERROR)),))], bundles=False)
+    [request] = requests([OutcomeBatch((Outcome(b"c", Faulted(ERROR)),))])
     [(batch, _)] = codec.decode_request(request)
     assert batch.outcomes[0].ending.error.raising == ERROR.raising
 
 
 def test_several_messages_are_one_bundle_in_order():
     sent = REQUESTS[2:]
-    [request] = requests(sent, bundles=True)
+    [request] = requests(sent)
     assert [message for message, _ in codec.decode_request(request)] == sent
     assert all(size > 0 for _, size in codec.decode_request(request))
     sent = RESPONSES[2:]
-    [response] = responses(sent, bundles=True)
+    [response] = responses(sent)
     assert list(codec.decode_response(response)) == sent
-
-
-def test_a_peer_that_takes_no_bundles_gets_messages_one_by_one():
-    received = [list(codec.decode_request(request)) for request in requests(REQUESTS, bundles=False)]
-    assert [message for [(message, _)] in received] == REQUESTS
-    assert [list(codec.decode_response(each)) for each in responses(RESPONSES, bundles=False)] == [
-        [message] for message in RESPONSES
-    ]
 
 
 def test_a_bundle_is_no_larger_than_a_message_may_be(monkeypatch):
     large = CheckpointBatch((Checkpoint(b"l", 0, JournalEntry("k", b"x" * 500)),))
     monkeypatch.setattr("flowhook.attach.codec.requests.MAX_BUNDLE_BYTES", 1000)
-    assert len(list(requests([large, Credit(1)], bundles=True))) == 1
-    assert len(list(requests([large, large, Credit(1)], bundles=True))) == 3
+    assert len(list(requests([large, Credit(1)]))) == 1
+    assert len(list(requests([large, large, Credit(1)]))) == 3
     assignments = AssignmentBatch((Assignment(b"l", 1, 1, b"x" * 500),))
     monkeypatch.setattr("flowhook.attach.codec.responses.MAX_BUNDLE_BYTES", 1000)
-    assert len(list(responses([assignments, Drain(1)], bundles=True))) == 1
-    assert len(list(responses([assignments, assignments, Drain(1)], bundles=True))) == 3
+    assert len(list(responses([assignments, Drain(1)]))) == 1
+    assert len(list(responses([assignments, assignments, Drain(1)]))) == 3
 
 
 def test_messages_of_a_kind_that_a_newer_version_has_are_marked_or_left_out():

@@ -27,7 +27,8 @@ class Stream:
 
     @property
     def kinds(self):
-        return [message.WhichOneof("message") for message in self.messages]
+        parts = [part for message in self.messages for part in message.bundle.responses or (message,)]
+        return [part.WhichOneof("message") for part in parts]
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ async def stream():
     return Stream()
 
 
-def writer(*on_room, bundles=False, **arguments):
+def writer(*on_room, **arguments):
     session = RunnerSession()
-    session.receive(Hello("r1", (), "", (), losses_explained=True, takes_bundles=bundles), 1)
+    session.receive(Hello("r1", (), "", (), losses_explained=True), 1)
     session.welcome(6.0, ())
     session.take()
     return AttachWriter(session, *on_room, **arguments)
@@ -109,8 +110,8 @@ async def test_the_first_reason_to_end_is_the_one_that_is_told():
     assert box.error.reason == "FIRST"
 
 
-async def test_a_runner_that_takes_bundles_gets_all_that_gathered_as_one_message(stream):
-    box = writer(bundles=True)
+async def test_all_that_gathered_is_one_message(stream):
+    box = writer()
     box.settle([b"s"])
     box.acknowledge(b"t", 1)
     box.assign([delivery()])
@@ -132,8 +133,10 @@ async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent
     await asyncio.sleep(0)
     assert len(stream.messages) == 1
     box.assign([delivery()], urgent=True)
-    await until(lambda: len(stream.messages) == 3)
-    assert list(stream.messages[1].settlement.leases) == [b"b", b"c"]
+    await until(lambda: len(stream.messages) == 2)
+    settled, assigned = stream.messages[1].bundle.responses
+    assert list(settled.settlement.leases) == [b"b", b"c"]
+    assert assigned.WhichOneof("message") == "assignments"
     box.end()
     await sending
 

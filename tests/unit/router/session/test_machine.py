@@ -33,11 +33,11 @@ def attached(hello=HELLO):
 def test_a_runner_is_registered_and_then_welcomed():
     session = RunnerSession()
     assert session.receive(HELLO, 1) == [Register(HELLO)]
-    assert (session.runner_id, session.takes_bundles) == ("r1", True)
+    assert session.runner_id == "r1"
     session.outgoing.assign([Assignment(b"c", 1, 1, b"e")])
     assert session.take() == []
     session.welcome(6.0, [b"a"])
-    assert session.take() == [Welcome(6.0, frozenset({b"a"}), takes_bundles=True, answers_renewals=True)]
+    assert session.take() == [Welcome(6.0, frozenset({b"a"}))]
     assert session.take() == [AssignmentBatch((Assignment(b"c", 1, 1, b"e"),))]
 
 

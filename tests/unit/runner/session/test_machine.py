@@ -217,7 +217,7 @@ def test_leases_are_certain_for_as_long_as_a_lease_after_hello_was_said():
     session.take()
     assert not session.leases_certain(10.0)
     # the welcome was read late
-    assert s.LeasesConfirmed() in session.receive(m.Welcome(LEASE, frozenset(), answers_renewals=True), 14.0)
+    assert s.LeasesConfirmed() in session.receive(m.Welcome(LEASE, frozenset()), 14.0)
     assert session.leases_certain(10.0 + LEASE - 0.1)
     assert not session.leases_certain(10.0 + LEASE)
 
@@ -258,21 +258,6 @@ def test_a_moment_that_is_yet_to_come_is_taken_for_the_present():
     session = attached()
     session.receive(m.Renewed(1_000_000_000), 1.0)
     assert not session.leases_certain(1.0 + LEASE)
-
-
-def test_with_a_router_that_answers_no_renewals_those_that_were_sent_count():
-    session = new_session()
-    session.connected(0.0)
-    session.take()
-    session.receive(m.Welcome(LEASE, frozenset()), 0.0)
-    session.receive(m.AssignmentBatch((assignment(b"a"),)), 0.0)
-    assert session.leases_certain(60.0)
-    session.renew(5.0)
-    session.take()
-    session.disconnected()
-    assert not session.leases_certain(5.0)
-    assert session.expire(5.0 + LEASE - 0.1) == []
-    assert session.expire(5.0 + LEASE)
 
 
 def test_renewals_are_sent_while_attached_whether_anything_is_held_or_not():
@@ -353,19 +338,6 @@ def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
     session.disconnected()
     session.connected(0)
     assert session.receive(m.Welcome(LEASE, frozenset()), 0) == [s.AttachAccepted(LEASE / 3), s.LeasesConfirmed()]
-
-
-def test_bundles_are_for_the_stream_of_a_router_that_takes_them():
-    session = new_session()
-    assert not session.takes_bundles
-    session.connected(0)
-    assert not session.takes_bundles
-    session.receive(m.Welcome(6.0, frozenset(), takes_bundles=True), 0)
-    assert session.takes_bundles
-    session.disconnected()
-    session.connected(0)
-    session.receive(m.Welcome(6.0, frozenset()), 0)
-    assert not session.takes_bundles
 
 
 def test_leases_are_renewed_while_the_router_drains():

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
-from edge.http1 import ChunkedBody
+from edge.chunked_body import ChunkedBody
 from flowhook import limits
 
 MIN_BYTES_PER_SECOND: Final = 4 * limits.KIB

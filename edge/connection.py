@@ -19,7 +19,8 @@ from tornado.iostream import StreamClosedError
 
 from edge import http_responses
 from edge.body_stream import READ_BYTES, BodyStream, BodyTooLargeError
-from edge.http1 import ChunkedBody, Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
+from edge.chunked_body import ChunkedBody
+from edge.http1 import Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
 from edge.http_responses import Response
 from edge.request import Handler, Overloaded
 from edge.transport import ByteStream

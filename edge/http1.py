@@ -1,13 +1,13 @@
-"""A sans-I/O parser of HTTP/1.1 requests: bytes in, values out.
+"""Heads of HTTP/1.1 requests: parsed by llhttp, checked by stricter rules, and refused with a reason.
 
 Strict on purpose, because a proxy in front of the edge may interpret a lenient message differently (request smuggling):
-bare LF, folded lines, spaces before the colon, and every ambiguous framing are refused.
+bare LF, folded lines, spaces before the colon, and every ambiguous framing are refused. llhttp refuses most of that by
+itself, as long as none of its leniencies is switched on. This module adds what it accepts: repeated spaces in the
+request line, codings before `chunked`, repeated or malformed `Host`, targets that are no URL of this server.
 
-`tornado.http1connection` is not used: it stores fields in a dict, which loses their order; it responds to malformed and
-too large requests itself, before the edge could give a reason; and it costs 37 µs more per request
-(docs/performance.md).
+No I/O: bytes in, values out.
 
-Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1).
+Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1); https://github.com/nodejs/llhttp.
 """
 
 from __future__ import annotations
@@ -16,6 +16,14 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
 MAX_FIELDS: Final = 256
 """Header fields of one request."""
@@ -26,36 +34,19 @@ MAX_NAME_BYTES: Final = 256
 MAX_HOST_BYTES: Final = 300
 """Bytes of host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
 
-MAX_CHUNK_LINE_BYTES: Final = 256
-"""Bytes of the line with the size and the extensions of one chunk."""
-
-MAX_TRAILER_BYTES: Final = 8192
-"""Bytes of the trailer section of a chunked body, which is read and dropped."""
-
 MAX_CONNECTION_OPTIONS: Final = 32
 """Maximum number of commas in Connection."""
 
-MAX_EXCESS_BYTES: Final = 16 * 1024
-"""Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""
-
-CHUNK_FRAMING_BYTES: Final = 16
-"""Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not."""
-
-LINES_AT_ONCE: Final = 128
-"""Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request."""
-
-_TCHAR: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # Possessive quantifiers: no input can make these patterns backtrack.
-_REQUEST_LINE: Final = re.compile(rb"(" + _TCHAR + rb"++) ([\x21-\x7e\x80-\xff]++) HTTP/([0-9])\.([0-9])\r\n")
-_FIELD_LINES: Final = re.compile(rb"(?:%b{1,%d}+:[\t\x20-\x7e\x80-\xff]*+\r\n)*+" % (_TCHAR, MAX_NAME_BYTES))
+_REQUEST_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([\x21-\x7e\x80-\xff]++) HTTP/([0-9])\.([0-9])\r\n"
+)
 _ABSOLUTE_FORM: Final = re.compile(rb"(?i:https?)://([^/?#]++)(.*)", re.DOTALL)
 _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%%\[\]:]{0,%d}+" % MAX_HOST_BYTES)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*+")
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
-_TRAILER_LINE: Final = re.compile(_TCHAR + rb"++:[\t\x20-\x7e\x80-\xff]*+")
-
+_STAND_IN: Final = b"GET / HTTP/1.1\r\n"
 
 _SPECIAL: Final = frozenset(
     {
@@ -166,6 +157,31 @@ def check_partial_head(data: bytes, start: int) -> None:
         raise MalformedRequestError(400, "HEADER_MALFORMED", "a line ends with LF alone")
 
 
+class _Fields:
+    """The callbacks of llhttp that collect header fields."""
+
+    __slots__ = ("complete", "pairs", "special")
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[str, bytes]] = []
+        self.special: dict[str, list[bytes]] = {}
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Add a field; llhttp has removed whitespace before its value, and retained that behind it."""
+        self.add(_lower_name(name), value.rstrip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        """Record that llhttp accepts all fields; it may refuse the framing of the body afterwards."""
+        self.complete = True
+
+    def add(self, name: str, value: bytes) -> None:
+        """Add a field, by its lower-case name and its value without surrounding whitespace."""
+        self.pairs.append((name, value))
+        if name in _SPECIAL:
+            self.special.setdefault(name, []).append(value)
+
+
 def parse_head(data: bytes) -> Head:
     """Parse a request's head: from its first byte up to and including the CRLF of its last line.
 
@@ -178,31 +194,65 @@ def parse_head(data: bytes) -> Head:
     method, target, major, minor = line.groups()
     if major != b"1":
         raise MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", "not HTTP/1")
-    start = line.end()
-    if data.count(b"\r\n", start) > MAX_FIELDS:  # checked before any field is parsed
+    if data.count(b"\r\n", line.end()) > MAX_FIELDS:  # checked before any field is parsed
         raise MalformedRequestError(431, "HEADER_TOO_LARGE", "too many header fields")
-    if _FIELD_LINES.fullmatch(data, start) is None:
-        raise MalformedRequestError(400, "HEADER_MALFORMED", "a header line is malformed")
+    try:
+        fields = _parse_fields(data)
+    except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
+        # llhttp knows a list of methods, where any token is one, and takes no UTF-8 in targets, where senders put it
+        fields = _parse_fields(_STAND_IN + data[line.end() :])
+    return build_head(method, target, fields, http10=minor == b"0", size=len(data))
 
+
+def _parse_fields(data: bytes) -> _Fields:
+    """Have llhttp parse a head that lacks the empty line at its end.
+
+    Raises:
+        HttpParserInvalidMethodError, HttpParserInvalidURLError: llhttp does not know the method, or the kind of target.
+        MalformedRequestError: it refuses something else.
+    """
+    fields = _Fields()
+    try:
+        HttpRequestParser(fields).feed_data(data + b"\r\n")
+    except HttpParserUpgrade:  # the sender offers another protocol, and is answered in this one
+        pass
+    except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
+        raise
+    except HttpParserError as error:
+        if isinstance(error.__context__, MalformedRequestError):
+            raise error.__context__ from None
+        if not fields.complete:  # else it is about the framing, which `_body_length` refuses with a reason
+            raise _refusal_of(str(error)) from None
+    return fields
+
+
+def _refusal_of(text: str) -> MalformedRequestError:
+    """Return the refusal for an error text of llhttp."""
+    if text == "Empty Transfer-Encoding":
+        return MalformedRequestError(501, "TRANSFER_CODING_UNKNOWN", text)
+    if "Content-Length" in text or "Transfer-Encoding" in text:
+        return MalformedRequestError(400, "FRAMING_INVALID", text)
+    if "version" in text:
+        return MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", text)
+    return MalformedRequestError(400, "HEADER_MALFORMED", text)
+
+
+def build_head(method: bytes, target: bytes, fields: _Fields, *, http10: bool, size: int) -> Head:
+    """Return the head that consists of a request line and fields.
+
+    Raises:
+        MalformedRequestError: it is not an acceptable request.
+    """
     authority: bytes | None = None
     if not target.startswith(b"/"):
         authority, target = _split_target(target)
     try:
-        head = Head(method.decode("ascii"), target.decode(), http10=minor == b"0")
+        head = Head(method.decode("ascii"), target.decode(), http10=http10)
     except UnicodeDecodeError:
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "the target is neither ASCII nor UTF-8") from None
-
-    special: dict[str, list[bytes]] = {}
-    head.size = len(data)
-    headers = head.headers
-    for field in data[start:-2].split(b"\r\n") if len(data) > start else ():
-        raw_name, _, value = field.partition(b":")
-        name = _lower_name(raw_name)
-        value = value.strip(b" \t")
-        headers.append((name, value))
-        if name in _SPECIAL:
-            special.setdefault(name, []).append(value)
-    _interpret(head, special)
+    head.size = size
+    head.headers = fields.pairs
+    _interpret(head, fields.special)
     if authority is not None:
         head.host = _checked_host(authority)
     return head
@@ -259,8 +309,14 @@ def _split_target(target: bytes) -> tuple[bytes, bytes]:
     return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
-@lru_cache(4096)
 def _lower_name(name: bytes) -> str:
+    if len(name) > MAX_NAME_BYTES:
+        raise MalformedRequestError(400, "HEADER_MALFORMED", "the name of a field is too long")
+    return _lowered(name)
+
+
+@lru_cache(4096)
+def _lowered(name: bytes) -> str:
     return name.decode("ascii").lower()
 
 
@@ -275,101 +331,3 @@ def _options(value: bytes) -> frozenset[str]:
     if value.count(b",") > MAX_CONNECTION_OPTIONS:
         raise MalformedRequestError(431, "HEADER_TOO_LARGE", "too many connection options")
     return frozenset(token.strip().lower() for token in value.decode("latin-1").split(",") if token.strip())
-
-
-class ChunkedBody:
-    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped.
-
-    Attributes:
-        content: bytes of the body received so far.
-        done: whether the body is complete; `rest` then holds the input that followed it.
-        more: whether buffered input is not parsed yet: call `feed` without data after a turn of the loop.
-    """
-
-    __slots__ = ("_buffer", "_excess", "_pending", "_trailer", "content", "done", "more", "rest")
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.done = False
-        self.more = False
-        self.rest = b""
-        self._buffer = b""
-        self._pending = 0  # bytes missing from the current chunk, its CRLF included
-        self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk
-        self._excess = 0  # bytes of framing in excess of the allowance of the chunks so far
-
-    def feed(self, data: bytes = b"") -> None:
-        """Add input, and parse up to `LINES_AT_ONCE` of its lines.
-
-        Raises:
-            MalformedRequestError: this is no chunked body, or consists almost entirely of framing.
-        """
-        data = self._buffer + data if self._buffer else data
-        position = 0
-        self.more = False
-        for _ in range(LINES_AT_ONCE):
-            if self._pending:
-                position = self._take_content(data, position)
-                if self._pending:
-                    break
-            end = data.find(b"\r\n", position, position + MAX_CHUNK_LINE_BYTES + MAX_TRAILER_BYTES)
-            if end < 0:
-                self._check_partial_line(len(data) - position)
-                break
-            self._take_line(data[position:end])
-            position = end + 2
-            if self.done:
-                break
-        else:
-            self.more = position < len(data)
-        self._buffer = data[position:]
-        if self.done:
-            self.rest, self._buffer = self._buffer, b""
-
-    def _take_content(self, data: bytes, position: int) -> int:
-        """Consume the available part of the current chunk and of its CRLF; return the offset of its end."""
-        content = self._pending - 2
-        if content > 0:
-            piece = data[position : position + content]
-            self.content += piece
-            self._pending -= len(piece)
-            if len(piece) < content:
-                return position + len(piece)
-            position += content
-        ending = data[position : position + 2]
-        if ending == b"\r\n":
-            self._pending = 0
-            return position + 2
-        if not b"\r\n".startswith(ending):
-            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk does not end where it should")
-        return position
-
-    def _take_line(self, line: bytes) -> None:
-        """Consume a line without its CRLF: a chunk's size, or a line of the trailer section."""
-        if self._trailer >= 0:
-            self._trailer += len(line) + 2
-            self._check_partial_line(0)
-            if not line:
-                self.done = True
-            elif _TRAILER_LINE.fullmatch(line) is None:
-                raise MalformedRequestError(400, "FRAMING_INVALID", "a trailer line is malformed")
-            return
-        self._check_partial_line(len(line))
-        size = _CHUNK_LINE.fullmatch(line)
-        if size is None:
-            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size is malformed")
-        length = int(size[1], 16)
-        # 4 bytes for two CRLFs: that of the line, and that of the content
-        self._excess = max(0, self._excess + len(line) + 4 - CHUNK_FRAMING_BYTES - 2 * length)
-        if self._excess > MAX_EXCESS_BYTES:
-            raise MalformedRequestError(400, "FRAMING_INVALID", "next to nothing but chunk extensions")
-        if length:
-            self._pending = length + 2
-        else:
-            self._trailer = 0
-
-    def _check_partial_line(self, length: int) -> None:
-        if self._trailer < 0 and length > MAX_CHUNK_LINE_BYTES:
-            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size line is too long")
-        if self._trailer >= 0 and self._trailer + length > MAX_TRAILER_BYTES:
-            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the trailer section is too long")

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http1 import (
-    LINES_AT_ONCE,
-    MAX_EXCESS_BYTES,
-    MAX_FIELDS,
-    MAX_NAME_BYTES,
-    MAX_TRAILER_BYTES,
-    ChunkedBody,
-    MalformedRequestError,
-    parse_head,
-)
+from edge.chunked_body import LINES_AT_ONCE, MAX_EXCESS_BYTES, MAX_TRAILER_BYTES, ChunkedBody
+from edge.http1 import MAX_FIELDS, MAX_NAME_BYTES, MalformedRequestError, parse_head
 
 
 def head_of(*lines, start=b"POST /hook/a?x=1 HTTP/1.1", host=b"Host: a.test"):
@@ -61,6 +53,7 @@ def test_values_keep_bytes_that_are_no_ascii():
         ([b"n" * (MAX_NAME_BYTES + 1) + b": x"], 400, "HEADER_MALFORMED"),
         ([b"Host: b.test"], 400, "HOST_INVALID"),
         ([b"Content-Length: 1", b"Content-Length: 2"], 400, "FRAMING_INVALID"),
+        ([b"Content-Length: 1", b"Content-Length: 1"], 400, "FRAMING_INVALID"),
         ([b"Content-Length: 1, 1"], 400, "FRAMING_INVALID"),
         ([b"Content-Length: -1"], 400, "FRAMING_INVALID"),
         ([b"Content-Length: +1"], 400, "FRAMING_INVALID"),
@@ -159,10 +152,6 @@ def test_connection_decides_whether_the_connection_persists(version, connection,
     assert parse_head(head_of(*fields, start=b"GET / HTTP/" + version)).keep_alive is keep_alive
 
 
-def test_equal_content_lengths_are_one():
-    assert parse_head(head_of(b"Content-Length: 3", b"Content-Length: 3")).length == 3
-
-
 def test_a_chunked_body_has_no_length():
     assert parse_head(head_of(b"Transfer-Encoding: Chunked")).length == -1
     with pytest.raises(MalformedRequestError):
@@ -220,7 +209,7 @@ def test_a_chunked_body_is_the_same_however_it_arrives(chunks, rest, cuts):
 
 def test_chunk_extensions_and_trailers_are_dropped():
     body = ChunkedBody()
-    body.feed(b'3 ;name="v"\r\nabc\r\n0;last\r\nA: b\r\nC: d\r\n\r\nGET')
+    body.feed(b'3;name="v"\r\nabc\r\n0;last\r\nA: b\r\nC: d\r\n\r\nGET')
 
     assert bytes(body.content) == b"abc"
     assert body.rest == b"GET"
@@ -234,6 +223,7 @@ def test_chunk_extensions_and_trailers_are_dropped():
         b"0x3\r\nabc\r\n",
         b"\r\n",
         b" 3\r\nabc\r\n",
+        b"3 \r\nabc\r\n",
         b"3\nabc\r\n",
         b"3\r\nabcd\r\n",
         b"3\r\nabc\n0\r\n\r\n",

@@ -19,8 +19,10 @@ from edge.ingest import IngestBatcher
 from edge.key_cache import KeyCache
 from edge.log_limiter import PerFlowLimiter, RateLimitedLogger
 from edge.metrics import EdgeMetrics
+from edge.receive_budget import ReceiveBudget
 from edge.rejections import RejectionReporter
 from edge.replies import SyncReplies
+from edge.request import Application
 from edge.router_client import GrpcRouterClient
 from edge.server import Server
 from edge.webhook_pipeline import WebhookHandler
@@ -101,10 +103,13 @@ async def _serve(settings: EdgeSettings, lifecycle: ProcessState, channel: Any, 
         proxies=proxies,
         public_url=settings.public_url,
     )
+    budget = ReceiveBudget()
+    application = Application(gateway.handle, counts, budget)
     server = Server(
+        application,
         settings,
-        gateway.handle,
         counts,
+        budget=budget,
         max_connections=_file_limit(settings.max_connections),
         shared=proxies.trusts,
         certificates=tls.load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
@@ -140,6 +145,7 @@ async def _serve(settings: EdgeSettings, lifecycle: ProcessState, channel: Any, 
             for helper in helpers:
                 helper.cancel()
         await server.ended()
+        await application.cancel()
     finally:
         server.stop()
         await outbound.close()

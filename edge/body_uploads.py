@@ -93,7 +93,7 @@ class BodyUploads:
             SignatureRejectedError: no signature is valid.
             InvalidError: the body is not multipart, although its Content-Type says so (`BODY_INVALID`).
             FlowhookError: the router does not accept the body.
-            BodyTooLargeError, MalformedRequestError, StreamClosedError: raised by `body`.
+            BodyTooLargeError, StreamClosedError: raised by `body`.
         """
         proofs = StreamingAuthentication(() if verified else endpoint.streaming, seen, time.time())
         if not verified and not proofs.may_pass:

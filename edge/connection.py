@@ -1,9 +1,13 @@
-"""One HTTP/1.1 connection: reads requests and writes responses, one at a time and in order, which allows pipelining.
+"""One HTTP/1.1 connection on an asyncio transport: parses with llhttp, behind Tornado's interfaces.
 
-Each connection has one task, a request has none of its own; timers are deadlines that the server checks a few times a
-second. A request that is refused before its body was read gets its response at once. The rest of its body is drained
-for at most a second: closing a socket with unread data makes the kernel reset it, and the sender would never see the
-response.
+A connection calls an `HTTPMessageDelegate` as requests arrive, one at a time and in order, which allows pipelining, and
+is the `HTTPConnection` to which the response is written. Beyond that interface it offers what Tornado's own connection
+can't: a minimum rate for bodies, and the means to find out whether a sender that has ended its side still waits.
+
+It has no task and no timer: a deadline is checked by the server a few times a second. A request that is refused before
+its body was read gets its response at once. The rest of its body is drained for at most a second: closing a socket with
+unread data makes the kernel reset it, and the sender would never see the response. For the same reason a sender that
+has ended its side, as `nc` does, is not treated as gone.
 
 Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RFC 9110, section 10.1.1 (Expect).
 """
@@ -11,19 +15,26 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable
+from enum import Enum, auto
+from typing import Final
 
-from tornado.iostream import StreamClosedError
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
 
 from edge import http_responses
-from edge.body_stream import READ_BYTES, BodyStream, BodyTooLargeError
-from edge.chunked_body import ChunkedBody
+from edge.body_framing import BodyFraming, BodyTime
+from edge.header_views import RequestHeaders, ResponseHeaders
 from edge.http1 import Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
 from edge.http_responses import Response
-from edge.request import Handler, Overloaded
-from edge.transport import ByteStream
+from edge.receive_budget import Overloaded
+from edge.server_context import ServerContext
+from edge.transport import BufferedTransport
 from flowhook import limits, logs
 
 LINGER_SECONDS: Final = 1.0
@@ -32,48 +43,24 @@ LINGER_SECONDS: Final = 1.0
 DISCARDED_BYTES: Final = 64 * limits.KIB
 """Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes."""
 
-LOOK_SECONDS: Final = 0.5
-"""How often to check whether a sender that waits for a flow is still connected."""
-
-STREAM_BYTES: Final = 1 * limits.MIB
-"""Share of the receive budget (`ServerContext.max_received`) that is charged for a body in transit."""
-
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 log = logs.get_logger(__name__)
 
 
-class ServerContext(Protocol):
-    """State and limits that all connections of a server share."""
+class _Phase(Enum):
+    """The state of a connection, by what received data is used for."""
 
-    header_timeout: float
-    body_timeout: float
-    idle_timeout: float
-    keep_tail: bytes
-    """End of a response head after which the connection persists: Date and the empty line."""
-    close_tail: bytes
-    """The same, with `Connection: close`."""
-    draining: bool
-    """Whether connections are to end after their current request."""
-    received: int
-    """Bytes of incomplete heads, and of bodies, in memory; a body received along with its head is not counted."""
-    max_received: int
-
-    def now(self) -> float:
-        """Return the loop's time in seconds."""
-        ...
-
-    def answered(self, answer: Response) -> None:
-        """Count a response."""
-        ...
-
-    def count_incomplete(self) -> None:
-        """Count a request whose sender disconnected before it was complete."""
-        ...
+    WAIT = auto()  # nothing yet: it is stored until the server, the loop or the sender of written data has its turn
+    HEAD = auto()
+    BODY = auto()
+    RESPONSE = auto()  # nothing yet: the request is complete, and its response is not
+    DISCARD = auto()  # the rest of a body whose request was answered
+    END = auto()  # nothing any more
 
 
-class Connection:
+class Connection(BufferedTransport, HTTPConnection):
     """Serves one sender until either side ends the connection.
 
     Attributes:
@@ -82,75 +69,40 @@ class Connection:
         waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_continued",
-        "_handler",
-        "_held",
-        "_host",
-        "_leaving",
-        "_peer",
-        "_served",
-        "_stream",
-        "_unread",
-        "address",
-        "deadline",
-        "head",
-        "idle",
-        "waiting_since",
-    )
-
     head: Head
     """Head of the current request; unset before the first one."""
 
-    def __init__(self, stream: ByteStream, peer: str, host: ServerContext, handler: Handler) -> None:
-        self._stream = stream
-        self._peer = peer
-        self._host = host
-        self._handler = handler
-        self._buffer = b""  # received and not yet parsed
-        self._continued = False  # whether `100 Continue` was sent
-        self._unread = 0  # bytes of the body that were not read yet; -1: at least one, and its end is unknown
+    def __init__(self, server: ServerContext, remote_ip: str) -> None:
+        """Create a connection that stores what it receives until `start` is called."""
+        super().__init__(server.budget, remote_ip)
+        self._server = server
+        self._phase = _Phase.WAIT
+        self._searched = 0  # bytes of the buffer that contain no end of a head
+        self._delegate: HTTPMessageDelegate | None = None  # of a request that is not complete, or not answered
+        self._room: Awaitable[None] | None = None  # what the delegate lets the body wait for
+        self._body = BodyFraming(0)
+        self._body_time = BodyTime(server.body_timeout)
+        self._continued = False  # whether `100 Continue` was sent, or is not needed any more
         self._served = False
-        self._leaving = False  # whether no response can be sent any more
-        self._held = 0  # bytes of the head or the body that are counted in the server's `received`
-        self.address = peer_address(peer)
+        self._responding = False
+        self._keep_alive = False  # whether the connection persists after the response
+        self._lingers = False
         self.deadline = NEVER
         self.idle = True
-        self.waiting_since = host.now()
+        self.waiting_since = server.now()
 
-    @property
-    def scheme(self) -> str:
-        """See `Request`."""
-        return self._stream.scheme
+    # For the server
 
-    @property
-    def client_names(self) -> tuple[str, ...]:
-        """See `Request`."""
-        return self._stream.client_names
-
-    async def serve(self) -> None:
-        """Serve requests until the connection ends. Raises nothing; closes the stream."""
-        try:
-            while not self._leaving and await self._serve_one():
-                if self._stream.has_unsent():
-                    await self._flush()
-                if self._buffer:
-                    await asyncio.sleep(0)  # a pipeline of refused requests must not monopolise the loop
-        except StreamClosedError:
-            pass
-        except Exception:
-            log.exception("connection failed", address=self._peer)
-        finally:
-            self._release()
-            self._stream.close()
+    def start(self) -> None:
+        """Begin to serve."""
+        if self._transport is not None:
+            self._next()
 
     def expire(self) -> None:
         """End the connection, past its deadline; send a 408 if a request has begun and no output is pending."""
-        if not self.idle and not self._stream.closed() and not self._stream.has_unsent():
-            self._send(http_responses.REQUEST_TIMEOUT, None, keep_alive=False)
-            self._host.answered(http_responses.REQUEST_TIMEOUT)
-        self.abort()
+        if self._phase in (_Phase.HEAD, _Phase.BODY) and not self.idle and not self._blocked:
+            self._refuse(http_responses.REQUEST_TIMEOUT)
+        self._close()
 
     def retire(self) -> None:
         """End an idle connection: shut the write side, and give the sender a moment to end its side.
@@ -158,329 +110,338 @@ class Connection:
         A request that crosses the shutdown is dropped without a response, so it can be sent again. It causes no reset
         either, which could destroy an earlier response that the sender has not read yet.
         """
-        self._leaving = True
+        self._phase = _Phase.END
         self.waiting_since = NEVER
-        self.deadline = self._host.now() + LINGER_SECONDS
-        if not self._stream.shut_write_side():
-            self._stream.close()
+        self.deadline = self._server.now() + LINGER_SECONDS
+        if not self._shut_write_side():
+            self._close()
 
-    async def reject(self, answer: Response, *, linger: bool) -> None:
-        """Send a response without waiting for a request, and end the connection. Raises nothing.
+    def reject(self, answer: Response, *, linger: bool) -> None:
+        """Send a response without waiting for a request, and end the connection.
 
         Args:
             answer: the response.
             linger: whether to read what the sender has sent already for a while, so that it sees the response.
         """
-        try:
-            if linger:
-                await self._refuse(answer, None)
-            else:
-                self._host.answered(answer)
-                self._send(answer, None, keep_alive=False)
-        finally:
-            self._stream.close()
+        self._refuse(answer)
+        if not linger:
+            self._close()
 
     def abort(self) -> None:
         """End the connection now."""
-        self.deadline = NEVER
-        self._stream.close()
+        self._close()
 
-    async def _serve_one(self) -> bool:
-        """Serve the next request; return whether there may be another one after it."""
-        host = self._host
-        head: Head | None = None
-        try:
-            head = self.head = parse_head(await self._read_head())
-            self._unread = head.length
-            self._continued = False
-            answer = await self._handler(self)
-        except MalformedRequestError as error:
-            log.debug("malformed request", address=self._peer, reason=error.reason, detail=error.detail)
-            await self._refuse(http_responses.malformed_request(error.status, error.reason), head)
-            return False
-        except Overloaded:  # caused by a head: for bodies, the handler responds
-            await self._refuse(http_responses.OVERLOADED, head)
-            return False
-        except StreamClosedError:
-            if self.deadline != NEVER and not self.idle:  # the request was incomplete
-                host.count_incomplete()
-            raise
-        except Exception:
-            log.exception("request failed", address=self._peer)
-            await self._refuse(http_responses.INTERNAL, head)
-            return False
+    # For delegates: `HTTPConnection`, and more
 
-        self._release()
-        if answer.close or not head.keep_alive or self._unread or (host.draining and self._is_last()):
-            return await self._finish_unread(answer)
-        host.answered(answer)
-        self._served = True
-        if head.http10 or head.method == "HEAD":
-            self._send(answer, head, keep_alive=True)
+    def write_headers(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+    ) -> asyncio.Future[None]:
+        """Write the head of a response, and content; without effect when no response is expected any more.
+
+        Date and Connection are added. The headers have a Content-Length, or the response has no content.
+        """
+        if self._delegate is None or self._responding:
+            return self._written
+        self._responding = True
+        if isinstance(headers, ResponseHeaders):
+            encoded, close = headers.response.head, headers.response.close
         else:
-            self._stream.write(answer.head + host.keep_tail + answer.body)
-        return True
-
-    async def _read_head(self) -> bytes:
-        """Return the next request's head up to its last CRLF."""
-        host = self._host
-        buffer = self._buffer
-        self.idle = not buffer
-        self.waiting_since = now = host.now()
-        # on a new connection the first request gets the header timeout, not the longer idle timeout
-        self.deadline = now + (host.idle_timeout if self.idle and self._served else host.header_timeout)
-        searched = 0
-        while True:
-            if buffer.startswith((b"\r", b"\n")):
-                buffer = skip_empty_lines(buffer)
-            end = buffer.find(b"\r\n\r\n", searched)
-            if end >= 0 or len(buffer) > limits.MAX_HEADER_BYTES:
-                break
-            check_partial_head(buffer, searched)
-            self._hold(len(buffer) - self._held)
-            searched = max(0, len(buffer) - 3)
-            data = await self._stream.read(READ_BYTES)
-            if self._leaving:
-                continue
-            if self.idle:
-                self.idle = False
-                self.deadline = host.now() + host.header_timeout
-            buffer = buffer + data if buffer else data
-        self.deadline = self.waiting_since = NEVER
-        self._release()
-        if not 0 <= end <= limits.MAX_HEADER_BYTES:
-            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
-        self._buffer = buffer[end + 4 :]
-        return buffer[: end + 2]
-
-    async def body(self, max_bytes: int) -> bytes:
-        """Receive the body; see `Request.body`."""
-        length = self._unread
-        if length == 0:
-            return b""
-        if length > max_bytes:
-            raise BodyTooLargeError
-        if length > 0:
-            buffer = self._buffer
-            if len(buffer) == length:  # the usual case: the body arrived along with the head
-                self._buffer = b""
-                self._unread = 0
-                return buffer
-            if len(buffer) > length:
-                self._buffer = buffer[length:]
-                self._unread = 0
-                return buffer[:length]
-        self._begin_body()
-        if length > 0:
-            body = await self._read_fixed(length)
+            encoded, close = _encoded(start_line, headers), headers.get("Connection", "").lower() == "close"
+        head, unread, server = self.head, self._body.unread, self._server
+        if unread:
+            few = 0 < unread <= DISCARDED_BYTES and not head.expects_continue
+            self._keep_alive = few and head.keep_alive and not close and not server.draining
         else:
-            chunks = ChunkedBody()
-            if not await self._read_chunked(chunks, max_bytes):
-                raise BodyTooLargeError
-            body = bytes(chunks.content)
-        self.deadline = NEVER
-        return body
-
-    async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
-        """Receive the body, or start to stream it; see `Request.receive`."""
-        length = self._unread
-        if length > max_bytes:
-            raise BodyTooLargeError
-        if 0 <= length <= in_memory or in_memory >= max_bytes:
-            return await self.body(max_bytes)
-        chunks, first = None, b""
-        if length < 0:
-            self._begin_body()
-            chunks = ChunkedBody()
-            if await self._read_chunked(chunks, in_memory):
-                self.deadline = NEVER
-                return bytes(chunks.content)
+            self._keep_alive = head.keep_alive and not close and not (server.draining and not self._buffer)
+        self._lingers = bool(unread) or close or head.keep_alive  # else the sender expects the end
+        if not self._keep_alive:
+            encoded += server.close_tail
+        elif head.http10:
+            encoded += b"Connection: keep-alive\r\n" + server.keep_tail
         else:
-            first, self._buffer = self._buffer[:length], self._buffer[length:]
-            # The consumer may be cancelled in the middle of a read. So until the body is complete, the number of
-            # missing bytes is not relied on: the connection ends rather than confuse part of the body with the next
-            # request.
-            self._unread = -1 if len(first) < length else 0
-        self.deadline = NEVER
-        self._hold(max(0, STREAM_BYTES - self._held))
-        return BodyStream(
-            self,
-            length=length,
-            max_bytes=max_bytes,
-            patience=self._host.body_timeout,
-            first=first,
-            chunks=chunks,
-        )
+            encoded += server.keep_tail
+        return self.write(encoded + chunk if chunk else encoded)
 
-    def now(self) -> float:
-        """Return the loop's time in seconds."""
-        return self._host.now()
+    def finish(self) -> None:
+        """End the response: go on with the next request, or end the connection."""
+        if not self._responding:
+            return
+        self._responding = False
+        self._delegate = self._room = None
+        if not self._keep_alive:
+            self._end(LINGER_SECONDS if self._body.unread else self._server.body_timeout)
+        elif self._body.unread:
+            self.idle = True  # the response is out: should the rest of the body never arrive, no 408 follows
+            self.deadline = self._server.now() + self._server.body_timeout
+            self._phase = _Phase.DISCARD
+            self._discard()
+        else:
+            self._served = True
+            self._next()
 
-    async def take(self, most: int, seconds: float) -> bytes:
-        """Return the next bytes of a body; see `body_stream.BodySource`."""
-        if self.head.expects_continue and not self._continued:
-            self._continued = True
-            self._stream.write(_CONTINUE)
-        self.deadline = self._host.now() + seconds
-        data = await self._stream.read(most)
-        self.deadline = NEVER
-        return data
+    def set_minimum_rate(self, bytes_per_second: float) -> None:
+        """Let the body of the current request take any time, unless its sender stays below a rate for long."""
+        self._body_time.set_minimum_rate(bytes_per_second)
 
-    def complete(self, rest: bytes) -> None:
-        """Record that a body is complete; see `body_stream.BodySource`."""
-        self._unread = 0
-        self._buffer += rest
+    def probe_sender(self) -> None:
+        """Send an interim response to a sender that has ended its side.
 
-    def _begin_body(self) -> None:
-        self.deadline = self._host.now() + self._host.body_timeout
-        if self.head.expects_continue and not self._buffer:
-            self._continued = True
-            self._stream.write(_CONTINUE)
-
-    async def hold(self, answer: Coroutine[Any, Any, Response]) -> Response:
-        """Wait for a slow response; see `Request.hold`.
-
-        A sender that ended its side may have closed the connection, or may still wait for the response. An interim
-        response tells which: a sender that waits ignores it; the host of one that has closed replies with a reset.
+        A sender that waits ignores it; the host of one that has closed its socket replies with a reset.
 
         Source: RFC 9110, section 15.2: a client parses interim responses even when it expects none.
         """
-        task = asyncio.ensure_future(answer)
+        if self._peer_ended and not self._buffer and not self.head.http10 and not self._blocked:
+            self.write(_CONTINUE)
+
+    # Callbacks of asyncio
+
+    def data_received(self, data: bytes) -> None:
+        """Use received data, or store it until it can be used."""
+        phase = self._phase
+        if phase is _Phase.END:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if phase is _Phase.HEAD:
+            if self.idle:
+                self.idle = False
+                self.deadline = self._server.now() + self._server.header_timeout
+            self._read_head()
+        elif phase is _Phase.BODY and self._room is None:
+            self._continued = True
+            self._body_time.stop(self._server.now(), len(data))
+            self._read_body()
+        elif phase is _Phase.DISCARD:
+            self._discard()
+        elif not self._store(len(data)):
+            self._close()
+
+    def eof_received(self) -> bool:
+        """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
+        self._peer_ended = True
+        if self._phase in (_Phase.HEAD, _Phase.DISCARD, _Phase.END) or (
+            self._phase is _Phase.BODY and self._room is None
+        ):
+            self._cut_short()
+        return self.context.protocol == "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the cause makes no difference
+        """Record that the connection is lost."""
+        if self._transport is not None:
+            self._cut_short()
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the sender to receive what was written."""
+        super().resume_writing()
+        if self._phase is _Phase.END:
+            self._linger()
+        elif self._phase is _Phase.WAIT:
+            self._next()
+
+    # Heads
+
+    def _next(self) -> None:
+        """Wait for the next request; first for the sender to receive what was written."""
+        server = self._server
+        if self._blocked:
+            self._phase = _Phase.WAIT
+            self.deadline = server.now() + server.body_timeout
+            return
+        self._release()
+        self._searched = 0
+        if self._buffer:  # a pipeline of refused requests must not monopolise the loop
+            self._phase = _Phase.WAIT
+            self.idle = False
+            self.deadline = NEVER
+            asyncio.get_running_loop().call_soon(self._take_turn)
+            return
+        self._phase = _Phase.HEAD
+        self.idle = True
+        self.waiting_since = now = server.now()
+        # on a new connection the first request gets the header timeout, not the longer idle timeout
+        self.deadline = now + (server.idle_timeout if self._served else server.header_timeout)
+        self._await_head()
+
+    def _take_turn(self) -> None:
+        if self._phase is _Phase.WAIT:
+            self._phase = _Phase.HEAD
+            self.waiting_since = now = self._server.now()
+            self.deadline = now + self._server.header_timeout
+            self._read_head()
+
+    def _read_head(self) -> None:
         try:
-            while True:
-                await asyncio.wait((task,), timeout=LOOK_SECONDS)
-                if task.done():
-                    return task.result()
-                if self._stream.peer_has_ended() and not self.head.http10 and not self._stream.has_unsent():
-                    self._stream.write(_CONTINUE)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+            head = self._find_head()
+        except MalformedRequestError as error:
+            self._malformed(error)
+            return
+        except Overloaded:
+            self._refuse(http_responses.OVERLOADED)
+            return
+        if head is None:
+            self._await_head()
+            return
+        self._release()
+        self.head = head
+        self.deadline = self.waiting_since = NEVER
+        self._phase = _Phase.BODY
+        self._body = BodyFraming(head.length)
+        self._body_time = BodyTime(self._server.body_timeout)
+        self._continued = not head.expects_continue
+        self._delegate = delegate = self._server.start_request(self, self)
+        version = "HTTP/1.0" if head.http10 else "HTTP/1.1"
+        room = delegate.headers_received(RequestStartLine(head.method, head.target, version), RequestHeaders(head))
+        if self._delegate is delegate:
+            if room is not None:
+                self._wait_for(room)
+            else:
+                self._read_body()
 
-    async def _read_fixed(self, length: int) -> bytes:
-        self._unread = length - len(self._buffer)
-        body = bytearray(self._buffer)
-        self._buffer = b""
-        while self._unread:
-            piece = await self._stream.read(min(READ_BYTES, self._unread))
-            self._unread -= len(piece)
-            if not self._unread and not body:  # received as one piece, as small bodies are
-                return piece
-            body += piece
-            if self._unread:
-                self._hold(len(piece))
-                await asyncio.sleep(0)  # a fast sender must not monopolise the loop
-        return bytes(body)
+    def _find_head(self) -> Head | None:
+        """Take the next head from the buffer; None: it is incomplete."""
+        buffer = self._buffer
+        if buffer.startswith((b"\r", b"\n")):
+            buffer = self._buffer = skip_empty_lines(buffer)
+        end = buffer.find(b"\r\n\r\n", self._searched)
+        if end < 0 and len(buffer) <= limits.MAX_HEADER_BYTES:
+            check_partial_head(buffer, self._searched)
+            size, self._charged = len(buffer) - self._charged, len(buffer)
+            self._budget.take(size)
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        if not 0 <= end <= limits.MAX_HEADER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
+        self._buffer = buffer[end + 4 :]
+        return parse_head(buffer[: end + 2])
 
-    async def _read_chunked(self, chunks: ChunkedBody, most: int) -> bool:
-        """Read a chunked body to its end; return False as soon as it exceeds `most` bytes."""
-        data, self._buffer = self._buffer, b""
-        while True:
-            if data or chunks.more:
-                before = len(chunks.content)
-                chunks.feed(data)
-                data = b""
-                if chunks.done:
-                    self._unread = 0
-                    self._buffer = chunks.rest
-                    return len(chunks.content) <= most
-                if len(chunks.content) > most:
-                    return False
-                self._hold(len(chunks.content) - before)
-                await asyncio.sleep(0)  # a fast sender, or one of tiny chunks, must not monopolise the loop
-                continue
-            data = await self._stream.read(READ_BYTES)
-
-    def _hold(self, size: int) -> None:
-        host = self._host
-        self._held += size
-        host.received += size
-        if host.received > host.max_received:
-            raise Overloaded
-
-    def _release(self) -> None:
-        if self._held:
-            self._host.received -= self._held
-            self._held = 0
-
-    async def _finish_unread(self, answer: Response) -> bool:
-        """Send a response after which the connection ends, or whose request was not read to its end."""
-        head = self.head
-        host = self._host
-        modest = 0 < self._unread <= DISCARDED_BYTES and not head.expects_continue
-        if modest and head.keep_alive and not answer.close and not host.draining:
-            host.answered(answer)
-            self._send(answer, head, keep_alive=True)
-            self.idle = True  # the response is out: should the rest of the body never arrive, no 408 follows
-            await self._discard()
-            return True
-        if self._unread or answer.close:
-            await self._refuse(answer, head)
+    def _await_head(self) -> None:
+        if self._peer_ended:
+            self._cut_short()
         else:
-            host.answered(answer)
-            self.deadline = host.now() + host.body_timeout
-            self._send(answer, head, keep_alive=False)
-            await self._flush()
-            if head.keep_alive:  # the sender does not expect the connection to end
-                await self._linger()
-        return False
+            self._read_on()
 
-    async def _discard(self) -> None:
-        """Read and drop the rest of a body whose end is known."""
-        self.deadline = self._host.now() + self._host.body_timeout
-        left = self._unread - len(self._buffer)
-        self._buffer = self._buffer[self._unread :]
-        while left > 0:
-            left -= len(await self._stream.read(left))
-        self._unread = 0
+    # Bodies
+
+    def _read_body(self) -> None:
+        """Deliver what was received of the body, then wait for more, or for the response."""
+        delegate = self._delegate
+        try:
+            data, self._buffer = self._body.take(self._buffer)
+        except MalformedRequestError as error:
+            self._malformed(error)
+            return
+        room = delegate.data_received(data) if data and delegate is not None else None
+        if delegate is None or self._delegate is not delegate:  # it was answered meanwhile
+            return
+        if room is not None:
+            self._wait_for(room)
+        elif not self._body.unread:
+            self._phase = _Phase.RESPONSE
+            self.deadline = NEVER
+            delegate.finish()
+        elif self._body.has_more:
+            self._wait_for(_turn_of_the_loop())
+        else:
+            self._await_body()
+
+    def _wait_for(self, room: Awaitable[None]) -> None:
+        """Deliver nothing more until the delegate lets the body continue."""
+        self._room = future = asyncio.ensure_future(room)
         self.deadline = NEVER
+        future.add_done_callback(self._continue_body)
 
-    def _is_last(self) -> bool:
-        """Whether no byte of another request was received."""
-        return not (self._buffer or self._stream.has_unread())
+    def _continue_body(self, room: asyncio.Future[None]) -> None:
+        if self._room is room:
+            self._room = None
+            self._release()
+            if room.cancelled() or room.exception() is not None:
+                log.error("delegate failed", address=self.context.remote_ip)
+                self._close()
+            elif self._buffer or not self._body.unread or self._body.has_more:
+                self._continued = self._continued or bool(self._buffer)
+                self._read_body()
+            else:
+                self._await_body()
 
-    async def _refuse(self, answer: Response, head: Head | None) -> None:
-        """Send a response, then drop further input for at most `LINGER_SECONDS`; the connection ends."""
-        self._host.answered(answer)
-        self.deadline = NEVER
+    def _await_body(self) -> None:
+        """Wait for more of the body, for as long as the sender has."""
+        if self._peer_ended:
+            self._cut_short()
+            return
+        if not self._continued:
+            self._continued = True
+            self.write(_CONTINUE)
+        self.deadline = self._body_time.start(self._server.now())
+        self._read_on()
+
+    def _discard(self) -> None:
+        """Drop the rest of a body whose end is known."""
+        _, self._buffer = self._body.take(self._buffer)
+        if not self._body.unread:
+            self._next()
+        elif self._peer_ended:
+            self._cut_short()
+        else:
+            self._read_on()
+
+    # Flow control, and the end
+
+    def _malformed(self, error: MalformedRequestError) -> None:
+        log.debug("malformed request", address=self.context.remote_ip, reason=error.reason, detail=error.detail)
+        self._refuse(http_responses.malformed_request(error.status, error.reason))
+
+    def _refuse(self, answer: Response) -> None:
+        """Send a response that no delegate gave, and end the connection."""
+        self._server.answered(answer)
+        self.write(answer.head + self._server.close_tail + answer.body)
+        self._lingers = True
+        self._end(LINGER_SECONDS)
+
+    def _end(self, seconds: float) -> None:
+        """End the connection when the sender has received what was written, for which it has some seconds."""
+        self._phase = _Phase.END
         self._buffer = b""
         self._release()
-        self._send(answer, head, keep_alive=False)
-        await self._linger()
+        self._drop_delegate()
+        self.deadline = self._server.now() + seconds
+        if not self._blocked:
+            self._linger()
 
-    async def _linger(self) -> None:
+    def _linger(self) -> None:
         """Shut the write side and drop further input, so that no reset destroys the last response."""
+        if not self._lingers or self._peer_ended:
+            self._close()
+            return
+        self.deadline = self._server.now() + LINGER_SECONDS
+        self._shut_write_side()
+        self._read_on()
+
+    def _cut_short(self) -> None:
+        """End the connection because the sender has; count a request that is incomplete for that."""
+        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and not self.idle):
+            self._server.count_incomplete()
+        self._close()
+
+    def _close(self) -> None:
+        """End the connection; what the sender has not received is discarded."""
         self.deadline = NEVER
-        try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                await self._flush()
-                self._stream.shut_write_side()
-                while True:
-                    await self._stream.read(READ_BYTES)
-                    await asyncio.sleep(0)
-        except (TimeoutError, OSError):  # StreamClosedError among them
-            pass
+        if self._disconnect():
+            self._phase = _Phase.END
+            self._drop_delegate()
+            self._server.on_close(self)
 
-    def _send(self, answer: Response, head: Head | None, *, keep_alive: bool) -> None:
-        data = answer.head
-        if keep_alive and head is not None and head.http10:
-            data += b"Connection: keep-alive\r\n"
-        data += self._host.keep_tail if keep_alive else self._host.close_tail
-        if head is None or head.method != "HEAD":
-            data += answer.body
-        self._stream.write(data)
-
-    async def _flush(self) -> None:
-        """Wait until the sender has received what was written, so that one that reads nothing fills no buffer."""
-        if self._stream.has_unsent():
-            if self.deadline == NEVER:
-                self.deadline = self._host.now() + self._host.body_timeout
-            await self._stream.flush()
-            self.deadline = NEVER
+    def _drop_delegate(self) -> None:
+        delegate, self._delegate = self._delegate, None
+        self._room = None
+        if delegate is not None:
+            delegate.on_connection_close()
 
 
-def peer_address(peer: str) -> IPv4Address | IPv6Address:
-    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
-    address = ip_address(peer.partition("%")[0])
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+async def _turn_of_the_loop() -> None:
+    await asyncio.sleep(0)
+
+
+def _encoded(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> bytes:
+    """Return a response head as bytes, without the fields that a connection adds, and without the empty line."""
+    _, status, _ = start_line
+    lines = [f"{name}: {value}\r\n" for name, value in headers.get_all() if name not in ("Connection", "Date")]
+    return http_responses.status_line(int(status)) + "".join(lines).encode("latin-1")

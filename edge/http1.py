@@ -24,6 +24,7 @@ from httptools import (
     HttpParserUpgrade,
     HttpRequestParser,
 )
+from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
 MAX_FIELDS: Final = 256
 """Header fields of one request."""
@@ -202,6 +203,20 @@ def parse_head(data: bytes) -> Head:
         # llhttp knows a list of methods, where any token is one, and takes no UTF-8 in targets, where senders put it
         fields = _parse_fields(_STAND_IN + data[line.end() :])
     return build_head(method, target, fields, http10=minor == b"0", size=len(data))
+
+
+def head_from_tornado(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Head:
+    """Return the head of a request that Tornado has parsed. Fields of different names have lost their order.
+
+    Raises:
+        MalformedRequestError: it is not an acceptable request.
+    """
+    method, target, version = map(str, start_line)
+    fields = _Fields()
+    for name, value in headers.get_all():
+        fields.add(name.lower(), value.encode("latin-1"))
+    size = len(method) + len(target) + len(version) + sum(len(name) + len(value) + 4 for name, value in fields.pairs)
+    return build_head(method.encode(), target.encode("latin-1"), fields, http10=version == "HTTP/1.0", size=size)
 
 
 def _parse_fields(data: bytes) -> _Fields:

@@ -1,4 +1,4 @@
-"""The HTTP server: accepts connections, enforces their deadlines and limits, and drains them on shutdown."""
+"""The HTTP server: Tornado's, with connections that llhttp parses, that have deadlines and limits, and that drain."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, cast
 
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import IOStream
-from tornado.tcpserver import TCPServer
 
 from edge import http_responses
-from edge.connection import Connection, peer_address
+from edge.connection import Connection
 from edge.http_responses import Response
 from edge.metrics import EdgeMetrics
 from edge.open_connections import OpenConnections
+from edge.peer import peer_address
 from edge.proxy_protocol import ProxyProtocolError, read_header
-from edge.request import Handler
+from edge.receive_budget import ReceiveBudget
 from edge.sender_rate_limiter import network_identity
 from edge.tls import HANDSHAKE_SECONDS, Certificates
-from edge.transport import ByteStream
-from flowhook import limits
 from flowhook.config import EdgeSettings
 
 SWEEP_SECONDS: Final = 0.25
 """Interval of deadline checks; a timeout fires at most this much late."""
-
-MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
-"""Bodies and incomplete heads in memory; beyond this, large or slow requests are refused with 503."""
 
 MAX_TURNED_AWAY: Final = 128
 """Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset."""
@@ -49,47 +46,47 @@ MAX_ACCEPTED_LATE: Final = 1024
 """Connections that a stopping edge still accepts from each socket, because the kernel would reset them."""
 
 
-class Server(TCPServer):
+class Server(HTTPServer):
     """The HTTP server. The caller adds sockets (`add_sockets`), runs `sweep` as a task, and finally calls `drain`."""
 
-    def __init__(
+    def initialize(  # type: ignore[override]
         self,
+        application: HTTPServerConnectionDelegate,
         settings: EdgeSettings,
-        handler: Handler,
         counts: EdgeMetrics,
         *,
         max_connections: int,
+        budget: ReceiveBudget | None = None,
         shared: Callable[[IPv4Address | IPv6Address], bool] = lambda _: False,
         certificates: Certificates | None = None,
     ) -> None:
-        """Create a server.
+        """Create a server; Tornado calls this with the arguments of the constructor.
 
         Args:
+            application: handles requests.
             settings: timeouts, and limits that are not constants of this module.
-            handler: handles requests.
             counts: metrics to update.
             max_connections: maximum number of open connections.
+            budget: memory for incomplete heads and for what is read ahead.
             shared: returns whether many senders share an address.
             certificates: certificates for TLS; None: no TLS.
         """
-        super().__init__()
+        super().initialize(application)
         self._certificates = certificates
         self._proxy_protocol = settings.proxy_protocol
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.idle_timeout = settings.idle_timeout
         self.draining = False
-        self.received = 0
-        self.max_received = MAX_RECEIVED_BYTES
+        self.budget = budget or ReceiveBudget()
         self.keep_tail = b""
         self.close_tail = b""
         self.now = asyncio.get_running_loop().time
         self._max_connections = max_connections
-        self._handler = handler
         self._counts = counts
         self._shared = shared
         self._max_of_one = settings.max_connections_per_address
-        self._connections = OpenConnections[Connection](
+        self._open = OpenConnections[Connection](
             most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self.now
         )
         self._turned_away: set[Connection] = set()
@@ -98,7 +95,7 @@ class Server(TCPServer):
         self._beginning_by_site: Counter[str] = Counter()
         self._listening: list[socket.socket] = []
         self._accepted_late: set[asyncio.Task[None]] = set()
-        self._serving: set[asyncio.Task[None]] = set()  # tasks of all connections, handshakes included
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._one_less = asyncio.Event()
         self._date = 0
         self._tick()
@@ -106,46 +103,46 @@ class Server(TCPServer):
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        return len(self._connections)
+        return len(self._open)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on these listening sockets."""
         self._listening = list(sockets)
         super().add_sockets(self._listening)
 
-    async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Serve a new connection until it ends."""
+    async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:  # type: ignore[override]
+        """Begin to serve a new connection."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._serving.add(task)
+        self._handshakes.add(task)
         try:
-            await self._handle(stream, address)
+            connection = await self._begin(stream.socket, str(address[0]))
         finally:
-            self._serving.discard(task)
+            self._handshakes.discard(task)
+        if connection is None:
+            return
+        if self._make_room(connection.address):
+            self._open.add(connection)
+            connection.start()
+        else:
+            linger = len(self._turned_away) < MAX_TURNED_AWAY
+            self._turned_away.add(connection)
+            connection.reject(http_responses.TOO_MANY_CONNECTIONS, linger=linger)
 
-    async def _handle(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        peer = str(address[0])
-        own, peer = await self._begin(stream.socket, peer)
-        if own is None:
-            return
-        connection = Connection(own, peer, self, self._handler)
-        if not self._make_room(connection.address):
-            await self._turn_away(connection)
-            return
-        self._connections.add(connection)
-        try:
-            await connection.serve()
-        finally:
-            self._connections.discard(connection)
-            self._giving_way.discard(connection)
-            self._one_less.set()
+    def on_close(self, server_conn: object) -> None:
+        """Forget a connection that has ended."""
+        connection = cast("Connection", server_conn)
+        self._open.discard(connection)
+        self._giving_way.discard(connection)
+        self._turned_away.discard(connection)
+        self._one_less.set()
 
     def _make_room(self, address: IPv4Address | IPv6Address) -> bool:
         """Close connections until there is room for one more of an address; return False if there can be none."""
         while True:
-            room, other = self._connections.check_room(address)
+            room, other = self._open.check_room(address)
             if room or other is None:
                 return room
-            self._connections.discard(other)
+            self._open.discard(other)
             if not other.idle:
                 other.expire()
             elif len(self._giving_way) < MAX_GIVING_WAY:
@@ -154,11 +151,11 @@ class Server(TCPServer):
             else:
                 other.abort()
 
-    async def _begin(self, sock: socket.socket, peer: str) -> tuple[ByteStream | None, str]:
-        """Read the PROXY header and do the TLS handshake; return the stream (None: failed) and the peer's address."""
+    async def _begin(self, sock: socket.socket, peer: str) -> Connection | None:
+        """Read the PROXY header and do the TLS handshake; return the connection, or None when that fails."""
         if self._beginning >= self._max_connections:
             sock.close()
-            return None, peer
+            return None
         self._beginning += 1
         site = ""  # whose count this connection increments; empty: none
         try:
@@ -171,17 +168,17 @@ class Server(TCPServer):
                     self._beginning_by_site[site] += 1
                     if self._beginning_by_site[site] > self._max_of_one:
                         sock.close()
-                        return None, peer
-                stream = ByteStream(self)
+                        return None
+                connection = Connection(self, peer)
                 # the protocol is not taken from the result: over TLS uvloop returns one of its own
                 await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: stream, sock, ssl=None if self._certificates is None else self._certificates.context
+                    lambda: connection, sock, ssl=None if self._certificates is None else self._certificates.context
                 )
-                return stream, peer
+                return connection
         except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them
             self._counts.incomplete += 1
             sock.close()
-            return None, peer
+            return None
         except asyncio.CancelledError:
             sock.close()
             raise
@@ -193,22 +190,11 @@ class Server(TCPServer):
                     del self._beginning_by_site[site]
             self._one_less.set()
 
-    async def _turn_away(self, connection: Connection) -> None:
-        linger = len(self._turned_away) < MAX_TURNED_AWAY
-        self._turned_away.add(connection)
-        try:
-            await connection.reject(http_responses.TOO_MANY_CONNECTIONS, linger=linger)
-        finally:
-            self._turned_away.discard(connection)
-            self._one_less.set()
-
     def _is_empty(self) -> bool:
-        return not (
-            self._connections or self._turned_away or self._giving_way or self._beginning or self._accepted_late
-        )
+        return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
     def answered(self, answer: Response) -> None:
-        """Count a response."""
+        """Count a response that no delegate gave."""
         self._counts.answered(answer.status, answer.reason)
 
     def count_incomplete(self) -> None:
@@ -223,7 +209,7 @@ class Server(TCPServer):
             if self._certificates is not None:
                 self._certificates.refresh()
             now = self.now()
-            for connection in [each for each in (*self._connections, *self._giving_way) if each.deadline < now]:
+            for connection in [each for each in self._all() if each.deadline < now]:
                 connection.expire()
 
     async def drain(self, seconds: float) -> None:
@@ -240,7 +226,7 @@ class Server(TCPServer):
         await asyncio.sleep(0)  # lets connections that were accepted just before start
         if await self._emptied(min(ANNOUNCE_SECONDS, seconds / 2)):
             return
-        for connection in self._connections:
+        for connection in self._open:
             await asyncio.sleep(0)  # lets received data reach its connection
             if connection.idle:
                 connection.retire()
@@ -273,16 +259,16 @@ class Server(TCPServer):
         return self._is_empty()
 
     async def ended(self) -> None:
-        """End all connections at once, after `drain`.
-
-        Requests that are still in progress are cancelled: they may wait for any length of time.
-        """
-        for connection in (*self._connections, *self._turned_away, *self._giving_way):
+        """End all connections at once, after `drain`. The application has to cancel requests in progress."""
+        for connection in self._all():
             connection.abort()
-        serving = tuple(self._serving)
-        for task in serving:
+        handshakes = tuple(self._handshakes)
+        for task in handshakes:
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.gather(*handshakes, return_exceptions=True)
+
+    def _all(self) -> tuple[Connection, ...]:
+        return (*self._open, *self._giving_way, *self._turned_away)
 
     def _tick(self) -> None:
         now = int(time.time())

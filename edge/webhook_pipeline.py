@@ -31,10 +31,11 @@ from edge.ingest import IngestBatcher, IngestUnavailableError
 from edge.key_cache import KeyCache
 from edge.log_limiter import RateLimitedLogger
 from edge.parsed_content import ParsedContent
+from edge.receive_budget import Overloaded
 from edge.rejections import RejectionReporter
 from edge.replies import PREFIX as REPLIES
 from edge.replies import REFUSED, SyncReplies
-from edge.request import Overloaded, Request
+from edge.request import IncomingRequest
 from edge.sender_rate_limiter import network_identity, sender_identity
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
@@ -137,12 +138,11 @@ class WebhookHandler:
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: IncomingRequest) -> Response:
         """Handle one request and return the response.
 
         Raises:
-            MalformedRequestError: the framing of its body is invalid.
-            StreamClosedError: the sender disconnected before the request was complete.
+            StreamClosedError: the sender disconnected before the request was complete, or its framing is invalid.
         """
         try:
             if request.head.path.startswith(REPLIES):
@@ -167,7 +167,7 @@ class WebhookHandler:
         return answer
 
     async def _accept(
-        self, endpoint: CompiledEndpoint, request: Request, address: Address, seen: RequestView
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, address: Address, seen: RequestView
     ) -> Response:
         head = request.head
         handshakes = endpoint.handshakes
@@ -205,7 +205,7 @@ class WebhookHandler:
                 return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
         return await self._store(endpoint, request, seen, verified, event=event, content=content)
 
-    def _view(self, request: Request) -> tuple[Address, RequestView]:
+    def _view(self, request: IncomingRequest) -> tuple[Address, RequestView]:
         """Return the sender's address, and the request as input for verification, without its body."""
         head = request.head
         address, scheme, host = request.address, request.scheme, head.host
@@ -216,7 +216,7 @@ class WebhookHandler:
         return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", request.client_names)
 
     async def _authenticated(
-        self, endpoint: CompiledEndpoint, request: Request, seen: RequestView, address: Address
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, seen: RequestView, address: Address
     ) -> tuple[RequestView, tuple[Verifier, Match], UploadedBody | None]:
         """Receive and verify the body of a request; return the request, the match, and the upload of a large body."""
         if endpoint.early_keyed:
@@ -342,7 +342,7 @@ class WebhookHandler:
     async def _store(
         self,
         endpoint: CompiledEndpoint,
-        request: Request,
+        request: IncomingRequest,
         seen: RequestView,
         verified: tuple[Verifier, Match],
         *,

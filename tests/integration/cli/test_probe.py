@@ -12,6 +12,7 @@ from support.certificates import Authority
 from cli.supervisor.http_probe import probe
 from edge import http_responses
 from edge.metrics import EdgeMetrics
+from edge.request import Application
 from edge.server import Server
 from edge.tls import Certificates
 from flowhook.config import EdgeSettings
@@ -26,7 +27,9 @@ async def handle(_request):
 async def test_an_edge_is_asked_as_it_wants_to_be(tmp_path, tls, proxied):
     certificates = Certificates(*Authority(tmp_path).issue("edge"), None) if tls else None
     settings = EdgeSettings(proxy_protocol=proxied)
-    server = Server(settings, handle, EdgeMetrics(), max_connections=10, certificates=certificates)
+    server = Server(
+        Application(handle, EdgeMetrics()), settings, EdgeMetrics(), max_connections=10, certificates=certificates
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         server.add_sockets([listening])

@@ -11,6 +11,7 @@ from support.patience import PATIENCE
 
 from edge import http_responses
 from edge.metrics import EdgeMetrics
+from edge.request import Application
 from edge.server import Server
 from flowhook.config import EdgeSettings
 
@@ -26,7 +27,7 @@ def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, ne
         return http_responses.FLOW_NOT_FOUND
 
     async def cross():
-        server = Server(EdgeSettings(), handle, EdgeMetrics(), max_connections=10)
+        server = Server(Application(handle, EdgeMetrics()), EdgeSettings(), EdgeMetrics(), max_connections=10)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])
@@ -66,7 +67,8 @@ def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypat
                 raise
 
         settings = EdgeSettings(proxy_protocol=begun != REQUEST)
-        server = Server(settings, handle, EdgeMetrics(), max_connections=10)
+        application = Application(handle, EdgeMetrics())
+        server = Server(application, settings, EdgeMetrics(), max_connections=10)
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])
@@ -77,6 +79,7 @@ def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypat
         await server.drain(0.0)
         assert cancelled == []
         await server.ended()
+        await application.cancel()
         assert cancelled == [True] * (begun == REQUEST)
         assert server.connections == 0
         assert await reader.read() == b""

@@ -74,7 +74,7 @@ class TestOneTooMany:
 
 
 async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()
     answer = await edge.post("/hook/open", b"x" * 300_000, [])
     assert (answer.status, answer.json()["reason"]) == (503, "OVERLOADED")
@@ -83,7 +83,7 @@ async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monk
 
 
 async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
-    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 30_000)
+    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 30_000)
     edge = await start_edge()
     sender = await edge.connect()
     sender.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
@@ -97,7 +97,7 @@ async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
 
 
 async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.server.MAX_RECEIVED_BYTES", 100_000)
+    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()
     slow = [await edge.connect() for _ in range(3)]
     for sender in slow:

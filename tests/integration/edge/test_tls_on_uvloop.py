@@ -13,6 +13,7 @@ from support.patience import PATIENCE
 
 from edge import http_responses
 from edge.metrics import EdgeMetrics
+from edge.request import Application
 from edge.server import Server
 from edge.tls import Certificates
 from flowhook.config import EdgeSettings
@@ -31,7 +32,13 @@ def test_requests_over_tls_are_answered_however_many_come_at_once(tmp_path, new_
 
     async def ask():
         certificates = Certificates(certificate, key, None)
-        server = Server(EdgeSettings(), handle, EdgeMetrics(), max_connections=10, certificates=certificates)
+        server = Server(
+            Application(handle, EdgeMetrics()),
+            EdgeSettings(),
+            EdgeMetrics(),
+            max_connections=10,
+            certificates=certificates,
+        )
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
         server.add_sockets([listening])

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from edge.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
-from edge.connection import peer_address
+from edge.peer import peer_address
 from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.signatures import Match, RequestView

@@ -1,0 +1,258 @@
+"""A connection as its delegate and its sender see it, over a real pair of sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import SimpleNamespace
+
+import pytest_asyncio
+from support.patience import PATIENCE
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
+
+from edge.connection import NEVER, Connection
+from edge.receive_budget import ReceiveBudget
+
+MIB = 1024 * 1024
+HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+class Server(SimpleNamespace):
+    """What connections share; its delegates note what they are told."""
+
+    def __init__(self):
+        super().__init__(
+            header_timeout=NEVER,
+            body_timeout=NEVER,
+            idle_timeout=NEVER,
+            keep_tail=b"\r\n",
+            close_tail=b"Connection: close\r\n\r\n",
+            draining=False,
+            budget=ReceiveBudget(MIB),
+            answered=lambda _: None,
+            count_incomplete=lambda: None,
+            on_close=lambda _: None,
+            now=asyncio.get_running_loop().time,
+            requests=[],
+            rooms=[],
+        )
+
+    def start_request(self, _, connection):
+        self.requests.append(Delegate(self, connection))
+        return self.requests[-1]
+
+
+class Delegate(HTTPMessageDelegate):
+    """Takes a piece of a body whenever there is a room for it."""
+
+    def __init__(self, server, connection):
+        self.server = server
+        self.connection = connection
+        self.received = bytearray()
+        self.events = []
+
+    def headers_received(self, start_line, headers):
+        self.events.append(f"{start_line.method} {start_line.path}")
+        return self._room()
+
+    def data_received(self, chunk):
+        self.received += chunk
+        return self._room()
+
+    def finish(self):
+        self.events.append("finish")
+
+    def on_connection_close(self):
+        self.events.append("close")
+
+    def _room(self):
+        self.server.rooms.append(asyncio.get_running_loop().create_future())
+        return self.server.rooms[-1]
+
+    def answer(self, body=b"", **fields):
+        headers = HTTPHeaders({"Content-Length": str(len(body)), **fields})
+        written = self.connection.write_headers(ResponseStartLine("", 200, "OK"), headers, body)
+        self.connection.finish()
+        return written
+
+
+@pytest_asyncio.fixture
+async def server():
+    return Server()
+
+
+@pytest_asyncio.fixture
+async def ends(server):
+    """The edge's end, and the sender's."""
+    own, peer = socket.socketpair()
+    own.setblocking(False)
+    peer.setblocking(False)
+    connection = Connection(server, "127.0.0.1")
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, own)
+    connection.start()
+    with peer:
+        yield connection, peer
+        connection.abort()
+
+
+async def sent(peer, data):
+    await asyncio.get_running_loop().sock_sendall(peer, data)
+
+
+async def received(peer, count=100):
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.get_running_loop().sock_recv(peer, count)
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def let_send(server):
+    server.rooms[-1].set_result(None)
+
+
+async def test_what_arrives_while_the_delegate_wants_nothing_is_delivered_later_and_charged_until_then(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 6)
+    await until(lambda: server.requests)
+    await sent(peer, b"abc")
+    await until(lambda: server.budget.used == 3)
+    await sent(peer, b"def")
+    assert server.requests[0].received == b""
+    let_send(server)
+    await until(lambda: len(server.requests[0].received) >= 3)
+    assert server.budget.used == 0
+    let_send(server)
+    await until(lambda: server.requests[0].received == b"abcdef")
+    assert server.requests[0].events == ["POST /a"]
+    let_send(server)
+    await until(lambda: server.requests[0].events == ["POST /a", "finish"])
+    assert server.budget.used == 0
+
+
+async def test_nothing_is_lost_and_nothing_piles_up_however_fast_the_sender_is(ends, server):
+    _, peer = ends
+    content = bytes(range(256)) * (32 * 1024)
+    sending = asyncio.ensure_future(sent(peer, HEAD % len(content) + content))
+    async with asyncio.timeout(PATIENCE):
+        while not server.requests or "finish" not in server.requests[0].events:
+            assert server.budget.used <= MIB // 2
+            if server.rooms and not server.rooms[-1].done():
+                let_send(server)
+            await asyncio.sleep(0)
+    await sending
+    assert server.requests[0].received == content
+    assert server.budget.used == 0
+
+
+async def test_a_connection_for_whose_data_there_is_no_memory_ends_and_gives_back_what_it_had(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % (2 * MIB))
+    await until(lambda: server.requests)
+    server.budget.take(MIB - 3)
+    await sent(peer, b"abcdef")
+    assert await received(peer) == b""
+    assert server.budget.used == MIB - 3
+    assert server.requests[0].events == ["POST /a", "close"]
+
+
+async def test_what_arrives_on_a_connection_that_was_ended_takes_no_memory(ends, server):
+    connection, peer = ends
+    await sent(peer, HEAD % 3)
+    await until(lambda: server.requests)
+    connection.abort()
+    connection.data_received(b"late")  # as asyncio's TLS does while it says goodbye
+    assert server.budget.used == 0
+
+
+async def test_a_request_that_is_answered_before_its_body_arrives_is_followed_by_the_next_one(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 6)
+    await until(lambda: server.requests)
+    server.requests[0].answer(b"one")
+    assert (await received(peer)).endswith(b"\r\n\r\none")
+    await sent(peer, b"abc")
+    await sent(peer, b"def" + HEAD % 0)
+    await until(lambda: len(server.requests) == 2)
+    assert (server.requests[0].received, server.requests[0].events) == (b"", ["POST /a"])
+    let_send(server)
+    await until(lambda: server.requests[1].events[-1] == "finish")
+    server.requests[1].answer(b"two")
+    assert (await received(peer)).endswith(b"\r\n\r\ntwo")
+
+
+async def test_a_delegate_that_asks_for_the_end_gets_it(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 0)
+    await until(lambda: server.requests)
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    server.requests[0].answer(Connection="close", Date="never")
+    answer = await received(peer)
+    assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    assert await received(peer) == b""
+
+
+async def test_a_second_answer_is_ignored(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 0)
+    await until(lambda: server.requests)
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    for body in (b"one", b"two"):
+        server.requests[0].answer(body)
+    assert (await received(peer)).endswith(b"\r\n\r\none")
+    await sent(peer, HEAD % 0)
+    await until(lambda: len(server.requests) == 2)
+
+
+async def test_a_sender_that_ended_its_side_still_gets_its_answer(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 4 + b"last")
+    peer.shutdown(socket.SHUT_WR)
+    await until(lambda: server.requests)
+    for _ in range(2):
+        await until(lambda: not server.rooms[-1].done())
+        let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    server.requests[0].answer(b"answer")
+    assert (await received(peer)).endswith(b"answer")
+    assert await received(peer) == b""
+
+
+async def test_what_is_written_is_done_when_the_sender_has_taken_everything(ends, server):
+    _, peer = ends
+    await sent(peer, HEAD % 0)
+    await until(lambda: server.requests)
+    content = b"x" * (8 * MIB)
+    written = server.requests[0].answer(content)
+    taken = 0
+    while taken < len(content):
+        assert not written.done()
+        taken += len(await received(peer, MIB))
+    await asyncio.wait_for(written, PATIENCE)
+
+
+async def test_whoever_waits_learns_that_the_connection_ended(ends, server):
+    connection, peer = ends
+    await sent(peer, HEAD % 1)
+    await until(lambda: server.requests)
+    let_send(server)
+    written = connection.write(b"x" * (8 * MIB))
+    connection.abort()
+    await asyncio.wait_for(written, PATIENCE)
+    assert server.requests[0].events == ["POST /a", "close"]
+    connection.write(b"into the void")
+    server.requests[0].answer()
+    connection.abort()
+
+
+async def test_a_delegate_that_fails_ends_its_connection_and_no_other(ends, server, caplog):
+    _, peer = ends
+    await sent(peer, HEAD % 1)
+    await until(lambda: server.requests)
+    server.rooms[-1].set_exception(ZeroDivisionError())
+    assert await received(peer) == b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -41,11 +42,22 @@ SPARE_FILES: Final = 256
 """File descriptors that a process needs in addition to those of its connections."""
 
 
-async def serve(settings: EdgeSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None) -> None:
+async def serve(
+    settings: EdgeSettings,
+    lifecycle: ProcessState,
+    *,
+    registry: CollectorRegistry | None = None,
+    server: Callable[..., Any] = Server,
+) -> None:
     """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
 
-    `lifecycle.ready` is set while the flow cache is valid; without a router requests get a 503. Metrics are registered
-    in `registry`, by default the registry of the process.
+    `lifecycle.ready` is set while the flow cache is valid; without a router requests get a 503.
+
+    Args:
+        settings: settings of the edge.
+        lifecycle: state of the process.
+        registry: where metrics are registered; by default the registry of the process.
+        server: makes the HTTP server, with the arguments of `Server`.
 
     Raises:
         InvalidError: there is no token for the router, or a setting is invalid.
@@ -53,12 +65,18 @@ async def serve(settings: EdgeSettings, lifecycle: ProcessState, *, registry: Co
     """
     channel = open_channel(settings, "edge")
     try:
-        await _serve(settings, lifecycle, channel, registry or metrics.registry())
+        await _serve(settings, lifecycle, channel, registry or metrics.registry(), server)
     finally:
         await channel.close(None)
 
 
-async def _serve(settings: EdgeSettings, lifecycle: ProcessState, channel: Any, registry: CollectorRegistry) -> None:
+async def _serve(
+    settings: EdgeSettings,
+    lifecycle: ProcessState,
+    channel: Any,
+    registry: CollectorRegistry,
+    make_server: Callable[..., Any],
+) -> None:
     counts = EdgeMetrics()
     router = GrpcRouterClient(channel)
     loop = asyncio.get_running_loop()
@@ -105,7 +123,7 @@ async def _serve(settings: EdgeSettings, lifecycle: ProcessState, channel: Any, 
     )
     budget = ReceiveBudget()
     application = Application(gateway.handle, counts, budget)
-    server = Server(
+    server = make_server(
         application,
         settings,
         counts,

@@ -49,22 +49,17 @@ class BodyFraming:
 class BodyTime:
     """The seconds that a sender has for a body. Time in which it is not let send does not count.
 
-    At first they are for the whole body. With a minimum rate they are those for which the sender may stay below it:
+    Without a minimum rate they are for the whole body. With one they are those for which the sender may stay below it:
     each received byte earns time again.
     """
 
     __slots__ = ("_left", "_rate", "_since", "_timeout")
 
-    def __init__(self, timeout: float) -> None:
-        """Allow `timeout` seconds."""
+    def __init__(self, timeout: float, bytes_per_second: float = 0.0) -> None:
+        """Allow `timeout` seconds; `bytes_per_second` is the minimum rate, 0: none."""
         self._timeout = self._left = timeout
-        self._rate = 0.0
-        self._since = 0.0
-
-    def set_minimum_rate(self, bytes_per_second: float) -> None:
-        """Count only the time in which the sender is slower than this from now on."""
         self._rate = bytes_per_second
-        self._left = self._timeout
+        self._since = 0.0
 
     def start(self, now: float) -> float:
         """Begin to wait for data; return until when it has to arrive."""

@@ -81,7 +81,7 @@ class Connection(BufferedTransport, HTTPConnection):
         self._delegate: HTTPMessageDelegate | None = None  # of a request that is not complete, or not answered
         self._room: Awaitable[None] | None = None  # what the delegate lets the body wait for
         self._body = BodyFraming(0)
-        self._body_time = BodyTime(server.body_timeout)
+        self._body_time: BodyTime | None = None  # of a body that has to be waited for
         self._continued = False  # whether `100 Continue` was sent, or is not needed any more
         self._served = False
         self._responding = False
@@ -181,7 +181,7 @@ class Connection(BufferedTransport, HTTPConnection):
 
     def set_minimum_rate(self, bytes_per_second: float) -> None:
         """Let the body of the current request take any time, unless its sender stays below a rate for long."""
-        self._body_time.set_minimum_rate(bytes_per_second)
+        self._body_time = BodyTime(self._server.body_timeout, bytes_per_second)
 
     def probe_sender(self) -> None:
         """Send an interim response to a sender that has ended its side.
@@ -208,7 +208,8 @@ class Connection(BufferedTransport, HTTPConnection):
             self._read_head()
         elif phase is _Phase.BODY and self._room is None:
             self._continued = True
-            self._body_time.stop(self._server.now(), len(data))
+            if self._body_time is not None:
+                self._body_time.stop(self._server.now(), len(data))
             self._read_body()
         elif phase is _Phase.DISCARD:
             self._discard()
@@ -285,7 +286,7 @@ class Connection(BufferedTransport, HTTPConnection):
         self.deadline = self.waiting_since = NEVER
         self._phase = _Phase.BODY
         self._body = BodyFraming(head.length)
-        self._body_time = BodyTime(self._server.body_timeout)
+        self._body_time = None
         self._continued = not head.expects_continue
         self._delegate = delegate = self._server.start_request(self, self)
         version = "HTTP/1.0" if head.http10 else "HTTP/1.1"
@@ -370,6 +371,8 @@ class Connection(BufferedTransport, HTTPConnection):
         if not self._continued:
             self._continued = True
             self.write(_CONTINUE)
+        if self._body_time is None:
+            self._body_time = BodyTime(self._server.body_timeout)
         self.deadline = self._body_time.start(self._server.now())
         self._read_on()
 

@@ -169,18 +169,19 @@ class _Fields:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a field; llhttp has removed whitespace before its value, and retained that behind it."""
-        self.add(_lower_name(name), value.rstrip(b" \t"))
+        """Add a field; whitespace around its value is removed."""
+        lowered = _lower_name(name)
+        value = value.strip(b" \t")
+        self.pairs.append((lowered, value))
+        if lowered in _SPECIAL:
+            if lowered in self.special:
+                self.special[lowered].append(value)
+            else:
+                self.special[lowered] = [value]
 
     def on_headers_complete(self) -> None:
         """Record that llhttp accepts all fields; it may refuse the framing of the body afterwards."""
         self.complete = True
-
-    def add(self, name: str, value: bytes) -> None:
-        """Add a field, by its lower-case name and its value without surrounding whitespace."""
-        self.pairs.append((name, value))
-        if name in _SPECIAL:
-            self.special.setdefault(name, []).append(value)
 
 
 def parse_head(data: bytes) -> Head:
@@ -214,7 +215,7 @@ def head_from_tornado(start_line: RequestStartLine | ResponseStartLine, headers:
     method, target, version = map(str, start_line)
     fields = _Fields()
     for name, value in headers.get_all():
-        fields.add(name.lower(), value.encode("latin-1"))
+        fields.on_header(name.encode("ascii"), value.encode("latin-1"))
     size = len(method) + len(target) + len(version) + sum(len(name) + len(value) + 4 for name, value in fields.pairs)
     return build_head(method.encode(), target.encode("latin-1"), fields, http10=version == "HTTP/1.0", size=size)
 
@@ -324,14 +325,10 @@ def _split_target(target: bytes) -> tuple[bytes, bytes]:
     return authority, rest if rest.startswith(b"/") else b"/" + rest
 
 
-def _lower_name(name: bytes) -> str:
-    if len(name) > MAX_NAME_BYTES:
-        raise MalformedRequestError(400, "HEADER_MALFORMED", "the name of a field is too long")
-    return _lowered(name)
-
-
 @lru_cache(4096)
-def _lowered(name: bytes) -> str:
+def _lower_name(name: bytes) -> str:
+    if len(name) > MAX_NAME_BYTES:  # what raises is not cached
+        raise MalformedRequestError(400, "HEADER_MALFORMED", "the name of a field is too long")
     return name.decode("ascii").lower()
 
 

@@ -64,6 +64,7 @@ class IncomingRequest(HTTPMessageDelegate):
         "_limit",
         "_overloaded",
         "_room",
+        "_task",
         "_whole",
         "complete",
         "content",
@@ -191,7 +192,7 @@ class IncomingRequest(HTTPMessageDelegate):
             except MalformedRequestError as error:
                 self._respond(http_responses.malformed_request(error.status, error.reason))
                 return None
-        self._application.start(self._run())
+        self._task = self._application.start(self._run())
         if 0 <= head.length <= INLINE_BYTES and not head.expects_continue:
             return None
         self._room = asyncio.get_running_loop().create_future()
@@ -233,6 +234,7 @@ class IncomingRequest(HTTPMessageDelegate):
             log.exception("request failed", address=str(self.peer.address))
             response = http_responses.INTERNAL
         finally:
+            self._application.ended(self._task)
             self._application.budget.give_back(self._charged)
             self._let_send()
         self._respond(response)
@@ -301,15 +303,20 @@ class Application(HTTPServerConnectionDelegate):
         """Return the delegate for a new request."""
         return IncomingRequest(self, request_conn)
 
-    def start(self, handling: Coroutine[Any, Any, None]) -> None:
-        """Handle a request in a task."""
+    def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Return a task that handles a request and calls `ended`."""
         task = asyncio.get_running_loop().create_task(handling)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Forget a task, which ends now."""
+        self._tasks.discard(task)
 
     async def cancel(self) -> None:
         """Cancel all requests in progress, which may wait for any length of time."""
         tasks = tuple(self._tasks)
+        self._tasks.clear()  # one that is cancelled before it begins can't do that itself
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

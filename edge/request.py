@@ -190,7 +190,7 @@ class IncomingRequest(HTTPMessageDelegate):
             try:
                 self.head = head = head_from_tornado(start_line, headers)
             except MalformedRequestError as error:
-                self._respond(http_responses.malformed_request(error.status, error.reason))
+                self._respond(http_responses.malformed_request(error.status, error.reason), start_line[0])
                 return None
         self._task = self._application.start(self._run())
         if 0 <= head.length <= INLINE_BYTES and not head.expects_continue:
@@ -237,12 +237,12 @@ class IncomingRequest(HTTPMessageDelegate):
             self._application.ended(self._task)
             self._application.budget.give_back(self._charged)
             self._let_send()
-        self._respond(response)
+        self._respond(response, self.head.method)
 
-    def _respond(self, response: Response) -> None:
+    def _respond(self, response: Response, method: str) -> None:
         self._application.counts.answered(response.status, response.reason)
         if not self._gone:
-            has_content = response.body and self.head.method != "HEAD"
+            has_content = response.body and method != "HEAD"
             self._connection.write_headers(
                 _start_line(response.status), ResponseHeaders(response), response.body if has_content else None
             )

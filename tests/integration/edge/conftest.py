@@ -8,14 +8,19 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 from support.memory_router import MemoryRouter
 from support.patience import PATIENCE
+from support.stock_waivers import MODULES, SECONDS, WAIVERS
 
+from bench.stock_edge import StockServer
 from edge.app import serve
+from edge.server import Server
 from flowhook.config import EdgeSettings
 from flowhook.process import ProcessState
 from flowhook.v1 import (
@@ -133,8 +138,31 @@ async def router() -> AsyncIterator[MemoryRouter]:
     await memory.stop()
 
 
+SERVERS = {"edge": Server, "stock": StockServer}
+
+
+def pytest_generate_tests(metafunc):
+    if Path(metafunc.definition.path).stem in MODULES and "http_server" in metafunc.fixturenames:
+        metafunc.parametrize("http_server", SERVERS, indirect=True)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if hasattr(item, "callspec") and item.callspec.params.get("http_server") == "stock":
+            reason = next((why for name, why in WAIVERS.items() if fnmatchcase(item.nodeid, f"*/{name}*")), None)
+            if reason is not None:
+                item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
+                item.add_marker(pytest.mark.timeout(SECONDS))
+
+
 @pytest.fixture
-async def start_edge(router, tmp_path):
+def http_server(request):
+    """The class of the HTTP server of the edges of a test: Tornado's own one for some."""
+    return SERVERS[getattr(request, "param", "edge")]
+
+
+@pytest.fixture
+async def start_edge(router, tmp_path, http_server):
     """Start an edge with settings of one's own."""
     edges = []
 
@@ -146,7 +174,9 @@ async def start_edge(router, tmp_path):
             **{"http_port": 0, "drain_seconds": 1.0} | dict.fromkeys(TIMEOUTS, LONG) | settings,
         )
         lifecycle = ProcessState(name="edge-test", role="edge")
-        task = asyncio.create_task(serve(chosen, lifecycle, registry=registry or CollectorRegistry()))
+        task = asyncio.create_task(
+            serve(chosen, lifecycle, registry=registry or CollectorRegistry(), server=http_server)
+        )
         while "http" not in lifecycle.addresses and not task.done():
             await asyncio.sleep(0)
         if task.done():

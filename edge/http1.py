@@ -194,6 +194,8 @@ def parse_head(data: bytes) -> Head:
     if line is None:
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "no HTTP request line")
     method, target, major, minor = line.groups()
+    if method == b"CONNECT":  # some servers read no body of it
+        raise MalformedRequestError(400, "REQUEST_MALFORMED", "CONNECT is for proxies")
     if major != b"1":
         raise MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", "not HTTP/1")
     if data.count(b"\r\n", line.end()) > MAX_FIELDS:  # checked before any field is parsed

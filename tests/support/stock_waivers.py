@@ -13,8 +13,6 @@ SECONDS = 5
 
 MALFORMED = "Tornado answers malformed requests itself, without a reason"
 NOT_ANNOUNCED = "Tornado reads the body of a request that was answered, for however long, before it closes"
-    "Tornado reads the body of a request that was answered, for however long, before it closes the connection"
-)
 CONTINUE = "Tornado's reason phrase of 100 is not the one of RFC 9110"
 
 WAIVERS = {

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from bench.say import say
 
 from bench.cluster import READY_SECONDS, Cluster, bare_handler, running_cluster
 from bench.events import payload
 from bench.load import Request, saturate
 from bench.requests import apply_flow, signed
-from bench.say import say
 
 WARM_UP: Final = 1.0
 """Seconds of load before anything is measured."""

@@ -13,9 +13,9 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 
 from edge import app
+from edge.http.receive_budget import ReceiveBudget
+from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
-from edge.receive_budget import ReceiveBudget
-from edge.tls import Certificates
 from flowhook import limits, process
 from flowhook.config import EdgeSettings
 
@@ -24,7 +24,7 @@ UNLIMITED: Final = 1 << 60
 
 
 class StockServer(HTTPServer):
-    """Tornado's server with the constructor of `edge.server.Server`; what it has no option for is ignored."""
+    """Tornado's server with the constructor of `edge.http.server.Server`; what it has no option for is ignored."""
 
     def initialize(  # type: ignore[override]
         self,

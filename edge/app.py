@@ -10,23 +10,23 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from edge import tls
-from edge.body_parser import BodyParser
-from edge.body_uploads import BodyUploads
-from edge.document_fetcher import DocumentFetcher
-from edge.flow_cache import FlowCache
-from edge.forwarded import TrustedProxies, parse_networks
-from edge.ingest import IngestBatcher
-from edge.key_cache import KeyCache
-from edge.log_limiter import PerFlowLimiter, RateLimitedLogger
+from edge.http import tls
+from edge.http.forwarded import TrustedProxies, parse_networks
+from edge.http.receive_budget import ReceiveBudget
+from edge.http.request import Application
+from edge.http.server import Server
 from edge.metrics import EdgeMetrics
-from edge.receive_budget import ReceiveBudget
-from edge.rejections import RejectionReporter
-from edge.replies import SyncReplies
-from edge.request import Application
-from edge.router_client import GrpcRouterClient
-from edge.server import Server
-from edge.webhook_pipeline import WebhookHandler
+from edge.router.body_uploads import BodyUploads
+from edge.router.client import GrpcRouterClient
+from edge.router.flow_cache import FlowCache
+from edge.router.ingest import IngestBatcher
+from edge.router.rejections import RejectionReporter
+from edge.router.replies import SyncReplies
+from edge.webhook.body_parser import BodyParser
+from edge.webhook.document_fetcher import DocumentFetcher
+from edge.webhook.key_cache import KeyCache
+from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
+from edge.webhook.pipeline import WebhookHandler
 from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
@@ -88,7 +88,7 @@ async def _serve(
         else:
             lifecycle.ready.set()
 
-    refusals = RateLimitedLogger(logs.get_logger("edge.webhook_pipeline"), loop.time)
+    refusals = RateLimitedLogger(logs.get_logger("edge.webhook.pipeline"), loop.time)
     directory = FlowCache(
         router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
     )

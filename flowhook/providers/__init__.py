@@ -5,7 +5,7 @@
 - `scheme`, `signed_content`: signature schemes and signed content as data.
 
 `flowhook.document.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it, and
-`edge.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
+`edge.webhook.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
 """
 
 from flowhook.providers.provider import Handshake, Provider

@@ -9,7 +9,7 @@ from flowhook.providers.scheme import Scheme
 
 
 class Handshake(Enum):
-    """A method by which providers validate a URL that is registered with them. `edge.handshakes` implements them."""
+    """A method by which providers validate a URL registered with them; `edge.webhook.handshakes` implements them."""
 
     CONFIRM_SUBSCRIPTION = auto()
     """A signed message with a URL that has to be fetched."""

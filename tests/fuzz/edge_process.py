@@ -12,7 +12,8 @@ import sys
 from aiohttp import connector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from edge import app, key_cache
+from edge import app
+from edge.webhook import key_cache
 from flowhook import process
 from flowhook.config import EdgeSettings
 

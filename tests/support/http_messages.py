@@ -8,8 +8,8 @@ from typing import NamedTuple
 import h11
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from edge.body_framing import BodyFraming
-from edge.http1 import MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
+from edge.http.body_framing import BodyFraming
+from edge.http.head import MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
 
 METHODS = [b"GET", b"POST", b"PUT"] * 4 + [
     b"PATCH",

@@ -10,16 +10,16 @@ import pytest
 from support.certificates import Authority
 
 from cli.supervisor.http_probe import probe
-from edge import http_responses
+from edge.http import responses
+from edge.http.request import Application
+from edge.http.server import Server
+from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
-from edge.request import Application
-from edge.server import Server
-from edge.tls import Certificates
 from flowhook.config import EdgeSettings
 
 
 async def handle(_request):
-    return http_responses.FLOW_NOT_FOUND
+    return responses.FLOW_NOT_FOUND
 
 
 @pytest.mark.parametrize("tls", [False, True])

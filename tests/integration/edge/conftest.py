@@ -20,7 +20,7 @@ from support.stock_waivers import MODULES, SECONDS, WAIVERS
 
 from bench.stock_edge import StockServer
 from edge.app import serve
-from edge.server import Server
+from edge.http.server import Server
 from flowhook.config import EdgeSettings
 from flowhook.process import ProcessState
 from flowhook.v1 import (

@@ -64,7 +64,7 @@ async def test_a_connection_on_which_nothing_was_ever_sent_gives_way(start_edge)
 
 
 async def test_a_request_that_crosses_the_end_is_not_reset(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr("edge.http.connection.LINGER_SECONDS", 3600.0)
     edge = await start_edge(max_connections=1)
     idle = await served(await edge.connect())
     await served(await edge.connect())
@@ -115,7 +115,7 @@ async def test_trusted_proxies_have_no_limit_of_their_own(start_edge, router):
 
 
 async def test_an_address_that_begins_no_tls_keeps_nobody_out(start_edge, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge.server.HANDSHAKE_SECONDS", 3600.0)
+    monkeypatch.setattr("edge.http.server.HANDSHAKE_SECONDS", 3600.0)
     authority = Authority(tmp_path)
     certificate, key = authority.issue("edge")
     edge = await start_edge(

@@ -10,13 +10,13 @@ import pytest
 import pytest_asyncio
 from support.patience import PATIENCE
 
-from edge import http_responses
-from edge.body_stream import BodyStream
-from edge.body_uploads import _until_it_ends
-from edge.connection import NEVER, Connection
+from edge.http import responses
+from edge.http.body_stream import BodyStream
+from edge.http.connection import NEVER, Connection
+from edge.http.receive_budget import ReceiveBudget
+from edge.http.request import Application
 from edge.metrics import EdgeMetrics
-from edge.receive_budget import ReceiveBudget
-from edge.request import Application
+from edge.router.body_uploads import _until_it_ends
 from flowhook.errors import ExhaustedError
 
 BEGINNING, REST = b"x" * 100_000, b"y" * 500
@@ -52,7 +52,7 @@ class Server(SimpleNamespace):
         self.requests.append(f"{request.head.method} {request.head.path}")
         body = await request.receive(1024 * 1024, 100)
         if not isinstance(body, BodyStream):
-            return http_responses.FLOW_FOUND
+            return responses.FLOW_FOUND
 
         async def take():
             self.arrived.set()
@@ -68,13 +68,13 @@ class Server(SimpleNamespace):
         try:
             await _until_it_ends(SimpleNamespace(on_end=on_end, outcome=outcome), take())
         except ExhaustedError:
-            return http_responses.OVERLOADED
-        return http_responses.FLOW_FOUND
+            return responses.OVERLOADED
+        return responses.FLOW_FOUND
 
 
 @pytest_asyncio.fixture
 async def connection(monkeypatch):
-    monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr("edge.http.connection.LINGER_SECONDS", 3600.0)
     own, peer = socket.socketpair()
     own.setblocking(False)
     peer.setblocking(False)

@@ -9,10 +9,10 @@ import pytest
 import uvloop
 from support.patience import PATIENCE
 
-from edge import http_responses
+from edge.http import responses
+from edge.http.request import Application
+from edge.http.server import Server
 from edge.metrics import EdgeMetrics
-from edge.request import Application
-from edge.server import Server
 from flowhook.config import EdgeSettings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -20,11 +20,11 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
 def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, new_loop):
-    monkeypatch.setattr("edge.server.ANNOUNCE_SECONDS", 0.0)
-    monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
+    monkeypatch.setattr("edge.http.server.ANNOUNCE_SECONDS", 0.0)
+    monkeypatch.setattr("edge.http.connection.LINGER_SECONDS", 3600.0)
 
     async def handle(_request):
-        return http_responses.FLOW_NOT_FOUND
+        return responses.FLOW_NOT_FOUND
 
     async def cross():
         server = Server(Application(handle, EdgeMetrics()), EdgeSettings(), EdgeMetrics(), max_connections=10)
@@ -53,7 +53,7 @@ def test_what_crosses_the_end_of_an_idle_connection_is_not_reset(monkeypatch, ne
 @pytest.mark.parametrize("new_loop", [uvloop.new_event_loop, asyncio.new_event_loop])
 @pytest.mark.parametrize("begun", [REQUEST, b"PROXY TCP4"], ids=["request", "handshake"])
 def test_what_never_comes_to_an_end_does_not_keep_the_edge_from_ending(monkeypatch, new_loop, begun):
-    monkeypatch.setattr("edge.server.HANDSHAKE_SECONDS", 3600.0)
+    monkeypatch.setattr("edge.http.server.HANDSHAKE_SECONDS", 3600.0)
 
     async def run():
         arrived, cancelled = asyncio.Event(), []

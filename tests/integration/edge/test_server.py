@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("open_flow", "quiet")
 class TestOneTooMany:
     @pytest.fixture
     async def full(self, start_edge, monkeypatch):
-        monkeypatch.setattr("edge.server.MAX_TURNED_AWAY", 1)
+        monkeypatch.setattr("edge.http.server.MAX_TURNED_AWAY", 1)
         edge = await start_edge(max_connections=1, drain_seconds=3600.0)
         edge.served = await edge.connect()
         edge.router.gate.clear()
@@ -74,7 +74,7 @@ class TestOneTooMany:
 
 
 async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 100_000)
+    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()
     answer = await edge.post("/hook/open", b"x" * 300_000, [])
     assert (answer.status, answer.json()["reason"]) == (503, "OVERLOADED")
@@ -83,7 +83,7 @@ async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monk
 
 
 async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
-    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 30_000)
+    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 30_000)
     edge = await start_edge()
     sender = await edge.connect()
     sender.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
@@ -97,7 +97,7 @@ async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
 
 
 async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.receive_budget.MAX_RECEIVED_BYTES", 100_000)
+    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 100_000)
     edge = await start_edge()
     slow = [await edge.connect() for _ in range(3)]
     for sender in slow:
@@ -145,7 +145,7 @@ class TestDraining:
     async def test_a_request_on_a_connection_that_was_idle_is_answered_and_told_to_be_the_last(
         self, start_edge, monkeypatch
     ):
-        monkeypatch.setattr("edge.server.ANNOUNCE_SECONDS", 3600.0)
+        monkeypatch.setattr("edge.http.server.ANNOUNCE_SECONDS", 3600.0)
         edge = await start_edge(drain_seconds=3 * 3600.0)
         idle, pipelining = await edge.connect(), await edge.connect()
         for sender in (idle, pipelining):
@@ -164,8 +164,8 @@ class TestDraining:
         await asyncio.wait_for(edge.task, PATIENCE)
 
     async def test_a_request_that_crosses_the_end_is_not_reset(self, start_edge, monkeypatch):
-        monkeypatch.setattr("edge.server.ANNOUNCE_SECONDS", 0.0)
-        monkeypatch.setattr("edge.connection.LINGER_SECONDS", 3600.0)
+        monkeypatch.setattr("edge.http.server.ANNOUNCE_SECONDS", 0.0)
+        monkeypatch.setattr("edge.http.connection.LINGER_SECONDS", 3600.0)
         edge = await start_edge(drain_seconds=3 * 3600.0)
         idle = await edge.connect()
         assert (await idle.request("POST", "/hook/open", body=b"1")).status == 202
@@ -242,8 +242,8 @@ class TestDraining:
             waits.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("edge.body_parser.BodyParser.at_once", lambda *_: None)
-        monkeypatch.setattr("edge.body_parser.BodyParser.apart", wait)
+        monkeypatch.setattr("edge.webhook.body_parser.BodyParser.at_once", lambda *_: None)
+        monkeypatch.setattr("edge.webhook.body_parser.BodyParser.apart", wait)
         edge = await start_edge(drain_seconds=0.1)
         busy = await edge.connect()
         busy.write(POST % 1)

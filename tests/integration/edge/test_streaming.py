@@ -9,7 +9,7 @@ import hmac
 import pytest
 from support.patience import PATIENCE
 
-from edge import body_stream
+from edge.http import body_stream
 from flowhook import limits
 from flowhook.errors import ExhaustedError, UnavailableError
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority
 from support.patience import PATIENCE
 
-from edge.tls import Certificates, load_certificates
+from edge.http.tls import Certificates, load_certificates
 from flowhook.errors import InvalidError
 
 

@@ -11,11 +11,11 @@ import uvloop
 from support.certificates import Authority
 from support.patience import PATIENCE
 
-from edge import http_responses
+from edge.http import responses
+from edge.http.request import Application
+from edge.http.server import Server
+from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
-from edge.request import Application
-from edge.server import Server
-from edge.tls import Certificates
 from flowhook.config import EdgeSettings
 
 COUNT = 500
@@ -28,7 +28,7 @@ def test_requests_over_tls_are_answered_however_many_come_at_once(tmp_path, new_
     certificate, key = authority.issue("edge")
 
     async def handle(_request):
-        return http_responses.FLOW_NOT_FOUND
+        return responses.FLOW_NOT_FOUND
 
     async def ask():
         certificates = Certificates(certificate, key, None)

@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from support.http_servers import http_server
 
-from edge import key_cache
+from edge.webhook import key_cache
 
 ISSUER, AUDIENCE = "https://issuer.example.com", "flowhook"
 

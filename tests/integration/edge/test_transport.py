@@ -10,8 +10,8 @@ import pytest_asyncio
 from support.patience import PATIENCE
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
 
-from edge.connection import NEVER, Connection
-from edge.receive_budget import ReceiveBudget
+from edge.http.connection import NEVER, Connection
+from edge.http.receive_budget import ReceiveBudget
 
 MIB = 1024 * 1024
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"

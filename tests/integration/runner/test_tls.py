@@ -11,9 +11,9 @@ from support.certificates import Authority
 from support.patience import PATIENCE
 from support.routers import running_router
 
-from edge.flow_cache import FlowCache
 from edge.metrics import EdgeMetrics
-from edge.router_client import GrpcRouterClient
+from edge.router.client import GrpcRouterClient
+from edge.router.flow_cache import FlowCache
 from flowhook.client.channel import open_channel
 from flowhook.config import CommonSettings
 from runner import session

@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from edge.metrics import EdgeMetrics
-from edge.router_client import FlowDefinition, RegistryUpdate, ResolvedSecrets
+from edge.router.client import FlowDefinition, RegistryUpdate, ResolvedSecrets
 from flowhook.errors import NotFoundError
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 
 
 class ScriptedRouter:
-    """`edge.router_client.RouterClient` without a network: each test says what it answers, and when."""
+    """`edge.router.client.RouterClient` without a network: each test says what it answers, and when."""
 
     def __init__(self):
         self.flows = {}

@@ -1,6 +1,6 @@
 import pytest
 
-from edge import handshakes
+from edge.webhook import handshakes
 from flowhook.document.auth import KINDS, ProviderAuth
 from flowhook.document.auth.providers import PublicKeyProvider, SecretProvider, derive_model
 from flowhook.providers import PROVIDERS, Handshake, Provider

@@ -1,0 +1,153 @@
+"""Chunked bodies: decoded by llhttp line by line, within limits on framing and on the work of one turn of the loop.
+
+llhttp decides what is a chunk. It neither limits chunk extensions, nor can it be stopped at the end of a message. So
+this module hands it one line, or the content of one chunk, at a time.
+
+No I/O: bytes in, values out.
+
+Source: RFC 9112, section 7.1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from httptools import HttpParserError, HttpRequestParser
+
+from edge.http.head import MalformedRequestError
+
+MAX_CHUNK_LINE_BYTES: Final = 256
+"""Bytes of the line with the size and the extensions of one chunk."""
+
+MAX_CHUNK_BYTES: Final = 1 << 60
+"""Bytes of one chunk, as declared; the limits on bodies are much lower."""
+
+MAX_TRAILER_BYTES: Final = 8192
+"""Bytes of the trailer section of a chunked body, which is read and dropped."""
+
+MAX_EXCESS_BYTES: Final = 16 * 1024
+"""Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""
+
+CHUNK_FRAMING_BYTES: Final = 16
+"""Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not."""
+
+LINES_AT_ONCE: Final = 128
+"""Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request."""
+
+_HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""A head after which llhttp expects a chunked body."""
+
+
+class _Content:
+    """The callbacks of llhttp that collect the content of a body."""
+
+    __slots__ = ("bytes", "complete")
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.complete = False
+
+    def on_body(self, body: bytes) -> None:
+        """Add content."""
+        self.bytes += body
+
+    def on_message_complete(self) -> None:
+        """Record the end of the body."""
+        self.complete = True
+
+
+class ChunkedBody:
+    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped.
+
+    Attributes:
+        content: bytes of the body received so far; the caller may remove what it has consumed.
+        more: whether buffered input is not parsed yet: call `feed` without data after a turn of the loop.
+        rest: when `done`, the input that followed the body.
+    """
+
+    __slots__ = ("_buffer", "_content", "_excess", "_parser", "_pending", "_trailer", "content", "more", "rest")
+
+    def __init__(self) -> None:
+        self._content = _Content()
+        self._parser = HttpRequestParser(self._content)
+        self._parser.feed_data(_HEAD)
+        self.content = self._content.bytes
+        self.more = False
+        self.rest = b""
+        self._buffer = b""
+        self._pending = 0  # bytes missing from the current chunk, its CRLF included
+        self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk
+        self._excess = 0  # bytes of framing in excess of the allowance of the chunks so far
+
+    @property
+    def done(self) -> bool:
+        """Whether the body is complete."""
+        return self._content.complete
+
+    def feed(self, data: bytes = b"") -> None:
+        """Add input, and parse up to `LINES_AT_ONCE` of its lines.
+
+        Raises:
+            MalformedRequestError: this is no chunked body, or consists almost entirely of framing.
+        """
+        data = self._buffer + data if self._buffer else data
+        position = 0
+        self.more = False
+        for _ in range(LINES_AT_ONCE):
+            if self._pending:
+                position = self._take_content(data, position)
+                if self._pending:
+                    break
+            end = data.find(b"\n", position, position + MAX_CHUNK_LINE_BYTES + MAX_TRAILER_BYTES) + 1
+            if not end:
+                self._check_line(len(data) - position)
+                break
+            self._take_line(data[position:end])
+            position = end
+            if self.done:
+                break
+        else:
+            self.more = position < len(data)
+        self._buffer = data[position:]
+        if self.done:
+            self.rest, self._buffer = self._buffer, b""
+
+    def _take_content(self, data: bytes, position: int) -> int:
+        """Consume the available part of the current chunk and of its CRLF; return the offset of its end."""
+        end = min(len(data), position + self._pending)
+        self._parse(data[position:end])
+        self._pending -= end - position
+        return end
+
+    def _take_line(self, line: bytes) -> None:
+        """Consume a line: a chunk's size, or a line of the trailer section."""
+        length = len(line) - 2
+        self._check_line(length)
+        self._parse(line)
+        if self._trailer >= 0:
+            self._trailer += len(line)
+            return
+        size = int(line.partition(b";")[0], 16)
+        if size >= MAX_CHUNK_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size is malformed")
+        # 4 bytes for two CRLFs: that of the line, and that of the content
+        self._excess = max(0, self._excess + length + 4 - CHUNK_FRAMING_BYTES - 2 * size)
+        if self._excess > MAX_EXCESS_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "next to nothing but chunk extensions")
+        if size:
+            self._pending = size + 2
+        else:
+            self._trailer = 0
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            raise MalformedRequestError(400, "FRAMING_INVALID", str(error)) from None
+
+    def _check_line(self, length: int) -> None:
+        """Check the length of a line that may be incomplete."""
+        if self._trailer < 0 and length > MAX_CHUNK_LINE_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size line is too long")
+        if self._trailer >= 0 and self._trailer + length > MAX_TRAILER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the trailer section is too long")

@@ -1,0 +1,450 @@
+"""One HTTP/1.1 connection on an asyncio transport: parses with llhttp, behind Tornado's interfaces.
+
+A connection calls an `HTTPMessageDelegate` as requests arrive, one at a time and in order, which allows pipelining, and
+is the `HTTPConnection` to which the response is written. Beyond that interface it offers what Tornado's own connection
+can't: a minimum rate for bodies, and the means to find out whether a sender that has ended its side still waits.
+
+It has no task and no timer: a deadline is checked by the server a few times a second. A request that is refused before
+its body was read gets its response at once. The rest of its body is drained for at most a second: closing a socket with
+unread data makes the kernel reset it, and the sender would never see the response. For the same reason a sender that
+has ended its side, as `nc` does, is not treated as gone.
+
+Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RFC 9110, section 10.1.1 (Expect).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from enum import Enum, auto
+from typing import Final
+
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+
+from edge.http import responses
+from edge.http.body_framing import BodyFraming, BodyTime
+from edge.http.head import Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
+from edge.http.header_views import RequestHeaders, ResponseHeaders
+from edge.http.receive_budget import Overloaded
+from edge.http.responses import Response
+from edge.http.server_context import ServerContext
+from edge.http.transport import BufferedTransport
+from flowhook import limits, logs
+
+LINGER_SECONDS: Final = 1.0
+"""How long input is still read and dropped after the last response was sent."""
+
+DISCARDED_BYTES: Final = 64 * limits.KIB
+"""Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes."""
+
+NEVER: Final = float("inf")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+log = logs.get_logger(__name__)
+
+
+class _Phase(Enum):
+    """The state of a connection, by what received data is used for."""
+
+    WAIT = auto()  # nothing yet: it is stored until the server, the loop or the sender of written data has its turn
+    HEAD = auto()
+    BODY = auto()
+    RESPONSE = auto()  # nothing yet: the request is complete, and its response is not
+    DISCARD = auto()  # the rest of a body whose request was answered
+    END = auto()  # nothing any more
+
+
+class Connection(BufferedTransport, HTTPConnection):
+    """Serves one sender until either side ends the connection.
+
+    Attributes:
+        deadline: loop time after which `expire` is called.
+        idle: whether no request has begun.
+        waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
+    """
+
+    head: Head
+    """Head of the current request; unset before the first one."""
+
+    def __init__(self, server: ServerContext, remote_ip: str) -> None:
+        """Create a connection that stores what it receives until `start` is called."""
+        super().__init__(server.budget, remote_ip)
+        self._server = server
+        self._phase = _Phase.WAIT
+        self._searched = 0  # bytes of the buffer that contain no end of a head
+        self._delegate: HTTPMessageDelegate | None = None  # of a request that is not complete, or not answered
+        self._room: Awaitable[None] | None = None  # what the delegate lets the body wait for
+        self._body = BodyFraming(0)
+        self._body_time: BodyTime | None = None  # of a body that has to be waited for
+        self._continued = False  # whether `100 Continue` was sent, or is not needed any more
+        self._served = False
+        self._responding = False
+        self._keep_alive = False  # whether the connection persists after the response
+        self._lingers = False
+        self.deadline = NEVER
+        self.idle = True
+        self.waiting_since = server.now()
+
+    # For the server
+
+    def start(self) -> None:
+        """Begin to serve."""
+        if self._transport is not None:
+            self._next()
+
+    def expire(self) -> None:
+        """End the connection, past its deadline; send a 408 if a request has begun and no output is pending."""
+        if self._phase in (_Phase.HEAD, _Phase.BODY) and not self.idle and not self._blocked:
+            self._refuse(responses.REQUEST_TIMEOUT)
+        self._close()
+
+    def retire(self) -> None:
+        """End an idle connection: shut the write side, and give the sender a moment to end its side.
+
+        A request that crosses the shutdown is dropped without a response, so it can be sent again. It causes no reset
+        either, which could destroy an earlier response that the sender has not read yet.
+        """
+        self._phase = _Phase.END
+        self.waiting_since = NEVER
+        self.deadline = self._server.now() + LINGER_SECONDS
+        if not self._shut_write_side():
+            self._close()
+
+    def reject(self, answer: Response, *, linger: bool) -> None:
+        """Send a response without waiting for a request, and end the connection.
+
+        Args:
+            answer: the response.
+            linger: whether to read what the sender has sent already for a while, so that it sees the response.
+        """
+        self._refuse(answer)
+        if not linger:
+            self._close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._close()
+
+    # For delegates: `HTTPConnection`, and more
+
+    def write_headers(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+    ) -> asyncio.Future[None]:
+        """Write the head of a response, and content; without effect when no response is expected any more.
+
+        Date and Connection are added. The headers have a Content-Length, or the response has no content.
+        """
+        if self._delegate is None or self._responding:
+            return self._written
+        self._responding = True
+        if isinstance(headers, ResponseHeaders):
+            encoded, close = headers.response.head, headers.response.close
+        else:
+            encoded, close = _encoded(start_line, headers), headers.get("Connection", "").lower() == "close"
+        head, unread, server = self.head, self._body.unread, self._server
+        if unread:
+            few = 0 < unread <= DISCARDED_BYTES and not head.expects_continue
+            self._keep_alive = few and head.keep_alive and not close and not server.draining
+        else:
+            self._keep_alive = head.keep_alive and not close and not (server.draining and not self._buffer)
+        self._lingers = bool(unread) or close or head.keep_alive  # else the sender expects the end
+        if not self._keep_alive:
+            encoded += server.close_tail
+        elif head.http10:
+            encoded += b"Connection: keep-alive\r\n" + server.keep_tail
+        else:
+            encoded += server.keep_tail
+        return self.write(encoded + chunk if chunk else encoded)
+
+    def finish(self) -> None:
+        """End the response: go on with the next request, or end the connection."""
+        if not self._responding:
+            return
+        self._responding = False
+        self._delegate = self._room = None
+        if not self._keep_alive:
+            self._end(LINGER_SECONDS if self._body.unread else self._server.body_timeout)
+        elif self._body.unread:
+            self.idle = True  # the response is out: should the rest of the body never arrive, no 408 follows
+            self.deadline = self._server.now() + self._server.body_timeout
+            self._phase = _Phase.DISCARD
+            self._discard()
+        else:
+            self._served = True
+            self._next()
+
+    def set_minimum_rate(self, bytes_per_second: float) -> None:
+        """Let the body of the current request take any time, unless its sender stays below a rate for long."""
+        self._body_time = BodyTime(self._server.body_timeout, bytes_per_second)
+
+    def probe_sender(self) -> None:
+        """Send an interim response to a sender that has ended its side.
+
+        A sender that waits ignores it; the host of one that has closed its socket replies with a reset.
+
+        Source: RFC 9110, section 15.2: a client parses interim responses even when it expects none.
+        """
+        if self._peer_ended and not self._buffer and not self.head.http10 and not self._blocked:
+            self.write(_CONTINUE)
+
+    # Callbacks of asyncio
+
+    def data_received(self, data: bytes) -> None:
+        """Use received data, or store it until it can be used."""
+        phase = self._phase
+        if phase is _Phase.END:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if phase is _Phase.HEAD:
+            if self.idle:
+                self.idle = False
+                self.deadline = self._server.now() + self._server.header_timeout
+            self._read_head()
+        elif phase is _Phase.BODY and self._room is None:
+            self._continued = True
+            if self._body_time is not None:
+                self._body_time.stop(self._server.now(), len(data))
+            self._read_body()
+        elif phase is _Phase.DISCARD:
+            self._discard()
+        elif not self._store(len(data)):
+            self._close()
+
+    def eof_received(self) -> bool:
+        """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
+        self._peer_ended = True
+        if self._phase in (_Phase.HEAD, _Phase.DISCARD, _Phase.END) or (
+            self._phase is _Phase.BODY and self._room is None
+        ):
+            self._cut_short()
+        return self.context.protocol == "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the cause makes no difference
+        """Record that the connection is lost."""
+        if self._transport is not None:
+            self._cut_short()
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the sender to receive what was written."""
+        super().resume_writing()
+        if self._phase is _Phase.END:
+            self._linger()
+        elif self._phase is _Phase.WAIT:
+            self._next()
+
+    # Heads
+
+    def _next(self) -> None:
+        """Wait for the next request; first for the sender to receive what was written."""
+        server = self._server
+        if self._blocked:
+            self._phase = _Phase.WAIT
+            self.deadline = server.now() + server.body_timeout
+            return
+        self._release()
+        self._searched = 0
+        if self._buffer:  # a pipeline of refused requests must not monopolise the loop
+            self._phase = _Phase.WAIT
+            self.idle = False
+            self.deadline = NEVER
+            asyncio.get_running_loop().call_soon(self._take_turn)
+            return
+        self._phase = _Phase.HEAD
+        self.idle = True
+        self.waiting_since = now = server.now()
+        # on a new connection the first request gets the header timeout, not the longer idle timeout
+        self.deadline = now + (server.idle_timeout if self._served else server.header_timeout)
+        self._await_head()
+
+    def _take_turn(self) -> None:
+        if self._phase is _Phase.WAIT:
+            self._phase = _Phase.HEAD
+            self.waiting_since = now = self._server.now()
+            self.deadline = now + self._server.header_timeout
+            self._read_head()
+
+    def _read_head(self) -> None:
+        try:
+            head = self._find_head()
+        except MalformedRequestError as error:
+            self._malformed(error)
+            return
+        except Overloaded:
+            self._refuse(responses.OVERLOADED)
+            return
+        if head is None:
+            self._await_head()
+            return
+        self._release()
+        self.head = head
+        self.deadline = self.waiting_since = NEVER
+        self._phase = _Phase.BODY
+        self._body = BodyFraming(head.length)
+        self._body_time = None
+        self._continued = not head.expects_continue
+        self._delegate = delegate = self._server.start_request(self, self)
+        version = "HTTP/1.0" if head.http10 else "HTTP/1.1"
+        room = delegate.headers_received(RequestStartLine(head.method, head.target, version), RequestHeaders(head))
+        if self._delegate is delegate:
+            if room is not None:
+                self._wait_for(room)
+            else:
+                self._read_body()
+
+    def _find_head(self) -> Head | None:
+        """Take the next head from the buffer; None: it is incomplete."""
+        buffer = self._buffer
+        if buffer.startswith((b"\r", b"\n")):
+            buffer = self._buffer = skip_empty_lines(buffer)
+        end = buffer.find(b"\r\n\r\n", self._searched)
+        if end < 0 and len(buffer) <= limits.MAX_HEADER_BYTES:
+            check_partial_head(buffer, self._searched)
+            size, self._charged = len(buffer) - self._charged, len(buffer)
+            self._budget.take(size)
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        if not 0 <= end <= limits.MAX_HEADER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
+        self._buffer = buffer[end + 4 :]
+        return parse_head(buffer[: end + 2])
+
+    def _await_head(self) -> None:
+        if self._peer_ended:
+            self._cut_short()
+        else:
+            self._read_on()
+
+    # Bodies
+
+    def _read_body(self) -> None:
+        """Deliver what was received of the body, then wait for more, or for the response."""
+        delegate = self._delegate
+        try:
+            data, self._buffer = self._body.take(self._buffer)
+        except MalformedRequestError as error:
+            self._malformed(error)
+            return
+        room = delegate.data_received(data) if data and delegate is not None else None
+        if delegate is None or self._delegate is not delegate:  # it was answered meanwhile
+            return
+        if room is not None:
+            self._wait_for(room)
+        elif not self._body.unread:
+            self._phase = _Phase.RESPONSE
+            self.deadline = NEVER
+            delegate.finish()
+        elif self._body.has_more:
+            self._wait_for(_turn_of_the_loop())
+        else:
+            self._await_body()
+
+    def _wait_for(self, room: Awaitable[None]) -> None:
+        """Deliver nothing more until the delegate lets the body continue."""
+        self._room = future = asyncio.ensure_future(room)
+        self.deadline = NEVER
+        future.add_done_callback(self._continue_body)
+
+    def _continue_body(self, room: asyncio.Future[None]) -> None:
+        if self._room is room:
+            self._room = None
+            self._release()
+            if room.cancelled() or room.exception() is not None:
+                log.error("delegate failed", address=self.context.remote_ip)
+                self._close()
+            elif self._buffer or not self._body.unread or self._body.has_more:
+                self._continued = self._continued or bool(self._buffer)
+                self._read_body()
+            else:
+                self._await_body()
+
+    def _await_body(self) -> None:
+        """Wait for more of the body, for as long as the sender has."""
+        if self._peer_ended:
+            self._cut_short()
+            return
+        if not self._continued:
+            self._continued = True
+            self.write(_CONTINUE)
+        if self._body_time is None:
+            self._body_time = BodyTime(self._server.body_timeout)
+        self.deadline = self._body_time.start(self._server.now())
+        self._read_on()
+
+    def _discard(self) -> None:
+        """Drop the rest of a body whose end is known."""
+        _, self._buffer = self._body.take(self._buffer)
+        if not self._body.unread:
+            self._next()
+        elif self._peer_ended:
+            self._cut_short()
+        else:
+            self._read_on()
+
+    # Flow control, and the end
+
+    def _malformed(self, error: MalformedRequestError) -> None:
+        log.debug("malformed request", address=self.context.remote_ip, reason=error.reason, detail=error.detail)
+        self._refuse(responses.malformed_request(error.status, error.reason))
+
+    def _refuse(self, answer: Response) -> None:
+        """Send a response that no delegate gave, and end the connection."""
+        self._server.answered(answer)
+        self.write(answer.head + self._server.close_tail + answer.body)
+        self._lingers = True
+        self._end(LINGER_SECONDS)
+
+    def _end(self, seconds: float) -> None:
+        """End the connection when the sender has received what was written, for which it has some seconds."""
+        self._phase = _Phase.END
+        self._buffer = b""
+        self._release()
+        self._drop_delegate()
+        self.deadline = self._server.now() + seconds
+        if not self._blocked:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Shut the write side and drop further input, so that no reset destroys the last response."""
+        if not self._lingers or self._peer_ended:
+            self._close()
+            return
+        self.deadline = self._server.now() + LINGER_SECONDS
+        self._shut_write_side()
+        self._read_on()
+
+    def _cut_short(self) -> None:
+        """End the connection because the sender has; count a request that is incomplete for that."""
+        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and not self.idle):
+            self._server.count_incomplete()
+        self._close()
+
+    def _close(self) -> None:
+        """End the connection; what the sender has not received is discarded."""
+        self.deadline = NEVER
+        if self._disconnect():
+            self._phase = _Phase.END
+            self._drop_delegate()
+            self._server.on_close(self)
+
+    def _drop_delegate(self) -> None:
+        delegate, self._delegate = self._delegate, None
+        self._room = None
+        if delegate is not None:
+            delegate.on_connection_close()
+
+
+async def _turn_of_the_loop() -> None:
+    await asyncio.sleep(0)
+
+
+def _encoded(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> bytes:
+    """Return a response head as bytes, without the fields that a connection adds, and without the empty line."""
+    _, status, _ = start_line
+    lines = [f"{name}: {value}\r\n" for name, value in headers.get_all() if name not in ("Connection", "Date")]
+    return responses.status_line(int(status)) + "".join(lines).encode("latin-1")

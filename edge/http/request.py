@@ -1,0 +1,327 @@
+"""Answers requests through Tornado's interfaces, with a handler that is a coroutine and pulls the body on demand.
+
+`Application` and `IncomingRequest` are all that a server sees of the edge. They run on any server that implements
+Tornado's interfaces, `tornado.httpserver.HTTPServer` included. What a connection offers beyond `HTTPConnection` is used
+where it is there: see `edge.http.connection.Connection`.
+
+Source: https://www.tornadoweb.org/en/stable/httputil.html#internal-apis (the interfaces).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final
+
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import StreamClosedError
+
+from edge.http import body_stream, responses
+from edge.http.body_stream import BodyStream, BodyTooLargeError
+from edge.http.head import Head, MalformedRequestError, head_from_tornado
+from edge.http.header_views import RequestHeaders, ResponseHeaders
+from edge.http.peer import Peer, peer_of
+from edge.http.receive_budget import Overloaded, ReceiveBudget
+from edge.http.responses import Response
+from edge.metrics import EdgeMetrics
+from flowhook import limits, logs
+from flowhook.offload import INLINE_BYTES
+
+LOOK_SECONDS: Final = 0.5
+"""How often to check whether a sender that waits for a flow is still connected."""
+
+STREAM_BYTES: Final = 1 * limits.MIB
+"""Share of the receive budget that is charged for a body in transit."""
+
+log = logs.get_logger(__name__)
+
+
+class IncomingRequest(HTTPMessageDelegate):
+    """A request that may still be arriving.
+
+    Attributes:
+        head: request line and header fields.
+        peer: the sender's side of the connection.
+        content: bytes of the body that were received and not consumed.
+        complete: whether the whole body was received.
+    """
+
+    __slots__ = (
+        "_application",
+        "_arrived",
+        "_charged",
+        "_connection",
+        "_gone",
+        "_limit",
+        "_overloaded",
+        "_room",
+        "_task",
+        "_whole",
+        "complete",
+        "content",
+        "head",
+        "peer",
+    )
+
+    head: Head
+
+    def __init__(self, application: Application, connection: HTTPConnection) -> None:
+        self._application = application
+        self._connection = connection
+        self._whole = b""  # a body that was received as one piece, as small ones are
+        self._limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
+        self._room: asyncio.Future[None] | None = None  # what the connection waits for before it delivers more
+        self._arrived: asyncio.Future[None] | None = None  # what the handler waits for
+        self._charged = 0
+        self._overloaded = False
+        self._gone = False
+        self.content = bytearray()
+        self.complete = False
+        self.peer: Peer = peer_of(connection)
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address:
+        """Address of the sender's side of the connection; IPv4-mapped addresses as IPv4."""
+        return self.peer.address
+
+    @property
+    def scheme(self) -> str:
+        """`https` over TLS, else `http`."""
+        return self.peer.protocol
+
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """Names in the sender's certificate, verified by TLS; empty without a certificate."""
+        return self.peer.client_names
+
+    # For handlers
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Receive the body; call it once.
+
+        Raises:
+            BodyTooLargeError: the body is larger than `max_bytes`.
+            Overloaded: there is no memory for it now.
+            StreamClosedError: the sender disconnected, or its framing is invalid.
+        """
+        if self.head.length > max_bytes:
+            raise BodyTooLargeError
+        if not self.complete and self.head.length:
+            await self._collect(max_bytes)
+        if self._whole:
+            return self._whole
+        if len(self.content) > max_bytes:
+            raise BodyTooLargeError
+        return bytes(self.content)
+
+    async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
+        """Receive the body, or a stream of it if it has more than `in_memory` bytes; call it once.
+
+        Raises:
+            BodyTooLargeError: the body is larger than `max_bytes`.
+            Overloaded: there is no memory for it now.
+            StreamClosedError: the sender disconnected, or its framing is invalid.
+        """
+        length = self.head.length
+        if 0 <= length <= in_memory or in_memory >= max_bytes or length > max_bytes:
+            return await self.body(max_bytes)
+        if length < 0:
+            await self._collect(in_memory)
+            if self.complete and len(self.content) <= in_memory:
+                return bytes(self.content)
+        self._limit = 0
+        self._charge(max(0, STREAM_BYTES - self._charged))
+        set_minimum_rate = getattr(self._connection, "set_minimum_rate", None)
+        if set_minimum_rate is not None:
+            set_minimum_rate(body_stream.MIN_BYTES_PER_SECOND)
+        return BodyStream(self, size=length if length >= 0 else None, max_bytes=max_bytes)
+
+    async def more(self) -> None:
+        """Let the sender send the next piece; see `body_stream.BodySource`."""
+        self._let_send()
+        await self._wait()
+
+    async def hold(self, answer: Coroutine[Any, Any, Response]) -> Response:
+        """Wait for a response for as long as the sender is connected; exceptions of `answer` propagate.
+
+        A sender that ended its side may have closed the connection, or may still wait for the response. Where the
+        connection can find that out, it is asked to.
+
+        Raises:
+            StreamClosedError: the sender disconnected; `answer` was cancelled.
+        """
+        set_close_callback = getattr(self._connection, "set_close_callback", None)
+        if set_close_callback is not None:
+            set_close_callback(self.on_connection_close)
+        probe = getattr(self._connection, "probe_sender", None)
+        task = asyncio.ensure_future(answer)
+        try:
+            while True:
+                await asyncio.wait((task,), timeout=LOOK_SECONDS)
+                if task.done():
+                    return task.result()
+                if self._gone:
+                    raise StreamClosedError
+                if probe is not None:
+                    probe()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+    # For connections
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Start to handle the request; let the body wait, unless it is small."""
+        if isinstance(headers, RequestHeaders):
+            self.head = head = headers.head
+        else:
+            try:
+                self.head = head = head_from_tornado(start_line, headers)
+            except MalformedRequestError as error:
+                self._respond(responses.malformed_request(error.status, error.reason), start_line[0])
+                return None
+        self._task = self._application.start(self._run())
+        if 0 <= head.length <= INLINE_BYTES and not head.expects_continue:
+            return None
+        self._room = asyncio.get_running_loop().create_future()
+        return self._room
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Store a piece of the body; let the sender wait once there is more than the handler asked for."""
+        if len(chunk) == self.head.length and self._limit:
+            self._whole = chunk
+            return None
+        self.content += chunk
+        if self._limit:
+            try:
+                self._charge(len(chunk))
+            except Overloaded:
+                self._overloaded = True
+        if len(self.content) <= self._limit and not self._overloaded:
+            return None
+        self._wake()
+        self._room = asyncio.get_running_loop().create_future()
+        return self._room
+
+    def finish(self) -> None:
+        """Record that the body is complete."""
+        self.complete = True
+        self._wake()
+
+    def on_connection_close(self) -> None:
+        """Record that the sender disconnected, or was too slow, or that its framing is invalid."""
+        self._gone = True
+        self._wake()
+
+    async def _run(self) -> None:
+        try:
+            response = await self._application.handler(self)
+        except StreamClosedError:
+            return
+        except Exception:
+            log.exception("request failed", address=str(self.peer.address))
+            response = responses.INTERNAL
+        finally:
+            self._application.ended(self._task)
+            self._application.budget.give_back(self._charged)
+            self._let_send()
+        self._respond(response, self.head.method)
+
+    def _respond(self, response: Response, method: str) -> None:
+        self._application.counts.answered(response.status, response.reason)
+        if not self._gone:
+            has_content = response.body and method != "HEAD"
+            self._connection.write_headers(
+                _start_line(response.status), ResponseHeaders(response), response.body if has_content else None
+            )
+            self._connection.finish()
+
+    async def _collect(self, most: int) -> None:
+        """Receive until the body is complete, or more than `most` bytes of it were received."""
+        self._limit = most
+        self._let_send()
+        while not (self.complete or len(self.content) > most):
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if not (self.complete or self._gone or self._overloaded):
+            self._arrived = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrived
+            finally:
+                self._arrived = None
+        if self._overloaded:
+            raise Overloaded
+        if self._gone:
+            raise StreamClosedError
+
+    def _let_send(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def _charge(self, size: int) -> None:
+        self._charged += size
+        self._application.budget.take(size)
+
+
+Handler = Callable[[IncomingRequest], Awaitable[Response]]
+"""Handles a request. May raise whatever `IncomingRequest.body` raises, except BodyTooLargeError and Overloaded."""
+
+
+class Application(HTTPServerConnectionDelegate):
+    """Handles all requests of a server with one handler.
+
+    Attributes:
+        handler: handles requests.
+        counts: metrics to update.
+        budget: memory for bodies.
+    """
+
+    def __init__(self, handler: Handler, counts: EdgeMetrics, budget: ReceiveBudget | None = None) -> None:
+        self.handler = handler
+        self.counts = counts
+        self.budget = budget or ReceiveBudget()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002
+        """Return the delegate for a new request."""
+        return IncomingRequest(self, request_conn)
+
+    def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Return a task that handles a request and calls `ended`."""
+        task = asyncio.get_running_loop().create_task(handling)
+        self._tasks.add(task)
+        return task
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Forget a task, which ends now."""
+        self._tasks.discard(task)
+
+    async def cancel(self) -> None:
+        """Cancel all requests in progress, which may wait for any length of time."""
+        tasks = tuple(self._tasks)
+        self._tasks.clear()  # one that is cancelled before it begins can't do that itself
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@lru_cache(512)
+def _start_line(status: int) -> ResponseStartLine:
+    return ResponseStartLine("HTTP/1.1", status, responses.reason_phrase(status))

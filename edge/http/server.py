@@ -1,0 +1,290 @@
+"""The HTTP server: Tornado's, with connections that llhttp parses, that have deadlines and limits, and that drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Final, cast
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.iostream import IOStream
+
+from edge.http import responses
+from edge.http.connection import Connection
+from edge.http.open_connections import OpenConnections
+from edge.http.peer import peer_address
+from edge.http.proxy_protocol import ProxyProtocolError, read_header
+from edge.http.receive_budget import ReceiveBudget
+from edge.http.responses import Response
+from edge.http.tls import HANDSHAKE_SECONDS, Certificates
+from edge.metrics import EdgeMetrics
+from edge.webhook.sender_rate_limiter import network_identity
+from flowhook.config import EdgeSettings
+
+SWEEP_SECONDS: Final = 0.25
+"""Interval of deadline checks; a timeout fires at most this much late."""
+
+MAX_TURNED_AWAY: Final = 128
+"""Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset."""
+
+MAX_GIVING_WAY: Final = 64
+"""Connections closed to make room for others that may linger; further ones may see a reset."""
+
+ANNOUNCE_SECONDS: Final = 1.0
+"""Time for which a stopping edge still serves its connections and marks each response as the last one
+(`Connection: close`), before it ends idle connections. A sender that is warned sends nothing into a closing one."""
+
+MAX_ACCEPTED_LATE: Final = 1024
+"""Connections that a stopping edge still accepts from each socket, because the kernel would reset them."""
+
+
+class Server(HTTPServer):
+    """The HTTP server. The caller adds sockets (`add_sockets`), runs `sweep` as a task, and finally calls `drain`."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        application: HTTPServerConnectionDelegate,
+        settings: EdgeSettings,
+        counts: EdgeMetrics,
+        *,
+        max_connections: int,
+        budget: ReceiveBudget | None = None,
+        shared: Callable[[IPv4Address | IPv6Address], bool] = lambda _: False,
+        certificates: Certificates | None = None,
+    ) -> None:
+        """Create a server; Tornado calls this with the arguments of the constructor.
+
+        Args:
+            application: handles requests.
+            settings: timeouts, and limits that are not constants of this module.
+            counts: metrics to update.
+            max_connections: maximum number of open connections.
+            budget: memory for incomplete heads and for what is read ahead.
+            shared: returns whether many senders share an address.
+            certificates: certificates for TLS; None: no TLS.
+        """
+        super().initialize(application)
+        self._certificates = certificates
+        self._proxy_protocol = settings.proxy_protocol
+        self.header_timeout = settings.header_timeout
+        self.body_timeout = settings.body_timeout
+        self.idle_timeout = settings.idle_timeout
+        self.draining = False
+        self.budget = budget or ReceiveBudget()
+        self.keep_tail = b""
+        self.close_tail = b""
+        self.now = asyncio.get_running_loop().time
+        self._max_connections = max_connections
+        self._counts = counts
+        self._shared = shared
+        self._max_of_one = settings.max_connections_per_address
+        self._open = OpenConnections[Connection](
+            most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self.now
+        )
+        self._turned_away: set[Connection] = set()
+        self._giving_way: set[Connection] = set()
+        self._beginning = 0
+        self._beginning_by_site: Counter[str] = Counter()
+        self._listening: list[socket.socket] = []
+        self._accepted_late: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._one_less = asyncio.Event()
+        self._date = 0
+        self._tick()
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self._open)
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on these listening sockets."""
+        self._listening = list(sockets)
+        super().add_sockets(self._listening)
+
+    async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:  # type: ignore[override]
+        """Begin to serve a new connection."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._handshakes.add(task)
+        try:
+            connection = await self._begin(stream.socket, str(address[0]))
+        finally:
+            self._handshakes.discard(task)
+        if connection is None:
+            return
+        if self._make_room(connection.address):
+            self._open.add(connection)
+            connection.start()
+        else:
+            linger = len(self._turned_away) < MAX_TURNED_AWAY
+            self._turned_away.add(connection)
+            connection.reject(responses.TOO_MANY_CONNECTIONS, linger=linger)
+
+    def on_close(self, server_conn: object) -> None:
+        """Forget a connection that has ended."""
+        connection = cast("Connection", server_conn)
+        self._open.discard(connection)
+        self._giving_way.discard(connection)
+        self._turned_away.discard(connection)
+        self._one_less.set()
+
+    def _make_room(self, address: IPv4Address | IPv6Address) -> bool:
+        """Close connections until there is room for one more of an address; return False if there can be none."""
+        while True:
+            room, other = self._open.check_room(address)
+            if room or other is None:
+                return room
+            self._open.discard(other)
+            if not other.idle:
+                other.expire()
+            elif len(self._giving_way) < MAX_GIVING_WAY:
+                self._giving_way.add(other)
+                other.retire()
+            else:
+                other.abort()
+
+    async def _begin(self, sock: socket.socket, peer: str) -> Connection | None:
+        """Read the PROXY header and do the TLS handshake; return the connection, or None when that fails."""
+        if self._beginning >= self._max_connections:
+            sock.close()
+            return None
+        self._beginning += 1
+        site = ""  # whose count this connection increments; empty: none
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                if self._proxy_protocol:
+                    peer = str(await read_header(partial(_read_exactly, sock)) or peer)
+                address = peer_address(peer)
+                if not self._shared(address):
+                    site = network_identity(address)
+                    self._beginning_by_site[site] += 1
+                    if self._beginning_by_site[site] > self._max_of_one:
+                        sock.close()
+                        return None
+                connection = Connection(self, peer)
+                # the protocol is not taken from the result: over TLS uvloop returns one of its own
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection, sock, ssl=None if self._certificates is None else self._certificates.context
+                )
+                return connection
+        except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them
+            self._counts.incomplete += 1
+            sock.close()
+            return None
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        finally:
+            self._beginning -= 1
+            if site:
+                self._beginning_by_site[site] -= 1
+                if not self._beginning_by_site[site]:
+                    del self._beginning_by_site[site]
+            self._one_less.set()
+
+    def _is_empty(self) -> bool:
+        return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
+
+    def answered(self, answer: Response) -> None:
+        """Count a response that no delegate gave."""
+        self._counts.answered(answer.status, answer.reason)
+
+    def count_incomplete(self) -> None:
+        """Count a request whose sender disconnected before it was complete."""
+        self._counts.incomplete += 1
+
+    async def sweep(self) -> None:
+        """End connections that are past their deadline, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._tick()
+            if self._certificates is not None:
+                self._certificates.refresh()
+            now = self.now()
+            for connection in [each for each in self._all() if each.deadline < now]:
+                connection.expire()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, and wait at most `seconds` for requests in progress, or arriving now, to finish.
+
+        Source: RFC 9112, section 9.6: a server announces the end of a connection in the last response, and continues to
+        read for a while.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        self.draining = True
+        self._accept_late()
+        self.stop()
+        await asyncio.sleep(0)  # lets connections that were accepted just before start
+        if await self._emptied(min(ANNOUNCE_SECONDS, seconds / 2)):
+            return
+        for connection in self._open:
+            await asyncio.sleep(0)  # lets received data reach its connection
+            if connection.idle:
+                connection.retire()
+        await self._emptied(end - loop.time())
+
+    def _accept_late(self) -> None:
+        """Accept the connections that the kernel has queued."""
+        for sock in self._listening:
+            for _ in range(MAX_ACCEPTED_LATE):
+                try:
+                    connection, address = sock.accept()
+                except OSError:  # none is left, or the process is out of file descriptors
+                    break
+                connection.setblocking(False)
+                task = asyncio.ensure_future(self.handle_stream(IOStream(connection), address))
+                self._accepted_late.add(task)
+                task.add_done_callback(self._end_late)
+
+    def _end_late(self, task: asyncio.Task[None]) -> None:
+        self._accepted_late.discard(task)
+        self._one_less.set()
+
+    async def _emptied(self, seconds: float) -> bool:
+        """Wait at most `seconds` until no connection is left; return whether none is left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._is_empty():
+                    self._one_less.clear()
+                    await self._one_less.wait()
+        return self._is_empty()
+
+    async def ended(self) -> None:
+        """End all connections at once, after `drain`. The application has to cancel requests in progress."""
+        for connection in self._all():
+            connection.abort()
+        handshakes = tuple(self._handshakes)
+        for task in handshakes:
+            task.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
+
+    def _all(self) -> tuple[Connection, ...]:
+        return (*self._open, *self._giving_way, *self._turned_away)
+
+    def _tick(self) -> None:
+        now = int(time.time())
+        if now != self._date:
+            self._date = now
+            date = b"Date: " + formatdate(now, usegmt=True).encode("ascii") + b"\r\n"
+            self.keep_tail = date + b"\r\n"
+            self.close_tail = date + b"Connection: close\r\n\r\n"
+
+
+async def _read_exactly(sock: socket.socket, count: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < count:
+        piece = await loop.sock_recv(sock, count - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data

@@ -1,0 +1,192 @@
+"""Streams large bodies from the sender to the router's disk, while verifying, splitting and hashing them.
+
+An edge holds only a few pieces of a body in memory. If the body is refused, at once or at its very end, the edge
+cancels the upload without giving the router a reason, and the router retains nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from edge.http.body_stream import BodyStream
+from edge.http.head import Head
+from edge.metrics import EdgeMetrics
+from edge.router.client import RouterClient, Upload
+from edge.webhook.compiled_endpoints import CompiledEndpoint
+from flowhook.errors import InvalidError, UnavailableError
+from flowhook.model import Blob, Part
+from flowhook.payloads import MultipartSplitter, to_structured
+from flowhook.signatures import Match, RequestView, SignatureError, StreamingAuthentication, Verifier
+from flowhook.v1.ingest_service_pb2 import UploadStart
+
+
+class SignatureRejectedError(Exception):
+    """No signature of a body was valid.
+
+    Attributes:
+        errors: the cause for each verifier.
+    """
+
+    def __init__(self, errors: Sequence[SignatureError]) -> None:
+        super().__init__(len(errors))
+        self.errors = errors
+
+
+class UploadedBody(NamedTuple):
+    """A body that is durable, and whose event is not stored yet.
+
+    Attributes:
+        verified: the verifier that passed, and its match.
+        form: fields of a form as JSON; empty when the body is no form.
+        content: the value of `.body`.
+    """
+
+    verified: tuple[Verifier, Match]
+    blob: Blob
+    parts: tuple[Part, ...]
+    form: bytes
+    content: Any
+
+
+class BodyUploads:
+    """Uploads large bodies.
+
+    Attributes:
+        under_way: number of uploads in progress.
+    """
+
+    def __init__(self, router: RouterClient, counts: EdgeMetrics, *, timeout: float) -> None:
+        """Allow the router `timeout` seconds for each piece."""
+        self._router = router
+        self._counts = counts
+        self._timeout = timeout
+        self.under_way = 0
+
+    async def take(
+        self,
+        endpoint: CompiledEndpoint,
+        head: Head,
+        seen: RequestView,
+        body: BodyStream,
+        verified: tuple[Verifier, Match] | None,
+        *,
+        sender: str,
+        admit: Callable[[Match], None],
+    ) -> UploadedBody:
+        """Store a body while it arrives.
+
+        Args:
+            endpoint: endpoint that received the request.
+            head: head of the request.
+            seen: the request as input for verification.
+            body: stream of the body.
+            verified: the verifier that passed without the body, and its match; None: none passed.
+            sender: identity of the sender while it is unverified.
+            admit: called at the end, when the sender is verified; its exceptions propagate.
+
+        Raises:
+            SignatureRejectedError: no signature is valid.
+            InvalidError: the body is not multipart, although its Content-Type says so (`BODY_INVALID`).
+            FlowhookError: the router does not accept the body.
+            BodyTooLargeError, StreamClosedError: raised by `body`.
+        """
+        proofs = StreamingAuthentication(() if verified else endpoint.streaming, seen, time.time())
+        if not verified and not proofs.may_pass:
+            raise SignatureRejectedError(proofs.errors)
+        scan = _Scan(endpoint, head)
+        if verified:
+            scan.check()
+        self.under_way += 1
+        try:
+            start = UploadStart(
+                flow_id=endpoint.flow_id,
+                size=body.size,
+                proven=endpoint.asks and verified is not None,
+                sender=sender,
+            )
+            upload = await self._router.upload(start, self._timeout)
+            try:
+                await _until_it_ends(upload, self._send(body, upload, proofs, scan))
+                passed = verified or proofs.finish()
+                if passed is None:
+                    raise SignatureRejectedError(proofs.errors)
+                admit(passed[1])
+                form, parts = scan.end()
+                content = None if endpoint.raw else _content(head, form)
+                return UploadedBody(passed, await upload.finish(), parts, form, content)
+            finally:
+                upload.cancel()
+        finally:
+            self.under_way -= 1
+
+    async def _send(self, body: BodyStream, upload: Upload, proofs: StreamingAuthentication, scan: _Scan) -> None:
+        async for piece in body:
+            proofs.update(piece)
+            scan.feed(piece)
+            if scan.problem is None:
+                await upload.write(piece)
+                self._counts.streamed_bytes += len(piece)
+            else:
+                upload.cancel()
+                if not proofs.may_pass:
+                    scan.check()  # else it is raised at the end, so that only a verified sender learns of it
+
+
+async def _until_it_ends(upload: Upload, sending: Coroutine[Any, Any, None]) -> None:
+    """Send a body; stop waiting for the rest of it once the router has ended the upload."""
+    task = asyncio.ensure_future(sending)
+    upload.on_end(task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        await upload.outcome()
+        raise UnavailableError("the router ended the upload") from None
+    finally:
+        task.cancel()
+
+
+class _Scan:
+    """Incremental parser of a multipart body; `problem`: why a body that is declared as multipart is not."""
+
+    def __init__(self, endpoint: CompiledEndpoint, head: Head) -> None:
+        self._parts: MultipartSplitter | None = None
+        self.problem: InvalidError | None = None
+        if endpoint.splits_multipart(head):
+            try:
+                self._parts = MultipartSplitter(head.content_type)
+            except InvalidError as error:
+                self.problem = error
+
+    def feed(self, data: bytes) -> None:
+        """Parse the next bytes. Raises nothing."""
+        if self._parts is not None and self.problem is None:
+            try:
+                self._parts.feed(data)
+            except InvalidError as error:
+                self.problem = error
+
+    def check(self) -> None:
+        """Raise the problem, if there is one."""
+        if self.problem is not None:
+            raise self.problem
+
+    def end(self) -> tuple[bytes, tuple[Part, ...]]:
+        """Return the fields as JSON and the attachments; both are empty when the whole body is one attachment.
+
+        Raises:
+            InvalidError: the body is not what its Content-Type says.
+        """
+        self.check()
+        return (b"", ()) if self._parts is None else self._parts.end()
+
+
+def _content(head: Head, form: bytes) -> Any:
+    return to_structured(head.content_type, head.headers, orjson.loads(form) if form else None)

@@ -1,0 +1,255 @@
+"""The edge's interface to the router, and its gRPC client. Failures are raised as `flowhook.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import grpc
+import grpc.aio
+
+from edge.router.grpc_upload import begin_upload
+from flowhook.model import Blob
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
+from flowhook.v1.ingest_service_pb2 import (
+    GetReplyRequest,
+    GetReplyResponse,
+    IngestEventsRequest,
+    IngestResult,
+    InvokeFlowRequest,
+    InvokeFlowResponse,
+    UploadStart,
+)
+from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
+from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
+from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
+from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
+from flowhook.wire import status
+from flowhook.wire.convert import duration
+
+INVOKE_GRACE_SECONDS: Final = 5.0
+"""Allowance added to an InvokeFlow deadline, for storing the event and for the round trip."""
+
+
+class FlowDefinition(NamedTuple):
+    """A flow.
+
+    Attributes:
+        definition: canonical JSON of its latest revision.
+        revision: registry revision that the definition is at least as new as.
+        flow_revision: revision of the flow, from 1.
+    """
+
+    definition: bytes
+    revision: int
+    flow_revision: int
+
+
+class ResolvedSecrets(NamedTuple):
+    """Values by name, without those that are not set, and the registry revision they are at least as new as."""
+
+    values: dict[str, bytes]
+    revision: int
+
+
+class RegistryUpdate(NamedTuple):
+    """A change of the registry. At most one of `flow_id` and `secret_name` is set; neither: a progress mark."""
+
+    revision: int
+    flow_id: str = ""
+    secret_name: str = ""
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether this is a progress mark: the watch is alive and has reported all changes up to `revision`."""
+        return not self.flow_id and not self.secret_name
+
+
+class Upload(Protocol):
+    """An upload of a body to the router. Methods may raise any FlowhookError, which ends the upload like `cancel`."""
+
+    async def write(self, data: bytes) -> None:
+        """Send the next bytes, no faster than the router accepts them (back-pressure)."""
+        ...
+
+    async def finish(self) -> Blob:
+        """Complete the upload, and return the reference to the body for events; the body is durable."""
+        ...
+
+    def cancel(self) -> None:
+        """Abort the upload; without effect once it is finished."""
+        ...
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the router ends the upload, finished or not, but not after `cancel`."""
+        ...
+
+    async def outcome(self) -> None:
+        """Raise the error with which the router ended the upload."""
+        ...
+
+
+class RouterClient(Protocol):
+    """The router, as the edge sees it. Every method may raise any FlowhookError; those listed have a specific meaning.
+
+    `seconds` is the timeout of a call, unless a method says otherwise.
+    """
+
+    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+        """Store events; return one result per event, in order."""
+        ...
+
+    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+        """Store an event and wait up to `seconds` for its flow's response.
+
+        Raises:
+            UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
+        """
+        ...
+
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
+        """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
+
+        Raises:
+            NotFoundError: there is no such flow.
+            ExhaustedError: the flow accepts no more uploads, or no more of this sender.
+            UnavailableError: the router accepts no more uploads, or is unreachable.
+        """
+        ...
+
+    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+        """Return the response of an execution so far.
+
+        Raises:
+            NotFoundError: the token was never issued, or the execution is past retention.
+        """
+        ...
+
+    async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
+        """Return a flow.
+
+        Raises:
+            NotFoundError: there is no such flow.
+        """
+        ...
+
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
+        ...
+
+    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
+        """Return verification secrets of a flow.
+
+        Raises:
+            NotFoundError: there is no such flow.
+        """
+        ...
+
+    async def report(self, rejections: Sequence[Rejection]) -> None:
+        """Report refused requests.
+
+        Raises:
+            FlowhookError: the router does not accept them; the caller may ignore that.
+        """
+        ...
+
+    def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
+        """Yield changes after a revision (0: from now on) until the router ends the stream.
+
+        Raises:
+            OutOfRangeError: changes after `start_revision` are not retained any more.
+        """
+        ...
+
+
+REPORT_SECONDS: Final = 5.0
+"""Deadline of a report of refused requests."""
+
+
+class GrpcRouterClient:
+    """A router client over a gRPC channel. The caller owns the channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._ingest = IngestServiceStub(channel)
+        self._flows = FlowServiceStub(channel)
+        self._rejections = RejectionServiceStub(channel)
+        self._secrets = SecretServiceStub(channel)
+
+    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+        """See `RouterClient.ingest`."""
+        request = IngestEventsRequest(events=events)
+        try:
+            response = await self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return response.results
+
+    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+        """See `RouterClient.invoke`."""
+        request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
+        try:
+            return await self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def upload(self, start: UploadStart, seconds: float) -> Upload:
+        """See `RouterClient.upload`."""
+        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
+
+    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+        """See `RouterClient.get_reply`."""
+        request = GetReplyRequest(reply_token=token)
+        try:
+            return await self._ingest.GetReply(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
+        """See `RouterClient.get_flow`."""
+        request = GetFlowRequest(flow_id=flow_id)
+        try:
+            response = await self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
+
+    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """See `RouterClient.find_flows`."""
+        try:
+            response = await self._flows.FindFlows(
+                FindFlowsRequest(flow_ids=flow_ids), timeout=seconds, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return frozenset(response.flow_ids)
+
+    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
+        """See `RouterClient.resolve_secrets`."""
+        request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
+        try:
+            response = await self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        return ResolvedSecrets(dict(response.values), response.registry_revision)
+
+    async def report(self, rejections: Sequence[Rejection]) -> None:
+        """See `RouterClient.report`."""
+        request = ReportRejectionsRequest(rejections=rejections)
+        try:
+            await self._rejections.ReportRejections(request, timeout=REPORT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+
+    async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
+        """See `RouterClient.watch`."""
+        call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
+        try:
+            async for message in call:
+                yield RegistryUpdate(message.revision, message.flow_id, message.secret_name)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        finally:
+            call.cancel()

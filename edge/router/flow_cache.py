@@ -1,0 +1,334 @@
+"""A bounded cache of compiled flow endpoints, invalidated by a watch of the router's registry.
+
+An entry was current at a registry revision, and is dropped when the watch reports a later change to it. A watch that is
+silent for `limits.WATCH_SILENCE_SECONDS` may have missed changes. Until it recovers the cache is not used, and every
+request asks the router, so that no revoked secret and no deleted flow remains in use.
+
+IDs of unknown flows are cached separately, so that made-up IDs can't evict real flows. An ID that belonged to a flow,
+or that the watch has reported, is looked up at once; for any other the edge first asks the router whether the flow
+exists, in batches (see `flow_existence`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+import orjson
+from pydantic import ValidationError
+
+from edge.metrics import EdgeMetrics
+from edge.router.client import RegistryUpdate, RouterClient
+from edge.router.flow_existence import PACE_SECONDS, FlowExistence
+from edge.webhook.compiled_endpoints import EventOrdering, FlowEndpoints
+from flowhook import limits, logs
+from flowhook.document.webhook import Webhook
+from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.wire.connect_errors import probable_cause
+
+MAX_LOOKUPS: Final = 64
+"""Concurrent reads of flows from the router; further ones wait for their turn."""
+
+RECHECK_SECONDS: Final = 0.01
+RECONNECT_SECONDS: Final = 0.2
+
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_FLOW_ID: Final = re.compile(rf"{_NAME}(?:\.{_NAME})?")
+
+log = logs.get_logger(__name__)
+
+
+class _LookupTimedOutError(UnavailableError):
+    """The router did not return a flow in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the lookup of a flow took too long")
+
+
+class _Lookup:
+    """A lookup in progress: its future, the changes reported meanwhile, and whether the watch may have missed any."""
+
+    __slots__ = ("changes", "doubtful", "result")
+
+    def __init__(self, result: asyncio.Future[FlowEndpoints | None]) -> None:
+        self.result = result
+        self.changes: list[RegistryUpdate] = []
+        self.doubtful = False
+
+    def fail(self, error: FlowhookError) -> None:
+        """Fail the lookup; all its waiters may have given up already."""
+        self.result.set_exception(error)
+        self.result.exception()  # else asyncio logs an exception that was never retrieved
+
+
+class FlowCache:
+    """The cache of flow endpoints. Lookups, and use of the cache, require `run` to be running."""
+
+    def __init__(
+        self,
+        router: RouterClient,
+        counts: EdgeMetrics,
+        *,
+        size: int,
+        lookup_seconds: float,
+        silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
+        pace_seconds: float = PACE_SECONDS,
+        on_state: Callable[[str], None] = lambda _lack: None,
+    ) -> None:
+        """Cache up to `size` flows, and as many IDs of unknown flows.
+
+        A request waits up to `lookup_seconds` for the router, even when it joins a lookup that began earlier.
+        Existence checks are at least `pace_seconds` apart.
+
+        `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
+        """
+        self._router = router
+        self._counts = counts
+        self._size = size
+        self._lookup_seconds = lookup_seconds
+        self._silence = silence_seconds
+        self._on_state = on_state
+        self._interrupted = False
+        self._now = asyncio.get_running_loop().time
+        self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
+        self._unknown: OrderedDict[str, None] = OrderedDict()
+        self._named: OrderedDict[str, None] = OrderedDict()
+        """IDs outside the cache that belong to flows according to the latest report."""
+        self._existence = FlowExistence(router, seconds=lookup_seconds, pace=pace_seconds)
+        self._lookups: dict[str, _Lookup] = {}
+        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._revision = 0
+        self._trusted_until = 0.0
+
+    @property
+    def cached(self) -> int:
+        """Number of cached IDs, of known and of unknown flows."""
+        return len(self._known) + len(self._unknown)
+
+    async def find(self, flow_id: str) -> FlowEndpoints | None:
+        """Return the endpoints of a flow; None when there is no such flow, or it has no webhook.
+
+        Does not suspend on a cache hit.
+
+        Raises:
+            FlowhookError: the lookup failed.
+        """
+        if self._now() < self._trusted_until:
+            endpoints = self._known.get(flow_id)
+            if endpoints is not None:
+                self._known.move_to_end(flow_id)
+                self._counts.cache_hits += 1
+                return endpoints
+            if flow_id in self._unknown:
+                self._unknown.move_to_end(flow_id)
+                self._counts.cache_hits += 1
+                return None
+        if _FLOW_ID.fullmatch(flow_id) is None or len(flow_id) > limits.MAX_FLOW_ID_LENGTH:
+            return None
+        self._counts.cache_misses += 1
+        return await self._join_lookup(flow_id)
+
+    def drop(self, flow_id: str) -> None:
+        """Drop a flow from the cache."""
+        if self._known.pop(flow_id, None) is not None:
+            self._name(flow_id)
+        self._unknown.pop(flow_id, None)
+
+    def _name(self, flow_id: str) -> None:
+        self._named[flow_id] = None
+        self._named.move_to_end(flow_id)
+        if len(self._named) > self._size:
+            self._named.popitem(last=False)
+
+    async def run(self) -> None:
+        """Watch the registry until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            while True:
+                try:
+                    await self._watch()
+                except OutOfRangeError as error:
+                    self._forget_all()
+                    named = error.metadata.get("revision", "")
+                    self._revision = int(named) if named.isdecimal() else 0
+                except FlowhookError as error:
+                    self._tell_lack(error.reason, error.message)
+                except TimeoutError:
+                    self._tell_lack("WATCH_SILENT", "the router's watch of flows went silent")
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _tell_lack(self, reason: str, detail: str) -> None:
+        if not self._interrupted:  # log once, not for every attempt
+            log.warning("watch of flows interrupted", reason=reason, detail=detail + probable_cause(detail))
+        self._interrupted = True
+        if self._now() >= self._trusted_until:
+            self._on_state(f"flows can't be watched: {reason}")
+
+    async def _watch(self) -> None:
+        """Apply the changes of one watch stream until it ends.
+
+        Raises:
+            FlowhookError: the stream ended with an error.
+            TimeoutError: the stream went silent.
+        """
+        caught_up = False
+        changes = self._router.watch(self._revision)
+        try:
+            while True:
+                async with asyncio.timeout(self._silence):
+                    change = await anext(changes)
+                self._apply(change)
+                # changes before the first progress mark are history, and more may follow
+                caught_up = caught_up or change.is_progress
+                if caught_up:
+                    if self._now() >= self._trusted_until:
+                        self._on_state("")
+                    self._interrupted = False
+                    self._trusted_until = self._now() + self._silence
+        except StopAsyncIteration:
+            return
+        finally:
+            await changes.aclose()
+
+    def _apply(self, change: RegistryUpdate) -> None:
+        if change.revision < self._revision or self._revision == 0:
+            # A different history (a restored database), or the first message of a watch: what was looked up before may
+            # have changed unnoticed.
+            self._forget_all()
+        self._revision = change.revision
+        for lookup in self._lookups.values():
+            lookup.changes.append(change)
+        if change.flow_id:
+            self.drop(change.flow_id)
+            self._name(change.flow_id)
+        elif change.secret_name:
+            stale = [each.flow_id for each in self._known.values() if change.secret_name in each.secret_names]
+            for flow_id in stale:
+                self.drop(flow_id)
+
+    def known(self, first: str, limit: int) -> list[FlowEndpoints]:
+        """Return up to `limit` of the most recently used cached flows, preceded by the flow `first` if it is cached."""
+        own = self._known.get(first)
+        latest = islice(reversed(self._known.values()), limit)
+        return ([] if own is None else [own]) + [each for each in latest if each is not own]
+
+    def _forget_all(self) -> None:
+        for flow_id in self._known:
+            self._name(flow_id)
+        self._known.clear()
+        self._unknown.clear()
+        for lookup in self._lookups.values():
+            lookup.doubtful = True
+
+    async def _join_lookup(self, flow_id: str) -> FlowEndpoints | None:
+        try:
+            async with asyncio.timeout(self._lookup_seconds):
+                while True:
+                    try:
+                        return await asyncio.shield(self._lookup(flow_id).result)
+                    except _LookupTimedOutError:  # it began before this request, which has time left
+                        continue
+        except TimeoutError:
+            raise _LookupTimedOutError from None
+
+    def _lookup(self, flow_id: str) -> _Lookup:
+        lookup = self._lookups.get(flow_id)
+        if lookup is None:
+            if self._tasks is None:
+                raise UnavailableError("the edge is starting")
+            lookup = _Lookup(asyncio.get_running_loop().create_future())
+            self._lookups[flow_id] = lookup
+            self._tasks.create_task(self._look_up(flow_id, lookup, self._tasks), name=f"look up {flow_id}")
+        return lookup
+
+    async def _look_up(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> None:
+        try:
+            async with asyncio.timeout(self._lookup_seconds):
+                endpoints = await self._current(flow_id, lookup, tasks)
+        except FlowhookError as error:
+            lookup.fail(error)
+        except TimeoutError:
+            lookup.fail(_LookupTimedOutError())
+        except Exception:
+            log.exception("lookup of a flow failed", flow=flow_id)
+            lookup.fail(UnavailableError("the lookup of a flow failed"))
+        else:
+            self._remember(flow_id, endpoints)
+            lookup.result.set_result(endpoints)
+        finally:
+            del self._lookups[flow_id]
+            if not lookup.result.done():
+                lookup.fail(UnavailableError("the edge is stopping"))
+
+    async def _current(self, flow_id: str, lookup: _Lookup, tasks: asyncio.TaskGroup) -> FlowEndpoints | None:
+        """Look up a flow until its endpoints are at least as new as every change the watch has reported."""
+        while True:
+            floor = self._revision
+            lookup.changes.clear()
+            lookup.doubtful = False
+            try:
+                endpoints = None
+                if self._is_named(flow_id) or await self._existence.of(flow_id, tasks):
+                    async with self._slots:
+                        endpoints = await self._fetch(flow_id)
+            except UnavailableError as error:
+                if error.reason == "LOOKUPS_FULL":
+                    raise
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            if lookup.doubtful:
+                continue
+            if endpoints is None:
+                if not any(change.flow_id == flow_id for change in lookup.changes):
+                    return None
+            elif endpoints.revision >= floor and not any(
+                change.revision > endpoints.revision
+                and (change.flow_id == flow_id or change.secret_name in endpoints.secret_names)
+                for change in lookup.changes
+            ):
+                return endpoints
+            await asyncio.sleep(RECHECK_SECONDS)
+
+    def _is_named(self, flow_id: str) -> bool:
+        return flow_id in self._known or flow_id in self._named
+
+    async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
+        try:
+            found = await self._router.get_flow(flow_id, self._lookup_seconds)
+            definition = orjson.loads(found.definition)
+            raw = definition.get("webhook")
+            if raw is None:
+                return None
+            webhook = Webhook.model_validate(raw)
+            revision = found.revision
+            secrets: dict[str, bytes] = {}
+            names = webhook.secret_names()
+            if names:
+                resolved = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
+                secrets = resolved.values
+                revision = min(revision, resolved.revision)
+        except NotFoundError:
+            return None
+        except ValidationError:
+            log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
+            raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
+        ordering = EventOrdering((definition.get("execution") or {}).get("order_by"), found.flow_revision)
+        return FlowEndpoints(flow_id, webhook, secrets, revision, ordering=ordering)
+
+    def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
+        if endpoints is None:
+            self._named.pop(flow_id, None)
+            self._known.pop(flow_id, None)
+            self._unknown[flow_id] = None
+            if len(self._unknown) > self._size:
+                self._unknown.popitem(last=False)
+        else:
+            self._known[flow_id] = endpoints
+            self._named.pop(flow_id, None)
+            if len(self._known) > self._size:
+                self._name(self._known.popitem(last=False)[0])

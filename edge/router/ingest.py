@@ -1,0 +1,184 @@
+"""Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
+
+A call that fails because the router is unavailable is retried with the same events. Ingest is idempotent by event ID,
+so senders whose deadline is long enough do not notice a restart of the router. An event whose outcome is still unknown
+at its deadline is reported as unavailable; the sender retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from edge.metrics import EdgeMetrics
+from edge.router.client import RouterClient
+from edge.webhook.log_limiter import RateLimitedLogger
+from flowhook import limits
+from flowhook.errors import ConflictError, FlowhookError, InternalError, InvalidError, UnavailableError
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2 import IngestResult
+
+DEPTH: Final = 2
+"""Concurrent calls: while one waits for the disk, the next one is being transmitted."""
+
+RETRY_SECONDS: Final = 0.05
+MAX_RETRY_SECONDS: Final = 0.5
+
+EXPIRY_SECONDS: Final = 0.25
+"""How often waiting events are checked for their deadline."""
+
+MAX_PENDING_BYTES: Final = 256 * limits.MIB
+"""Bytes of events that may wait for the router."""
+
+_OVERHEAD: Final = 512
+"""Bytes added to the size of an event for what is neither body nor header."""
+
+_AGAIN: Final = (UnavailableError, ConflictError, InternalError)
+"""Failures of a call that are retried, because they may be temporary."""
+
+
+class IngestUnavailableError(Exception):
+    """It is unknown whether the event is stored: the router is unreachable, overloaded, or its response is invalid."""
+
+
+class _Pending(NamedTuple):
+    event: Event
+    size: int
+    deadline: float
+    result: asyncio.Future[IngestResult]
+
+
+class IngestBatcher:
+    """Batches events for the router. Nothing is sent unless `run` is running."""
+
+    def __init__(
+        self, router: RouterClient, counts: EdgeMetrics, log: RateLimitedLogger, *, timeout: float, max_pending: int
+    ) -> None:
+        """Let an event wait for at most `timeout` seconds, and at most `max_pending` events wait at a time."""
+        self._router = router
+        self._log = log
+        self._counts = counts
+        self._timeout = timeout
+        self._max_pending = max_pending
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Pending] = deque()
+        self._sending: list[list[_Pending]] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self.pending = 0
+        self._pending_bytes = 0
+
+    async def submit(self, event: Event, size: int) -> IngestResult:
+        """Store an event and return the router's result.
+
+        Args:
+            event: must not be changed afterwards.
+            size: upper bound of its serialized size in bytes, not counting `_OVERHEAD`.
+
+        Raises:
+            IngestUnavailableError: the outcome is unknown, or too many events are waiting already.
+        """
+        size += _OVERHEAD
+        if self.pending >= self._max_pending or (self.pending and self._pending_bytes + size > MAX_PENDING_BYTES):
+            raise IngestUnavailableError
+        start = self._loop.time()
+        result: asyncio.Future[IngestResult] = self._loop.create_future()
+        self.pending += 1
+        self._pending_bytes += size
+        self._queue.append(_Pending(event, size, start + self._timeout, result))
+        if self._idle:
+            self._idle.pop().set_result(None)
+        try:
+            return await result
+        finally:
+            self.pending -= 1
+            self._pending_bytes -= size
+            self._counts.latency.observe(self._loop.time() - start)
+
+    async def run(self) -> None:
+        """Send submitted events until cancelled; events that are still queued then fail."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._expire(), name="expire events")
+                for _ in range(DEPTH):
+                    tasks.create_task(self._send_batches(), name="send events")
+        finally:
+            self._max_pending = 0
+            _give_up(self._queue)
+
+    async def _send_batches(self) -> None:
+        while True:
+            while not self._queue:
+                # Woken at the end of a turn of the loop, so that all events of the turn are in the same batch.
+                idle: asyncio.Future[None] = self._loop.create_future()
+                self._idle.append(idle)
+                await idle
+            batch = self._take()
+            if batch:
+                await self._send(batch)
+
+    def _take(self) -> list[_Pending]:
+        queue = self._queue
+        batch: list[_Pending] = []
+        size = 0
+        while queue and len(batch) < limits.MAX_BATCH_EVENTS:
+            size += queue[0].size
+            if batch and size > limits.MAX_BATCH_BYTES:
+                break
+            pending = queue.popleft()
+            if not pending.result.done():
+                batch.append(pending)
+        return batch
+
+    async def _send(self, batch: list[_Pending]) -> None:
+        """Send a batch until the router responds, or no submitter waits any more."""
+        pause = RETRY_SECONDS
+        self._sending.append(batch)
+        try:
+            while batch:
+                self._counts.batches.observe(len(batch))
+                seconds = max(0.001, batch[-1].deadline - self._loop.time())
+                try:
+                    results = await self._router.ingest([pending.event for pending in batch], seconds)
+                except _AGAIN:
+                    self._counts.retries += 1
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, MAX_RETRY_SECONDS)
+                    now = self._loop.time()
+                    _give_up(pending for pending in batch if pending.deadline <= now)
+                    batch[:] = [pending for pending in batch if not pending.result.done()]
+                    continue
+                _settle(batch, results)
+                return
+        except FlowhookError as error:
+            # a defect, or an invalid token: a retry would not help
+            self._log.warning("router refused a batch", reason=error.reason, detail=error.message)
+        finally:
+            _give_up(batch)
+            self._sending = [other for other in self._sending if other is not batch]
+
+    async def _expire(self) -> None:
+        """Fail events at their deadline, queued or in flight. All wait equally long, so the queue is in that order."""
+        queue = self._queue
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            now = self._loop.time()
+            while queue and (queue[0].deadline <= now or queue[0].result.done()):
+                _give_up([queue.popleft()])
+            for batch in self._sending:
+                _give_up(pending for pending in batch if pending.deadline <= now)
+
+
+def _settle(batch: Sequence[_Pending], results: Sequence[IngestResult]) -> None:
+    if len(results) != len(batch):
+        raise InvalidError("another number of results than events", reason="RESULTS_MISMATCH")
+    for pending, result in zip(batch, results, strict=True):
+        if not pending.result.done():
+            pending.result.set_result(result)
+
+
+def _give_up(batch: Iterable[_Pending]) -> None:
+    for pending in batch:
+        if not pending.result.done():
+            pending.result.set_exception(IngestUnavailableError())

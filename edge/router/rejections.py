@@ -1,0 +1,246 @@
+"""Reports refused requests to the router, for operators: a few per flow, in batches, on a best-effort basis.
+
+A report contains no credential, not even one in the wrong place. Of headers it contains the values that are known to be
+harmless, and the lengths of the others; of the query, the names; of a one-time URL, all but the token.
+
+The cause of a signature mismatch is diagnosed after the sender got its response, by one thread, for a few requests at a
+time. The memory of waiting requests is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from edge.http.forwarded import Address
+from edge.http.head import Head
+from edge.http.responses import Response
+from edge.metrics import EdgeMetrics
+from edge.router.client import RouterClient
+from edge.router.flow_cache import FlowCache
+from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.log_limiter import PerFlowLimiter
+from flowhook import ids, limits, logs
+from flowhook.errors import FlowhookError
+from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
+from flowhook.signatures.diagnosis import MAX_OTHERS, NamedVerifiers, diagnose
+from flowhook.v1.rejection_service_pb2 import Rejection
+from flowhook.wire.convert import headers_to_proto, timestamp
+
+FLUSH_SECONDS: Final = 0.5
+MAX_BATCH: Final = 100
+MAX_WAITING: Final = 1000
+"""Rejections that may wait to be reported; further ones are only counted."""
+
+MAX_DIAGNOSES: Final = 20
+"""Requests that may wait for a diagnosis; further ones are reported without one."""
+
+MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES
+"""Total size of the bodies of these requests."""
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_TEXT: Final = 2048
+MAX_DETAIL: Final = 1024
+MAX_FIELDS: Final = 100
+MAX_VALUE_BYTES: Final = 512
+
+HARMLESS: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "ce-specversion",
+        "ce-type",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "expect",
+        "host",
+        "transfer-encoding",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-gitlab-event",
+        "x-github-event",
+        "x-shopify-topic",
+    }
+)
+"""Headers whose values are reported: no sender puts a credential there."""
+
+
+log = logs.get_logger(__name__)
+
+
+Explain = Callable[[Sequence[Verifier], RequestView, float, Sequence[NamedVerifiers]], str]
+"""Explains why verifiers refuse a request, like `diagnose`. Blocking."""
+
+
+class _Noted(NamedTuple):
+    """A refused request: its report, and the endpoint and request view (None: no diagnosis) to diagnose it with."""
+
+    rejection: Rejection
+    endpoint: CompiledEndpoint
+    seen: RequestView | None
+
+
+class RejectionReporter:
+    """Collects refused requests. None is reported unless `run` is running."""
+
+    def __init__(
+        self,
+        router: RouterClient,
+        directory: FlowCache,
+        allowances: PerFlowLimiter,
+        counts: EdgeMetrics,
+        *,
+        explain: Explain = diagnose,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        """Report to `router`, with `explain` for a hint, every `flush_seconds`."""
+        self._router = router
+        self._directory = directory
+        self._allowances = allowances
+        self._counts = counts
+        self._explain = explain
+        self._flush_seconds = flush_seconds
+        self._waiting: deque[_Noted] = deque()
+        self._suspects = 0
+        self._suspect_bytes = 0
+        self._due = asyncio.Event()
+
+    def record(
+        self,
+        endpoint: CompiledEndpoint,
+        head: Head,
+        address: Address,
+        answer: Response,
+        *,
+        error: SignatureError | None = None,
+        seen: RequestView | None = None,
+        now: float,
+    ) -> None:
+        """Record a refused request, unless the rate limit of its flow is exceeded.
+
+        Args:
+            endpoint: endpoint that received the request.
+            head: head of the request.
+            address: address of the sender.
+            answer: response to the sender.
+            error: why authentication failed, if it did.
+            seen: the request as it was verified, if verification was reached.
+            now: Unix time in seconds.
+        """
+        if not self._allowances.take(endpoint.flow_id):
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._counts.unreported += 1
+            return
+        detail = answer.reason if error is None else error.detail
+        body = b"" if seen is None else seen.body
+        path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
+        rejection = Rejection(
+            id=f"rej_{ids.mint(endpoint.slot, now_ms=int(now * 1000)).removeprefix(ids.PREFIX)}",
+            flow_id=endpoint.flow_id,
+            callback=endpoint.callback,
+            time=timestamp(int(now * 1000)),
+            status=answer.status,
+            reason=answer.reason if error is None else error.reason,
+            detail=detail[:MAX_DETAIL],
+            address=str(address),
+            method=head.method,
+            path=_printable(path),
+            query=_printable(_names_of(head.query)),
+            headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
+            body_size=len(body) if body else head.length,
+            body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
+            suppressed=self._allowances.take_suppressed(endpoint.flow_id),
+        )
+        mismatch = error is not None and error.reason == "SIGNATURE_MISMATCH"
+        suspect = seen if mismatch and self._may_be_diagnosed(body) else None
+        self._waiting.append(_Noted(rejection, endpoint, suspect))
+        self._due.set()
+
+    def _may_be_diagnosed(self, body: bytes) -> bool:
+        """Reserve room for one more request that waits for a diagnosis; return whether there was room."""
+        if self._suspects >= MAX_DIAGNOSES or self._suspect_bytes + len(body) > MAX_DIAGNOSED_BYTES:
+            return False
+        self._suspects += 1
+        self._suspect_bytes += len(body)
+        return True
+
+    async def _diagnosed(self, noted: _Noted) -> Rejection:
+        """Return the report of a request, with a hint how it would have passed, if a diagnosis was requested."""
+        rejection, endpoint, seen = noted
+        if seen is not None:
+            try:
+                verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
+                now = rejection.time.seconds + rejection.time.nanos / 1e9
+                hint = await asyncio.to_thread(self._explain, verifiers, seen, now, others)
+            except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
+                log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
+                hint = ""
+            finally:
+                self._suspects -= 1
+                self._suspect_bytes -= len(seen.body)
+            if hint:
+                rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
+        return rejection
+
+    def _others(self, endpoint: CompiledEndpoint) -> list[NamedVerifiers]:
+        """Return other endpoints whose credentials the sender may have used, those of the same flow first."""
+        found: list[NamedVerifiers] = []
+        for endpoints in self._directory.known(endpoint.flow_id, MAX_OTHERS):
+            for other in endpoints.all()[: MAX_OTHERS - len(found)]:
+                if other is not endpoint and other.asks:
+                    callback = f"callback {other.callback} of " if other.callback else ""
+                    found.append((f"{callback}flow {other.flow_id}", [*other.early, *other.late]))
+        return found
+
+    async def run(self) -> None:
+        """Report what was recorded, until cancelled."""
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(self._flush_seconds)
+            noted = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+            batch = [await self._diagnosed(each) for each in noted]
+            if not self._waiting:
+                self._due.clear()
+            try:
+                await self._router.report(batch)
+            except FlowhookError:
+                self._counts.unreported += len(batch)
+
+
+def _credentials(endpoint: CompiledEndpoint, head: Head) -> list[bytes]:
+    """Return the credentials that the URL contained."""
+    token = [head.path.rpartition("/")[2].encode()] if endpoint.one_time else []
+    return token + credentials_of(head.query, endpoint.dropped_query)
+
+
+def _shown(headers: Sequence[tuple[str, bytes]], credentials: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    return [
+        (
+            name,
+            value[:MAX_VALUE_BYTES]
+            if name in HARMLESS and not contains_credential(value, credentials)
+            else b"[%d bytes]" % len(value),
+        )
+        for name, value in headers[:MAX_FIELDS]
+    ]
+
+
+def _names_of(query: str) -> str:
+    """Return a query string without its values, percent-encoding retained."""
+    return (
+        "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in query.split("&")) if query else ""
+    )
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()[:MAX_TEXT]

@@ -1,0 +1,166 @@
+"""Holds requests until their flow responds, and serves responses that are fetched later.
+
+A held request is an InvokeFlow call. A call that fails is retried with the same event until the flow's response timeout
+expires; the router attaches it to the execution that the event started, so that senders don't notice a restart. After
+the timeout the sender gets a URL for the later response. A sender that disconnects ends the call, never the execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from edge.http import responses
+from edge.http.head import Head
+from edge.http.responses import Response
+from edge.metrics import EdgeMetrics
+from edge.router.client import RouterClient
+from edge.router.flow_cache import FlowCache
+from edge.router.ingest import IngestUnavailableError
+from edge.webhook.configured_responses import DEFAULT_FLOW_RESPONSE, FlowResponse
+from flowhook.errors import ConflictError, FlowhookError, InternalError, NotFoundError, UnavailableError
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
+
+PREFIX: Final = "/replies/"
+
+MAX_WAIT_SECONDS: Final = 300.0
+"""Maximum wait of one InvokeFlow call."""
+
+BRIEF_SECONDS: Final = 0.05
+"""Wait for a flow whose response timeout has expired, or when the edge is about to stop."""
+
+RETRY_SECONDS: Final = 0.05
+MAX_RETRY_SECONDS: Final = 0.5
+
+REFUSED: Final = frozenset({"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL"})
+"""Reasons of the router that are returned to the sender at once, without a retry."""
+
+_AGAIN: Final = (UnavailableError, ConflictError, InternalError)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
+_NOT_ALLOWED: Final = responses.method_not_allowed(("GET",))
+
+
+class SyncReplies:
+    """Waits for the responses of flows.
+
+    Attributes:
+        held: number of requests that wait for their flow.
+    """
+
+    def __init__(
+        self, router: RouterClient, directory: FlowCache, counts: EdgeMetrics, *, max_held: int, router_timeout: float
+    ) -> None:
+        """Hold up to `max_held` requests; let as many fetches wait up to `router_timeout` seconds for the router."""
+        self._router = router
+        self._directory = directory
+        self._counts = counts
+        self._max_held = max_held
+        self._router_timeout = router_timeout
+        self._now = asyncio.get_running_loop().time
+        self._calls: set[asyncio.Future[InvokeFlowResponse]] = set()
+        self._fetching = 0
+        self._leaving = False
+        self.held = 0
+
+    def release(self) -> None:
+        """Respond to all held and further requests without waiting, with the URL of the later response."""
+        self._leaving = True
+        for call in self._calls:
+            call.cancel()
+
+    async def hold(self, event: Event, response: FlowResponse) -> Response:
+        """Store an event and wait for the response of its flow.
+
+        Args:
+            event: must not be changed afterwards.
+            response: response configuration of its flow.
+
+        Raises:
+            FlowhookError: the router refuses the event; it is not stored.
+            IngestUnavailableError: it is unknown whether the event is stored.
+        """
+        if self.held >= self._max_held:
+            return responses.TOO_MANY_HELD
+        self.held += 1
+        try:
+            return await self._hold(event, response)
+        finally:
+            self.held -= 1
+
+    async def _hold(self, event: Event, response: FlowResponse) -> Response:
+        deadline = self._now() + response.timeout
+        pause, first = RETRY_SECONDS, True
+        while True:
+            left = BRIEF_SECONDS if self._leaving else max(BRIEF_SECONDS, deadline - self._now())
+            try:
+                answered = await self._call(event, min(left, MAX_WAIT_SECONDS))
+            except _AGAIN as error:
+                if first and error.reason in REFUSED:
+                    raise
+                if self._now() >= deadline:
+                    raise IngestUnavailableError from None
+                first = False
+                self._counts.retries += 1
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                continue
+            if answered is None:
+                continue
+            answer = _answer(answered, response)
+            if answer is not None:
+                return answer
+            if self._leaving or self._now() + BRIEF_SECONDS >= deadline:
+                return responses.reply_pending(answered.execution_id, PREFIX + answered.pending.reply_token)
+
+    async def _call(self, event: Event, seconds: float) -> InvokeFlowResponse | None:
+        """Wait for a response; None: the call was cancelled because the edge is about to stop."""
+        call = asyncio.ensure_future(self._router.invoke(event, seconds))
+        self._calls.add(call)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._leaving and task is not None and not task.cancelling():
+                return None
+            raise
+        finally:
+            self._calls.discard(call)
+            call.cancel()
+
+    async def fetch(self, head: Head) -> Response:
+        """Handle a request for a URL below `PREFIX`."""
+        if head.method not in ("GET", "HEAD"):
+            return _NOT_ALLOWED
+        token = head.path[len(PREFIX) :]
+        if not _TOKEN.fullmatch(token):
+            return responses.REPLY_NOT_FOUND
+        if self._fetching >= self._max_held:
+            return responses.TOO_MANY_HELD
+        self._fetching += 1
+        try:
+            answered = await self._router.get_reply(token, self._router_timeout)
+            endpoints = await self._directory.find(answered.flow_id)
+        except NotFoundError:
+            return responses.REPLY_NOT_FOUND
+        except FlowhookError:
+            return responses.ROUTER_UNAVAILABLE
+        finally:
+            self._fetching -= 1
+        response = (endpoints and endpoints.own.flow) or DEFAULT_FLOW_RESPONSE
+        return _answer(answered, response) or responses.reply_pending(answered.execution_id, head.path)
+
+
+def _answer(answered: InvokeFlowResponse | GetReplyResponse, response: FlowResponse) -> Response | None:
+    """Return the response to the sender; None: the flow has not responded yet."""
+    match answered.WhichOneof("outcome"):
+        case "reply" if answered.from_output:
+            return response.output(answered.execution_id, answered.reply.body)
+        case "reply":
+            reply = answered.reply
+            return response.reply(reply.status, [(field.name, field.value) for field in reply.headers], reply.body)
+        case "error":
+            return response.fault(answered.execution_id)
+        case _:
+            return None

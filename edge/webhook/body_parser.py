@@ -1,0 +1,85 @@
+"""Parses the bodies of accepted requests so that no body delays other requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from edge.http.head import Head
+from edge.webhook.body_offload import parse_large_body
+from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.parsed_content import EMPTY, ParsedContent
+from flowhook.model import Event
+from flowhook.offload import INLINE_BYTES
+from flowhook.offload.offload import Offload
+from flowhook.payloads import is_json, is_opaque, parse, to_structured
+from flowhook.signatures import RequestView
+from flowhook.workflow_input import webhook_view
+
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+"""Methods whose requests are complete without a body, whatever their Content-Type says."""
+
+
+class BodyParser:
+    """Parses bodies: small ones inline, large and compressed ones in a separate process."""
+
+    def __init__(self, offload: Offload) -> None:
+        """Parse large bodies in the processes of `offload`."""
+        self._offload = offload
+
+    def at_once(self, endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:
+        """Parse a small body inline; return None for one that must be parsed in a separate process (`apart`).
+
+        Args:
+            endpoint: endpoint that received the request.
+            head: head of the request, which describes the body.
+            request: the request with its body.
+
+        Raises:
+            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), or is too large once decompressed
+                (`BODY_TOO_LARGE`).
+        """
+        body = request.body
+        if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
+            return EMPTY
+        if not head.compressed and (len(body) <= INLINE_BYTES or is_opaque(head.content_type)):
+            if request.json is not None and is_json(head.content_type):
+                value = request.json.of(body)  # verification has parsed it already
+                if value is not None:
+                    return ParsedContent(to_structured(head.content_type, head.headers, value))
+            return ParsedContent(parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body)
+        return None
+
+    async def apart(self, endpoint: CompiledEndpoint, head: Head, request: RequestView, event: Event) -> ParsedContent:
+        """Parse a large or compressed body in a separate process; see `at_once`.
+
+        Args:
+            endpoint: endpoint that received the request.
+            head: head of the request, which describes the body.
+            request: the request with its body.
+            event: the event made of the request.
+
+        Raises:
+            InvalidError: as for `at_once`, or parsing exceeds its resource limits (`TOO_COSTLY`).
+            ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
+        """
+        selected, order_key, dedupe = await self._offload.run(
+            endpoint.flow_id,
+            parse_large_body,
+            orjson.dumps([head.content_type, _of_the_body(head.headers), endpoint.max_parsed]),
+            endpoint.wanted,
+            orjson.dumps(webhook_view(event, None)),
+            request.body,
+        )
+        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode())
+
+
+def _of_the_body(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:
+    """Return the headers that `parse` reads."""
+    return [
+        (name, value.decode("latin-1"))
+        for name, value in headers
+        if name == "content-encoding" or name.startswith("ce-")
+    ]

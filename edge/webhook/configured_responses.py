@@ -1,0 +1,207 @@
+"""Compiled configured responses (`webhook.respond`): the constant parts are bytes, the rest a few accessors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from edge.http import responses
+from edge.http.responses import Response
+from flowhook import limits
+from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.webhook import BODYLESS_STATUSES, OnFault, Respond
+from flowhook.errors import InvalidError
+from flowhook.expressions.paths import compile_accessor, is_expression, paths_in, strip_markers
+from flowhook.ids import LENGTH
+
+Template = Callable[[Any], Any]
+"""Evaluates to a value, given the value of `.`."""
+
+MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
+"""A longer value is left empty: senders and proxies would treat the whole response as malformed."""
+
+_ID: Final = "${ .id }"
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DATE: Final = "date"
+_NOT_A_FLOWS: Final = RESERVED_HEADERS | {_DATE}
+_LINE_ENDS: Final = re.compile(rb"[\x00\r\n]")
+
+
+class ConfiguredResponse:
+    """The configured response of a flow to an accepted request.
+
+    Attributes:
+        needs_view: whether expressions read more than the event's ID, so that `render` needs the request.
+        paths: paths of `.` that they read.
+    """
+
+    __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view", "paths")
+
+    def __init__(self, respond: Respond | OnFault) -> None:
+        self._status = respond.status
+        fields = {name.lower(): (name.encode("ascii"), value) for name, value in respond.headers.items()}
+        fields.pop(_DATE, None)
+        if "content-type" not in fields and not responses.has_no_content(respond.status) and respond.body is not None:
+            media_type = "text/plain; charset=utf-8" if isinstance(respond.body, str) else "application/json"
+            fields = {"content-type": (b"Content-Type", media_type), **fields}
+        self._headers = [(name, _compile(value)) for name, value in fields.values()]
+        self._body = _compile(respond.body)
+        self._fixed: Response | None = None
+        self._head, self._before, self._after = b"", b"", b""
+        expressions = set(_expressions([*respond.headers.values(), respond.body]))
+        self.needs_view = bool(expressions - {strip_markers(_ID)})
+        self.paths = [path for expression in expressions for path in paths_in(expression)]
+        if not expressions:
+            self._fixed = self._render({})
+        elif expressions == {strip_markers(_ID)} and not any(is_expression(value) for _, value in fields.values()):
+            self._split_at_id(respond.body)
+
+    def render(self, event_id: str, view: Mapping[str, Any] | None) -> Response:
+        """Return the response.
+
+        Args:
+            event_id: ID of the stored event.
+            view: the value of `.`; None unless `needs_view`.
+        """
+        if self._before and len(event_id) == LENGTH:
+            return Response(self._status, self._head, self._before + event_id.encode() + self._after)
+        return self._fixed or self._render({**(view or {}), "id": event_id})
+
+    def _split_at_id(self, body: Any) -> None:
+        """Prebuild a response in which only the ID varies: all IDs are equally long, and need no escaping."""
+        mark = "0" * LENGTH
+        answer = self._render({"id": mark})
+        if body is not None and answer.body.count(mark.encode()) == 1:
+            self._head = answer.head
+            self._before, self._after = answer.body.split(mark.encode())
+
+    def _render(self, view: Mapping[str, Any]) -> Response:
+        value = self._body(view)
+        if value is None:
+            body = b""
+        elif isinstance(value, str):
+            body = value.encode("utf-8", "replace")
+        else:
+            body = _json(value)
+        headers = [(name, _header_value(template(view))) for name, template in self._headers]
+        return responses.build_response(self._status, headers, body)
+
+
+class FlowResponse:
+    """The responses of a flow in mode `reply`.
+
+    Attributes:
+        timeout: maximum time in seconds for which a request is held.
+    """
+
+    __slots__ = ("_fault", "_output", "_problem_status", "timeout")
+
+    def __init__(self, respond: Respond) -> None:
+        self.timeout = respond.timeout
+        self._output = _Envelope(respond.status, respond.headers, "application/json")
+        fault = respond.on_fault
+        self._problem_status = fault.status
+        self._fault = _Envelope(fault.status, fault.headers, "") if fault.body is None else ConfiguredResponse(fault)
+
+    def output(self, execution_id: str, body: bytes) -> Response:
+        """Return the flow's output, JSON, as a response."""
+        return self._output.around(execution_id, body)
+
+    def reply(self, status: int, headers: Sequence[tuple[str, bytes]], body: bytes) -> Response:
+        """Return the flow's reply as a response, without fields that concern the connection or are malformed."""
+        fields = [
+            (name.encode("ascii"), value)
+            for name, value in headers
+            if name.lower() not in _NOT_A_FLOWS and FIELD_NAME.fullmatch(name) and not _LINE_ENDS.search(value)
+        ]
+        return responses.build_response(status, fields, b"" if status in BODYLESS_STATUSES else body)
+
+    def fault(self, execution_id: str) -> Response:
+        """Return the response for a flow that ended without a reply; it does not reveal the cause."""
+        if isinstance(self._fault, ConfiguredResponse):
+            return self._fault.render(execution_id, None)._replace(reason=responses.FLOW_FAULTED)
+        return responses.problem(
+            self._problem_status,
+            responses.FLOW_FAULTED,
+            "The flow ended without an answer.",
+            headers=self._fault.fields(execution_id),
+            execution_id=execution_id,
+        )
+
+
+class _Envelope:
+    """Status and headers for a body produced elsewhere; only expressions that read the ID have a value."""
+
+    __slots__ = ("_headers", "_status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], content_type: str) -> None:
+        self._status = status
+        names = {name.lower() for name in headers}
+        added = {"Content-Type": content_type} if content_type and "content-type" not in names else {}
+        self._headers = [
+            (name.encode("ascii"), _compile(value))
+            for name, value in {**added, **headers}.items()
+            if name.lower() != _DATE
+        ]
+
+    def fields(self, execution_id: str) -> list[tuple[bytes, bytes]]:
+        return [(name, _header_value(template({"id": execution_id}))) for name, template in self._headers]
+
+    def around(self, execution_id: str, body: bytes) -> Response:
+        return responses.build_response(
+            self._status, self.fields(execution_id), b"" if self._status in BODYLESS_STATUSES else body
+        )
+
+
+def _header_value(value: Any) -> bytes:
+    text = "" if value is None else value if isinstance(value, str) else _json(value).decode()
+    if len(text) > MAX_HEADER_VALUE_BYTES:
+        return b""
+    return _CONTROLS.sub(" ", text).strip().encode("latin-1", "replace")
+
+
+def _json(value: Any) -> bytes:
+    """Return a value as JSON; as null when it nests deeper than orjson can write, although it can read it."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return b"null"
+
+
+def _compile(value: Any) -> Template:
+    """Return a template for JSON whose strings may be expressions; one that can't be evaluated yields null.
+
+    The event is durable when a template runs: whatever the data, the response has to be an acceptance.
+    """
+    if is_expression(value):
+        accessor = compile_accessor(strip_markers(value))
+
+        def evaluate(view: Any) -> Any:
+            try:
+                return accessor(view)
+            except InvalidError:
+                return None
+
+        return evaluate
+    if isinstance(value, dict) and any(_expressions([value])):
+        members = {key: _compile(item) for key, item in value.items()}
+        return lambda view: {key: member(view) for key, member in members.items()}
+    if isinstance(value, list) and any(_expressions(value)):
+        items = [_compile(item) for item in value]
+        return lambda view: [item(view) for item in items]
+    return lambda _view: value
+
+
+def _expressions(values: Any) -> list[str]:
+    """Return the programs of all expressions in JSON."""
+    if is_expression(values):
+        return [strip_markers(values)]
+    members = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    return [program for member in members for program in _expressions(member)]
+
+
+DEFAULT_FLOW_RESPONSE: Final = FlowResponse(Respond.model_validate({"mode": "reply"}))
+"""For a fetch of an earlier reply of a flow that was deleted, or is not in mode `reply` any more."""

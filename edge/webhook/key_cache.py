@@ -1,0 +1,173 @@
+"""A cache of published verification keys, fetched before verification; see `flowhook.signatures.key_requests`.
+
+An unverified sender chooses whose key is fetched. So known documents, which were fetched and had keys, are cached
+separately from documents that requests have merely named. Made-up names neither evict known documents nor use up the
+rate limit at which known documents of a publisher are fetched again. Documents named for the first time have a rate
+limit of their own.
+
+A known document is fetched again periodically, so that withdrawn keys expire, and at once for a key ID that it lacks,
+because issuers rotate their keys; but at most once per `AGAIN_SECONDS`. If a fetch fails, the cached keys remain valid
+for a while, so that an issuer's outage does not become an outage of the edge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from edge.webhook.document_fetcher import DocumentFetcher, FetchError
+from edge.webhook.log_limiter import RateLimitedLogger
+from flowhook.signatures import KeyedVerifier, KeyRequest, RequestView
+
+FRESH_SECONDS: Final = 600.0
+"""Age after which a document is fetched again."""
+
+KEPT_SECONDS: Final = 24 * 3600.0
+"""Age up to which a document that can't be fetched again stays valid."""
+
+AGAIN_SECONDS: Final = 10.0
+"""Minimum time between two attempts to fetch the same document."""
+
+WAIT_SECONDS: Final = 6.0
+"""Maximum time for which a request waits for its key."""
+
+MAX_DOCUMENTS: Final = 1000
+"""Known documents in the cache."""
+
+MAX_NAMED: Final = 1000
+"""Unknown documents in the cache, those that were named last."""
+
+MAX_PUBLISHERS: Final = 1000
+FETCHES_PER_MINUTE: Final = 30
+"""Fetches of known documents of one publisher; as many again of unknown ones."""
+
+
+_Name = tuple[str, bytes]
+"""Identity of a document: its URL, and the body that is posted there."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Document:
+    """A cached document.
+
+    Attributes:
+        keys: keys by ID; empty until the document is fetched.
+        fetched_at: time of the last successful fetch.
+        tried_at: time of the last attempt.
+        is_awaited: whether a fetch is in progress; a request whose key is cached does not wait for it.
+        lock: held during a fetch.
+    """
+
+    __slots__ = ("fetched_at", "is_awaited", "keys", "lock", "tried_at")
+
+    def __init__(self) -> None:
+        self.keys: Mapping[str, object] = {}
+        self.fetched_at = self.tried_at = float("-inf")
+        self.is_awaited = False
+        self.lock = asyncio.Lock()
+
+
+class KeyCache:
+    """The key cache."""
+
+    def __init__(self, outbound: DocumentFetcher, log: RateLimitedLogger, now: Callable[[], float]) -> None:
+        """Fetch documents with `outbound`; `now` returns the time in seconds."""
+        self._outbound = outbound
+        self._log = log
+        self._now = now
+        self._known: OrderedDict[_Name, _Document] = OrderedDict()
+        self._named: OrderedDict[_Name, _Document] = OrderedDict()
+        self._paces: OrderedDict[tuple[str, bool], deque[float]] = OrderedDict()
+
+    @property
+    def unknown(self) -> int:
+        """Number of unknown documents in the cache."""
+        return len(self._named)
+
+    async def add(self, seen: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
+        """Return a request with the keys that verifiers need for it, as far as they are available.
+
+        Does not suspend when all of them are cached.
+        """
+        keys: dict[KeyRequest[object], object] = {}
+        for verifier in verifiers:
+            wanted = verifier.key_request(seen)
+            if wanted is None:
+                continue
+            try:
+                keys[wanted] = await self._find(wanted)
+            except (FetchError, TimeoutError) as error:
+                cause = str(error) or "no answer in time"
+                self._log.warning("keys can't be fetched", publisher=wanted.publisher, detail=cause)
+        return seen._replace(keys={**seen.keys, **keys}) if keys else seen
+
+    async def _find(self, wanted: KeyRequest[object]) -> object:
+        """Return a key, or None when the document has no key of that ID.
+
+        Raises:
+            FetchError: the document can't be fetched.
+            TimeoutError: the document was not fetched in time.
+        """
+        name = (wanted.url, wanted.body)
+        document = self._known.get(name)
+        if document is None:
+            document = self._named.get(name) or _Document()
+        else:
+            self._known.move_to_end(name)
+        if self._is_due(document, wanted.key_id):
+            async with asyncio.timeout(WAIT_SECONDS), document.lock:
+                if self._is_due(document, wanted.key_id):  # no other request has fetched it meanwhile
+                    document.is_awaited = True
+                    await self._fetch(wanted, document)
+        if self._now() - document.fetched_at > KEPT_SECONDS:
+            raise FetchError("it could not be fetched lately")
+        return document.keys.get(wanted.key_id)
+
+    def _is_due(self, document: _Document, key_id: str) -> bool:
+        now = self._now()
+        if key_id in document.keys and (now - document.fetched_at < FRESH_SECONDS or document.is_awaited):
+            return False
+        return now - document.tried_at >= AGAIN_SECONDS
+
+    async def _fetch(self, wanted: KeyRequest[object], document: _Document) -> None:
+        name = (wanted.url, wanted.body)
+        try:
+            self._pace(wanted.publisher, known=name in self._known)
+            if name not in self._known:
+                _put(self._named, name, document, MAX_NAMED)
+            content = await self._outbound.fetch(wanted.url, wanted.body)
+            keys = {} if content is None else wanted.read(content)
+        except (FetchError, ValueError) as error:
+            cause = error if isinstance(error, FetchError) else FetchError("what is there can't be read")
+            if wanted.key_id not in document.keys:
+                raise cause from None
+            self._log.warning("keys can't be fetched", publisher=wanted.publisher, detail=str(cause))
+            return
+        finally:
+            document.tried_at, document.is_awaited = self._now(), False
+        document.keys, document.fetched_at = keys, self._now()
+        if keys:
+            self._named.pop(name, None)
+            _put(self._known, name, document, MAX_DOCUMENTS)
+        else:
+            self._known.pop(name, None)
+
+    def _pace(self, publisher: str, *, known: bool) -> None:
+        times = self._paces.get((publisher, known)) or deque(maxlen=FETCHES_PER_MINUTE)
+        _put(self._paces, (publisher, known), times, MAX_PUBLISHERS)
+        now = self._now()
+        if len(times) == FETCHES_PER_MINUTE and now - times[0] < 60:  # noqa: PLR2004 - a minute
+            raise FetchError("too many documents of this publisher were fetched lately")
+        times.append(now)
+
+
+def _put(table: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    """Put an entry last, and evict the first one when there are more than `most`."""
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)

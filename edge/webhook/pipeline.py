@@ -1,0 +1,459 @@
+"""The webhook pipeline: the checks that a request passes before it is accepted, cheapest first.
+
+Flow, method, address, credentials in headers, size, signature, rate (the router checks it along with storage), parsing,
+storage. A refusal reveals no more than the sender may know.
+
+Source: docs/http.md is the contract; RFC 9110 for the statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from edge.http import responses
+from edge.http.body_stream import BodyStream, BodyTooLargeError
+from edge.http.forwarded import Address, TrustedProxies
+from edge.http.head import Head
+from edge.http.receive_budget import Overloaded
+from edge.http.request import IncomingRequest
+from edge.http.responses import Response
+from edge.router.body_uploads import BodyUploads, SignatureRejectedError, UploadedBody
+from edge.router.flow_cache import FlowCache
+from edge.router.ingest import IngestBatcher, IngestUnavailableError
+from edge.router.rejections import RejectionReporter
+from edge.router.replies import PREFIX as REPLIES
+from edge.router.replies import REFUSED, SyncReplies
+from edge.webhook.body_parser import BodyParser
+from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.document_fetcher import DocumentFetcher, FetchError
+from edge.webhook.handshakes import DONE, FetchUrl
+from edge.webhook.key_cache import KeyCache
+from edge.webhook.log_limiter import RateLimitedLogger
+from edge.webhook.parsed_content import ParsedContent
+from edge.webhook.sender_rate_limiter import network_identity, sender_identity
+from flowhook import ids, limits
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
+from flowhook.model import Event, Principal
+from flowhook.offload import INLINE_BYTES
+from flowhook.signatures import (
+    JsonBody,
+    Match,
+    RequestView,
+    SignatureError,
+    Verifier,
+    credentials_of,
+    json_of,
+    strip_query,
+    without_credential_copies,
+)
+from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
+from flowhook.wire.convert import event_to_proto
+from flowhook.wire.failures import THROTTLED, failure_to_proto
+from flowhook.workflow_input import webhook_view
+
+PREFIX: Final = "/hook/"
+
+MAX_GROWTH: Final = 3
+"""Upper bound of the ratio of an event's metadata to the head it is made from: an event contains Content-Type and
+traceparent twice, the second time in UTF-8, which takes two bytes for each byte that is not ASCII."""
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
+"""Syntax of the token of a one-time URL; only the router can tell whether a token is valid."""
+
+_Outcome = tuple[Verifier, Match] | SignatureError
+"""Outcome of verification: the verifier that passed and its match, or the reason why none passed."""
+
+_OF_CALLBACKS: Final = {
+    "CALLBACK_NOT_FOUND": responses.CALLBACK_NOT_FOUND,
+    "CALLBACK_GONE": responses.CALLBACK_GONE,
+    "CALLBACK_AMBIGUOUS": responses.CALLBACK_AMBIGUOUS,
+    "CALLBACK_TOO_LARGE": responses.CALLBACK_TOO_LARGE,
+}
+"""Responses by the router's reasons."""
+
+
+class _Refused(Exception):  # noqa: N818 - carries a response, not an error
+    """The request is refused with the given response."""
+
+    def __init__(
+        self, answer: Response, *, error: SignatureError | None = None, seen: RequestView | None = None
+    ) -> None:
+        super().__init__(answer.status, answer.reason)
+        self.answer = answer
+        self.error = error
+        self.seen = seen
+
+
+class WebhookHandler:
+    """The HTTP handler for webhooks, callbacks and replies."""
+
+    def __init__(
+        self,
+        directory: FlowCache,
+        ingest: IngestBatcher,
+        callbacks: IngestBatcher,
+        replies: SyncReplies,
+        *,
+        refusals: RateLimitedLogger,
+        rejections: RejectionReporter,
+        keys: KeyCache,
+        outbound: DocumentFetcher,
+        contents: BodyParser,
+        uploads: BodyUploads,
+        proxies: TrustedProxies | None = None,
+        public_url: str = "",
+    ) -> None:
+        """Create a handler.
+
+        Args:
+            directory: finds flows.
+            ingest: stores events that start executions and are acknowledged at once.
+            callbacks: stores events for callbacks, which take the router longer.
+            replies: stores events whose flow responds to the sender, and fetches the responses of flows.
+            refusals: log of refusals, for operators.
+            rejections: records refused requests.
+            keys: fetches signature verification keys that are published elsewhere.
+            outbound: fetches the URLs that handshakes require the edge to visit.
+            contents: parses bodies.
+            uploads: streams bodies that are too large for memory.
+            proxies: trusted proxies, which may report the sender behind them.
+            public_url: scheme and host as senders see them.
+        """
+        self._directory = directory
+        self._ingest = ingest
+        self._callbacks = callbacks
+        self._replies = replies
+        self._refusals = refusals
+        self._rejections = rejections
+        self._keys = keys
+        self._outbound = outbound
+        self._contents = contents
+        self._uploads = uploads
+        self._proxies = proxies or None
+        self._public_url = public_url.rstrip("/")
+
+    async def handle(self, request: IncomingRequest) -> Response:
+        """Handle one request and return the response.
+
+        Raises:
+            StreamClosedError: the sender disconnected before the request was complete, or its framing is invalid.
+        """
+        try:
+            if request.head.path.startswith(REPLIES):
+                return await self._replies.fetch(request.head)
+            endpoint = await self._endpoint(request.head)
+        except _Refused as refusal:
+            return refusal.answer
+        address, seen = self._view(request)
+        error: SignatureError | None = None
+        try:
+            answer = await self._accept(endpoint, request, address, seen)
+        except _Refused as refusal:
+            answer, error, seen = refusal.answer, refusal.error, refusal.seen or seen
+        except BodyTooLargeError:
+            answer = responses.BODY_TOO_LARGE
+        except Overloaded:
+            return responses.OVERLOADED
+        except IngestUnavailableError:
+            return responses.ROUTER_UNAVAILABLE
+        if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._rejections.record(endpoint, request.head, address, answer, error=error, seen=seen, now=time.time())
+        return answer
+
+    async def _accept(
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, address: Address, seen: RequestView
+    ) -> Response:
+        head = request.head
+        handshakes = endpoint.handshakes
+        admitted = endpoint.admits(address)
+        if handshakes is not None and admitted and (answer := handshakes.early(seen)) is not None:
+            return answer
+        if head.method not in endpoint.methods:
+            return responses.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
+        if not admitted:
+            return responses.ADDRESS_FORBIDDEN
+        seen, verified, streamed = await self._authenticated(endpoint, request, seen, address)
+        event = _event(endpoint, head, seen, verified[1])
+        if streamed is not None:
+            event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
+            return await self._store(
+                endpoint, request, seen, verified, event=event, content=ParsedContent(streamed.content)
+            )
+        _check_rate(endpoint, verified[1], address, seen)
+        if endpoint.needs_json_body and (seen.json is None or len(seen.body) > endpoint.max_unverified_json):
+            seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
+        try:
+            content = self._contents.at_once(endpoint, head, seen) or await self._contents.apart(
+                endpoint, head, seen, event
+            )
+        except InvalidError as error:
+            too_large = error.reason == "BODY_TOO_LARGE"
+            refusal = responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)
+            raise _Refused(refusal, seen=seen) from None
+        except ExhaustedError:
+            raise Overloaded from None
+        if handshakes is not None:
+            asked = content.body if content.body is not None or not seen.body else json_of(seen)
+            handshake = handshakes.late(verified[1], seen, asked)
+            if handshake is not None:
+                return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
+        return await self._store(endpoint, request, seen, verified, event=event, content=content)
+
+    def _view(self, request: IncomingRequest) -> tuple[Address, RequestView]:
+        """Return the sender's address, and the request as input for verification, without its body."""
+        head = request.head
+        address, scheme, host = request.address, request.scheme, head.host
+        if self._proxies is not None:
+            address, scheme, behind = self._proxies.origin(address, scheme, head.headers)
+            host = behind or host
+        url = f"{self._public_url or f'{scheme}://{host}'}{head.target}"
+        return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", request.client_names)
+
+    async def _authenticated(
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, seen: RequestView, address: Address
+    ) -> tuple[RequestView, tuple[Verifier, Match], UploadedBody | None]:
+        """Receive and verify the body of a request; return the request, the match, and the upload of a large body."""
+        if endpoint.early_keyed:
+            seen = await self._keys.add(seen, endpoint.early_keyed)
+        verified = _check(endpoint.early, seen) if endpoint.early else None
+        good = verified is not None and not isinstance(verified, SignatureError)
+        if not good and not endpoint.has_signature(seen.headers):
+            raise self._unauthenticated(endpoint, address, seen, verified, _check(endpoint.late, seen))
+        if 0 <= request.head.length <= limits.STREAMED_BODY_BYTES:
+            body = await request.body(endpoint.max_body)
+        else:
+            received = await request.receive(
+                endpoint.max_body_size(seen.headers, verified=good),
+                endpoint.max_buffered_size(request.head, verified=good),
+            )
+            if isinstance(received, BodyStream):
+                streamed = await self._stream(endpoint, request.head, address, seen, verified, body=received)
+                return seen, streamed.verified, streamed
+            body = received
+        if body:
+            seen = seen._replace(body=body)
+        if verified is None or isinstance(verified, SignatureError):
+            earlier = verified
+            if endpoint.reads_json or endpoint.late_keyed or len(body) > INLINE_BYTES:
+                seen, verified = await self._proved(endpoint, seen)
+            else:
+                verified = _check(endpoint.late, seen)
+            if isinstance(verified, SignatureError):
+                raise self._unauthenticated(endpoint, address, seen, earlier, verified)
+        return seen, verified, None
+
+    async def _proved(self, endpoint: CompiledEndpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
+        """Verify a request by its parsed body and fetched keys; return it with these, and the outcome."""
+        if endpoint.reads_json:
+            seen = await _with_json(seen, JsonBody(endpoint.max_unverified_json))
+        if endpoint.late_keyed:
+            seen = await self._keys.add(seen, endpoint.late_keyed)
+        if len(seen.body) <= INLINE_BYTES:
+            return seen, _check(endpoint.late, seen)
+        return seen, await asyncio.to_thread(_check, endpoint.late, seen)
+
+    async def _stream(
+        self,
+        endpoint: CompiledEndpoint,
+        head: Head,
+        address: Address,
+        seen: RequestView,
+        earlier: _Outcome | None,
+        *,
+        body: BodyStream,
+    ) -> UploadedBody:
+        """Store a body while it arrives; the conditions for accepting it are the same as for one in memory."""
+        try:
+            verified = None if isinstance(earlier, SignatureError) else earlier
+            return await self._uploads.take(
+                endpoint,
+                head,
+                seen,
+                body,
+                verified,
+                sender=network_identity(address),
+                admit=lambda match: _check_rate(endpoint, match, address, seen),
+            )
+        except SignatureRejectedError as refusal:
+            raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None
+        except InvalidError as error:
+            if error.reason == "BODY_INVALID":
+                raise _Refused(responses.body_invalid(error.message)) from None
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
+        except (ExhaustedError, NotFoundError) as error:
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
+        except FlowhookError as error:
+            if error.reason not in REFUSED:
+                raise IngestUnavailableError from None
+            raise _Refused(self._rejected(endpoint, failure_to_proto(error))) from None
+
+    async def _visited(self, visit: FetchUrl) -> Response:
+        """Visit the URL that a handshake requires, and return the response."""
+        try:
+            if await self._outbound.fetch(visit.url) is not None:
+                return DONE
+        except FetchError as error:
+            self._refusals.warning("a handshake can't be completed", detail=str(error))
+        return responses.HANDSHAKE_UNAVAILABLE
+
+    async def _endpoint(self, head: Head) -> CompiledEndpoint:
+        path = head.path
+        if not path.startswith(PREFIX):
+            raise _Refused(responses.FLOW_NOT_FOUND)
+        flow_id, slash, suffix = path[len(PREFIX) :].partition("/")
+        try:
+            endpoints = await self._directory.find(flow_id)
+        except FlowhookError:
+            raise _Refused(responses.ROUTER_UNAVAILABLE) from None
+        if endpoints is None:
+            raise _Refused(responses.FLOW_NOT_FOUND)
+        if not slash:
+            return endpoints.own
+        endpoint = endpoints.at_suffix(suffix)
+        if endpoint is None:
+            raise _Refused(responses.FLOW_NOT_FOUND)
+        if endpoint.one_time and _TOKEN.fullmatch(suffix.partition("/")[2]) is None:
+            raise _Refused(responses.CALLBACK_NOT_FOUND)
+        return endpoint
+
+    def _unauthenticated(
+        self, endpoint: CompiledEndpoint, address: Address, seen: RequestView, *outcomes: _Outcome | None
+    ) -> _Refused:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, SignatureError)]
+        error = max(errors, key=lambda each: each.specificity)
+        self._refusals.warning(
+            "request unauthenticated",
+            **endpoint.log_fields,
+            scheme=endpoint.schemes,
+            reason=error.reason,
+            detail=error.detail,
+            address=str(address),
+        )
+        if error.reason == "KEY_UNAVAILABLE":  # not the sender's fault, so a retry may succeed
+            return _Refused(responses.KEYS_UNAVAILABLE, error=error, seen=seen)
+        return _Refused(endpoint.unauthenticated, error=error, seen=seen)
+
+    async def _store(
+        self,
+        endpoint: CompiledEndpoint,
+        request: IncomingRequest,
+        seen: RequestView,
+        verified: tuple[Verifier, Match],
+        *,
+        event: Event,
+        content: ParsedContent,
+    ) -> Response:
+        """Store the event, and return the response that the flow configures."""
+        shown = webhook_view(event, content.body) if endpoint.needs_view else None
+        key = endpoint.dedupe_key(verified, seen, shown, content)
+        message = event_to_proto(event)
+        if key:
+            message.dedupe_key = key
+        # set even when it is empty, so that the router need not evaluate it
+        message.order_key = endpoint.order_key_of(shown, content)
+        message.flow_revision = endpoint.flow_revision
+        if endpoint.flow is not None:
+            try:
+                return await request.hold(self._replies.hold(message, endpoint.flow))
+            except FlowhookError as error:
+                return self._rejected(endpoint, failure_to_proto(error))
+        size = MAX_GROWTH * request.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
+        result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
+        if result.HasField("accepted"):
+            return endpoint.response.render(result.accepted.execution_id, shown)
+        return self._rejected(endpoint, result.rejected)
+
+    def _rejected(self, endpoint: CompiledEndpoint, failure: Failure) -> Response:
+        if failure.reason == "FLOW_NOT_FOUND":
+            self._directory.drop(endpoint.flow_id)
+            return responses.FLOW_NOT_FOUND
+        if failure.reason in _OF_CALLBACKS:
+            if failure.reason == "CALLBACK_NOT_FOUND" and not endpoint.one_time:
+                self._directory.drop(endpoint.flow_id)
+            return _OF_CALLBACKS[failure.reason]
+        if failure.reason in THROTTLED:
+            return responses.flow_rate_limited(failure.reason, failure.retry_after_seconds or 1)
+        if failure.reason == "TOO_MANY_WAITERS":
+            return responses.TOO_MANY_HELD
+        if failure.disposition == DISPOSITION_RETRYABLE:
+            return responses.service_unavailable(failure.reason, failure.retry_after_seconds or 1)
+        self._refusals.warning(
+            "router refused an event",
+            **endpoint.log_fields,
+            reason=failure.reason,
+            detail=failure.message,
+        )
+        return responses.NOT_STORED
+
+
+def _event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match: Match) -> Event:
+    """Return a request as an event, without credentials."""
+    now_ms = time.time_ns() // 1_000_000
+    event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+    # Fields that `Connection` names are retained: only intermediaries remove them (RFC 9110, section 7.6.1). Removing
+    # them here would let an attacker who replays a signed request hide the field by which it is recognised.
+    dropped = endpoint.dropped_headers
+    headers = tuple([field for field in head.headers if field[0] not in dropped])
+    query = head.query
+    if endpoint.dropped_query:
+        query = strip_query(query, endpoint.dropped_query)
+        headers = without_credential_copies(headers, credentials_of(head.query, endpoint.dropped_query))
+    event = Event(
+        event_id,
+        endpoint.flow_id,
+        now_ms,
+        Principal(*match) if endpoint.asks else None,
+        "",
+        head.method,
+        head.path,
+        query,
+        head.content_type,
+        headers,
+        seen.body,
+        head.traceparent,
+    )
+    return _mid_flow(event, endpoint) if endpoint.callback else event
+
+
+def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:
+    """Return the event of a callback; for a one-time URL, move the token to the only field that is not stored."""
+    if not endpoint.one_time:
+        return event._replace(callback=endpoint.callback)
+    path, _, token = event.path.rpartition("/")
+    headers = without_credential_copies(event.headers, [token.encode()])  # `URLS` can't list every such field
+    return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
+
+
+def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, seen: RequestView) -> None:
+    """Refuse a sender that exceeds its rate limit."""
+    if endpoint.sender_limiter is None:
+        return
+    wait = endpoint.sender_limiter.take(sender_identity(match, address, asked=endpoint.asks), time.monotonic())
+    if wait:
+        raise _Refused(responses.sender_rate_limited(math.ceil(wait)), seen=seen)
+
+
+async def _with_json(seen: RequestView, body: JsonBody) -> RequestView:
+    """Return a request whose body is parsed as JSON only once; a large one is parsed in a thread."""
+    if len(seen.body) > INLINE_BYTES:
+        await asyncio.to_thread(body.of, seen.body)
+    return seen._replace(json=body)
+
+
+def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:
+    """Return the match of the first verifier that passes, or the most specific refusal."""
+    now = time.time()
+    worst: SignatureError | None = None
+    for verifier in verifiers:
+        try:
+            return verifier, verifier.verify(seen, now)
+        except SignatureError as error:
+            if worst is None or error.specificity > worst.specificity:
+                worst = error
+    return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from edge.router.ingest import DEPTH, IngestBatcher, IngestUnavailableError
+from edge.webhook.log_limiter import RateLimitedLogger
+from flowhook import limits, logs
+from flowhook.errors import InvalidError, UnavailableError
+from flowhook.v1.envelope_pb2 import Event
+
+
+@pytest.fixture
+async def make(router, counts, running):
+    def start(*, timeout=5.0, max_pending=1000):
+        log = RateLimitedLogger(logs.get_logger("test"), asyncio.get_running_loop().time)
+        ingest = IngestBatcher(router, counts, log, timeout=timeout, max_pending=max_pending)
+        ingest.task = running(ingest.run())
+        return ingest
+
+    return start
+
+
+def submit(ingest, *ids, size=100):
+    return [asyncio.ensure_future(ingest.submit(Event(id=each), size)) for each in ids]
+
+
+async def outcomes(tasks):
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_each_event_gets_its_own_result(make):
+    results = await outcomes(submit(make(), "a", "b", "c"))
+    assert [result.accepted.execution_id for result in results] == ["a", "b", "c"]
+
+
+async def test_events_of_one_turn_of_the_loop_are_one_batch(make, router, settled):
+    ingest = make()
+    await settled()
+    await outcomes(submit(ingest, "a", "b", "c"))
+    assert router.batches == [["a", "b", "c"]]
+
+
+async def test_what_arrives_while_calls_are_in_flight_goes_together(make, router, settled):
+    ingest = make()
+    router.gate.clear()
+    tasks = []
+    for each in "abcde":
+        tasks += submit(ingest, each)
+        await settled()
+    router.gate.set()
+    await outcomes(tasks)
+    assert router.batches == [["a"], ["b"], ["c", "d", "e"]]
+    assert DEPTH == 2
+
+
+async def test_a_batch_is_bounded_in_events(make, router, settled):
+    ingest = make()
+    await settled()
+    await outcomes(submit(ingest, *(str(each) for each in range(limits.MAX_BATCH_EVENTS + 1))))
+    assert [len(batch) for batch in router.batches] == [limits.MAX_BATCH_EVENTS, 1]
+
+
+async def test_a_batch_is_bounded_in_bytes(make, router, settled):
+    ingest = make()
+    await settled()
+    await outcomes(submit(ingest, "a", "b", "c", size=limits.MAX_BATCH_BYTES // 2 - 1000))
+    assert router.batches == [["a", "b"], ["c"]]
+
+
+async def test_a_failed_call_is_made_again_with_the_same_events(make, router, settled, counts):
+    ingest = make()
+    await settled()
+    router.responses = [UnavailableError("away"), UnavailableError("away")]
+    results = await outcomes(submit(ingest, "a", "b"))
+    assert [result.accepted.execution_id for result in results] == ["a", "b"]
+    assert router.batches == [["a", "b"]] * 3
+    assert counts.retries == 2
+
+
+async def test_an_event_whose_fate_is_unknown_at_its_deadline_is_unavailable(make, router):
+    ingest = make(timeout=0.01)
+    router.gate.clear()
+    (outcome,) = await outcomes(submit(ingest, "a"))
+    assert isinstance(outcome, IngestUnavailableError)
+    assert ingest.pending == 0
+    router.gate.set()
+
+
+async def test_a_router_that_is_away_is_waited_for_until_the_deadline_of_each_event(make, router):
+    """Each is given up for its own deadline, be its batch asked for again or queued behind others."""
+    ingest = make(timeout=0.3)
+    loop = asyncio.get_running_loop()
+    router.responses = [UnavailableError("away")] * 1000
+
+    async def wait(event):
+        began = loop.time()
+        (outcome,) = await outcomes(submit(ingest, event))
+        return outcome, loop.time() - began
+
+    waiting = []
+    for number in range(6):
+        waiting.append(asyncio.create_task(wait(f"{number}")))
+        await asyncio.sleep(0.02)
+    for outcome, seconds in await asyncio.gather(*waiting):
+        assert isinstance(outcome, IngestUnavailableError)
+        assert seconds >= 0.3
+
+
+async def test_an_event_still_queued_at_its_deadline_is_never_sent(make, router, settled):
+    ingest = make(timeout=0.01)
+    router.gate.clear()
+    tasks = []
+    for each in "abc":
+        tasks += submit(ingest, each)
+        await settled()
+    assert all(isinstance(outcome, IngestUnavailableError) for outcome in await outcomes(tasks))
+    router.gate.set()
+    await settled()
+    assert router.batches == [["a"], ["b"]]
+
+
+async def test_beyond_what_may_wait_events_are_refused_at_once(make, router, settled):
+    ingest = make(max_pending=2)
+    router.gate.clear()
+    tasks = submit(ingest, "a", "b", "c")
+    await settled()
+    assert tasks[2].done()
+    router.gate.set()
+    assert [isinstance(each, IngestUnavailableError) for each in await outcomes(tasks)] == [False, False, True]
+
+
+async def test_waiting_bytes_are_bounded(make, router, settled):
+    ingest = make()
+    router.gate.clear()
+    tasks = submit(ingest, *(str(each) for each in range(20)), size=limits.MAX_BODY_BYTES)
+    await settled()
+    refused = [task for task in tasks if task.done()]
+    assert 0 < len(refused) < 20
+    router.gate.set()
+    await outcomes(tasks)
+
+
+@pytest.mark.parametrize("answer", [InvalidError("no", reason="BATCH_INVALID"), []])
+async def test_a_call_that_can_not_succeed_is_not_made_again(make, router, settled, answer, caplog):
+    ingest = make()
+    await settled()
+    router.responses = [answer or [None] * 5]
+    with caplog.at_level(logging.WARNING):
+        (outcome,) = await outcomes(submit(ingest, "a"))
+    assert isinstance(outcome, IngestUnavailableError)
+    assert len(router.batches) == 1
+
+
+async def test_what_waits_at_the_end_is_given_up(make, router, settled):
+    ingest = make()
+    router.gate.clear()
+    tasks = []
+    for each in "abc":
+        tasks += submit(ingest, each)
+        await settled()
+    ingest.task.cancel()
+    assert all(isinstance(outcome, IngestUnavailableError) for outcome in await outcomes(tasks))

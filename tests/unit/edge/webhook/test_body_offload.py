@@ -1,0 +1,59 @@
+"""What an edge's process apart makes of a large body."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from edge.webhook.body_offload import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
+from flowhook.errors import InvalidError
+from flowhook.payloads import selection_of
+
+VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}
+
+
+def read(body, *, selection=None, order_by=None, dedupe=None, kind="application/json", headers=()):
+    wanted = orjson.dumps(BodyQuery(selection, order_by, dedupe))
+    selected, *keys = parse_large_body(orjson.dumps([kind, headers, 10_000_000]), wanted, orjson.dumps(VIEW), body)
+    return orjson.loads(selected), *(key.decode() for key in keys)
+
+
+def test_a_body_is_parsed_and_the_selection_of_it_returned():
+    assert read(b'{"a": 1, "b": 2}', selection=selection_of([("b",)])) == ({"b": 2}, "", "")
+    assert read(b"a=1&b=2", kind="application/x-www-form-urlencoded")[0] == {"a": "1", "b": "2"}
+    assert read(b"", kind="text/plain")[0] is None
+
+
+def test_its_keys_are_made_of_all_that_expressions_see():
+    keys = {"order_by": '${ "\\(.headers.x)/\\(.body.a)" }', "dedupe": "${ .body.b }"}
+    assert read(b'{"a": 1, "b": [2]}', selection={}, **keys) == ({}, "north/1", "[2]")
+
+
+@pytest.mark.parametrize("key", ["order_by", "dedupe"])
+def test_a_key_of_any_size_is_short(key):
+    body = orjson.dumps({"a": [{str(number): 0} for number in range(100_000)]})
+    made = [each for each in read(body, selection={}, **{key: "${ .body.a }"})[1:] if each]
+    assert len(made) == 1
+    assert len(made[0]) < 100
+
+
+def test_an_edge_gets_no_more_than_it_can_read_at_once():
+    fits, large = ("x" * (MAX_SELECTED_BYTES - size) for size in (10, 0))
+    assert read(orjson.dumps({"a": fits}), selection=selection_of([("a",)]))[0] == {"a": fits}
+    assert read(orjson.dumps({"a": large}), selection=selection_of([("a",)]))[0] is None
+
+
+def test_the_attributes_of_a_cloud_event_in_binary_mode_are_there():
+    headers = [("ce-specversion", "1.0"), ("ce-id", "7")]
+    assert read(b"[1]", selection=selection_of([("id",), ("data",)]), headers=headers)[0] == {"id": "7", "data": [1]}
+
+
+def test_what_is_read_but_nested_too_deeply_for_one_library_is_returned():
+    body = b"[" * 500 + b"]" * 500
+    assert read(body)[0] == orjson.loads(body)
+
+
+def test_a_body_that_is_not_what_it_says_is_refused():
+    with pytest.raises(InvalidError) as refusal:
+        read(b"{")
+    assert refusal.value.reason == "BODY_INVALID"

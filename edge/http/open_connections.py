@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
-from edge.webhook.sender_rate_limiter import network_identity
+from edge.http.peer import network_identity
 
 MAX_CANDIDATES: Final = 256
 """Candidates that one scan of a group of connections collects for later use."""

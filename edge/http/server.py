@@ -20,13 +20,12 @@ from tornado.iostream import IOStream
 from edge.http import responses
 from edge.http.connection import Connection
 from edge.http.open_connections import OpenConnections
-from edge.http.peer import peer_address
+from edge.http.peer import network_identity, peer_address
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.http.tls import HANDSHAKE_SECONDS, Certificates
 from edge.metrics import EdgeMetrics
-from edge.webhook.sender_rate_limiter import network_identity
 from flowhook.config import EdgeSettings
 
 SWEEP_SECONDS: Final = 0.25

@@ -20,6 +20,7 @@ from edge.http import responses
 from edge.http.body_stream import BodyStream, BodyTooLargeError
 from edge.http.forwarded import Address, TrustedProxies
 from edge.http.head import Head
+from edge.http.peer import network_identity
 from edge.http.receive_budget import Overloaded
 from edge.http.request import IncomingRequest
 from edge.http.responses import Response
@@ -36,7 +37,7 @@ from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.parsed_content import ParsedContent
-from edge.webhook.sender_rate_limiter import network_identity, sender_identity
+from edge.webhook.sender_rate_limiter import sender_identity
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Event, Principal

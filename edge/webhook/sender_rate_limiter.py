@@ -12,6 +12,7 @@ from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+from edge.http.peer import network_identity
 from flowhook.document.webhook import RateLimit
 from flowhook.signatures import Match
 from flowhook.token_bucket import TokenBucket
@@ -19,18 +20,10 @@ from flowhook.token_bucket import TokenBucket
 MAX_SENDERS: Final = 10_000
 """Senders of one URL that have a token bucket."""
 
-_SITE_BITS: Final = 64
-"""Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4)."""
-
 
 def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, asked: bool) -> str:
     """Return the identity of a sender among those of a URL; `asked`: whether credentials were required."""
     return f"{match.scheme} {match.secret}" if asked else network_identity(address)
-
-
-def network_identity(address: IPv4Address | IPv6Address) -> str:
-    """Return the identity of an address's owner: the address itself or, for IPv6, its network."""
-    return str(int(address) >> _SITE_BITS) if isinstance(address, IPv6Address) else str(address)
 
 
 class SenderRateLimiter:

@@ -95,7 +95,9 @@ class Connection(BufferedTransport, HTTPConnection):
 
     def start(self) -> None:
         """Begin to serve."""
-        if self._transport is not None:
+        if self._transport is None:  # lost meanwhile
+            self._server.on_close(self)
+        else:
             self._next()
 
     def expire(self) -> None:
@@ -124,7 +126,9 @@ class Connection(BufferedTransport, HTTPConnection):
             linger: whether to read what the sender has sent already for a while, so that it sees the response.
         """
         self._refuse(answer)
-        if not linger:
+        if self._transport is None:
+            self._server.on_close(self)
+        elif not linger:
             self._close()
 
     def abort(self) -> None:

@@ -17,13 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from httptools import (
-    HttpParserError,
-    HttpParserInvalidMethodError,
-    HttpParserInvalidURLError,
-    HttpParserUpgrade,
-    HttpRequestParser,
-)
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
 MAX_FIELDS: Final = 256
@@ -200,11 +194,11 @@ def parse_head(data: bytes) -> Head:
         raise MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", "not HTTP/1")
     if data.count(b"\r\n", line.end()) > MAX_FIELDS:  # checked before any field is parsed
         raise MalformedRequestError(431, "HEADER_TOO_LARGE", "too many header fields")
-    try:
-        fields = _parse_fields(data)
-    except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
-        # llhttp knows a list of methods, where any token is one, and takes no UTF-8 in targets, where senders put it
-        fields = _parse_fields(_STAND_IN + data[line.end() :])
+    fields, refusal = _parse_fields(data)
+    if refusal and not fields.pairs:  # it may be about the request line
+        fields, refusal = _parse_fields(_STAND_IN + data[line.end() :])
+    if refusal:
+        raise _refusal_of(refusal)
     return build_head(method, target, fields, http10=minor == b"0", size=len(data))
 
 
@@ -222,26 +216,26 @@ def head_from_tornado(start_line: RequestStartLine | ResponseStartLine, headers:
     return build_head(method.encode(), target.encode("latin-1"), fields, http10=version == "HTTP/1.0", size=size)
 
 
-def _parse_fields(data: bytes) -> _Fields:
-    """Have llhttp parse a head that lacks the empty line at its end.
+def _parse_fields(data: bytes) -> tuple[_Fields, str]:
+    """Have llhttp parse a head that lacks the empty line at its end; return the fields, and why llhttp refuses it.
+
+    Of valid request lines llhttp refuses methods that are not on its list, where any token is one, methods of other
+    protocols, targets in UTF-8, which senders send, and HTTP/1.2 to 1.9.
 
     Raises:
-        HttpParserInvalidMethodError, HttpParserInvalidURLError: llhttp does not know the method, or the kind of target.
-        MalformedRequestError: it refuses something else.
+        MalformedRequestError: the name of a field is too long.
     """
     fields = _Fields()
     try:
         HttpRequestParser(fields).feed_data(data + b"\r\n")
     except HttpParserUpgrade:  # the sender offers another protocol, and is answered in this one
         pass
-    except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
-        raise
     except HttpParserError as error:
         if isinstance(error.__context__, MalformedRequestError):
             raise error.__context__ from None
         if not fields.complete:  # else it is about the framing, which `_body_length` refuses with a reason
-            raise _refusal_of(str(error)) from None
-    return fields
+            return fields, str(error)
+    return fields, ""
 
 
 def _refusal_of(text: str) -> MalformedRequestError:
@@ -250,8 +244,6 @@ def _refusal_of(text: str) -> MalformedRequestError:
         return MalformedRequestError(501, "TRANSFER_CODING_UNKNOWN", text)
     if "Content-Length" in text or "Transfer-Encoding" in text:
         return MalformedRequestError(400, "FRAMING_INVALID", text)
-    if "version" in text:
-        return MalformedRequestError(505, "HTTP_VERSION_UNSUPPORTED", text)
     return MalformedRequestError(400, "HEADER_MALFORMED", text)
 
 

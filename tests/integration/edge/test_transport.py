@@ -6,10 +6,12 @@ import asyncio
 import socket
 from types import SimpleNamespace
 
+import pytest
 import pytest_asyncio
 from support.patience import PATIENCE
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
 
+from edge.http import responses
 from edge.http.connection import NEVER, Connection
 from edge.http.receive_budget import ReceiveBudget
 
@@ -21,6 +23,7 @@ class Server(SimpleNamespace):
     """What connections share; its delegates note what they are told."""
 
     def __init__(self):
+        closed = []
         super().__init__(
             header_timeout=NEVER,
             body_timeout=NEVER,
@@ -31,8 +34,9 @@ class Server(SimpleNamespace):
             budget=ReceiveBudget(MIB),
             answered=lambda _: None,
             count_incomplete=lambda: None,
-            on_close=lambda _: None,
+            on_close=closed.append,
             now=asyncio.get_running_loop().time,
+            closed=closed,
             requests=[],
             rooms=[],
         )
@@ -248,6 +252,32 @@ async def test_whoever_waits_learns_that_the_connection_ended(ends, server):
     connection.write(b"into the void")
     server.requests[0].answer()
     connection.abort()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [Connection.start, lambda connection: connection.reject(responses.OVERLOADED, linger=True)],
+    ids=["admitted", "turned away"],
+)
+async def test_a_connection_that_is_lost_before_it_begins_is_forgotten(server, begin):
+    own, peer = socket.socketpair()
+    own.setblocking(False)
+    connection = Connection(server, "127.0.0.1")
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, own)
+    connection.connection_lost(None)
+    peer.close()
+    server.closed.clear()
+    begin(connection)
+    assert server.closed == [connection]
+
+
+async def test_a_connection_that_ends_is_reported_once(ends, server):
+    connection, peer = ends
+    peer.close()
+    await until(lambda: server.closed)
+    connection.abort()
+    connection.connection_lost(None)
+    assert server.closed == [connection]
 
 
 async def test_a_delegate_that_fails_ends_its_connection_and_no_other(ends, server, caplog):

@@ -32,6 +32,9 @@ ACCEPTED_BY_THE_EDGE_ALONE = {
     "llhttp: targets in UTF-8 are no URLs, but senders send them": lambda data, _: (
         re.search(rb"(?m)^\S+ \S*[\x80-\xff]", data) is not None
     ),
+    "llhttp: a later minor version is read like HTTP/1.1 (RFC 9110, section 2.5)": lambda data, _: (
+        re.search(rb" HTTP/1\.[2-9]\r\n", data) is not None
+    ),
     "h11: targets in UTF-8 are no URLs, but senders send them": lambda data, _: (
         re.search(rb"(?m)^\S+ \S*[\x80-\xff]", data) is not None
     ),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 import tracemalloc
 
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.chunked_body import LINES_AT_ONCE, MAX_EXCESS_BYTES, MAX_TRAILER_BYTES, ChunkedBody
 from edge.http.head import MAX_FIELDS, MAX_NAME_BYTES, MalformedRequestError, parse_head
 
 
@@ -91,6 +89,7 @@ def test_ambiguous_and_malformed_fields_are_refused(lines, status, reason):
         (b"G\xe9T / HTTP/1.1", 400),
         (b"GET hook HTTP/1.1", 400),
         (b"CONNECT a.test:443 HTTP/1.1", 400),
+        (b"CONNECT /hook/a HTTP/1.1", 400),
         (b"GET /\xff HTTP/1.1", 400),
         (b"GET http:///a HTTP/1.1", 400),
         (b"GET http://u:p@a.test/ HTTP/1.1", 400),
@@ -105,6 +104,43 @@ def test_what_is_no_request_line_is_refused(start, status):
     with pytest.raises(MalformedRequestError) as caught:
         parse_head(head_of(start=start))
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "X-Y", "PRI", "SOURCE", "SETUP"])
+def test_a_method_is_any_token(method):
+    head = parse_head(head_of(b"Content-Length: 3", start=f"{method} /a HTTP/1.1".encode()))
+    assert (head.method, head.path, head.length) == (method, "/a", 3)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"Content-Length: +1", "FRAMING_INVALID"),
+        (b"Transfer-Encoding:", "TRANSFER_CODING_UNKNOWN"),
+        (b"Space : x", "HEADER_MALFORMED"),
+        (b"n" * (MAX_NAME_BYTES + 1) + b": x", "HEADER_MALFORMED"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "BREW"])
+def test_the_first_field_is_refused_like_any_other(method, line, reason):
+    with pytest.raises(MalformedRequestError) as caught:
+        parse_head(head_of(line, b"Host: a", start=f"{method} / HTTP/1.1".encode(), host=None))
+    assert caught.value.reason == reason
+
+
+def test_later_minor_versions_are_read_like_1_1():
+    assert parse_head(head_of(b"Content-Length: 3", start=b"GET /a HTTP/1.7")).keep_alive
+
+
+def test_a_target_may_be_in_utf_8():
+    assert parse_head(head_of(start="GET /café?ü HTTP/1.1".encode())).target == "/café?ü"
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 3", b"Transfer-Encoding: chunked"])
+def test_the_offer_of_another_protocol_is_not_taken(framing):
+    head = parse_head(head_of(b"Connection: upgrade, http2-settings", b"Upgrade: h2c", framing))
+    assert head.length == (3 if b"3" in framing else -1)
+    assert head.keep_alive
 
 
 def test_a_request_without_host_is_refused_in_http_1_1_alone():
@@ -175,87 +211,6 @@ def test_no_mixture_of_parts_raises_anything_else(parts):
         assert parse_head(b"".join(parts)).path
 
 
-def chunked(*chunks, trailer=b""):
-    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailer + b"\r\n"
-
-
-def feed_all(body, pieces):
-    for piece in pieces:
-        body.feed(piece)
-        while body.more:
-            body.feed()
-
-
-@given(
-    st.lists(st.binary(min_size=1, max_size=40), max_size=6),
-    st.binary(max_size=10),
-    st.lists(st.integers(1, 200), max_size=20),
-)
-def test_a_chunked_body_is_the_same_however_it_arrives(chunks, rest, cuts):
-    data = chunked(*chunks, trailer=b"X-Sum: 1\r\n") + rest
-    body = ChunkedBody()
-    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    received_after = b""
-    for start, end in itertools.pairwise(places):
-        if body.done:
-            received_after += data[start:end]
-        else:
-            feed_all(body, [data[start:end]])
-
-    assert body.done
-    assert bytes(body.content) == b"".join(chunks)
-    assert body.rest + received_after == rest
-
-
-def test_chunk_extensions_and_trailers_are_dropped():
-    body = ChunkedBody()
-    body.feed(b'3;name="v"\r\nabc\r\n0;last\r\nA: b\r\nC: d\r\n\r\nGET')
-
-    assert bytes(body.content) == b"abc"
-    assert body.rest == b"GET"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"x\r\n",
-        b"-1\r\n",
-        b"0x3\r\nabc\r\n",
-        b"\r\n",
-        b" 3\r\nabc\r\n",
-        b"3 \r\nabc\r\n",
-        b"3\nabc\r\n",
-        b"3\r\nabcd\r\n",
-        b"3\r\nabc\n0\r\n\r\n",
-        b"3;a\x00\r\n",
-        b"1000000000000000\r\n",
-        b"3" * 300,
-        b"0\r\nbad trailer\r\n\r\n",
-        b"0\r\n folded: x\r\n\r\n",
-    ],
-)
-def test_bad_chunks_are_refused(data):
-    with pytest.raises(MalformedRequestError):
-        ChunkedBody().feed(data + b"\r\n" * 300)
-
-
-def test_a_trailer_section_without_end_is_refused():
-    body = ChunkedBody()
-    body.feed(b"0\r\n" + b"A: b\r\n" * (MAX_TRAILER_BYTES // 6))
-    with pytest.raises(MalformedRequestError) as caught:
-        feed_all(body, [b"A: b\r\n"] * 100)
-    assert caught.value.status == 431
-
-
-@given(st.lists(st.binary(max_size=30), max_size=10))
-def test_no_chunks_raise_anything_else(pieces):
-    body = ChunkedBody()
-    with contextlib.suppress(MalformedRequestError):
-        for piece in filter(None, pieces):
-            if not body.done:
-                body.feed(piece)
-
-
 def test_what_senders_choose_is_not_remembered_without_bound():
     tracemalloc.start()
     try:
@@ -267,50 +222,6 @@ def test_what_senders_choose_is_not_remembered_without_bound():
         assert tracemalloc.get_traced_memory()[0] < 1_000_000
     finally:
         tracemalloc.stop()
-
-
-def test_tiny_chunks_are_looked_at_a_few_at_a_time():
-    body = ChunkedBody()
-    body.feed(chunked(*[b"x"] * 10_000) + b"GET")
-    assert 0 < len(body.content) <= LINES_AT_ONCE
-
-    while body.more:
-        before = len(body.content)
-        body.feed()
-        assert len(body.content) - before <= LINES_AT_ONCE
-
-    assert body.done
-    assert body.content == b"x" * 10_000
-    assert body.rest == b"GET"
-
-
-def test_a_trailer_section_is_looked_at_a_few_lines_at_a_time():
-    body = ChunkedBody()
-    body.feed(b"0\r\n" + b"A:\r\n" * 2 * LINES_AT_ONCE + b"\r\n")
-    turns = 1
-    while body.more:
-        body.feed()
-        turns += 1
-    assert body.done
-    assert turns == 3
-
-
-@pytest.mark.parametrize(("size", "extension"), [(1, b";" + b"e" * 200), (8, b" " * 200)])
-def test_chunks_that_are_next_to_nothing_but_extensions_are_refused(size, extension):
-    chunk = b"%x%b\r\n%b\r\n" % (size, extension, b"x" * size)
-    body = ChunkedBody()
-    with pytest.raises(MalformedRequestError) as caught:
-        feed_all(body, [chunk] * 10_000)
-    assert (caught.value.status, caught.value.reason) == (400, "FRAMING_INVALID")
-    assert len(body.content) <= size * MAX_EXCESS_BYTES // 150
-
-
-def test_chunks_with_signatures_in_their_extensions_are_taken():
-    signature = b";chunk-signature=" + b"0" * 64
-    body = ChunkedBody()
-    for _ in range(1000):
-        body.feed(b"40%b\r\n%b\r\n" % (signature, b"x" * 64))
-    assert len(body.content) == 64_000
 
 
 def cost_of(head):

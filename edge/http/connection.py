@@ -19,13 +19,7 @@ from collections.abc import Awaitable
 from enum import Enum, auto
 from typing import Final
 
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
 from edge.http import responses
 from edge.http.body_framing import BodyFraming, BodyTime
@@ -223,9 +217,8 @@ class Connection(BufferedTransport, HTTPConnection):
     def eof_received(self) -> bool:
         """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
         self._peer_ended = True
-        if self._phase in (_Phase.HEAD, _Phase.DISCARD, _Phase.END) or (
-            self._phase is _Phase.BODY and self._room is None
-        ):
+        waits = self._phase in (_Phase.WAIT, _Phase.RESPONSE) or self._room is not None
+        if not waits:
             self._cut_short()
         return self.context.protocol == "http"
 

@@ -132,7 +132,7 @@ class IncomingRequest(HTTPMessageDelegate):
             StreamClosedError: the sender disconnected, or its framing is invalid.
         """
         length = self.head.length
-        if 0 <= length <= in_memory or in_memory >= max_bytes or length > max_bytes:
+        if self._whole or 0 <= length <= in_memory or in_memory >= max_bytes or length > max_bytes:
             return await self.body(max_bytes)
         if length < 0:
             await self._collect(in_memory)

@@ -170,6 +170,28 @@ async def test_a_stream_lets_the_sender_send_one_piece_at_a_time():
     assert exchange.budget.used == 0
 
 
+@pytest.mark.parametrize("pieces", [[b"abcdef"], [b"ab", b"cdef"], [b"ab"]], ids=["whole", "complete", "begun"])
+async def test_what_arrived_before_a_body_is_asked_for_is_part_of_it(pieces):
+    got = []
+
+    async def take(request):
+        body = await request.receive(LARGE, 3)
+        got.append(body if isinstance(body, bytes) else b"".join([piece async for piece in body]))
+        return FLOW_FOUND
+
+    exchange = Exchange(take, most=2**30)
+    assert exchange.begin(Content_Length=6) is None
+    for piece in pieces:
+        assert exchange.request.data_received(piece) is None
+    if len(b"".join(pieces)) < 6:
+        await asyncio.sleep(0)
+        exchange.request.data_received(b"cdef")
+    exchange.request.finish()
+    await exchange.end()
+    assert got == [b"abcdef"]
+    assert exchange.budget.used == 0
+
+
 @pytest.mark.parametrize(("method", "chunk"), [("GET", b"ok"), ("HEAD", None)])
 async def test_head_is_answered_without_content(handler, method, chunk):
     exchange = Exchange(handler)

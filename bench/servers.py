@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-from bench.say import say
 
 from bench.cluster import READY_SECONDS, Cluster, bare_handler, running_cluster
 from bench.events import payload
 from bench.load import Request, saturate
+from bench.log import log
 from bench.requests import apply_flow, signed
 
 WARM_UP: Final = 1.0
@@ -105,7 +105,7 @@ async def measure(seconds: float, rounds: int, previous: Path | None) -> None:
                     raise RuntimeError(f"{name}: {result.failed} of {result.requests} requests were not answered well")
                 rates[name].append(result.per_second)
                 costs[name].append((_cpu_seconds(pid) - before) / result.requests)
-                say(f"round {number + 1}, {name}: {rates[name][-1]:,.0f}/s, {costs[name][-1] * 1e6:.1f} µs of CPU")
+                log(f"round {number + 1}, {name}: {rates[name][-1]:,.0f}/s, {costs[name][-1] * 1e6:.1f} µs of CPU")
     bare_rate = statistics.median(rates["bare handler"])
     print(f"{'':30} {'per second':>12} {'ratio':>7} {'CPU µs':>8}")
     for name, values in rates.items():

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from chaos import flows
+from chaos.cluster import RUNNERS
 from chaos.faults import Fault
 from chaos.senders import Acknowledged
 from chaos.service import Call
@@ -19,6 +20,8 @@ SETTLED_SECONDS: Final = 10.0
 """Seconds after the end of a fault in which its consequences are still being dealt with."""
 JOURNALED_SECONDS: Final = 1.0
 """Seconds in which the answer of a call is journaled when nothing is wrong."""
+LOST_SECONDS: Final = 3.5
+"""Seconds of a stop after which a runner may have lost its leases: they last 6 s, and are renewed every 2 s."""
 MAX_PROBLEMS: Final = 20
 """Problems of one kind that are described."""
 
@@ -64,13 +67,15 @@ def judge(
     """
     verdict = Verdict()
     repeated, avoidable = _repeats(calls, faults)
+    late = [call for call in calls if _is_late(call, faults)]
+    in_time = [call for call in calls if not _is_late(call, faults)]
     problems = {
         "lost": [f"{each.event_id} of {each.flow_id}" for each in acknowledged if each.event_id not in executions],
         "twice": list(_twice(acknowledged, executions)),
         "not_completed": [f"{key}: {status}" for key, (_, status) in executions.items() if status != Status.COMPLETED],
         "calls_missing": list(_missing(executions, calls)),
-        "out_of_order": list(_out_of_order(calls)),
-        "too_many_at_a_time": list(_too_many(calls, executions)),
+        "out_of_order": list(_out_of_order(in_time)),
+        "too_many_at_a_time": list(_too_many(in_time, executions)),
     }
     verdict.counts = {
         "acknowledged": len(acknowledged),
@@ -78,12 +83,27 @@ def judge(
         "calls": len(calls),
         "faults": len(faults),
         **{name: len(found) for name, found in problems.items()},
+        "calls_late": len(late),
         "calls_repeated": len(repeated),
         "calls_repeated_without_a_fault_near": len(avoidable),
     }
     verdict.problems = [f"{name}: {each}" for name, found in problems.items() for each in found[:MAX_PROBLEMS]]
     verdict.recovery_seconds = list(_recoveries(acknowledged, faults))
     return verdict
+
+
+def _is_late(call: Call, faults: Sequence[Fault]) -> bool:
+    """Whether a call may have been under way in a runner that was stopped, and reached the service when it went on.
+
+    No check in a runner can prevent that: it may be stopped after the check. Its lease may be lost by then.
+    """
+    return any(
+        fault.kind == "SIGSTOP"
+        and fault.target in RUNNERS
+        and fault.ended - fault.began > LOST_SECONDS
+        and fault.ended <= call.began <= fault.ended + JOURNALED_SECONDS
+        for fault in faults
+    )
 
 
 def _twice(acknowledged: Sequence[Acknowledged], executions: Mapping[str, object]) -> Iterator[str]:
@@ -135,7 +155,10 @@ def _out_of_order(calls: Sequence[Call]) -> Iterator[str]:
     for key, by_number in spans.items():
         for former, latter in pairwise(sorted(by_number)):
             if max(by_number[former]) >= min(by_number[latter]):
-                yield f"key {key}: event {latter} ran before {former} had ended"
+                yield (
+                    f"key {key}: event {latter} ran from {min(by_number[latter]):.3f} on, and {former} made calls at"
+                    f" {', '.join(f'{began:.3f}' for began in by_number[former])}"
+                )
 
 
 def _too_many(calls: Sequence[Call], executions: Mapping[str, tuple[str, Status]]) -> Iterator[str]:

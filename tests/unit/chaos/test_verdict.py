@@ -73,6 +73,27 @@ def test_events_of_one_key_run_one_after_another():
     assert kinds(judge(events, executions, calls(1.05, key=1), [])) == set()
 
 
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault("SIGSTOP", "runner-1", 2.0, 8.0), set()),
+        (Fault("SIGSTOP", "runner-1", 7.0, 8.0), {"out_of_order"}),
+        (Fault("SIGSTOP", "router-1", 2.0, 8.0), {"out_of_order"}),
+        (Fault("SIGSTOP", "runner-1", 0.0, 6.0), {"out_of_order"}),
+    ],
+    ids=["lost its leases", "kept them", "another process", "went on long before"],
+)
+def test_a_call_that_was_under_way_in_a_stopped_runner_may_come_late(fault, expected):
+    executions = {f"evt_{number}": (flows.ORDER, COMPLETED) for number in range(2)}
+    events = [acknowledged(key, flows.ORDER, number) for number, key in enumerate(executions)]
+    calls = [
+        call(key, step, number + 1.0, number + 1.03, number=number)
+        for number, key in enumerate(executions)
+        for step in ("begin", "end")
+    ]
+    assert kinds(judge(events, executions, [*calls, call("evt_0", "end", 8.1, 8.13)], [fault])) == expected
+
+
 @pytest.mark.parametrize(("at_once", "expected"), [(3, set()), (4, {"too_many_at_a_time"})])
 def test_a_limited_flow_runs_no_more_than_it_may(at_once, expected):
     executions = {f"evt_{number}": (flows.LIMIT, COMPLETED) for number in range(at_once)}

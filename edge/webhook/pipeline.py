@@ -33,14 +33,15 @@ from edge.router.replies import REFUSED, SyncReplies
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
+from edge.webhook.events import build_event
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.parsed_content import ParsedContent
 from edge.webhook.sender_rate_limiter import sender_identity
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
-from flowhook.model import Event, Principal
+from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.signatures import (
     JsonBody,
@@ -48,10 +49,7 @@ from flowhook.signatures import (
     RequestView,
     SignatureError,
     Verifier,
-    credentials_of,
     json_of,
-    strip_query,
-    without_credential_copies,
 )
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.convert import event_to_proto
@@ -180,7 +178,7 @@ class WebhookHandler:
         if not admitted:
             return responses.ADDRESS_FORBIDDEN
         seen, verified, streamed = await self._authenticated(endpoint, request, seen, address)
-        event = _event(endpoint, head, seen, verified[1])
+        event = build_event(endpoint, head, seen, verified[1])
         if streamed is not None:
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
             return await self._store(
@@ -391,44 +389,6 @@ class WebhookHandler:
             detail=failure.message,
         )
         return responses.NOT_STORED
-
-
-def _event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match: Match) -> Event:
-    """Return a request as an event, without credentials."""
-    now_ms = time.time_ns() // 1_000_000
-    event_id = ids.mint(endpoint.slot, now_ms=now_ms)
-    # Fields that `Connection` names are retained: only intermediaries remove them (RFC 9110, section 7.6.1). Removing
-    # them here would let an attacker who replays a signed request hide the field by which it is recognised.
-    dropped = endpoint.dropped_headers
-    headers = tuple([field for field in head.headers if field[0] not in dropped])
-    query = head.query
-    if endpoint.dropped_query:
-        query = strip_query(query, endpoint.dropped_query)
-        headers = without_credential_copies(headers, credentials_of(head.query, endpoint.dropped_query))
-    event = Event(
-        event_id,
-        endpoint.flow_id,
-        now_ms,
-        Principal(*match) if endpoint.asks else None,
-        "",
-        head.method,
-        head.path,
-        query,
-        head.content_type,
-        headers,
-        seen.body,
-        head.traceparent,
-    )
-    return _mid_flow(event, endpoint) if endpoint.callback else event
-
-
-def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:
-    """Return the event of a callback; for a one-time URL, move the token to the only field that is not stored."""
-    if not endpoint.one_time:
-        return event._replace(callback=endpoint.callback)
-    path, _, token = event.path.rpartition("/")
-    headers = without_credential_copies(event.headers, [token.encode()])  # `URLS` can't list every such field
-    return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
 def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, seen: RequestView) -> None:

@@ -17,7 +17,7 @@ from flowhook.model import Change, Flow
 from flowhook.tokens import TokenScope
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
-from flowhook.wire import convert
+from flowhook.wire import convert_resources
 from router.callback_keys import CallbackKeys
 from router.event_triggers.definition import parse_triggers
 from router.flow_table import FlowTable
@@ -102,7 +102,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             flows=[
                 pb.AppliedFlow(
                     flow=self._message(flow),
-                    change=convert.change_to_proto(change),
+                    change=convert_resources.change_to_proto(change),
                     warnings=[*warnings(document), *await self._unset_secrets(document)],
                 )
                 for (flow, change), document in zip(applied, documents, strict=True)
@@ -144,7 +144,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         key = b""
         if TokenScope.RUN in caller_scopes.get() and _has_callbacks(flow):
             key = self._callback_keys.of(flow.id)
-        message = convert.flow_to_proto(flow) if request.revision else self._message(flow)
+        message = convert_resources.flow_to_proto(flow) if request.revision else self._message(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @error_mapping.rpc_method
@@ -224,7 +224,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     def _message(self, flow: Flow) -> pb.Flow:
         """Return a flow's latest revision, with the time of its next scheduled start."""
-        return convert.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
+        return convert_resources.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)

@@ -12,7 +12,7 @@ from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.tokens import TokenScope
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
-from flowhook.wire import convert
+from flowhook.wire import convert_resources
 from router.encryption import SecretCipher
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
@@ -47,7 +47,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             )
         sealed = self._cipher.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
-        return pb.SetSecretResponse(secret=convert.secret_to_proto(info))
+        return pb.SetSecretResponse(secret=convert_resources.secret_to_proto(info))
 
     @error_mapping.rpc_method
     async def ListSecrets(  # noqa: N802 - the name of the RPC
@@ -56,7 +56,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         """Return names, never values."""
         del request, context
         return pb.ListSecretsResponse(
-            secrets=[convert.secret_to_proto(info) for info in await self._registry.list_secrets()]
+            secrets=[convert_resources.secret_to_proto(info) for info in await self._registry.list_secrets()]
         )
 
     @error_mapping.rpc_method

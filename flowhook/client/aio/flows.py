@@ -17,7 +17,7 @@ from flowhook.v1.flow_service_pb2 import (
     ResumeFlowRequest,
 )
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
-from flowhook.wire import convert
+from flowhook.wire import convert_resources
 
 
 class Flows:
@@ -40,7 +40,9 @@ class Flows:
         response = await self._call(self._stub.ApplyFlows, ApplyFlowsRequest(documents=documents, dry_run=dry_run))
         return [
             AppliedFlow(
-                convert.flow_from_proto(item.flow), convert.change_from_proto(item.change), tuple(item.warnings)
+                convert_resources.flow_from_proto(item.flow),
+                convert_resources.change_from_proto(item.change),
+                tuple(item.warnings),
             )
             for item in response.flows
         ]
@@ -52,7 +54,7 @@ class Flows:
             NotFoundError: there is no such flow or revision.
         """
         response = await self._call(self._stub.GetFlow, GetFlowRequest(flow_id=flow_id, revision=revision))
-        return convert.flow_from_proto(response.flow)
+        return convert_resources.flow_from_proto(response.flow)
 
     def list(self) -> AsyncIterator[Flow]:
         """Yield all flows by ascending ID; their `document` and `definition` are empty."""
@@ -60,7 +62,7 @@ class Flows:
         async def page(page_size: int, page_token: str) -> tuple[Sequence[Flow], str]:
             request = ListFlowsRequest(page_size=page_size, page_token=page_token)
             response = await self._call(self._stub.ListFlows, request)
-            return [convert.flow_from_proto(flow) for flow in response.flows], response.next_page_token
+            return [convert_resources.flow_from_proto(flow) for flow in response.flows], response.next_page_token
 
         return items(page)
 
@@ -71,7 +73,7 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         response = await self._call(self._stub.PauseFlow, PauseFlowRequest(flow_id=flow_id))
-        return convert.flow_from_proto(response.flow)
+        return convert_resources.flow_from_proto(response.flow)
 
     async def resume(self, flow_id: str) -> Flow:
         """Resume a paused flow: its queued and future events are run.
@@ -80,7 +82,7 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         response = await self._call(self._stub.ResumeFlow, ResumeFlowRequest(flow_id=flow_id))
-        return convert.flow_from_proto(response.flow)
+        return convert_resources.flow_from_proto(response.flow)
 
     async def delete(self, flow_id: str) -> None:
         """Delete a flow; accepted executions still finish.

@@ -9,7 +9,7 @@ from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.model import RejectedRequest
 from flowhook.v1.rejection_service_pb2 import GetRejectionRequest, ListRejectionsRequest
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
-from flowhook.wire import convert
+from flowhook.wire import convert_resources
 
 
 class Rejections:
@@ -25,7 +25,9 @@ class Rejections:
         async def page(page_size: int, page_token: str) -> tuple[Sequence[RejectedRequest], str]:
             request = ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
             response = await self._call(self._stub.ListRejections, request)
-            return [convert.rejection_from_proto(each) for each in response.rejections], response.next_page_token
+            return [
+                convert_resources.rejection_from_proto(each) for each in response.rejections
+            ], response.next_page_token
 
         return items(page, limit)
 
@@ -36,4 +38,4 @@ class Rejections:
             NotFoundError: the request is not, or no longer, in the log.
         """
         response = await self._call(self._stub.GetRejection, GetRejectionRequest(rejection_id=rejection_id))
-        return convert.rejection_from_proto(response.rejection)
+        return convert_resources.rejection_from_proto(response.rejection)

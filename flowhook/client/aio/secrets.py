@@ -13,7 +13,7 @@ from flowhook.v1.secret_service_pb2 import (
     SetSecretRequest,
 )
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
-from flowhook.wire import convert
+from flowhook.wire import convert_resources
 
 
 class Secrets:
@@ -30,12 +30,12 @@ class Secrets:
             ExhaustedError: the limit on the number of secrets is reached.
         """
         response = await self._call(self._stub.SetSecret, SetSecretRequest(name=name, value=value))
-        return convert.secret_from_proto(response.secret)
+        return convert_resources.secret_from_proto(response.secret)
 
     async def list(self) -> Sequence[SecretInfo]:
         """Return the names and times of all secrets, by ascending name."""
         response = await self._call(self._stub.ListSecrets, ListSecretsRequest())
-        return [convert.secret_from_proto(secret) for secret in response.secrets]
+        return [convert_resources.secret_from_proto(secret) for secret in response.secrets]
 
     async def delete(self, name: str) -> None:
         """Delete a secret.

@@ -13,14 +13,14 @@ from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
-from flowhook.wire import convert
+from flowhook.wire import convert, convert_resources
 
 FLOW = Flow("hello", b"", b"", 3, True, False, 0, 0)
-FLOW_PB = convert.flow_to_proto(FLOW)
+FLOW_PB = convert_resources.flow_to_proto(FLOW)
 EXECUTION = Execution("evt_1", "hello", 3, Status.FAULTED, 1, 0)
 EXECUTION_PB = convert.execution_to_proto(EXECUTION)
 SECRET = SecretInfo("key", 0)
-SECRET_PB = convert.secret_to_proto(SECRET)
+SECRET_PB = convert_resources.secret_to_proto(SECRET)
 REJECTION_PB = rejection_pb.Rejection(id="r1", flow_id="hello", status=401)
 PROCESS = ProcessInfo("edge-1", "edge", "b", 7, "h", True, "", b"m", 0.0)
 PROCESS_PB = cluster_pb.Process(name="edge-1", role="edge", build="b", pid=7, host="h", ready=True, metrics=b"m")
@@ -123,7 +123,7 @@ OTHERS = [
         "RejectionService",
         rejection_pb.GetRejectionRequest(rejection_id="r1"),
         {"rejection": REJECTION_PB},
-        convert.rejection_from_proto(REJECTION_PB),
+        convert_resources.rejection_from_proto(REJECTION_PB),
     ),
     *(
         Case(

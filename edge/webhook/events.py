@@ -1,0 +1,49 @@
+"""Builds the event of an accepted request, without the credentials that the request carried."""
+
+from __future__ import annotations
+
+import time
+
+from edge.http.head import Head
+from edge.webhook.compiled_endpoints import CompiledEndpoint
+from flowhook import ids
+from flowhook.model import Event, Principal
+from flowhook.signatures import Match, RequestView, credentials_of, strip_query, without_credential_copies
+
+
+def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match: Match) -> Event:
+    """Return a request as an event, without credentials."""
+    now_ms = time.time_ns() // 1_000_000
+    event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+    # Fields that `Connection` names are retained: only intermediaries remove them (RFC 9110, section 7.6.1). Removing
+    # them here would let an attacker who replays a signed request hide the field by which it is recognised.
+    dropped = endpoint.dropped_headers
+    headers = tuple([field for field in head.headers if field[0] not in dropped])
+    query = head.query
+    if endpoint.dropped_query:
+        query = strip_query(query, endpoint.dropped_query)
+        headers = without_credential_copies(headers, credentials_of(head.query, endpoint.dropped_query))
+    event = Event(
+        event_id,
+        endpoint.flow_id,
+        now_ms,
+        Principal(*match) if endpoint.asks else None,
+        "",
+        head.method,
+        head.path,
+        query,
+        head.content_type,
+        headers,
+        seen.body,
+        head.traceparent,
+    )
+    return _mid_flow(event, endpoint) if endpoint.callback else event
+
+
+def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:
+    """Return the event of a callback; for a one-time URL, move the token to the only field that is not stored."""
+    if not endpoint.one_time:
+        return event._replace(callback=endpoint.callback)
+    path, _, token = event.path.rpartition("/")
+    headers = without_credential_copies(event.headers, [token.encode()])  # `URLS` can't list every such field
+    return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)

@@ -1,0 +1,87 @@
+"""Pure conversion of flows, secrets and rejections between `flowhook.model` and `flowhook.v1`, as in `convert`."""
+
+from __future__ import annotations
+
+from flowhook.model import Change, Flow, RejectedRequest, SecretInfo
+from flowhook.v1 import flow_service_pb2, rejection_service_pb2
+from flowhook.v1 import secret_service_pb2 as secret_pb2
+from flowhook.wire.convert import headers_from_proto, milliseconds, timestamp
+
+_AppliedPb = flow_service_pb2.AppliedFlow
+_CHANGE_TO_PROTO = {
+    Change.CREATED: _AppliedPb.CHANGE_CREATED,
+    Change.UPDATED: _AppliedPb.CHANGE_UPDATED,
+    Change.UNCHANGED: _AppliedPb.CHANGE_UNCHANGED,
+}
+_CHANGE_FROM_PROTO: dict[int, Change] = {value: change for change, value in _CHANGE_TO_PROTO.items()}
+
+
+def flow_to_proto(flow: Flow) -> flow_service_pb2.Flow:
+    """Return a flow as a message."""
+    return flow_service_pb2.Flow(
+        id=flow.id,
+        document=flow.document,
+        definition=flow.definition,
+        revision=flow.revision,
+        paused=flow.paused,
+        has_webhook=flow.has_webhook,
+        create_time=timestamp(flow.create_time_ms),
+        update_time=timestamp(flow.update_time_ms),
+        next_time=None if flow.next_time_ms is None else timestamp(flow.next_time_ms),
+    )
+
+
+def flow_from_proto(message: flow_service_pb2.Flow) -> Flow:
+    """Return the flow that a message holds."""
+    return Flow(
+        id=message.id,
+        document=message.document,
+        definition=message.definition,
+        revision=message.revision,
+        paused=message.paused,
+        has_webhook=message.has_webhook,
+        create_time_ms=milliseconds(message.create_time),
+        update_time_ms=milliseconds(message.update_time),
+        next_time_ms=milliseconds(message.next_time) if message.HasField("next_time") else None,
+    )
+
+
+def change_to_proto(change: Change) -> flow_service_pb2.AppliedFlow.Change:
+    """Return the effect of applying a document as its enum value."""
+    return _CHANGE_TO_PROTO[change]
+
+
+def change_from_proto(value: int) -> Change:
+    """Return the effect of applying a document; an unknown value of a newer version becomes `UPDATED`."""
+    return _CHANGE_FROM_PROTO.get(value, Change.UPDATED)
+
+
+def secret_to_proto(secret: SecretInfo) -> secret_pb2.Secret:
+    """Return the metadata of a secret as a message."""
+    return secret_pb2.Secret(name=secret.name, update_time=timestamp(secret.update_time_ms))
+
+
+def secret_from_proto(message: secret_pb2.Secret) -> SecretInfo:
+    """Return the metadata of a secret that a message holds."""
+    return SecretInfo(message.name, milliseconds(message.update_time))
+
+
+def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRequest:
+    """Return the refused request that a message describes."""
+    return RejectedRequest(
+        id=message.id,
+        flow_id=message.flow_id,
+        callback=message.callback,
+        time_ms=milliseconds(message.time),
+        status=message.status,
+        reason=message.reason,
+        detail=message.detail,
+        address=message.address,
+        method=message.method,
+        path=message.path,
+        query=message.query,
+        headers=headers_from_proto(message.headers),
+        body_size=message.body_size,
+        body=message.body,
+        suppressed=message.suppressed,
+    )

@@ -20,12 +20,19 @@ SENDERS_OF_FLOW: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """An event that was answered with 2xx; `at` is of `time.monotonic()`, `tries` counts requests."""
+    """An event that was answered with 2xx.
+
+    Attributes:
+        asked: `time.monotonic()` at which the request that was answered began.
+        at: `time.monotonic()` at which it was answered.
+        tries: number of requests.
+    """
 
     flow_id: str
     number: int
     key: int
     event_id: str
+    asked: float
     at: float
     tries: int
 
@@ -61,12 +68,13 @@ class Senders:
         while True:
             tries += 1
             self.requests += 1
+            asked = time.monotonic()
             try:
                 async with session.post(f"{self._cluster.http_url}/hook/{flow_id}", json=event) as response:
                     answer = await response.json()
                     if response.ok:
                         self.acknowledged.append(
-                            Acknowledged(flow_id, number, key, answer["id"], time.monotonic(), tries)
+                            Acknowledged(flow_id, number, key, answer["id"], asked, time.monotonic(), tries)
                         )
                         return
             except (aiohttp.ClientError, TimeoutError, ValueError):

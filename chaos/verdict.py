@@ -101,7 +101,7 @@ def _is_late(call: Call, faults: Sequence[Fault]) -> bool:
         fault.kind == "SIGSTOP"
         and fault.target in RUNNERS
         and fault.ended - fault.began > LOST_SECONDS
-        and fault.ended <= call.began <= fault.ended + JOURNALED_SECONDS
+        and fault.ended <= call.began <= fault.ended + SETTLED_SECONDS
         for fault in faults
     )
 
@@ -179,9 +179,9 @@ def _too_many(calls: Sequence[Call], executions: Mapping[str, tuple[str, Status]
 
 
 def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[Fault]) -> Iterator[float]:
-    moments = sorted(each.at for each in acknowledged)
+    moments = sorted((each.asked, each.at) for each in acknowledged)
     for fault in faults:
         if fault.kind.startswith("kill -9") and fault.target in ("router-1", "everything"):
-            after = next((moment for moment in moments if moment > fault.began), None)
+            after = next((at for asked, at in moments if asked > fault.began), None)
             if after is not None:
                 yield after - fault.began

@@ -122,7 +122,7 @@ async def _serve(
         public_url=settings.public_url,
     )
     budget = ReceiveBudget()
-    application = Application(gateway.handle, counts, budget)
+    application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
     server = make_server(
         application,
         settings,

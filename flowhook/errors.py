@@ -2,7 +2,7 @@
 
 Each carries a stable `reason` in UPPER_SNAKE_CASE that programs branch on, and a message for people. `wire.status`
 holds the one table that maps the classes to gRPC codes and back; the edge maps them to HTTP statuses. The module that
-uses a driver (sqlite3, grpc, OSError) translates its errors into these.
+uses a driver (apsw, grpc, OSError) translates its errors into these.
 """
 
 from __future__ import annotations

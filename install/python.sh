@@ -15,7 +15,7 @@ import sys
 version = "%d.%d" % sys.version_info[:2]
 if sys.version_info < (3, 11): sys.exit("is Python " + version + ", older than 3.11")
 if sys.implementation.name != "cpython" or "t" in sys.abiflags: sys.exit("is not CPython with the GIL")
-for name in ("ensurepip", "venv", "ssl", "sqlite3", "zlib"):
+for name in ("ensurepip", "venv", "ssl", "zlib"):
     try: __import__(name)
     except ImportError: sys.exit("lacks the module " + name)
 print(version, sys._base_executable)

@@ -170,6 +170,7 @@ class Connection(BufferedTransport, HTTPConnection):
             self._end(LINGER_SECONDS if self._body.unread else self._server.body_timeout)
         elif self._body.unread:
             self.idle = True  # the response is out: should the rest of the body never arrive, no 408 follows
+            self.waiting_since = self._server.now()  # and it gives way to others
             self.deadline = self._server.now() + self._server.body_timeout
             self._phase = _Phase.DISCARD
             self._discard()
@@ -217,7 +218,7 @@ class Connection(BufferedTransport, HTTPConnection):
     def eof_received(self) -> bool:
         """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
         self._peer_ended = True
-        waits = self._phase in (_Phase.WAIT, _Phase.RESPONSE) or self._room is not None
+        waits = self._phase in (_Phase.WAIT, _Phase.RESPONSE) or self._room is not None or self._blocked
         if not waits:
             self._cut_short()
         return self.context.protocol == "http"
@@ -234,6 +235,8 @@ class Connection(BufferedTransport, HTTPConnection):
             self._linger()
         elif self._phase is _Phase.WAIT:
             self._next()
+        elif self._peer_ended and self._phase is not _Phase.RESPONSE and self._room is None:
+            self._cut_short()
 
     # Heads
 

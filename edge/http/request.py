@@ -36,6 +36,9 @@ from edge.metrics import EdgeMetrics
 from flowhook import limits, logs
 from flowhook.offload import INLINE_BYTES
 
+MAX_REQUESTS: Final = 20_000
+"""Requests that are handled at a time; a request lasts as long as its handler, also when its sender has left."""
+
 LOOK_SECONDS: Final = 0.5
 """How often to check whether a sender that waits for a flow is still connected."""
 
@@ -83,6 +86,7 @@ class IncomingRequest(HTTPMessageDelegate):
         self._arrived: asyncio.Future[None] | None = None  # what the handler waits for
         self._charged = 0
         self._overloaded = False
+        self._refused = False  # because too many requests are handled
         self._gone = False
         self.content = bytearray()
         self.complete = False
@@ -192,6 +196,7 @@ class IncomingRequest(HTTPMessageDelegate):
             except MalformedRequestError as error:
                 self._respond(responses.malformed_request(error.status, error.reason), start_line[0])
                 return None
+        self._refused = self._application.full
         self._task = self._application.start(self._run())
         if 0 <= head.length <= INLINE_BYTES and not head.expects_continue:
             return None
@@ -227,7 +232,7 @@ class IncomingRequest(HTTPMessageDelegate):
 
     async def _run(self) -> None:
         try:
-            response = await self._application.handler(self)
+            response = responses.OVERLOADED if self._refused else await self._application.handler(self)
         except StreamClosedError:
             return
         except Exception:
@@ -291,10 +296,19 @@ class Application(HTTPServerConnectionDelegate):
         handler: handles requests.
         counts: metrics to update.
         budget: memory for bodies.
+        max_requests: requests that are handled at a time, those of senders that have left included; more are refused.
     """
 
-    def __init__(self, handler: Handler, counts: EdgeMetrics, budget: ReceiveBudget | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        counts: EdgeMetrics,
+        budget: ReceiveBudget | None = None,
+        *,
+        max_requests: int = MAX_REQUESTS,
+    ) -> None:
         self.handler = handler
+        self.max_requests = max_requests
         self.counts = counts
         self.budget = budget or ReceiveBudget()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -302,6 +316,11 @@ class Application(HTTPServerConnectionDelegate):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002
         """Return the delegate for a new request."""
         return IncomingRequest(self, request_conn)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many requests are handled as may be."""
+        return len(self._tasks) >= self.max_requests
 
     def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Return a task that handles a request and calls `ended`."""

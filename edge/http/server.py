@@ -18,7 +18,7 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import IOStream
 
 from edge.http import responses
-from edge.http.connection import Connection
+from edge.http.connection import LINGER_SECONDS, Connection
 from edge.http.open_connections import OpenConnections
 from edge.http.peer import network_identity, peer_address
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
@@ -170,9 +170,11 @@ class Server(HTTPServer):
                         return None
                 connection = Connection(self, peer)
                 # the protocol is not taken from the result: over TLS uvloop returns one of its own
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: connection, sock, ssl=None if self._certificates is None else self._certificates.context
-                )
+                secure: dict[str, Any] = {}
+                if self._certificates is not None:
+                    # a peer that never confirms the end of TLS must not hold a descriptor for uvloop's 30 s
+                    secure = {"ssl": self._certificates.context, "ssl_shutdown_timeout": LINGER_SECONDS}
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock, **secure)
                 return connection
         except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them
             self._counts.incomplete += 1

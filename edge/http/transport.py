@@ -97,7 +97,10 @@ class BufferedTransport(asyncio.Protocol):
         """End the write side, and leave the read side open; return False if that is impossible, as with TLS."""
         if self._transport is None or not self._transport.can_write_eof():
             return False
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # asyncio's transport, after a reset that the loop has not seen yet
+            return False
         return True
 
     def _disconnect(self) -> bool:

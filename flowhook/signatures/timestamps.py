@@ -1,7 +1,7 @@
 """Parses and checks the timestamps of senders, and formats them.
 
 Parsing is strict, because a value that is signed next to a body must have only one interpretation: whole numbers
-without sign, exponent or fraction (with a fraction, `t.body` could be split in two locations), in ASCII digits.
+without sign, exponent or fraction (with a fraction, `t.body` could be split in two places), in ASCII digits.
 """
 
 from __future__ import annotations

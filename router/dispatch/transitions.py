@@ -122,11 +122,11 @@ class TransitionWriter:
 
     def fault(self, item: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
+        self._core.runners.return_credit(item.runner_id)
         taken = self._core.take(item.token)
         if taken is not None:
             log.error("an execution can't be run", seq=item.seq, cause=why)
             self._attempt_log.drop(item.seq)
-            self._core.runners.return_credit(item.runner_id)
             error = runtime_error(f"it can't be run: {why}")
             end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
             self._writer.spawn(self.apply(TransitionBatch(ends=[end])))

@@ -81,5 +81,6 @@ class AttachReader:
             *([recorder.checkpoint(self._link, reports.checkpoints)] if reports.checkpoints else []),
             *([recorder.settle(self._link, reports.outcomes)] if reports.outcomes else []),
         )
-        if reports.later_outcomes:
+        # the stream may have been superseded meanwhile: then the checkpoints that these follow are not stored
+        if reports.later_outcomes and not self._host.is_superseded(self._link):
             await recorder.settle(self._link, reports.later_outcomes)

@@ -124,6 +124,7 @@ class Session:
         self._permitted = 0
         self._lease_seconds = limits.LEASE_SECONDS
         self._good_until = self._certain_until = -inf
+        self._doubted_at = -inf
         self._greeted_at = 0.0
         self._accepting = True
         self._hello = False
@@ -298,6 +299,15 @@ class Session:
         if self.attached:
             self._renewal = now
 
+    def doubt_leases(self, now: float) -> None:
+        """Record that this process stood still until `now`: only a later renewal proves that leases are valid.
+
+        The stream may have ended meanwhile without its end being read; then the router keeps leases for a short time
+        only.
+        """
+        self._certain_until = -inf
+        self._doubted_at = int(now * MICROSECONDS) / MICROSECONDS  # as exact as the stamps of renewals
+
     def leases_certain(self, now: float) -> bool:
         """Whether leases that were not revoked are certainly valid, so that an effect may start.
 
@@ -367,7 +377,10 @@ class Session:
 
     def _extend(self, proven_at: float) -> list[Effect]:
         """Record that all leases that were not revoked were valid at `proven_at`."""
-        self._good_until = self._certain_until = max(self._good_until, proven_at + self._lease_seconds)
+        self._good_until = max(self._good_until, proven_at + self._lease_seconds)
+        if proven_at < self._doubted_at:
+            return []
+        self._certain_until = self._good_until
         return [LeasesConfirmed()]
 
     def _assign(self, assignment: Assignment) -> Effect | None:

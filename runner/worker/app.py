@@ -121,6 +121,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         service = [
             tasks.create_task(connection.run(executions), name="attach"),
             tasks.create_task(executions.pump(), name="pump"),
+            tasks.create_task(executions.stalls.run(), name="watch for stalls"),
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
         ]

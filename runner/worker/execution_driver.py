@@ -34,6 +34,7 @@ from runner.worker.fair_queue import FairQueue
 from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
+from runner.worker.stall_detector import StallDetector
 
 TURN_SECONDS: Final = 0.0005
 """Time that executions run before the loop yields to the stream and to calls.
@@ -59,7 +60,11 @@ log = logs.get_logger(__name__)
 
 
 class ExecutionDriver:
-    """All executions of this process."""
+    """All executions of this process.
+
+    Attributes:
+        stalls: let its `run` run beside `pump`.
+    """
 
     def __init__(
         self,
@@ -109,6 +114,7 @@ class ExecutionDriver:
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
+        self.stalls = StallDetector(time.monotonic, link.doubt_leases)
         link.limit(ACTIVE)
         self._lifecycle_types: frozenset[str] = frozenset()
 
@@ -381,6 +387,7 @@ class ExecutionDriver:
         if execution not in self._executions:
             return  # abandoned meanwhile
         if execution.has_due_effect and not self._draining:  # else it was cancelled meanwhile
+            self.stalls.check()
             now = time.monotonic()
             if not self._link.leases_certain(now):
                 self._hold_until_renewed(execution, now)

@@ -66,7 +66,8 @@ class Readers:
             try:
                 return read(connection)
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:  # SQLite itself rolls back after an I/O error
+                    connection.execute("COMMIT")
         except FlowhookError:
             raise
         except Exception as error:

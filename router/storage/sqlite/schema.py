@@ -23,8 +23,8 @@ from flowhook.model import Status
 
 FORMAT_VERSION: Final = 1
 """The only format there is: a file of another one is refused."""
-APPLICATION_ID: Final = 0x464C4857
-"""`FLHW`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
+APPLICATION_ID: Final = 0x464C484B
+"""`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
 UNENDED: Final = (1 << 47) - 1
 """End time of an unfinished execution: the largest integer that takes as many bytes as a Unix time in ms (6)."""

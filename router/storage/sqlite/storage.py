@@ -168,8 +168,10 @@ class SqliteStorage:
         # Only cleanup: all acknowledged writes are in the write-ahead log already.
         with contextlib.suppress(apsw.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
-        self._lock.release()
+        try:
+            self._connection.close()
+        finally:
+            self._lock.release()
 
 
 async def open_storage(

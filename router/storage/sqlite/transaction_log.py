@@ -8,14 +8,18 @@ import apsw
 
 
 class TransactionLog(Protocol):
-    """Records each transaction (writer thread). Calls alternate: `begin`, then `append` or `roll_back`."""
+    """Records each transaction (writer thread): `begin`, then `append`; `roll_back` at any time undoes the rest.
+
+    COMMIT comes after `append` and may fail, since it writes the file: then `roll_back` follows, though the log has the
+    transaction. What is recorded can't be taken back, so an owner whose COMMIT failed has to read it from the log.
+    """
 
     def begin(self, connection: apsw.Connection) -> None:
         """Record changes from now on; the transaction has just begun."""
         ...
 
     def append(self) -> None:
-        """Store what was recorded; the transaction commits as soon as this returns.
+        """Store what was recorded; COMMIT is the next statement.
 
         Raises:
             FlowhookError: it must not commit.
@@ -23,7 +27,7 @@ class TransactionLog(Protocol):
         ...
 
     def roll_back(self) -> None:
-        """Discard what was recorded, if anything."""
+        """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`."""
         ...
 
 

@@ -215,12 +215,12 @@ class Writer:
         self.failing = False
 
     def _roll_back(self) -> None:
-        self._log.roll_back()
         # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._stale = True
+        self._log.roll_back()
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         # On a closed loop no caller is left waiting.

@@ -152,7 +152,7 @@ def pytest_collection_modifyitems(items):
             reason = next((why for name, why in WAIVERS.items() if fnmatchcase(item.nodeid, f"*/{name}*")), None)
             if reason is not None:
                 item.add_marker(pytest.mark.xfail(strict=True, reason=reason))
-                item.add_marker(pytest.mark.timeout(SECONDS))
+                item.add_marker(pytest.mark.timeout(SECONDS, func_only=True))
 
 
 @pytest.fixture

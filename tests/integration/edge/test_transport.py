@@ -240,6 +240,23 @@ async def test_what_is_written_is_done_when_the_sender_has_taken_everything(ends
     await asyncio.wait_for(written, PATIENCE)
 
 
+@pytest.mark.parametrize("fields", [{}, {"Connection": "close"}], ids=["keep-alive", "close"])
+async def test_a_sender_that_ends_its_side_while_it_receives_gets_the_whole_answer(ends, server, fields):
+    _, peer = ends
+    await sent(peer, HEAD % 0)
+    await until(lambda: server.requests)
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    content = b"x" * (8 * MIB)
+    server.requests[0].answer(content, **fields)
+    start = await received(peer, MIB)
+    peer.shutdown(socket.SHUT_WR)
+    taken = len(start) - start.index(b"\r\n\r\n") - 4
+    while piece := await received(peer, MIB):
+        taken += len(piece)
+    assert taken == len(content)
+
+
 async def test_whoever_waits_learns_that_the_connection_ended(ends, server):
     connection, peer = ends
     await sent(peer, HEAD % 1)

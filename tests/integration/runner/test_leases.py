@@ -17,6 +17,7 @@ from support.routers import running_router
 from support.served import running_runner
 
 from flowhook.model import Status
+from runner.worker.stall_detector import STALL_SECONDS
 
 LEASE = 2.0
 
@@ -42,13 +43,14 @@ async def stopped(pid):
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.fixture
-async def stood_still(router, served, outside):
-    """Have the child stand still for more than a lease, just before it reads that its next effect may begin.
+@pytest.fixture(params=["longer than a lease", "shorter"])
+async def stood_still(request, router, served, outside):
+    """Have the child stand still for a while, just before it reads that its next effect may begin.
 
     Returns the stream, the lease, and how often it was renewed before.
     """
-    router.lease_seconds = LEASE
+    seconds = LEASE if request.param == "longer than a lease" else STALL_SECONDS + 0.1
+    router.lease_seconds = LEASE if request.param == "longer than a lease" else 3600.0
     router.acknowledges = False
     router.define("two", [{"first": call(outside.base, "/1")}, {"second": call(outside.base, "/2")}])
     router.define("quick", [{"done": {"set": {"quick": True}}}])
@@ -61,7 +63,7 @@ async def stood_still(router, served, outside):
         router.answers_renewals = False
         renewals = stream.renewals
         router.acknowledge(stream, checkpoints)
-        deadline = time.monotonic() + LEASE
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             await asyncio.sleep(0.01)
     return stream, assignment.lease, renewals

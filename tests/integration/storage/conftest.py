@@ -55,6 +55,7 @@ def stall(path):
     class Stall:
         def __enter__(self):
             self._connection = apsw.Connection(str(path))
+            self._connection.set_busy_timeout(60_000)
             self._connection.execute("BEGIN IMMEDIATE")
             return self
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import apsw
 import pytest
 
 from flowhook import limits
@@ -26,6 +27,7 @@ from router.storage.model import (
 )
 from router.storage.sqlite import open_sqlite
 from router.storage.sqlite.log import AppendOperation, EventBatch
+from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.schema import PAGE_BYTES, connect_writer
 from router.storage.sqlite.state import approximate_bytes
 
@@ -319,3 +321,15 @@ async def test_calls_that_arrive_during_a_commit_share_the_next_one(storage, new
         await asyncio.sleep(0)
     await asyncio.gather(*appends)
     assert 1 <= storage.writer.commits - before <= 3
+
+
+async def test_a_read_that_the_database_rolled_back_is_reported_as_what_failed(path, storage):
+    def fail(connection):
+        connection.execute("ROLLBACK")  # as SQLite does after an I/O error
+        raise apsw.IOError
+
+    readers = Readers(path)
+    with pytest.raises(UnavailableError, match="the database failed"):
+        await readers.run(fail)
+    assert await readers.run(lambda connection: connection.execute("SELECT 1").get) == 1
+    await readers.close()

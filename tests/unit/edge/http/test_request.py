@@ -239,3 +239,25 @@ async def test_requests_in_progress_are_cancelled_at_the_end():
     await exchange.application.cancel()
     assert cancelled == [True]
     assert exchange.connection.written == []
+
+
+async def test_senders_that_leave_do_not_make_room_for_more_requests_than_may_be_handled():
+    released = asyncio.Event()
+
+    async def wait(_request):
+        await released.wait()
+        return FLOW_FOUND
+
+    exchange = Exchange(wait)
+    exchange.application.max_requests = 2
+    exchange.begin()
+    exchange.request.on_connection_close()  # its handler goes on
+    for _ in range(2):
+        exchange.request = exchange.application.start_request(None, Notes())
+        exchange.begin()
+    refused = exchange.request
+    await asyncio.sleep(0)
+    ((status, _, _),) = refused._connection.written
+    assert status == 503
+    released.set()
+    assert await exchange.end() == []

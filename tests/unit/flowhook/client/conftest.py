@@ -109,5 +109,6 @@ def router(monkeypatch):
     channel = grpc_testing.channel(list(SERVICES.values()), grpc_testing.strict_fake_time(0))
     monkeypatch.setattr(grpc, "insecure_channel", lambda _target, options: channel)
     monkeypatch.setattr(retrying, "FIRST_DELAY", 0.0)
-    with Client("router:1", token="fhk_t", timeout=10) as client:
+    monkeypatch.setattr(retrying, "RETRY_SECONDS", 3600.0)  # a busy machine may let this process stand still
+    with Client("router:1", token="fhk_t", timeout=3600) as client:
         yield PlayedRouter(channel, client)

@@ -260,6 +260,21 @@ def test_a_moment_that_is_yet_to_come_is_taken_for_the_present():
     assert not session.leases_certain(1.0 + LEASE)
 
 
+def test_after_a_stall_only_a_later_renewal_makes_leases_certain():
+    session = attached()
+    session.take()
+    assert session.leases_certain(1.0)
+    session.doubt_leases(3.0000005)
+    assert not session.leases_certain(3.1)
+    assert session.receive(m.Renewed(2_999_999), 3.2) == []  # it was on its way during the stall
+    assert not session.leases_certain(3.2)
+    session.renew(3.0000005)
+    assert session.take() == [m.Renewal(3_000_000)]
+    assert session.receive(m.Renewed(3_000_000), 3.3) == [s.LeasesConfirmed()]
+    assert session.leases_certain(3.0 + LEASE - 0.1)
+    assert not session.leases_certain(3.0 + LEASE)
+
+
 def test_renewals_are_sent_while_attached_whether_anything_is_held_or_not():
     session = attached()
     session.take()

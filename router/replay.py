@@ -61,9 +61,9 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
     instance = "" if original.error is None else original.error.instance
     raising = None if original.error is None else original.error.raising
     if raising is None:
-        kept = before_failure(ordered, instance)
+        retained = before_failure(ordered, instance)
     elif (found := _before_cause(ordered, raising.cause)) is not None:
-        kept, dropped = found
+        retained, dropped = found
         holding.update(_results(dropped))
     elif revision == original.flow_revision:
         raise ConflictError(
@@ -72,9 +72,9 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
             reason="NOTHING_TO_RUN_ANEW",
         )
     else:
-        kept = _without_running_limits(ordered)
-    kept = (*kept, *held_results.hold(holding.values()))
-    return Resumption(original.effect_scope or original.id, kept, content.journal_start)
+        retained = _without_running_limits(ordered)
+    retained = (*retained, *held_results.hold(holding.values()))
+    return Resumption(original.effect_scope or original.id, retained, content.journal_start)
 
 
 def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[JournalEntry, ...]:
@@ -152,7 +152,7 @@ def _led_to(failed: _JournalPosition, place: _JournalPosition | None, entry: Jou
 
 
 def _without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
-    kept: list[JournalEntry] = []
+    retained: list[JournalEntry] = []
     over: set[str] = set()
     for entry in reversed(journal):
         if _is_limit(entry.key):
@@ -162,8 +162,8 @@ def _without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEnt
                 over.remove(entry.key)  # a block that is tried again has the same key
             else:
                 continue
-        kept.append(entry)
-    return tuple(reversed(kept))
+        retained.append(entry)
+    return tuple(reversed(retained))
 
 
 class _JournalPosition(NamedTuple):

@@ -25,7 +25,7 @@ log = logs.get_logger(__name__)
 
 
 class FlowExistence:
-    """Asks the router which flows exist. The caller must not ask for an ID again while it is being asked for."""
+    """Looks up in batches which flows exist. An ID must not be looked up again while its lookup is pending."""
 
     def __init__(self, router: RouterClient, *, seconds: float, pace: float = PACE_SECONDS) -> None:
         """Allow `seconds` for a call, and make at most one call in `pace` seconds."""
@@ -48,7 +48,7 @@ class FlowExistence:
             FlowhookError: the check failed, or too many IDs are waiting.
         """
         if len(self._waiting) >= MAX_WAITING:
-            raise UnavailableError("too many flows that nobody knows are asked for", reason="LOOKUPS_FULL")
+            raise UnavailableError("too many lookups of unknown flows", reason="LOOKUPS_FULL")
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[flow_id] = answer
         if self._asking is None:
@@ -65,27 +65,27 @@ class FlowExistence:
                 await asyncio.sleep(self._next_at - self._now())
                 self._next_at = self._now() + self._pace
                 flow_ids = list(islice(self._waiting, limits.MAX_FOUND_FLOWS))
-                asked = {flow_id: self._waiting.pop(flow_id) for flow_id in flow_ids}
-                if asked:
-                    await self._answer(asked)
+                lookups = {flow_id: self._waiting.pop(flow_id) for flow_id in flow_ids}
+                if lookups:
+                    await self._answer(lookups)
         finally:
             self._asking = None
 
-    async def _answer(self, asked: dict[str, asyncio.Future[bool]]) -> None:
+    async def _answer(self, lookups: dict[str, asyncio.Future[bool]]) -> None:
         try:
-            found = await self._router.find_flows(list(asked), self._seconds)
+            found = await self._router.find_flows(list(lookups), self._seconds)
         except FlowhookError as error:
-            _refuse(asked, error)
+            _refuse(lookups, error)
         except Exception:
             log.exception("asking which flows there are failed")
-            _refuse(asked, UnavailableError("the lookup of a flow failed"))
+            _refuse(lookups, UnavailableError("the lookup of a flow failed"))
         else:
-            for flow_id, answer in asked.items():
+            for flow_id, answer in lookups.items():
                 if not answer.done():
                     answer.set_result(flow_id in found)
 
 
-def _refuse(asked: dict[str, asyncio.Future[bool]], error: FlowhookError) -> None:
-    for answer in asked.values():
+def _refuse(lookups: dict[str, asyncio.Future[bool]], error: FlowhookError) -> None:
+    for answer in lookups.values():
         if not answer.done():
             answer.set_exception(error)

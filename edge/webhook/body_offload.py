@@ -49,12 +49,12 @@ def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> It
     Raises:
         InvalidError: see `parse`.
     """
-    asked = BodyQuery(**orjson.loads(wanted))
+    query = BodyQuery(**orjson.loads(wanted))
     content_type, headers, limit = orjson.loads(kind)
     pairs = [(name, value.encode("latin-1")) for name, value in headers]
     content = parse(content_type, body, pairs, limit=limit).body
-    selected = encode_json(select(content, asked.selection))
+    selected = encode_json(select(content, query.selection))
     yield selected if len(selected) <= MAX_SELECTED_BYTES else b"null"
     seen: dict[str, Any] = {**orjson.loads(view), "body": content}
-    yield b"" if asked.order_by is None else OrderKey(asked.order_by).of_view(seen).encode()
-    yield b"" if asked.dedupe is None else DedupeKey(asked.dedupe).of_view(seen).encode("utf-8", "replace")
+    yield b"" if query.order_by is None else OrderKey(query.order_by).of_view(seen).encode()
+    yield b"" if query.dedupe is None else DedupeKey(query.dedupe).of_view(seen).encode("utf-8", "replace")

@@ -198,8 +198,8 @@ class WebhookHandler:
         except ExhaustedError:
             raise Overloaded from None
         if handshakes is not None:
-            asked = content.body if content.body is not None or not seen.body else json_of(seen)
-            handshake = handshakes.late(verified[1], seen, asked)
+            content_of_handshake = content.body if content.body is not None or not seen.body else json_of(seen)
+            handshake = handshakes.late(verified[1], seen, content_of_handshake)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
         return await self._store(endpoint, request, seen, verified, event=event, content=content)
@@ -395,7 +395,7 @@ def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, seen
     """Refuse a sender that exceeds its rate limit."""
     if endpoint.sender_limiter is None:
         return
-    wait = endpoint.sender_limiter.take(sender_identity(match, address, asked=endpoint.asks), time.monotonic())
+    wait = endpoint.sender_limiter.take(sender_identity(match, address, authenticated=endpoint.asks), time.monotonic())
     if wait:
         raise _Refused(responses.sender_rate_limited(math.ceil(wait)), seen=seen)
 

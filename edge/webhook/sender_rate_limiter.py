@@ -21,9 +21,9 @@ MAX_SENDERS: Final = 10_000
 """Senders of one URL that have a token bucket."""
 
 
-def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, asked: bool) -> str:
-    """Return the identity of a sender among those of a URL; `asked`: whether credentials were required."""
-    return f"{match.scheme} {match.secret}" if asked else network_identity(address)
+def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, authenticated: bool) -> str:
+    """Return the identity of a sender among those of a URL; `authenticated`: whether credentials were required."""
+    return f"{match.scheme} {match.secret}" if authenticated else network_identity(address)
 
 
 class SenderRateLimiter:

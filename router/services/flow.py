@@ -210,8 +210,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     ) -> None:
         """Stream changes of flows and secrets."""
         error_mapping.check_request_size(request)
-        async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as news:
-            async for revision, changes in news:
+        async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as batches:
+            async for revision, changes in batches:
                 for change in changes:
                     if change.flow_id:
                         await context.write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))

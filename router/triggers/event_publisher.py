@@ -94,12 +94,12 @@ class EventPublisher:
         receivers = 0
         if not is_reserved_type(type_):
             event = IncomingEvent("", callback=False, type_=type_, payload=payload)
-            started, gathering = self._started.find(event), self._join_trigger.find(event)
+            started, joining = self._started.find(event), self._join_trigger.find(event)
             quiet = False
-            if started or gathering:
+            if started or joining:
                 check_depth(depth)
                 quiet = await self._starter.is_quiet(emitter)
-            receivers = await self._deliver(event, effect, started, gathering, depth=depth, quiet=quiet)
+            receivers = await self._deliver(event, effect, started, joining, depth=depth, quiet=quiet)
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
@@ -116,15 +116,15 @@ class EventPublisher:
             FlowhookError: as with `publish`.
         """
         event = IncomingEvent("", callback=False, type_=type_, payload=payload)
-        started, gathering = self._started.find(event), self._join_trigger.find(event)
-        return await self._deliver(event, effect, started, gathering, depth=0, quiet=True)
+        started, joining = self._started.find(event), self._join_trigger.find(event)
+        return await self._deliver(event, effect, started, joining, depth=0, quiet=True)
 
     async def _deliver(
         self,
         event: IncomingEvent,
         effect: EffectIds,
         started: Sequence[str],
-        gathering: Sequence[str],
+        joining: Sequence[str],
         *,
         depth: int,
         quiet: bool,
@@ -150,14 +150,14 @@ class EventPublisher:
                     self._join_trigger.arrival(
                         flow_id, effect.derive("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet
                     )
-                    for flow_id in gathering
+                    for flow_id in joining
                 ],
                 event.content,
             ),
         )
-        for flow_id in gathering:
+        for flow_id in joining:
             self._join_trigger.arrived(flow_id)
-        return len({*started, *gathering, *listening})
+        return len({*started, *joining, *listening})
 
     async def _start(self, starts: Sequence[ExecutionStart]) -> None:
         """Start all executions that can be started, then raise the first error of the others."""

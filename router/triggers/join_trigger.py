@@ -63,7 +63,7 @@ class _Flow:
 
     def begin(self) -> None:
         """Reset, so that all events are correlated again."""
-        self.gathering = EventJoin(self.trigger)
+        self.join = EventJoin(self.trigger)
         self.complete: deque[_Complete] = deque()
         self.seen = 0
 
@@ -85,7 +85,7 @@ class JoinTrigger:
         self._look_seconds = look_seconds
         self._index = FlowIndex()
         self._flows: dict[str, _Flow] = {}
-        self._news: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
         """Flows with events to process."""
         self._woken = asyncio.Event()
 
@@ -103,7 +103,7 @@ class JoinTrigger:
 
     def waiting(self, flow_id: str) -> int:
         """Return the number of events that wait for others to start a flow, which must be registered."""
-        return len(self._flows[flow_id].gathering)
+        return len(self._flows[flow_id].join)
 
     def names(self, type_: str) -> bool:
         """Whether a registered flow has a filter for exactly this type."""
@@ -111,7 +111,7 @@ class JoinTrigger:
 
     def find(self, event: IncomingEvent) -> list[str]:
         """Return the flows that an event may help to start: those that want it and can correlate it."""
-        return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].gathering.accepts(event)]
+        return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].join.accepts(event)]
 
     @staticmethod
     def arrival(
@@ -133,7 +133,7 @@ class JoinTrigger:
 
     def arrived(self, flow_id: str) -> None:
         """Schedule a flow for processing."""
-        self._news[flow_id] = None
+        self._changed[flow_id] = None
         self._woken.set()
 
     async def run(self) -> None:
@@ -145,12 +145,12 @@ class JoinTrigger:
                 async with asyncio.timeout(self._look_seconds if self._flows else None):
                     await self._woken.wait()
                 continue
-            self._news |= dict.fromkeys(self._flows)
+            self._changed |= dict.fromkeys(self._flows)
 
     async def turn(self) -> None:
         """Process all flows with new events: correlate these, and start executions."""
-        news, self._news = self._news, {}
-        for flow_id in news:
+        changed, self._changed = self._changed, {}
+        for flow_id in changed:
             flow = self._flows.get(flow_id)
             if flow is not None:
                 try:
@@ -164,16 +164,16 @@ class JoinTrigger:
 
     async def _look(self, flow_id: str, flow: _Flow) -> None:
         """Start a flow by its complete sets, and correlate the events that were stored since the last call."""
-        while (oldest := flow.gathering.oldest) is not None and not self._arrivals.is_buffered(oldest):
-            flow.gathering.remove(oldest)  # it expired
+        while (oldest := flow.join.oldest) is not None and not self._arrivals.is_buffered(oldest):
+            flow.join.remove(oldest)  # it expired
         while True:
             while flow.complete:
                 await self._start(flow_id, flow, flow.complete[0])
-            kept = self._arrivals.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
-            if not kept:
+            buffered = self._arrivals.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
+            if not buffered:
                 return
-            payloads = await self._state.arrival_payloads([number for number, _ in kept])
-            for number, label in kept:
+            payloads = await self._state.arrival_payloads([number for number, _ in buffered])
+            for number, label in buffered:
                 payload = payloads.get(number)
                 if payload is not None:
                     self._gather(flow, number, label, payload)
@@ -185,10 +185,10 @@ class JoinTrigger:
 
     def _gather(self, flow: _Flow, number: int, label: str, payload: bytes) -> None:
         event = IncomingEvent("", callback=False, type_=orjson.loads(payload)["type"], payload=payload)
-        if not flow.gathering.accepts(event):  # it matched an earlier revision of the flow
+        if not flow.join.accepts(event):  # it matched an earlier revision of the flow
             self._arrivals.forget([number])
             return
-        numbers = flow.gathering.add(number, event)
+        numbers = flow.join.add(number, event)
         if numbers is not None:
             event_id, depth, *quiet = label.split("/")
             flow.complete.append(_Complete(event_id, int(depth), bool(quiet), numbers))

@@ -14,8 +14,8 @@ STALL_SECONDS: Final = 1.0
 class StallDetector:
     """Calls back after a stall, at the latest before the next check.
 
-    After a stall it is not known which runs first on the event loop, a tick or what was read meanwhile: so whoever
-    relies on the time calls `check`, too.
+    After a stall it is not known which runs first on the event loop, a tick or what was read meanwhile: so those who
+    rely on the time call `check`, too.
     """
 
     def __init__(self, clock: Callable[[], float], on_stall: Callable[[float], None]) -> None:

@@ -88,14 +88,14 @@ _UPDATE_ENDED = BatchStatement(
     5,
 )
 # Runs before all other statements, as its conditions test the state from before the transaction's changes.
-_INSERT_OCCURRENCE = BatchStatement(
+_INSERT_LIFECYCLE = BatchStatement(
     "INSERT INTO lifecycle_event (seq, type, time_ms, key, data, number)"
     " SELECT column1, column2, column3, column5, column6, column7 FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended} AND quiet IS NULL"
     " AND (NOT column4 OR (attempts = 0 AND term = 0)))",
     7,
 )
-_DELETE_OCCURRENCES = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
+_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
 _LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
 _UPSERT_SUBSCRIPTIONS = BatchStatement(
     "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
@@ -104,7 +104,7 @@ _UPSERT_SUBSCRIPTIONS = BatchStatement(
     2,
 )
 _DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
-_DELETE_ARRIVALS = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
+_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
 _UPSERT_SCHEDULE = BatchStatement(
     "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
     " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
@@ -143,9 +143,9 @@ class _ChangeRows:
         self._subscriptions: dict[int, bytes | None] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
-        self._occurred: list[LifecycleRecorded] = []
+        self._recorded: list[LifecycleRecorded] = []
         self._begun: set[int] = set()
-        self._told: list[tuple[int]] = []
+        self._published: list[tuple[int]] = []
         self._resolved: dict[int, Resolved] = {}
 
     def add(self, change: StateChange) -> None:
@@ -163,28 +163,28 @@ class _ChangeRows:
             case Replied():
                 self._reply(change)
             case Scheduled() | Resolved():
-                self._say(change)
+                self._set(change)
             case Consumed(number=number):
                 self._consumed.append((number,))
             case LifecycleRecorded():
-                self._occur(change)
+                self._record(change)
             case LifecyclePublished(number=number):
-                self._told.append((number,))
+                self._published.append((number,))
             case _:
                 assert_never(change)
 
-    def _say(self, change: Scheduled | Resolved) -> None:
+    def _set(self, change: Scheduled | Resolved) -> None:
         if isinstance(change, Resolved):
             self._resolved[change.seq] = change
         else:
             self._schedules[change.flow_id] = change
 
-    def _occur(self, change: LifecycleRecorded) -> None:
+    def _record(self, change: LifecycleRecorded) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
             return
         if change.first:
             self._begun.add(change.seq)
-        self._occurred.append(change)
+        self._recorded.append(change)
 
     def _move(self, change: Started | Requeued | Suspended | Resumed | Parked | Delivered) -> None:
         seq = change.seq
@@ -253,10 +253,10 @@ class _ChangeRows:
         ends = self._ends
         if self._delivered:
             self._place_delivered(connection)
-        _INSERT_OCCURRENCE.run(
-            connection, [(*event, number) for number, event in enumerate(self._occurred, next_number)]
+        _INSERT_LIFECYCLE.run(
+            connection, [(*event, number) for number, event in enumerate(self._recorded, next_number)]
         )
-        _DELETE_OCCURRENCES.run(connection, self._told)
+        _DELETE_LIFECYCLE.run(connection, self._published)
         _INSERT_JOURNAL.run(connection, self._journal)
         if self._compactions:
             compactions = list(self._compactions.items())
@@ -271,13 +271,13 @@ class _ChangeRows:
         subscriptions = self._subscriptions.items()
         _UPSERT_SUBSCRIPTIONS.run(connection, [row for row in subscriptions if row[1] is not None])
         _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, content in subscriptions if content is None])
-        _DELETE_ARRIVALS.run(connection, self._consumed)
+        _DELETE_INBOUND.run(connection, self._consumed)
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
-        return next_number + len(self._occurred)
+        return next_number + len(self._recorded)
 
 
 class StateChangeOperation:

@@ -143,15 +143,15 @@ def find_by_ids(connection: apsw.Connection, execution_ids: Sequence[str]) -> di
 
 
 _PIECES = (
-    "SELECT place, {told} FROM (SELECT place, content FROM history WHERE seq = ?1 AND length(content) > 0)"
+    "SELECT place, {column} FROM (SELECT place, content FROM history WHERE seq = ?1 AND length(content) > 0)"
     " WHERE place <= ?2 OR place >= ?3 UNION ALL"
-    " SELECT place, {told} FROM (SELECT position * 2 + 1 AS place, history AS content FROM journal"
+    " SELECT place, {column} FROM (SELECT position * 2 + 1 AS place, history AS content FROM journal"
     " WHERE seq = ?1 AND length(history) > 0) WHERE place <= ?2 OR place >= ?3 UNION ALL"
-    " SELECT place, {told} FROM (SELECT 4611686018427387904 AS place, history AS content FROM outcome"
+    " SELECT place, {column} FROM (SELECT 4611686018427387904 AS place, history AS content FROM outcome"
     " WHERE seq = ?1 AND length(history) > 0) WHERE place <= ?2 OR place >= ?3 ORDER BY 1"
 )
-_PIECE_SIZES: Final = _PIECES.format(told="length(content)")
-_TOLD: Final = _PIECES.format(told="content")
+_PIECE_SIZES: Final = _PIECES.format(column="length(content)")
+_FRAGMENTS: Final = _PIECES.format(column="content")
 
 
 def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
@@ -179,11 +179,11 @@ def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[byt
     """Return at most `most_bytes` of the task history that runners reported; see `interface.ShardState.history`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= most_bytes:
-        return tuple(told for _, told in connection.execute(_TOLD, (seq, 0, 0)))
+        return tuple(fragment for _, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
     last_of_first, first_of_last = _within(most_bytes // 2, sizes), _within(most_bytes // 2, reversed(sizes))
-    pieces: list[Any] = connection.execute(_TOLD, (seq, last_of_first, first_of_last)).fetchall()
-    first = [told for place, told in pieces if place <= last_of_first]
-    return (*first, b"", *(told for _, told in pieces[len(first) :]))
+    pieces: list[Any] = connection.execute(_FRAGMENTS, (seq, last_of_first, first_of_last)).fetchall()
+    first = [fragment for place, fragment in pieces if place <= last_of_first]
+    return (*first, b"", *(fragment for _, fragment in pieces[len(first) :]))
 
 
 def _within(most_bytes: int, sizes: Iterable[tuple[int, int]]) -> int:

@@ -44,14 +44,14 @@ class RegistryOperation:
 
     def __init__(self, limits: StorageLimits) -> None:
         self._limits = limits
-        self._told = 0
+        self._notified = 0
         self._revision = 0
         self.listeners: list[Callable[[int], None]] = []
 
     def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
         self._revision = _revision(connection)
-        self._told = self._told or self._revision
+        self._notified = self._notified or self._revision
 
     def apply(self, connection: apsw.Connection, arguments: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
         """See `WriterOperation`."""
@@ -69,8 +69,8 @@ class RegistryOperation:
     def committed(self, results: Sequence[Any]) -> None:
         """See `WriterOperation`."""
         revision = max(revision for _, revision in results)
-        if revision > self._told:
-            self._told = revision
+        if revision > self._notified:
+            self._notified = revision
             for listener in self.listeners:
                 listener(revision)
 

@@ -25,16 +25,12 @@ class Acknowledged:
     Attributes:
         asked: `time.monotonic()` at which the request that was answered began.
         at: `time.monotonic()` at which it was answered.
-        tries: number of requests.
     """
 
     flow_id: str
-    number: int
-    key: int
     event_id: str
     asked: float
     at: float
-    tries: int
 
 
 class Senders:
@@ -64,18 +60,14 @@ class Senders:
 
     async def _send(self, session: aiohttp.ClientSession, flow_id: str, key: int, number: int) -> None:
         event = {"delivery": f"{flow_id}-{key}-{number}", "n": number, "key": key}
-        tries = 0
         while True:
-            tries += 1
             self.requests += 1
             asked = time.monotonic()
             try:
                 async with session.post(f"{self._cluster.http_url}/hook/{flow_id}", json=event) as response:
                     answer = await response.json()
                     if response.ok:
-                        self.acknowledged.append(
-                            Acknowledged(flow_id, number, key, answer["id"], asked, time.monotonic(), tries)
-                        )
+                        self.acknowledged.append(Acknowledged(flow_id, answer["id"], asked, time.monotonic()))
                         return
             except (aiohttp.ClientError, TimeoutError, ValueError):
                 pass  # as a sender does: it knows nothing, and tries again

@@ -67,8 +67,10 @@ def judge(
     """
     verdict = Verdict()
     repeated, avoidable = _repeats(calls, faults)
-    late = [call for call in calls if _is_late(call, faults)]
-    in_time = [call for call in calls if not _is_late(call, faults)]
+    in_time: list[Call] = []
+    late: list[Call] = []
+    for call in calls:
+        (late if _is_late(call, faults) else in_time).append(call)
     problems = {
         "lost": [f"{each.event_id} of {each.flow_id}" for each in acknowledged if each.event_id not in executions],
         "twice": list(_twice(acknowledged, executions)),

@@ -1,4 +1,4 @@
-"""What connections see of their server."""
+"""The interface of the HTTP server that its connections use: limits, response tails, clock and counters."""
 
 from __future__ import annotations
 

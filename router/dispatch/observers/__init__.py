@@ -1,9 +1,7 @@
-"""Those who are notified of changes in executions: callers, watchers, and readers of ends. All queues are bounded.
+"""Notifies callers, watchers and readers of ends about durable changes in executions. All queues are bounded.
 
 - `execution_records`: reads the current records of executions.
 - `reply_waiters`: callers that wait for an execution's reply, or its end.
 - `execution_watchers`: watchers of changes.
 - `end_feed`: readers of the ends of certain executions.
-
-Nobody is notified of a change before it is durable.
 """

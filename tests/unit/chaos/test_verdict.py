@@ -12,8 +12,8 @@ from flowhook.model import Status
 COMPLETED = Status.COMPLETED
 
 
-def acknowledged(event_id, flow_id=flows.WAIT, number=0, at=1.0, asked=None):
-    return Acknowledged(flow_id, number, 0, event_id, at - 0.1 if asked is None else asked, at, 1)
+def acknowledged(event_id, flow_id=flows.WAIT, at=1.0, asked=None):
+    return Acknowledged(flow_id, event_id, at - 0.1 if asked is None else asked, at)
 
 
 def call(execution_id, step="after", began=1.0, answered=1.03, *, number=0, key=0):
@@ -36,7 +36,7 @@ def test_a_campaign_in_which_all_went_well():
         ([acknowledged("evt_1")], {}, [], {"lost"}),
         ([], {"evt_1": (flows.WAIT, COMPLETED)}, [call("evt_1")], {"twice"}),
         (
-            [acknowledged("evt_1"), acknowledged("evt_1", number=1)],
+            [acknowledged("evt_1"), acknowledged("evt_1")],
             {"evt_1": (flows.WAIT, COMPLETED)},
             [call("evt_1")],
             {"twice"},
@@ -58,7 +58,7 @@ def test_what_is_lost_doubled_or_unfinished_is_a_problem(events, executions, cal
 
 def test_events_of_one_key_run_one_after_another():
     executions = {f"evt_{number}": (flows.ORDER, COMPLETED) for number in range(2)}
-    events = [acknowledged(key, flows.ORDER, number) for number, key in enumerate(executions)]
+    events = [acknowledged(key, flows.ORDER) for key in executions]
 
     def calls(second_begins, *, key=0):
         return [
@@ -85,7 +85,7 @@ def test_events_of_one_key_run_one_after_another():
 )
 def test_a_call_that_was_under_way_in_a_stopped_runner_may_come_late(fault, expected):
     executions = {f"evt_{number}": (flows.ORDER, COMPLETED) for number in range(2)}
-    events = [acknowledged(key, flows.ORDER, number) for number, key in enumerate(executions)]
+    events = [acknowledged(key, flows.ORDER) for key in executions]
     calls = [
         call(key, step, number + 1.0, number + 1.03, number=number)
         for number, key in enumerate(executions)

@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := $(VENV)/.uv
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
-PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto flowhook/client/aio/*.py install/*.sh)
+PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto protos/flowhook/storage/v1/*.proto flowhook/client/aio/*.py install/*.sh)
 USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
@@ -86,4 +86,4 @@ baseline: $(DEV) ## renew protos/baseline.binpb, which `buf breaking` compares t
 	cd protos && ../$(BIN)/buf build --exclude-source-info --output baseline.binpb
 
 clean: ## remove .venv and what was built
-	rm -rf $(VENV) dist build flowhook/client/sync flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
+	rm -rf $(VENV) dist build flowhook/client/sync flowhook/storage flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage

@@ -1,4 +1,4 @@
-"""Build hook: generates the stubs of protos/ in flowhook/v1/, and the blocking client in flowhook/client/sync/.
+"""Build hook: generates the stubs of protos/, and the blocking client in flowhook/client/sync/.
 
 Runs at every install and wheel build, editable ones included, so that generated
 code is never committed; `make codegen` runs it by hand.
@@ -61,7 +61,7 @@ def generate_blocking_client(root: Path) -> None:
 
 
 def generate_stubs(root: Path) -> None:
-    """Write `flowhook/v1/*_pb2{,_grpc}.py` and their `.pyi` files.
+    """Write `*_pb2{,_grpc}.py` and their `.pyi` files in `flowhook/v1/` and `flowhook/storage/v1/`.
 
     Raises:
         RuntimeError: protoc refused the protos; its messages are on stderr.
@@ -83,7 +83,8 @@ def generate_stubs(root: Path) -> None:
         arguments += [f"--plugin=protoc-gen-mypy_grpc={plugin}", f"--mypy_grpc_out=quiet:{root}"]
     if protoc.main([*arguments, *protos]) != 0:
         raise RuntimeError("protoc failed; its messages are above")
-    (root / "flowhook" / "v1" / "__init__.py").write_text('"""Generated from protos/flowhook/v1; do not edit."""\n')
+    for package in ("flowhook/v1", "flowhook/storage", "flowhook/storage/v1"):
+        (root / package / "__init__.py").write_text(f'"""Generated from protos/{package}; do not edit."""\n')
 
 
 class GenerateBuildHook(BuildHookInterface[Any]):

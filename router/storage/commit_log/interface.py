@@ -1,0 +1,197 @@
+"""Protocols of the replicated log, of the heartbeats of routers, and of the object store.
+
+All methods block and may be called from any thread but that of an event loop, unless they say otherwise.
+
+Source: the design of the replicated log, docs/adr/0023-replicated-log.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flowhook.errors import ConflictError, UnavailableError
+
+
+class FencedError(UnavailableError):
+    """Another writer appended: the caller is not the owner any more, and none of its later appends will succeed.
+
+    For callers of the router it is "unavailable", because the new owner will answer them.
+    """
+
+    default_reason = "SHARD_LOST"
+
+
+class AppendAbandonedError(UnavailableError):
+    """The append was given up by `stop` while no quorum answered: it may still become part of the log, or not."""
+
+    default_reason = "APPEND_ABANDONED"
+
+
+class LogTrimmedError(Exception):
+    """Records after the requested position were purged.
+
+    Attributes:
+        first: position of the oldest record that is still there.
+    """
+
+    def __init__(self, first: int) -> None:
+        super().__init__(f"the log begins at position {first}")
+        self.first = first
+
+
+class LogReplacedError(ConflictError):
+    """The log is not the one that was opened: it was deleted and created again, or lost records it had acknowledged."""
+
+    default_reason = "LOG_REPLACED"
+
+
+class ObjectDamagedError(UnavailableError):
+    """An object is not what was stored under its name."""
+
+    default_reason = "OBJECT_DAMAGED"
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record.
+
+    Attributes:
+        position: from 1, without gaps.
+        batch_id: identity that its writer gave it; unique within the log.
+        data: content.
+    """
+
+    position: int
+    batch_id: str
+    data: bytes
+
+
+class CommitLog(Protocol):
+    """An ordered log with one writer at a time, who is fenced by the position that it expects to follow.
+
+    Every method may raise:
+        UnavailableError: the log can't be reached, or has no quorum (`LOG_UNAVAILABLE`).
+        LogReplacedError: see there.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Identity of this log's life: that of a deleted and recreated one differs."""
+        ...
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Largest `data` that `append` takes."""
+        ...
+
+    def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
+        """Append a record and return its position, `expected + 1`, once a quorum has it on stable storage.
+
+        Retries the same bytes under the same identity until the outcome is known: it never guesses.
+
+        Args:
+            expected: position of the last record that the caller knows; 0: the log is empty.
+            batch_id: identity of the record, which no other append has, by whichever process.
+            data: content.
+            stop: gives up waiting for an outcome once it is set.
+
+        Raises:
+            FencedError: another record has this position; nothing was appended.
+            AppendAbandonedError: `stop` was set; whether the record was appended is unknown.
+            ExhaustedError: the log is full (`LOG_FULL`); nothing was appended.
+        """
+        ...
+
+    def tail(self) -> LogRecord | None:
+        """Return the last record as its leader knows it, or None when nothing was ever appended.
+
+        When everything was purged, its `batch_id` and `data` are empty.
+        """
+        ...
+
+    def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
+        """Yield the records after a position, in order and without a gap.
+
+        Args:
+            after: a position; 0: from the beginning.
+            wait_seconds: when no more records are there, wait for others for this long (s) before the iterator ends.
+
+        Raises:
+            LogTrimmedError: the record at `after + 1` was purged.
+        """
+        ...
+
+    def purge(self, through: int) -> None:
+        """Remove the records up to and including a position."""
+        ...
+
+    def room(self) -> int | None:
+        """Return the bytes that may still be appended, by the last known state of the log; None: unlimited. No I/O."""
+        ...
+
+
+class Heartbeats(Protocol):
+    """Announces that this router is alive, and hears the others. It says nothing about ownership: the log fences.
+
+    Silence is measured by this machine's monotonic clock, so that clocks may differ.
+    """
+
+    def publish(self, content: bytes) -> None:
+        """Send this router's content to the others, at most 4 KiB. May be called from an event loop; never raises."""
+        ...
+
+    def heard(self) -> dict[str, tuple[float, bytes]]:
+        """Return what other routers sent last, by their names, with its time (s, `time.monotonic`). No I/O."""
+        ...
+
+
+class ObjectStore(Protocol):
+    """Large objects: snapshots and bodies. Names consist of letters, digits, `-`, `_`, `.` and `/`.
+
+    Every method may raise UnavailableError (`LOG_UNAVAILABLE`).
+    """
+
+    def put(self, name: str, path: Path) -> None:
+        """Store the file at `path`, replacing an object of that name. Durable when it returns."""
+        ...
+
+    def get(self, name: str, path: Path) -> bool:
+        """Write an object to a new file at `path` (mode 0600), verified by its checksum; false when there is none.
+
+        Raises:
+            ObjectDamagedError: its checksum does not match; no file is left.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no effect when there is none."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the objects that begin with `prefix`, ascending."""
+        ...
+
+
+class ClusterFacts(Protocol):
+    """Small values on which all routers must agree, each written once: such as which key encrypts secrets."""
+
+    def agree(self, name: str, value: str) -> str:
+        """Return the value of `name`, after storing `value` if there was none."""
+        ...
+
+
+class ReplicatedLog(Protocol):
+    """Everything that a router uses of a log's system: opened by its factory, released by `close`."""
+
+    log: CommitLog
+    heartbeats: Heartbeats
+    objects: ObjectStore
+    facts: ClusterFacts
+
+    def close(self) -> None:
+        """Disconnect. Calls in progress fail. Idempotent."""
+        ...

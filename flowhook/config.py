@@ -146,7 +146,17 @@ class RouterSettings(CommonSettings):
     grpc_port: Port = 50051
     """Port that gRPC listens on; 0 lets the system choose."""
     storage: str = ""
-    """`sqlite:PATH`; empty: `<data_dir>/flowhook.db`."""
+    """`sqlite:PATH`, or `nats://HOST:PORT,…` for a log that is replicated by NATS JetStream; empty:
+    `sqlite:<data_dir>/flowhook.db`."""
+    view_dir: Path | None = None
+    """Directory of this router's copy of the data in a replicated log; absent: `<data_dir>/view`."""
+    advertise: str = ""
+    """Address, `host:port`, at which clients reach this router if it owns the replicated log; empty: where gRPC
+    listens."""
+    nats_creds_file: Path | None = None
+    """Credentials file for NATS (JWT and seed), if the storage's URL names no user and password."""
+    nats_ca_file: Path | None = None
+    """PEM certificates that the TLS certificates of NATS servers are checked against; absent: those of the system."""
     storage_max_bytes: Annotated[int, Field(ge=0)] = 0
     """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
     tls_cert_file: Path | None = None

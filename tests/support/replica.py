@@ -34,6 +34,9 @@ class Replica:
         self._appended = b""  # COMMIT may have failed after `append`
         self._close_session()
 
+    def room(self):
+        return None
+
     def _apply(self):
         if self._appended:
             apsw.Changeset.apply(self._appended, self._database, conflict=_refuse)

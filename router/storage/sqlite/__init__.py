@@ -8,8 +8,8 @@
 - `transaction_log`: where each transaction is recorded before it commits.
 - `storage`: the wiring. `errors`: translation of SQLite's and the system's errors.
 
-Invariants: WAL with synchronous=FULL; a call returns only after its transaction is committed; only the writer thread
-writes; nothing here blocks the event loop.
+Invariants: WAL, with synchronous=FULL unless a replicated log is the durable copy; a call returns only after its
+transaction is committed; only the writer thread writes; nothing here blocks the event loop.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ async def open_sqlite(
     max_bytes: int = 0,
     limits: StorageLimits = DEFAULT_LIMITS,
     transaction_log: TransactionLog | None = None,
+    durable: bool = True,
 ) -> Storage:
     """Open the database at `path`, created when missing (directory 0700, files 0600).
 
@@ -49,10 +50,11 @@ async def open_sqlite(
             `limits.append_share` of it.
         limits: the other limits.
         transaction_log: records each transaction before it commits; None: the database is the only copy.
+        durable: whether a commit waits until the file is on stable storage; false only beside a `transaction_log`.
 
     Raises:
         ConflictError: another process has it open (`DATA_DIR_IN_USE`), or the file has another format
             (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
         UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
     """
-    return await open_storage(path, max_bytes, limits, transaction_log or NoLog())
+    return await open_storage(path, max_bytes, limits, transaction_log or NoLog(), durable=durable)

@@ -26,22 +26,28 @@ class Capacity:
         connection: used for writing.
         max_bytes: the limit; 0: only the disk limits it.
         append_share: share of the limit that new events may fill.
+        log_room: returns the bytes that new events may take elsewhere; None: unlimited.
     """
 
-    def __init__(self, connection: apsw.Connection, max_bytes: int, append_share: float) -> None:
+    def __init__(
+        self, connection: apsw.Connection, max_bytes: int, append_share: float, log_room: Callable[[], int | None]
+    ) -> None:
         self._append_share = append_share
+        self._log_room = log_room
         self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
         if self._pages:
             connection.execute(f"PRAGMA max_page_count = {self._pages}")
 
     def room(self, connection: apsw.Connection) -> int | None:
         """Return the bytes that new events may still take; None: unlimited."""
+        log_room = self._log_room()
         if not self._pages:
-            return None
+            return log_room
         pages: int = connection.execute("PRAGMA page_count").get
         free: int = connection.execute("PRAGMA freelist_count").get
         left = int(self._pages * self._append_share) - (pages - free)
-        return max(0, left) * PAGE_BYTES // PESSIMISM
+        room = max(0, left) * PAGE_BYTES // PESSIMISM
+        return room if log_room is None else min(room, log_room)
 
 
 class ProbeOperation:

@@ -169,7 +169,6 @@ BUSY_MS: Final = 5000
 _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
 PRAGMA wal_autocheckpoint = 2000;
 PRAGMA journal_size_limit = 67108864;
 PRAGMA cache_size = -32768;
@@ -178,8 +177,12 @@ PRAGMA temp_store = MEMORY;
 """
 
 
-def connect_writer(path: Path) -> apsw.Connection:
+def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
     """Return the writing connection, with its tables created.
+
+    Args:
+        path: the file.
+        durable: whether a commit waits until it is on stable storage.
 
     Raises:
         ConflictError: the file has another format (`FORMAT_UNSUPPORTED`) or is not a Flowhook database
@@ -191,6 +194,7 @@ def connect_writer(path: Path) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_MS)
         version = _version(connection, path)
         connection.execute(_WRITER).fetchall()
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
         if not version:
             connection.execute(
                 f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"

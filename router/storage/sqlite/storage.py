@@ -175,13 +175,14 @@ class SqliteStorage:
 
 
 async def open_storage(
-    path: Path, max_bytes: int, limits: StorageLimits, transaction_log: TransactionLog
+    path: Path, max_bytes: int, limits: StorageLimits, transaction_log: TransactionLog, *, durable: bool
 ) -> SqliteStorage:
     """See `open_sqlite`."""
     try:
-        lock, connection, capacity = await asyncio.to_thread(_open_files, path, max_bytes, limits.append_share)
+        lock, connection = await asyncio.to_thread(_open_files, path, durable=durable)
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
+    capacity = Capacity(connection, max_bytes, limits.append_share, transaction_log.room)
     storage = SqliteStorage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log)
     try:
         await asyncio.to_thread(storage.start)
@@ -192,7 +193,7 @@ async def open_storage(
     return storage
 
 
-def _open_files(path: Path, max_bytes: int, append_share: float) -> tuple[DataLock, apsw.Connection, Capacity]:
+def _open_files(path: Path, *, durable: bool) -> tuple[DataLock, apsw.Connection]:
     if not path.parent.is_dir():
         make_directory(path.parent)
         sync_directory(path.parent.parent)
@@ -200,8 +201,7 @@ def _open_files(path: Path, max_bytes: int, append_share: float) -> tuple[DataLo
     try:
         # SQLite creates the files beside it with the same mode.
         os.close(open_private(path, os.O_RDWR))
-        connection = connect_writer(path)
-        return lock, connection, Capacity(connection, max_bytes, append_share)
+        return lock, connect_writer(path, durable=durable)
     except BaseException:
         lock.release()
         raise

@@ -30,6 +30,10 @@ class TransactionLog(Protocol):
         """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`."""
         ...
 
+    def room(self) -> int | None:
+        """Return the bytes that new events may take in the log; None: unlimited. No I/O."""
+        ...
+
 
 class NoLog:
     """The database is the only copy: durable once its transaction is committed."""
@@ -42,3 +46,7 @@ class NoLog:
 
     def roll_back(self) -> None:
         """See `TransactionLog`."""
+
+    def room(self) -> int | None:
+        """See `TransactionLog`."""
+        return None

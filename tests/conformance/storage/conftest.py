@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.replica import Replica
+from support.fake_log import FakeLog
+from support.replica import Replica, tables
 
 from flowhook import ids
 from flowhook.model import Status
@@ -19,14 +20,21 @@ from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import EventLog, Registry, ShardState, Storage
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.model import Ended, FlowDraft, NewEvent
+from router.storage.replicated.follower import Follower
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.view import View
 from router.storage.sqlite import open_sqlite
 
 
 class Backend(NamedTuple):
-    """How to open a backend whose data lies in a directory, with limits; opened again, it finds what was stored."""
+    """How to open a backend whose data lies in a directory, with limits; opened again, it finds what was stored.
+
+    `check` asserts after a test, when it is closed, what holds whatever was done with it.
+    """
 
     name: str
     open: Callable[[Path, StorageLimits], Awaitable[Storage]]
+    check: Callable[[], None]
 
 
 class Waiver(NamedTuple):
@@ -56,8 +64,45 @@ class ReplicatedSqlite:
             replica.check(path)
 
 
-SQLITE = ReplicatedSqlite()
-BACKENDS = [Backend("sqlite", SQLITE.open)]
+class SqliteUnderLog:
+    """The owner's view under a log in memory; a follower's view made from it has to be equal whenever it is closed."""
+
+    RECORD_BYTES = 4096
+    """Small, so that larger transactions are cut into parts."""
+
+    def __init__(self) -> None:
+        self._log: FakeLog | None = None
+        self._directory: Path | None = None
+
+    async def open(self, directory: Path, limits: StorageLimits) -> Storage:
+        if self._log is None:
+            self._log, self._directory = FakeLog(max_record_bytes=self.RECORD_BYTES), directory
+        view, log = View(directory), self._log
+        position = view.position() or view.create(log.identity)
+        recorder = LogRecorder(log, position, lost=_fail, now_ms=lambda: 0)
+        return await open_sqlite(view.path, limits=limits, transaction_log=recorder, durable=False)
+
+    def check(self) -> None:
+        log, directory = self._log, self._directory
+        if log is None or directory is None:
+            return
+        self._log = self._directory = None
+        original, copy = View(directory), View(directory / "follower")
+        copy.path.parent.mkdir()
+        follower = Follower(log, copy, copy.create(log.identity))
+        follower.catch_up(log.tail().position)
+        with original.connected() as ours, copy.connected() as theirs:
+            expected, found = tables(ours), tables(theirs)
+        del expected["rejection"], found["rejection"]
+        assert found == expected
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
+SQLITE, UNDER_LOG = ReplicatedSqlite(), SqliteUnderLog()
+BACKENDS = [Backend("sqlite", SQLITE.open, SQLITE.check), Backend("replicated", UNDER_LOG.open, UNDER_LOG.check)]
 WAIVERS: list[Waiver] = []
 
 
@@ -125,7 +170,7 @@ async def cluster(backend, tmp_path):
     await cluster.start()
     yield cluster
     await cluster.storage.close()
-    SQLITE.check()
+    backend.check()
 
 
 @pytest.fixture

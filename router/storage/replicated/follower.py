@@ -1,0 +1,151 @@
+"""Applies the records of the log to a view, in order and without a gap."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import apsw
+
+from flowhook.errors import ConflictError
+from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
+from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.sqlite.schema import FORMAT_VERSION
+
+WAIT_SECONDS: Final = 1.0
+"""How long one read of the log waits for further records."""
+PENDING_RECORDS: Final = 256
+"""Most parts of one transaction."""
+
+
+class ViewDivergedError(ConflictError):
+    """A record does not fit the view: the view is to be thrown away, and restored."""
+
+    default_reason = "VIEW_DIVERGED"
+
+
+class Follower:
+    """Applies records to a view, on one thread.
+
+    Attributes:
+        position: what the view contains; may be read by any thread.
+    """
+
+    def __init__(self, log: CommitLog, view: View, position: ViewPosition) -> None:
+        self._log = log
+        self._view = view
+        self.position = position
+        self._read = position.position
+        self._hash = position.last_hash
+        self._parts: list[BatchPart] = []
+        self._last: BatchPart | None = None
+
+    def follow(self, stop: threading.Event, *, progress: Callable[[], None] = lambda: None) -> None:
+        """Apply records until `stop` is set. Blocks; calls `progress` after each record and each wait without one.
+
+        Raises:
+            UnavailableError: the log can't be reached.
+            LogTrimmedError: records after the view were purged.
+            LogReplacedError: the log is not the one that the view was made of.
+            ViewDivergedError: the view does not fit the log.
+            RecordUnknownError: a record can't be read.
+            apsw.Error: the view can't be written.
+        """
+        self._check()
+        with self._view.connected() as connection:
+            while not stop.is_set():
+                for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
+                    self._apply(connection, record)
+                    progress()
+                    if stop.is_set():
+                        return
+                progress()
+
+    def catch_up(self, through: int) -> None:
+        """Apply the records up to a position, at which the log has one. Blocks; see `follow`."""
+        self._check()
+        with self._view.connected() as connection:
+            while self._read < through:
+                for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
+                    self._apply(connection, record)
+                    if self._read == through:
+                        break
+
+    def end(self) -> ViewPosition:
+        """Return the position from which an owner continues: after parts that will never be completed, too."""
+        if self._last is None:
+            return self.position
+        return replace(
+            self.position,
+            position=self._read,
+            batch_id=self._last.batch_id,
+            last_hash=self._hash,
+            epoch=max(self.position.epoch, self._last.ownership.epoch),
+        )
+
+    def _check(self) -> None:
+        """Check that the log still has what the view contains."""
+        position = self.position
+        if position.log != self._log.identity:
+            raise LogReplacedError("the log is not the one that this router followed: it was deleted and created again")
+        tail = self._log.tail()
+        if position.position > (0 if tail is None else tail.position):
+            raise LogReplacedError("the log ends before a record that it had acknowledged")
+        if tail is not None and tail.position == position.position and tail.batch_id not in ("", position.batch_id):
+            raise LogReplacedError("the log has another record where this router's last one was")
+
+    def _apply(self, connection: apsw.Connection, record: LogRecord) -> None:
+        if record.position != self._read + 1:
+            raise ViewDivergedError(f"the log was read with a gap before position {record.position}")
+        part = decode(record.data)
+        self._check_part(part, record)
+        self._read, self._hash, self._last = record.position, record_hash(record.data), part
+        if self._parts and not part.follows(self._parts[-1]):
+            self._parts = []  # its owner ended before the last part
+        if part.part != len(self._parts) or part.parts > PENDING_RECORDS:
+            raise RecordUnknownError(f"the record {part.batch_id} of the log lacks an earlier part")
+        self._parts.append(part)
+        if part.part + 1 == part.parts:
+            parts, self._parts = self._parts, []
+            self._commit(connection, parts, record)
+
+    def _check_part(self, part: BatchPart, record: LogRecord) -> None:
+        if part.previous != self._hash:
+            raise ViewDivergedError(f"the record at position {record.position} follows another one than the view has")
+        if part.ownership.schema != FORMAT_VERSION:
+            raise RecordUnknownError(
+                f"the log continues with database format {part.ownership.schema}: update this router"
+            )
+        before = self._last
+        earlier = self.position.epoch if before is None else before.ownership.epoch
+        same = before is None or part.ownership.writer == before.ownership.writer
+        if part.ownership.epoch < earlier or (part.ownership.epoch == earlier and not same):
+            raise ViewDivergedError(f"ownership {part.ownership.epoch} wrote at {record.position} after {earlier}")
+
+    def _commit(self, connection: apsw.Connection, parts: list[BatchPart], record: LogRecord) -> None:
+        position = replace(
+            self.position,
+            position=record.position,
+            batch_id=parts[-1].batch_id,
+            last_hash=self._hash,
+            epoch=parts[-1].ownership.epoch,
+        )
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            apsw.Changeset.apply(join(parts), connection, conflict=_abort)
+            position.write(connection)
+            connection.execute("COMMIT")
+        except apsw.AbortError:
+            raise ViewDivergedError(f"the view does not fit the record at position {record.position}") from None
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        self.position = position
+
+
+def _abort(_reason: int, _change: apsw.TableChange) -> int:
+    """Treat any conflict as divergence: records are applied to exactly the rows that their owner had."""
+    return apsw.SQLITE_CHANGESET_ABORT

@@ -1,0 +1,156 @@
+"""Appends each transaction of a shard's owner to the log, between its last statement and its COMMIT."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import apsw
+
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from router.storage.commit_log.interface import CommitLog, FencedError
+from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash, split
+from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
+from router.storage.sqlite.errors import storage_full
+from router.storage.sqlite.schema import FORMAT_VERSION
+
+MAX_RECORD_BYTES: Final = 768 * 1024
+"""Larger transactions are appended in parts."""
+RESERVED_SHARE: Final = 0.25
+"""Share of the log's size that new events may not fill, so that accepted work can go on."""
+
+
+class LogRecorder:
+    """A `TransactionLog` whose records go to a commit log; of one ownership, used by the writer thread.
+
+    Once an append was refused, or its transaction failed to commit, all further transactions fail: this router does not
+    know any more what the log contains, or is not the owner.
+
+    Args:
+        log: the log of the shard.
+        position: what the view contains, which is the log's end.
+        lost: called once, on the writer thread, when the ownership has ended.
+        now_ms: Unix time in ms.
+    """
+
+    def __init__(
+        self,
+        log: CommitLog,
+        position: ViewPosition,
+        *,
+        lost: Callable[[FlowhookError], None],
+        now_ms: Callable[[], int],
+        shard: int = 0,
+    ) -> None:
+        self._log = log
+        self._applied = position
+        self._lost = lost
+        self._now_ms = now_ms
+        self._ownership = Ownership(shard, position.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
+        self._number = 0
+        self._max_bytes = min(MAX_RECORD_BYTES, log.max_record_bytes)
+        self._stop = threading.Event()
+        self._session: apsw.Session | None = None
+        self._connection: apsw.Connection | None = None
+        self._appended = False
+        self._failure: FlowhookError | None = None
+
+    @property
+    def position(self) -> int:
+        """Position of the last record that was appended or found; may be read by any thread."""
+        return self._applied.position
+
+    @property
+    def epoch(self) -> int:
+        """Number of this ownership."""
+        return self._ownership.epoch
+
+    def abandon(self) -> None:
+        """Give up waiting for a log without a quorum: the transaction under way fails, and all later ones."""
+        self._stop.set()
+
+    def room(self) -> int | None:
+        """See `TransactionLog`."""
+        room = self._log.room()
+        return None if room is None else max(0, int(room))
+
+    def begin(self, connection: apsw.Connection) -> None:
+        """See `TransactionLog`."""
+        if self._failure is not None:
+            raise self._failure
+        self._appended = False
+        self._connection = connection
+        self._session = apsw.Session(connection, "main")
+        self._session.table_filter(_is_replicated)
+        self._session.attach()
+
+    def append(self) -> None:
+        """See `TransactionLog`."""
+        assert self._session is not None  # noqa: S101 - `begin` came before
+        assert self._connection is not None  # noqa: S101
+        patchset = self._session.patchset()
+        self._close_session()
+        if not patchset:
+            return
+        self._number += 1
+        compressed, pieces = split(patchset, self._max_bytes)
+        records: list[tuple[str, bytes]] = []
+        applied = self._applied
+        now_ms = self._now_ms()
+        for part, piece in enumerate(pieces):
+            record = BatchPart(
+                self._ownership, self._number, now_ms, part, len(pieces), applied.last_hash, compressed, piece
+            )
+            data = encode(record)
+            records.append((record.batch_id, data))
+            applied = replace(
+                applied,
+                position=applied.position + 1,
+                batch_id=record.batch_id,
+                last_hash=record_hash(data),
+                epoch=self._ownership.epoch,
+            )
+        applied.write(self._connection)  # the positions are known in advance; after the append only COMMIT may fail
+        for batch_id, data in records:
+            self._append(batch_id, data)
+        self._appended = True
+
+    def roll_back(self) -> None:
+        """See `TransactionLog`."""
+        self._close_session()
+        if self._appended:
+            self._fail(UnavailableError("a transaction is in the log, but not in this router's view"))
+
+    def _append(self, batch_id: str, data: bytes) -> None:
+        try:
+            position = self._log.append(self._applied.position, batch_id, data, stop=self._stop)
+        except ExhaustedError:
+            # parts that are in the log already are void: the next transaction follows them
+            raise storage_full() from None
+        except FlowhookError as error:
+            self._fail(error)
+            raise
+        self._applied = replace(
+            self._applied,
+            position=position,
+            batch_id=batch_id,
+            last_hash=record_hash(data),
+            epoch=self._ownership.epoch,
+        )
+
+    def _fail(self, error: FlowhookError) -> None:
+        if self._failure is None:
+            self._failure = FencedError("this router does not own the shard any more")
+            self._lost(error)
+
+    def _close_session(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _is_replicated(table: str) -> bool:
+    return table not in LOCAL_TABLES

@@ -1,0 +1,129 @@
+"""Views: a router's own copy of the data, made of a snapshot and the records of the log after it.
+
+A view is written without fsync. That loses nothing when a process dies, because the system still writes its pages; what
+a power loss leaves may be torn, so a view that was written before the machine last booted is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+import apsw
+
+from router.storage.sqlite.schema import connect_writer
+
+FILE: Final = "view.db"
+LOCAL_TABLES: Final = frozenset({"applied", "rejection"})
+"""Tables that are not replicated: `rejection`, because attackers must not fill the log; and `ViewPosition`."""
+
+_APPLIED: Final = """
+CREATE TABLE IF NOT EXISTS applied (
+  k INTEGER PRIMARY KEY CHECK (k = 1),
+  log TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  batch_id TEXT NOT NULL,
+  last_hash BLOB NOT NULL,
+  epoch INTEGER NOT NULL,
+  boot_id TEXT NOT NULL
+) STRICT
+"""
+_THIS_PROCESS: Final = secrets.token_hex(16)
+_COLUMNS: Final = "log, position, batch_id, last_hash, epoch, boot_id"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewPosition:
+    """What a view contains.
+
+    Attributes:
+        log: identity of the log.
+        position: of the last record that it contains in full; 0: none.
+        batch_id: of that record; empty for none.
+        last_hash: `batch.record_hash` of it; empty for none.
+        epoch: number of the last ownership that it has records of.
+        boot_id: of the machine's boot in which it was last written.
+    """
+
+    log: str
+    position: int = 0
+    batch_id: str = ""
+    last_hash: bytes = b""
+    epoch: int = 0
+    boot_id: str = ""
+
+    @classmethod
+    def read(cls, connection: apsw.Connection) -> Self | None:
+        """Return the position of an open view, or None when it has none."""
+        try:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM applied").fetchone()  # noqa: S608 - constants
+        except apsw.SQLError:  # no such table
+            return None
+        return None if row is None else cls(*row)
+
+    def write(self, connection: apsw.Connection) -> None:
+        """Store the position in an open view, within the caller's transaction."""
+        connection.execute(
+            f"INSERT OR REPLACE INTO applied (k, {_COLUMNS}) VALUES (1, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+            (self.log, self.position, self.batch_id, self.last_hash, self.epoch, self.boot_id),
+        )
+
+
+class View:
+    """The view in a directory, which one thread uses at a time; it is closed after construction."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+
+    def position(self) -> ViewPosition | None:
+        """Return what the view contains; None: there is none that can be used."""
+        if not self.path.exists():
+            return None
+        try:
+            with self.connected() as connection:
+                found = ViewPosition.read(connection)
+        except apsw.Error:
+            return None
+        return found if found is not None and found.boot_id == boot_id() else None
+
+    def create(self, log: str) -> ViewPosition:
+        """Create an empty view at position 0 of a log, in place of the one that is there."""
+        self.discard()
+        return self.adopt(ViewPosition(log))
+
+    def adopt(self, position: ViewPosition) -> ViewPosition:
+        """Record that the file, which may have been restored or be missing, is a view at a position; return that."""
+        position = replace(position, boot_id=boot_id())
+        with self.connected() as connection:
+            connection.execute(_APPLIED)
+            position.write(connection)
+        return position
+
+    def discard(self) -> None:
+        """Remove the file and those beside it."""
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[apsw.Connection]:
+        """Open a connection for writing."""
+        connection = connect_writer(self.path, durable=False)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def boot_id() -> str:
+    """Return the identity of this machine's boot.
+
+    Source: Linux, Documentation/admin-guide/sysctl/kernel.rst, `random`.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # elsewhere than on Linux: never trust a view of an earlier process
+        return _THIS_PROCESS

@@ -1,0 +1,193 @@
+"""The owner's transactions as records: in order, in parts, and never again after a doubt."""
+
+import pytest
+from support.fake_log import FakeLog, Fault
+
+from flowhook.errors import UnavailableError
+from router.storage.commit_log.interface import FencedError
+from router.storage.replicated.batch import decode
+from router.storage.replicated.follower import Follower, ViewDivergedError
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.view import View
+
+
+@pytest.fixture
+def log():
+    return FakeLog(max_record_bytes=1024)
+
+
+class Owner:
+    """A view with a recorder, and whether it was lost."""
+
+    def __init__(self, log, directory, position=None):
+        self.view = View(directory)
+        directory.mkdir(exist_ok=True)
+        self.losses = []
+        position = position or self.view.create(log.identity)
+        self.recorder = LogRecorder(log, position, lost=self.losses.append, now_ms=lambda: 0)
+
+    def transact(self, statement, *values, commit=True):
+        with self.view.connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.recorder.begin(connection)
+                connection.execute(statement, values)
+                self.recorder.append()
+                if not commit:
+                    raise OSError("the disk failed")  # noqa: TRY301 - as COMMIT would
+            except Exception:
+                connection.execute("ROLLBACK")
+                self.recorder.roll_back()
+                raise
+            connection.execute("COMMIT")
+
+    def count(self, name, value=1):
+        self.transact("INSERT OR REPLACE INTO counter VALUES (?, ?)", name, value)
+
+
+@pytest.fixture
+def owner(log, tmp_path):
+    return Owner(log, tmp_path / "owner")
+
+
+def records(log):
+    return [decode(record.data) for record in log.read(0)]
+
+
+@pytest.fixture
+def followed(log, tmp_path):
+    """Follow the log with a view of its own, and return the follower."""
+
+    def follow():
+        directory = tmp_path / "follower"
+        directory.mkdir(exist_ok=True)
+        view = View(directory)
+        follower = Follower(log, view, view.create(log.identity))
+        follower.catch_up(log.tail().position)
+        return follower
+
+    return follow
+
+
+def test_a_transaction_is_one_record_that_names_the_one_before(owner, log):
+    owner.count("a")
+    owner.count("b")
+    first, second = records(log)
+    assert (first.number, second.number, first.parts) == (1, 2, 1)
+    assert first.previous == b""
+    assert second.previous != b""
+    assert owner.view.position().position == 2
+
+
+def test_a_transaction_without_changes_is_no_record(owner, log):
+    owner.transact("SELECT 1")
+    assert log.tail() is None
+
+
+def test_rejections_are_not_recorded(owner, log):
+    owner.transact("INSERT INTO rejection (id, flow_id, time_ms, content) VALUES ('r', 'f', 1, x'')")
+    assert log.tail() is None
+
+
+def test_a_large_transaction_is_cut_into_parts(owner, log, followed):
+    owner.transact("INSERT INTO secret VALUES ('a', randomblob(5000), 0)")
+    parts = records(log)
+    assert len(parts) > 1
+    assert [part.part for part in parts] == list(range(len(parts)))
+    assert followed().position.position == len(parts)
+
+
+def test_a_refused_append_ends_the_ownership(owner, log):
+    owner.count("a")
+    log.faults = [Fault.OTHER_WRITER]
+    with pytest.raises(FencedError):
+        owner.count("b")
+    with pytest.raises(FencedError):
+        owner.count("c")
+    assert len(owner.losses) == 1
+    assert owner.view.position().position == 1
+
+
+def test_a_transaction_that_is_recorded_but_not_committed_ends_the_ownership(owner, log, followed):
+    with pytest.raises(OSError, match="disk"):
+        owner.transact("INSERT INTO counter VALUES ('a', 1)", commit=False)
+    with pytest.raises(FencedError):
+        owner.count("b")
+    assert len(owner.losses) == 1
+    assert owner.view.position().position == 0
+    assert followed().position.position == 1  # which is where the view catches up from
+
+
+def test_a_full_log_refuses_one_transaction_and_the_next_one_is_recorded(owner, log, followed):
+    log.faults = [Fault.NONE, Fault.FULL]  # the second part
+    with pytest.raises(UnavailableError) as raised:
+        owner.transact("INSERT INTO secret VALUES ('a', randomblob(5000), 0)")
+    assert raised.value.reason == "STORAGE_FULL"
+    owner.count("b")
+    assert not owner.losses
+    follower = followed()
+    assert follower.position.position == log.tail().position
+    with follower._view.connected() as connection:
+        assert connection.execute("SELECT count(*) FROM secret").get == 0
+        assert connection.execute("SELECT name FROM counter").get == "b"
+
+
+def test_waiting_for_a_quorum_can_be_abandoned(owner, log):
+    log.faults = [Fault.NO_QUORUM_BUT_IN]
+    owner.recorder.abandon()
+    with pytest.raises(UnavailableError):
+        owner.count("a")
+    with pytest.raises(FencedError):
+        owner.count("b")
+
+
+def test_parts_of_an_owner_that_died_are_void(owner, log, tmp_path, followed):
+    owner.count("a")
+    log.faults = [Fault.NONE, Fault.OTHER_WRITER]
+    log_before = log.tail().position
+    with pytest.raises(FencedError):
+        owner.transact("INSERT INTO secret VALUES ('a', randomblob(5000), 0)")
+    # what FakeLog's other writer appended is no batch: cut it off
+    log._records.pop()
+    assert log.tail().position == log_before + 1
+    successor = followed()
+    new = Owner(log, tmp_path / "new", successor.end())
+    assert new.recorder.epoch == 2
+    new.view.create(log.identity)
+    new.count("b")
+    assert followed().position.position == log.tail().position
+
+
+def test_a_record_that_does_not_fit_is_divergence(owner, log, tmp_path):
+    owner.count("a")
+    owner.transact("UPDATE counter SET value = 2")
+    directory = tmp_path / "follower"
+    directory.mkdir()
+    view = View(directory)
+    follower = Follower(log, view, view.create(log.identity))
+    follower.catch_up(1)
+    with view.connected() as connection:
+        connection.execute("DELETE FROM counter")
+    with pytest.raises(ViewDivergedError):
+        follower.catch_up(2)
+    assert view.position().position == 1
+
+
+def test_a_changed_record_is_found_by_the_next_one(owner, log, tmp_path):
+    owner.count("a")
+    owner.count("b")
+    view = View(tmp_path / "follower")
+    view.path.parent.mkdir()
+    follower = Follower(log, view, view.create(log.identity))
+    other = Owner(FakeLog(), tmp_path / "other")
+    other.count("z")
+    log._records[0] = log._records[0].__class__(1, "x", next(other.recorder._log.read(0)).data)
+    with pytest.raises(ViewDivergedError):
+        follower.catch_up(2)
+
+
+def test_a_view_of_another_boot_is_not_used(owner, log, monkeypatch):
+    owner.count("a")
+    assert owner.view.position() is not None
+    monkeypatch.setattr("router.storage.replicated.view.boot_id", lambda: "another")
+    assert owner.view.position() is None

@@ -87,6 +87,7 @@ class ShardRuntime:
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         buffer_seconds: float,
+        may_assign: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create a shard runtime.
 
@@ -98,6 +99,7 @@ class ShardRuntime:
             clock: monotonic clock, seconds.
             now_ms: Unix time in ms.
             buffer_seconds: how long events are buffered that nobody waits for.
+            may_assign: whether work may be assigned now.
         """
         self._core = core
         self._state = state
@@ -190,6 +192,7 @@ class ShardRuntime:
             attempt_log=self._attempt_log,
             watchers=self.watchers,
             effects=self._effects,
+            may_assign=may_assign,
         )
         self._deadline = DeadlineTimer(
             core=core,

@@ -35,6 +35,7 @@ _SERVICES: Final[Mapping[str, frozenset[TokenScope]]] = {
     "flowhook.v1.RunnerService": frozenset({TokenScope.RUN}),
     "flowhook.v1.ClusterService": _ADMIN,
     "flowhook.v1.RejectionService": _ADMIN,
+    "flowhook.v1.ShardService": _ANY,
     "grpc.health.v1.Health": _ANY,
     "grpc.reflection.v1alpha.ServerReflection": _ANY,
 }
@@ -51,6 +52,7 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.ExecutionService/WatchExecutions": _READ,
     "/flowhook.v1.ClusterService/GetCluster": _READ,
     "/flowhook.v1.ClusterService/ReportProcess": _READ | {TokenScope.VERIFY, TokenScope.RUN},
+    "/flowhook.v1.ShardService/GetShards": _READ,
     "/flowhook.v1.RejectionService/GetRejection": _READ,
     "/flowhook.v1.RejectionService/ListRejections": _READ,
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({TokenScope.VERIFY}),
@@ -115,7 +117,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
                     "the token is restricted to some flows: it permits IngestService only", reason="SCOPE_MISSING"
                 )
         except FlowhookError as error:
-            return _refusal(error)
+            return refusal(error)
         caller_scopes.set(grant.scopes)
         caller_flows.set(grant.flows)
         return handler
@@ -149,7 +151,9 @@ def _unread(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[A
     return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
 
 
-def _refusal(error: FlowhookError) -> grpc.RpcMethodHandler[Any, Any]:
+def refusal(error: FlowhookError) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler that refuses a call with an error, without reading its messages."""
+
     async def refuse(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await status.abort(context, error)
 

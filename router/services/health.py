@@ -1,4 +1,4 @@
-"""The grpc.health.v1 service; one state for all services, because it depends on storage.
+"""The grpc.health.v1 service; one state for all services, because it depends on storage and ownership.
 
 This replaces the servicer of grpcio-health-checking, which blocks the notification of other watchers while it writes to
 one, so that a watcher that does not read delays all updates. It also retains every service name a watcher asks for.
@@ -27,9 +27,15 @@ MAX_WATCHERS: Final = 100
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
     """Implements Check and Watch."""
 
-    def __init__(self, services: Collection[str]) -> None:
-        """Start in the state SERVING; `services` are the names that may be queried."""
+    def __init__(self, services: Collection[str], *, standby: bool = False) -> None:
+        """Start in the state SERVING.
+
+        Args:
+            services: the names that may be queried.
+            standby: whether only the process as a whole serves, and none of the services.
+        """
         self._services = frozenset({"", *services})
+        self._standby = standby
         self._serving = True
         self._stopping = False
         self._changed = asyncio.Event()
@@ -56,7 +62,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         del context
         if request.service not in self._services:
             raise NotFoundError("unknown service", reason="SERVICE_UNKNOWN")
-        return pb.HealthCheckResponse(status=self._status(known=True))
+        return pb.HealthCheckResponse(status=self._status(request.service))
 
     @error_mapping.rpc_method
     async def Watch(  # noqa: N802 - the name of the RPC
@@ -64,14 +70,14 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
     ) -> None:
         """Stream the current status, and each change."""
         error_mapping.check_request_size(request)
-        known, has_token = request.service in self._services, bool(caller_scopes.get())
+        has_token = bool(caller_scopes.get())
         if self._watchers[has_token] >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
         self._watchers[has_token] += 1
         reported = None
         try:
             while True:
-                changed, status = self._changed, self._status(known=known)
+                changed, status = self._changed, self._status(request.service)
                 if status != reported:
                     reported = status
                     await context.write(pb.HealthCheckResponse(status=status))
@@ -80,7 +86,8 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         finally:
             self._watchers[has_token] -= 1
 
-    def _status(self, *, known: bool) -> pb.HealthCheckResponse.ServingStatus:
-        if not known:
+    def _status(self, service: str) -> pb.HealthCheckResponse.ServingStatus:
+        if service not in self._services:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN
-        return pb.HealthCheckResponse.SERVING if self._serving else pb.HealthCheckResponse.NOT_SERVING
+        serving = self._serving and not (self._standby and service)
+        return pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING

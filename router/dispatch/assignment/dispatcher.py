@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
 from flowhook.attach.messages import Assignment
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
@@ -12,9 +16,12 @@ from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
 
+RETRY_SECONDS: Final = 0.1
+"""Between two tries to assign while that is not permitted."""
+
 
 class AssignmentDispatcher:
-    """Passes on what the scheduling core assigns, until it is stopped."""
+    """Passes on what the scheduling core assigns, until it is stopped, and only while `may_assign` permits it."""
 
     def __init__(
         self,
@@ -26,6 +33,7 @@ class AssignmentDispatcher:
         attempt_log: AttemptLog,
         watchers: ExecutionWatchers,
         effects: EffectQueue,
+        may_assign: Callable[[], bool],
     ) -> None:
         self._core = core
         self._runners = runners
@@ -34,6 +42,8 @@ class AssignmentDispatcher:
         self._attempt_log = attempt_log
         self._watchers = watchers
         self._effects = effects
+        self._may_assign = may_assign
+        self._retry: asyncio.TimerHandle | None = None
         self._stopped = False
 
     def stop(self) -> None:
@@ -44,6 +54,10 @@ class AssignmentDispatcher:
     def assign(self) -> None:
         """Assign at most one batch to each runner; if more is ready, `AssignReady` is queued for the next one."""
         if self._stopped:
+            return
+        if not self._may_assign():
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._assign_later)
             return
         self._runners.send_wanted_types()
         cached: dict[str, list[Assignment]] = {}
@@ -68,3 +82,7 @@ class AssignmentDispatcher:
                 self._effects.add(ASSIGN_READY)
             self._attempt_log.add(item.seq for item in granted)
             self._watchers.changed(item.seq for item in granted)
+
+    def _assign_later(self) -> None:
+        self._retry = None
+        self._effects.add(ASSIGN_READY)

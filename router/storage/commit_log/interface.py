@@ -70,6 +70,55 @@ class LogRecord:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class LogServer:
+    """A server of the log.
+
+    Attributes:
+        name: its name.
+        version: its version; empty: unknown.
+        current: whether it is present and up to date.
+        leader: whether it leads the log's replicas.
+        lag: operations it is behind.
+    """
+
+    name: str
+    version: str
+    current: bool
+    leader: bool
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSnapshot:
+    """A snapshot in the object store: its position, size in bytes, and when it was stored (Unix time in ms)."""
+
+    position: int
+    bytes: int
+    create_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """State of a log, for operators.
+
+    Attributes:
+        position: of the last record.
+        first_position: of the oldest record that was not purged.
+        bytes: its size.
+        max_bytes: most bytes that it may have; 0: unlimited.
+        snapshots: snapshots of its shard, newest first.
+        servers: its servers, by name.
+    """
+
+    position: int
+    first_position: int
+    bytes: int
+    max_bytes: int
+    snapshots: tuple[StoredSnapshot, ...] = ()
+    servers: tuple[LogServer, ...] = ()
+
+
 class CommitLog(Protocol):
     """An ordered log with one writer at a time, who is fenced by the position that it expects to follow.
 
@@ -133,6 +182,11 @@ class CommitLog(Protocol):
         """Return the bytes that may still be appended, by the last known state of the log; None: unlimited. No I/O."""
         ...
 
+    @property
+    def max_bytes(self) -> int | None:
+        """Most bytes that the log may have; None: unlimited."""
+        ...
+
 
 class Heartbeats(Protocol):
     """Announces that this router is alive, and hears the others. It says nothing about ownership: the log fences.
@@ -191,6 +245,14 @@ class ReplicatedLog(Protocol):
     heartbeats: Heartbeats
     objects: ObjectStore
     facts: ClusterFacts
+
+    def status(self) -> LogStatus:
+        """Return the state of the log, its snapshots and its servers. Blocks.
+
+        Raises:
+            UnavailableError: it can't be reached (`LOG_UNAVAILABLE`).
+        """
+        ...
 
     def close(self) -> None:
         """Disconnect. Calls in progress fail. Idempotent."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -13,9 +14,10 @@ from flowhook.errors import ConflictError
 from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
+from router.storage.sqlite.errors import translate
 from router.storage.sqlite.schema import FORMAT_VERSION
 
-WAIT_SECONDS: Final = 1.0
+WAIT_SECONDS: Final = 0.1
 """How long one read of the log waits for further records."""
 PENDING_RECORDS: Final = 256
 """Most parts of one transaction."""
@@ -32,42 +34,44 @@ class Follower:
 
     Attributes:
         position: what the view contains; may be read by any thread.
+        current: whether it has reached the end that the log had when following began; may be read by any thread.
     """
 
     def __init__(self, log: CommitLog, view: View, position: ViewPosition) -> None:
         self._log = log
         self._view = view
         self.position = position
+        self.current = False
+        self._target = position.position
         self._read = position.position
         self._hash = position.last_hash
         self._parts: list[BatchPart] = []
         self._last: BatchPart | None = None
 
-    def follow(self, stop: threading.Event, *, progress: Callable[[], None] = lambda: None) -> None:
-        """Apply records until `stop` is set. Blocks; calls `progress` after each record and each wait without one.
+    def follow(self, stop: threading.Event) -> None:
+        """Apply records until `stop` is set. Blocks.
 
         Raises:
-            UnavailableError: the log can't be reached.
+            UnavailableError: the log can't be reached, or the view can't be written now.
             LogTrimmedError: records after the view were purged.
             LogReplacedError: the log is not the one that the view was made of.
             ViewDivergedError: the view does not fit the log.
             RecordUnknownError: a record can't be read.
-            apsw.Error: the view can't be written.
         """
         self._check()
-        with self._view.connected() as connection:
+        with self._opened() as connection:
             while not stop.is_set():
                 for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
                     self._apply(connection, record)
-                    progress()
+                    self.current = self.current or self._read >= self._target
                     if stop.is_set():
                         return
-                progress()
+                self.current = True
 
     def catch_up(self, through: int) -> None:
         """Apply the records up to a position, at which the log has one. Blocks; see `follow`."""
         self._check()
-        with self._view.connected() as connection:
+        with self._opened() as connection:
             while self._read < through:
                 for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
                     self._apply(connection, record)
@@ -86,13 +90,24 @@ class Follower:
             epoch=max(self.position.epoch, self._last.ownership.epoch),
         )
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._view.connected() as connection:
+                yield connection
+        except (apsw.CorruptError, apsw.NotADBError):
+            raise ViewDivergedError("the view is damaged") from None
+        except apsw.Error as error:
+            raise translate(error) from error
+
     def _check(self) -> None:
         """Check that the log still has what the view contains."""
         position = self.position
         if position.log != self._log.identity:
             raise LogReplacedError("the log is not the one that this router followed: it was deleted and created again")
         tail = self._log.tail()
-        if position.position > (0 if tail is None else tail.position):
+        self._target = 0 if tail is None else tail.position
+        if position.position > self._target:
             raise LogReplacedError("the log ends before a record that it had acknowledged")
         if tail is not None and tail.position == position.position and tail.batch_id not in ("", position.batch_id):
             raise LogReplacedError("the log has another record where this router's last one was")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -56,12 +57,22 @@ class LogRecorder:
         self._session: apsw.Session | None = None
         self._connection: apsw.Connection | None = None
         self._appended = False
+        self._confirmed = 0.0
         self._failure: FlowhookError | None = None
 
     @property
     def position(self) -> int:
         """Position of the last record that was appended or found; may be read by any thread."""
         return self._applied.position
+
+    @property
+    def confirmed(self) -> float:
+        """When the last append began that succeeded (s, `time.monotonic`); 0: none has. May be read by any thread."""
+        return self._confirmed
+
+    def wrote(self, batch_id: str) -> bool:
+        """Whether a record is of this ownership."""
+        return batch_id.startswith(f"{self._ownership.epoch}:{self._ownership.writer.hex()}:")
 
     @property
     def epoch(self) -> int:
@@ -74,8 +85,8 @@ class LogRecorder:
 
     def room(self) -> int | None:
         """See `TransactionLog`."""
-        room = self._log.room()
-        return None if room is None else max(0, int(room))
+        room, size = self._log.room(), self._log.max_bytes
+        return None if room is None or size is None else max(0, room - int(size * RESERVED_SHARE))
 
     def begin(self, connection: apsw.Connection) -> None:
         """See `TransactionLog`."""
@@ -125,6 +136,7 @@ class LogRecorder:
             self._fail(UnavailableError("a transaction is in the log, but not in this router's view"))
 
     def _append(self, batch_id: str, data: bytes) -> None:
+        start = time.monotonic()
         try:
             position = self._log.append(self._applied.position, batch_id, data, stop=self._stop)
         except ExhaustedError:
@@ -133,6 +145,7 @@ class LogRecorder:
         except FlowhookError as error:
             self._fail(error)
             raise
+        self._confirmed = start
         self._applied = replace(
             self._applied,
             position=position,

@@ -1,0 +1,49 @@
+"""Whether this router certainly still owned the shard a moment ago, so that it may hand out work.
+
+Nothing can be stored by a former owner, since the log refuses it. But work that it handed out would be done twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from flowhook.errors import UnavailableError
+from router.cluster.ownership import EXPIRE_SECONDS
+from router.storage.commit_log.interface import CommitLog
+from router.storage.replicated.recorder import LogRecorder
+
+CONFIRMED_SECONDS: Final = EXPIRE_SECONDS / 2
+"""For how long a confirmation counts: another router claims after twice that silence at the earliest."""
+
+
+class FenceCheck:
+    """Confirms that the end of the log is this owner's own record."""
+
+    def __init__(self, log: CommitLog, recorder: LogRecorder, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._recorder = recorder
+        self._clock = clock
+        self._confirmed = clock()
+
+    def confirmed(self) -> bool:
+        """Whether the ownership was confirmed a moment ago. No I/O."""
+        return self._clock() - max(self._confirmed, self._recorder.confirmed) < CONFIRMED_SECONDS
+
+    def check(self) -> bool:
+        """Ask the log, unless a record was appended meanwhile, and return whether this router still owns it. Blocks.
+
+        A log that can't be reached confirms nothing and refutes nothing.
+        """
+        start, position = self._clock(), self._recorder.position
+        if start - self._recorder.confirmed < CONFIRMED_SECONDS / 2:
+            return True
+        try:
+            tail = self._log.tail()
+        except UnavailableError:
+            return True
+        if tail is not None and tail.position > position and not self._recorder.wrote(tail.batch_id):
+            return False
+        self._confirmed = start
+        return True

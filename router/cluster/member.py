@@ -1,0 +1,413 @@
+"""One router of several: follows the log, claims the shard when its owner is gone, serves it, and follows again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import flowhook
+from flowhook import logs
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.process import ProcessState
+from router.cluster.fence_check import FenceCheck
+from router.cluster.ownership import KnownOwner, Ownership
+from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
+from router.cluster.shard_map import ShardSituation
+from router.storage.commit_log.interface import LogReplacedError, LogStatus, LogTrimmedError, ReplicatedLog
+from router.storage.interface import ShardState, Storage
+from router.storage.replicated.batch import RecordUnknownError
+from router.storage.replicated.follower import Follower, ViewDivergedError
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.view import View, ViewPosition
+
+LOOK_SECONDS: Final = 0.1
+"""Between two looks at what was heard and followed."""
+RETRY_SECONDS: Final = 0.5
+"""Pause before following is tried again after the log could not be reached."""
+BLOCKED_SECONDS: Final = 5.0
+"""Pause before following is tried again when an operator has to act."""
+
+log = logs.get_logger(__name__)
+
+
+class Serving(Protocol):
+    """The ways to stop what serves the shard; see `serving.StopRequest`."""
+
+    def drain(self, seconds: float) -> None:
+        """Let what is under way finish."""
+        ...
+
+    def lose(self) -> None:
+        """Fail what is under way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An ownership of the shard.
+
+    Attributes:
+        storage: open, and written by this router alone.
+        state: the shard.
+        fence: whether this router certainly still is the owner.
+        recorder: appends to the log.
+    """
+
+    storage: Storage
+    state: ShardState
+    fence: FenceCheck
+    recorder: LogRecorder
+
+
+class TermRunner(Protocol):
+    """Serves the shard, and answers calls while another router does."""
+
+    async def stand_by(self) -> str:
+        """Answer those who ask who the owner is, until `stand_down`; no effect if it does so already.
+
+        Returns:
+            The address at which clients reach this router.
+        """
+        ...
+
+    async def stand_down(self) -> None:
+        """Stop that."""
+        ...
+
+    async def serve(self, term: Term, stop: Any, serving: Callable[[], None]) -> None:
+        """Serve until `stop` is requested; call `serving` once calls are answered."""
+        ...
+
+
+class Member:
+    """A router of a cluster; implements `shard_map.ShardMap`.
+
+    Args:
+        name: of this router, unique in the cluster.
+        replicated: the log, heartbeats and objects.
+        view: this router's copy of the data.
+        restore: makes a view from the newest snapshot and returns its position, or None if there is none. Blocks.
+        open_storage: opens the view for an owner.
+        new_stop: makes the request that stops `runner.serve`.
+        runner: serves.
+        lifecycle: state of the process.
+        drain_seconds: how long runners may take to finish what they have when the router is to stop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        replicated: ReplicatedLog,
+        view: View,
+        *,
+        restore: Callable[[], ViewPosition | None],
+        open_storage: Callable[[LogRecorder], Awaitable[Storage]],
+        new_stop: Callable[[], Serving],
+        runner: TermRunner,
+        lifecycle: ProcessState,
+        drain_seconds: float,
+    ) -> None:
+        self._replicated = replicated
+        self._view = view
+        self._restore = restore
+        self._open_storage = open_storage
+        self._new_stop = new_stop
+        self._runner = runner
+        self._lifecycle = lifecycle
+        self._drain_seconds = drain_seconds
+        self._ownership = Ownership(name, time.monotonic())
+        self._address = ""
+        self._position = 0
+        self._follower: Follower | None = None
+        self._recorder: LogRecorder | None = None
+        self._heard: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._announced: tuple[Any, ...] = ()
+        self._announced_at = 0.0
+
+    # --- who owns the shard -----------------------------------------------------------------------------------------
+
+    def owner(self) -> KnownOwner | None:
+        """See `ShardMap`."""
+        own = self._ownership
+        if own.owns:
+            return KnownOwner(own.router, self._address, own.epoch, own.state is MemberState.SERVING)
+        return own.owner()
+
+    async def changed(self) -> None:
+        """See `ShardMap`."""
+        await self._changed.wait()
+
+    def situation(self) -> ShardSituation:
+        """See `ShardMap`."""
+        copies = [(self._record(), 0.0), *self._ownership.peers(time.monotonic())]
+        return ShardSituation(self.owner(), sorted(copies, key=lambda copy: copy[0].router))
+
+    async def log_status(self) -> LogStatus:
+        """See `ShardMap`."""
+        return await asyncio.to_thread(self._replicated.status)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow and serve until the process is to stop.
+
+        Raises:
+            FlowhookError: this router can't serve, whatever it tries: its port can't be bound, for example.
+        """
+        looking = asyncio.create_task(self._look_forever(), name="look who owns the shard")
+        try:
+            while not self._lifecycle.stop.is_set():
+                self._address = await self._runner.stand_by()
+                follower = await self._follow()
+                if follower is None:
+                    break
+                term = await self._claim(follower)
+                if term is not None:
+                    await self._serve(term)
+        finally:
+            self._ownership.stop()
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            self._announce()
+            await self._runner.stand_down()
+
+    async def _look_forever(self) -> None:
+        """Take in what was heard, and announce this router: at once when something changed, else periodically."""
+        while True:
+            self._look(time.monotonic())
+            self._looked.set()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _look(self, now: float) -> None:
+        for router, (heard, content) in self._replicated.heartbeats.heard().items():
+            if self._heard.get(router) != heard:
+                self._heard[router] = heard
+                record = RouterRecord.decode(content)
+                if record is not None:
+                    self._ownership.heard(record, heard)
+        follower = self._follower
+        if follower is not None:
+            self._position = follower.position.position
+            self._ownership.follows(current=follower.current, epoch=follower.position.epoch, now=now)
+        elif self._recorder is not None:
+            self._position = self._recorder.position
+        else:
+            self._ownership.follows(current=False, epoch=0, now=now)
+        owner = self.owner()
+        facts = (self._ownership.state, self._ownership.candidate, owner)
+        if facts != self._announced or now - self._announced_at >= HEARTBEAT_SECONDS:
+            if self._announced[2:] != facts[2:]:
+                self._notify()
+            self._announced = facts
+            self._announced_at = now
+            self._announce()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _announce(self) -> None:
+        self._replicated.heartbeats.publish(self._record().encode())
+
+    def _record(self) -> RouterRecord:
+        own = self._ownership
+        return RouterRecord(
+            router=own.router,
+            address=self._address,
+            version=flowhook.__version__,
+            state=own.state,
+            epoch=own.epoch,
+            yielded=own.yielded,
+            position=self._position,
+            candidate=own.candidate,
+        )
+
+    async def _wait_for_look(self) -> None:
+        """Wait until `_look` has run again, or the process is to stop."""
+        self._looked.clear()
+        await _first(self._looked.wait(), self._lifecycle.stop.wait())
+
+    # --- following --------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> Follower | None:
+        """Follow the log until a claim is due, and return what followed; None: the process is to stop."""
+        while not self._lifecycle.stop.is_set():
+            halt = threading.Event()
+            following = asyncio.create_task(asyncio.to_thread(self._follow_until, halt), name="follow the log")
+            try:
+                while not following.done() and not self._lifecycle.stop.is_set():
+                    await self._wait_for_look()
+                    self._report_readiness()
+                    if self._ownership.due(time.monotonic()):
+                        break
+            finally:
+                halt.set()
+                await asyncio.wait({following})
+            follower, self._follower = self._follower, None
+            pause = self._explain(following.exception())
+            if self._ownership.state is MemberState.CLAIMING:
+                if pause is None and follower is not None:
+                    return follower
+                self._ownership.refused(time.monotonic())
+            if pause is not None:
+                self._lifecycle.ready.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._lifecycle.stop.wait()
+        return None
+
+    def _follow_until(self, halt: threading.Event) -> None:
+        """Bring the view up to date and apply records to it until `halt`, on a thread of its own."""
+        replicated = self._replicated
+        position = self._view.position()
+        if position is None:
+            position = self._restore() or self._view.create(replicated.log.identity)
+        try:
+            self._follower = Follower(replicated.log, self._view, position)
+            self._follower.follow(halt)
+        except LogTrimmedError:
+            # too old, or new while the log has been purged already: the newest snapshot is younger
+            self._follower = None
+            self._view.discard()
+            raise
+
+    def _explain(self, error: BaseException | None) -> float | None:
+        """Report why following ended; return how long to pause (s), None if it was asked to end."""
+        if error is None:
+            return None
+        self._lifecycle.detail = str(error)
+        if isinstance(error, ViewDivergedError):
+            log.error("the view is discarded: it does not fit the log", cause=str(error))
+            self._view.discard()
+            return RETRY_SECONDS
+        if isinstance(error, LogReplacedError | RecordUnknownError):
+            log.error("this router can't follow the log", reason=error.reason, cause=str(error))
+            return BLOCKED_SECONDS
+        if isinstance(error, UnavailableError | LogTrimmedError):
+            log.warning("following is interrupted", cause=str(error))
+            return RETRY_SECONDS
+        log.error("following failed; the view is discarded", exc_info=error)
+        self._view.discard()
+        return RETRY_SECONDS
+
+    def _report_readiness(self) -> None:
+        """Be ready while this router could take over, and the shard is served."""
+        owner = self._ownership.owner()
+        current = self._follower is not None and self._follower.current
+        if current and owner is not None and owner.serving:
+            self._lifecycle.detail = ""
+            self._lifecycle.ready.set()
+        else:
+            self._lifecycle.detail = "waiting for an owner of the shard" if current else "following the log"
+            self._lifecycle.ready.clear()
+
+    # --- owning -----------------------------------------------------------------------------------------------------
+
+    async def _claim(self, follower: Follower) -> Term | None:
+        """Append the record that makes this router the owner; None: another one was faster."""
+        storage: Storage | None = None
+        try:
+            await asyncio.to_thread(_catch_up, follower, self._replicated)
+            loop = asyncio.get_running_loop()
+            recorder = LogRecorder(
+                self._replicated.log,
+                follower.end(),
+                lost=lambda error: _call_soon(loop, self._lost, recorder, error),
+                now_ms=_now_ms,
+            )
+            storage = await self._open_storage(recorder)
+            state = await _unless(storage.own(0), self._lifecycle.stop, recorder.abandon)
+        except (FlowhookError, LogTrimmedError) as error:
+            log.info("the shard was not taken over", cause=str(error))
+            if storage is not None:
+                await storage.close()
+            self._ownership.refused(time.monotonic())
+            return None
+        self._recorder = recorder
+        self._ownership.claimed(recorder.epoch)
+        self._look(time.monotonic())
+        log.info("this router owns the shard", epoch=recorder.epoch, position=recorder.position)
+        return Term(storage, state, FenceCheck(self._replicated.log, recorder), recorder)
+
+    def _lost(self, recorder: LogRecorder, error: FlowhookError) -> None:
+        if recorder is self._recorder and self._ownership.owns:
+            log.warning("this router does not own the shard any more", reason=error.reason, cause=str(error))
+            self._ownership.lose()
+
+    async def _serve(self, term: Term) -> None:
+        """Serve until the process is to stop, or the shard is lost."""
+        stop = self._new_stop()
+        serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")
+        checking = asyncio.create_task(self._check_fence(term), name="check that the shard is still owned")
+        try:
+            while not serving.done() and self._ownership.owns and not self._lifecycle.stop.is_set():
+                await _first(self._wait_for_look(), asyncio.shield(serving))
+            if self._ownership.owns and self._lifecycle.stop.is_set():
+                self._ownership.stop()
+                stop.drain(self._drain_seconds)
+            while not serving.done():
+                if not self._ownership.owns:
+                    term.recorder.abandon()
+                    stop.lose()
+                await _first(self._look_again(), asyncio.shield(serving))
+            await serving
+        finally:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
+            if not self._ownership.owns:
+                term.recorder.abandon()
+            await term.storage.close()
+            self._recorder = None
+            self._ownership.done(time.monotonic())
+            self._look(time.monotonic())
+
+    async def _look_again(self) -> None:
+        self._looked.clear()
+        await self._looked.wait()
+
+    async def _check_fence(self, term: Term) -> None:
+        while True:
+            if not await asyncio.to_thread(term.fence.check):
+                self._ownership.lose()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _catch_up(follower: Follower, replicated: ReplicatedLog) -> None:
+    tail = replicated.log.tail()
+    follower.catch_up(0 if tail is None else tail.position)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to know
+        loop.call_soon_threadsafe(function, *arguments)
+
+
+async def _first(*waits: Awaitable[Any]) -> None:
+    """Wait until one of several is done; cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[], None]) -> Any:
+    """Return the result of `work`; when `stop` is set meanwhile, call `abandon`, which makes it end."""
+    task = asyncio.ensure_future(work)
+    await _first(asyncio.shield(task), stop.wait())
+    if not task.done():
+        abandon()
+    return await task
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

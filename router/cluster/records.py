@@ -1,0 +1,85 @@
+"""What routers announce to each other in heartbeats."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final, Self
+
+import orjson
+
+HEARTBEAT_SECONDS: Final = 0.5
+"""Between two heartbeats of a router."""
+MAX_TEXT: Final = 512
+
+
+class MemberState(StrEnum):
+    """States of a router with regard to the shard."""
+
+    FOLLOWING = "following"
+    """It applies the records of the owner."""
+    CLAIMING = "claiming"
+    """It appends the record that makes it the owner, if no other router was faster."""
+    RECOVERING = "recovering"
+    """It is the owner, and loads the unfinished executions."""
+    SERVING = "serving"
+    """It is the owner, and answers calls."""
+    HANDING_OVER = "handing_over"
+    """It is the owner, and finishes what is under way, because it is to stop."""
+    LOST = "lost"
+    """It was the owner, and another router is or will be."""
+
+    @property
+    def owns(self) -> bool:
+        """Whether a router in this state is the owner, as far as it knows."""
+        return self in (MemberState.RECOVERING, MemberState.SERVING, MemberState.HANDING_OVER)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRecord:
+    """A router, as it announces itself.
+
+    Attributes:
+        router: its name.
+        address: `host:port` for gRPC.
+        version: of its Flowhook.
+        state: see there.
+        epoch: number of its ownership, if it owns the shard; else of the last ownership that it knows of.
+        yielded: number of the last ownership that it gave up in order; 0: none.
+        position: of the log, that it has applied.
+        candidate: whether it could take over now: it follows without a gap, and is not about to stop.
+    """
+
+    router: str
+    address: str
+    version: str
+    state: MemberState
+    epoch: int
+    yielded: int
+    position: int
+    candidate: bool
+
+    def encode(self) -> bytes:
+        """Return it as JSON, at most 4 KiB."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self | None:
+        """Parse a heartbeat; None: it is none of this version."""
+        try:
+            values = orjson.loads(content)
+            record = cls(
+                **{name: values[name] for name in _TEXTS | _NUMBERS | {"candidate"}},
+                state=MemberState(values["state"]),
+            )
+        except (ValueError, TypeError, KeyError):
+            return None
+        texts: list[Any] = [getattr(record, name) for name in _TEXTS]
+        numbers: list[Any] = [getattr(record, name) for name in _NUMBERS]
+        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
+            return None
+        return record if all(type(number) is int for number in numbers) else None
+
+
+_TEXTS: Final = {"router", "address", "version"}
+_NUMBERS: Final = {"epoch", "yielded", "position"}

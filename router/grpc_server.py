@@ -1,0 +1,99 @@
+"""The router's gRPC server: options, TLS, authorization, and its port."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_reflection.v1alpha import reflection
+
+from flowhook.client.channel import SERVER_OPTIONS
+from flowhook.config import RouterSettings
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.token_verifier import TokenVerifier
+from flowhook.v1 import (
+    cluster_service_pb2,
+    execution_service_pb2,
+    flow_service_pb2,
+    ingest_service_pb2,
+    rejection_service_pb2,
+    runner_service_pb2,
+    secret_service_pb2,
+    shard_service_pb2,
+)
+from router.services.authorization import Authorizer
+
+MAX_CONCURRENT_CALLS: Final = 20_000
+"""Concurrent calls; most of them are waiting InvokeFlow calls."""
+
+OWNER_SERVICES: Final = tuple(
+    module.DESCRIPTOR.services_by_name[name]
+    for module, name in (
+        (ingest_service_pb2, "IngestService"),
+        (flow_service_pb2, "FlowService"),
+        (secret_service_pb2, "SecretService"),
+        (rejection_service_pb2, "RejectionService"),
+        (execution_service_pb2, "ExecutionService"),
+        (runner_service_pb2, "RunnerService"),
+        (cluster_service_pb2, "ClusterService"),
+    )
+)
+"""Services that only the owner of the shard offers."""
+SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
+
+
+def new_server(verifier: TokenVerifier) -> grpc.aio.Server:
+    """Return a server that authorizes all calls, without services and without a port."""
+    return grpc.aio.server(
+        interceptors=[Authorizer(verifier)],
+        options=SERVER_OPTIONS,
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
+    )
+
+
+def service_names() -> list[str]:
+    """Return the full names of the services of Flowhook."""
+    return [service.full_name for service in (*OWNER_SERVICES, SHARD_SERVICE)]
+
+
+def enable_reflection(server: grpc.aio.Server) -> None:
+    """Let clients list the services."""
+    reflection.enable_server_reflection([*service_names(), HEALTH_SERVICE, reflection.SERVICE_NAME], server)
+
+
+def bind(server: grpc.aio.Server, settings: RouterSettings, port: int) -> int:
+    """Bind a port, 0 for any that is free, with TLS when there is a certificate, and return it.
+
+    Raises:
+        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+        ConflictError: the address can't be bound (`ADDRESS_IN_USE`).
+    """
+    address = f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
+    credentials = _tls(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConflictError(
+            f"can't listen on {address}: the address is in use, or not one of this machine's", reason="ADDRESS_IN_USE"
+        ) from None
+
+
+def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
+            raise InvalidError("TLS needs both --tls-cert-file and --tls-key-file", reason="TLS_FILE_UNREADABLE")
+        return None
+    client_ca = settings.tls_client_ca_file
+    try:
+        return grpc.ssl_server_credentials(
+            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+            root_certificates=None if client_ca is None else client_ca.read_bytes(),
+            require_client_auth=client_ca is not None,
+        )
+    except OSError as error:
+        raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None

@@ -1,0 +1,191 @@
+"""Composition root of a router on a replicated log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from flowhook import logs, metrics
+from flowhook.config import RouterSettings
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.private_files import make_directory
+from flowhook.process import ProcessState
+from flowhook.token_verifier import TokenVerifier
+from flowhook.tokens import FILE as TOKENS_FILE
+from router.cluster.member import Member, Term
+from router.cluster.shard_map import ShardMap
+from router.encryption import KEY_FILE, derive_key, is_key_missing, load_secrets_key
+from router.parsing import InputParser
+from router.services.shards import ShardService
+from router.serving import StopRequest, serve_shard
+from router.standby import StandbyServer
+from router.storage.commit_log import jetstream
+from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.interface import Storage
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.sqlite import open_sqlite
+
+HAND_OVER_SECONDS: Final = 2.0
+"""Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
+
+log = logs.get_logger(__name__)
+
+
+async def serve_replicated(
+    settings: RouterSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None
+) -> None:
+    """Follow, and serve while this router is the owner, until `lifecycle.stop` is set.
+
+    Raises:
+        FlowhookError: the log, the view, the port or a certificate can't be used.
+    """
+    key = _load_shared(settings)
+    view = View(settings.view_dir or settings.data_dir / "view")
+    make_directory(view.path.parent)
+    replicated = await asyncio.to_thread(
+        jetstream.connect,
+        settings.storage,
+        router=lifecycle.name,
+        creds_file=settings.nats_creds_file,
+        ca_file=settings.nats_ca_file,
+    )
+    try:
+        await asyncio.to_thread(_check_key, replicated, key)
+        async with contextlib.aclosing(InputParser()) as parser:
+            runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry or metrics.registry())
+            member = Member(
+                lifecycle.name,
+                replicated,
+                view,
+                restore=partial(_restore, replicated, view),
+                open_storage=partial(_open, settings, view),
+                new_stop=StopRequest,
+                runner=runner,
+                lifecycle=lifecycle,
+                drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
+            )
+            runner.use(member)
+            await member.run()
+    finally:
+        await asyncio.to_thread(replicated.close)
+
+
+class _Runner:
+    """See `member.TermRunner`."""
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        lifecycle: ProcessState,
+        *,
+        key: bytes,
+        parser: InputParser,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._key = key
+        self._parser = parser
+        self._registry = registry
+        self._verifier = TokenVerifier(settings.data_dir)
+        self._port = settings.grpc_port
+        self._shards: ShardService
+        self._standby: StandbyServer
+
+    def use(self, shard_map: ShardMap) -> None:
+        """Answer with a map; call it once, before anything else."""
+        self._shards = ShardService(shard_map)
+        self._standby = StandbyServer(self._settings, self._verifier, self._shards, shard_map.owner)
+
+    async def stand_by(self) -> str:
+        """See `member.TermRunner`."""
+        self._port = await self._standby.start(self._port)
+        self._lifecycle.announce("grpc", self._settings.host, self._port)
+        return self._settings.advertise or _reachable(self._settings.host, self._port)
+
+    async def stand_down(self) -> None:
+        """See `member.TermRunner`."""
+        await self._standby.stop()
+
+    async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
+        """See `member.TermRunner`."""
+        of_term = CollectorRegistry(auto_describe=True)
+        await serve_shard(
+            self._settings,
+            self._lifecycle,
+            term.storage,
+            term.state,
+            key=self._key,
+            parser=self._parser,
+            verifier=self._verifier,
+            shards=self._shards,
+            stop=stop,
+            port=self._port,
+            registry=of_term,
+            render=lambda: metrics.render(self._registry) + metrics.render(of_term),
+            confirmed=term.fence.confirmed,
+            before_bind=self._standby.stop,
+            serving=lambda _port: serving(),
+        )
+
+
+def _reachable(host: str, port: int) -> str:
+    """Return the address of a server, with the host's name in place of a wildcard."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _load_shared(settings: RouterSettings) -> bytes:
+    """Return the key of secrets; it and the tokens have to be there, because all routers must have the same.
+
+    Raises:
+        InvalidError: the tokens are missing (`TOKENS_MISSING`).
+        ConflictError: the key is missing (`SECRETS_KEY_MISSING`) or can't be used.
+    """
+    if not (settings.data_dir / TOKENS_FILE).exists():
+        raise InvalidError(
+            f"{settings.data_dir / TOKENS_FILE} is missing: all routers of a replicated log need the same tokens."
+            f" Copy {TOKENS_FILE} and {KEY_FILE} from another router; for the first one, make them with"
+            " 'flowhook tokens create'",
+            reason="TOKENS_MISSING",
+        )
+    if is_key_missing(settings.data_dir, settings.secrets_key):
+        raise ConflictError(
+            f"{settings.data_dir / KEY_FILE} is missing: all routers of a replicated log need the same key. Copy it"
+            " from another router, or set FLOWHOOK_SECRETS_KEY; for the first one, make it with"
+            f" 'openssl rand -base64 32 > {KEY_FILE}' and chmod 600",
+            reason="SECRETS_KEY_MISSING",
+        )
+    return load_secrets_key(settings.data_dir, settings.secrets_key)
+
+
+def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
+    """Refuse a key of secrets that is not the one of the other routers. Blocks.
+
+    Raises:
+        ConflictError: it is another one (`SECRETS_KEY_DIFFERS`).
+    """
+    check = derive_key(key, b"flowhook cluster: check of the key")[:8].hex()
+    if replicated.facts.agree("secrets_key", check) != check:
+        raise ConflictError(
+            f"the key of secrets is not that of the other routers: copy {KEY_FILE}, or set FLOWHOOK_SECRETS_KEY, so"
+            " that all have the same",
+            reason="SECRETS_KEY_DIFFERS",
+        )
+
+
+def _restore(replicated: ReplicatedLog, view: View) -> ViewPosition | None:
+    del replicated, view
+    return None
+
+
+async def _open(settings: RouterSettings, view: View, recorder: LogRecorder) -> Storage:
+    return await open_sqlite(view.path, max_bytes=settings.storage_max_bytes, transaction_log=recorder, durable=False)

@@ -1,0 +1,87 @@
+"""ShardService: which router owns the shard, for clients that know several routers, and for operators."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowhook.errors import ExhaustedError
+from flowhook.v1 import shard_service_pb2 as pb
+from flowhook.v1 import shard_service_pb2_grpc
+from flowhook.wire import convert
+from router.cluster.ownership import KnownOwner
+from router.cluster.shard_map import ShardMap
+from router.services import error_mapping
+
+MAX_WATCHERS: Final = 1000
+"""Most streams of WatchShards; each edge, runner and client has one to each router."""
+
+
+class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
+    """See protos/flowhook/v1/shard_service.proto."""
+
+    def __init__(self, shard_map: ShardMap) -> None:
+        self._map = shard_map
+        self._watchers = 0
+
+    @error_mapping.rpc_method
+    async def WatchShards(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request: pb.WatchShardsRequest, context: error_mapping.Context
+    ) -> None:
+        """Stream the owner, and each change of it."""
+        error_mapping.check_request_size(request)
+        if self._watchers >= MAX_WATCHERS:
+            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
+        self._watchers += 1
+        reported: pb.ShardOwner | None = None
+        try:
+            while True:
+                owner = _owner_to_proto(self._map.owner())
+                if owner != reported:
+                    reported = owner
+                    await context.write(pb.WatchShardsResponse(owners=[owner]))
+                    continue  # it may have changed meanwhile
+                await self._map.changed()
+        finally:
+            self._watchers -= 1
+
+    @error_mapping.rpc_method
+    async def GetShards(  # noqa: N802 - the name of the RPC
+        self, request: pb.GetShardsRequest, context: error_mapping.Context
+    ) -> pb.GetShardsResponse:
+        """Return the state of the shard, of all routers, and of the servers of the log."""
+        del request, context
+        status = await self._map.log_status()
+        situation = self._map.situation()
+        shard = pb.Shard(owner=_owner_to_proto(situation.owner))
+        for record, silence in situation.copies:
+            shard.copies.add(
+                router=record.router,
+                address=record.address,
+                state=record.state.value,
+                position=record.position,
+                silence=convert.duration(silence),
+                version=record.version,
+            )
+        response = pb.GetShardsResponse(shards=[shard])
+        if status is not None:
+            log = response.shards[0]
+            log.position, log.first_position = status.position, status.first_position
+            log.log_bytes, log.max_log_bytes = status.bytes, status.max_bytes
+            for snapshot in status.snapshots:
+                entry = log.snapshots.add(position=snapshot.position, bytes=snapshot.bytes)
+                entry.create_time.CopyFrom(convert.timestamp(snapshot.create_time_ms))
+            for server in status.servers:
+                response.servers.add(
+                    name=server.name,
+                    version=server.version,
+                    current=server.current,
+                    leader=server.leader,
+                    lag=server.lag,
+                )
+        return response
+
+
+def _owner_to_proto(owner: KnownOwner | None) -> pb.ShardOwner:
+    if owner is None:
+        return pb.ShardOwner()
+    return pb.ShardOwner(epoch=owner.epoch, router=owner.router, address=owner.address, serving=owner.serving)

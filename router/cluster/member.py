@@ -17,14 +17,15 @@ from flowhook.process import ProcessState
 from router.cluster.fence_check import FenceCheck
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
-from router.cluster.shard_map import ShardSituation
-from router.storage.commit_log.interface import LogReplacedError, LogStatus, LogTrimmedError, ReplicatedLog
+from router.cluster.shard_map import LogReport, ShardSituation
+from router.storage.commit_log.interface import LogReplacedError, LogTrimmedError, ReplicatedLog
 from router.storage.interface import ShardState, Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import View, ViewPosition
 
+SNAPSHOT_PREFIX: Final = "snap/0/"
 LOOK_SECONDS: Final = 0.1
 """Between two looks at what was heard and followed."""
 RETRY_SECONDS: Final = 0.5
@@ -149,9 +150,12 @@ class Member:
         copies = [(self._record(), 0.0), *self._ownership.peers(time.monotonic())]
         return ShardSituation(self.owner(), sorted(copies, key=lambda copy: copy[0].router))
 
-    async def log_status(self) -> LogStatus:
+    async def log_report(self) -> LogReport:
         """See `ShardMap`."""
-        return await asyncio.to_thread(self._replicated.status)
+        return await asyncio.to_thread(self._report)
+
+    def _report(self) -> LogReport:
+        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(SNAPSHOT_PREFIX))
 
     # --- life -------------------------------------------------------------------------------------------------------
 

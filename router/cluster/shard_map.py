@@ -9,7 +9,7 @@ from typing import Protocol
 
 from router.cluster.ownership import KnownOwner
 from router.cluster.records import RouterRecord
-from router.storage.commit_log.interface import LogStatus
+from router.storage.commit_log.interface import LogStatus, StoredObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,19 @@ class ShardSituation:
 
     owner: KnownOwner | None
     copies: list[tuple[RouterRecord, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """The log and what is stored beside it, for operators.
+
+    Attributes:
+        status: of the log.
+        snapshots: of the shard, by ascending position.
+    """
+
+    status: LogStatus
+    snapshots: list[StoredObject]
 
 
 class ShardMap(Protocol):
@@ -40,8 +53,8 @@ class ShardMap(Protocol):
         """Return everything that this router knows."""
         ...
 
-    async def log_status(self) -> LogStatus | None:
-        """Return the state of the log and its servers; None: there is none.
+    async def log_report(self) -> LogReport | None:
+        """Return the state of the log, its servers and its snapshots; None: there is no log.
 
         Raises:
             UnavailableError: the log can't be reached.
@@ -72,5 +85,5 @@ class SingleOwner:
         """See `ShardMap`."""
         return ShardSituation(self.owner(), [(self._record(), 0.0)])
 
-    async def log_status(self) -> None:
+    async def log_report(self) -> None:
         """See `ShardMap`."""

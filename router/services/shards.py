@@ -9,7 +9,7 @@ from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert
 from router.cluster.ownership import KnownOwner
-from router.cluster.shard_map import ShardMap
+from router.cluster.shard_map import LogReport, ShardMap
 from router.services import error_mapping
 
 MAX_WATCHERS: Final = 1000
@@ -50,7 +50,7 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     ) -> pb.GetShardsResponse:
         """Return the state of the shard, of all routers, and of the servers of the log."""
         del request, context
-        status = await self._map.log_status()
+        report = await self._map.log_report()
         situation = self._map.situation()
         shard = pb.Shard(owner=_owner_to_proto(situation.owner))
         for record, silence in situation.copies:
@@ -63,21 +63,8 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
                 version=record.version,
             )
         response = pb.GetShardsResponse(shards=[shard])
-        if status is not None:
-            log = response.shards[0]
-            log.position, log.first_position = status.position, status.first_position
-            log.log_bytes, log.max_log_bytes = status.bytes, status.max_bytes
-            for snapshot in status.snapshots:
-                entry = log.snapshots.add(position=snapshot.position, bytes=snapshot.bytes)
-                entry.create_time.CopyFrom(convert.timestamp(snapshot.create_time_ms))
-            for server in status.servers:
-                response.servers.add(
-                    name=server.name,
-                    version=server.version,
-                    current=server.current,
-                    leader=server.leader,
-                    lag=server.lag,
-                )
+        if report is not None:
+            _add_report(response, report)
         return response
 
 
@@ -85,3 +72,17 @@ def _owner_to_proto(owner: KnownOwner | None) -> pb.ShardOwner:
     if owner is None:
         return pb.ShardOwner()
     return pb.ShardOwner(epoch=owner.epoch, router=owner.router, address=owner.address, serving=owner.serving)
+
+
+def _add_report(response: pb.GetShardsResponse, report: LogReport) -> None:
+    shard, status = response.shards[0], report.status
+    shard.position, shard.first_position = status.last_position, status.first_position
+    shard.log_bytes, shard.max_log_bytes = status.size, status.max_size or 0
+    for snapshot in reversed(report.snapshots):
+        position = int(snapshot.name.rpartition("/")[2].partition(".")[0])
+        entry = shard.snapshots.add(position=position, bytes=snapshot.size)
+        entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
+    for server in status.servers:
+        response.servers.add(
+            name=server.name, version=server.version, current=server.current, leader=server.leader, lag=server.lag
+        )

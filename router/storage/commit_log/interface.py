@@ -72,14 +72,14 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogServer:
-    """A server of the log.
+    """A server that holds a replica of the log.
 
     Attributes:
         name: its name.
         version: its version; empty: unknown.
         current: whether it is present and up to date.
         leader: whether it leads the log's replicas.
-        lag: operations it is behind.
+        lag: operations that it is behind.
     """
 
     name: str
@@ -90,33 +90,37 @@ class LogServer:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSnapshot:
-    """A snapshot in the object store: its position, size in bytes, and when it was stored (Unix time in ms)."""
+class LogStatus:
+    """State of the log, for operators.
 
-    position: int
-    bytes: int
-    create_time_ms: int
+    Attributes:
+        first_position: the oldest position that was not purged; `last_position + 1` when all were.
+        last_position: the last position; 0: nothing was ever appended.
+        size: bytes that it has.
+        max_size: most bytes that it may have; None: unlimited.
+        servers: the servers that hold it, by name.
+    """
+
+    first_position: int
+    last_position: int
+    size: int
+    max_size: int | None
+    servers: tuple[LogServer, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class LogStatus:
-    """State of a log, for operators.
+class StoredObject:
+    """An object in the store.
 
     Attributes:
-        position: of the last record.
-        first_position: of the oldest record that was not purged.
-        bytes: its size.
-        max_bytes: most bytes that it may have; 0: unlimited.
-        snapshots: snapshots of its shard, newest first.
-        servers: its servers, by name.
+        name: its name.
+        size: bytes that it has.
+        create_time: when it was stored (s since the epoch), by the clock of the router that did.
     """
 
-    position: int
-    first_position: int
-    bytes: int
-    max_bytes: int
-    snapshots: tuple[StoredSnapshot, ...] = ()
-    servers: tuple[LogServer, ...] = ()
+    name: str
+    size: int
+    create_time: float
 
 
 class CommitLog(Protocol):
@@ -184,7 +188,11 @@ class CommitLog(Protocol):
 
     @property
     def max_bytes(self) -> int | None:
-        """Most bytes that the log may have; None: unlimited."""
+        """Most bytes that the log may have; None: unlimited. No I/O."""
+        ...
+
+    def status(self) -> LogStatus:
+        """Return the state of the log as its leader knows it."""
         ...
 
 
@@ -229,6 +237,10 @@ class ObjectStore(Protocol):
         """Return the names of the objects that begin with `prefix`, ascending."""
         ...
 
+    def stored(self, prefix: str) -> list[StoredObject]:
+        """Return the objects whose names begin with `prefix`, by ascending name."""
+        ...
+
 
 class ClusterFacts(Protocol):
     """Small values on which all routers must agree, each written once: such as which key encrypts secrets."""
@@ -245,14 +257,6 @@ class ReplicatedLog(Protocol):
     heartbeats: Heartbeats
     objects: ObjectStore
     facts: ClusterFacts
-
-    def status(self) -> LogStatus:
-        """Return the state of the log, its snapshots and its servers. Blocks.
-
-        Raises:
-            UnavailableError: it can't be reached (`LOG_UNAVAILABLE`).
-        """
-        ...
 
     def close(self) -> None:
         """Disconnect. Calls in progress fail. Idempotent."""

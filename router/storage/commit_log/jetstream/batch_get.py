@@ -1,0 +1,46 @@
+"""Reads many messages of a subject with one request ("batch direct get").
+
+Any replica of the stream may answer, and one that is behind gives fewer messages, but none that is wrong.
+
+Source: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-31.md
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Final
+
+import nats.errors
+from nats.js.api import Header
+
+from router.storage.commit_log.interface import LogRecord
+from router.storage.commit_log.jetstream.connection import Connection
+
+BATCH_MESSAGES: Final = 512
+BATCH_BYTES: Final = 4 << 20
+SILENCE_SECONDS: Final = 1.0
+
+
+async def messages_after(connection: Connection, stream: str, subject: str, after: int) -> list[LogRecord]:
+    """Return some of the next messages after a position of the stream, in order; none if the replica has none."""
+    request = {"seq": after + 1, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES, "next_by_subj": subject}
+    found: list[LogRecord] = []
+    # those that have arrived are in order: whatever ends a batch early, the caller asks again for the rest
+    with contextlib.suppress(nats.errors.Error, OSError):
+        client = connection.client
+        inbox = client.new_inbox()
+        messages = await client.subscribe(inbox)
+        try:
+            await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=inbox)
+            while True:
+                message = await messages.next_msg(SILENCE_SECONDS)
+                headers = message.headers or {}
+                position = int(headers.get("Nats-Sequence", 0))
+                # a message that names another one before it than we have: one was lost on the way
+                if not position or (found and int(headers["Nats-Last-Sequence"]) != found[-1].position):
+                    break
+                found.append(LogRecord(position, headers.get(Header.MSG_ID, ""), message.data))
+        finally:
+            await messages.unsubscribe()
+    return found

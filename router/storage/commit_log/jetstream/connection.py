@@ -1,0 +1,271 @@
+"""A connection to NATS that blocking callers share: the client on a thread with an event loop of its own.
+
+nats-py reconnects by itself, but closes for good after some errors that a server reports; then a new client takes over,
+with the same subscriptions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import nats.errors
+import uvloop
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, ServerError, ServiceUnavailableError
+
+from flowhook import logs
+from flowhook.errors import InvalidError, UnavailableError
+from router.storage.commit_log.jetstream.url import LogUrl
+
+CONNECT_SECONDS: Final = 2
+RECONNECT_SECONDS: Final = 0.1
+PING_SECONDS: Final = 1
+PINGS_MISSED: Final = 2
+REQUEST_SECONDS: Final = 2.0
+OPERATION_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.05
+
+T = TypeVar("T")
+Callback = Callable[[Msg], Awaitable[None]]
+
+log = logs.get_logger(__name__)
+
+
+class Connection:
+    """Runs coroutines on the client's loop for callers on other threads. Whoever opened it has to close it."""
+
+    def __init__(self, url: LogUrl, *, name: str, creds_file: Path | None = None, ca_file: Path | None = None) -> None:
+        self._url = url
+        self._name = name
+        self._creds_file = creds_file
+        self._ca_file = ca_file
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
+        self._subscriptions: list[tuple[str, Callback]] = []
+        self._client = Client()
+        self._connected = asyncio.Event()
+        self._refused: asyncio.Future[None] | None = None
+        self._last_error = ""
+        self._closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def open(self, timeout: float) -> None:
+        """Connect, within `timeout` seconds.
+
+        Raises:
+            InvalidError: the servers refuse the credentials (`LOG_CREDENTIALS`).
+            UnavailableError: none was reached (`LOG_UNAVAILABLE`).
+        """
+        self._thread.start()
+        self.call(self._connect(timeout))
+
+    def close(self) -> None:
+        """Disconnect; calls in progress fail. Idempotent."""
+        if self._closing or not self._thread.is_alive():
+            return
+        self._closing = True
+        asyncio.run_coroutine_threadsafe(self._disconnect(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for its result.
+
+        Raises:
+            UnavailableError: the connection was closed, or the servers failed (`LOG_UNAVAILABLE`).
+        """
+        return self.result(self.submit(coroutine))
+
+    def result(self, future: concurrent.futures.Future[T]) -> T:
+        """Wait for what `submit` returned; raises as `call` does."""
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise self.unavailable("the connection was closed") from None
+        except (nats.errors.Error, OSError) as error:
+            raise self.unavailable(str(error) or type(error).__name__) from error
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the loop.
+
+        Raises:
+            UnavailableError: the connection was closed (`LOG_UNAVAILABLE`).
+        """
+        if self._closing:
+            coroutine.close()
+            raise self.unavailable("the connection was closed")
+        return asyncio.run_coroutine_threadsafe(self._run(coroutine), self._loop)
+
+    def post(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a coroutine on the loop, from any thread, without waiting for it. Never raises."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.spawn, function)
+
+    def spawn(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a coroutine, from the loop itself; it ends with the connection."""
+        if not self._closing:
+            task = self._loop.create_task(function())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @property
+    def client(self) -> Client:
+        """The current client; use it on the loop."""
+        return self._client
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The JetStream API of the current client."""
+        return self._client.jetstream(timeout=REQUEST_SECONDS)
+
+    async def persist(self, operation: Callable[[], Awaitable[T]], *, seconds: float = OPERATION_SECONDS) -> T:
+        """Run an operation, on the loop, again and again until a server answers; for `seconds` if none does.
+
+        It must be harmless to run twice. Answers that say no (404, 400) are raised at once.
+        """
+        deadline = self._loop.time() + seconds
+        while True:
+            try:
+                return await operation()
+            except (nats.errors.Error, OSError) as error:
+                refused = isinstance(error, APIError) and not isinstance(error, (ServiceUnavailableError, ServerError))
+                if refused or self._loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self.wait_connected(deadline - self._loop.time())
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """Name and version of the connected server."""
+        info = self._client._server_info  # noqa: SLF001 - the client says the version only
+        return info.get("server_name", ""), info.get("version", "")
+
+    @property
+    def offers_jetstream(self) -> bool:
+        """Whether JetStream is enabled on the connected server."""
+        return bool(self._client._server_info.get("jetstream"))  # noqa: SLF001
+
+    async def wait_connected(self, seconds: float) -> bool:
+        """Wait until there is a connection, for `seconds` at most; whether there is one."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), seconds)
+        return self._connected.is_set()
+
+    async def subscribe(self, subject: str, callback: Callback) -> None:
+        """Receive the messages of a subject, for as long as the connection is open and through all reconnections."""
+        self._subscriptions.append((subject, callback))
+        await self._client.subscribe(subject, cb=callback)
+
+    def unavailable(self, cause: str) -> UnavailableError:
+        """Make the error for callers of what the log's servers did not do."""
+        where = ", ".join(self._url.servers)
+        last = f"; last error of the connection: {self._last_error}" if self._last_error else ""
+        return UnavailableError(f"the log at {where} is not available: {cause}{last}", reason="LOG_UNAVAILABLE")
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        try:
+            return await task
+        finally:
+            self._tasks.discard(task)
+
+    async def _connect(self, seconds: float) -> None:
+        self._refused = self._loop.create_future()
+        connecting = self._loop.create_task(self._connect_client())
+        await asyncio.wait({connecting, self._refused}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            if self._refused.done():
+                raise InvalidError(
+                    f"the servers of the log refuse the credentials of {self._url.user or 'this router'!r}: correct "
+                    "user and password in the URL or the credentials file, or `authorization` in the servers' "
+                    "configuration",
+                    reason="LOG_CREDENTIALS",
+                )
+            raise self.unavailable(f"no server was reached in {seconds:g} s")
+        connecting.result()
+        self.spawn(self._replace_closed_clients)
+
+    async def _connect_client(self) -> None:
+        client = Client()
+        login: dict[str, Any] = {}
+        if self._creds_file:
+            login["user_credentials"] = str(self._creds_file)
+        elif self._url.user and self._url.password:
+            login.update(user=self._url.user, password=self._url.password)
+        elif self._url.user:
+            login["token"] = self._url.user
+        if self._url.tls or self._ca_file:
+            login["tls"] = ssl.create_default_context(cafile=self._ca_file)
+        try:
+            await client.connect(
+                [f"{'tls' if self._url.tls else 'nats'}://{server}" for server in self._url.servers],
+                name=self._name,
+                error_cb=self._report,
+                disconnected_cb=self._on_disconnected,
+                reconnected_cb=self._on_connected,
+                connect_timeout=CONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # a float will do
+                max_reconnect_attempts=-1,
+                ping_interval=PING_SECONDS,
+                max_outstanding_pings=PINGS_MISSED,
+                pending_size=0,  # nothing is buffered while there is no connection
+                **login,
+            )
+            for subject, callback in self._subscriptions:
+                await client.subscribe(subject, cb=callback)
+        except BaseException:
+            await _discard(client)
+            raise
+        self._client = client
+        await self._on_connected()
+
+    async def _replace_closed_clients(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            if self._client.is_closed:
+                self._connected.clear()
+                try:
+                    await self._connect_client()
+                except (nats.errors.Error, OSError, TimeoutError) as error:
+                    await self._report(error)
+
+    async def _disconnect(self) -> None:
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+        await _discard(self._client)
+        await asyncio.sleep(0)
+
+    async def _report(self, error: Exception) -> None:
+        self._last_error = str(error) or type(error).__name__
+        if self._refused and not self._refused.done() and "authorization" in self._last_error.lower():
+            self._refused.set_result(None)
+
+    async def _on_connected(self) -> None:
+        self._connected.set()
+        log.info(
+            "connected to a server of the log",
+            server=str(self._client.connected_url and self._client.connected_url.netloc),
+        )
+
+    async def _on_disconnected(self) -> None:
+        self._connected.clear()
+        if not self._closing:
+            log.warning("disconnected from the servers of the log", error=self._last_error)
+
+
+async def _discard(client: Client) -> None:
+    with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, AssertionError, AttributeError):
+        await asyncio.wait_for(client.close(), CONNECT_SECONDS)

@@ -1,0 +1,31 @@
+"""Facts on which all routers agree, in a bucket of JetStream's key-value store."""
+
+from __future__ import annotations
+
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+
+from router.storage.commit_log.jetstream.connection import Connection
+
+
+class JetStreamFacts:
+    """A key-value bucket."""
+
+    def __init__(self, connection: Connection, bucket: str) -> None:
+        self._connection = connection
+        self._bucket = bucket
+
+    def agree(self, name: str, value: str) -> str:
+        """See the protocol."""
+        return self._connection.call(self._connection.persist(lambda: self._agree(name, value)))
+
+    async def _agree(self, name: str, value: str) -> str:
+        stream, key = f"KV_{self._bucket}", f"$KV.{self._bucket}.{name}"
+        try:
+            # create-if-absent; one whose answer was lost is found by the next attempt
+            bucket = await self._connection.jetstream.key_value(self._bucket)
+            await bucket.create(name, value.encode())
+        except (KeyWrongLastSequenceError, KeyNotFoundError):
+            # from the leader: another replica may not have it yet
+            found = await self._connection.jetstream.get_last_msg(stream, key)
+            return (found.data or b"").decode()
+        return value

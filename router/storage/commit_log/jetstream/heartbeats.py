@@ -1,0 +1,65 @@
+"""Heartbeats of routers as plain messages of NATS: they need no quorum, and are lost while servers are."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Final
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from flowhook.errors import InvalidError
+from router.storage.commit_log.jetstream.connection import Connection
+
+MOST_BYTES: Final = 4096
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+class NatsHeartbeats:
+    """Sends and hears heartbeats."""
+
+    def __init__(self, connection: Connection, *, subject: str, router: str) -> None:
+        """Announce `router`, and hear the others, on the subjects `<subject>.<name>`.
+
+        Raises:
+            InvalidError: the name can't be part of a subject (`ROUTER_NAME_INVALID`).
+        """
+        if not _NAME.fullmatch(router):
+            raise InvalidError(
+                f"a router's name consists of A-Z, a-z, 0-9, `-` and `_`, at most 64 characters; not {router!r}",
+                reason="ROUTER_NAME_INVALID",
+            )
+        self._connection = connection
+        self._subject = subject
+        self._router = router
+        self._heard: dict[str, tuple[float, bytes]] = {}
+        self._lock = threading.Lock()
+
+    async def start(self) -> None:
+        """Begin to hear; on the connection's loop."""
+        await self._connection.subscribe(f"{self._subject}.*", self._on_message)
+
+    def publish(self, content: bytes) -> None:
+        """Send, if there is a connection; at most `MOST_BYTES`."""
+        self._connection.post(lambda: self._publish(content[:MOST_BYTES]))
+
+    def heard(self) -> dict[str, tuple[float, bytes]]:
+        """Return what others sent last, by their names, with its time (s, `time.monotonic`)."""
+        with self._lock:
+            return dict(self._heard)
+
+    async def _publish(self, content: bytes) -> None:
+        client = self._connection.client
+        try:
+            if client.is_connected:
+                await client.publish(f"{self._subject}.{self._router}", content)
+        except (nats.errors.Error, OSError):
+            return  # the next one follows within a second
+
+    async def _on_message(self, message: Msg) -> None:
+        name = message.subject.rpartition(".")[2]
+        if name != self._router:
+            with self._lock:
+                self._heard[name] = (time.monotonic(), message.data)

@@ -1,0 +1,86 @@
+"""Questions to the leader of the log's stream, each answered for this life of the stream only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+from nats.js.api import Header, RawStreamMsg, StreamInfo
+from nats.js.errors import NotFoundError
+
+from router.storage.commit_log.interface import LogRecord, LogReplacedError
+from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.streams import LogStream, log_stream_of
+
+GONE_SECONDS: Final = (0.0, 0.5, 0.5)
+"""Pauses before each look for a stream that seems to be gone: servers that start know it a moment later."""
+
+BEHIND_SECONDS: Final = 15.0
+"""How long a log may seem to lack records that it had acknowledged: until a leader without a quorum has noticed it."""
+
+
+class Leader:
+    """Asks. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
+
+    def __init__(self, connection: Connection, stream: LogStream) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    async def info(self) -> StreamInfo:
+        """Return the stream's configuration and state.
+
+        Raises:
+            LogReplacedError: it is gone, or another one.
+        """
+        name = self._stream.name
+        for pause in GONE_SECONDS:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(NotFoundError):
+                info = await self._connection.persist(lambda: self._connection.jetstream.stream_info(name))
+                if log_stream_of(info).identity != self._stream.identity:
+                    raise self.replaced()
+                return info
+        raise LogReplacedError(f"the stream {self._stream.name} of the log was deleted")
+
+    async def find(self, position: int) -> LogRecord | None:
+        """Return the record at a position; None when there is none.
+
+        Raises:
+            LogReplacedError: the stream is another one.
+        """
+        name = self._stream.name
+        with contextlib.suppress(NotFoundError):
+            return self._record(
+                await self._connection.persist(lambda: self._connection.jetstream.get_msg(name, position))
+            )
+        return None
+
+    async def last(self) -> LogRecord:
+        """Return the last record; only its position when it was purged: 0 when nothing was ever appended.
+
+        Raises:
+            LogReplacedError: the stream is gone, or another one.
+        """
+        name, subject = self._stream.name, self._stream.subject
+        with contextlib.suppress(NotFoundError):
+            return self._record(
+                await self._connection.persist(lambda: self._connection.jetstream.get_last_msg(name, subject))
+            )
+        return LogRecord((await self.info()).state.last_seq, "", b"")
+
+    def replaced(self) -> LogReplacedError:
+        """Make the error of a stream that is another one."""
+        return LogReplacedError(f"the stream {self._stream.name} of the log was deleted and created again")
+
+    def lost(self, position: int, acknowledged: int) -> LogReplacedError:
+        """Make the error of a stream that lost records."""
+        return LogReplacedError(
+            f"the stream {self._stream.name} of the log ends at position {position}, though {acknowledged} was "
+            "acknowledged: its servers lost records"
+        )
+
+    def _record(self, found: RawStreamMsg) -> LogRecord:
+        if found.subject != self._stream.subject:
+            raise self.replaced()
+        return LogRecord(found.seq or 0, (found.headers or {}).get(Header.MSG_ID, ""), found.data or b"")

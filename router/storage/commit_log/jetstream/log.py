@@ -1,0 +1,189 @@
+"""The log on a JetStream stream: its tail, its reader, purging, and how much room there is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.api import StreamInfo
+
+from router.storage.commit_log.interface import LogRecord, LogReplacedError, LogStatus, LogTrimmedError
+from router.storage.commit_log.jetstream.append import append
+from router.storage.commit_log.jetstream.batch_get import messages_after
+from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.leader import BEHIND_SECONDS, Leader
+from router.storage.commit_log.jetstream.servers import monitored_servers, replicas_of
+from router.storage.commit_log.jetstream.streams import log_stream_of
+from router.storage.commit_log.jetstream.url import LogUrl
+
+POLL_SECONDS: Final = 0.25
+"""How often a waiting reader looks even though nothing announced a record."""
+
+HEADER_BYTES: Final = 4096
+"""Left of the server's limit of a message for headers."""
+
+OVERHEAD_BYTES: Final = 256
+"""What a stream stores with a record, or so."""
+
+STATE_SECONDS: Final = 2.0
+SOON_SECONDS: Final = 0.005
+
+
+class JetStreamLog:
+    """A log; see the protocol for what its methods promise."""
+
+    def __init__(self, connection: Connection, url: LogUrl, info: StreamInfo) -> None:
+        self._connection = connection
+        self._url = url
+        self._stream = log_stream_of(info)
+        self._leader = Leader(connection, self._stream)
+        self._acknowledged = info.state.last_seq
+        self._size = info.state.bytes
+        self._announced = info.state.last_seq
+        self._news = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to follow announcements and the size of the log; on the connection's loop."""
+        await self._connection.subscribe(self._announcements, self._on_announced)
+        self._connection.spawn(self._observe_size)
+
+    @property
+    def identity(self) -> str:
+        """Random part of the stream's subject, and the time of its creation."""
+        return self._stream.identity
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The servers' limit of a message, less its headers."""
+        return self._connection.client.max_payload - HEADER_BYTES
+
+    def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
+        """Append a record, and announce it to waiting readers."""
+        position = append(self._connection, self._stream, expected=expected, batch_id=batch_id, data=data, stop=stop)
+        self._acknowledged = max(self._acknowledged, position)
+        self._size += len(data) + OVERHEAD_BYTES
+        self._connection.post(self._announce)
+        return position
+
+    def tail(self) -> LogRecord | None:
+        """Return the last record, once the leader has all that was acknowledged."""
+        return self._connection.call(self._tail())
+
+    def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
+        """Yield records; waiting ends when one is announced, and at a poll."""
+        while records := self._connection.call(self._next(after, wait_seconds)):
+            yield from records
+            after = records[-1].position
+
+    def purge(self, through: int) -> None:
+        """Remove records."""
+        self._connection.call(self._purge(through))
+
+    def room(self) -> int | None:
+        """Return what the stream may still take, as it was some seconds ago, less what this process appended."""
+        limit = self._stream.max_bytes
+        return None if limit is None else max(0, limit - self._size)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """What the stream may have."""
+        return self._stream.max_bytes
+
+    def status(self) -> LogStatus:
+        """Return the state of the stream, with the versions of the servers whose monitoring answers."""
+        info = self._connection.call(self._info())
+        versions = {name: server.version for name, server in monitored_servers(self._url).items()}
+        versions.setdefault(*self._connection.server)
+        return LogStatus(
+            first_position=info.state.first_seq if info.state.messages else info.state.last_seq + 1,
+            last_position=info.state.last_seq,
+            size=info.state.bytes,
+            max_size=self._stream.max_bytes,
+            servers=tuple(replicas_of(info, versions)),
+        )
+
+    async def _tail(self) -> LogRecord | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + BEHIND_SECONDS
+        while True:
+            found = await self._leader.last()
+            if found.position >= self._acknowledged:
+                self._acknowledged = found.position
+                return found if found.position else None
+            if loop.time() > deadline:
+                raise self._leader.lost(found.position, self._acknowledged)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _next(self, after: int, wait_seconds: float) -> list[LogRecord]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_seconds
+        while True:
+            news = self._news
+            records = await messages_after(self._connection, self._stream.name, self._stream.subject, after)
+            if records and records[0].position == after + 1:
+                return records[: _gapless(records)]
+            # the replica that answered may lag behind: what the leader says counts
+            state = (await self._info()).state
+            first = state.first_seq if state.messages else state.last_seq + 1
+            if after + 1 < first:
+                raise LogTrimmedError(first)
+            if after < state.last_seq:
+                record = await self._leader.find(after + 1)
+                if record:
+                    return [record]
+            elif after > state.last_seq:
+                self._acknowledged = max(self._acknowledged, after)
+                await self._tail()
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                return []
+            pause = POLL_SECONDS if self._announced <= after else SOON_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), min(remaining, pause))
+
+    async def _purge(self, through: int) -> None:
+        await self._info()  # not what another life of the log has
+        await self._connection.persist(
+            lambda: self._connection.jetstream.purge_stream(self._stream.name, seq=through + 1)
+        )
+        await self._info()
+
+    async def _info(self) -> StreamInfo:
+        info = await self._leader.info()
+        self._size = info.state.bytes
+        return info
+
+    @property
+    def _announcements(self) -> str:
+        return f"{self._stream.subject}.appended"
+
+    async def _announce(self) -> None:
+        client = self._connection.client
+        if client.is_connected:
+            await client.publish(self._announcements, b"%d" % self._acknowledged)
+
+    async def _on_announced(self, message: Msg) -> None:
+        if message.data.isdigit():
+            self._announced = max(self._announced, int(message.data))
+            self._news.set()
+            self._news = asyncio.Event()
+
+    async def _observe_size(self) -> None:
+        while True:
+            await asyncio.sleep(STATE_SECONDS)
+            try:
+                await self._info()
+            except (LogReplacedError, nats.errors.Error, OSError):
+                continue  # those who append and read are told
+
+
+def _gapless(records: list[LogRecord]) -> int:
+    """Return how many of the records follow one another without a gap."""
+    return next(
+        (count for count, record in enumerate(records) if record.position != records[0].position + count), len(records)
+    )

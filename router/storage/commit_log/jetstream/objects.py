@@ -1,0 +1,242 @@
+"""The object store: in the format of JetStream's object store, so that `nats object` lists and reads what lies in it.
+
+nats-py's own `put` waits for each chunk of 128 KiB, its `get` waits for ever when a server is lost, and its `delete`
+leaves a record behind for each object. Here, chunks are larger, several are on their way at once, reading polls, and
+nothing is left. An object consists of chunks on a subject of its own, and of a description that is written last.
+
+Source: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from nats.js.errors import NotFoundError
+
+from flowhook.errors import InternalError, UnavailableError
+from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
+from router.storage.commit_log.jetstream.batch_get import messages_after
+from router.storage.commit_log.jetstream.connection import Connection
+
+CHUNK_BYTES: Final = 512 << 10
+IN_FLIGHT: Final = 4
+PUBLISH_SECONDS: Final = 5.0
+PUT_ATTEMPTS: Final = 3
+GET_LOOKS: Final = 20
+NAMES_A_PAGE: Final = 100_000
+
+_NAME = re.compile(r"[A-Za-z0-9_./-]{1,256}", re.ASCII)
+_DIGEST: Final = "SHA-256="
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    chunks_id: str
+    size: int
+    chunks: int
+    digest: str
+    create_time: float
+    deleted: bool
+
+
+class JetStreamObjects:
+    """A bucket; see the protocol for what its methods promise."""
+
+    def __init__(self, connection: Connection, bucket: str) -> None:
+        self._connection = connection
+        self._bucket = bucket
+        self._stream = f"OBJ_{bucket}"
+
+    def put(self, name: str, path: Path) -> None:
+        """Store a file; starts over, under another chunk subject, when a chunk was not acknowledged."""
+        former = self._describe(name)
+        for attempt in range(1, PUT_ATTEMPTS + 1):
+            chunks_id = uuid.uuid4().hex
+            try:
+                self._publish_description(name, chunks_id, *self._put_chunks(chunks_id, path))
+                break
+            except UnavailableError:
+                self._purge_quietly(self._chunks(chunks_id))
+                if attempt == PUT_ATTEMPTS:
+                    raise
+        if former:
+            self._purge(self._chunks(former.chunks_id))
+
+    def get(self, name: str, path: Path) -> bool:
+        """Write an object to a new file."""
+        while described := self._describe(name):
+            with contextlib.ExitStack() as undo:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                undo.callback(path.unlink)
+                digest, size = hashlib.sha256(), 0
+                with os.fdopen(descriptor, "wb") as file:
+                    for chunk in self._get_chunks(described):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        size += len(chunk)
+                if (size, _encoded(digest.digest())) == (described.size, described.digest):
+                    undo.pop_all()
+                    return True
+            if self._describe(name) == described:  # else it was replaced meanwhile
+                raise ObjectDamagedError(f"the object {name} is not what was stored: its checksum does not match")
+        return False
+
+    def delete(self, name: str) -> None:
+        """Remove an object, and what an interrupted removal left."""
+        described = self._describe(name, deleted=True)
+        if described:
+            # first it is gone for readers; what a crash leaves after that, the next call removes
+            self._publish_description(name, described.chunks_id, 0, 0, "", deleted=True)
+            self._purge(self._chunks(described.chunks_id))
+            self._purge(self._description(name))
+
+    def names(self, prefix: str) -> list[str]:
+        """Return names, as the leader knows them."""
+        found: list[str] = []
+        while page := self._connection.call(self._subjects(self._description_prefix + ">", len(found))):
+            found += (_name_of(subject) for subject in page)
+            if len(page) < NAMES_A_PAGE:
+                break
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def stored(self, prefix: str) -> list[StoredObject]:
+        """Return descriptions: a request for each object."""
+        described = ((name, self._describe(name)) for name in self.names(prefix))
+        return [StoredObject(name, found.size, found.create_time) for name, found in described if found]
+
+    def _put_chunks(self, chunks_id: str, path: Path) -> tuple[int, int, str]:
+        """Store the chunks of a file; return its size, their number and its digest."""
+        digest, size, chunks = hashlib.sha256(), 0, 0
+        waiting: deque[concurrent.futures.Future[object]] = deque()
+        subject = self._chunks(chunks_id)
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                chunks += 1
+                waiting.append(self._connection.submit(self._publish(subject, chunk)))
+                if len(waiting) == IN_FLIGHT:
+                    self._connection.result(waiting.popleft())
+        for future in waiting:
+            self._connection.result(future)
+        return size, chunks, _encoded(digest.digest())
+
+    def _get_chunks(self, described: _Description) -> Iterator[bytes]:
+        """Yield the chunks, asking for the next ones while the caller works on some; ends early if some are missing."""
+        found, looks, subject = 0, 0, self._chunks(described.chunks_id)
+        following = self._connection.submit(messages_after(self._connection, self._stream, subject, 0))
+        while found < described.chunks and looks < GET_LOOKS:
+            chunks = self._connection.result(following)
+            found += len(chunks)
+            looks = 0 if chunks else looks + 1  # a replica may be behind
+            last = chunks[-1].position if chunks else 0
+            if found < described.chunks:
+                following = self._connection.submit(messages_after(self._connection, self._stream, subject, last))
+            for chunk in chunks:
+                yield chunk.data
+
+    def _describe(self, name: str, *, deleted: bool = False) -> _Description | None:
+        """Return the description of an object, by the stream's leader; None when there is none."""
+        if not _NAME.fullmatch(name):
+            raise InternalError(f"{name!r} is not the name of an object")
+
+        async def get() -> bytes:
+            jetstream = self._connection.jetstream
+            try:
+                found = await self._connection.persist(
+                    lambda: jetstream.get_last_msg(self._stream, self._description(name))
+                )
+            except NotFoundError:
+                return b""
+            return found.data or b""
+
+        data = self._connection.call(get())
+        if not data:
+            return None
+        info = json.loads(data)
+        described = _Description(
+            info["nuid"],
+            info.get("size", 0),
+            info.get("chunks", 0),
+            info.get("digest", ""),
+            datetime.fromisoformat(info["mtime"]).timestamp(),
+            info.get("deleted", False),
+        )
+        return None if described.deleted and not deleted else described
+
+    def _publish_description(
+        self, name: str, chunks_id: str, size: int, chunks: int, digest: str, *, deleted: bool = False
+    ) -> None:
+        description = {
+            "name": name,
+            "bucket": self._bucket,
+            "nuid": chunks_id,
+            "size": size,
+            "chunks": chunks,
+            "digest": digest,
+            "mtime": datetime.now(UTC).isoformat(),
+            "options": {"max_chunk_size": CHUNK_BYTES},
+        } | ({"deleted": True} if deleted else {})
+        subject, data = self._description(name), json.dumps(description).encode()
+        self._connection.call(
+            self._connection.persist(
+                lambda: self._connection.jetstream.publish(
+                    subject, data, timeout=PUBLISH_SECONDS, headers={"Nats-Rollup": "sub"}
+                )
+            )
+        )
+
+    async def _publish(self, subject: str, chunk: bytes) -> object:
+        # not repeated: a chunk that was stored twice, or after a later one, would damage the object
+        return await self._connection.jetstream.publish(subject, chunk, timeout=PUBLISH_SECONDS)
+
+    async def _subjects(self, pattern: str, offset: int) -> list[str]:
+        request = json.dumps({"subjects_filter": pattern, "offset": offset}).encode()
+
+        async def ask() -> list[str]:
+            answer = await self._connection.client.request(
+                f"$JS.API.STREAM.INFO.{self._stream}", request, timeout=PUBLISH_SECONDS
+            )
+            return list(json.loads(answer.data)["state"].get("subjects") or ())
+
+        return await self._connection.persist(ask)
+
+    def _purge(self, subject: str) -> None:
+        self._connection.call(
+            self._connection.persist(lambda: self._connection.jetstream.purge_stream(self._stream, subject=subject))
+        )
+
+    def _purge_quietly(self, subject: str) -> None:
+        with contextlib.suppress(UnavailableError):
+            self._purge(subject)
+
+    def _chunks(self, chunks_id: str) -> str:
+        return f"$O.{self._bucket}.C.{chunks_id}"
+
+    @property
+    def _description_prefix(self) -> str:
+        return f"$O.{self._bucket}.M."
+
+    def _description(self, name: str) -> str:
+        return self._description_prefix + base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _name_of(subject: str) -> str:
+    return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+
+
+def _encoded(digest: bytes) -> str:
+    return _DIGEST + base64.urlsafe_b64encode(digest).decode()

@@ -1,0 +1,120 @@
+"""Opens the replicated log on JetStream: connects, checks servers and streams, creates what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from nats.js.api import StreamInfo
+
+from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbeats, ObjectStore, ReplicatedLog
+from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.facts import JetStreamFacts
+from router.storage.commit_log.jetstream.heartbeats import NatsHeartbeats
+from router.storage.commit_log.jetstream.log import JetStreamLog
+from router.storage.commit_log.jetstream.objects import JetStreamObjects
+from router.storage.commit_log.jetstream.servers import check_sync, check_version
+from router.storage.commit_log.jetstream.streams import (
+    open_facts_bucket,
+    open_log_stream,
+    open_objects_bucket,
+    recreate_log_stream,
+)
+from router.storage.commit_log.jetstream.url import LogUrl, parse_url
+
+TIMEOUT_SECONDS: Final = 30.0
+
+
+class JetStream:
+    """The parts of the log's system that a router uses, over one connection. See `ReplicatedLog`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        log: JetStreamLog,
+        heartbeats: NatsHeartbeats,
+        objects: JetStreamObjects,
+        facts: JetStreamFacts,
+    ) -> None:
+        self.log: CommitLog = log
+        self.heartbeats: Heartbeats = heartbeats
+        self.objects: ObjectStore = objects
+        self.facts: ClusterFacts = facts
+        self._connection = connection
+
+    def close(self) -> None:
+        """Disconnect. Calls in progress fail. Idempotent."""
+        self._connection.close()
+
+
+def connect(
+    url: str,
+    *,
+    router: str,
+    create: bool = True,
+    timeout: float = TIMEOUT_SECONDS,
+    creds_file: Path | None = None,
+    ca_file: Path | None = None,
+) -> ReplicatedLog:
+    """Connect to the servers of the log, check them, and create the streams that are missing. Blocks.
+
+    Args:
+        url: `nats://` or `tls://`; see `url`.
+        router: name of this router in the cluster.
+        create: whether to create the stream of the log if there is none.
+        timeout: how long to wait for a connection, and for a quorum (s, each).
+        creds_file: credentials file of NATS (JWT and key).
+        ca_file: certificates of the authorities that sign the servers'; with it, or with `tls://`, connections are TLS.
+
+    Raises:
+        InvalidError: the URL, the credentials, or the servers' configuration are not as they must be
+            (`LOG_URL_INVALID`, `LOG_CREDENTIALS`, `LOG_SERVER_OUTDATED`, `LOG_JETSTREAM_DISABLED`, `LOG_REPLICAS`,
+            `LOG_CONFIGURATION`, `LOG_NOT_SYNCED`); the message says what to write.
+        UnavailableError: no server or no quorum within `timeout` (`LOG_UNAVAILABLE`); no log (`LOG_MISSING`).
+    """
+    parsed = parse_url(url)
+    connection = _open(parsed, router, timeout, creds_file, ca_file)
+    try:
+        info = connection.call(open_log_stream(connection, parsed, create=create, seconds=timeout))
+        if not parsed.trust_fsync:
+            check_sync(parsed, info)
+        objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
+        facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
+        log = JetStreamLog(connection, parsed, info)
+        heartbeats = NatsHeartbeats(connection, subject=f"{parsed.prefix.lower()}.router", router=router)
+        connection.call(log.start())
+        connection.call(heartbeats.start())
+    except BaseException:
+        connection.close()
+        raise
+    return JetStream(
+        connection, log, heartbeats, JetStreamObjects(connection, objects), JetStreamFacts(connection, facts)
+    )
+
+
+def rebuild_log(
+    url: str, *, timeout: float = TIMEOUT_SECONDS, creds_file: Path | None = None, ca_file: Path | None = None
+) -> str:
+    """Delete the log, if there is one, and create an empty one; return its identity. Objects and facts stay. Blocks.
+
+    Routers that have the former log open get LogReplacedError. Raises as `connect` does.
+    """
+    parsed = parse_url(url)
+    connection = _open(parsed, "rebuild-log", timeout, creds_file, ca_file)
+    try:
+        info: StreamInfo = connection.call(recreate_log_stream(connection, parsed))
+        return JetStreamLog(connection, parsed, info).identity
+    finally:
+        connection.close()
+
+
+def _open(url: LogUrl, name: str, timeout: float, creds_file: Path | None, ca_file: Path | None) -> Connection:
+    connection = Connection(url, name=f"flowhook {name}", creds_file=creds_file, ca_file=ca_file)
+    try:
+        connection.open(timeout)
+        server, version = connection.server
+        check_version(version, server)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

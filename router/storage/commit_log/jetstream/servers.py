@@ -1,0 +1,112 @@
+"""Checks of the servers themselves: their version, and that they sync each write to disk before they acknowledge it.
+
+The default of NATS is to sync every two minutes: an acknowledged record would be lost by a power failure. Only a
+server's monitoring endpoint says how it is configured.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nats.js.api import StreamInfo
+
+from flowhook.errors import InvalidError
+from router.storage.commit_log.interface import LogServer
+from router.storage.commit_log.jetstream.url import LogUrl
+
+OLDEST_VERSION: Final = (2, 14)
+MONITOR_SECONDS: Final = 2.0
+ANSWER_BYTES: Final = 1 << 20
+_WITHOUT_PROXIES: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoredServer:
+    """What the monitoring endpoint of a server says of it."""
+
+    name: str
+    version: str
+    sync_always: bool
+
+
+def check_version(version: str, name: str) -> None:
+    """Refuse a server that is too old.
+
+    Raises:
+        InvalidError: it is (`LOG_SERVER_OUTDATED`).
+    """
+    numbers = tuple(int(part) for part in version.lstrip("v").split("-")[0].split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST_VERSION:
+        raise InvalidError(
+            f"the server {name} of the log is nats-server {version}: upgrade it to "
+            f"{'.'.join(map(str, OLDEST_VERSION))} or newer",
+            reason="LOG_SERVER_OUTDATED",
+        )
+
+
+def check_sync(url: LogUrl, info: StreamInfo) -> None:
+    """Refuse servers that do not report that they sync each write. Blocks.
+
+    Raises:
+        InvalidError: a server of the stream does not (`LOG_NOT_SYNCED`), or is too old (`LOG_SERVER_OUTDATED`).
+    """
+    found = monitored_servers(url)
+    for server in found.values():
+        check_version(server.version, server.name)
+    names = [server.name for server in replicas_of(info)]
+    silent = [name for name in names if name not in found]
+    lazy = [name for name in names if name in found and not found[name].sync_always]
+    if lazy:
+        raise InvalidError(
+            f"{', '.join(lazy)} may lose acknowledged records in a power failure: write `sync_interval: always` into "
+            "the block `jetstream` of the servers' configuration and restart them, one after another; or accept it "
+            "by `?fsync=trust` in the URL of the log",
+            reason="LOG_NOT_SYNCED",
+        )
+    if silent:
+        raise InvalidError(
+            f"whether {', '.join(silent)} sync each write could not be seen: no answer from their monitoring at "
+            f"{', '.join(url.monitors)}. Write `http: 0.0.0.0:8222` into the servers' configuration, and name each "
+            "server's address for it in the URL of the log, `?monitor=host:8222,host:8222`; or take it on trust by "
+            "`?fsync=trust`",
+            reason="LOG_NOT_SYNCED",
+        )
+
+
+def monitored_servers(url: LogUrl) -> dict[str, MonitoredServer]:
+    """Return the servers whose monitoring endpoints answer, by name. Blocks for `MONITOR_SECONDS` at most, or so."""
+    with ThreadPoolExecutor(max_workers=len(url.monitors)) as pool:
+        return {server.name: server for server in pool.map(_ask, url.monitors) if server}
+
+
+def replicas_of(info: StreamInfo, versions: dict[str, str] | None = None) -> list[LogServer]:
+    """Return the servers that hold a replica of a stream, by name."""
+    versions = versions or {}
+    cluster = info.cluster
+    servers = [
+        LogServer(
+            name=str(peer.name),
+            version=versions.get(str(peer.name), ""),
+            current=bool(peer.current) and not peer.offline,
+            leader=False,
+            lag=peer.lag or 0,
+        )
+        for peer in (cluster and cluster.replicas) or ()
+    ]
+    if cluster and cluster.leader:
+        servers.append(LogServer(cluster.leader, versions.get(cluster.leader, ""), current=True, leader=True, lag=0))
+    return sorted(servers, key=lambda server: server.name)
+
+
+def _ask(address: str) -> MonitoredServer | None:
+    try:
+        with _WITHOUT_PROXIES.open(f"http://{address}/varz", timeout=MONITOR_SECONDS) as response:
+            answer: dict[str, Any] = json.loads(response.read(ANSWER_BYTES))
+        jetstream = answer.get("jetstream", {}).get("config", {})
+        return MonitoredServer(answer["server_name"], answer["version"], jetstream.get("sync_always") is True)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,241 @@
+"""The streams on which everything lies: their configuration, their creation, and the check of those that exist."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import nats.errors
+from nats.js.api import (
+    DiscardPolicy,
+    KeyValueConfig,
+    ObjectStoreConfig,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import APIError, BadRequestError, NotFoundError
+
+from flowhook.errors import InvalidError, UnavailableError
+from router.storage.commit_log.jetstream.connection import OPERATION_SECONDS, Connection
+from router.storage.commit_log.jetstream.url import LogUrl
+
+DEFAULT_MAX_BYTES: Final = 2 << 30
+DUPLICATE_WINDOW_SECONDS: Final = 120.0
+
+JETSTREAM_DISABLED: Final = (10039, 10076)
+"""Not enabled: for the account, at all."""
+REPLICAS_IMPOSSIBLE: Final = (10005, 10074)
+"""No suitable peers for placement; replicas > 1 not supported in non-clustered mode."""
+STORAGE_TOO_SMALL: Final = (10023, 10047)
+STREAM_EXISTS: Final = 10058
+
+
+@dataclass(frozen=True, slots=True)
+class LogStream:
+    """One life of the stream of a log.
+
+    Attributes:
+        name: its name, which a recreated stream has too.
+        subject: where its records are published. It contains a random part, so that nobody who knows an earlier stream
+            of that name can ever append to this one.
+        identity: the random part and the time of its creation.
+        max_bytes: most bytes that it may have; None: unlimited.
+    """
+
+    name: str
+    subject: str
+    identity: str
+    max_bytes: int | None
+
+
+def log_stream_of(info: StreamInfo) -> LogStream:
+    """Return what identifies the stream that `info` describes."""
+    config = info.config
+    subject = (config.subjects or [""])[0]
+    created = info.created.isoformat() if info.created else ""
+    limit = config.max_bytes if config.max_bytes and config.max_bytes > 0 else None
+    return LogStream(str(config.name), subject, f"{subject.rpartition('.')[2]}@{created}", limit)
+
+
+def log_name(url: LogUrl) -> str:
+    """Return the name of the log's stream."""
+    return f"{url.prefix}_LOG_0"
+
+
+async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, seconds: float) -> StreamInfo:
+    """Find or create the stream of the log, waiting `seconds` for a quorum.
+
+    Raises:
+        InvalidError: it can't be had as it should be (`LOG_CONFIGURATION`, `LOG_REPLICAS`, `LOG_JETSTREAM_DISABLED`).
+        UnavailableError: there is no quorum (`LOG_UNAVAILABLE`), or no such stream without `create` (`LOG_MISSING`).
+    """
+    name = log_name(url)
+
+    async def find_or_create() -> StreamInfo:
+        try:
+            return await connection.jetstream.stream_info(name)
+        except NotFoundError:
+            if not create:
+                raise
+        try:
+            return await connection.jetstream.add_stream(_log_config(url, name))
+        except BadRequestError as error:
+            if error.err_code != STREAM_EXISTS:
+                raise
+            return await connection.jetstream.stream_info(name)  # another router created it meanwhile
+
+    try:
+        info = await _attempt(connection, url, find_or_create, seconds)
+    except NotFoundError:
+        raise UnavailableError(f"the servers of the log have no stream {name}", reason="LOG_MISSING") from None
+    _check(info, url, _expected(_log_config(url, name), url), rf"{re.escape(_subjects(url))}\.[0-9a-f]{{16}}")
+    return info
+
+
+async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
+    """Find or create the bucket of the object store; return its name."""
+    name = f"{url.prefix}_OBJECTS"
+
+    async def find_or_create() -> StreamInfo:
+        try:
+            return await connection.jetstream.stream_info(f"OBJ_{name}")
+        except NotFoundError:
+            config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
+            store = await connection.jetstream.create_object_store(name, config=config)
+            return (await store.status()).stream_info
+
+    _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
+    return name
+
+
+async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
+    """Find or create the bucket of facts; return its name."""
+    name = f"{url.prefix}_FACTS"
+
+    async def find_or_create() -> StreamInfo:
+        try:
+            return await connection.jetstream.stream_info(f"KV_{name}")
+        except NotFoundError:
+            config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
+            await connection.jetstream.create_key_value(config)
+            return await connection.jetstream.stream_info(f"KV_{name}")
+
+    _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
+    return name
+
+
+async def recreate_log_stream(connection: Connection, url: LogUrl) -> StreamInfo:
+    """Delete the stream of the log, if there is one, and create it anew with another identity."""
+    name = log_name(url)
+    with contextlib.suppress(NotFoundError):
+        await connection.persist(lambda: connection.jetstream.delete_stream(name))
+    return await _attempt(
+        connection, url, lambda: connection.jetstream.add_stream(_log_config(url, name)), OPERATION_SECONDS
+    )
+
+
+def _subjects(url: LogUrl) -> str:
+    return f"{url.prefix.lower()}.log.0"
+
+
+def _log_config(url: LogUrl, name: str) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=[f"{_subjects(url)}.{secrets.token_hex(8)}"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        num_replicas=url.replicas,
+        max_bytes=url.max_bytes or DEFAULT_MAX_BYTES,
+        max_msgs=-1,
+        max_age=0,
+        max_consumers=-1,
+        duplicate_window=DUPLICATE_WINDOW_SECONDS,
+        deny_delete=True,
+        allow_direct=True,
+    )
+
+
+def _expected(config: StreamConfig, url: LogUrl) -> dict[str, Any]:
+    fields = (
+        *("retention", "storage", "discard", "num_replicas", "max_msgs", "max_msg_size", "max_msgs_per_subject"),
+        *("max_age", "duplicate_window", "deny_delete", "deny_purge", "allow_direct", "sealed", "no_ack"),
+        *("mirror", "sources", "republish", "subject_transform"),
+    )
+    expected = {field: getattr(config, field) for field in fields}
+    return expected | ({"max_bytes": url.max_bytes} if url.max_bytes else {})
+
+
+def _check(info: StreamInfo, url: LogUrl, expected: Mapping[str, Any], subject: str = "") -> None:
+    config = info.config
+    wrong = [
+        f"{field} is {_plain(getattr(config, field))} and should be {_plain(value)}"
+        for field, value in expected.items()
+        if (getattr(config, field) or None) != (value or None)
+    ]
+    subjects = config.subjects or []
+    if subject and not (len(subjects) == 1 and re.fullmatch(subject, subjects[0])):
+        wrong.append(f"subjects are {subjects} and should be one that Flowhook gave it")
+    if wrong:
+        raise InvalidError(
+            f"the stream {config.name} has another configuration than this router needs: {'; '.join(wrong)}. Correct "
+            f"it by `nats stream edit {config.name}`, correct the URL of the log, or choose another `?prefix=` than "
+            f"{url.prefix}",
+            reason="LOG_CONFIGURATION",
+        )
+
+
+def _plain(value: Any) -> str:
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+async def _attempt(connection: Connection, url: LogUrl, operation: Any, seconds: float) -> StreamInfo:
+    try:
+        info: StreamInfo = await connection.persist(operation, seconds=seconds)
+    except APIError as error:
+        raise _translated(error, url) from error
+    except (nats.errors.Error, OSError) as error:
+        if not connection.offers_jetstream:
+            raise _disabled() from error
+        raise connection.unavailable(
+            f"JetStream did not answer within {seconds:g} s ({str(error) or type(error).__name__}); more than half of "
+            "the servers have to run and to reach each other"
+        ) from error
+    return info
+
+
+def _translated(error: APIError, url: LogUrl) -> Exception:
+    if error.err_code in JETSTREAM_DISABLED:
+        return _disabled()
+    if error.err_code in REPLICAS_IMPOSSIBLE:
+        return InvalidError(
+            f"the servers of the log can't store {url.replicas} replicas: {error.description}. A single server needs "
+            f"`?replicas=1` in the URL. For {url.replicas} replicas run {url.replicas} servers, each with a `cluster` "
+            "block in its configuration: `cluster { name: flowhook, listen: 0.0.0.0:6222, "
+            "routes: [nats://other-server:6222, ...] }`",
+            reason="LOG_REPLICAS",
+        )
+    if error.err_code in STORAGE_TOO_SMALL:
+        return InvalidError(
+            f"the servers of the log have not enough storage: {error.description}. Allow more by "
+            "`jetstream { max_file_store: ... }` in their configuration, or a smaller log by `?max_bytes=` in the URL",
+            reason="LOG_CONFIGURATION",
+        )
+    if isinstance(error, NotFoundError):
+        return error
+    return UnavailableError(f"the servers of the log refuse: {error.description}", reason="LOG_UNAVAILABLE")
+
+
+def _disabled() -> InvalidError:
+    return InvalidError(
+        'JetStream is not enabled on the servers of the log: write `jetstream { store_dir: "/data" }` into their '
+        "configuration, with accounts also `jetstream: enabled` into that of the account",
+        reason="LOG_JETSTREAM_DISABLED",
+    )

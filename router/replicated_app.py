@@ -25,8 +25,8 @@ from router.parsing import InputParser
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
 from router.standby import StandbyServer
-from router.storage.commit_log import jetstream
 from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.commit_log.jetstream.opening import connect
 from router.storage.interface import Storage
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import View, ViewPosition
@@ -50,7 +50,7 @@ async def serve_replicated(
     view = View(settings.view_dir or settings.data_dir / "view")
     make_directory(view.path.parent)
     replicated = await asyncio.to_thread(
-        jetstream.connect,
+        connect,
         settings.storage,
         router=lifecycle.name,
         creds_file=settings.nats_creds_file,

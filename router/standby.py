@@ -75,7 +75,7 @@ class StandbyServer:
             await server.stop(None)
 
 
-class _Elsewhere(grpc.GenericRpcHandler[Any, Any]):
+class _Elsewhere(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
     """Refuses the calls that only the owner answers."""
 
     def __init__(self, owner: Callable[[], KnownOwner | None]) -> None:

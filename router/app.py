@@ -24,7 +24,6 @@ from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import SingleOwner
 from router.encryption import is_key_missing, load_secrets_key
 from router.parsing import InputParser
-from router.replicated_app import serve_replicated
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
 from router.storage.interface import Registry, Storage
@@ -51,6 +50,8 @@ async def serve(
     await _keep_private(settings)
     kind = settings.storage.partition(":")[0]
     if kind in ("nats", "tls"):
+        from router.replicated_app import serve_replicated  # noqa: PLC0415 - the client of NATS is large
+
         await serve_replicated(settings, lifecycle, registry=registry)
     else:
         await _serve_embedded(settings, lifecycle, registry or metrics.registry())

@@ -15,6 +15,7 @@ HEAVY = {
     "javaproperties": "6 ms: a media type that few ever see",
     "joserfc": "4 MiB and 55 ms: `auth: {jwt: …}`",
     "jsonschema": "2.4 MiB and 35 ms: schemas in flow files",
+    "nats": "10 MiB with aiohttp: the client of a replicated log; a router imports it when its storage is one",
     "rich": "4 MiB and 40 ms: what structlog draws tracebacks with, when it finds it; the command line's",
     "typer": "the command line's",
 }

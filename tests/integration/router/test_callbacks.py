@@ -52,7 +52,7 @@ class Clock:
 def clock(monkeypatch):
     """Before the router starts, which keeps it."""
     clock = Clock()
-    monkeypatch.setattr("router.app._now_ms", clock)
+    monkeypatch.setattr("router.serving._now_ms", clock)
     return clock
 
 

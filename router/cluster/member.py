@@ -199,7 +199,8 @@ class Member:
         follower = self._follower
         if follower is not None:
             self._position = follower.position.position
-            self._ownership.follows(current=follower.current, epoch=follower.position.epoch, now=now)
+            position = follower.position
+            self._ownership.follows(current=follower.current, epoch=position.epoch, own=position.own, now=now)
         elif self._recorder is not None:
             self._position = self._recorder.position
         else:

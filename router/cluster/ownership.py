@@ -80,6 +80,7 @@ class Ownership:
         self.yielded = 0
         self._expire = expire_seconds
         self._can_claim = False
+        self._resumes = False
         self._stopping = False
         self._peers: dict[str, _Peer] = {}
         self._owner: RouterRecord | None = None
@@ -130,25 +131,29 @@ class Ownership:
             self._owner = None  # it has given up: nobody has to be waited for
             self._free_since = now
 
-    def follows(self, *, current: bool, epoch: int, now: float) -> None:
+    def follows(self, *, current: bool, epoch: int, now: float, own: bool = False) -> None:
         """Record what this router follows.
 
         Args:
             current: whether it has read the log to its end without a gap.
             epoch: number of the last ownership that it has read of.
             now: the time.
+            own: whether that ownership was this router's, in an earlier process.
         """
         self._can_claim = current
         if epoch > self.epoch and not self.owns:  # an owner that was not heard yet, and is to be heard now
             self.epoch = epoch
             self._free_since = now + self._expire
+        self._resumes = own and current and epoch == self.epoch and self._owner is None
 
     def due(self, now: float) -> bool:
         """Whether to claim now; then the state is CLAIMING. Call it several times within the expiry."""
         if now - self._last_look > self._expire / 2:  # this process was stopped: it could not hear the others meanwhile
             self._free_since = max(self._free_since, now + self._expire)
         self._last_look = now
-        if not self.candidate or now < max(self._free_since + RANK_SECONDS * self._rank(now), self._not_before):
+        # an owner that was started again need not wait for itself to be silent
+        free = now if self._resumes else self._free_since + RANK_SECONDS * self._rank(now)
+        if not self.candidate or now < max(free, self._not_before):
             return False
         self.state = MemberState.CLAIMING
         return True
@@ -201,7 +206,7 @@ class Ownership:
 
     def _follow(self, now: float) -> None:
         self.state = MemberState.FOLLOWING
-        self._can_claim = False
+        self._can_claim = self._resumes = False
         self._not_before = self._last_look = now + PAUSE_SECONDS
 
     def _expect(self, state: MemberState) -> None:

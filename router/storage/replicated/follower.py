@@ -88,6 +88,7 @@ class Follower:
             batch_id=self._last.batch_id,
             last_hash=self._hash,
             epoch=max(self.position.epoch, self._last.ownership.epoch),
+            own=False,
         )
 
     @contextlib.contextmanager
@@ -147,6 +148,7 @@ class Follower:
             batch_id=parts[-1].batch_id,
             last_hash=self._hash,
             epoch=parts[-1].ownership.epoch,
+            own=False,
         )
         connection.execute("BEGIN IMMEDIATE")
         try:

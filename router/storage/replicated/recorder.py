@@ -123,6 +123,7 @@ class LogRecorder:
                 batch_id=record.batch_id,
                 last_hash=record_hash(data),
                 epoch=self._ownership.epoch,
+                own=True,
             )
         applied.write(self._connection)  # the positions are known in advance; after the append only COMMIT may fail
         for batch_id, data in records:
@@ -152,6 +153,7 @@ class LogRecorder:
             batch_id=batch_id,
             last_hash=record_hash(data),
             epoch=self._ownership.epoch,
+            own=True,
         )
 
     def _fail(self, error: FlowhookError) -> None:

@@ -29,11 +29,12 @@ CREATE TABLE IF NOT EXISTS applied (
   batch_id TEXT NOT NULL,
   last_hash BLOB NOT NULL,
   epoch INTEGER NOT NULL,
-  boot_id TEXT NOT NULL
+  boot_id TEXT NOT NULL,
+  own INTEGER NOT NULL
 ) STRICT
 """
 _THIS_PROCESS: Final = secrets.token_hex(16)
-_COLUMNS: Final = "log, position, batch_id, last_hash, epoch, boot_id"
+_COLUMNS: Final = "log, position, batch_id, last_hash, epoch, boot_id, own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ViewPosition:
         last_hash: `batch.record_hash` of it; empty for none.
         epoch: number of the last ownership that it has records of.
         boot_id: of the machine's boot in which it was last written.
+        own: whether this router wrote the last record itself, as the owner.
     """
 
     log: str
@@ -55,6 +57,7 @@ class ViewPosition:
     last_hash: bytes = b""
     epoch: int = 0
     boot_id: str = ""
+    own: bool = False
 
     @classmethod
     def read(cls, connection: apsw.Connection) -> Self | None:
@@ -63,13 +66,16 @@ class ViewPosition:
             row = connection.execute(f"SELECT {_COLUMNS} FROM applied").fetchone()  # noqa: S608 - constants
         except apsw.SQLError:  # no such table
             return None
-        return None if row is None else cls(*row)
+        if row is None:
+            return None
+        log, position, batch_id, last_hash, epoch, boot, own = row
+        return cls(log, position, batch_id, last_hash, epoch, boot, bool(own))
 
     def write(self, connection: apsw.Connection) -> None:
         """Store the position in an open view, within the caller's transaction."""
         connection.execute(
-            f"INSERT OR REPLACE INTO applied (k, {_COLUMNS}) VALUES (1, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-            (self.log, self.position, self.batch_id, self.last_hash, self.epoch, self.boot_id),
+            f"INSERT OR REPLACE INTO applied (k, {_COLUMNS}) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+            (self.log, self.position, self.batch_id, self.last_hash, self.epoch, self.boot_id, int(self.own)),
         )
 
 
@@ -97,7 +103,7 @@ class View:
 
     def adopt(self, position: ViewPosition) -> ViewPosition:
         """Record that the file, which may have been restored or be missing, is a view at a position; return that."""
-        position = replace(position, boot_id=boot_id())
+        position = replace(position, boot_id=boot_id(), own=False)
         with self.connected() as connection:
             connection.execute(_APPLIED)
             position.write(connection)

@@ -122,6 +122,17 @@ def test_an_owner_that_the_log_shows_is_given_time_to_be_heard(follower):
     assert looked(follower, 1.4, 1.4 + EXPIRE_SECONDS - 2 * LOOK) is None
 
 
+def test_an_owner_that_was_started_again_claims_at_once(follower):
+    follower.follows(current=True, epoch=3, own=True, now=0.1)
+    assert follower.due(0.1)
+
+
+def test_an_owner_that_was_started_again_too_late_does_not(follower):
+    follower.heard(owner_record(epoch=4), 0.1)
+    follower.follows(current=True, epoch=3, own=True, now=0.1)
+    assert not follower.due(0.1)
+
+
 def test_a_refused_claim_is_followed_by_a_pause(follower):
     at = looked(follower, 0.0, 10.0)
     follower.refused(at)

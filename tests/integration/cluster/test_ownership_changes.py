@@ -1,0 +1,141 @@
+"""Two routers on one log: who serves, what the other one says, and how one follows the other."""
+
+import asyncio
+
+import grpc
+import pytest
+from support.routers import flow
+
+from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
+from flowhook.model import Status
+from router.storage.commit_log.jetstream.opening import connect
+from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash
+
+
+async def accepted(router, count):
+    """Have events accepted, and return their IDs."""
+    async with router.client() as client:
+        await client.flows.apply([flow("demo")])
+        return [await client.ingest("demo", b"{}") for _ in range(count)]
+
+
+async def known(router):
+    async with router.client() as client:
+        return {execution.id: execution.status async for execution in client.executions.list(flow_id="demo")}
+
+
+async def test_one_router_serves_and_the_other_says_which(routers):
+    routers.start("r1")
+    routers.start("r2")
+    owner = await routers.owner()
+    standby = next(router for router in routers.routers if router is not owner)
+    await standby.until(lambda router: router.lifecycle.ready.is_set())
+    shard = await standby.shard()
+    assert (shard.owner.router, shard.owner.address) == (owner.name, owner.target)
+    assert {copy.router: copy.state for copy in shard.copies} == {owner.name: "serving", standby.name: "following"}
+    async with standby.client() as client:
+        with pytest.raises(UnavailableError) as raised:
+            await client._transport.call(client.flows._stub.ListFlows, None, repeatable=False)
+    assert raised.value.reason == "SHARD_MOVED"
+
+
+async def test_what_was_accepted_is_there_after_a_hand_over(routers):
+    first = routers.start("r1")
+    await routers.owner()
+    second = routers.start("r2")
+    await second.until(lambda router: router.lifecycle.ready.is_set())
+    ids = await accepted(first, 20)
+    await first.stop()
+    assert await routers.owner() is second
+    assert await known(second) == dict.fromkeys(ids, Status.PENDING)
+    assert (await second.shard()).owner.epoch == 2
+
+
+async def test_a_router_that_comes_back_follows_what_it_missed_and_takes_over_again(routers):
+    first = routers.start("r1")
+    await routers.owner()
+    ids = await accepted(first, 3)
+    await first.stop()
+    second = routers.start("r2")
+    assert await routers.owner() is second
+    ids += await accepted(second, 3)
+    third = routers.start("r1")
+    await third.until(lambda router: router.lifecycle.ready.is_set())
+    await second.stop()
+    assert await routers.owner() is third
+    assert set(await known(third)) == set(ids)
+
+
+async def test_a_router_whose_disk_was_wiped_reads_the_log_again(routers):
+    first = routers.start("r1")
+    await routers.owner()
+    ids = await accepted(first, 3)
+    await first.stop()
+    for file in first.view_dir.glob("view.db*"):
+        file.unlink()
+    again = routers.start("r1")
+    assert await routers.owner() is again
+    assert set(await known(again)) == set(ids)
+
+
+async def test_an_owner_that_another_writer_overtakes_steps_down_and_loses_nothing(routers, url):
+    owner = routers.start("r1")
+    await routers.owner()
+    ids = await accepted(owner, 3)
+    thief = await asyncio.to_thread(connect, url, router="thief")
+    try:
+        end = await asyncio.to_thread(thief.log.tail)
+        # a part that is never completed: it changes nothing, and yet it is another's
+        part = BatchPart(Ownership(0, 2, b"t" * 16, 1), 1, 0, 0, 2, record_hash(end.data), False, b"void")
+        await asyncio.to_thread(thief.log.append, end.position, part.batch_id, encode(part))
+    finally:
+        await asyncio.to_thread(thief.close)
+    await owner.until(lambda router: not router.lifecycle.ready.is_set())
+    assert await routers.owner() is owner
+    assert (await owner.shard()).owner.epoch == 3
+    assert set(await known(owner)) == set(ids)
+
+
+async def test_a_router_with_another_key_for_secrets_is_refused(routers):
+    routers.start("r1")
+    await routers.owner()
+    other = routers.start("r2", secrets_key="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+    with pytest.raises(ConflictError) as raised:
+        await other.task
+    assert raised.value.reason == "SECRETS_KEY_DIFFERS"
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"), [("tokens.json", "TOKENS_MISSING"), ("secrets.key", "SECRETS_KEY_MISSING")]
+)
+async def test_tokens_and_the_key_are_never_made_by_a_router(routers, file, reason):
+    (routers.directory / file).unlink()
+    router = routers.start("r1")
+    with pytest.raises((InvalidError, ConflictError)) as raised:
+        await router.task
+    assert raised.value.reason == reason
+    assert not (routers.directory / file).exists()
+
+
+async def _consume(changes):
+    async for _ in changes:
+        pass
+
+
+async def test_calls_under_way_fail_so_that_they_can_be_repeated_when_the_shard_is_lost(routers, url):
+    owner = routers.start("r1")
+    await routers.owner()
+    await accepted(owner, 1)
+    async with owner.client() as client:
+        changes = client.executions.watch(flow_id="demo")
+        await anext(changes)  # it begins
+        watching = asyncio.create_task(_consume(changes))
+        thief = await asyncio.to_thread(connect, url, router="thief")
+        try:
+            end = await asyncio.to_thread(thief.log.tail)
+            await asyncio.to_thread(thief.log.append, end.position, "thief", b"")
+        finally:
+            await asyncio.to_thread(thief.close)
+        with pytest.raises((FlowhookError, grpc.RpcError)) as raised:
+            await watching
+        assert isinstance(raised.value, UnavailableError)

@@ -42,7 +42,7 @@ class BodyFile:
         """Create the file, for `size` bytes; 0: unknown."""
         with self._writing():
             path = self._directory.prepare(self._name)
-            _check_room(path.parent, size)
+            check_room(path.parent, size)
             self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
 
     def write(self, data: bytes) -> None:
@@ -56,7 +56,7 @@ class BodyFile:
             if self._unsynced >= SYNC_BYTES:
                 os.fdatasync(self._descriptor)
                 self._unsynced = 0
-                _check_room(self._directory.path(self._name).parent, 0)
+                check_room(self._directory.path(self._name).parent, 0)
 
     def finish(self) -> bytes:
         """Make the file durable, close it, and return its SHA-256."""
@@ -109,7 +109,8 @@ class OpenBody:
             self._file.close()
 
 
-def _check_room(directory: Path, size: int) -> None:
+def check_room(directory: Path, size: int) -> None:
+    """Raise StorageError (`STORAGE_FULL`) when the disk has no room for `size` bytes beside the reserve."""
     found = os.statvfs(directory)
     if found.f_bavail * found.f_frsize - size < RESERVE_BYTES:
         raise storage_full()

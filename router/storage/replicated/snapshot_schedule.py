@@ -1,0 +1,139 @@
+"""Decides when the next snapshot is due, and makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from flowhook import logs
+from flowhook.errors import FlowhookError
+from flowhook.limits import MIB
+from router.storage.commit_log.interface import CommitLog
+from router.storage.replicated.snapshots import SnapshotStore
+
+LOG_BYTES: Final = 256 * MIB
+"""Growth of the log after which a snapshot is due."""
+SNAPSHOT_SECONDS: Final = 1800.0
+"""Time after which a snapshot is due, if anything changed."""
+RETRY_SECONDS: Final = 60.0
+"""Time between a failed attempt and the next one."""
+ALARM_SECONDS: Final = 3600.0
+"""Time without success after a failure that raises the alarm."""
+
+log = logs.get_logger(__name__)
+
+
+class SnapshotSchedule:
+    """When snapshots are due. Does no I/O.
+
+    `grew` may be called by one thread, everything else by another one. Times are those of a monotonic clock, in s.
+
+    Args:
+        now: the first period begins.
+        log_bytes: growth of the log after which a snapshot is due.
+        seconds: time after which a snapshot is due, if the log grew at all.
+    """
+
+    def __init__(self, now: float, *, log_bytes: int = LOG_BYTES, seconds: float = SNAPSHOT_SECONDS) -> None:
+        self._log_bytes = log_bytes
+        self._seconds = seconds
+        self._grown = 0
+        self._begun = 0
+        self._covered = 0
+        self._last = now
+        self._failing_since: float | None = None
+        self._retry = now
+
+    def grew(self, size: int) -> None:
+        """Count the bytes of records that the view applied or the owner appended."""
+        self._grown += size
+
+    def due(self, now: float) -> bool:
+        """Whether a snapshot is to be made."""
+        grown = self._grown - self._covered
+        return grown > 0 and now >= self._retry and (grown >= self._log_bytes or now - self._last >= self._seconds)
+
+    def begin(self) -> None:
+        """Note that a snapshot is being made, which contains what was counted until now."""
+        self._begun = self._grown
+
+    def succeeded(self, now: float) -> None:
+        """Note that the snapshot was stored."""
+        self._covered = self._begun
+        self._last = now
+        self._failing_since = None
+
+    def failed(self, now: float) -> None:
+        """Note that it was not."""
+        self._retry = now + RETRY_SECONDS
+        if self._failing_since is None:
+            self._failing_since = now
+
+    def failing(self, now: float) -> float:
+        """Return for how many seconds snapshots have failed; 0: the last one succeeded."""
+        return 0.0 if self._failing_since is None else now - self._failing_since
+
+    def alarm(self, now: float) -> bool:
+        """Whether snapshots have failed for so long that the log may become full."""
+        return self.failing(now) >= ALARM_SECONDS
+
+
+class SnapshotTask:
+    """Makes the snapshots of a view when they are due, and purges the log behind them; on one thread.
+
+    Args:
+        store: the snapshots of the shard.
+        log: the log of the shard.
+        view: path of this router's view.
+        schedule: when they are due.
+        clock: monotonic, s.
+    """
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        log: CommitLog,
+        view: Path,
+        *,
+        schedule: SnapshotSchedule,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._view = view
+        self._schedule = schedule
+        self._clock = clock
+
+    @property
+    def alarm(self) -> bool:
+        """Whether snapshots have failed for an hour, for a metric; may be read by any thread."""
+        return self._schedule.alarm(self._clock())
+
+    @property
+    def failing(self) -> float:
+        """For how many seconds snapshots have failed; 0: the last one succeeded."""
+        return self._schedule.failing(self._clock())
+
+    def run_if_due(self) -> bool:
+        """Make a snapshot if one is due, and return whether one was made. Blocks; failures are logged, not raised."""
+        if not self._schedule.due(self._clock()):
+            return False
+        self._schedule.begin()
+        try:
+            made = self._store.make(self._view)
+            if made.purge_through is not None:
+                self._log.purge(made.purge_through)
+        except FlowhookError as error:
+            self._failed(error)
+            return False
+        self._schedule.succeeded(self._clock())
+        log.info("snapshot made", position=made.position, purged_through=made.purge_through)
+        return True
+
+    def _failed(self, error: FlowhookError) -> None:
+        now = self._clock()
+        self._schedule.failed(now)
+        log.warning("snapshot failed", reason=error.reason, cause=error.message)
+        if self._schedule.alarm(now):
+            log.warning("snapshots have failed for long: the log grows until it is full", seconds=self.failing)

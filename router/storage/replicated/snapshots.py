@@ -1,0 +1,258 @@
+"""Makes snapshots of a view in the object store, restores the newest usable one, and removes superseded ones.
+
+A snapshot is a copy of the database file, made by `VACUUM INTO`, checked, and compressed. The two newest ones are
+retained. The log may be purged through the older of them, so that one unusable snapshot loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import apsw
+import zstandard
+
+from flowhook import logs
+from flowhook.errors import UnavailableError
+from flowhook.private_files import make_directory, open_private
+from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore
+from router.storage.sqlite.body_file import check_room
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
+
+RETAINED: Final = 2
+COMPRESSION_LEVEL: Final = 3
+MAX_HEADER_BYTES: Final = 18
+"""Largest header of a Zstandard frame (RFC 8878, section 3.1.1.1)."""
+
+log = logs.get_logger(__name__)
+
+
+class SnapshotDamagedError(UnavailableError):
+    """A file is not a usable copy of a view."""
+
+    default_reason = "SNAPSHOT_DAMAGED"
+
+
+class SnapshotMade(NamedTuple):
+    """Result of making a snapshot.
+
+    Attributes:
+        position: of the last record that it contains.
+        purge_through: position through which the log is not needed any more; None while there is one snapshot only.
+    """
+
+    position: int
+    purge_through: int | None
+
+
+class SnapshotStore:
+    """The snapshots of one shard. Methods block, and wait for one another.
+
+    Each holds at most one copy of the database and its compressed form in `directory`, and leaves nothing there; what a
+    killed process left is removed by the next call.
+
+    Args:
+        objects: where they are stored, as `snap/<shard>/<position>.zst`.
+        directory: for temporary files, on the file system of the views; created when missing, and used by nobody else.
+        shard: from 0.
+    """
+
+    def __init__(self, objects: ObjectStore, directory: Path, *, shard: int = 0) -> None:
+        self._objects = objects
+        self._directory = directory
+        self._prefix = f"snap/{shard}/"
+        self._lock = threading.Lock()
+
+    def make(self, view: Path) -> SnapshotMade:
+        """Store a snapshot of a view, which may be in use meanwhile, and remove superseded snapshots.
+
+        Raises:
+            SnapshotDamagedError: the view is damaged; nothing was stored.
+            UnavailableError: the object store or the disk can't serve (`STORAGE_FULL`), or the view can't be read.
+        """
+        try:
+            with self._temporary_directory():
+                copy, packed = self._directory / "copy.db", self._directory / "copy.zst"
+                copy_view(view, copy)
+                position = _check(copy, log_identity=None)
+                _compress(copy, packed)
+                copy.unlink()
+                self._objects.put(self.name(position), packed)
+        except (OSError, apsw.Error) as error:
+            raise translate(error) from error
+        return SnapshotMade(position, self._remove_superseded(position))
+
+    def restore(self, view: Path, *, log_identity: str | None = None) -> int | None:
+        """Replace a view, which nobody has open, by the newest usable snapshot.
+
+        Args:
+            view: path of the view, which may be missing.
+            log_identity: passes over snapshots of another log; None: of any log.
+
+        Returns:
+            The snapshot's position; None when there is no usable one, and the view is unchanged.
+
+        Raises:
+            UnavailableError: the object store or the disk can't serve; the view is unchanged.
+        """
+        try:
+            with self._temporary_directory():
+                found = self._fetch_newest(log_identity)
+                if found is not None:
+                    position, file = found
+                    make_directory(view.parent)
+                    # the database first: without it, SQLite ignores a log that is left beside
+                    for suffix in ("", "-wal", "-shm", "-journal"):
+                        view.with_name(view.name + suffix).unlink(missing_ok=True)
+                    file.replace(view)
+                    return position
+        except OSError as error:
+            raise translate(error) from error
+        return None
+
+    def name(self, position: int) -> str:
+        """Return the name of the snapshot at a position."""
+        return f"{self._prefix}{position:020}.zst"
+
+    def positions(self) -> list[int]:
+        """Return the positions of the stored snapshots, ascending."""
+        pattern = re.compile(rf"{re.escape(self._prefix)}([0-9]{{20}})\.zst")
+        names = self._objects.names(self._prefix)
+        return sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
+
+    def _fetch_newest(self, log_identity: str | None) -> tuple[int, Path] | None:
+        tried: set[int] = set()
+        # listed anew each time: a slow transfer may fail because its snapshot was superseded
+        while untried := [position for position in self.positions() if position not in tried]:
+            position = untried[-1]
+            tried.add(position)
+            try:
+                file = self._fetch(position, log_identity)
+            except (ObjectDamagedError, SnapshotDamagedError) as error:
+                log.warning("snapshot can't be used", position=position, cause=error.message)
+            else:
+                if file is not None:
+                    return position, file
+        return None
+
+    def _fetch(self, position: int, log_identity: str | None) -> Path | None:
+        packed, file = self._directory / "fetched.zst", self._directory / "fetched.db"
+        for path in (packed, file):
+            path.unlink(missing_ok=True)
+        if not self._objects.get(self.name(position), packed):
+            return None
+        _decompress(packed, file)
+        packed.unlink()
+        if _check(file, log_identity) != position:
+            raise SnapshotDamagedError(f"the snapshot at position {position} contains another position")
+        return file
+
+    def _remove_superseded(self, position: int) -> int | None:
+        """Remove snapshots older than the two newest up to a position; return the position of the older of these."""
+        earlier = [each for each in self.positions() if each <= position]
+        for each in earlier[:-RETAINED]:
+            self._objects.delete(self.name(each))
+        return earlier[-RETAINED] if len(earlier) >= RETAINED else None
+
+    @contextlib.contextmanager
+    def _temporary_directory(self) -> Iterator[None]:
+        with self._lock:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            make_directory(self._directory.parent)
+            make_directory(self._directory)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def copy_view(view: Path, copy: Path) -> None:
+    """Write a compact copy of a view, which may be in use, without the rejections: they are local to each router.
+
+    Raises:
+        StorageError: the disk has no room for it (`STORAGE_FULL`).
+        OSError: `copy` can't be created.
+        apsw.Error: the view can't be read, or the copy written.
+    """
+    _vacuum_into(view, copy)
+    connection = apsw.Connection(str(copy))
+    try:
+        connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+        connection.execute("DELETE FROM rejection")
+        emptied = connection.changes() > 0
+    finally:
+        connection.close()
+    if emptied:  # else their pages would remain, with what was in them
+        full = copy.rename(copy.with_name(f"{copy.name}.full"))
+        _vacuum_into(full, copy)
+        full.unlink()
+
+
+def _vacuum_into(source: Path, target: Path) -> None:
+    connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        pages: int = connection.execute("PRAGMA page_count").get
+        page_bytes: int = connection.execute("PRAGMA page_size").get
+        check_room(target.parent, pages * page_bytes)
+        os.close(open_private(target, os.O_WRONLY | os.O_EXCL))
+        connection.execute("VACUUM INTO ?", (str(target),))
+    finally:
+        connection.close()
+
+
+def _check(path: Path, log_identity: str | None) -> int:
+    """Return the position of a copy of a view.
+
+    Raises:
+        SnapshotDamagedError: it is damaged, no view, of another format, or of another log.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            application: int = connection.execute("PRAGMA application_id").get
+            version: int = connection.execute("PRAGMA user_version").get
+            sound: str = connection.execute("PRAGMA quick_check(1)").get
+            applied: tuple[str, int] | None = connection.execute("SELECT log, position FROM applied").fetchone()
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        raise SnapshotDamagedError(f"a copy of the view can't be read: {type(error).__name__}") from None
+    if application != APPLICATION_ID or version != FORMAT_VERSION:
+        raise SnapshotDamagedError(f"a copy of the view is no Flowhook database of format {FORMAT_VERSION}")
+    if sound != "ok" or applied is None:
+        raise SnapshotDamagedError("a copy of the view is damaged")
+    identity, position = applied
+    if log_identity not in (None, identity):
+        raise SnapshotDamagedError("a copy of the view belongs to another log")
+    return position
+
+
+def _compress(source: Path, target: Path) -> None:
+    size = source.stat().st_size
+    check_room(target.parent, size)
+    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
+    with source.open("rb") as reader, os.fdopen(open_private(target, os.O_WRONLY | os.O_EXCL), "wb") as writer:
+        compressor.copy_stream(reader, writer, size=size)
+
+
+def _decompress(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, os.fdopen(open_private(target, os.O_WRONLY | os.O_EXCL), "wb") as writer:
+        try:
+            size = zstandard.get_frame_parameters(reader.read(MAX_HEADER_BYTES)).content_size
+            reader.seek(0)
+            if size == zstandard.CONTENTSIZE_UNKNOWN:
+                raise SnapshotDamagedError("a snapshot does not contain its size")
+            check_room(target.parent, size)
+            _, written = zstandard.ZstdDecompressor().copy_stream(reader, writer)
+        except zstandard.ZstdError:
+            raise SnapshotDamagedError("a snapshot can't be unpacked") from None
+    if written != size:  # the library does not report a frame that ends early
+        raise SnapshotDamagedError("a snapshot is incomplete")

@@ -1,0 +1,67 @@
+"""An object store in a directory, for tests: implements `router.storage.commit_log.interface.ObjectStore`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from flowhook.errors import UnavailableError
+from flowhook.private_files import open_private
+from router.storage.commit_log.interface import ObjectDamagedError
+
+DIGEST_BYTES = 32
+
+
+class DirectoryObjects:
+    """Each object is a file that begins with the SHA-256 of its content.
+
+    Attributes:
+        away: whether every call fails, as without a quorum.
+        calls: the calls so far: (method, name).
+    """
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+        self.away = False
+        self.calls: list[tuple[str, str]] = []
+
+    def path(self, name: str) -> Path:
+        return self._directory / name
+
+    def put(self, name: str, path: Path) -> None:
+        self._call("put", name)
+        content = path.read_bytes()
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{secrets.token_hex(8)}")
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        temporary.replace(target)
+
+    def get(self, name: str, path: Path) -> bool:
+        self._call("get", name)
+        try:
+            stored = self.path(name).read_bytes()
+        except FileNotFoundError:
+            return False
+        content = stored[DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != stored[:DIGEST_BYTES]:
+            raise ObjectDamagedError(f"the object {name} is damaged")
+        with os.fdopen(open_private(path, os.O_WRONLY | os.O_EXCL), "wb") as file:
+            file.write(content)
+        return True
+
+    def delete(self, name: str) -> None:
+        self._call("delete", name)
+        self.path(name).unlink(missing_ok=True)
+
+    def names(self, prefix: str) -> list[str]:
+        self._call("names", prefix)
+        files = (path for path in self._directory.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return sorted(name for path in files if (name := str(path.relative_to(self._directory))).startswith(prefix))
+
+    def _call(self, method: str, name: str) -> None:
+        self.calls.append((method, name))
+        if self.away:
+            raise UnavailableError("the object store has no quorum", reason="LOG_UNAVAILABLE")

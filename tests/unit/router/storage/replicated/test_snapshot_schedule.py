@@ -1,0 +1,148 @@
+"""When snapshots are due, and what failures of them lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from flowhook.errors import UnavailableError
+from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
+from router.storage.replicated.snapshots import SnapshotMade
+
+
+@pytest.fixture
+def schedule():
+    return SnapshotSchedule(0.0, log_bytes=100, seconds=1800)
+
+
+def test_a_snapshot_is_due_once_the_log_has_grown_by_a_size(schedule):
+    schedule.grew(99)
+    assert not schedule.due(1.0)
+    schedule.grew(1)
+    assert schedule.due(1.0)
+
+
+def test_a_snapshot_is_due_after_a_time_if_anything_changed(schedule):
+    assert not schedule.due(10_000.0)
+    schedule.grew(1)
+    assert not schedule.due(1799.0)
+    assert schedule.due(1800.0)
+
+
+def test_what_was_appended_during_a_snapshot_counts_for_the_next_one(schedule):
+    schedule.grew(100)
+    schedule.begin()
+    schedule.grew(60)
+    schedule.succeeded(10.0)
+    assert not schedule.due(11.0)
+    schedule.grew(40)
+    assert schedule.due(11.0)
+
+
+def test_the_time_is_that_since_the_last_success(schedule):
+    schedule.grew(100)
+    schedule.begin()
+    schedule.succeeded(1000.0)
+    schedule.grew(1)
+    assert not schedule.due(2799.0)
+    assert schedule.due(2800.0)
+
+
+def test_a_failed_snapshot_is_repeated_after_a_minute(schedule):
+    schedule.grew(100)
+    schedule.begin()
+    schedule.failed(10.0)
+    assert not schedule.due(69.0)
+    assert schedule.due(70.0)
+
+
+def test_an_hour_of_failures_raises_the_alarm_which_ends_with_a_success(schedule):
+    schedule.grew(100)
+    schedule.failed(10.0)
+    schedule.failed(3609.0)
+    assert not schedule.alarm(3609.0)
+    assert schedule.alarm(3610.0)
+    schedule.begin()
+    schedule.succeeded(3620.0)
+    assert not schedule.alarm(9999.0)
+    assert schedule.failing(9999.0) == 0
+
+
+class ScriptedStore:
+    """Gives one result after the other; an error is raised."""
+
+    def __init__(self, *results):
+        self._results = list(results)
+
+    def make(self, view):
+        result = self._results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+class PurgedLog:
+    def __init__(self):
+        self.purged = []
+
+    def purge(self, through):
+        self.purged.append(through)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def run(schedule):
+    """Return a function that makes a task with results of snapshots; with its log and clock."""
+
+    def make(*results):
+        log, clock = PurgedLog(), Clock()
+        task = SnapshotTask(ScriptedStore(*results), log, Path("view.db"), schedule=schedule, clock=clock)
+        return task, log, clock
+
+    return make
+
+
+def test_nothing_is_made_before_it_is_due(run):
+    task, log, _ = run()
+    assert not task.run_if_due()
+    assert log.purged == []
+
+
+def test_the_log_is_purged_behind_the_older_snapshot_and_not_behind_a_single_one(run, schedule):
+    task, log, _ = run(SnapshotMade(5, None), SnapshotMade(9, 5))
+    for purged in ([], [5]):
+        schedule.grew(100)
+        assert task.run_if_due()
+        assert log.purged == purged
+
+
+def test_failures_are_logged_and_the_alarm_after_an_hour(run, schedule):
+    away = UnavailableError("no quorum", reason="LOG_UNAVAILABLE")
+    task, log, clock = run(away, away, SnapshotMade(9, 5))
+    schedule.grew(100)
+    with capture_logs() as logged:
+        assert not task.run_if_due()
+        assert not task.run_if_due()  # not due: the next attempt is a minute later
+    assert [(entry["event"], entry["reason"]) for entry in logged] == [("snapshot failed", "LOG_UNAVAILABLE")]
+    assert not task.alarm
+    clock.now = 3600.0
+    with capture_logs() as logged:
+        assert not task.run_if_due()
+    assert [entry["event"] for entry in logged] == [
+        "snapshot failed",
+        "snapshots have failed for long: the log grows until it is full",
+    ]
+    assert task.alarm
+    assert task.failing == 3600.0
+    clock.now = 3700.0
+    assert task.run_if_due()
+    assert not task.alarm
+    assert log.purged == [5]

@@ -68,6 +68,9 @@ MAX_MESSAGE_BYTES: Final = 32 * MIB
 INLINE_BODY_BYTES: Final = 1 * MIB
 """Bodies above this are stored as blobs beside the database, never in it."""
 
+REPLICATED_INLINE_BODY_BYTES: Final = 256 * KIB
+"""The same under a replicated log, whose records are small: the blobs are in its object store."""
+
 MAX_HEADER_BYTES: Final = 64 * KIB
 """Start line and header fields of one HTTP request."""
 

@@ -21,6 +21,7 @@ class StorageLimits:
         waiting_bytes: bytes of these calls.
         append_share: share of the maximum size of the database that new events may fill, so that accepted ones can
             still end.
+        inline_bytes: largest payload of an event that is stored in the database; larger ones are blobs.
     """
 
     revisions: int = limits.KEPT_REVISIONS
@@ -30,6 +31,9 @@ class StorageLimits:
     waiting_calls: int = 4096
     waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES
     append_share: float = 0.75
+    inline_bytes: int = limits.INLINE_BODY_BYTES
 
 
 DEFAULT_LIMITS: Final = StorageLimits()
+REPLICATED_LIMITS: Final = StorageLimits(inline_bytes=limits.REPLICATED_INLINE_BODY_BYTES)
+"""Limits under a replicated log."""

@@ -27,7 +27,7 @@ class NewEvent(NamedTuple):
     Attributes:
         dedupe_key: scoped to the flow; empty: the event is never deduplicated.
         dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
-        payload: the serialized event; above `limits.INLINE_BODY_BYTES` it is stored as a blob.
+        payload: the serialized event; above `StorageLimits.inline_bytes` it is stored as a blob.
         replay_of: ID of the execution that this one replays, or empty.
         order_key: executions of the flow with the same key run one after another; empty: no order.
         resumes: state the execution inherits from the one it replays, stored with it.

@@ -3,8 +3,8 @@
 - `schema`: tables, pragmas, the format's version. `statements`: statements over many rows. `rows`: row conversion.
 - `writer`: the writer thread and its group commit. `log`, `state`, `registry`, `expiry`: the kinds of writes.
 - `readers`, `queries`: reads, on other threads.
-- `blobs`: large payloads as files. `bodies`, `body_file`: bodies uploaded in chunks. `capacity`: the size limit.
-  `lock`: one process per file.
+- `blobs`: large payloads as files. `blob_cache`, `object_sweep`: the same in an object store.
+- `bodies`, `body_file`: bodies uploaded in chunks. `capacity`: the size limit. `lock`: one process per file.
 - `transaction_log`: where each transaction is recorded before it commits.
 - `storage`: the wiring. `errors`: translation of SQLite's and the system's errors.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from router.storage.commit_log.interface import ObjectStore
 from router.storage.interface import Storage
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.sqlite.storage import open_storage
@@ -40,6 +41,7 @@ async def open_sqlite(
     max_bytes: int = 0,
     limits: StorageLimits = DEFAULT_LIMITS,
     transaction_log: TransactionLog | None = None,
+    objects: ObjectStore | None = None,
     durable: bool = True,
 ) -> Storage:
     """Open the database at `path`, created when missing (directory 0700, files 0600).
@@ -50,6 +52,8 @@ async def open_sqlite(
             `limits.append_share` of it.
         limits: the other limits.
         transaction_log: records each transaction before it commits; None: the database is the only copy.
+        objects: where large payloads and bodies are stored before a transaction names them; the directory `blobs` is
+            then a cache. None: they are stored in that directory only.
         durable: whether a commit waits until the file is on stable storage; false only beside a `transaction_log`.
 
     Raises:
@@ -57,4 +61,6 @@ async def open_sqlite(
             (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
         UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
     """
-    return await open_storage(path, max_bytes, limits, transaction_log or NoLog(), durable=durable)
+    return await open_storage(
+        path, max_bytes, limits, transaction_log=transaction_log or NoLog(), objects=objects, durable=durable
+    )

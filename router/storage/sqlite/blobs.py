@@ -22,7 +22,10 @@ _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class BlobDirectory:
-    """Blob files of a directory, spread over 256 subdirectories. All methods block."""
+    """Blob files of a directory, spread over 256 subdirectories. All methods block, but `settle`."""
+
+    replicated = False
+    """Whether the files are copies of objects that other routers read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,6 +49,7 @@ class BlobDirectory:
                 file.flush()
                 os.fsync(descriptor)
             sync_directory(path.parent)
+            self.publish(name)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -54,6 +58,24 @@ class BlobDirectory:
     def path(self, name: str) -> Path:
         """Return the path of a file."""
         return self._path / name
+
+    def publish(self, name: str) -> None:
+        """Make a complete and synced file as durable as a transaction that names it.
+
+        Raises:
+            UnavailableError: it could not be.
+        """
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Note that no transaction will name these blobs any more, unless one has."""
+
+    def locate(self, name: str) -> Path:
+        """Return the path of a file that a row names, to be read.
+
+        Raises:
+            UnavailableError: it can't be fetched.
+        """
+        return self.path(name)
 
     def prepare(self, name: str) -> Path:
         """Return the path of a file to be created, and create its directory.
@@ -70,22 +92,28 @@ class BlobDirectory:
 
         Raises:
             OSError: it can't be read.
+            UnavailableError: it can't be fetched.
         """
         try:
-            return (self._path / name).read_bytes()
+            return self.locate(name).read_bytes()
         except FileNotFoundError:
             return None
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files, as far as possible; `sweep` removes the rest when storage is next opened."""
+        """Remove blobs, as far as possible; `sweep` removes the rest when storage is next opened."""
         for name in names:
-            with contextlib.suppress(OSError):
-                (self._path / name).unlink()
+            self.remove_file(name)
+
+    def remove_file(self, name: str) -> None:
+        """Remove the file of a blob from the directory, as far as possible."""
+        with contextlib.suppress(OSError):
+            (self._path / name).unlink()
 
     def sweep(self, known: Collection[str]) -> int:
         """Remove every file whose name is not in `known`, and return their number."""
         orphans = [name for path in self._path.glob("*/*") if (name := f"{path.parent.name}/{path.name}") not in known]
-        self.remove(orphans)
+        for name in orphans:
+            self.remove_file(name)
         return len(orphans)
 
     def _ensure(self, directory: Path) -> None:

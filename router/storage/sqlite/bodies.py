@@ -117,7 +117,7 @@ class SqliteBodyStore:
     async def open(self, body_id: str) -> BodyReader | None:
         """See `bodies.BodyStore`."""
         try:
-            return _StoredBodyReader(self, await self.run(OpenBody, self.directory.path(body_file(body_id))))
+            return _StoredBodyReader(self, await self.run(self._open, body_file(body_id)))
         except FileNotFoundError:
             return None
 
@@ -138,6 +138,7 @@ class SqliteBodyStore:
         """Remove a body from the waiting ones; its file stays."""
         del self._waiting[stored.id]
         self.bytes -= stored.size
+        self.directory.settle([body_file(stored.id)])
 
     def finished(self, upload: _Upload, stored: StoredBody) -> None:
         """Turn a completed upload into a waiting body."""
@@ -150,6 +151,9 @@ class SqliteBodyStore:
             return False
         self._under_way.discard(upload)
         return True
+
+    def _open(self, name: str) -> OpenBody:
+        return OpenBody(self.directory.locate(name))
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Run a blocking function on a thread of the pool.

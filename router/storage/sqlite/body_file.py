@@ -26,7 +26,8 @@ RESERVE_BYTES: Final = 64 * limits.MIB
 class BodyFile:
     """A file written by one thread at a time. `remove` may be called at any time; the file then stays removed.
 
-    Methods may raise OSError; those that write raise StorageError when there is no room (`STORAGE_FULL`).
+    Methods may raise OSError; those that write raise UnavailableError when there is no room (`STORAGE_FULL`), or it
+    can't be published.
     """
 
     def __init__(self, directory: BlobDirectory, name: str) -> None:
@@ -35,6 +36,7 @@ class BodyFile:
         self._descriptor = -1
         self._hash = hashlib.sha256()
         self._unsynced = 0
+        self._complete = False
         self._removed = False
         self._lock = threading.Lock()
 
@@ -64,14 +66,21 @@ class BodyFile:
             os.fsync(self._descriptor)
             sync_directory(self._directory.path(self._name).parent)
             self._close()
-            return self._hash.digest()
+            self._complete = True
+            digest = self._hash.digest()
+        self._directory.publish(self._name)
+        with self._writing():
+            return digest
 
     def remove(self) -> None:
         """Close and remove the file, as far as possible; the rest is swept when storage is next opened."""
         with self._lock, contextlib.suppress(OSError):
             self._removed = True
             self._close()
-        self._directory.remove([self._name])
+        if self._complete:
+            self._directory.remove([self._name])
+        else:
+            self._directory.remove_file(self._name)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

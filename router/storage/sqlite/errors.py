@@ -19,9 +19,18 @@ class StorageError(UnavailableError):
     default_reason = "STORAGE_UNAVAILABLE"
 
 
+class CallRefusedError(StorageError):
+    """A call was refused by itself: nothing of it is stored, whatever becomes of the transaction of others."""
+
+
 def storage_full() -> StorageError:
     """Return the error for lack of space."""
     return StorageError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
+
+
+def no_room() -> CallRefusedError:
+    """Return the error for a call for which there is too little space left."""
+    return CallRefusedError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
 
 
 def unavailable(message: str) -> StorageError:

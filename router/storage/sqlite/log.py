@@ -11,11 +11,12 @@ import apsw
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.inbound_events import InboundEventAppended, NewInboundEvent
+from router.storage.limits import StorageLimits
 from router.storage.model import Appended, LoggedEvent, NewEvent, Resumption
 from router.storage.sqlite import inbound_events as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.bodies import BodyClaim, SqliteBodyStore
-from router.storage.sqlite.errors import STORAGE_FULL, StorageError, storage_full, translate, unavailable
+from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, no_room, translate, unavailable
 from router.storage.sqlite.rows import dedupe_digest, dump_error
 from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
@@ -138,7 +139,7 @@ class AppendOperation:
         for batch in arguments:
             if room is not None and rows.bytes + batch.row_bytes > room:
                 self.full = True
-                results.append(storage_full())
+                results.append(no_room())
             else:
                 results.append(self._take(connection, batch, rows))
         rows.insert(connection)
@@ -278,7 +279,10 @@ class SqliteLog:
         arrivals: arrivals_.InboundEventOperation,
         blobs: BlobDirectory,
         bodies: SqliteBodyStore,
+        *,
+        limits: StorageLimits,
     ) -> None:
+        self._limits = limits
         self._bodies = bodies
         self._writer = writer
         self._operation = operation
@@ -291,7 +295,7 @@ class SqliteLog:
         """See `interface.EventLog`."""
         if not events:
             return []
-        large = [index for index, event in enumerate(events) if len(event.payload) > limits.INLINE_BODY_BYTES]
+        large = [index for index, event in enumerate(events) if len(event.payload) > self._limits.inline_bytes]
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
         size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
         if not large and not any(event.body for event in events):
@@ -332,10 +336,12 @@ class SqliteLog:
             except FlowhookError as error:
                 # After an I/O error the WAL may nevertheless contain the transaction, and a crash would restore it:
                 # the files it would refer to stay until storage is opened again.
-                if error.reason == STORAGE_FULL or not isinstance(error, StorageError):
+                if self._is_certain(error):
                     await self._remove(blobs.values())
                     _release(claims)
                 raise
+            finally:
+                self._blobs.settle(blobs.values())
             for index, claim in claims.items():
                 claim.settle(named=logged.appended[index].new)
             if unused := [name for index, name in blobs.items() if not logged.appended[index].new]:
@@ -343,6 +349,13 @@ class SqliteLog:
             return logged.appended
         finally:
             self._large_bytes -= size
+
+    def _is_certain(self, error: FlowhookError) -> bool:
+        """Whether nothing of a call is stored that failed with an error."""
+        if isinstance(error, CallRefusedError):
+            return True
+        # a transaction that failed on its way to a replicated log, or after it, may be in that log
+        return not self._blobs.replicated and (error.reason == STORAGE_FULL or not isinstance(error, StorageError))
 
     def _claims(self, events: Sequence[NewEvent]) -> dict[int, BodyClaim]:
         """Claim the waiting bodies that events name; by the events' positions."""

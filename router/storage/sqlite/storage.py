@@ -12,10 +12,12 @@ import apsw
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
 from router.storage.bodies import BodyStore
+from router.storage.commit_log.interface import ObjectStore
 from router.storage.interface import EventLog, Registry, RejectionLog, ShardState
 from router.storage.limits import StorageLimits
+from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
-from router.storage.sqlite.bodies import SqliteBodyStore, body_file
+from router.storage.sqlite.bodies import SqliteBodyStore
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.errors import translate
@@ -23,6 +25,7 @@ from router.storage.sqlite.expiry import ExpireOperation
 from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.lock import DataLock
 from router.storage.sqlite.log import AppendOperation, SqliteLog
+from router.storage.sqlite.object_sweep import ObjectSweep, named_blobs
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.registry import RegistryOperation, SqliteRegistry
 from router.storage.sqlite.rejections import RejectOperation, SqliteRejectionLog
@@ -44,11 +47,13 @@ class SqliteStorage:
         *,
         limits: StorageLimits,
         transaction_log: TransactionLog,
+        objects: ObjectStore | None,
     ) -> None:
         self._lock = lock
         self._limits = limits
         self._connection = connection
-        self._blobs = BlobDirectory(path.parent / "blobs")
+        cache = None if objects is None else BlobCache(path.parent / "blobs", objects)
+        self._blobs = cache or BlobDirectory(path.parent / "blobs")
         self._bodies = SqliteBodyStore(self._blobs)
         self._append = AppendOperation(capacity.room)
         self._arrive = InboundEventOperation(capacity.room)
@@ -77,16 +82,21 @@ class SqliteStorage:
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change, limits)
         self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
-        self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies)
+        self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
+        self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
+        self._sweeping: asyncio.Task[None] | None = None
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Sweep blobs and start the writer. Blocks."""
-        known = {name for (name,) in self._connection.execute("SELECT name FROM blob")}
-        known.update(body_file(body_id) for (body_id,) in self._connection.execute("SELECT id FROM body"))
-        self._blobs.sweep(known)
+        self._blobs.sweep(named_blobs(self._connection))
         self._writer.start()
+
+    def start_sweeping(self) -> None:
+        """Remove objects that no row names, from time to time, when the blobs are in an object store."""
+        if self._sweep is not None:
+            self._sweeping = asyncio.create_task(self._sweep.run_forever(), name="sweep objects")
 
     @property
     def writer(self) -> Writer:
@@ -150,6 +160,9 @@ class SqliteStorage:
             return False
         return not self._append.full
 
+    async def _confirm_ownership(self) -> None:
+        await self._writer.call(self._probe, None)
+
     async def close(self) -> None:
         """See `interface.Storage`."""
         if self._closing is None:
@@ -157,6 +170,9 @@ class SqliteStorage:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         await self._log.close()
         await self._bodies.close()
         await self._writer.close()
@@ -175,7 +191,13 @@ class SqliteStorage:
 
 
 async def open_storage(
-    path: Path, max_bytes: int, limits: StorageLimits, transaction_log: TransactionLog, *, durable: bool
+    path: Path,
+    max_bytes: int,
+    limits: StorageLimits,
+    *,
+    transaction_log: TransactionLog,
+    objects: ObjectStore | None,
+    durable: bool,
 ) -> SqliteStorage:
     """See `open_sqlite`."""
     try:
@@ -183,13 +205,16 @@ async def open_storage(
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
     capacity = Capacity(connection, max_bytes, limits.append_share, transaction_log.room)
-    storage = SqliteStorage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log)
+    storage = SqliteStorage(
+        path, lock, connection, capacity, limits=limits, transaction_log=transaction_log, objects=objects
+    )
     try:
         await asyncio.to_thread(storage.start)
     except (OSError, apsw.Error) as error:
         connection.close()
         lock.release()
         raise translate(error) from error
+    storage.start_sweeping()
     return storage
 
 

@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import FlowhookError
 from flowhook.limits import MIB
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
-from router.storage.sqlite.errors import STORAGE_FULL, StorageError, translate, unavailable
+from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
 from router.storage.sqlite.transaction_log import TransactionLog
 
 RESERVE: Final = 4
@@ -133,12 +133,12 @@ class Writer:
         future = self._loop.create_future()
         with self._wake:
             if self._closing:
-                raise unavailable("storage is closed")
+                raise CallRefusedError("storage is closed")
             if (
                 len(self._waiting) >= share * self._limits.waiting_calls
                 or self._waiting_bytes + size > share * self._limits.waiting_bytes
             ):
-                raise unavailable("too many writes are waiting")
+                raise CallRefusedError("too many writes are waiting")
             self._waiting.append(QueuedWrite(operation, argument, future, size=size, refusable=refusable))
             self._waiting_bytes += size
             self._wake.notify()

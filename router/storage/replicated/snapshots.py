@@ -22,6 +22,7 @@ from flowhook import logs
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
 from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore
+from router.storage.replicated.view import ViewPosition
 from router.storage.sqlite.body_file import check_room
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
@@ -220,7 +221,7 @@ def _check(path: Path, log_identity: str | None) -> int:
             application: int = connection.execute("PRAGMA application_id").get
             version: int = connection.execute("PRAGMA user_version").get
             sound: str = connection.execute("PRAGMA quick_check(1)").get
-            applied: tuple[str, int] | None = connection.execute("SELECT log, position FROM applied").fetchone()
+            applied = ViewPosition.read(connection)
         finally:
             connection.close()
     except apsw.Error as error:
@@ -229,10 +230,9 @@ def _check(path: Path, log_identity: str | None) -> int:
         raise SnapshotDamagedError(f"a copy of the view is no Flowhook database of format {FORMAT_VERSION}")
     if sound != "ok" or applied is None:
         raise SnapshotDamagedError("a copy of the view is damaged")
-    identity, position = applied
-    if log_identity not in (None, identity):
+    if log_identity not in (None, applied.log):
         raise SnapshotDamagedError("a copy of the view belongs to another log")
-    return position
+    return applied.position
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -15,12 +15,9 @@ from support.directory_objects import DIGEST_BYTES, DirectoryObjects
 
 from flowhook.errors import UnavailableError
 from router.storage.replicated.snapshots import SnapshotDamagedError, SnapshotStore
+from router.storage.replicated.view import View
 from router.storage.sqlite.schema import connect_writer
 
-APPLIED = """
-CREATE TABLE applied (k INTEGER PRIMARY KEY CHECK (k = 1), log TEXT NOT NULL, position INTEGER NOT NULL,
-  batch_id TEXT NOT NULL, last_hash BLOB NOT NULL, epoch INTEGER NOT NULL, boot_id TEXT NOT NULL) STRICT;
-"""
 KILLED = """
 import os, pathlib, signal, sys
 sys.path.insert(0, "tests")
@@ -34,15 +31,14 @@ SnapshotStore(Killed(objects), directory).make(view)
 """
 
 
-class View:
+class WrittenView:
     """A view to which the test itself writes, at growing positions."""
 
     def __init__(self, path):
         path.parent.mkdir()
         self.path = path
+        View(path.parent).create("log-1")
         self.connection = connect_writer(path)
-        self.connection.execute(APPLIED)
-        self.connection.execute("INSERT INTO applied VALUES (1, 'log-1', 0, '', x'', 1, 'boot-1')")
 
     def write(self, position, content=b"x" * 1000):
         self.connection.execute(
@@ -61,7 +57,7 @@ def rows(path, query="SELECT seq FROM event ORDER BY seq"):
 
 @pytest.fixture
 def view(tmp_path):
-    view = View(tmp_path / "view" / "view.db")
+    view = WrittenView(tmp_path / "view" / "view.db")
     yield view
     view.connection.close()
 

@@ -14,6 +14,7 @@ from cli.commands import (
     execute,
     executions,
     flows,
+    migrate,
     processes,
     rejections,
     schema,
@@ -50,6 +51,7 @@ def create() -> typer.Typer:
     app.add_typer(rejections.app, name="rejections")
     app.add_typer(tokens.app, name="tokens")
     app.add_typer(components.app, name="components")
+    migrate.register(app)
     processes.register(app)
     return app
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
 from flowhook.private_files import open_private
-from router.storage.commit_log.interface import ObjectDamagedError
+from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
 
 DIGEST_BYTES = 32
 
@@ -20,12 +21,14 @@ class DirectoryObjects:
     Attributes:
         away: whether every call fails, as without a quorum.
         calls: the calls so far: (method, name).
+        before_call: called before each of them.
     """
 
     def __init__(self, directory: Path):
         self._directory = directory
         self.away = False
         self.calls: list[tuple[str, str]] = []
+        self.before_call: Callable[[], None] | None = None
 
     def path(self, name: str) -> Path:
         return self._directory / name
@@ -61,7 +64,13 @@ class DirectoryObjects:
         files = (path for path in self._directory.rglob("*") if path.is_file() and not path.name.startswith("."))
         return sorted(name for path in files if (name := str(path.relative_to(self._directory))).startswith(prefix))
 
+    def stored(self, prefix: str) -> list[StoredObject]:
+        files = [(name, self.path(name).stat()) for name in self.names(prefix)]
+        return [StoredObject(name, file.st_size - DIGEST_BYTES, file.st_mtime) for name, file in files]
+
     def _call(self, method: str, name: str) -> None:
         self.calls.append((method, name))
+        if self.before_call is not None:
+            self.before_call()
         if self.away:
             raise UnavailableError("the object store has no quorum", reason="LOG_UNAVAILABLE")

@@ -22,7 +22,7 @@ from flowhook import logs
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
 from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore
-from router.storage.replicated.view import ViewPosition
+from router.storage.replicated.view import View, ViewPosition
 from router.storage.sqlite.body_file import check_room
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
@@ -117,6 +117,14 @@ class SnapshotStore:
         except OSError as error:
             raise translate(error) from error
         return None
+
+    def restore_view(self, view: View, log_identity: str) -> ViewPosition | None:
+        """Replace a view as `restore` does, and return its position, from which a follower continues."""
+        if self.restore(view.path, log_identity=log_identity) is None:
+            return None
+        with view.connected() as connection:
+            position = ViewPosition.read(connection)
+        return None if position is None else view.adopt(position)
 
     def name(self, position: int) -> str:
         """Return the name of the snapshot at a position."""

@@ -1,0 +1,107 @@
+"""`flowhook migrate`: moves all data between the embedded storage and a replicated log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cli.options import Json
+
+if TYPE_CHECKING:
+    from router.storage.commit_log.interface import ReplicatedLog
+    from router.storage.replicated.migration import MigrationResult
+
+LOG_SCHEMES: Final = ("nats://", "tls://")
+SQLITE_SCHEME: Final = "sqlite:"
+HEARTBEAT_SECONDS: Final = 2.0
+"""For how long the heartbeats of running routers are listened to; each sends two a second."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("migrate")(_migrate)
+
+
+def _migrate(
+    *,
+    source: Annotated[str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,…")],
+    target: Annotated[str, typer.Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH")],
+    json: Json = False,
+    nats_creds_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--nats-creds-file",
+            metavar="PATH",
+            envvar="FLOWHOOK_NATS_CREDS_FILE",
+            help="Credentials file for NATS, if the URL names no user and password.",
+        ),
+    ] = None,
+    nats_ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--nats-ca-file",
+            metavar="PATH",
+            envvar="FLOWHOOK_NATS_CA_FILE",
+            help="PEM certificates that the TLS certificates of NATS servers are checked against.",
+        ),
+    ] = None,
+) -> None:
+    """Move all data between a database and a replicated log, while no router runs. The source stays as it is."""
+    from cli.output import print_json
+    from flowhook import logs
+    from router.storage.replicated.migration import Migration
+
+    to_log = source.startswith(SQLITE_SCHEME) and target.startswith(LOG_SCHEMES)
+    if not to_log and not (source.startswith(LOG_SCHEMES) and target.startswith(SQLITE_SCHEME)):
+        raise typer.BadParameter("one of --from and --to is sqlite:PATH, the other one nats://HOST:PORT or tls://…")
+    url, database = (target, source) if to_log else (source, target)
+    path = Path(database.removeprefix(SQLITE_SCHEME))
+    logs.configure(level="warning")
+    start = time.monotonic()
+    replicated = _connect(url, create=to_log, creds_file=nats_creds_file, ca_file=nats_ca_file)
+    try:
+        progress = sys.stderr if json else sys.stdout
+        migration = Migration(
+            replicated, report=lambda line: print(line, file=progress, flush=True), heartbeat_seconds=HEARTBEAT_SECONDS
+        )
+        result = migration.to_log(path) if to_log else migration.from_log(path)
+    finally:
+        replicated.close()
+    seconds = time.monotonic() - start
+    if json:
+        print_json(_as_json(result, seconds))
+    else:
+        _print(result, seconds)
+
+
+def _connect(url: str, *, create: bool, creds_file: Path | None, ca_file: Path | None) -> ReplicatedLog:
+    from router.storage.commit_log import jetstream
+
+    return jetstream.connect(
+        url, router=f"migrate-{os.getpid()}", create=create, creds_file=creds_file, ca_file=ca_file
+    )
+
+
+def _as_json(result: MigrationResult, seconds: float) -> dict[str, Any]:
+    return {
+        "position": result.position,
+        "executions": result.check.executions,
+        "compared": result.check.compared,
+        "blobs": result.blobs,
+        "missing_blobs": result.missing,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print(result: MigrationResult, seconds: float) -> None:
+    for status, number in sorted(result.check.executions.items()):
+        print(f"{status}: {number}")
+    total = sum(result.check.executions.values())
+    print(f"{total} executions migrated in {seconds:.1f} s; {result.check.compared} of them compared byte for byte")
+    if result.missing:
+        print(f"{result.missing} large payloads or bodies were missing in the source already")

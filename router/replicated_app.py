@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -25,15 +26,20 @@ from router.parsing import InputParser
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
 from router.standby import StandbyServer
-from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.interface import Storage
 from router.storage.replicated.recorder import LogRecorder
-from router.storage.replicated.view import View, ViewPosition
+from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
+from router.storage.replicated.snapshots import SnapshotStore
+from router.storage.replicated.view import View
 from router.storage.sqlite import open_sqlite
 
 HAND_OVER_SECONDS: Final = 2.0
 """Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
+
+LOG_FACT: Final = "log_identity"
+"""Fact that names the log that the routers use."""
 
 log = logs.get_logger(__name__)
 
@@ -58,14 +64,20 @@ async def serve_replicated(
     )
     try:
         await asyncio.to_thread(_check_key, replicated, key)
+        await asyncio.to_thread(_check_log, replicated)
+        snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
+        schedule = SnapshotSchedule(time.monotonic())
+        task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry or metrics.registry())
             member = Member(
                 lifecycle.name,
                 replicated,
                 view,
-                restore=partial(_restore, replicated, view),
-                open_storage=partial(_open, settings, view),
+                restore=partial(snapshots.restore_view, view, replicated.log.identity),
+                snapshot=task.run_if_due,
+                grew=schedule.grew,
+                open_storage=partial(_open, settings, view, replicated.objects),
                 new_stop=StopRequest,
                 runner=runner,
                 lifecycle=lifecycle,
@@ -182,10 +194,26 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
         )
 
 
-def _restore(replicated: ReplicatedLog, view: View) -> ViewPosition | None:
-    del replicated, view
-    return None
+def _check_log(replicated: ReplicatedLog) -> None:
+    """Refuse a log that is not the one that the routers have used before. Blocks.
+
+    Raises:
+        LogReplacedError: it was deleted and created again.
+    """
+    identity = replicated.log.identity
+    if replicated.facts.agree(LOG_FACT, identity) != identity:
+        raise LogReplacedError(
+            "the log was deleted and created again: nothing that was acknowledged is in it. Restore it, or make a new"
+            " one of a router's view with 'flowhook cluster rebuild-log'"
+        )
 
 
-async def _open(settings: RouterSettings, view: View, recorder: LogRecorder) -> Storage:
-    return await open_sqlite(view.path, max_bytes=settings.storage_max_bytes, transaction_log=recorder, durable=False)
+async def _open(settings: RouterSettings, view: View, objects: ObjectStore, recorder: LogRecorder) -> Storage:
+    return await open_sqlite(
+        view.path,
+        max_bytes=settings.storage_max_bytes,
+        limits=REPLICATED_LIMITS,
+        transaction_log=recorder,
+        objects=objects,
+        durable=False,
+    )

@@ -28,6 +28,8 @@ from router.storage.replicated.view import View, ViewPosition
 SNAPSHOT_PREFIX: Final = "snap/0/"
 LOOK_SECONDS: Final = 0.1
 """Between two looks at what was heard and followed."""
+SNAPSHOT_CHECK_SECONDS: Final = 1.0
+"""Between two checks whether a snapshot is due."""
 RETRY_SECONDS: Final = 0.5
 """Pause before following is tried again after the log could not be reached."""
 BLOCKED_SECONDS: Final = 5.0
@@ -93,6 +95,8 @@ class Member:
         replicated: the log, heartbeats and objects.
         view: this router's copy of the data.
         restore: makes a view from the newest snapshot and returns its position, or None if there is none. Blocks.
+        snapshot: makes a snapshot if one is due. Blocks.
+        grew: called with the bytes of each record that was applied or appended, on any thread.
         open_storage: opens the view for an owner.
         new_stop: makes the request that stops `runner.serve`.
         runner: serves.
@@ -107,6 +111,8 @@ class Member:
         view: View,
         *,
         restore: Callable[[], ViewPosition | None],
+        snapshot: Callable[[], object],
+        grew: Callable[[int], None],
         open_storage: Callable[[LogRecorder], Awaitable[Storage]],
         new_stop: Callable[[], Serving],
         runner: TermRunner,
@@ -116,6 +122,8 @@ class Member:
         self._replicated = replicated
         self._view = view
         self._restore = restore
+        self._snapshot = snapshot
+        self._grew = grew
         self._open_storage = open_storage
         self._new_stop = new_stop
         self._runner = runner
@@ -165,7 +173,10 @@ class Member:
         Raises:
             FlowhookError: this router can't serve, whatever it tries: its port can't be bound, for example.
         """
-        looking = asyncio.create_task(self._look_forever(), name="look who owns the shard")
+        upkeep = [
+            asyncio.create_task(self._look_forever(), name="look who owns the shard"),
+            asyncio.create_task(self._make_snapshots(), name="make snapshots"),
+        ]
         try:
             while not self._lifecycle.stop.is_set():
                 self._address = await self._runner.stand_by()
@@ -177,8 +188,9 @@ class Member:
                     await self._serve(term)
         finally:
             self._ownership.stop()
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for task in upkeep:
+                task.cancel()
+            await asyncio.gather(*upkeep, return_exceptions=True)
             self._announce()
             await self._runner.stand_down()
 
@@ -188,6 +200,12 @@ class Member:
             self._look(time.monotonic())
             self._looked.set()
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _make_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_CHECK_SECONDS)
+            if self._ownership.makes_snapshots(time.monotonic()):
+                await asyncio.to_thread(self._snapshot)
 
     def _look(self, now: float) -> None:
         for router, (heard, content) in self._replicated.heartbeats.heard().items():
@@ -275,7 +293,7 @@ class Member:
         if position is None:
             position = self._restore() or self._view.create(replicated.log.identity)
         try:
-            self._follower = Follower(replicated.log, self._view, position)
+            self._follower = Follower(replicated.log, self._view, position, grew=self._grew)
             self._follower.follow(halt)
         except LogTrimmedError:
             # too old, or new while the log has been purged already: the newest snapshot is younger
@@ -326,6 +344,7 @@ class Member:
                 follower.end(),
                 lost=lambda error: _call_soon(loop, self._lost, recorder, error),
                 now_ms=_now_ms,
+                grew=self._grew,
             )
             storage = await self._open_storage(recorder)
             state = await _unless(storage.own(0), self._lifecycle.stop, recorder.abandon)

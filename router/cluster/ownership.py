@@ -194,6 +194,11 @@ class Ownership:
             self._free_since = now + self._expire  # the others come first
         self._follow(now)
 
+    def makes_snapshots(self, now: float) -> bool:
+        """Whether this router is the one that makes snapshots: the first standby, or an owner without a standby."""
+        candidates = any(peer.record.candidate and now - peer.heard <= self._expire for peer in self._peers.values())
+        return (self.candidate and self._rank(now) == 0) or (self.state is MemberState.SERVING and not candidates)
+
     # --- decisions --------------------------------------------------------------------------------------------------
 
     def _rank(self, now: float) -> int:

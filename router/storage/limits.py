@@ -21,6 +21,7 @@ class StorageLimits:
         waiting_bytes: bytes of these calls.
         append_share: share of the maximum size of the database that new events may fill, so that accepted ones can
             still end.
+        transaction_bytes: a transaction includes no further call once it has this many bytes.
         inline_bytes: largest payload of an event that is stored in the database; larger ones are blobs.
     """
 
@@ -31,9 +32,12 @@ class StorageLimits:
     waiting_calls: int = 4096
     waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES
     append_share: float = 0.75
+    transaction_bytes: int = 16 * limits.MIB
     inline_bytes: int = limits.INLINE_BODY_BYTES
 
 
 DEFAULT_LIMITS: Final = StorageLimits()
-REPLICATED_LIMITS: Final = StorageLimits(inline_bytes=limits.REPLICATED_INLINE_BODY_BYTES)
+REPLICATED_LIMITS: Final = StorageLimits(
+    transaction_bytes=768 * limits.KIB, inline_bytes=limits.REPLICATED_INLINE_BODY_BYTES
+)
 """Limits under a replicated log."""

@@ -243,10 +243,14 @@ class ObjectStore(Protocol):
 
 
 class ClusterFacts(Protocol):
-    """Small values on which all routers must agree, each written once: such as which key encrypts secrets."""
+    """Small values on which all routers must agree: such as which key encrypts secrets."""
 
     def agree(self, name: str, value: str) -> str:
         """Return the value of `name`, after storing `value` if there was none."""
+        ...
+
+    def replace(self, name: str, value: str) -> None:
+        """Store `value` in place of what is there: for an operator who has decided it."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -37,7 +37,11 @@ class Follower:
         current: whether it has reached the end that the log had when following began; may be read by any thread.
     """
 
-    def __init__(self, log: CommitLog, view: View, position: ViewPosition) -> None:
+    def __init__(
+        self, log: CommitLog, view: View, position: ViewPosition, *, grew: Callable[[int], None] = lambda _bytes: None
+    ) -> None:
+        """Start at a position of a view; `grew` is called with the bytes of each record that was applied."""
+        self._grew = grew
         self._log = log
         self._view = view
         self.position = position
@@ -124,6 +128,7 @@ class Follower:
         if part.part != len(self._parts) or part.parts > PENDING_RECORDS:
             raise RecordUnknownError(f"the record {part.batch_id} of the log lacks an earlier part")
         self._parts.append(part)
+        self._grew(len(record.data))
         if part.part + 1 == part.parts:
             parts, self._parts = self._parts, []
             self._commit(connection, parts, record)

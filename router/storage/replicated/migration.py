@@ -68,9 +68,7 @@ class Migration:
         heartbeat_seconds: for how long the heartbeats of running routers are listened to.
     """
 
-    def __init__(
-        self, replicated: ReplicatedLog, *, report: Report, heartbeat_seconds: float
-    ) -> None:
+    def __init__(self, replicated: ReplicatedLog, *, report: Report, heartbeat_seconds: float) -> None:
         self._log = replicated.log
         self._objects = replicated.objects
         self._heartbeats = replicated.heartbeats

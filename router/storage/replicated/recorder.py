@@ -35,6 +35,7 @@ class LogRecorder:
         position: what the view contains, which is the log's end.
         lost: called once, on the writer thread, when the ownership has ended.
         now_ms: Unix time in ms.
+        grew: called with the bytes of each record that was appended.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class LogRecorder:
         *,
         lost: Callable[[FlowhookError], None],
         now_ms: Callable[[], int],
+        grew: Callable[[int], None] = lambda _bytes: None,
         shard: int = 0,
     ) -> None:
         self._log = log
         self._applied = position
         self._lost = lost
         self._now_ms = now_ms
+        self._grew = grew
         self._ownership = Ownership(shard, position.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
         self._number = 0
         self._max_bytes = min(MAX_RECORD_BYTES, log.max_record_bytes)
@@ -147,6 +150,7 @@ class LogRecorder:
             self._fail(error)
             raise
         self._confirmed = start
+        self._grew(len(data))
         self._applied = replace(
             self._applied,
             position=position,

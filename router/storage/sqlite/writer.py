@@ -20,15 +20,12 @@ from typing import Any, Final, Protocol
 import apsw
 
 from flowhook.errors import FlowhookError
-from flowhook.limits import MIB
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
 from router.storage.sqlite.transaction_log import TransactionLog
 
 RESERVE: Final = 4
 """Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
-TRANSACTION_BYTES: Final = 16 * MIB
-"""A transaction includes no further call once it has this many bytes."""
 
 
 class WriterOperation(Protocol):
@@ -165,7 +162,7 @@ class Writer:
         with self._wake:
             while not self._waiting and not self._closing:
                 self._wake.wait()
-            while self._waiting and size <= TRANSACTION_BYTES:
+            while self._waiting and size <= self._limits.transaction_bytes:
                 call = self._waiting.popleft()
                 size += call.size
                 batch.append(call)

@@ -8,7 +8,8 @@ from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
 from flowhook.model import Status
-from router.storage.commit_log.jetstream.opening import connect
+from router.storage.commit_log.interface import LogReplacedError
+from router.storage.commit_log.jetstream.opening import connect, rebuild_log
 from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash
 
 
@@ -139,3 +140,14 @@ async def test_calls_under_way_fail_so_that_they_can_be_repeated_when_the_shard_
         with pytest.raises((FlowhookError, grpc.RpcError)) as raised:
             await watching
         assert isinstance(raised.value, UnavailableError)
+
+
+async def test_a_log_that_was_deleted_and_made_again_is_refused(routers, url):
+    owner = routers.start("r1")
+    await routers.owner()
+    await accepted(owner, 3)
+    await owner.stop()
+    await asyncio.to_thread(rebuild_log, url)
+    again = routers.start("r1")
+    with pytest.raises(LogReplacedError, match="rebuild-log"):
+        await again.task

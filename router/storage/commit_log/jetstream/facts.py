@@ -18,6 +18,14 @@ class JetStreamFacts:
         """See the protocol."""
         return self._connection.call(self._connection.persist(lambda: self._agree(name, value)))
 
+    def replace(self, name: str, value: str) -> None:
+        """See the protocol."""
+        self._connection.call(self._connection.persist(lambda: self._replace(name, value)))
+
+    async def _replace(self, name: str, value: str) -> None:
+        bucket = await self._connection.jetstream.key_value(self._bucket)
+        await bucket.put(name, value.encode())
+
     async def _agree(self, name: str, value: str) -> str:
         stream, key = f"KV_{self._bucket}", f"$KV.{self._bucket}.{name}"
         try:

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.router_addresses import split_addresses
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose."""
@@ -33,13 +34,14 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _check_target(value: str) -> str:
-    if ":" not in value or value.startswith(("http://", "https://")):  # gRPC accepts URLs, but never connects to them
-        raise ValueError("expected HOST:PORT, such as 127.0.0.1:50051")
-    return value
+    try:
+        return ",".join(split_addresses(value))
+    except InvalidError as error:
+        raise ValueError(error.message) from None
 
 
 Target = Annotated[str, AfterValidator(_check_target)]
-"""Target of a gRPC channel: host and port, or another name that gRPC resolves."""
+"""Targets of gRPC channels, separated by commas: host and port, or another name that gRPC resolves."""
 
 
 def _check_public_url(value: str) -> str:
@@ -76,7 +78,8 @@ class CommonSettings(BaseSettings):
     data_dir: Path = Path("data")
     """Directory of the database, keys and tokens."""
     router: Target = "127.0.0.1:50051"
-    """Address of the router, `host:port`."""
+    """Address of the router, `host:port`; several are separated by commas (at most 16): the one that owns the data is
+    followed."""
     token: SecretStr | None = None
     """Bearer token; when absent it is read from a file in `data_dir`, see `read_token`."""
     router_ca_file: Path | None = None

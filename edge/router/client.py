@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import grpc
 import grpc.aio
 
 from edge.router.grpc_upload import begin_upload
+from flowhook.client.router_errors import TAKEOVER
+from flowhook.errors import UnavailableError
 from flowhook.model import Blob
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
@@ -29,6 +32,8 @@ from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
 from flowhook.wire.convert import duration
+
+T = TypeVar("T")
 
 INVOKE_GRACE_SECONDS: Final = 5.0
 """Allowance added to an InvokeFlow deadline, for storing the event and for the round trip."""
@@ -168,6 +173,9 @@ class RouterClient(Protocol):
 REPORT_SECONDS: Final = 5.0
 """Deadline of a report of refused requests."""
 
+TAKEOVER_PAUSE: Final = 0.1
+"""Seconds between two attempts of a call while another router takes over."""
+
 
 class GrpcRouterClient:
     """A router client over a gRPC channel. The caller owns the channel."""
@@ -197,15 +205,23 @@ class GrpcRouterClient:
 
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
         """See `RouterClient.upload`."""
-        return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
+
+        async def attempt(_left: float) -> Upload:  # each step of an upload may take all of them
+            return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
+
+        return await _until_owned(attempt, seconds)
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         """See `RouterClient.get_reply`."""
         request = GetReplyRequest(reply_token=token)
-        try:
-            return await self._ingest.GetReply(request, timeout=seconds, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+
+        async def attempt(left: float) -> GetReplyResponse:
+            try:
+                return await self._ingest.GetReply(request, timeout=left, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                raise status.from_rpc_error(error) from None
+
+        return await _until_owned(attempt, seconds)
 
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
         """See `RouterClient.get_flow`."""
@@ -238,10 +254,14 @@ class GrpcRouterClient:
     async def report(self, rejections: Sequence[Rejection]) -> None:
         """See `RouterClient.report`."""
         request = ReportRejectionsRequest(rejections=rejections)
-        try:
-            await self._rejections.ReportRejections(request, timeout=REPORT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+
+        async def attempt(left: float) -> None:
+            try:
+                await self._rejections.ReportRejections(request, timeout=left)
+            except grpc.aio.AioRpcError as error:
+                raise status.from_rpc_error(error) from None
+
+        await _until_owned(attempt, REPORT_SECONDS)
 
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """See `RouterClient.watch`."""
@@ -253,3 +273,26 @@ class GrpcRouterClient:
             raise status.from_rpc_error(error) from None
         finally:
             call.cancel()
+
+
+async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
+    """Repeat a call that failed because another router takes over, until `seconds` are over.
+
+    Other calls are repeated by those who make them, together with further failures.
+
+    Args:
+        attempt: makes the call, with the seconds that are left. It must be idempotent.
+        seconds: timeout of all attempts together.
+
+    Raises:
+        FlowhookError: the last attempt failed.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        try:
+            return await attempt(max(0.001, deadline - loop.time()))
+        except UnavailableError as error:
+            if error.reason not in TAKEOVER or loop.time() + TAKEOVER_PAUSE >= deadline:
+                raise
+        await asyncio.sleep(TAKEOVER_PAUSE)

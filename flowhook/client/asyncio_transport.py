@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class AsyncTransport:
-    """A channel to the router at `target`; `timeout` is the seconds that a call may take, retries included."""
+    """A channel to the router at `target`, or to several; `timeout`: seconds that a call may take, retries included."""
 
     def __init__(self, target: str, token: str, credentials: grpc.ChannelCredentials | None, timeout: float) -> None:
         self.target = target
@@ -54,14 +54,23 @@ class AsyncTransport:
         Raises:
             FlowhookError: the call failed, or the stream broke off.
         """
-        stream = method(request)
-        try:
-            async for message in stream:
-                yield convert(message)
-        except grpc.aio.AioRpcError as error:
-            raise translate(error, self.target) from None
-        finally:
-            stream.cancel()
+        attempts = CallRetries(False, self.target, self.timeout, time.monotonic())
+        begun = False
+        while True:
+            stream = method(request)
+            try:
+                async for message in stream:
+                    begun = True
+                    yield convert(message)
+            except grpc.aio.AioRpcError as error:
+                if begun:
+                    raise translate(error, self.target) from None
+                delay = attempts.delay_after(error, time.monotonic())
+            else:
+                return
+            finally:
+                stream.cancel()
+            await asyncio.sleep(delay)
 
     async def close(self) -> None:
         """Close the channel; calls in progress fail."""

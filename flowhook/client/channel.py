@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import grpc
 import grpc.aio
 
+from flowhook.client.following_channel import FollowingChannel
 from flowhook.errors import InvalidError
 from flowhook.limits import MAX_MESSAGE_BYTES
+from flowhook.router_addresses import split_addresses
 
 if TYPE_CHECKING:
     from flowhook.config import CommonSettings
@@ -54,7 +56,7 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 
 
 def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
-    """Open a channel to the router of `settings`; it connects on first use. The caller closes it.
+    """Open a channel to the router of `settings`, or to those of them; it connects on first use. The caller closes it.
 
     Args:
         settings: `router`, the TLS files, and the token or the directory of its file.
@@ -73,12 +75,26 @@ def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
 
 
 def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """Open a channel to `target` (`host:port`) that presents `token`; without TLS when `credentials` is absent."""
-    if credentials is None:
-        channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-    else:
-        channel = grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
-    return AuthenticatedChannel(channel, token)
+    """Open a channel to `target` that presents `token`; without TLS when `credentials` is absent.
+
+    Args:
+        target: `host:port`; several are separated by commas: then the channel follows the owner (`FollowingChannel`).
+        token: bearer token.
+        credentials: TLS credentials, for all routers.
+
+    Raises:
+        InvalidError: one of several addresses is not HOST:PORT, or there are too many (`ROUTER_INVALID`).
+    """
+
+    def open_one(address: str) -> grpc.aio.Channel:
+        if credentials is None:
+            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        else:
+            channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+        return AuthenticatedChannel(channel, token)
+
+    addresses = split_addresses(target) if "," in target else (target,)
+    return open_one(*addresses) if len(addresses) == 1 else FollowingChannel(addresses, open_one)
 
 
 def tls_credentials(

@@ -6,6 +6,7 @@ from typing import Final
 
 import grpc
 
+from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
@@ -13,8 +14,14 @@ from flowhook.wire.connect_errors import probable_cause
 RETRY_SECONDS: Final = 2.0
 """Time for which a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
 
+TAKEOVER_SECONDS: Final = 15.0
+"""The same if the client knows several routers: until another one of them has taken over, with a margin."""
+
 FIRST_DELAY: Final = 0.05
 MAX_DELAY: Final = 0.5
+
+_CONNECTION: Final = frozenset({UnavailableError.default_reason, ROUTER_LOST})
+"""Reasons of failures that no router reports: the call had no response."""
 
 
 class CallRetries:
@@ -28,7 +35,7 @@ class CallRetries:
         self._target = target
         self._timeout = timeout
         self._deadline = now + timeout
-        self._give_up = now + min(RETRY_SECONDS, timeout)
+        self._give_up = now + min(TAKEOVER_SECONDS if "," in target else RETRY_SECONDS, timeout)
         self._delay = FIRST_DELAY
 
     def remaining(self, now: float) -> float:
@@ -42,7 +49,8 @@ class CallRetries:
             FlowhookError: the call must not be attempted again; the error is its outcome.
         """
         failure = self._translate(error)
-        if not (self._repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
+        repeatable = self._repeatable or failure.reason in NOT_PERFORMED
+        if not (repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
             raise failure from None
         delay, self._delay = self._delay, min(self._delay * 2, MAX_DELAY)
         return delay
@@ -54,11 +62,13 @@ class CallRetries:
 def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -> FlowhookError:
     """Return the error of a failed call; gRPC's own messages about an unreachable router are put in plain words."""
     failure = status.from_rpc_error(error)
-    if isinstance(failure, UnavailableError) and failure.reason == UnavailableError.default_reason:
+    if isinstance(failure, UnavailableError) and failure.reason in _CONNECTION:
         code = getattr(error, "code", lambda: None)()
+        router = f"the routers at {target}" if "," in target else f"the router at {target}"
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"
-            return UnavailableError(f"the router at {target} did not answer{within}", reason="ROUTER_TIMEOUT")
-        message = f"can't reach the router at {target}{probable_cause(failure.message) or '; is it running?'}"
+            return UnavailableError(f"{router} did not answer{within}", reason="ROUTER_TIMEOUT")
+        running = "; are they running?" if "," in target else "; is it running?"
+        message = f"can't reach {router}{probable_cause(failure.message) or running}"
         return UnavailableError(message, reason="ROUTER_UNREACHABLE")
     return failure

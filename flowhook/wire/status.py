@@ -109,6 +109,13 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
     raise AssertionError("abort raises")
 
 
+def to_rpc_error(error: FlowhookError) -> grpc.aio.AioRpcError:
+    """Return an error as a call raises it that a router refused with it."""
+    packed = to_status(error)
+    details = grpc.aio.Metadata((_DETAILS, packed.SerializeToString()))
+    return grpc.aio.AioRpcError(code_of(error), grpc.aio.Metadata(), details, packed.message, None)
+
+
 def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError:
     """Return the error of a failed call.
 

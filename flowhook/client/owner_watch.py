@@ -1,0 +1,221 @@
+"""Follows the owner of the shard: watches several routers, and holds a channel to each router that is needed.
+
+A watch of each known router is open as long as the channel is in use, because any of them may be the first to know the
+next owner, and any may be dead, paused or cut off. When a higher epoch is known, calls that are in progress on the
+former owner are cancelled: it may be paused, with its connections open, and would never answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import grpc
+import grpc.aio
+
+from flowhook.client.owner_reports import OwnerReport, OwnerReports
+from flowhook.client.router_errors import REFUSED, unserved
+from flowhook.errors import UnavailableError
+from flowhook.v1.shard_service_pb2 import WatchShardsRequest, WatchShardsResponse
+from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
+from flowhook.wire import status
+
+MIN_BACKOFF: Final = 0.1
+MAX_BACKOFF: Final = 1.0
+"""Seconds between two watches of a router, doubled each time, with jitter."""
+
+FIRST_SECONDS: Final = 2.0
+"""Time within which a router must report the owner after a watch has begun."""
+
+SILENCE_SECONDS: Final = 10.0
+"""Time without a report after which a watch is begun anew. A router reports only changes, so silence alone is no
+failure, but a watch that is cut off is as silent."""
+
+
+class OwnedCall(Protocol):
+    """What is cancelled with an ownership: any call of `grpc.aio`."""
+
+    def cancel(self) -> bool:
+        """Cancel the call."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
+        """Call `callback` with the call when it ends."""
+        ...
+
+
+class Ownership:
+    """One ownership of the shard.
+
+    Attributes:
+        report: epoch and address of the owner.
+        over: whether another owner is known.
+    """
+
+    def __init__(self, report: OwnerReport, channel: grpc.aio.Channel) -> None:
+        self.report = report
+        self.over = False
+        self._channel = channel
+        self._methods: dict[tuple[str, str], Any] = {}
+        self._calls: set[OwnedCall] = set()
+
+    def method(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
+        """Return a method of the owner; `kind` is the method of `grpc.aio.Channel` that makes it, with `options`."""
+        found = self._methods.get((kind, name))
+        if found is None:
+            found = self._methods[kind, name] = getattr(self._channel, kind)(name, **options)
+        return found
+
+    def add(self, call: OwnedCall) -> None:
+        """Cancel `call` with the ownership."""
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    def end(self) -> None:
+        """Cancel all calls in progress."""
+        self.over = True
+        for call in tuple(self._calls):
+            call.cancel()
+
+
+class OwnerWatch:
+    """Watches routers and knows the current ownership. Watching begins with the first call of `owner`."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        open_channel: Callable[[str], grpc.aio.Channel],
+        *,
+        first_seconds: float = FIRST_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        """Watch the routers at `addresses`; `open_channel` opens a channel to one of them, or to another owner."""
+        self._addresses = addresses
+        self._open_channel = open_channel
+        self._first_seconds = first_seconds
+        self._silence_seconds = silence_seconds
+        self._reports = OwnerReports()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._problems: dict[str, grpc.aio.AioRpcError | None] = {}
+        self._watches: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._ownership: Ownership | None = None
+        self._serving = False
+        self._closed = False
+
+    async def owner(self, seconds: float) -> Ownership:
+        """Return the current ownership, as soon as its owner serves.
+
+        Raises:
+            grpc.RpcError: none serves within `seconds`, or the routers refuse the token.
+        """
+        if self._serving and self._ownership is not None:
+            return self._ownership
+        if not self._watches and not self._closed:
+            self._watches = [
+                asyncio.create_task(self._watch(address), name=f"watch shards at {address}")
+                for address in self._addresses
+            ]
+        deadline = time.monotonic() + seconds
+        while not (self._serving and self._ownership is not None):
+            left = deadline - time.monotonic()
+            if left <= 0 or self._closed or (self._ownership is None and self._is_refused()):
+                raise unserved({address: self._problems.get(address) for address in self._addresses})
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        return self._ownership
+
+    async def close(self, grace: float | None) -> None:
+        """End the watches and close all channels; calls in progress have `grace` seconds to finish."""
+        self._closed, self._serving = True, False
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        self._notify()
+        channels = list(self._channels.values())
+        self._channels.clear()
+        await asyncio.gather(*(channel.close(grace) for channel in channels))
+
+    def _is_refused(self) -> bool:
+        return any(problem is not None and problem.code() in REFUSED for problem in self._problems.values())
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = self._open_channel(address)
+        return channel
+
+    async def _watch(self, address: str) -> None:
+        """Watch one router until cancelled."""
+        pause = MIN_BACKOFF
+        while True:
+            try:
+                async with contextlib.aclosing(self._reported(address)) as responses:
+                    async for response in responses:
+                        pause = MIN_BACKOFF
+                        self._problems[address] = None
+                        self._take(address, response)
+                        await self._close_unused()
+            except grpc.aio.AioRpcError as error:
+                self._problems[address] = error
+                self._notify()
+            self._reports.end(address)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            pause = min(pause * 2, MAX_BACKOFF)
+
+    async def _reported(self, address: str) -> AsyncGenerator[WatchShardsResponse, None]:
+        """Yield what a router reports, until it ends the stream or is silent for too long.
+
+        Raises:
+            grpc.aio.AioRpcError: the stream failed, or there was no first report in time.
+        """
+        stub: Any = ShardServiceStub(self._channel(address))
+        call = stub.WatchShards(WatchShardsRequest())
+        seconds = self._first_seconds
+        try:
+            while True:
+                async with asyncio.timeout(seconds):
+                    response = await call.read()
+                if not isinstance(response, WatchShardsResponse):
+                    return
+                yield response
+                seconds = self._silence_seconds
+        except TimeoutError:
+            if seconds is self._first_seconds:
+                raise status.to_rpc_error(UnavailableError("it does not answer")) from None
+        finally:
+            call.cancel()
+
+    def _take(self, address: str, response: WatchShardsResponse) -> None:
+        for owner in response.owners:
+            if owner.shard == 0:
+                self._reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
+        latest = self._reports.latest()
+        before = self._ownership
+        if latest is None:
+            return
+        if before is None or (before.report.epoch, before.report.address) != (latest.epoch, latest.address):
+            self._ownership = Ownership(latest, self._channel(latest.address))
+            if before is not None:
+                before.end()
+        self._serving = latest.serving
+        self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _close_unused(self) -> None:
+        """Close channels to former owners that are none of the known routers."""
+        needed = {*self._addresses, self._ownership.report.address} if self._ownership else {*self._addresses}
+        for address in self._channels.keys() - needed:
+            channel = self._channels.pop(address, None)
+            if channel is not None:  # else another watch closes it
+                await channel.close(None)

@@ -1,0 +1,69 @@
+"""Failures of calls to one of several routers, as gRPC errors that carry a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from flowhook.errors import UnavailableError
+from flowhook.wire import status
+from flowhook.wire.connect_errors import probable_cause
+
+SHARD_MOVED: Final = "SHARD_MOVED"
+"""A router refused the call, because it does not own the shard."""
+
+NO_SERVING_ROUTER: Final = "NO_SERVING_ROUTER"
+"""The call was not started, because no router is known to own the shard and to serve."""
+
+ROUTER_LOST: Final = "ROUTER_LOST"
+"""The owner was replaced, or the connection to it was lost, before it answered: it may have performed the call."""
+
+NOT_PERFORMED: Final = frozenset({SHARD_MOVED, NO_SERVING_ROUTER})
+"""Reasons that exclude that the call had an effect: it may be repeated, whatever it does."""
+
+TAKEOVER: Final = NOT_PERFORMED | {ROUTER_LOST}
+"""Reasons that last only until the next owner serves."""
+
+_LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+"""Codes with which a router refuses the token: any other one would, too."""
+
+
+def moved(address: str) -> grpc.aio.AioRpcError:
+    """Return the failure of a call that was cancelled because another router than that at `address` owns the shard."""
+    return status.to_rpc_error(
+        UnavailableError(f"the router at {address} was replaced before it answered", reason=ROUTER_LOST)
+    )
+
+
+def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
+    """Return a failure with the reason `ROUTER_LOST` if it is one of the connection to `address`; else as it is."""
+    failure = status.from_rpc_error(error)
+    code = getattr(error, "code", lambda: None)()
+    if code not in _LOST or failure.reason != UnavailableError.default_reason:
+        return error
+    return status.to_rpc_error(
+        UnavailableError(f"can't reach the router at {address}: {failure.message}", reason=ROUTER_LOST)
+    )
+
+
+def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:
+    """Return the failure of a call for which no owner was found.
+
+    Args:
+        problems: by the address of each router that was asked, in order: why it did not answer; None: it answered,
+            but knows no owner that serves.
+    """
+    for problem in problems.values():
+        if problem is not None and getattr(problem, "code", lambda: None)() in REFUSED:
+            return problem
+    causes = ", ".join(
+        f"{address} knows no owner that serves"
+        if problem is None
+        else f"can't reach {address}{probable_cause(status.from_rpc_error(problem).message)}"
+        for address, problem in problems.items()
+    )
+    return status.to_rpc_error(UnavailableError(f"no router serves: {causes}", reason=NO_SERVING_ROUTER))

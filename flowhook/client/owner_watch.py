@@ -25,8 +25,12 @@ from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
 MIN_BACKOFF: Final = 0.1
-MAX_BACKOFF: Final = 1.0
-"""Seconds between two watches of a router, doubled each time, with jitter."""
+MAX_BACKOFF: Final = 0.25
+"""Seconds between two watches of a router, doubled each time, with jitter.
+
+Attempts fail at once while the channel itself is in backoff, for up to a second. Together with the backoff of a runner
+they are shorter than the time in which a router waits for runners after a takeover.
+"""
 
 FIRST_SECONDS: Final = 2.0
 """Time within which a router must report the owner after a watch has begun."""

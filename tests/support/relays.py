@@ -1,4 +1,4 @@
-"""A relay before a server, which counts what the server took of what its clients send."""
+"""A relay before a server, which counts what the server took of what its clients send, and can stand still."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Relay:
     def __init__(self, target):
         self._host, _, self._port = target.rpartition(":")
         self._writers = []
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self.taken = 0
+        self.connections = 0
         self.target = ""
 
     async def connect(self, reader, writer):
@@ -28,8 +31,20 @@ class Relay:
         await asyncio.get_running_loop().sock_connect(ours, (self._host, int(self._port)))
         server_reader, server_writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
         self._writers += [writer, server_writer]
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(self._pass(reader, server_writer, count=True), self._pass(server_reader, writer))
+        self.connections += 1
+        try:
+            with contextlib.suppress(ConnectionError):
+                await asyncio.gather(self._pass(reader, server_writer, count=True), self._pass(server_reader, writer))
+        finally:
+            self.connections -= 1
+
+    def pause(self):
+        """Pass nothing on, as if the server had been stopped by SIGSTOP: connections stay open, new ones are taken."""
+        self._flowing.clear()
+
+    def resume(self):
+        """Pass on what has arrived meanwhile, and go on."""
+        self._flowing.set()
 
     def abort(self):
         """End all connections."""
@@ -39,6 +54,7 @@ class Relay:
     async def _pass(self, reader, writer, *, count=False):
         try:
             while data := await reader.read(BUFFER):
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
                 self.taken += len(data) if count else 0

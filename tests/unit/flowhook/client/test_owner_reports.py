@@ -1,0 +1,84 @@
+"""Which router owns the shard, by the reports of several."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook.client.owner_reports import OwnerReport, OwnerReports
+
+FIRST = OwnerReport(1, "a:1", serving=True)
+SECOND = OwnerReport(2, "b:1", serving=True)
+UNKNOWN = OwnerReport(0, "", serving=False)
+
+
+@pytest.fixture
+def reports():
+    return OwnerReports()
+
+
+def test_without_a_report_none_is_known(reports):
+    assert reports.latest() is None
+
+
+def test_a_router_that_knows_none_says_nothing_about_the_others(reports):
+    reports.add("a:1", UNKNOWN)
+    assert reports.latest() is None
+    reports.add("b:1", FIRST)
+    assert reports.latest() == FIRST
+    reports.add("c:1", UNKNOWN)
+    assert reports.latest() == FIRST
+
+
+@pytest.mark.parametrize("order", [(FIRST, SECOND), (SECOND, FIRST)])
+def test_the_highest_epoch_is_right_whatever_the_order_and_a_lower_one_never(reports, order):
+    for source, report in zip("ab", order, strict=True):
+        reports.add(source, report)
+    assert reports.latest() == SECOND
+
+
+def test_a_higher_epoch_is_right_before_its_owner_serves(reports):
+    reports.add("a:1", FIRST)
+    recovering = OwnerReport(2, "b:1", serving=False)
+    reports.add("b:1", recovering)
+    assert reports.latest() == recovering
+
+
+def test_an_owner_serves_if_any_router_says_so(reports):
+    reports.add("b:1", SECOND)
+    reports.add("c:1", OwnerReport(2, "b:1", serving=False))
+    assert reports.latest() == SECOND
+    reports.add("b:1", OwnerReport(2, "b:1", serving=False))
+    assert reports.latest() == OwnerReport(2, "b:1", serving=False)
+
+
+def test_a_router_that_lags_behind_its_own_report_is_not_believed(reports):
+    reports.add("a:1", SECOND)
+    reports.add("a:1", FIRST)
+    reports.add("a:1", UNKNOWN)
+    assert reports.latest() == SECOND
+
+
+def test_what_a_router_reported_outlasts_the_end_of_its_stream(reports):
+    reports.add("a:1", SECOND)
+    reports.end("a:1")
+    reports.add("b:1", FIRST)
+    assert reports.latest() == SECOND
+
+
+def test_a_new_stream_may_begin_at_a_lower_epoch_because_the_log_may_be_another_one(reports):
+    for source in ("a:1", "b:1"):
+        reports.add(source, SECOND)
+        reports.end(source)
+    reports.add("a:1", FIRST)
+    assert reports.latest() == SECOND
+    reports.add("b:1", FIRST)
+    assert reports.latest() == FIRST
+    reports.add("b:1", SECOND)
+    reports.add("b:1", FIRST)
+    assert reports.latest() == SECOND
+
+
+def test_a_report_without_an_address_leads_nowhere(reports):
+    reports.add("a:1", OwnerReport(3, "", serving=True))
+    reports.add("b:1", FIRST)
+    assert reports.latest() == FIRST

@@ -8,8 +8,10 @@ from typing import TypeVar
 
 import grpc
 
+from flowhook.client.blocking_following_channel import BlockingFollowingChannel
 from flowhook.client.channel import CHANNEL_OPTIONS
 from flowhook.client.retrying import CallRetries, translate
+from flowhook.router_addresses import split_addresses
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -17,17 +19,24 @@ T = TypeVar("T")
 
 
 class BlockingTransport:
-    """A channel to the router at `target`; `timeout` is the seconds that a call may take, retries included."""
+    """A channel to the router at `target`, or to several; `timeout`: seconds that a call may take, retries included."""
 
     def __init__(self, target: str, token: str, credentials: grpc.ChannelCredentials | None, timeout: float) -> None:
         self.target = target
         self.timeout = timeout
-        self.channel = (
-            grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
-        )
         self._metadata = (("authorization", f"Bearer {token}"),)
+
+        def open_one(address: str) -> grpc.Channel:
+            if credentials is None:
+                return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+            return grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+
+        addresses = split_addresses(target) if "," in target else (target,)
+        self.channel = (
+            open_one(*addresses)
+            if len(addresses) == 1
+            else BlockingFollowingChannel(addresses, open_one, self._metadata)
+        )
 
     def call(
         self,
@@ -55,14 +64,25 @@ class BlockingTransport:
         Raises:
             FlowhookError: the call failed, or the stream broke off.
         """
-        stream = method(request, metadata=self._metadata)
-        try:
-            for message in stream:
-                yield convert(message)
-        except grpc.RpcError as error:
-            raise translate(error, self.target) from None
-        finally:
-            stream.cancel()  # type: ignore[no-untyped-call] # the stubs of gRPC lack its type
+        attempts = CallRetries(False, self.target, self.timeout, time.monotonic())
+        begun = False
+        while True:
+            stream = None
+            try:
+                stream = method(request, metadata=self._metadata)
+                for message in stream:
+                    begun = True
+                    yield convert(message)
+            except grpc.RpcError as error:
+                if begun:
+                    raise translate(error, self.target) from None
+                delay = attempts.delay_after(error, time.monotonic())
+            else:
+                return
+            finally:
+                if stream is not None:  # else there is no owner
+                    stream.cancel()  # type: ignore[no-untyped-call] # the stubs of gRPC lack its type
+            time.sleep(delay)
 
     def close(self) -> None:
         """Close the channel; calls in progress fail."""

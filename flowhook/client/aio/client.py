@@ -36,7 +36,7 @@ class AsyncClient:
     Every method raises the classes of `flowhook.errors`. In addition to those that it names, it may raise
     `UnauthenticatedError` and `PermissionDeniedError` for the token, `UnavailableError` while the router is
     unavailable, and `InvalidError` for invalid arguments. Idempotent calls are retried for up to 2 s while the router
-    is unavailable.
+    is unavailable; for up to 15 s, within their timeout, if the client knows several routers.
 
     Attributes:
         flows: the registry of flows; scope `admin`.
@@ -59,7 +59,8 @@ class AsyncClient:
         """Create a client, which connects on first use.
 
         Args:
-            target: `host:port`.
+            target: `host:port` of the router; of several routers, separated by commas (at most 16), of which the
+                client calls the one that owns the data.
             token: bearer token whose scopes cover the calls to make.
             ca_file: PEM certificates to verify the router's certificate; absent: no TLS.
             cert_file: PEM certificate to present to the router (mTLS), with `key_file`.
@@ -67,7 +68,7 @@ class AsyncClient:
             timeout: seconds that a call may take, retries included, above 0; `invoke` has its own timeout.
 
         Raises:
-            InvalidError: a file can't be read, or the timeout is not above 0.
+            InvalidError: a file can't be read, the timeout is not above 0, or one of several routers is no `host:port`.
         """
         check_timeout(timeout)
         credentials = tls_credentials(ca_file=ca_file, cert_file=cert_file, key_file=key_file)

@@ -1,0 +1,193 @@
+"""A blocking gRPC channel over several routers that starts each call on the one that owns the shard.
+
+It has no threads of its own: the owner is looked up, at all known routers at once, before the first call, after a call
+that could not be finished, and from time to time while a unary call is in progress, because its router may be paused.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+import grpc
+
+from flowhook.client.owner_reports import OwnerReport, OwnerReports
+from flowhook.client.router_errors import lost, moved, unserved
+from flowhook.v1.shard_service_pb2 import WatchShardsRequest
+from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
+
+LOOKUP_SECONDS: Final = 0.5
+"""Time within which routers must report the owner; a paused one takes all of it."""
+
+CHECK_SECONDS: Final = 0.5
+"""Seconds without an answer after which the owner of a unary call is looked up again."""
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class BlockingFollowingChannel(grpc.Channel):
+    """A channel that follows the owner, for unary calls and for calls that stream responses. Thread-safe."""
+
+    def __init__(
+        self, addresses: Sequence[str], open_channel: Callable[[str], grpc.Channel], metadata: Metadata
+    ) -> None:
+        """Follow the owner that routers at `addresses` report.
+
+        Args:
+            addresses: of the routers to ask.
+            open_channel: opens a channel to one of them, or to another owner.
+            metadata: of the calls that ask for the owner.
+        """
+        self._addresses = addresses
+        self._open_channel = open_channel
+        self._metadata = metadata
+        self._channels: dict[str, grpc.Channel] = {}
+        self._lock = threading.Lock()
+        self._owner: OwnerReport | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channels to all routers; calls in progress fail."""
+        with self._lock:
+            channels = list(self._channels.values())
+            self._channels.clear()
+        for channel in channels:
+            channel.close()
+
+    def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
+        """Return the method as gRPC does."""
+
+        def call(request: Any, *, timeout: float, metadata: Metadata = ()) -> Any:
+            start = time.monotonic()
+            owner = self._current(timeout)
+            stub: Any = self._channel(owner.address).unary_unary(method, **options)
+            left = max(timeout - (time.monotonic() - start), 0.001)
+            pending = stub.future(request, timeout=left, metadata=metadata)
+            try:
+                return self._result(pending, owner)
+            except grpc.RpcError as error:
+                raise self._after(error, owner) from None
+            finally:
+                pending.cancel()
+
+        return call
+
+    def unary_stream(self, method: Any, *_: Any, **options: Any) -> Any:
+        """Return the method as gRPC does; its calls are not cancelled when another owner is known."""
+
+        def call(request: Any, *, metadata: Metadata = ()) -> Any:
+            owner = self._current(LOOKUP_SECONDS)
+            stub: Any = self._channel(owner.address).unary_stream(method, **options)
+            stream = stub(request, metadata=metadata)
+
+            def ended(_call: object) -> None:
+                if stream.code() is grpc.StatusCode.UNAVAILABLE:
+                    self._forget(owner)
+
+            stream.add_done_callback(ended)
+            return stream
+
+        return call
+
+    def stream_unary(self, *_: Any, **__: Any) -> Any:
+        """Return a method that is not supported: no blocking client streams requests."""
+        return _unsupported
+
+    def stream_stream(self, *_: Any, **__: Any) -> Any:
+        """Return a method that is not supported: no blocking client streams requests."""
+        return _unsupported
+
+    def subscribe(self, *_: Any, **__: Any) -> None:
+        """Not supported: the state of the connection is another one for each router."""
+        raise NotImplementedError
+
+    def unsubscribe(self, *_: Any, **__: Any) -> None:
+        """Not supported: the state of the connection is another one for each router."""
+        raise NotImplementedError
+
+    def _channel(self, address: str) -> grpc.Channel:
+        with self._lock:
+            channel = self._channels.get(address)
+            if channel is None:
+                channel = self._channels[address] = self._open_channel(address)
+            return channel
+
+    def _result(self, pending: Any, owner: OwnerReport) -> Any:
+        """Wait for a call; look from time to time whether its router still is the owner.
+
+        Raises:
+            grpc.RpcError: the call failed, or there is another owner.
+        """
+        while True:
+            try:
+                return pending.result(timeout=CHECK_SECONDS)
+            except grpc.FutureTimeoutError:
+                latest, _ = self._look_up(LOOKUP_SECONDS)
+                if latest is not None and latest.epoch > owner.epoch:
+                    self._owner = latest if latest.serving else None
+                    raise moved(owner.address) from None
+
+    def _after(self, error: grpc.RpcError, owner: OwnerReport) -> grpc.RpcError:
+        """Return the error of a call; look the owner up before the next one, if this one may be gone."""
+        failure = lost(error, owner.address)
+        code: Any = getattr(failure, "code", None)
+        if code() is grpc.StatusCode.UNAVAILABLE:
+            self._forget(owner)
+        return failure
+
+    def _forget(self, owner: OwnerReport) -> None:
+        if self._owner is owner:
+            self._owner = None
+
+    def _current(self, seconds: float) -> OwnerReport:
+        """Return the owner that was found last, or look it up.
+
+        Raises:
+            grpc.RpcError: no router knows one that serves, or the routers refuse the token.
+        """
+        owner = self._owner
+        if owner is None:
+            owner, problems = self._look_up(min(seconds, LOOKUP_SECONDS))
+            if owner is None or not owner.serving:
+                raise unserved(problems)
+            self._owner = owner
+        return owner
+
+    def _look_up(self, seconds: float) -> tuple[OwnerReport | None, dict[str, grpc.RpcError | None]]:
+        """Ask all routers for the owner.
+
+        Returns:
+            The owner with the highest epoch, if any; and for each router why it did not answer, or None.
+        """
+        reports, problems = OwnerReports(), dict[str, grpc.RpcError | None]()
+        calls: dict[str, Any] = {}
+        for address in self._addresses:
+            stub: Any = ShardServiceStub(self._channel(address))
+            calls[address] = stub.WatchShards(WatchShardsRequest(), timeout=seconds, metadata=self._metadata)
+        for address, call in calls.items():
+            problems[address] = None
+            try:
+                response = next(call, None)
+            except grpc.RpcError as error:
+                problems[address] = error
+                continue
+            finally:
+                call.cancel()
+            for owner in () if response is None else response.owners:
+                if owner.shard == 0:
+                    reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
+        return reports.latest(), problems
+
+
+def _unsupported(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("the blocking channel over several routers streams no requests")

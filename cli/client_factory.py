@@ -12,12 +12,13 @@ from cli.options import read_settings
 from cli.setting_names import variable_name
 from cli.supervisor.rundir import read_cluster
 from flowhook.client import Client
+from flowhook.client.router_errors import NO_SERVING_ROUTER
 from flowhook.config import CommonSettings, read_token
 from flowhook.errors import UnavailableError
 
 T = TypeVar("T")
 
-_AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT"})
+_AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT", NO_SERVING_ROUTER})
 
 
 def client_settings(router: str | None, data_dir: Path | None) -> CommonSettings:

@@ -19,7 +19,11 @@ S = TypeVar("S", bound=BaseSettings)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")]
 Router = Annotated[
     str | None,
-    typer.Option("--router", metavar="HOST:PORT", help="Address of the router (FLOWHOOK_ROUTER)."),
+    typer.Option(
+        "--router",
+        metavar="HOST:PORT",
+        help="Address of the router, or of several separated by commas (FLOWHOOK_ROUTER).",
+    ),
 ]
 DataDir = Annotated[
     Path | None,

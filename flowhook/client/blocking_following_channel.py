@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import grpc
 
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
-from flowhook.client.router_errors import lost, moved, unserved
+from flowhook.client.router_errors import lost, replaced, unserved
 from flowhook.v1.shard_service_pb2 import WatchShardsRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 
@@ -135,7 +135,7 @@ class BlockingFollowingChannel(grpc.Channel):
                 latest, _ = self._look_up(LOOKUP_SECONDS)
                 if latest is not None and latest.epoch > owner.epoch:
                     self._owner = latest if latest.serving else None
-                    raise moved(owner.address) from None
+                    raise replaced(owner.address) from None
 
     def _after(self, error: grpc.RpcError, owner: OwnerReport) -> grpc.RpcError:
         """Return the error of a call; look the owner up before the next one, if this one may be gone."""

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from flowhook.client.owner_watch import Ownership, OwnerWatch
-from flowhook.client.router_errors import lost, moved
+from flowhook.client.router_errors import lost, replaced
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ async def _result(operation: Awaitable[T], call: Any, ownership: Ownership) -> T
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if ownership.over and call.cancelled() and task is not None and not task.cancelling():
-            raise moved(ownership.report.address) from None
+            raise replaced(ownership.report.address) from None
         raise
     except grpc.aio.AioRpcError as error:
         raise lost(error, ownership.report.address) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,14 @@ class OwnerReports:
         self._ended: set[str] = set()
 
     def add(self, source: str, report: OwnerReport) -> None:
-        """Replace the report of `source`, unless it has reported a higher epoch since `end` was last called for it."""
+        """Replace the report of `source`, unless it has reported a higher epoch since `end` was last called for it.
+
+        A source that knows no owner any more reports thereby that the one it knew does not serve.
+        """
         before = self._latest.get(source)
+        if before is not None and not report.epoch:
+            self._latest[source] = replace(before, serving=False)
+            return
         if before is None or source in self._ended or report.epoch >= before.epoch:
             self._latest[source] = report
         self._ended.discard(source)

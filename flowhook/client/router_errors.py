@@ -19,12 +19,15 @@ NO_SERVING_ROUTER: Final = "NO_SERVING_ROUTER"
 """The call was not started, because no router is known to own the shard and to serve."""
 
 ROUTER_LOST: Final = "ROUTER_LOST"
-"""The owner was replaced, or the connection to it was lost, before it answered: it may have performed the call."""
+"""There is no connection to the owner, or it was lost before the owner answered: it may have performed the call."""
+
+ROUTER_REPLACED: Final = "ROUTER_REPLACED"
+"""Another router became the owner before the former one answered: it may have performed the call."""
 
 NOT_PERFORMED: Final = frozenset({SHARD_MOVED, NO_SERVING_ROUTER})
 """Reasons that exclude that the call had an effect: it may be repeated, whatever it does."""
 
-TAKEOVER: Final = NOT_PERFORMED | {ROUTER_LOST}
+TAKEOVER: Final = NOT_PERFORMED | {ROUTER_LOST, ROUTER_REPLACED}
 """Reasons that last only until the next owner serves."""
 
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
@@ -32,10 +35,10 @@ REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PER
 """Codes with which a router refuses the token: any other one would, too."""
 
 
-def moved(address: str) -> grpc.aio.AioRpcError:
+def replaced(address: str) -> grpc.aio.AioRpcError:
     """Return the failure of a call that was cancelled because another router than that at `address` owns the shard."""
     return status.to_rpc_error(
-        UnavailableError(f"the router at {address} was replaced before it answered", reason=ROUTER_LOST)
+        UnavailableError(f"the router at {address} was replaced before it answered", reason=ROUTER_REPLACED)
     )
 
 

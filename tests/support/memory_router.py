@@ -92,13 +92,17 @@ class MemoryRouter(
         self._server = None
         self.port = 0
 
+    def register(self, server):
+        """Let a server offer its services."""
+        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
+        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, server)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, server)
+        rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(self, server)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, server)
+
     async def start(self):
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(self, self._server)
-        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, self._server)
-        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, self._server)
-        rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(self, self._server)
-        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
+        self.register(self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 

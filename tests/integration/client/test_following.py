@@ -147,7 +147,7 @@ async def test_a_call_that_hangs_on_a_paused_owner_ends_when_another_one_is_know
     routers.move(1, 2)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await hanging
-    assert (failed.value.code(), reason(failed)) == (grpc.StatusCode.UNAVAILABLE, "ROUTER_LOST")
+    assert (failed.value.code(), reason(failed)) == (grpc.StatusCode.UNAVAILABLE, "ROUTER_REPLACED")
     echo.gate.set()
     assert await call() == b"answer"
     assert routers[1].calls == ["UnaryUnary"]
@@ -176,7 +176,7 @@ async def test_so_does_a_stream(routers, echo, connection, kind):
     routers.move(1, 2)
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await hanging
-    assert reason(failed) == "ROUTER_LOST"
+    assert reason(failed) == "ROUTER_REPLACED"
     await asyncio.wait_for(ended.wait(), PATIENCE)
     assert stream.done()
 

@@ -108,8 +108,9 @@ async def test_a_call_that_must_not_be_repeated_is_unavailable(routers, services
     await until(lambda: routers[0].calls)
     routers[0].pause()
     routers.move(1, 2)
-    with pytest.raises(UnavailableError, match="can't reach the routers"):
+    with pytest.raises(UnavailableError, match="was replaced before it answered") as failed:
         await pending
+    assert failed.value.reason == "ROUTER_REPLACED"
     assert routers[1].calls == []
 
 

@@ -168,10 +168,11 @@ async def start_edge(router, tmp_path, http_server):
 
     async def start(*, wait_ready=True, registry=None, **settings):
         chosen = EdgeSettings(
-            router=f"127.0.0.1:{router.port}",
             token="fhk_test",
             data_dir=tmp_path,
-            **{"http_port": 0, "drain_seconds": 1.0} | dict.fromkeys(TIMEOUTS, LONG) | settings,
+            **{"router": f"127.0.0.1:{router.port}", "http_port": 0, "drain_seconds": 1.0}
+            | dict.fromkeys(TIMEOUTS, LONG)
+            | settings,
         )
         lifecycle = ProcessState(name="edge-test", role="edge")
         task = asyncio.create_task(

@@ -100,12 +100,16 @@ class Router(
         self.reads = []
         self.changed = asyncio.Condition()
 
+    def register(self, server):
+        """Let a server offer its services."""
+        runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(self, server)
+        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, server)
+        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, server)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, server)
+
     async def serve(self, port=0):
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
-        runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(self, self.server)
-        flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, self.server)
-        secret_service_pb2_grpc.add_SecretServiceServicer_to_server(self, self.server)
-        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self.server)
+        self.register(self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         await self.server.start()
 

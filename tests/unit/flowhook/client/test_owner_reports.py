@@ -54,8 +54,25 @@ def test_an_owner_serves_if_any_router_says_so(reports):
 def test_a_router_that_lags_behind_its_own_report_is_not_believed(reports):
     reports.add("a:1", SECOND)
     reports.add("a:1", FIRST)
-    reports.add("a:1", UNKNOWN)
     assert reports.latest() == SECOND
+
+
+def test_an_owner_that_no_router_knows_any_more_does_not_serve_and_no_earlier_one_takes_its_place(reports):
+    for source in ("a:1", "b:1"):
+        reports.add(source, SECOND)
+        reports.add(source, UNKNOWN)
+    reports.add("c:1", FIRST)
+    assert reports.latest() == OwnerReport(2, "b:1", serving=False)
+    reports.add("a:1", OwnerReport(3, "a:1", serving=True))
+    assert reports.latest() == OwnerReport(3, "a:1", serving=True)
+
+
+def test_a_router_that_was_restarted_may_know_none_before_it_knows_one_with_a_lower_epoch(reports):
+    reports.add("a:1", SECOND)
+    reports.end("a:1")
+    reports.add("a:1", UNKNOWN)
+    reports.add("a:1", FIRST)
+    assert reports.latest() == FIRST
 
 
 def test_what_a_router_reported_outlasts_the_end_of_its_stream(reports):

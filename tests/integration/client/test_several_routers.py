@@ -114,14 +114,14 @@ async def test_a_call_that_must_not_be_repeated_is_unavailable(routers, services
     assert routers[1].calls == []
 
 
-async def test_but_it_waits_for_an_owner_and_follows_a_refusal_because_neither_had_an_effect(routers, client):
-    routers[0].report(1, routers[0].address)
-    routers[0].owns = False
+async def test_but_it_waits_for_an_owner_and_outlasts_a_refusal_because_neither_had_an_effect(routers, client):
     pending = asyncio.create_task(client("executions.cancel", "evt_1"))
+    await until(lambda: all(router.watches for router in routers))
+    routers[0].report(1, routers[0].address)  # and does not answer as the owner yet
     await until(lambda: routers[0].calls)
-    routers.move(1, 2)
+    routers[0].owns = True
     assert (await pending).id == "evt_1"
-    assert routers[1].calls == ["CancelExecution"]
+    assert len(routers[0].calls) > 1
 
 
 async def test_calls_wait_while_nobody_owns_the_shard(routers, client):

@@ -161,7 +161,7 @@ async def test_a_killed_owner_is_replaced_by_the_next_one(routers, client):
 
 
 async def test_without_an_owner_the_error_says_what_each_router_says(routers, kind):
-    client = kind(routers.target, token="t", timeout=1.0)
+    client = kind(routers.target, token="t", timeout=0.3)
     await routers[0].kill()
     with pytest.raises(UnavailableError, match=f"can't reach {routers[0].address}") as failed:
         await Either(client)("flows.get", "x")

@@ -29,6 +29,7 @@ from router.standby import StandbyServer
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.interface import Storage
+from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore

@@ -1,4 +1,4 @@
-# The image of all processes and commands. "In a container" in docs/operations.md says how to build and run it.
+# The image of all processes and commands; docs/deploying.md says how to build and run it.
 
 FROM python:3.13-slim AS build
 
@@ -6,8 +6,11 @@ FROM python:3.13-slim AS build
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX
 
-ENV UV_COMPILE_BYTECODE=1 \
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
     UV_PYTHON_DOWNLOADS=never
 
 WORKDIR /build
@@ -15,17 +18,17 @@ WORKDIR /build
 # uv has an environment of its own, which does not get into the image
 COPY requirements-uv.lock ./
 RUN python -m venv /opt/uv \
-    && /opt/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes \
-        -r requirements-uv.lock
+    && /opt/uv/bin/python -m pip install --quiet --require-hashes -r requirements-uv.lock
 
 # as install/packages.sh does it; a layer that is built again when the lock changes
 COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/flowhook \
-    && /opt/uv/bin/uv pip sync --quiet --no-cache --python /opt/flowhook/bin/python --require-hashes requirements.lock
+    && /opt/uv/bin/uv pip sync --quiet --python /opt/flowhook/bin/python --require-hashes requirements.lock
 
 COPY . ./
-RUN /opt/uv/bin/uv pip install --quiet --no-cache --python /opt/flowhook/bin/python \
-        --offline --no-deps --no-build-isolation .
+RUN /opt/uv/bin/uv pip install --quiet --python /opt/flowhook/bin/python \
+        --offline --no-deps --no-build-isolation . \
+    && install -m 0644 deploy/healthcheck.py /opt/flowhook/healthcheck.py
 
 
 FROM python:3.13-slim
@@ -47,9 +50,9 @@ VOLUME /data
 # HTTP of senders, admin, gRPC
 EXPOSE 8080 8081 50051
 
-# for `flowhook up`; other processes are run with --no-healthcheck
+# of `flowhook up`; deploy/healthcheck.py says how the other processes are asked
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
-    CMD ["python", "-I", "-c", "import http.client, os, sys; admin = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('FLOWHOOK_ADMIN_PORT') or 8081), timeout=4); admin.request('GET', '/readyz'); sys.exit(admin.getresponse().status != 200)"]
+    CMD python -I /opt/flowhook/healthcheck.py http "${FLOWHOOK_ADMIN_PORT:-8081}" /readyz
 
 ENTRYPOINT ["flowhook"]
 CMD ["up"]

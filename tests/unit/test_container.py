@@ -30,7 +30,7 @@ def test_the_image_exposes_the_ports_that_processes_listen_on():
     ]
 
     assert exposed == [str(port) for port in ports]
-    assert f"'FLOWHOOK_ADMIN_PORT') or {ports[1]}" in DOCKERFILE
+    assert f'http "${{FLOWHOOK_ADMIN_PORT:-{ports[1]}}}" /readyz' in DOCKERFILE
 
 
 def test_what_is_installed_gets_into_the_build_and_nothing_else_does():
@@ -42,5 +42,13 @@ def test_what_is_installed_gets_into_the_build_and_nothing_else_does():
 
     assert "*" in lines
     assert len(locks) == 2
-    assert let_in == {*hatch["targets"]["wheel"]["packages"], *files, *locks, "protos", "pyproject.toml"}
+    copied = set(re.findall(r"install -m 0644 (\S+) /opt/", DOCKERFILE))
+    assert let_in == {*hatch["targets"]["wheel"]["packages"], *files, *locks, *copied, "protos", "pyproject.toml"}
     assert [name for name in let_in if not (ROOT / name).exists()] == []
+
+
+def test_the_image_does_not_run_as_root():
+    [user] = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
+
+    assert user == (re.search(r"--uid (\d+)", DOCKERFILE)[1], re.search(r"--gid (\d+)", DOCKERFILE)[1])
+    assert "0" not in user

@@ -147,6 +147,11 @@ def test_a_router_is_ready_when_its_grpc_health_says_so(resources):
 
 
 @pytest.mark.parametrize("workload", OURS)
+def test_something_reaps_processes_whose_parent_has_ended(workload):
+    assert workload.pod["shareProcessNamespace"] is True
+
+
+@pytest.mark.parametrize("workload", OURS)
 def test_a_pod_has_time_to_drain(workload):
     settings = deploy_files.settings_of(workload.role, workload.environment())
     before = workload.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
@@ -182,7 +187,9 @@ def test_selectors_match_pods(resources):
         for each in workload.pod.get("topologySpreadConstraints", []):
             assert selected(resources, each["labelSelector"]["matchLabels"]) == [workload]
     for service in kinds(resources, "Service"):
-        assert len(selected(resources, service["spec"]["selector"])) == 1
+        [workload] = selected(resources, service["spec"]["selector"])
+        ports = {each["name"] for each in workload.container["ports"]}
+        assert {each["targetPort"] for each in service["spec"]["ports"]} == ports
     for budget in kinds(resources, "PodDisruptionBudget"):
         [workload] = selected(resources, budget["spec"]["selector"]["matchLabels"])
         assert workload.name == budget["metadata"]["name"]

@@ -48,7 +48,7 @@ def test_journals_are_compacted_when_the_page_says():
 
 
 def test_flows_run_one_another_as_deep_as_the_page_says():
-    assert f"at most\n{limits.MAX_WORKFLOW_DEPTH} deep" in PAGE
+    assert f"nest at most {limits.MAX_WORKFLOW_DEPTH} deep" in PAGE
 
 
 def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
@@ -61,7 +61,7 @@ def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
 
 def test_what_is_told_of_tasks_is_as_large_as_the_page_says():
     assert f"`output`, if that has at most {MAX_OUTPUT_BYTES // limits.KIB} KiB" in PAGE
-    assert f"not on disk yet, is at most {MAX_PENDING_EVENT_BYTES // limits.MIB} MiB" in PAGE
+    assert f"until they are on disk: at most {MAX_PENDING_EVENT_BYTES // limits.MIB} MiB" in PAGE
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from router.storage.commit_log.interface import (
     FencedError,
     LogRecord,
     LogReplacedError,
+    LogStatus,
     LogTrimmedError,
 )
 
@@ -90,6 +91,10 @@ class FakeLog:
 
     def room(self):
         return None if self.max_bytes is None else self.max_bytes - sum(len(each.data) for each in self._records)
+
+    def status(self):
+        size = sum(len(each.data) for each in self._records)
+        return LogStatus(self._first, self._tail(), size, self.max_bytes, servers=())
 
 
 class AwayLog(FakeLog):

@@ -147,10 +147,10 @@ class JetStreamLog:
                 await asyncio.wait_for(news.wait(), min(remaining, pause))
 
     async def _purge(self, through: int) -> None:
-        await self._info()  # not what another life of the log has
-        await self._connection.persist(
-            lambda: self._connection.jetstream.purge_stream(self._stream.name, seq=through + 1)
-        )
+        state = (await self._info()).state  # not what another life of the log has
+        # a purge beyond the end would move the end
+        first = min(through, state.last_seq) + 1
+        await self._connection.persist(lambda: self._connection.jetstream.purge_stream(self._stream.name, seq=first))
         await self._info()
 
     async def _info(self) -> StreamInfo:

@@ -69,7 +69,7 @@ def connect(
     Raises:
         InvalidError: the URL, the credentials, or the servers' configuration are not as they must be
             (`LOG_URL_INVALID`, `LOG_CREDENTIALS`, `LOG_SERVER_OUTDATED`, `LOG_JETSTREAM_DISABLED`, `LOG_REPLICAS`,
-            `LOG_CONFIGURATION`, `LOG_NOT_SYNCED`); the message says what to write.
+            `LOG_STORAGE`, `LOG_CONFIGURATION`, `LOG_NOT_SYNCED`); the message says what to write.
         UnavailableError: no server or no quorum within `timeout` (`LOG_UNAVAILABLE`); no log (`LOG_MISSING`).
     """
     parsed = parse_url(url)

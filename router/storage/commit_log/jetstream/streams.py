@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -196,11 +196,21 @@ def _plain(value: Any) -> str:
     return str(value.value if isinstance(value, Enum) else value)
 
 
-async def _attempt(connection: Connection, url: LogUrl, operation: Any, seconds: float) -> StreamInfo:
+async def _attempt(
+    connection: Connection, url: LogUrl, operation: Callable[[], Awaitable[StreamInfo]], seconds: float
+) -> StreamInfo:
+    async def attempt() -> StreamInfo:
+        try:
+            return await operation()
+        except APIError as error:
+            if refusal := _refusal(error, url):
+                raise refusal from error
+            raise
+
     try:
-        info: StreamInfo = await connection.persist(operation, seconds=seconds)
-    except APIError as error:
-        raise _translated(error, url) from error
+        return await connection.persist(attempt, seconds=seconds)
+    except NotFoundError:
+        raise
     except (nats.errors.Error, OSError) as error:
         if not connection.offers_jetstream:
             raise _disabled() from error
@@ -208,12 +218,18 @@ async def _attempt(connection: Connection, url: LogUrl, operation: Any, seconds:
             f"JetStream did not answer within {seconds:g} s ({str(error) or type(error).__name__}); more than half of "
             "the servers have to run and to reach each other"
         ) from error
-    return info
 
 
-def _translated(error: APIError, url: LogUrl) -> Exception:
+def _refusal(error: APIError, url: LogUrl) -> InvalidError | None:
+    """Return the error for an answer that stays the same until somebody changes something; else None."""
     if error.err_code in JETSTREAM_DISABLED:
         return _disabled()
+    if error.err_code in STORAGE_TOO_SMALL or "insufficient storage" in str(error.description):
+        return InvalidError(
+            f"the servers of the log have not enough storage: {error.description}. Allow more by "
+            "`jetstream { max_file_store: ... }` in their configuration, or a smaller log by `?max_bytes=` in the URL",
+            reason="LOG_STORAGE",
+        )
     if error.err_code in REPLICAS_IMPOSSIBLE:
         return InvalidError(
             f"the servers of the log can't store {url.replicas} replicas: {error.description}. A single server needs "
@@ -222,15 +238,7 @@ def _translated(error: APIError, url: LogUrl) -> Exception:
             "routes: [nats://other-server:6222, ...] }`",
             reason="LOG_REPLICAS",
         )
-    if error.err_code in STORAGE_TOO_SMALL:
-        return InvalidError(
-            f"the servers of the log have not enough storage: {error.description}. Allow more by "
-            "`jetstream { max_file_store: ... }` in their configuration, or a smaller log by `?max_bytes=` in the URL",
-            reason="LOG_CONFIGURATION",
-        )
-    if isinstance(error, NotFoundError):
-        return error
-    return UnavailableError(f"the servers of the log refuse: {error.description}", reason="LOG_UNAVAILABLE")
+    return None
 
 
 def _disabled() -> InvalidError:

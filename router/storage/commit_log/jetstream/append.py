@@ -21,9 +21,9 @@ import nats.errors
 
 from flowhook import logs
 from flowhook.errors import ExhaustedError, InternalError
-from router.storage.commit_log.interface import AppendAbandonedError, FencedError
+from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
 from router.storage.commit_log.jetstream.connection import Connection
-from router.storage.commit_log.jetstream.leader import BEHIND_SECONDS, Leader
+from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.streams import LogStream
 
 ATTEMPT_SECONDS: Final = 1.0
@@ -45,6 +45,7 @@ log = logs.get_logger(__name__)
 def append(
     connection: Connection,
     stream: LogStream,
+    leader: Leader,
     *,
     expected: int,
     batch_id: str,
@@ -52,7 +53,7 @@ def append(
     stop: threading.Event | None = None,
 ) -> int:
     """Append a record; see `CommitLog.append`."""
-    future = connection.submit(_Append(connection, stream, expected, batch_id, data).run())
+    future = connection.submit(_Append(connection, stream, leader, LogRecord(expected + 1, batch_id, data)).run())
     while True:
         try:
             return future.result(STOP_SECONDS if stop else None)
@@ -66,13 +67,13 @@ def append(
 class _Append:
     """A record on its way into the log; runs on the connection's loop."""
 
-    def __init__(self, connection: Connection, stream: LogStream, expected: int, batch_id: str, data: bytes) -> None:
+    def __init__(self, connection: Connection, stream: LogStream, leader: Leader, record: LogRecord) -> None:
         self._connection = connection
         self._stream = stream
-        self._leader = Leader(connection, stream)
-        self._expected = expected
-        self._batch_id = batch_id
-        self._data = data
+        self._leader = leader
+        self._expected = record.position - 1
+        self._batch_id = record.batch_id
+        self._data = record.data
         self._maybe_in = False
         self._behind_since: float | None = None
         self._looking: asyncio.Task[Any] | None = None
@@ -162,7 +163,7 @@ class _Append:
     def _wait_for_lost_records(self, last: int) -> None:
         now = asyncio.get_running_loop().time()
         self._behind_since = self._behind_since or now
-        if now - self._behind_since > BEHIND_SECONDS:
+        if now - self._behind_since > self._leader.behind_seconds:
             raise self._leader.lost(last, self._expected)
 
     def _look_for_the_stream(self) -> None:

@@ -23,9 +23,11 @@ BEHIND_SECONDS: Final = 15.0
 class Leader:
     """Asks. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
 
-    def __init__(self, connection: Connection, stream: LogStream) -> None:
+    def __init__(self, connection: Connection, stream: LogStream, *, behind_seconds: float = BEHIND_SECONDS) -> None:
+        self.behind_seconds = behind_seconds
         self._connection = connection
         self._stream = stream
+        self._replaced: LogReplacedError | None = None
 
     async def info(self) -> StreamInfo:
         """Return the stream's configuration and state.
@@ -33,15 +35,16 @@ class Leader:
         Raises:
             LogReplacedError: it is gone, or another one.
         """
+        self._check()
         name = self._stream.name
         for pause in GONE_SECONDS:
             await asyncio.sleep(pause)
             with contextlib.suppress(NotFoundError):
                 info = await self._connection.persist(lambda: self._connection.jetstream.stream_info(name))
                 if log_stream_of(info).identity != self._stream.identity:
-                    raise self.replaced()
+                    raise self._end("was deleted and created again")
                 return info
-        raise LogReplacedError(f"the stream {self._stream.name} of the log was deleted")
+        raise self._end("was deleted")
 
     async def find(self, position: int) -> LogRecord | None:
         """Return the record at a position; None when there is none.
@@ -49,6 +52,7 @@ class Leader:
         Raises:
             LogReplacedError: the stream is another one.
         """
+        self._check()
         name = self._stream.name
         with contextlib.suppress(NotFoundError):
             return self._record(
@@ -62,6 +66,7 @@ class Leader:
         Raises:
             LogReplacedError: the stream is gone, or another one.
         """
+        self._check()
         name, subject = self._stream.name, self._stream.subject
         with contextlib.suppress(NotFoundError):
             return self._record(
@@ -69,18 +74,22 @@ class Leader:
             )
         return LogRecord((await self.info()).state.last_seq, "", b"")
 
-    def replaced(self) -> LogReplacedError:
-        """Make the error of a stream that is another one."""
-        return LogReplacedError(f"the stream {self._stream.name} of the log was deleted and created again")
-
     def lost(self, position: int, acknowledged: int) -> LogReplacedError:
         """Make the error of a stream that lost records."""
-        return LogReplacedError(
-            f"the stream {self._stream.name} of the log ends at position {position}, though {acknowledged} was "
-            "acknowledged: its servers lost records"
+        return self._end(
+            f"ends at position {position}, though {acknowledged} was acknowledged: its servers lost records"
         )
+
+    def _check(self) -> None:
+        """Answer at once after the first such error: the former life of a stream does not come back."""
+        if self._replaced:
+            raise LogReplacedError(self._replaced.message)
+
+    def _end(self, how: str) -> LogReplacedError:
+        self._replaced = LogReplacedError(f"the stream {self._stream.name} of the log {how}")
+        return self._replaced
 
     def _record(self, found: RawStreamMsg) -> LogRecord:
         if found.subject != self._stream.subject:
-            raise self.replaced()
+            raise self._end("was deleted and created again")
         return LogRecord(found.seq or 0, (found.headers or {}).get(Header.MSG_ID, ""), found.data or b"")

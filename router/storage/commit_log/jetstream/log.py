@@ -16,7 +16,7 @@ from router.storage.commit_log.interface import LogRecord, LogReplacedError, Log
 from router.storage.commit_log.jetstream.append import append
 from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import Connection
-from router.storage.commit_log.jetstream.leader import BEHIND_SECONDS, Leader
+from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.servers import monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
 from router.storage.commit_log.jetstream.url import LogUrl
@@ -37,11 +37,11 @@ SOON_SECONDS: Final = 0.005
 class JetStreamLog:
     """A log; see the protocol for what its methods promise."""
 
-    def __init__(self, connection: Connection, url: LogUrl, info: StreamInfo) -> None:
+    def __init__(self, connection: Connection, url: LogUrl, info: StreamInfo, behind_seconds: float) -> None:
         self._connection = connection
         self._url = url
         self._stream = log_stream_of(info)
-        self._leader = Leader(connection, self._stream)
+        self._leader = Leader(connection, self._stream, behind_seconds=behind_seconds)
         self._acknowledged = info.state.last_seq
         self._size = info.state.bytes
         self._announced = info.state.last_seq
@@ -64,7 +64,9 @@ class JetStreamLog:
 
     def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
         """Append a record, and announce it to waiting readers."""
-        position = append(self._connection, self._stream, expected=expected, batch_id=batch_id, data=data, stop=stop)
+        position = append(
+            self._connection, self._stream, self._leader, expected=expected, batch_id=batch_id, data=data, stop=stop
+        )
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
         self._connection.post(self._announce)
@@ -109,7 +111,7 @@ class JetStreamLog:
 
     async def _tail(self) -> LogRecord | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + BEHIND_SECONDS
+        deadline = loop.time() + self._leader.behind_seconds
         while True:
             found = await self._leader.last()
             if found.position >= self._acknowledged:

@@ -16,27 +16,32 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from flowhook.errors import InternalError, UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
 from router.storage.commit_log.jetstream.batch_get import messages_after
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
 
 CHUNK_BYTES: Final = 512 << 10
 IN_FLIGHT: Final = 4
 PUBLISH_SECONDS: Final = 5.0
-PUT_ATTEMPTS: Final = 3
+PATIENCE_SECONDS: Final = 30.0
+"""How long requests are repeated while servers fail: longer than the election of a leader takes."""
+
 GET_LOOKS: Final = 20
 NAMES_A_PAGE: Final = 100_000
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,256}", re.ASCII)
 _DIGEST: Final = "SHA-256="
@@ -63,15 +68,18 @@ class JetStreamObjects:
     def put(self, name: str, path: Path) -> None:
         """Store a file; starts over, under another chunk subject, when a chunk was not acknowledged."""
         former = self._describe(name)
-        for attempt in range(1, PUT_ATTEMPTS + 1):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
             chunks_id = uuid.uuid4().hex
             try:
                 self._publish_description(name, chunks_id, *self._put_chunks(chunks_id, path))
                 break
             except UnavailableError:
-                self._purge_quietly(self._chunks(chunks_id))
-                if attempt == PUT_ATTEMPTS:
+                with contextlib.suppress(UnavailableError):
+                    self._purge(self._chunks(chunks_id))
+                if time.monotonic() > deadline:
                     raise
+                time.sleep(PAUSE_SECONDS)
         if former:
             self._purge(self._chunks(former.chunks_id))
 
@@ -106,7 +114,7 @@ class JetStreamObjects:
     def names(self, prefix: str) -> list[str]:
         """Return names, as the leader knows them."""
         found: list[str] = []
-        while page := self._connection.call(self._subjects(self._description_prefix + ">", len(found))):
+        while page := self._subjects(self._description_prefix + ">", len(found)):
             found += (_name_of(subject) for subject in page)
             if len(page) < NAMES_A_PAGE:
                 break
@@ -153,17 +161,14 @@ class JetStreamObjects:
         if not _NAME.fullmatch(name):
             raise InternalError(f"{name!r} is not the name of an object")
 
-        async def get() -> bytes:
-            jetstream = self._connection.jetstream
+        async def last() -> bytes:
             try:
-                found = await self._connection.persist(
-                    lambda: jetstream.get_last_msg(self._stream, self._description(name))
-                )
+                found = await self._connection.jetstream.get_last_msg(self._stream, self._description(name))
             except NotFoundError:
                 return b""
             return found.data or b""
 
-        data = self._connection.call(get())
+        data = self._persist(last)
         if not data:
             return None
         info = json.loads(data)
@@ -191,11 +196,9 @@ class JetStreamObjects:
             "options": {"max_chunk_size": CHUNK_BYTES},
         } | ({"deleted": True} if deleted else {})
         subject, data = self._description(name), json.dumps(description).encode()
-        self._connection.call(
-            self._connection.persist(
-                lambda: self._connection.jetstream.publish(
-                    subject, data, timeout=PUBLISH_SECONDS, headers={"Nats-Rollup": "sub"}
-                )
+        self._persist(
+            lambda: self._connection.jetstream.publish(
+                subject, data, timeout=PUBLISH_SECONDS, headers={"Nats-Rollup": "sub"}
             )
         )
 
@@ -203,25 +206,26 @@ class JetStreamObjects:
         # not repeated: a chunk that was stored twice, or after a later one, would damage the object
         return await self._connection.jetstream.publish(subject, chunk, timeout=PUBLISH_SECONDS)
 
-    async def _subjects(self, pattern: str, offset: int) -> list[str]:
+    def _subjects(self, pattern: str, offset: int) -> list[str]:
+        """Return a page of the subjects that have messages, by the stream's leader."""
         request = json.dumps({"subjects_filter": pattern, "offset": offset}).encode()
 
         async def ask() -> list[str]:
             answer = await self._connection.client.request(
                 f"$JS.API.STREAM.INFO.{self._stream}", request, timeout=PUBLISH_SECONDS
             )
-            return list(json.loads(answer.data)["state"].get("subjects") or ())
+            found = json.loads(answer.data)
+            if "error" in found:
+                raise APIError.from_error(found["error"])
+            return list(found["state"].get("subjects") or ())
 
-        return await self._connection.persist(ask)
+        return self._persist(ask)
 
     def _purge(self, subject: str) -> None:
-        self._connection.call(
-            self._connection.persist(lambda: self._connection.jetstream.purge_stream(self._stream, subject=subject))
-        )
+        self._persist(lambda: self._connection.jetstream.purge_stream(self._stream, subject=subject))
 
-    def _purge_quietly(self, subject: str) -> None:
-        with contextlib.suppress(UnavailableError):
-            self._purge(subject)
+    def _persist(self, operation: Callable[[], Awaitable[T]]) -> T:
+        return self._connection.call(self._connection.persist(operation, seconds=PATIENCE_SECONDS))
 
     def _chunks(self, chunks_id: str) -> str:
         return f"$O.{self._bucket}.C.{chunks_id}"

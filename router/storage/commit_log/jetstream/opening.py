@@ -11,10 +11,12 @@ from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbe
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.facts import JetStreamFacts
 from router.storage.commit_log.jetstream.heartbeats import NatsHeartbeats
+from router.storage.commit_log.jetstream.leader import BEHIND_SECONDS
 from router.storage.commit_log.jetstream.log import JetStreamLog
 from router.storage.commit_log.jetstream.objects import JetStreamObjects
 from router.storage.commit_log.jetstream.servers import check_sync, check_version
 from router.storage.commit_log.jetstream.streams import (
+    log_stream_of,
     open_facts_bucket,
     open_log_stream,
     open_objects_bucket,
@@ -53,6 +55,7 @@ def connect(
     router: str,
     create: bool = True,
     timeout: float = TIMEOUT_SECONDS,
+    behind_seconds: float = BEHIND_SECONDS,
     creds_file: Path | None = None,
     ca_file: Path | None = None,
 ) -> ReplicatedLog:
@@ -63,6 +66,7 @@ def connect(
         router: name of this router in the cluster.
         create: whether to create the stream of the log if there is none.
         timeout: how long to wait for a connection, and for a quorum (s, each).
+        behind_seconds: how long the log may lack records that it had acknowledged before it counts as replaced (s).
         creds_file: credentials file of NATS (JWT and key).
         ca_file: certificates of the authorities that sign the servers'; with it, or with `tls://`, connections are TLS.
 
@@ -80,7 +84,7 @@ def connect(
             check_sync(parsed, info)
         objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
         facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
-        log = JetStreamLog(connection, parsed, info)
+        log = JetStreamLog(connection, parsed, info, behind_seconds)
         heartbeats = NatsHeartbeats(connection, subject=f"{parsed.prefix.lower()}.router", router=router)
         connection.call(log.start())
         connection.call(heartbeats.start())
@@ -103,7 +107,7 @@ def rebuild_log(
     connection = _open(parsed, "rebuild-log", timeout, creds_file, ca_file)
     try:
         info: StreamInfo = connection.call(recreate_log_stream(connection, parsed))
-        return JetStreamLog(connection, parsed, info).identity
+        return log_stream_of(info).identity
     finally:
         connection.close()
 

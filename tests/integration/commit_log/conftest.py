@@ -1,0 +1,43 @@
+"""One server, and one cluster of three, that all tests of this folder share: each test has streams of its own."""
+
+import itertools
+from contextlib import ExitStack
+
+import pytest
+from support.nats_servers import nats_cluster, nats_server
+
+from router.storage.commit_log.jetstream import connect
+
+_PREFIXES = (f"T{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with nats_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    with nats_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture
+def prefix():
+    return next(_PREFIXES)
+
+
+@pytest.fixture
+def opened(prefix):
+    """Connect routers, by default to streams of this test; they are disconnected at its end."""
+    routers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def connected(servers, *, url=None, router=None, **options):
+            url = url or servers.url(prefix=prefix, max_bytes="50M")
+            system = connect(url, router=router or f"router-{next(routers)}", **options)
+            stack.callback(system.close)
+            return system
+
+        yield connected

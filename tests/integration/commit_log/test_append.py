@@ -1,0 +1,204 @@
+"""Appends whose answers, requests, servers or stream are lost."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.cutting_relay import cutting_relay
+from support.nats_servers import nats_server
+from support.patience import PATIENCE
+
+from flowhook.errors import ExhaustedError, UnavailableError
+from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
+from router.storage.commit_log.jetstream import rebuild_log
+
+
+def positions(log, after=0):
+    return [record.position for record in log.read(after)]
+
+
+@pytest.fixture
+def relay(server):
+    with cutting_relay(server.address) as running:
+        yield running
+
+
+@pytest.fixture
+def relayed(opened, server, relay, prefix):
+    """A log that is reached through the relay."""
+    url = server.url(prefix=prefix, max_bytes="50M").replace(server.address, relay.address)
+    return opened(server, url=url).log
+
+
+def in_background(function, *arguments, **options):
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(function, *arguments, **options)
+    pool.shutdown(wait=False)
+    return future
+
+
+def test_an_append_whose_answer_is_lost_is_in_once(opened, server, relay, relayed):
+    direct = opened(server).log
+    relay.lose_answers = True
+    appending = in_background(relayed.append, 0, "batch-1", b"data")
+    assert next(direct.read(0, wait_seconds=PATIENCE)).batch_id == "batch-1"
+    relay.cut()
+    assert appending.result(PATIENCE) == 1
+    assert positions(direct) == [1]
+
+
+def test_an_append_whose_request_is_lost_is_sent_again(opened, server, relay, relayed):
+    relay.lose_requests = True
+    appending = in_background(relayed.append, 0, "batch-1", b"data")
+    with pytest.raises(TimeoutError):
+        appending.result(0.2)
+    relay.cut()
+    assert appending.result(PATIENCE) == 1
+
+
+def test_an_append_whose_answer_is_lost_is_found_behind_another_record(opened, server, relay, relayed):
+    direct = opened(server).log
+    relay.lose_answers = True
+    appending = in_background(relayed.append, 0, "batch-1", b"data")
+    next(direct.read(0, wait_seconds=PATIENCE))
+    direct.append(1, "another", b"data")
+    relay.cut()
+    assert appending.result(PATIENCE) == 1
+
+
+def test_an_append_that_was_not_in_loses_to_another_writer(opened, server, relay, relayed):
+    direct = opened(server).log
+    relay.lose_requests = True
+    appending = in_background(relayed.append, 0, "batch-1", b"data")
+    direct.append(0, "another", b"data")
+    relay.cut()
+    with pytest.raises(FencedError):
+        appending.result(PATIENCE)
+    assert positions(direct) == [1]
+
+
+def test_an_append_without_an_answer_is_given_up_when_it_shall_stop(relay, relayed):
+    relay.lose_answers = True
+    stop = threading.Event()
+    appending = in_background(relayed.append, 0, "batch-1", b"data", stop=stop)
+    with pytest.raises(TimeoutError):
+        appending.result(0.1)
+    stop.set()
+    with pytest.raises(AppendAbandonedError):
+        appending.result(PATIENCE)
+
+
+def test_an_append_in_progress_fails_when_the_log_is_closed(opened, server, relay, prefix):
+    url = server.url(prefix=prefix, max_bytes="50M").replace(server.address, relay.address)
+    system = opened(server, url=url)
+    relay.lose_answers = True
+    appending = in_background(system.log.append, 0, "batch-1", b"data")
+    with pytest.raises(TimeoutError):
+        appending.result(0.1)
+    system.close()
+    with pytest.raises(AppendAbandonedError):
+        appending.result(PATIENCE)
+    with pytest.raises(UnavailableError):
+        system.log.append(0, "batch-1", b"data")
+
+
+def test_a_full_log_takes_records_again_after_a_purge(opened, server, prefix):
+    log = opened(server, url=server.url(prefix=prefix, max_bytes="64K")).log
+    log.append(0, "batch-1", bytes(40_000))
+    assert 20_000 < log.room() < 25_536
+    with pytest.raises(ExhaustedError) as caught:
+        log.append(1, "batch-2", bytes(40_000))
+    assert caught.value.reason == "LOG_FULL"
+    assert positions(log) == [1]
+    log.purge(1)
+    assert log.room() == 65_536
+    assert log.append(1, "batch-2", bytes(40_000)) == 2
+
+
+def test_a_log_that_was_deleted_is_not_mistaken_for_another_state_of_it(opened, server, prefix):
+    system = opened(server)
+    log = system.log
+    log.append(0, "batch-1", b"data")
+    connection = system._connection
+    connection.call(connection.jetstream.delete_stream(f"{prefix}_LOG_0"))
+    for use in (lambda: log.append(1, "batch-2", b"data"), log.tail, lambda: positions(log), lambda: log.purge(1)):
+        with pytest.raises(LogReplacedError):
+            use()
+
+
+def test_a_log_that_was_created_again_takes_nothing_of_those_who_knew_the_former(opened, server, prefix):
+    former = opened(server).log
+    identity = rebuild_log(server.url(prefix=prefix, max_bytes="50M"))
+    current = opened(server).log
+    assert current.identity == identity != former.identity
+    uses = [
+        lambda: former.append(0, "batch-1", b"data"),  # both logs are empty
+        former.tail,
+        lambda: positions(former),
+        lambda: former.purge(1),
+        former.status,
+    ]
+    for use in uses:
+        with pytest.raises(LogReplacedError):
+            use()
+    assert current.tail() is None
+
+
+def test_a_log_that_lost_acknowledged_records_is_another_one(opened, tmp_path):
+    with nats_server(tmp_path) as server:
+        log = opened(server, behind_seconds=0.2).log
+        log.append(0, "batch-1", b"data")
+        server.stop()
+        shutil.copytree(server.store, tmp_path / "earlier")
+        server.start()
+        log.append(1, "batch-2", b"data")
+        server.kill()
+        shutil.rmtree(server.store)
+        (tmp_path / "earlier").rename(server.store)
+        server.start()
+        for use in (lambda: log.append(2, "batch-3", b"data"), log.tail, lambda: positions(log, 2)):
+            with pytest.raises(LogReplacedError):
+                use()
+
+
+PAUSED_WRITER = """
+import sys
+from router.storage.commit_log.interface import FencedError
+from router.storage.commit_log.jetstream import connect
+log = connect(sys.argv[1], router="paused").log
+position = 0
+try:
+    while True:
+        position = log.append(position, f"paused:{position}", b"data")
+        print(position, flush=True)
+except FencedError:
+    print("fenced", position, flush=True)
+"""
+
+
+def test_a_writer_that_was_paused_is_refused(opened, server, prefix):
+    url = server.url(prefix=prefix, max_bytes="50M")
+    writer = subprocess.Popen([sys.executable, "-c", PAUSED_WRITER, url], stdout=subprocess.PIPE, text=True)
+    with writer:
+        while writer.stdout.readline() != "3\n":
+            assert writer.poll() is None
+        writer.send_signal(signal.SIGSTOP)
+        log = opened(server).log
+        # what it had sent before it stood still may come first
+        claimed = _claim(log)
+        writer.send_signal(signal.SIGCONT)
+        output = writer.stdout.read().split("\n")
+    assert output[-2] == f"fenced {claimed - 1}"
+    assert [record.batch_id for record in log.read(claimed - 1)] == ["claim"]
+
+
+def _claim(log):
+    while True:
+        try:
+            return log.append(log.tail().position, "claim", b"data")
+        except FencedError:
+            continue

@@ -28,13 +28,16 @@ CONFIGURATION: Final = """
 server_name: "{name}"
 listen: "127.0.0.1:{client}"
 http: "127.0.0.1:{monitor}"
+authorization {{ user: "flowhook", password: "secret" }}
+{extra}
+"""
+
+JETSTREAM: Final = """
 jetstream {{
   store_dir: "{store}"
   sync_interval: {sync}
-  max_file_store: {max_bytes}
+  max_file_store: 4G
 }}
-authorization {{ user: "flowhook", password: "secret" }}
-{extra}
 """
 
 ROUTES: Final = """
@@ -73,16 +76,16 @@ class NatsServer:
         process: the process; None when it was stopped.
     """
 
-    def __init__(self, name, directory, *, sync="always", max_bytes="4G", extra=""):
+    def __init__(self, name, directory, *, sync="always", jetstream=True, extra=""):
         self.name = name
-        self.sync = sync
         self.process = None
         self._directory = Path(directory)
         self._client, self._monitor = ReservedPort(), ReservedPort()
         self.address = f"127.0.0.1:{self._client.number}"
         self.monitor = f"127.0.0.1:{self._monitor.number}"
-        self._max_bytes = max_bytes
         self._extra = extra
+        if jetstream:
+            self._extra += JETSTREAM.format(store=self.store, sync=sync)
 
     @property
     def log(self):
@@ -102,9 +105,6 @@ class NatsServer:
                 name=self.name,
                 client=self._client.number,
                 monitor=self._monitor.number,
-                store=self.store,
-                sync=self.sync,
-                max_bytes=self._max_bytes,
                 extra=self._extra,
             )
         )
@@ -200,9 +200,9 @@ class NatsCluster:
 
 
 @contextmanager
-def nats_server(directory, *, sync="always", max_bytes="4G", extra=""):
-    """Run one server alone; its `url()` asks for one replica."""
-    server = SingleServer("single", directory, sync=sync, max_bytes=max_bytes, extra=extra)
+def nats_server(directory, *, sync="always", jetstream=True, extra=""):
+    """Run one server alone; its `url()` asks for one replica. `extra` is added to its configuration."""
+    server = SingleServer("single", directory, sync=sync, jetstream=jetstream, extra=extra)
     try:
         server.start()
         server.wait_until_ready()
@@ -220,8 +220,8 @@ class SingleServer(NatsServer):
 
 
 @contextmanager
-def nats_cluster(directory, *, size=3, sync="always"):
-    """Run a cluster whose servers are named `nats-1` and so on."""
+def nats_cluster(directory, *, size=3, sync="always", start=None):
+    """Run a cluster whose servers are named `nats-1` and so on; with `start`, so many of them, ready or not."""
     ports = [ReservedPort() for _ in range(size)]
     routes = ", ".join(f'"nats://127.0.0.1:{port.number}"' for port in ports)
     servers = [
@@ -230,7 +230,11 @@ def nats_cluster(directory, *, size=3, sync="always"):
     ]
     cluster = NatsCluster(servers)
     try:
-        cluster.start()
+        if start is None:
+            cluster.start()
+        else:
+            for server in servers[:start]:
+                server.start()
         yield cluster
     finally:
         for server in servers:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+import contextlib
+
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ServiceUnavailableError
 
 from router.storage.commit_log.jetstream.connection import Connection
 
@@ -28,12 +30,15 @@ class JetStreamFacts:
 
     async def _agree(self, name: str, value: str) -> str:
         stream, key = f"KV_{self._bucket}", f"$KV.{self._bucket}.{name}"
-        try:
-            # create-if-absent; one whose answer was lost is found by the next attempt
-            bucket = await self._connection.jetstream.key_value(self._bucket)
+        bucket = await self._connection.jetstream.key_value(self._bucket)
+        with contextlib.suppress(KeyWrongLastSequenceError, KeyNotFoundError):
+            # create-if-absent; one whose answer was lost is found below by the next attempt
             await bucket.create(name, value.encode())
-        except (KeyWrongLastSequenceError, KeyNotFoundError):
+            return value
+        try:
             # from the leader: another replica may not have it yet
             found = await self._connection.jetstream.get_last_msg(stream, key)
-            return (found.data or b"").decode()
-        return value
+        except NotFoundError:
+            # the leader refuses for the sake of another router's that has no quorum yet
+            raise ServiceUnavailableError from None
+        return (found.data or b"").decode()

@@ -81,7 +81,7 @@ def connect(
     try:
         info = connection.call(open_log_stream(connection, parsed, create=create, seconds=timeout))
         if not parsed.trust_fsync:
-            check_sync(parsed, info)
+            check_sync(parsed, info, connection.server[0])
         objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
         facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
         log = JetStreamLog(connection, parsed, info, behind_seconds)

@@ -48,8 +48,10 @@ def check_version(version: str, name: str) -> None:
         )
 
 
-def check_sync(url: LogUrl, info: StreamInfo) -> None:
-    """Refuse servers that do not report that they sync each write. Blocks.
+def check_sync(url: LogUrl, info: StreamInfo, connected: str) -> None:
+    """Refuse servers that do not report that they sync each write: those of the log, and the one named `connected`.
+
+    Blocks.
 
     Raises:
         InvalidError: a server of the stream does not (`LOG_NOT_SYNCED`), or is too old (`LOG_SERVER_OUTDATED`).
@@ -57,7 +59,7 @@ def check_sync(url: LogUrl, info: StreamInfo) -> None:
     found = monitored_servers(url)
     for server in found.values():
         check_version(server.version, server.name)
-    names = [server.name for server in replicas_of(info)]
+    names = sorted({server.name for server in replicas_of(info)} | {connected})
     silent = [name for name in names if name not in found]
     lazy = [name for name in names if name in found and not found[name].sync_always]
     if lazy:

@@ -85,11 +85,13 @@ async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, 
             if not create:
                 raise
         try:
-            return await connection.jetstream.add_stream(_log_config(url, name))
+            await connection.jetstream.add_stream(_log_config(url, name))
         except BadRequestError as error:
-            if error.err_code != STREAM_EXISTS:
+            if error.err_code != STREAM_EXISTS:  # another router created it meanwhile
                 raise
-            return await connection.jetstream.stream_info(name)  # another router created it meanwhile
+        return await connection.jetstream.stream_info(
+            name
+        )  # which names its servers, what `add_stream` returns doesn't
 
     try:
         info = await _attempt(connection, url, find_or_create, seconds)

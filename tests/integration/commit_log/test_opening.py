@@ -1,0 +1,135 @@
+"""What is checked when a router connects to the servers of the log, and what it is told to write."""
+
+import pytest
+from support.certificates import Authority
+from support.nats_servers import nats_cluster, nats_server
+
+from flowhook.errors import InvalidError, UnavailableError
+
+QUICKLY = 0.3
+
+
+def refused(opened, url, error=InvalidError, **options):
+    with pytest.raises(error) as caught:
+        opened(None, url=url, **options)
+    return caught.value.reason, caught.value.message
+
+
+def test_a_log_is_found_again_as_it_was_created(opened, server):
+    first, second = opened(server).log, opened(server).log
+    assert first.identity == second.identity
+    assert [(each.name, each.version[:2], each.leader) for each in first.status().servers] == [("single", "2.", True)]
+
+
+def test_the_servers_of_a_cluster_are_listed(opened, cluster):
+    servers = opened(cluster).log.status().servers
+    assert [each.name for each in servers] == ["nats-1", "nats-2", "nats-3"]
+    assert [each.leader for each in servers].count(True) == 1
+    assert all(each.version for each in servers)
+
+
+def test_a_log_is_not_created_when_it_shall_be_there(opened, server, prefix):
+    reason, _ = refused(opened, server.url(prefix=prefix), UnavailableError, create=False)
+    assert reason == "LOG_MISSING"
+
+
+def test_wrong_credentials(opened, server):
+    reason, message = refused(opened, server.url().replace("secret", "guess"))
+    assert reason == "LOG_CREDENTIALS"
+    assert "flowhook" in message
+    assert "guess" not in message
+
+
+def test_servers_that_do_not_answer(opened):
+    reason, message = refused(opened, "nats://127.0.0.1:1?replicas=1", UnavailableError, timeout=QUICKLY)
+    assert reason == "LOG_UNAVAILABLE"
+    assert "127.0.0.1:1" in message
+
+
+def test_more_replicas_than_servers(opened, server, cluster):
+    reason, message = refused(opened, server.url(replicas=3, max_bytes="50M"))
+    assert reason == "LOG_REPLICAS"
+    assert "?replicas=1" in message
+    reason, message = refused(opened, cluster.url(replicas=5, max_bytes="50M"))
+    assert reason == "LOG_REPLICAS"
+    assert "cluster {" in message
+
+
+def test_a_stream_with_another_configuration(opened, server, prefix):
+    system = opened(server)
+    connection = system._connection
+
+    async def alter():
+        info = await connection.jetstream.stream_info(f"{prefix}_LOG_0")
+        await connection.jetstream.update_stream(info.config, discard="old", max_msgs=10)
+
+    connection.call(alter())
+    reason, message = refused(opened, server.url(prefix=prefix))
+    assert reason == "LOG_CONFIGURATION"
+    assert "discard is old and should be new" in message
+    assert "max_msgs is 10 and should be -1" in message
+
+
+def test_a_size_that_differs_from_the_streams(opened, server, prefix):
+    opened(server)
+    assert opened(server, url=server.url(prefix=prefix)).log.room() == 50 << 20
+    reason, message = refused(opened, server.url(prefix=prefix, max_bytes="60M"))
+    assert reason == "LOG_CONFIGURATION"
+    assert f"max_bytes is {50 << 20} and should be {60 << 20}" in message
+
+
+def test_a_log_that_is_larger_than_the_servers_storage(opened, server, prefix):
+    reason, message = refused(opened, server.url(prefix=prefix, max_bytes="5T"))
+    assert reason == "LOG_STORAGE"
+    assert "max_file_store" in message
+
+
+def test_servers_that_sync_later(opened, tmp_path):
+    with nats_server(tmp_path, sync="2m") as lazy:
+        reason, message = refused(opened, lazy.url(max_bytes="50M"))
+        assert reason == "LOG_NOT_SYNCED"
+        assert "single" in message
+        assert "sync_interval: always" in message
+        opened(lazy, url=lazy.url(fsync="trust", prefix="TRUSTED", max_bytes="50M"))
+
+
+def test_servers_whose_monitoring_does_not_answer(opened, server, prefix):
+    reason, message = refused(opened, server.url(prefix=prefix, max_bytes="50M", monitor="127.0.0.1:1"))
+    assert reason == "LOG_NOT_SYNCED"
+    assert "http: 0.0.0.0:8222" in message
+    assert "127.0.0.1:1" in message
+
+
+def test_each_server_of_a_cluster_is_checked(opened, cluster, prefix):
+    some = ",".join(server.monitor for server in cluster.servers[:2])
+    reason, message = refused(opened, cluster.url(prefix=prefix, max_bytes="50M", monitor=some))
+    assert reason == "LOG_NOT_SYNCED"
+    assert "nats-3" in message
+    assert "nats-1" not in message
+
+
+def test_servers_without_jetstream(opened, tmp_path):
+    with nats_server(tmp_path, jetstream=False) as plain:
+        reason, message = refused(opened, plain.url(), timeout=QUICKLY)
+    assert reason == "LOG_JETSTREAM_DISABLED"
+    assert "jetstream {" in message
+
+
+def test_a_cluster_without_a_quorum(opened, tmp_path):
+    with nats_cluster(tmp_path, start=1) as cluster:
+        reason, message = refused(opened, cluster.url(), UnavailableError, timeout=QUICKLY)
+    assert reason == "LOG_UNAVAILABLE"
+    assert "more than half of the servers" in message
+
+
+def test_an_encrypted_connection(opened, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
+    with nats_server(tmp_path, extra=tls) as server:
+        url = server.url(max_bytes="50M").replace("nats://", "tls://")
+        log = opened(None, url=url, ca_file=authority.ca_file).log
+        assert log.append(0, "batch-1", b"data") == 1
+        reason, message = refused(opened, url, UnavailableError, timeout=QUICKLY)
+        assert reason == "LOG_UNAVAILABLE"
+        assert "certificate verify failed" in message

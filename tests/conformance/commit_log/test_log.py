@@ -1,5 +1,6 @@
 """What every log promises to its writers and readers."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,7 @@ from support.patience import PATIENCE
 
 from router.storage.commit_log.interface import FencedError, LogRecord, LogTrimmedError
 
-ROUNDS = 20
+ROUNDS = int(os.environ.get("FLOWHOOK_LOG_ROUNDS", "20"))
 
 
 def fill(log, count, size=1):

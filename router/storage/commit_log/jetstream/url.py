@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Final, NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from flowhook.errors import InvalidError
 
@@ -53,15 +53,18 @@ def parse_url(url: str) -> LogUrl:
     Raises:
         InvalidError: it is no such URL (`LOG_URL_INVALID`); the message names the part, and no password.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("nats", "tls"):
+    scheme, _, rest = url.partition("://")  # urlsplit takes one host only
+    location, _, query = rest.partition("?")
+    if scheme not in ("nats", "tls"):
         _refuse("begins with nats:// or tls://")
-    if parts.path.strip("/") or parts.fragment:
-        _refuse("has no path: parameters follow a `?`")
-    login, _, hosts = parts.netloc.rpartition("@")
+    if "/" in location.rstrip("/") or "#" in rest:
+        _refuse(
+            "has no path and no fragment: parameters follow a `?`, and `/`, `?`, `#` in a password are %2F, %3F, %23"
+        )
+    login, _, hosts = location.rstrip("/").rpartition("@")
     user, _, password = login.partition(":")
     servers = _addresses(hosts, CLIENT_PORT)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    pairs = parse_qsl(query, keep_blank_values=True)
     parameters = dict(pairs)
     unknown = sorted(parameters.keys() - set(PARAMETERS))
     if unknown or len(parameters) != len(pairs):
@@ -76,7 +79,7 @@ def parse_url(url: str) -> LogUrl:
     hostnames = ",".join(server.rpartition(":")[0] for server in servers)
     return LogUrl(
         servers=servers,
-        tls=parts.scheme == "tls",
+        tls=scheme == "tls",
         user=unquote(user),
         password=unquote(password),
         replicas=int(parameters.get("replicas", 3)),

@@ -25,11 +25,17 @@ OURS: Final = (
     "*.token",
     ".*.token.*",
     "*.log*",
+    "nats.json",
+    ".nats.json.*",
 )
 """Patterns of Flowhook's files in a data directory; they include copies beside the originals."""
 
 OUR_DIRECTORIES: Final = ("blobs", "run")
 """Subdirectories of a data directory that contain only files of Flowhook."""
+
+OPAQUE_DIRECTORIES: Final = ("nats-[0-9]*", "router-[0-9]*", "view")
+"""Patterns of subdirectories of a data directory in which other processes create and remove files all the time: their
+own mode protects those."""
 
 SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
 """Subdirectories of a data directory that contain files of Flowhook, or copies of them, and files of operators."""
@@ -139,8 +145,11 @@ def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...])
                 is_ours = any(fnmatch(entry.name, pattern) for pattern in files)
                 found += [Path(entry.path)] if is_ours else ()
             else:
-                is_ours = entry.name in directories
-                if is_ours:
+                opaque = any(fnmatch(entry.name, pattern) for pattern in OPAQUE_DIRECTORIES)
+                is_ours = opaque or entry.name in directories
+                if opaque:
+                    found.append(Path(entry.path))
+                elif is_ours:
                     found += _copies(Path(entry.path), files) if entry.name in SHARED_DIRECTORIES else _all(entry.path)
             others |= not is_ours
     return found, others

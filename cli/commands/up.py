@@ -7,11 +7,11 @@ import sys
 
 import typer
 
-from cli.options import settings_command
+from cli.options import read_settings, settings_command
 from cli.supervisor import SPEC
 from cli.supervisor.up_settings import UpSettings
 
-HELP = "Run a local cluster: edges, a router, runners and admin. Ctrl-C drains and stops it."
+HELP = "Run a local cluster: edges, routers, runners and admin. Ctrl-C drains and stops it."
 
 
 def register(app: typer.Typer) -> None:
@@ -38,12 +38,22 @@ def _up(settings: UpSettings) -> int:
         spec.check()
         restrict_permissions(settings.data_dir)
         ensure_tokens(settings.data_dir)
+        if spec.replicated:
+            _ensure_secrets_key(settings)
     finally:
         run_dir.close()
     sys.stdout.flush()
     # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
     os.execve(sys.executable, arguments, {**os.environ, SPEC: spec.to_json()})  # noqa: S606 - no shell is wanted
+
+
+def _ensure_secrets_key(settings: UpSettings) -> None:
+    """Create the key of secrets if there is none: one router of several must not create its own."""
+    from flowhook.config import RouterSettings
+    from router.encryption import load_secrets_key
+
+    load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
 
 
 def _check_files(settings: UpSettings) -> None:

@@ -9,13 +9,16 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from cli import failures
 from cli.progress import print_progress
 from cli.supervisor import SPEC
 from cli.supervisor.cluster import LocalCluster
-from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.cluster_spec import LOCAL_NATS, ClusterSpec
+from cli.supervisor.command import ForeignProgram
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 
@@ -36,12 +39,23 @@ def main() -> int:
 
 
 async def _run(spec: ClusterSpec, run_dir: RunDir) -> int:
+    if spec.storage != LOCAL_NATS:
+        return await _run_processes(spec, run_dir, ())
+    from cli.supervisor.nats_servers import NatsServers
+
+    with closing(NatsServers.prepare(Path(spec.data_dir))) as servers:
+        programs = servers.programs(spec.environment())
+        return await _run_processes(replace(spec, storage=servers.storage), run_dir, programs)
+
+
+async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequence[ForeignProgram]) -> int:
     webhooks: list[str] = []
 
-    async def apply(router: asyncio.Future[str]) -> None:
+    async def apply(routers: asyncio.Future[str]) -> None:
         async def settings() -> Mapping[str, str]:
-            port = (await asyncio.shield(router)).rpartition(":")[2]
-            return spec.settings("", http_port=0, admin_port=0, grpc_port=int(port))
+            addresses = (await asyncio.shield(routers)).split(",")
+            ports = [int(address.rpartition(":")[2]) for address in addresses]
+            return spec.settings("", "", http_port=0, admin_port=0, grpc_ports=ports)
 
         webhooks.extend(await apply_flows(spec.apply_command(), settings, print_line=print_progress))
 
@@ -52,6 +66,7 @@ async def _run(spec: ClusterSpec, run_dir: RunDir) -> int:
         apply_flows=apply,
         on_ready=lambda where: _print_ready(where, webhooks),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
+        log_servers=log_servers,
     )
     return await cluster.run()
 

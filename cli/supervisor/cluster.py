@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
 
 from cli.supervisor.cluster_spec import DRAIN_ORDER
-from cli.supervisor.command import Command
-from cli.supervisor.http_probe import probe
+from cli.supervisor.command import Command, ForeignProgram
+from cli.supervisor.http_probe import pauses, probe
 from cli.supervisor.process_supervisor import ProcessSupervisor
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 from cli.supervisor.wait_reports import report_waiting
@@ -21,10 +22,6 @@ from flowhook.errors import FlowhookError, InternalError
 STOP_SECONDS: Final = 60.0
 """Time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
 for a process that hangs: half of it remains on a machine that gives a process a tenth of a core for half a minute."""
-
-FIRST_POLL_SECONDS: Final = 0.05
-MAX_POLL_SECONDS: Final = 1.0
-"""Interval between two probes whether requests are served; it doubles, to spare a busy machine."""
 
 OK: Final = 200
 NOT_FOUND: Final = 404
@@ -50,7 +47,7 @@ class ClusterDefinition(Protocol):
 
     @property
     def grpc_port(self) -> int:
-        """Port of the router."""
+        """Port of the first router."""
         ...
 
     @property
@@ -77,7 +74,14 @@ class ClusterDefinition(Protocol):
         ...
 
     def settings(
-        self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool
+        self,
+        role: str,
+        name: str,
+        *,
+        http_port: int,
+        admin_port: int,
+        grpc_ports: Sequence[int],
+        losses_explained: bool,
     ) -> Mapping[str, str]:
         """Return the settings that a process waits for, with the ports known so far."""
         ...
@@ -95,6 +99,7 @@ class LocalCluster:
         apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]],
         on_ready: Callable[[ClusterAddresses], None],
         probe_path: Callable[[], str],
+        log_servers: Sequence[ForeignProgram] = (),
     ) -> None:
         """Create a cluster; nothing is started yet.
 
@@ -102,11 +107,12 @@ class LocalCluster:
             spec: specification of the cluster.
             run_dir: run directory; owned by the caller.
             print_line: prints one line of progress.
-            apply_flows: called at the start with a future of the router's address; edges and runners wait until it
-                returns.
+            apply_flows: called at the start with a future of the routers' addresses, separated by commas; edges and
+                runners wait until it returns.
             on_ready: called once requests are served.
             probe_path: returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also
                 counts as served.
+            log_servers: servers of the replicated log, which routers wait for.
         """
         self._spec = spec
         self._run_dir = run_dir
@@ -114,6 +120,7 @@ class LocalCluster:
         self._apply_flows = apply_flows
         self._on_ready = on_ready
         self._probe_path = probe_path
+        self._log_servers = log_servers
         self._supervisors: list[ProcessSupervisor] = []
         self._stop = asyncio.Event()
         self._served = asyncio.Event()
@@ -144,14 +151,19 @@ class LocalCluster:
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
         """Start everything at once, because imports take long; release each process when its dependencies serve."""
-        router, edges, runners, admin = (self._launch(group, role) for role in ("router", "edge", "runner", "admin"))
+        servers = self._launch(group, map(self._supervise_program, self._log_servers))
+        routers, edges, runners, admin = (
+            self._launch(group, [self._supervise(role, name) for name in self._spec.names(role)])
+            for role in ("router", "edge", "runner", "admin")
+        )
         async with asyncio.TaskGroup() as steps:
             reminding = steps.create_task(report_waiting(self._what_is_missing, self._print), name="remind")
             address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             applying = steps.create_task(self._apply_flows(address), name="apply flows")
-            await _serve(router)
+            await _serve(servers)
+            await _serve(routers)
             self._served.set()
-            address.set_result(self._address("router", "grpc", self._spec.grpc_port))
+            address.set_result(self._router_addresses())
             _let_go(admin)
             self._step = "the router to take the flows"
             await applying
@@ -166,20 +178,33 @@ class LocalCluster:
         self._run_dir.write_cluster(cluster)
         self._on_ready(cluster)
 
-    def _launch(self, group: asyncio.TaskGroup, role: str) -> list[ProcessSupervisor]:
-        supervisors = [self._supervise(role, name) for name in self._spec.names(role)]
-        for supervisor in supervisors:
+    def _launch(self, group: asyncio.TaskGroup, supervisors: Iterable[ProcessSupervisor]) -> list[ProcessSupervisor]:
+        launched = list(supervisors)
+        for supervisor in launched:
             self._supervisors.append(supervisor)
             group.create_task(supervisor.run(), name=supervisor.name)
-        return supervisors
+        return launched
+
+    def _supervise_program(self, program: ForeignProgram) -> ProcessSupervisor:
+        return ProcessSupervisor(
+            program.name,
+            program.role,
+            program.command,
+            lambda _: {},
+            served=self._served,
+            run_dir=self._run_dir,
+            print_line=self._print,
+            program=program,
+        )
 
     def _supervise(self, role: str, name: str) -> ProcessSupervisor:
         def settings(losses_explained: bool) -> Mapping[str, str]:  # noqa: FBT001 - its only argument
             return self._spec.settings(
                 role,
+                name,
                 http_port=_port_of(self._known("edge", "http")) or self._spec.http_port,
                 admin_port=_port_of(self._known("admin", "http")) or self._spec.admin_port,
-                grpc_port=_port_of(self._known("router", "grpc")) or self._spec.grpc_port,
+                grpc_ports=self._grpc_ports(),
                 losses_explained=losses_explained,
             )
 
@@ -197,16 +222,16 @@ class LocalCluster:
         """Wait until the admin process reports every role as ready, and an edge knows the flows."""
         admin = self._address("admin", "http", self._spec.admin_port)
         edge = self._address("edge", "http", self._spec.http_port)
-        pauses = _pauses()
+        waits = pauses()
         while (answer := await probe("GET", admin, "/readyz"))[0] != OK:
             self._step = f"admin-1, {_reasons(*answer)}"
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(waits))
         path, good = self._probe_path() or "/hook/-", {OK} if self._probe_path() else {OK, NOT_FOUND}
         tls, proxied = self._spec.tls_cert_file is not None, self._spec.proxy_protocol
-        pauses = _pauses()
+        waits = pauses()
         while (answer := await probe("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
             self._step = f"edge-1, which {f'answers {answer[0]} for' if answer[0] else 'does not answer'} {path}"
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(waits))
 
     def _what_is_missing(self) -> str:
         missing = [
@@ -250,22 +275,37 @@ class LocalCluster:
         if address:
             return address
         if port == 0:
-            raise InternalError(f"{role}-1 did not print_line where it listens")
+            raise InternalError(f"{role}-1 did not report where it listens")
         return f"127.0.0.1:{port}"
+
+    def _grpc_ports(self) -> list[int]:
+        """Return the ports of the routers, in order of their numbers; 0 where the system has yet to choose."""
+        routers = (supervisor for supervisor in self._supervisors if supervisor.role == "router")
+        configured = itertools.chain([self._spec.grpc_port], itertools.repeat(0))
+        return [
+            _port_of(router.addresses.get("grpc", "")) or port
+            for router, port in zip(routers, configured, strict=False)
+        ]
+
+    def _router_addresses(self) -> str:
+        """Return the addresses of the routers, separated by commas, once all have reported theirs."""
+        ports = self._grpc_ports()
+        if 0 in ports:
+            raise InternalError("a router did not report where it listens")
+        return ",".join(f"127.0.0.1:{port}" for port in ports)
 
     def _describe(self) -> ClusterAddresses:
         http = self._address("edge", "http", self._spec.http_port)
         admin = self._address("admin", "http", self._spec.admin_port)
-        grpc = self._address("router", "grpc", self._spec.grpc_port)
         certificate = self._spec.tls_cert_file
         return ClusterAddresses(
             pid=os.getpid(),
             http_url=f"{'http' if certificate is None else 'https'}://{_reachable(http)}",
             admin_url=f"http://{_reachable(admin)}",
-            grpc_address=_reachable(grpc),
+            grpc_address=self._router_addresses(),
             http_port=_port_of(http),
             admin_port=_port_of(admin),
-            grpc_port=_port_of(grpc),
+            grpc_port=self._grpc_ports()[0],
             http_cert_file="" if certificate is None else certificate,
         )
 
@@ -280,13 +320,6 @@ async def _serve(supervisors: Sequence[ProcessSupervisor]) -> None:
     _let_go(supervisors)
     for supervisor in supervisors:
         await supervisor.ready.wait()
-
-
-def _pauses() -> Iterator[float]:
-    pause = FIRST_POLL_SECONDS
-    while True:
-        yield pause
-        pause = min(pause * 2, MAX_POLL_SECONDS)
 
 
 def _reasons(status: int, body: bytes) -> str:

@@ -10,8 +10,9 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Final, Self
 
 import orjson
@@ -21,8 +22,14 @@ from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
 
-DRAIN_ORDER: Final = ("edge", "runner", "router", "admin")
+DRAIN_ORDER: Final = ("edge", "runner", "router", "admin", "nats")
 """First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
+
+LOCAL_NATS: Final = "nats:"
+"""Storage: a replicated log on NATS servers that the supervisor starts."""
+
+_SCHEMES: Final = ("sqlite", "nats", "tls")
+
 
 RUNNER_NICE: Final = 5
 """Nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
@@ -39,6 +46,8 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_CLIENT_CERT_FILE",
         "FLOWHOOK_CLIENT_KEY_FILE",
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
+        # for routers, and it may contain a password
+        "FLOWHOOK_STORAGE",
         # applies to one restart only
         "FLOWHOOK_LOSSES_EXPLAINED",
     }
@@ -81,25 +90,36 @@ class ClusterSpec:
         """Refuse a specification that can't be started. Blocking, briefly.
 
         Raises:
-            InvalidError: the storage is not supported, or not for this number of routers.
+            InvalidError: the storage is not supported, or not for this number of routers, or there is no nats-server.
             ConflictError: a port is in use (`PORT_IN_USE`).
         """
         scheme = self.storage.partition(":")[0] if self.storage else "sqlite"
-        if scheme != "sqlite":
+        if scheme not in _SCHEMES:
             raise InvalidError(
-                f"storage {scheme!r} is not supported yet; use sqlite:PATH", reason="STORAGE_NOT_SUPPORTED"
+                f"storage {scheme!r} is not supported; use sqlite:PATH, nats: or nats://HOST:PORT",
+                reason="STORAGE_NOT_SUPPORTED",
             )
-        if self.routers > 1:
+        if self.routers > 1 and not self.replicated:
             raise InvalidError(
-                f"--routers {self.routers}: with SQLite one router owns the database file; use --routers 1",
+                f"--routers {self.routers}: with SQLite one router owns the database file; use --routers 1, or"
+                f" --storage {LOCAL_NATS} for a replicated log",
                 reason="ROUTERS_NOT_SUPPORTED",
             )
+        if self.storage == LOCAL_NATS:
+            from cli.supervisor import nats_servers
+
+            nats_servers.find_program()
         for option, host, port in (
             ("--http-port", self.host, self.http_port),
             ("--admin-port", LOOPBACK, self.admin_port),
             ("--grpc-port", LOOPBACK, self.grpc_port),
         ):
             check_port(option, host, port)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether the storage is a replicated log, which several routers can use."""
+        return self.storage.partition(":")[0] in ("nats", "tls")
 
     def names(self, role: str) -> list[str]:
         """Return the names of the processes of a role, for example `runner-1` and `runner-2`."""
@@ -108,7 +128,7 @@ class ClusterSpec:
 
     def command(self, role: str, name: str) -> Command:
         """Return the command that starts one process, which imports its code and then waits for its `settings`."""
-        environment = {**self._environment(), "FLOWHOOK_PROCESS_NAME": name}
+        environment = {**self.environment(), "FLOWHOOK_PROCESS_NAME": name}
         nice = RUNNER_NICE if role == "runner" else 0
         # -P: a folder called `router` in the working directory must not be imported in place of the package
         return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice)
@@ -116,10 +136,17 @@ class ClusterSpec:
     def apply_command(self) -> Command:
         """Return the command that applies the flows and lists the webhooks; it also waits for its `settings`."""
         paths = [] if self.flows is None else [self.flows]
-        return Command([sys.executable, "-P", "-m", "cli.applying", *paths], self._environment())
+        return Command([sys.executable, "-P", "-m", "cli.applying", *paths], self.environment())
 
     def settings(
-        self, role: str, *, http_port: int, admin_port: int, grpc_port: int, losses_explained: bool = False
+        self,
+        role: str,
+        name: str,
+        *,
+        http_port: int,
+        admin_port: int,
+        grpc_ports: Sequence[int],
+        losses_explained: bool = False,
     ) -> Mapping[str, str]:
         """Return the settings that a process gets once its dependencies serve: variables, with the ports known so far.
 
@@ -127,26 +154,30 @@ class ClusterSpec:
 
         Args:
             role: role of the process; "" for the process that applies the flows.
+            name: its name; "" for that process.
             http_port: port of edges; 0 lets the system choose, as with the other ports.
             admin_port: port of the admin process.
-            grpc_port: port of the router.
+            grpc_ports: ports of the routers, in order of their numbers.
             losses_explained: whether the process that this one replaces was ended from outside, so that no execution
                 that a runner was working on is to blame.
         """
         settings = {
             "FLOWHOOK_DATA_DIR": self.data_dir,
-            "FLOWHOOK_ROUTER": f"{LOOPBACK}:{grpc_port}",
+            "FLOWHOOK_ROUTER": ",".join(f"{LOOPBACK}:{port}" for port in grpc_ports),
             "FLOWHOOK_HOST": self.host if role == "edge" else LOOPBACK,
             "FLOWHOOK_HTTP_PORT": str(http_port),
             "FLOWHOOK_REUSE_PORT": str(self.edges > 1).lower(),
             "FLOWHOOK_ADMIN_PORT": str(admin_port),
-            "FLOWHOOK_GRPC_PORT": str(grpc_port),
-            "FLOWHOOK_STORAGE": self.storage,
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
             "FLOWHOOK_PUBLIC_URL": self.public_url,
             "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
             "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),
         }
+        if role == "router":
+            settings["FLOWHOOK_GRPC_PORT"] = str(grpc_ports[self.names(role).index(name)])
+            settings["FLOWHOOK_STORAGE"] = self.storage
+            if self.replicated:
+                settings["FLOWHOOK_VIEW_DIR"] = str(Path(self.data_dir) / name)
         if role == "runner" and not self.public_url:  # an edge uses the host of the request instead
             scheme = "http" if self.tls_cert_file is None else "https"
             settings["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
@@ -158,7 +189,8 @@ class ClusterSpec:
         return settings
 
     @staticmethod
-    def _environment() -> dict[str, str]:
+    def environment() -> dict[str, str]:
+        """Return the environment of a process at its start."""
         environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
         environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor reports the lifecycle itself
         return environment

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +14,22 @@ class Command:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     nice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProgram:
+    """A program of the cluster that is not Flowhook's: it takes no settings from the supervisor, and reports nothing.
+
+    Attributes:
+        name: role and number.
+        role: its role.
+        command: the command that starts it.
+        is_ready: asks it whether it serves.
+        log_file: where it says what goes wrong.
+    """
+
+    name: str
+    role: str
+    command: Command
+    is_ready: Callable[[], Awaitable[bool]]
+    log_file: Path

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally, killed_externally
-from cli.supervisor.command import Command
+from cli.supervisor.command import Command, ForeignProgram
+from cli.supervisor.http_probe import pauses
 from cli.supervisor.rundir import RunDir
 from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
@@ -59,6 +60,7 @@ class ProcessSupervisor:
         served: asyncio.Event,
         run_dir: RunDir,
         print_line: Callable[[str], None],
+        program: ForeignProgram | None = None,
     ) -> None:
         """Create a supervisor; nothing is started yet.
 
@@ -71,6 +73,7 @@ class ProcessSupervisor:
             served: set once the router has served; from then on the end of a process does not end the cluster.
             run_dir: directory for pid files.
             print_line: prints one line.
+            program: what is started, if it is not Flowhook's.
         """
         self.name = name
         self.role = role
@@ -82,6 +85,7 @@ class ProcessSupervisor:
         self._served = served
         self._run_dir = run_dir
         self._print = print_line
+        self._program = program
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
@@ -156,9 +160,11 @@ class ProcessSupervisor:
             async with asyncio.TaskGroup() as helpers:
                 sending = helpers.create_task(self._send_settings(child))
                 reminding = helpers.create_task(self._remind())
+                probing = helpers.create_task(self._probe())
                 code = await child.run(on_message)
                 sending.cancel()
                 reminding.cancel()
+                probing.cancel()
             # the end of a process that was never ready does not change whether the loss before it is explained
             self._explained = killed_externally(code) and (was_ready or self._explained)
             return code
@@ -182,6 +188,16 @@ class ProcessSupervisor:
                 lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._print
             )
 
+    async def _probe(self) -> None:
+        """Ask a program that reports nothing whether it serves, until it does."""
+        if self._program is None:
+            return
+        for pause in pauses():
+            if await self._program.is_ready():
+                self._on_ready({})
+                return
+            await asyncio.sleep(pause)
+
     def _write_pid_file(self, pid: int) -> None:
         """Write the pid file if possible: a full disk must not end a running process."""
         try:
@@ -199,7 +215,8 @@ class ProcessSupervisor:
     def _check_first_start(self, code: int | None, how: str, defects: int) -> None:
         if self._was_ready:
             return
-        if code == WRONG_USAGE or (code == REFUSED and not self._served.is_set()):
+        if self._program is None and (code == WRONG_USAGE or (code == REFUSED and not self._served.is_set())):
             raise StartRefusedError(f"{self.name} can't start, see above")
         if defects >= MAX_FIRST_STARTS and not self._served.is_set():
-            raise InternalError(f"{self.name} {how} {defects} times before it was ready")
+            where = "" if self._program is None else f"; see {self._program.log_file}"
+            raise InternalError(f"{self.name} {how} {defects} times before it was ready{where}")

@@ -28,15 +28,16 @@ class UpSettings(BaseSettings):
     admin_port: Port = 8081
     """Port of health, metrics and the overview page; 0 lets the system choose."""
     grpc_port: Port = 50051
-    """Port of the router; 0 lets the system choose."""
+    """Port of the first router; 0 lets the system choose, as it does for the others."""
     edges: Annotated[int, Field(ge=1, le=64)] = 1
     """How many edges share the HTTP port."""
     routers: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many routers; SQLite allows one."""
+    """How many routers; SQLite allows one, a replicated log more: one owner, and standbys."""
     runners: Annotated[int, Field(ge=1, le=64)] = 2
     """How many runners."""
     storage: str = ""
-    """Storage, sqlite:PATH; empty means flowhook.db in the data directory."""
+    """Storage: sqlite:PATH; nats: for a replicated log on three NATS servers that are started here, or nats://HOST:PORT,…
+    for one on other servers. Empty: flowhook.db in the data directory."""
     flows: Path | None = None
     """Directory or file of flows to apply at the start."""
     public_url: PublicUrl = ""

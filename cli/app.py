@@ -10,6 +10,7 @@ import flowhook
 from cli.commands import (
     apply,
     check,
+    cluster,
     components,
     execute,
     executions,
@@ -49,6 +50,7 @@ def create() -> typer.Typer:
     app.add_typer(secrets.app, name="secrets")
     app.add_typer(executions.app, name="executions")
     app.add_typer(rejections.app, name="rejections")
+    app.add_typer(cluster.app, name="cluster")
     app.add_typer(tokens.app, name="tokens")
     app.add_typer(components.app, name="components")
     migrate.register(app)

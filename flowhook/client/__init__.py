@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from flowhook.client.aio.client import AsyncClient
     from flowhook.client.results import (
         AppliedFlow,
+        ClusterShards,
         ExecutionChange,
         ExecutionFailedError,
+        LogServerInfo,
         ProcessInfo,
         ReplyPendingError,
+        ShardCopyInfo,
+        ShardInfo,
+        SnapshotInfo,
     )
     from flowhook.client.sync.client import Client
 
@@ -23,10 +28,15 @@ __all__ = [
     "AppliedFlow",
     "AsyncClient",
     "Client",
+    "ClusterShards",
     "ExecutionChange",
     "ExecutionFailedError",
+    "LogServerInfo",
     "ProcessInfo",
     "ReplyPendingError",
+    "ShardCopyInfo",
+    "ShardInfo",
+    "SnapshotInfo",
 ]
 
 _FROM: Final = {"AsyncClient": "aio.client", "Client": "sync.client"}

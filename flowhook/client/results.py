@@ -40,6 +40,94 @@ class ProcessInfo:
     last_seen: float
 
 
+@dataclass(frozen=True, slots=True)
+class ShardCopyInfo:
+    """A router's copy of the data of a shard; the owner has one, too.
+
+    Attributes:
+        router: name of the router.
+        address: its address for gRPC, `host:port`.
+        state: `following`, `claiming`, `recovering`, `serving`, `handing_over` or `lost`.
+        position: position of the log that it has applied.
+        silence: seconds since it was last heard of.
+        version: version of its Flowhook.
+    """
+
+    router: str
+    address: str
+    state: str
+    position: int
+    silence: float
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot of a shard. `position`: that of the log that it contains. `size`: bytes, compressed."""
+
+    position: int
+    size: int
+    create_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """A shard.
+
+    Attributes:
+        number: from 0.
+        epoch: number of the ownership, from 1; 0: no owner is known.
+        owner: name of the router that owns it; empty: none is known.
+        address: address of that router for gRPC, `host:port`.
+        serving: whether its owner serves; false while it recovers, or hands over.
+        position: last position of its log; 0 with the embedded storage.
+        first_position: oldest position that was not purged.
+        log_bytes: size of its log.
+        max_log_bytes: size that its log may have; 0: unlimited.
+        copies: by name of the router.
+        snapshots: newest first.
+    """
+
+    number: int
+    epoch: int
+    owner: str
+    address: str
+    serving: bool
+    position: int
+    first_position: int
+    log_bytes: int
+    max_log_bytes: int
+    copies: tuple[ShardCopyInfo, ...]
+    snapshots: tuple[SnapshotInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogServerInfo:
+    """A server of the replicated log.
+
+    Attributes:
+        name: its name.
+        version: version of its software.
+        current: whether it is present and up to date.
+        leader: whether it leads the replicas.
+        lag: operations that it is behind.
+    """
+
+    name: str
+    version: str
+    current: bool
+    leader: bool
+    lag: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterShards:
+    """The shards by number, and the servers of the replicated log by name; no servers with the embedded storage."""
+
+    shards: tuple[ShardInfo, ...]
+    servers: tuple[LogServerInfo, ...]
+
+
 class ReplyPendingError(UnavailableError):
     """The flow has not replied in time; its execution, `execution_id`, continues."""
 

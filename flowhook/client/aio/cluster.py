@@ -1,22 +1,32 @@
-"""Client methods for the processes of the cluster."""
+"""Client methods for the processes and the shards of the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import ProcessInfo
+from flowhook.client.results import (
+    ClusterShards,
+    LogServerInfo,
+    ProcessInfo,
+    ShardCopyInfo,
+    ShardInfo,
+    SnapshotInfo,
+)
 from flowhook.v1.cluster_service_pb2 import GetClusterRequest
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
+from flowhook.v1.shard_service_pb2 import GetShardsRequest, LogServer, Shard, ShardCopy
+from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import convert
 
 
 class Cluster:
-    """The processes of the cluster. Scope `admin` or `view`."""
+    """The processes and the shards of the cluster. Scope `admin` or `view`."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._call = transport.call
         self._stub = ClusterServiceStub(transport.channel)
+        self._shards = ShardServiceStub(transport.channel)
 
     async def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
         """Return the router and all processes that reported in the last 60 s, by name, with or without metrics."""
@@ -35,3 +45,46 @@ class Cluster:
             )
             for process in response.processes
         ]
+
+    async def shards(self) -> ClusterShards:
+        """Return the shards, their owners and copies, and the servers of the replicated log.
+
+        Any router answers, whether it owns a shard or not, by what it knows.
+        """
+        response = await self._call(self._shards.GetShards, GetShardsRequest())
+        return ClusterShards(tuple(map(_shard, response.shards)), tuple(map(_server, response.servers)))
+
+
+def _shard(shard: Shard) -> ShardInfo:
+    return ShardInfo(
+        number=shard.shard,
+        epoch=shard.owner.epoch,
+        owner=shard.owner.router,
+        address=shard.owner.address,
+        serving=shard.owner.serving,
+        position=shard.position,
+        first_position=shard.first_position,
+        log_bytes=shard.log_bytes,
+        max_log_bytes=shard.max_log_bytes,
+        copies=tuple(map(_copy, shard.copies)),
+        snapshots=tuple(
+            SnapshotInfo(each.position, each.bytes, convert.milliseconds(each.create_time)) for each in shard.snapshots
+        ),
+    )
+
+
+def _copy(copy: ShardCopy) -> ShardCopyInfo:
+    return ShardCopyInfo(
+        router=copy.router,
+        address=copy.address,
+        state=copy.state,
+        position=copy.position,
+        silence=convert.seconds(copy.silence),
+        version=copy.version,
+    )
+
+
+def _server(server: LogServer) -> LogServerInfo:
+    return LogServerInfo(
+        name=server.name, version=server.version, current=server.current, leader=server.leader, lag=server.lag
+    )

@@ -1,0 +1,134 @@
+"""`flowhook cluster`: shows the state of the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from cli.options import DataDir, Json, Router
+
+if TYPE_CHECKING:
+    from flowhook.client import ClusterShards, LogServerInfo, ShardInfo
+    from flowhook.config import CommonSettings
+
+app = typer.Typer(help="Look at the routers and the replicated log.", no_args_is_help=True)
+
+SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
+COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
+SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
+
+
+@app.command("status")
+def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Show the owner and the standbys of each shard, and the servers of the replicated log."""
+    from cli.client_factory import client_settings
+    from cli.output import print_json, print_table
+
+    state = _ask_any(client_settings(router, data_dir))
+    if json:
+        for line in (*map(_shard_as_json, state.shards), *map(_server_as_json, state.servers)):
+            print_json(line)
+        return
+    print_table(SHARD_COLUMNS, map(_shard_row, state.shards), empty="no shards")
+    print()
+    print_table(COPY_COLUMNS, (row for shard in state.shards for row in _copy_rows(shard)), empty="no routers")
+    print()
+    print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
+
+
+def _ask_any(settings: CommonSettings) -> ClusterShards:
+    """Return the answer of the first router that answers, whether it owns anything or not.
+
+    Raises:
+        FlowhookError: none answers; the error of the last one.
+    """
+    from cli.client_factory import client_for
+    from flowhook.errors import UnavailableError
+
+    *others, last = settings.router.split(",")
+    for address in others:
+        try:
+            with client_for(settings.model_copy(update={"router": address})) as client:
+                return client.cluster.shards()
+        except UnavailableError:
+            continue
+    with client_for(settings.model_copy(update={"router": last})) as client:
+        return client.cluster.shards()
+
+
+def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:
+    from cli.output import rfc3339
+
+    standbys = [copy for copy in shard.copies if copy.router != shard.owner]
+    return {
+        "shard": shard.number,
+        "owner": shard.owner or None,
+        "address": shard.address or None,
+        "serving": shard.serving,
+        "epoch": shard.epoch,
+        "standbys": [copy.router for copy in standbys],
+        "position": shard.position,
+        "first_position": shard.first_position,
+        "lag": max((_lag(shard, copy.position) for copy in standbys), default=None),
+        "log_bytes": shard.log_bytes,
+        "max_log_bytes": shard.max_log_bytes or None,
+        "copies": [
+            {
+                "router": copy.router,
+                "address": copy.address,
+                "state": copy.state,
+                "position": copy.position,
+                "lag": _lag(shard, copy.position),
+                "silent_seconds": copy.silence,
+                "version": copy.version,
+            }
+            for copy in shard.copies
+        ],
+        "snapshots": [
+            {"position": each.position, "bytes": each.size, "created_at": rfc3339(each.create_time_ms)}
+            for each in shard.snapshots
+        ],
+    }
+
+
+def _server_as_json(server: LogServerInfo) -> dict[str, Any]:
+    return {
+        "server": server.name,
+        "version": server.version,
+        "current": server.current,
+        "leader": server.leader,
+        "lag": server.lag,
+    }
+
+
+def _shard_row(shard: ShardInfo) -> tuple[object, ...]:
+    state = "serving" if shard.serving else "not serving"
+    snapshots = ", ".join(str(each.position) for each in shard.snapshots)
+    return shard.number, shard.owner, state, shard.epoch, shard.position, shard.log_bytes, snapshots
+
+
+def _copy_rows(shard: ShardInfo) -> list[tuple[object, ...]]:
+    return [
+        (
+            shard.number,
+            copy.router,
+            copy.state,
+            copy.position,
+            _lag(shard, copy.position),
+            f"{copy.silence:.1f} s",
+            copy.address,
+            copy.version,
+        )
+        for copy in shard.copies
+    ]
+
+
+def _server_row(server: LogServerInfo) -> tuple[object, ...]:
+    current = "yes" if server.current else "no"
+    return server.name, "leader" if server.leader else "follower", current, server.lag, server.version
+
+
+def _lag(shard: ShardInfo, position: int) -> int:
+    """Return how many records of the log are not applied at a position; copies may be newer than the shard's state."""
+    return max(0, shard.position - position)

@@ -1,0 +1,157 @@
+"""`flowhook cluster status` and the client's method behind it, against the service of a router."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from support.commands import flowhook
+
+from flowhook.client import AsyncClient, LogServerInfo, ShardCopyInfo, ShardInfo, SnapshotInfo
+from flowhook.v1.shard_service_pb2 import GetShardsResponse, LogServer, Shard, ShardCopy, ShardOwner, Snapshot
+from flowhook.v1.shard_service_pb2_grpc import ShardServiceServicer, add_ShardServiceServicer_to_server
+
+OWNER = ShardOwner(shard=0, epoch=7, router="router-2", address="10.0.0.2:50051", serving=True)
+COPIES = [
+    ShardCopy(router="router-1", address="10.0.0.1:50051", state="following", position=90, version="1.0"),
+    ShardCopy(router="router-2", address="10.0.0.2:50051", state="serving", position=100, version="1.0"),
+    ShardCopy(router="router-3", state="following", position=101, silence=Duration(seconds=2, nanos=500_000_000)),
+]
+REPLICATED = GetShardsResponse(
+    shards=[
+        Shard(
+            shard=0,
+            owner=OWNER,
+            position=100,
+            first_position=41,
+            log_bytes=5000,
+            max_log_bytes=9000,
+            copies=COPIES,
+            snapshots=[Snapshot(position=60, bytes=1234, create_time=Timestamp(seconds=1_700_000_000))],
+        )
+    ],
+    servers=[
+        LogServer(name="nats-1", version="2.15.1", current=True, leader=True),
+        LogServer(name="nats-2", version="2.15.1", current=False, lag=12),
+    ],
+)
+EMBEDDED = GetShardsResponse(
+    shards=[Shard(shard=0, owner=ShardOwner(epoch=1, router="router-1", address="127.0.0.1:50051", serving=True))]
+)
+
+
+class Shards(ShardServiceServicer):
+    def __init__(self):
+        self.response = REPLICATED
+
+    def GetShards(self, request, context):  # noqa: N802
+        return self.response
+
+
+@pytest.fixture
+def shards():
+    """The service, its address in `address`."""
+    service = Shards()
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        add_ShardServiceServicer_to_server(service, server)
+        service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        yield service
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """An address at which nobody answers."""
+    monkeypatch.setattr("flowhook.client.retrying.RETRY_SECONDS", 0.1)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+def status(*arguments, router):
+    return flowhook("cluster", "status", *arguments, FLOWHOOK_ROUTER=router, FLOWHOOK_TOKEN="fhk_x")
+
+
+def test_json_is_a_line_for_each_shard_and_each_server(shards):
+    shard, *servers = status("--json", router=shards.address).rows
+
+    copies, snapshots = shard.pop("copies"), shard.pop("snapshots")
+    assert shard == {
+        "shard": 0,
+        "owner": "router-2",
+        "address": "10.0.0.2:50051",
+        "serving": True,
+        "epoch": 7,
+        "standbys": ["router-1", "router-3"],
+        "position": 100,
+        "first_position": 41,
+        "lag": 10,
+        "log_bytes": 5000,
+        "max_log_bytes": 9000,
+    }
+    assert [(copy["router"], copy["state"], copy["lag"], copy["silent_seconds"]) for copy in copies] == [
+        ("router-1", "following", 10, 0),
+        ("router-2", "serving", 0, 0),
+        ("router-3", "following", 0, 2.5),
+    ]
+    assert snapshots == [{"position": 60, "bytes": 1234, "created_at": "2023-11-14T22:13:20.000Z"}]
+    assert servers == [
+        {"server": "nats-1", "version": "2.15.1", "current": True, "leader": True, "lag": 0},
+        {"server": "nats-2", "version": "2.15.1", "current": False, "leader": False, "lag": 12},
+    ]
+
+
+def test_for_people_there_are_three_tables(shards):
+    done = status(router=shards.address)
+
+    assert done.code == 0
+    shard, copies, servers = (part.splitlines() for part in done.out.split("\n\n"))
+    assert shard[1].split() == ["0", "router-2", "serving", "7", "100", "5000", "60"]
+    assert copies[1].split()[:5] == ["0", "router-1", "following", "90", "10"]
+    assert servers[2].split() == ["nats-2", "follower", "no", "12", "2.15.1"]
+
+
+def test_the_first_router_that_answers_is_asked(shards, silent):
+    (shard, *_) = status("--json", router=f"{silent},{shards.address},{silent}").rows
+    assert shard["owner"] == "router-2"
+
+
+def test_when_none_answers_the_error_says_so(silent):
+    done = status(router=f"{silent},{silent}")
+    assert (done.code, done.out) == (1, "")
+    assert silent in done.err
+
+
+def test_with_the_embedded_storage_there_are_no_standbys_and_no_servers(shards):
+    shards.response = EMBEDDED
+    (shard,) = status("--json", router=shards.address).rows
+    assert (shard["standbys"], shard["lag"], shard["max_log_bytes"], shard["snapshots"]) == ([], None, None, [])
+    assert "no servers: the storage is embedded" in status(router=shards.address).out
+
+
+async def test_clients_return_everything_that_a_router_says(shards):
+    async with AsyncClient(shards.address, token="fhk_x") as client:
+        found = await client.cluster.shards()
+
+    (shard,) = found.shards
+    assert shard == ShardInfo(
+        number=0,
+        epoch=7,
+        owner="router-2",
+        address="10.0.0.2:50051",
+        serving=True,
+        position=100,
+        first_position=41,
+        log_bytes=5000,
+        max_log_bytes=9000,
+        copies=shard.copies,
+        snapshots=(SnapshotInfo(60, 1234, 1_700_000_000_000),),
+    )
+    assert shard.copies[2] == ShardCopyInfo("router-3", "", "following", 101, 2.5, "")
+    assert found.servers[1] == LogServerInfo("nats-2", "2.15.1", current=False, leader=False, lag=12)

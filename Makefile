@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test coverage fuzz bench chaos run lock baseline clean anew
+.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ chaos: $(DEV) ## break a local cluster at random for SECONDS=60, and check that 
 
 run: $(if $(wildcard $(DEV)),$(DEV),$(RUN)) ## a local cluster with the flows of examples/; Ctrl-C drains and stops it
 	@exec $(BIN)/flowhook up --flows examples
+
+cluster: $(DEV) ## the same with three routers, of which two stand by, over a replicated log on three NATS servers
+	@exec $(BIN)/flowhook up --routers 3 --storage nats: --flows examples
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links

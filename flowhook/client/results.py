@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.model import Change, Execution, Flow, WorkflowError
+from flowhook.model import Change, Execution, Flow, WorkflowError, to_datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,11 @@ class SnapshotInfo:
     position: int
     size: int
     create_time_ms: int
+
+    @property
+    def created_at(self) -> datetime:
+        """Time at which it was made."""
+        return to_datetime(self.create_time_ms)
 
 
 @dataclass(frozen=True, slots=True)

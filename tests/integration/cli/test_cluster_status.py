@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -153,5 +154,6 @@ async def test_clients_return_everything_that_a_router_says(shards):
         copies=shard.copies,
         snapshots=(SnapshotInfo(60, 1234, 1_700_000_000_000),),
     )
+    assert shard.snapshots[0].created_at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert shard.copies[2] == ShardCopyInfo("router-3", "", "following", 101, 2.5, "")
     assert found.servers[1] == LogServerInfo("nats-2", "2.15.1", current=False, leader=False, lag=12)

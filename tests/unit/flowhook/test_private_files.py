@@ -25,6 +25,7 @@ FILES = [
     "blobs/ab/evt_1.00",
     "run/edge-1.pid",
     "run/cluster.json",
+    "nats.json",
     "backups/monday/flowhook.db",
 ]
 
@@ -148,3 +149,15 @@ def test_what_is_made_is_private_whatever_the_umask_says(tmp_path):
     write_private(tmp_path / "data" / "written", b"x")
     assert mode(tmp_path / "data") == 0o700
     assert {mode(path) for path in (tmp_path / "data").iterdir()} == {0o600}
+
+
+def test_in_directories_that_others_change_at_any_time_only_they_themselves_are_restricted(exposed):
+    for name in ("nats-1", "router-12", "view"):
+        (exposed / name / "inside").mkdir(parents=True)
+        for path in (exposed / name, exposed / name / "inside"):
+            path.chmod(0o755)
+
+    assert restrict_permissions(exposed) == []
+    assert mode(exposed) == 0o700
+    for name in ("nats-1", "router-12", "view"):
+        assert (mode(exposed / name), mode(exposed / name / "inside")) == (0o700, 0o755)

@@ -80,7 +80,7 @@ def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:
                 "state": copy.state,
                 "position": copy.position,
                 "lag": _lag(shard, copy.position),
-                "silent_seconds": copy.silence,
+                "silent_seconds": round(copy.silence, 3),
                 "version": copy.version,
             }
             for copy in shard.copies

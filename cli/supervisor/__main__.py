@@ -17,7 +17,7 @@ from cli import failures
 from cli.progress import print_progress
 from cli.supervisor import SPEC
 from cli.supervisor.cluster import LocalCluster
-from cli.supervisor.cluster_spec import LOCAL_NATS, ClusterSpec
+from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.command import ForeignProgram
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.rundir import ClusterAddresses, RunDir
@@ -39,13 +39,13 @@ def main() -> int:
 
 
 async def _run(spec: ClusterSpec, run_dir: RunDir) -> int:
-    if spec.storage != LOCAL_NATS:
+    if not spec.starts_nats:
         return await _run_processes(spec, run_dir, ())
     from cli.supervisor.nats_servers import NatsServers
 
     with closing(NatsServers.prepare(Path(spec.data_dir))) as servers:
-        programs = servers.programs(spec.environment())
-        return await _run_processes(replace(spec, storage=servers.storage), run_dir, programs)
+        storage = servers.storage(spec.storage.partition("?")[2])
+        return await _run_processes(replace(spec, storage=storage), run_dir, servers.programs(spec.environment()))
 
 
 async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequence[ForeignProgram]) -> int:

@@ -26,7 +26,7 @@ DRAIN_ORDER: Final = ("edge", "runner", "router", "admin", "nats")
 """First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
 
 LOCAL_NATS: Final = "nats:"
-"""Storage: a replicated log on NATS servers that the supervisor starts."""
+"""Storage: a replicated log on NATS servers that the supervisor starts. `?` and parameters of a URL may follow."""
 
 _SCHEMES: Final = ("sqlite", "nats", "tls")
 
@@ -105,7 +105,7 @@ class ClusterSpec:
                 f" --storage {LOCAL_NATS} for a replicated log",
                 reason="ROUTERS_NOT_SUPPORTED",
             )
-        if self.storage == LOCAL_NATS:
+        if self.starts_nats:
             from cli.supervisor import nats_servers
 
             nats_servers.find_program()
@@ -120,6 +120,11 @@ class ClusterSpec:
     def replicated(self) -> bool:
         """Whether the storage is a replicated log, which several routers can use."""
         return self.storage.partition(":")[0] in ("nats", "tls")
+
+    @property
+    def starts_nats(self) -> bool:
+        """Whether the supervisor starts the servers of the log."""
+        return self.storage.partition("?")[0] == LOCAL_NATS
 
     def names(self, role: str) -> list[str]:
         """Return the names of the processes of a role, for example `runner-1` and `runner-2`."""

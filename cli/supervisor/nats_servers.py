@@ -111,12 +111,16 @@ class NatsServers:
         for each in self.reserved:
             each.close()
 
-    @property
-    def storage(self) -> str:
-        """URL of the storage, for routers. It contains the password."""
+    def storage(self, parameters: str = "") -> str:
+        """Return the URL of the storage, for routers. It contains the password.
+
+        Args:
+            parameters: further parameters, such as `max_bytes=512M`.
+        """
         clients = ",".join(f"{LOOPBACK}:{ports.client}" for ports in self.ports.values())
         monitors = ",".join(map(self.monitor, NAMES))
-        return f"nats://{USER}:{self.password}@{clients}?replicas={len(NAMES)}&monitor={monitors}"
+        query = "&".join(filter(None, (f"replicas={len(NAMES)}", f"monitor={monitors}", parameters)))
+        return f"nats://{USER}:{self.password}@{clients}?{query}"
 
     def monitor(self, name: str) -> str:
         """Return the address, `host:port`, at which a server answers requests about its state."""

@@ -135,7 +135,7 @@ def test_with_sqlite_there_is_no_view():
     assert "FLOWHOOK_VIEW_DIR" not in environment("router")
 
 
-@pytest.mark.parametrize("storage", ["nats://a:4222", "tls://a:4222,b:4222", "nats:"])
+@pytest.mark.parametrize("storage", ["nats://a:4222", "tls://a:4222,b:4222", "nats:", "nats:?max_bytes=1G"])
 def test_several_routers_need_a_replicated_log(storage):
     ports = {"http_port": 0, "admin_port": 0, "grpc_port": 0}
     UpSettings(routers=2, storage=storage, **ports).spec().check()

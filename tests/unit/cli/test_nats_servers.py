@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from cli.supervisor.nats_servers import NAMES, NatsServers, find_program
+from router.storage.commit_log.jetstream.url import parse_url
 
 
 def ports(data_dir):
@@ -99,7 +100,10 @@ def test_routers_connect_to_all_servers_and_can_ask_all_how_they_write(servers):
         ",".join(f"127.0.0.1:{getattr(servers.ports[name], purpose)}" for name in NAMES)
         for purpose in ("client", "monitor")
     )
-    assert servers.storage == f"nats://flowhook:{servers.password}@{clients}?replicas=3&monitor={monitors}"
+    url = f"nats://flowhook:{servers.password}@{clients}?replicas=3&monitor={monitors}"
+    assert servers.storage() == url
+    assert servers.storage("max_bytes=512M") == f"{url}&max_bytes=512M"
+    assert parse_url(servers.storage()).monitors == tuple(monitors.split(","))
 
 
 def test_the_server_beside_python_goes_before_that_on_the_path(monkeypatch, tmp_path):

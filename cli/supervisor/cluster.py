@@ -158,12 +158,12 @@ class LocalCluster:
         )
         async with asyncio.TaskGroup() as steps:
             reminding = steps.create_task(report_waiting(self._what_is_missing, self._print), name="remind")
-            address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            applying = steps.create_task(self._apply_flows(address), name="apply flows")
+            addresses: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            applying = steps.create_task(self._apply_flows(addresses), name="apply flows")
             await _serve(servers)
             await _serve(routers)
             self._served.set()
-            address.set_result(self._router_addresses())
+            addresses.set_result(self._router_addresses())
             _let_go(admin)
             self._step = "the router to take the flows"
             await applying

@@ -30,7 +30,6 @@ LOCAL_NATS: Final = "nats:"
 
 _SCHEMES: Final = ("sqlite", "nats", "tls")
 
-
 RUNNER_NICE: Final = 5
 """Nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
 priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness")."""
@@ -48,6 +47,9 @@ _NOT_INHERITED: Final = frozenset(
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
         # for routers, and it may contain a password
         "FLOWHOOK_STORAGE",
+        # different for each router
+        "FLOWHOOK_ADVERTISE",
+        "FLOWHOOK_VIEW_DIR",
         # applies to one restart only
         "FLOWHOOK_LOSSES_EXPLAINED",
     }

@@ -122,13 +122,15 @@ def test_each_router_of_a_replicated_log_has_a_port_and_a_view_of_its_own(tmp_pa
     assert {each["FLOWHOOK_DATA_DIR"] for each in found} == {str(tmp_path)}
 
 
-def test_others_know_all_routers_and_not_the_storage_which_may_name_a_password(monkeypatch):
+def test_others_know_all_routers_and_only_routers_the_storage_which_may_name_a_password(monkeypatch):
     monkeypatch.setenv("FLOWHOOK_STORAGE", "nats://user:password@a")
+    monkeypatch.setenv("FLOWHOOK_ADVERTISE", "here:50051")
     for role in ("edge", "runner", "admin"):
         found = environment(role)
         assert found["FLOWHOOK_ROUTER"] == "127.0.0.1:2,127.0.0.1:3"
         assert "FLOWHOOK_STORAGE" not in found
     assert environment("router")["FLOWHOOK_STORAGE"] == "nats://user:password@a"
+    assert "FLOWHOOK_ADVERTISE" not in environment("router")
 
 
 def test_with_sqlite_there_is_no_view():

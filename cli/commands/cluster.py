@@ -1,8 +1,11 @@
-"""`flowhook cluster`: shows the state of the cluster."""
+"""`flowhook cluster`: shows the state of the cluster, and makes a lost log anew."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from flowhook.client import ClusterShards, LogServerInfo, ShardInfo
     from flowhook.config import CommonSettings
 
-app = typer.Typer(help="Look at the routers and the replicated log.", no_args_is_help=True)
+app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
@@ -35,6 +38,48 @@ def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = No
     print_table(COPY_COLUMNS, (row for shard in state.shards for row in _copy_rows(shard)), empty="no routers")
     print()
     print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
+
+
+@app.command("rebuild-log")
+def _rebuild_log(
+    *,
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="URL", envvar="FLOWHOOK_STORAGE", help="URL of the log: nats://…")
+    ],
+    view_dir: Annotated[
+        Path,
+        typer.Option("--view-dir", metavar="DIR", envvar="FLOWHOOK_VIEW_DIR", help="View of a router that is stopped."),
+    ],
+    discard_log: Annotated[
+        bool, typer.Option("--discard-log", help="Delete the records of a log that was created in its place.")
+    ] = False,
+    nats_creds_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", envvar="FLOWHOOK_NATS_CREDS_FILE", help="Credentials file for NATS."),
+    ] = None,
+    nats_ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", envvar="FLOWHOOK_NATS_CA_FILE", help="PEM certificates that sign the servers'."),
+    ] = None,
+) -> None:
+    """Make a lost log anew of a router's view, while no router runs: after LOG_REPLACED, and only then."""
+    from router.storage.commit_log import jetstream
+    from router.storage.replicated.rebuilding import LogRebuilding
+    from router.storage.replicated.view import View
+
+    files = {"creds_file": nats_creds_file, "ca_file": nats_ca_file}
+    replicated = jetstream.connect(storage, router=f"rebuild-log-{os.getpid()}", **files)
+    try:
+        renew = partial(jetstream.rebuild_log, storage, **files)
+        result = LogRebuilding(replicated, renew).rebuild(View(view_dir), discard=discard_log)
+    finally:
+        replicated.close()
+    print(f"the log is made anew, of the view at position {result.position}")
+    if result.uploaded:
+        print(f"{result.uploaded} large payloads and bodies were uploaded again")
+    if result.missing:
+        print(f"{result.missing} large payloads or bodies are missing")
+    print("remove the views of the other routers before you start them")
 
 
 def _ask_any(settings: CommonSettings) -> ClusterShards:

@@ -1,0 +1,151 @@
+"""Makes a new log of a router's view, after the log was lost: it was deleted, or lacks records that it acknowledged.
+
+The view becomes the snapshot at position 0 of the new log. All routers must be stopped. What the lost log had after the
+view is lost; other views continue no log any more, and are to be removed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import apsw
+
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.private_files import make_directory
+from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
+from router.storage.replicated.follower import Follower
+from router.storage.replicated.snapshots import SnapshotStore, copy_view
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.sqlite.blob_cache import BlobCache
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.object_sweep import named_blobs
+
+HEARTBEAT_SECONDS: Final = 2.0
+"""For how long running routers are looked for; each sends two heartbeats a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltLog:
+    """A new log.
+
+    Attributes:
+        position: position of the lost log up to which nothing is missing.
+        uploaded: large payloads and bodies that the object store lacked, and this router had.
+        missing: those that neither has.
+    """
+
+    position: int
+    uploaded: int
+    missing: int
+
+
+class LogRebuilding:
+    """Makes a new log of a view. Blocks.
+
+    Args:
+        replicated: the log that is there instead of the lost one, the objects, and the heartbeats of routers.
+        renew: deletes the log that is there, creates an empty one, and returns its identity.
+        heartbeat_seconds: for how long running routers are looked for.
+    """
+
+    def __init__(
+        self,
+        replicated: ReplicatedLog,
+        renew: Callable[[], str],
+        *,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        self._log = replicated.log
+        self._objects = replicated.objects
+        self._heartbeats = replicated.heartbeats
+        self._renew = renew
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def rebuild(self, view: View, *, discard: bool = False) -> RebuiltLog:
+        """Make the log, and let the view continue it. If it is interrupted, it can be repeated.
+
+        Args:
+            view: of a router that does not run.
+            discard: whether to delete another log that was created in place of the lost one, with its records.
+
+        Raises:
+            NotFoundError: there is no view, or it was written before the machine last booted (`VIEW_UNUSABLE`).
+            ConflictError: a router runs (`ROUTER_RUNNING`), the log has all that the view has (`LOG_INTACT`), or it is
+                another log, which has records (`LOG_NOT_EMPTY`).
+            UnavailableError: the log, its object store, or the disk can't serve.
+        """
+        position = view.position()
+        if position is None:
+            raise NotFoundError(
+                f"there is no view at {view.path} that was written since this machine booted: take that of the router"
+                " whose position is highest",
+                reason="VIEW_UNUSABLE",
+            )
+        self._refuse_routers()
+        self._refuse_intact(view, position)
+        if not discard:
+            self._refuse_records(position)
+        directory = view.path.parent / ".rebuilding"
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            make_directory(directory / "copy")
+            snapshots = SnapshotStore(self._objects, directory / "snapshots")
+            return self._rebuild(view, position, View(directory / "copy"), snapshots)
+        except (OSError, apsw.Error) as error:
+            raise translate(error) from error
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _rebuild(self, view: View, position: ViewPosition, copy: View, snapshots: SnapshotStore) -> RebuiltLog:
+        copy_view(view.path, copy.path)
+        uploaded, missing = self._upload_blobs(view)
+        # A hash of its own, so that no record that was written after an empty view fits this one.
+        first = ViewPosition(self._renew(), last_hash=secrets.token_bytes(16), epoch=position.epoch)
+        copy.adopt(first)
+        snapshots.make(copy.path)
+        for each in snapshots.positions():
+            if each > 0:  # of the lost log
+                self._objects.delete(snapshots.name(each))
+        view.adopt(first)
+        return RebuiltLog(position.position, uploaded, missing)
+
+    def _upload_blobs(self, view: View) -> tuple[int, int]:
+        """Upload the blobs that the object store lacks; return their number, and that of those that are nowhere."""
+        blobs = BlobCache(view.path.parent / "blobs", self._objects)
+        with view.connected() as connection:
+            lacking = named_blobs(connection) - blobs.stored()
+        found = [name for name in lacking if blobs.path(name).exists()]
+        for name in found:
+            blobs.publish(name)
+        return len(found), len(lacking) - len(found)
+
+    def _refuse_routers(self) -> None:
+        since = time.monotonic()
+        time.sleep(self._heartbeat_seconds)
+        heard = sorted(name for name, (at, _) in self._heartbeats.heard().items() if at >= since)
+        if heard:
+            raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
+
+    def _refuse_intact(self, view: View, position: ViewPosition) -> None:
+        try:
+            Follower(self._log, view, position).catch_up(position.position)  # checks, and applies nothing
+        except LogReplacedError:
+            return
+        raise ConflictError(
+            "the log has everything that this view has: there is nothing to rebuild, start the routers",
+            reason="LOG_INTACT",
+        )
+
+    def _refuse_records(self, position: ViewPosition) -> None:
+        tail = self._log.tail()
+        if position.log != self._log.identity and tail is not None:
+            raise ConflictError(
+                f"another log was created in place of the lost one, and has {tail.position} records: they would be"
+                " deleted; repeat with --discard-log if they are not needed",
+                reason="LOG_NOT_EMPTY",
+            )

@@ -2,6 +2,7 @@
 
 After a power loss a file holds all that was written before its last sync. Of what was written since then, each sector
 may be there or not, whatever the order (https://www.sqlite.org/atomiccommit.html, section 2, "Hardware Assumptions").
+So it is after a sync that failed, and a later one does not store what is missing (https://lwn.net/Articles/752063/).
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class Truncate(NamedTuple):
 
 
 class Sync(NamedTuple):
+    file: str
+
+
+class FailedSync(NamedTuple):
     file: str
 
 
@@ -92,7 +97,8 @@ def _lock_exclusively(connection):
 class Disk:
     """Files after a prefix of a log: what is durable, and what was written since."""
 
-    def __init__(self):
+    def __init__(self, random):
+        self._random = random
         self._durable = {}
         self._pending = {}
 
@@ -102,15 +108,20 @@ class Disk:
                 self._pending.setdefault(entry.file, []).append(entry)
             case Sync(file=file):
                 self._durable[file] = _written(self._durable.get(file, b""), self._pending.pop(file, []))
+            case FailedSync(file=file):
+                self._durable[file] = self._image(file)
+                self._pending.pop(file, None)
             case Delete(file=file):
                 self._durable.pop(file, None)
                 self._pending.pop(file, None)
 
-    def lose_power(self, directory: Path, random):
+    def lose_power(self, directory: Path):
         """Write an image into an empty directory: what is durable, and any sectors of the rest."""
         for file in self._durable.keys() | self._pending.keys():
-            content = _written(self._durable.get(file, b""), _survivors(self._pending.get(file, ()), random))
-            (directory / file).write_bytes(content)
+            (directory / file).write_bytes(self._image(file))
+
+    def _image(self, file):
+        return _written(self._durable.get(file, b""), _survivors(self._pending.get(file, ()), self._random))
 
 
 def _written(content, entries):

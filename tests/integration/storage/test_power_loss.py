@@ -1,5 +1,7 @@
 """After a power loss at any moment the embedded storage holds all that it acknowledged, and each change whole.
 
+So it does if the disk failed before, at writes and at syncs.
+
 The suite cuts the power some hundred times; `FLOWHOOK_POWER_LOSSES=20000` does it that often.
 """
 
@@ -9,9 +11,11 @@ import random
 from typing import NamedTuple
 
 import pytest
-from support.power_loss import Disk, recording
+from support.disk_faults import SYNC, WRITE, failing_disk
+from support.power_loss import Disk, FailedSync, recording
 
 from flowhook import ids
+from flowhook.errors import UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.storage.model import Ended, Journaled, NewEvent, Started
 from router.storage.sqlite.changes import StateChangeOperation
@@ -38,8 +42,11 @@ class Finished(NamedTuple):
     outputs: dict
 
 
-async def work(path, log, seed, synchronous):
-    """Append batches and end what they started, several at a time, and note in the log what is acknowledged."""
+async def work(path, log, seed, synchronous, disk=None):
+    """Append batches and end what they started, several at a time, and note in the log what is acknowledged.
+
+    A `disk` fails now and then.
+    """
     chance = random.Random(seed)
     connection = connect_writer(path)
     connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
@@ -66,7 +73,13 @@ async def work(path, log, seed, synchronous):
         log.append(Finished(outputs))
 
     for first in range(0, ROUNDS, 3):
-        await asyncio.gather(*(accept_and_finish(first + each) for each in range(3)))
+        if disk is not None:
+            disk.heal()
+            disk.fail(chance.choice((WRITE, SYNC)), chance.randint(1, 12), lasting=chance.random() < 0.3)
+        outcomes = await asyncio.gather(*(accept_and_finish(first + each) for each in range(3)), return_exceptions=True)
+        failed = [outcome for outcome in outcomes if outcome is not None]
+        assert disk is not None or not failed
+        assert all(isinstance(outcome, UnavailableError) for outcome in failed), failed
     await writer.close()
     connection.close()
     return batches
@@ -91,14 +104,15 @@ def check(path, batches, acknowledged):
         assert len(outputs.keys() & set(seqs)) in (0, len(seqs)), "half of a call is there"
 
 
-async def lose_power(tmp_path, losses, synchronous=""):
+async def lose_power(tmp_path, losses, synchronous="", *, failing=False):
     """Record some work, and check what is left of it after power losses at random moments."""
     seed = random.randrange(2**32)
-    with recording() as vfs:
-        batches = await work(tmp_path / "flowhook.db", vfs.log, seed, synchronous)
+    with recording() as vfs, failing_disk() as faulty:
+        faulty.on_failed_sync = lambda name: vfs.log.append(FailedSync(name))
+        batches = await work(tmp_path / "flowhook.db", vfs.log, seed, synchronous, faulty if failing else None)
     chance = random.Random(seed)
     cuts = sorted(chance.choices(range(len(vfs.log) + 1), k=losses))
-    disk, acknowledged, position = Disk(), [], 0
+    disk, acknowledged, position = Disk(chance), [], 0
     for number, cut in enumerate(cuts):
         for entry in vfs.log[position:cut]:
             if isinstance(entry, Stored | Finished):
@@ -108,18 +122,23 @@ async def lose_power(tmp_path, losses, synchronous=""):
         position = cut
         image = tmp_path / str(number)
         image.mkdir()
-        disk.lose_power(image, chance)
+        disk.lose_power(image)
         try:
             check(image / "flowhook.db", batches, acknowledged)
         except Exception as error:
             raise AssertionError(f"seed {seed}: cut {cut} of {len(vfs.log)}, image in {image}") from error
         for file in image.iterdir():
             file.unlink()
-    assert len(acknowledged) > ROUNDS
+    assert len(acknowledged) > (ROUNDS // 3 if failing else ROUNDS)
+    assert bool(faulty.failures) == failing
 
 
 async def test_all_that_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_path):
     await lose_power(tmp_path, LOSSES)
+
+
+async def test_all_that_was_acknowledged_survives_a_power_loss_after_failures_of_the_disk(tmp_path):
+    await lose_power(tmp_path, LOSSES, failing=True)
 
 
 async def test_the_check_finds_what_a_database_that_syncs_less_often_loses(tmp_path):

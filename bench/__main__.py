@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench import acceptance, bodies, calls, fairness, flows, parked
-from bench.cluster import running_cluster
 from bench.echo_server import echo_server
 from bench.events import BATCH
 from bench.log import log
+from harness.cluster import running_cluster
 
 FOLDER: Final = Path(__file__).parent
 CALLS: Final = 3_000

@@ -6,11 +6,12 @@ import secrets
 import statistics
 from typing import Any, Final
 
-from bench.cluster import bare_handler, running_cluster
+from bench.bare_handler import bare_handler
 from bench.events import ended, payload
 from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
 from bench.log import log
 from bench.requests import apply_flow, quantile, signed
+from harness.cluster import running_cluster
 
 WARM_UP: Final = 1.0
 """Seconds of load before the first measurement."""

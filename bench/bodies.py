@@ -6,9 +6,9 @@ import secrets
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from bench.cluster import Cluster
 from bench.load import Request, saturate
 from bench.log import log
+from harness.cluster import Cluster
 
 FILE_BYTES: Final = 100_000
 FLOW: Final = (

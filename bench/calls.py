@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from bench.cluster import Cluster, running_cluster
 from bench.echo_server import echo_server
 from bench.events import BATCH, ended, ingest
+from harness.cluster import Cluster, running_cluster
 
 FOLDER: Final = Path(__file__).parent
 WARM_UP: Final = 2 * BATCH

@@ -21,13 +21,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bench import calls
-from bench.cluster import Cluster, running_cluster
 from bench.echo_server import echo_server
 from bench.events import BATCH, count, ended, ingest
 from bench.load import Request, at_rate
 from bench.log import log
 from bench.requests import apply_flow, signed
 from flowhook.model import Status
+from harness.cluster import Cluster, running_cluster
 
 RATE: Final = 10.0
 """Events/s of the quiet flow."""

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from bench.cluster import Cluster, running_cluster
 from bench.log import log
 from bench.requests import quantile
 from flowhook.document import canonical, parse
+from harness.cluster import Cluster, running_cluster
 from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
 

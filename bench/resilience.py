@@ -31,11 +31,11 @@ from typing import Any, Final
 
 import psutil
 
-from bench.cluster import Cluster, running_cluster
 from bench.load import Request, at_rate
 from bench.log import log
 from bench.requests import quantile
 from flowhook.model import Execution, Status
+from harness.cluster import Cluster, running_cluster
 
 RATE: Final = 10.0
 """Events/s of the healthy flow, and of the endless one in `flood`."""

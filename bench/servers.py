@@ -22,11 +22,12 @@ from typing import Final
 
 import psutil
 
-from bench.cluster import READY_SECONDS, Cluster, bare_handler, running_cluster
+from bench.bare_handler import bare_handler
 from bench.events import payload
 from bench.load import Request, saturate
 from bench.log import log
 from bench.requests import apply_flow, signed
+from harness.cluster import READY_SECONDS, Cluster, running_cluster
 
 WARM_UP: Final = 1.0
 """Seconds of load before anything is measured."""

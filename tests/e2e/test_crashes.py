@@ -16,8 +16,8 @@ from support.patience import PATIENCE
 from support.supervisors import alive
 from support.systems import kill
 
-from bench.cluster import running_cluster
 from flowhook.model import Status
+from harness.cluster import running_cluster
 
 pytestmark = pytest.mark.e2e
 

@@ -37,13 +37,13 @@ import uvloop
 from support.certificates import Authority
 from support.senders import SenderKeys
 
-from bench.cluster import Cluster, running_cluster
 from fuzz import checks, edges, flows
 from fuzz.drafts import Drafts
 from fuzz.findings import Findings
 from fuzz.plans import Plans
 from fuzz.publisher import HOSTS, Publisher, running_publisher
 from fuzz.sender import Sender
+from harness.cluster import Cluster, running_cluster
 
 PROGRESS_SECONDS: Final = 5.0
 

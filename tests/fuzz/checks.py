@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from bench.cluster import Cluster
 from flowhook.model import Status
 from fuzz.answers import read_answers
 from fuzz.drafts import HANDSHAKES, Drafts
@@ -17,6 +16,7 @@ from fuzz.flows import CLOSED, NAMESPACE, RUNNING
 from fuzz.plans import KEYED_FLOWS, Plan
 from fuzz.sender import Sender
 from fuzz.signing import Draft
+from harness.cluster import Cluster
 
 DRAIN_SECONDS: Final = 300.0
 """Time in which the accepted events have to run afterwards."""

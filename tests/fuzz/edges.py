@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from bench.cluster import READY_SECONDS, Cluster
+from harness.cluster import READY_SECONDS, Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from support.senders import SenderKeys
 
-from bench.cluster import Cluster
 from flowhook.document.auth.handshake_secrets import SIGNING
 from flowhook.document.auth.providers import PROVIDERS
+from harness.cluster import Cluster
 
 NAMESPACE: Final = "fuzz"
 SECRETS: Final = {

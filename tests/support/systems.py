@@ -19,8 +19,8 @@ from support.outside import outside_world
 from support.patience import PATIENCE
 from support.supervisors import alive
 
-from bench.cluster import running_cluster
 from flowhook.model import Status
+from harness.cluster import running_cluster
 
 HEAD = "document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}\n"
 EVENT_ID = re.compile(r"evt_[0-9a-z]{26}")

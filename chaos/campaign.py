@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from chaos import flows
+from chaos.callers import Callers
 from chaos.cluster import BrokenCluster
 from chaos.faults import FaultInjector
 from chaos.senders import Senders
@@ -39,7 +40,7 @@ async def run_campaign(
         RuntimeError: the cluster does not get ready.
     """
     cluster = BrokenCluster(directory / "data")
-    async with running_service() as service:
+    async with running_service(Callers(cluster)) as service:
         await cluster.start()
         try:
             async with cluster.client() as client:

@@ -11,6 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
+from chaos.callers import Callers
+
 HOLD_SECONDS: Final = 0.03
 """Time that each call takes."""
 
@@ -24,6 +26,7 @@ class Call:
         step: name of its task.
         number: of the event that started the execution.
         key: order key of the event.
+        runner: the runner that made it; empty: not known.
         began: `time.monotonic()` at which it was received.
         answered: `time.monotonic()` at which its answer was sent; None: its caller hung up before.
     """
@@ -32,6 +35,7 @@ class Call:
     step: str
     number: int
     key: int
+    runner: str
     began: float
     answered: float | None = None
 
@@ -39,7 +43,8 @@ class Call:
 class Service:
     """Records calls; `url` is where flows find it."""
 
-    def __init__(self) -> None:
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
         self.calls: list[Call] = []
         self.url = ""
 
@@ -47,7 +52,8 @@ class Service:
         """Answer a call after `HOLD_SECONDS`."""
         body = await request.json()
         execution_id = request.headers["Idempotency-Key"].partition(":")[0]
-        call = Call(execution_id, request.match_info["step"], body["n"], body["key"], time.monotonic())
+        began, runner = time.monotonic(), self._callers.runner_of(request.transport)
+        call = Call(execution_id, request.match_info["step"], body["n"], body["key"], runner, began)
         self.calls.append(call)
         await asyncio.sleep(HOLD_SECONDS)
         call.answered = time.monotonic()
@@ -55,9 +61,9 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service() -> AsyncIterator[Service]:
+async def running_service(callers: Callers) -> AsyncIterator[Service]:
     """Serve on a free port until the block is left."""
-    service = Service()
+    service = Service(callers)
     application = web.Application()
     application.router.add_post("/{step}", service.handle)
     # a call whose runner was killed must not go on: it would look like one execution more at a time

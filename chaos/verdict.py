@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from chaos import flows
+from chaos.callers import UNKNOWN
 from chaos.cluster import RUNNERS
 from chaos.faults import Fault
 from chaos.senders import Acknowledged
@@ -69,8 +70,9 @@ def judge(
     repeated, avoidable = _repeats(calls, faults)
     in_time: list[Call] = []
     late: list[Call] = []
+    asked = {each.event_id: each.asked for each in acknowledged}
     for call in calls:
-        (late if _is_late(call, faults) else in_time).append(call)
+        (late if _is_late(call, asked.get(call.execution_id, 0.0), faults) else in_time).append(call)
     problems = {
         "lost": [f"{each.event_id} of {each.flow_id}" for each in acknowledged if each.event_id not in executions],
         "twice": list(_twice(acknowledged, executions)),
@@ -85,6 +87,7 @@ def judge(
         "calls": len(calls),
         "faults": len(faults),
         **{name: len(found) for name, found in problems.items()},
+        "calls_of_unknown_runners": sum(call.runner == UNKNOWN for call in calls),
         "calls_late": len(late),
         "calls_repeated": len(repeated),
         "calls_repeated_without_a_fault_near": len(avoidable),
@@ -94,14 +97,17 @@ def judge(
     return verdict
 
 
-def _is_late(call: Call, faults: Sequence[Fault]) -> bool:
+def _is_late(call: Call, asked: float, faults: Sequence[Fault]) -> bool:
     """Whether a call may have been under way in a runner that was stopped, and reached the service when it went on.
 
-    No check in a runner can prevent that: it may be stopped after the check. Its lease may be lost by then.
+    No check in a runner can prevent that: it may be stopped after the check, and lose its lease. It is a call by that
+    very runner, of an execution that it can have had a lease of when it was stopped: its event was sent before.
     """
     return any(
         fault.kind == "SIGSTOP"
         and fault.target in RUNNERS
+        and call.runner in (fault.target, UNKNOWN)
+        and asked <= fault.began
         and fault.ended - fault.began > LOST_SECONDS
         and fault.ended <= call.began <= fault.ended + SETTLED_SECONDS
         for fault in faults

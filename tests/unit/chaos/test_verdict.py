@@ -16,8 +16,8 @@ def acknowledged(event_id, flow_id=flows.WAIT, at=1.0, asked=None):
     return Acknowledged(flow_id, event_id, at - 0.1 if asked is None else asked, at)
 
 
-def call(execution_id, step="after", began=1.0, answered=1.03, *, number=0, key=0):
-    return Call(execution_id, step, number, key, began, answered)
+def call(execution_id, step="after", began=1.0, answered=1.03, *, number=0, key=0, runner="runner-1"):
+    return Call(execution_id, step, number, key, runner, began, answered)
 
 
 def kinds(verdict):
@@ -73,25 +73,40 @@ def test_events_of_one_key_run_one_after_another():
     assert kinds(judge(events, executions, calls(1.05, key=1), [])) == set()
 
 
+STOP = Fault("SIGSTOP", "runner-1", 2.0, 8.0)
+
+
 @pytest.mark.parametrize(
-    ("fault", "expected"),
+    ("fault", "runner", "asked", "expected"),
     [
-        (Fault("SIGSTOP", "runner-1", 2.0, 8.0), set()),
-        (Fault("SIGSTOP", "runner-1", 7.0, 8.0), {"out_of_order"}),
-        (Fault("SIGSTOP", "router-1", 2.0, 8.0), {"out_of_order"}),
-        (Fault("SIGSTOP", "runner-1", -20.0, -10.0), {"out_of_order"}),
+        (STOP, "runner-1", 0.9, set()),
+        (STOP, "", 0.9, set()),
+        (STOP, "runner-2", 0.9, {"out_of_order"}),
+        (STOP, "runner-1", 2.1, {"out_of_order"}),
+        (Fault("SIGSTOP", "runner-1", 7.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
+        (Fault("SIGSTOP", "router-1", 2.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
+        (Fault("SIGSTOP", "runner-1", -20.0, -10.0), "runner-1", -30.0, {"out_of_order"}),
     ],
-    ids=["lost its leases", "kept them", "another process", "went on long before"],
+    ids=[
+        "lost its leases",
+        "not known who called",
+        "another runner called",
+        "sent after the stop began",
+        "kept them",
+        "another process",
+        "went on long before",
+    ],
 )
-def test_a_call_that_was_under_way_in_a_stopped_runner_may_come_late(fault, expected):
+def test_a_call_that_was_under_way_in_a_stopped_runner_may_come_late(fault, runner, asked, expected):
     executions = {f"evt_{number}": (flows.ORDER, COMPLETED) for number in range(2)}
-    events = [acknowledged(key, flows.ORDER) for key in executions]
+    events = [acknowledged(key, flows.ORDER, asked=asked) for key in executions]
     calls = [
         call(key, step, number + 1.0, number + 1.03, number=number)
         for number, key in enumerate(executions)
         for step in ("begin", "end")
     ]
-    assert kinds(judge(events, executions, [*calls, call("evt_0", "end", 8.1, 8.13)], [fault])) == expected
+    late = call("evt_0", "end", 8.1, 8.13, runner=runner)
+    assert kinds(judge(events, executions, [*calls, late], [fault])) == expected
 
 
 @pytest.mark.parametrize(("at_once", "expected"), [(3, set()), (4, {"too_many_at_a_time"})])

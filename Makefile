@@ -68,8 +68,9 @@ bench: $(DEV) ## the benchmark table, and bench/latest.json
 	$(BIN)/python -m bench
 
 SECONDS ?= 60
-chaos: $(DEV) ## break a local cluster at random for SECONDS=60, and check that nothing was lost
-	$(BIN)/python -m chaos --seconds $(SECONDS) $(CHAOS_OPTIONS)
+STORAGE ?= sqlite
+chaos: $(DEV) ## break a local cluster (STORAGE=sqlite or nats) for SECONDS=60, and check that nothing was lost
+	$(BIN)/python -m chaos --seconds $(SECONDS) --storage $(STORAGE) $(CHAOS_OPTIONS)
 
 run: $(if $(wildcard $(DEV)),$(DEV),$(RUN)) ## a local cluster with the flows of examples/; Ctrl-C drains and stops it
 	@exec $(BIN)/flowhook up --flows examples

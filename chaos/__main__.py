@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from chaos.campaign import run_campaign
+import structlog
+
+from chaos.campaign import SQLITE, STORAGES, run_campaign
 
 
 def main() -> int:
@@ -20,7 +22,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="time in which events are sent and faults are made")
     parser.add_argument("--rate", type=float, default=60, help="events a second")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="decides which faults are made")
+    parser.add_argument("--storage", choices=STORAGES, default=SQLITE, help="of the router, or of three routers")
     options = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     began = time.monotonic()
 
     def report(line: str) -> None:
@@ -29,9 +33,17 @@ def main() -> int:
     directory = Path(tempfile.mkdtemp(prefix="flowhook-chaos-"))
     report(f"seed {options.seed}; data and log in {directory}")
     verdict = asyncio.run(
-        run_campaign(directory, seconds=options.seconds, rate=options.rate, seed=options.seed, report=report)
+        run_campaign(
+            directory,
+            seconds=options.seconds,
+            rate=options.rate,
+            seed=options.seed,
+            report=report,
+            storage=options.storage,
+        )
     )
-    print(json.dumps({"seed": options.seed, "seconds": options.seconds, **verdict.as_dict()}, indent=2))
+    described = {"seed": options.seed, "seconds": options.seconds, "storage": options.storage, **verdict.as_dict()}
+    print(json.dumps(described, indent=2))
     return 1 if verdict.problems else 0
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from chaos import flows
-from chaos.callers import Callers
-from chaos.cluster import BrokenCluster
+from chaos.cluster import RUNNERS, BrokenCluster
 from chaos.faults import FaultInjector
+from chaos.peers import Peers
+from chaos.replicated_cluster import ReplicatedCluster
+from chaos.replicated_faults import ReplicatedFaultInjector
 from chaos.senders import Senders
 from chaos.service import running_service
 from chaos.verdict import Verdict, judge
@@ -23,9 +25,15 @@ SETTLE_SECONDS: Final = 300.0
 """Time in which all executions have to end after the last fault."""
 REPORT_SECONDS: Final = 10.0
 
+SQLITE: Final = "sqlite"
+"""One router, with a database of its own."""
+NATS: Final = "nats"
+"""Three routers, on a log that three NATS servers replicate."""
+STORAGES: Final = (SQLITE, NATS)
+
 
 async def run_campaign(
-    directory: Path, *, seconds: float, rate: float, seed: int, report: Callable[[str], None]
+    directory: Path, *, seconds: float, rate: float, seed: int, report: Callable[[str], None], storage: str = SQLITE
 ) -> Verdict:
     """Run a campaign.
 
@@ -35,17 +43,18 @@ async def run_campaign(
         rate: events a second.
         seed: decides which faults are made, and when.
         report: is given lines of progress.
+        storage: one of `STORAGES`.
 
     Raises:
         RuntimeError: the cluster does not get ready.
     """
-    cluster = BrokenCluster(directory / "data")
-    async with running_service(Callers(cluster)) as service:
+    cluster, injector = _prepare(storage, directory / "data", random.Random(seed), report, seconds)
+    async with running_service(Peers(cluster, RUNNERS)) as service:
         await cluster.start()
         try:
             async with cluster.client() as client:
                 await client.flows.apply(flows.documents(service.url))
-            senders, injector = Senders(cluster), FaultInjector(cluster, random.Random(seed))
+            senders = Senders(cluster)
             async with asyncio.TaskGroup() as tasks:
                 progress = tasks.create_task(_report(senders, injector, report))
                 sending = tasks.create_task(senders.run(seconds, rate=rate))
@@ -57,16 +66,27 @@ async def run_campaign(
                 settled = await _settle(client)
                 executions = await _executions(client)
             exit_code = await cluster.stop()
-        except BaseException:
-            await cluster.kill()
-            raise
+            findings = await cluster.examine()
+        finally:
+            await cluster.close()
     verdict = judge(senders.acknowledged, executions, service.calls, injector.faults)
+    verdict.add(findings)
     verdict.counts["requests"] = senders.requests
     if not settled:
         verdict.problems.append(f"not_settled: executions have not ended {SETTLE_SECONDS:g} s after the last fault")
     if exit_code:
         verdict.problems.append(f"stop: `flowhook up` ended with exit code {exit_code}")
     return verdict
+
+
+def _prepare(
+    storage: str, data_dir: Path, chance: random.Random, report: Callable[[str], None], seconds: float
+) -> tuple[BrokenCluster, FaultInjector]:
+    if storage == NATS:
+        replicated = ReplicatedCluster(data_dir)
+        return replicated, ReplicatedFaultInjector(replicated, chance, report, longest=seconds / 2)
+    cluster = BrokenCluster(data_dir)
+    return cluster, FaultInjector(cluster, chance, report)
 
 
 async def _report(senders: Senders, injector: FaultInjector, report: Callable[[str], None]) -> None:

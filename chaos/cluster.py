@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +20,32 @@ STOP_SECONDS: Final = 120.0
 
 EDGES: Final = ("edge-1", "edge-2")
 RUNNERS: Final = ("runner-1", "runner-2")
-PROCESSES: Final = ("router-1", *EDGES, *RUNNERS, "admin-1")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found in the storage: problems by kind, and figures by name."""
+
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class BrokenCluster:
     """`flowhook up` on a data directory, with the same ports each time that it is started.
 
     Attributes:
+        routers: names of the routers.
+        processes: names of all processes that `flowhook up` starts.
         http_url: URL of the edges.
+        data_dir: data directory.
     """
 
+    routers: Sequence[str] = ("router-1",)
+
     def __init__(self, data_dir: Path) -> None:
+        self.processes = (*self.routers, *EDGES, *RUNNERS, "admin-1")
         self.http_url = ""
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._ports = Ports()
         self._started: ClusterProcess | None = None
         self._log = data_dir.parent / "cluster.log"
@@ -44,7 +58,7 @@ class BrokenCluster:
         """
         self._started = await start_cluster(
             "--edges", str(len(EDGES)), "--runners", str(len(RUNNERS)), "--allow-private-addresses",
-            data_dir=self._data_dir, ports=self._ports, log=self._log,
+            *self._options(), data_dir=self.data_dir, ports=self._ports, log=self._log,
         )  # fmt: skip
         self._ports, self.http_url = self._started.ports, self._started.http
 
@@ -59,6 +73,21 @@ class BrokenCluster:
         """Kill the supervisor and all that it started, at once, as a power loss does."""
         if self._started is not None:
             await self._started.kill()
+
+    async def owner(self) -> str:
+        """Return the name of the router that owns the data now; empty: not known."""
+        return self.routers[0]
+
+    async def examine(self) -> Findings:
+        """Examine what is stored, after `stop`."""
+        return Findings()
+
+    async def close(self) -> None:
+        """End all that is left of it."""
+        await self.kill()
+
+    def _options(self) -> Sequence[str]:
+        return ()
 
     def signal(self, process: str, number: signal.Signals) -> bool:
         """Send a signal to a process, and to its children if it is a stop; false: it does not run now."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from chaos.callers import Callers
+from chaos.peers import Peers
 
 HOLD_SECONDS: Final = 0.03
 """Time that each call takes."""
@@ -43,8 +43,8 @@ class Call:
 class Service:
     """Records calls; `url` is where flows find it."""
 
-    def __init__(self, callers: Callers) -> None:
-        self._callers = callers
+    def __init__(self, runners: Peers) -> None:
+        self._runners = runners
         self.calls: list[Call] = []
         self.url = ""
 
@@ -52,7 +52,7 @@ class Service:
         """Answer a call after `HOLD_SECONDS`."""
         body = await request.json()
         execution_id = request.headers["Idempotency-Key"].partition(":")[0]
-        began, runner = time.monotonic(), self._callers.runner_of(request.transport)
+        began, runner = time.monotonic(), self._runners.name_of(request.transport)
         call = Call(execution_id, request.match_info["step"], body["n"], body["key"], runner, began)
         self.calls.append(call)
         await asyncio.sleep(HOLD_SECONDS)
@@ -61,9 +61,9 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(callers: Callers) -> AsyncIterator[Service]:
+async def running_service(runners: Peers) -> AsyncIterator[Service]:
     """Serve on a free port until the block is left."""
-    service = Service(callers)
+    service = Service(runners)
     application = web.Application()
     application.router.add_post("/{step}", service.handle)
     # a call whose runner was killed must not go on: it would look like one execution more at a time

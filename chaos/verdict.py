@@ -10,9 +10,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from chaos import flows
-from chaos.callers import UNKNOWN
-from chaos.cluster import RUNNERS
-from chaos.faults import Fault
+from chaos.cluster import RUNNERS, Findings
+from chaos.faults import EVERYTHING, LEADER, OWNER, Fault
+from chaos.peers import UNKNOWN
 from chaos.senders import Acknowledged
 from chaos.service import Call
 from flowhook.model import Status
@@ -23,6 +23,8 @@ JOURNALED_SECONDS: Final = 1.0
 """Seconds in which the answer of a call is journaled when nothing is wrong."""
 LOST_SECONDS: Final = 3.5
 """Seconds of a stop after which a runner may have lost its leases: they last 6 s, and are renewed every 2 s."""
+ROLES: Final = (OWNER, LEADER, EVERYTHING)
+"""Roles whose kills the service has to recover from."""
 MAX_PROBLEMS: Final = 20
 """Problems of one kind that are described."""
 
@@ -34,22 +36,28 @@ class Verdict:
     Attributes:
         problems: violations; empty: all guarantees held.
         counts: figures by name.
-        recovery_seconds: from each fault of the router, or of everything, to the next acknowledgement.
+        recovery_seconds: by role of what was killed, from each kill to the next acknowledgement.
     """
 
     problems: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    recovery_seconds: list[float] = field(default_factory=list)
+    recovery_seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
-        recovery = sorted(self.recovery_seconds)
-        return {
-            **self.counts,
-            "recovery_median_s": round(statistics.median(recovery), 2) if recovery else None,
-            "recovery_worst_s": round(recovery[-1], 2) if recovery else None,
-            "problems": self.problems,
-        }
+        recovery: dict[str, float] = {}
+        for role, seconds in self.recovery_seconds.items():
+            if seconds:
+                recovery[f"{role}_recovery_median_s"] = round(statistics.median(seconds), 2)
+                recovery[f"{role}_recovery_worst_s"] = round(max(seconds), 2)
+        return {**self.counts, **recovery, "problems": self.problems}
+
+    def add(self, findings: Findings) -> None:
+        """Add what was found in the storage."""
+        self.counts |= findings.counts
+        for name, found in findings.problems.items():
+            self.counts[name] = len(found)
+            self.problems += [f"{name}: {each}" for each in found[:MAX_PROBLEMS]]
 
 
 def judge(
@@ -93,7 +101,7 @@ def judge(
         "calls_repeated_without_a_fault_near": len(avoidable),
     }
     verdict.problems = [f"{name}: {each}" for name, found in problems.items() for each in found[:MAX_PROBLEMS]]
-    verdict.recovery_seconds = list(_recoveries(acknowledged, faults))
+    verdict.recovery_seconds = {role: list(_recoveries(acknowledged, faults, role)) for role in ROLES}
     return verdict
 
 
@@ -186,10 +194,11 @@ def _too_many(calls: Sequence[Call], executions: Mapping[str, tuple[str, Status]
             running.discard(execution_id)
 
 
-def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[Fault]) -> Iterator[float]:
+def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[Fault], role: str) -> Iterator[float]:
+    """Yield the time from each kill to the next acknowledgement, if no other fault was made meanwhile."""
     moments = sorted((each.asked, each.at) for each in acknowledged)
     for fault in faults:
-        if fault.kind.startswith("kill -9") and fault.target in ("router-1", "everything"):
+        if fault.kind.startswith("kill -9") and fault.role == role:
             after = next((at for asked, at in moments if asked > fault.began), None)
-            if after is not None:
+            if after is not None and not any(fault.began < other.began < after for other in faults):
                 yield after - fault.began

@@ -3,7 +3,8 @@
 import pytest
 
 from chaos import flows
-from chaos.faults import Fault
+from chaos.cluster import Findings
+from chaos.faults import EVERYTHING, LEADER, OWNER, Fault
 from chaos.senders import Acknowledged
 from chaos.service import Call
 from chaos.verdict import judge
@@ -132,13 +133,28 @@ def test_a_call_that_is_made_again_needs_a_fault_near_its_answer(faults, avoidab
     assert (counts["calls_repeated"], counts["calls_repeated_without_a_fault_near"]) == (1, avoidable)
 
 
-def test_recovery_lasts_from_a_fault_of_the_router_to_the_next_acknowledgement():
-    events = [acknowledged("evt_1", asked=1.9, at=2.1), acknowledged("evt_2", at=4.5), acknowledged("evt_3", at=9.0)]
+def test_recovery_lasts_from_a_kill_to_the_next_acknowledgement_unless_another_fault_is_made_meanwhile():
+    moments = ((1.9, 2.1), (4.4, 4.5), (8.9, 9.0), (11.4, 11.5), (20.0, 21.0))
+    events = [acknowledged(f"evt_{number}", asked=asked, at=at) for number, (asked, at) in enumerate(moments)]
     faults = [
-        Fault("kill -9", "router-1", 2.0, 2.0),
-        Fault("kill -9", "edge-1", 3.0, 3.0),
-        Fault("kill -9 of everything", "everything", 5.0, 8.0),
-        Fault("kill -9", "router-1", 10.0, 10.0),
+        Fault("kill -9", "router-1", 2.0, 2.0, OWNER),
+        Fault("kill -9", "router-2", 5.0, 5.0),
+        Fault("kill -9 of everything", "everything", 6.0, 8.0, EVERYTHING),
+        Fault("kill -9", "edge-1", 9.2, 9.2),
+        Fault("kill -9 of a NATS server", "nats-2", 10.0, 10.0, LEADER),
+        Fault("kill -9", "router-1", 12.0, 12.0, OWNER),
+        Fault("SIGSTOP", "edge-1", 13.0, 14.0),
+        Fault("kill -9", "router-1", 22.0, 22.0, OWNER),
     ]
     executions = {event.event_id: (flows.WAIT, COMPLETED) for event in events}
-    assert judge(events, executions, [], faults).recovery_seconds == [2.5, 4.0]
+    verdict = judge(events, executions, [], faults)
+    assert verdict.recovery_seconds == {OWNER: [2.5], LEADER: [1.5], EVERYTHING: [3.0]}
+    shown = verdict.as_dict()
+    assert (shown["owner_recovery_median_s"], shown["everything_recovery_worst_s"]) == (2.5, 3.0)
+
+
+def test_what_is_found_in_the_storage_is_part_of_the_verdict():
+    verdict = judge([], {}, [], [])
+    verdict.add(Findings({"log_gap": ["after 7"], "log_batch_twice": []}, {"log_records": 8}))
+    assert verdict.problems == ["log_gap: after 7"]
+    assert (verdict.counts["log_records"], verdict.counts["log_gap"], verdict.counts["log_batch_twice"]) == (8, 1, 0)

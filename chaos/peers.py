@@ -1,28 +1,35 @@
-"""Determines which runner made a call, by the process that holds the other end of its connection."""
+"""Determines which process of the cluster holds the other end of a connection."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
 import psutil
 
-from chaos.cluster import RUNNERS, BrokenCluster
+from chaos.cluster import BrokenCluster
 
 UNKNOWN: Final = ""
 
 
-class Callers:
-    """Finds the runners of connections, each of which is looked up once."""
+class Peers:
+    """Finds the processes of connections, each of which is looked up once.
 
-    def __init__(self, cluster: BrokenCluster) -> None:
+    Args:
+        cluster: the processes are of it.
+        names: of processes that may be found.
+    """
+
+    def __init__(self, cluster: BrokenCluster, names: Sequence[str]) -> None:
         self._cluster = cluster
+        self._names = names
         self._known: WeakKeyDictionary[asyncio.BaseTransport, str] = WeakKeyDictionary()
 
-    def runner_of(self, connection: asyncio.BaseTransport | None) -> str:
-        """Return the name of the runner whose process opened a connection; `UNKNOWN`: it is gone, or none did."""
+    def name_of(self, connection: asyncio.BaseTransport | None) -> str:
+        """Return the name of the process that opened a connection; `UNKNOWN`: it is gone, or is none of them."""
         if connection is None:
             return UNKNOWN
         if connection not in self._known:
@@ -30,7 +37,7 @@ class Callers:
         return self._known[connection]
 
     def _find(self, address: tuple[str, int]) -> str:
-        for name in RUNNERS:
+        for name in self._names:
             pid = self._cluster.pid(name)
             with suppress(psutil.Error):
                 if pid is not None and address in _addresses(pid):
@@ -40,9 +47,9 @@ class Callers:
 
 def _addresses(pid: int) -> set[tuple[str, int]]:
     """Return the local addresses of the connections of a process and its descendants."""
-    runner = psutil.Process(pid)
+    parent = psutil.Process(pid)
     found: set[tuple[str, int]] = set()
-    for process in (*runner.children(recursive=True), runner):
+    for process in (*parent.children(recursive=True), parent):
         with suppress(psutil.Error):
             found |= {(each.laddr.ip, each.laddr.port) for each in process.net_connections("tcp")}
     return found

@@ -30,6 +30,7 @@ from router.storage.commit_log.interface import LogReplacedError, ObjectStore, R
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.interface import Storage
 from router.storage.limits import REPLICATED_LIMITS
+from router.storage.replicated.rebuilding import LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore
@@ -38,9 +39,6 @@ from router.storage.sqlite import open_sqlite
 
 HAND_OVER_SECONDS: Final = 2.0
 """Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
-
-LOG_FACT: Final = "log_identity"
-"""Fact that names the log that the routers use."""
 
 log = logs.get_logger(__name__)
 

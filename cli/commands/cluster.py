@@ -67,10 +67,11 @@ def _rebuild_log(
     from router.storage.replicated.rebuilding import LogRebuilding
     from router.storage.replicated.view import View
 
-    files = {"creds_file": nats_creds_file, "ca_file": nats_ca_file}
-    replicated = jetstream.connect(storage, router=f"rebuild-log-{os.getpid()}", **files)
+    replicated = jetstream.connect(
+        storage, router=f"rebuild-log-{os.getpid()}", creds_file=nats_creds_file, ca_file=nats_ca_file
+    )
     try:
-        renew = partial(jetstream.rebuild_log, storage, **files)
+        renew = partial(jetstream.rebuild_log, storage, creds_file=nats_creds_file, ca_file=nats_ca_file)
         result = LogRebuilding(replicated, renew).rebuild(View(view_dir), discard=discard_log)
     finally:
         replicated.close()

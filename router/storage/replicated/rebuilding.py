@@ -25,6 +25,9 @@ from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.object_sweep import named_blobs
 
+LOG_FACT: Final = "log_identity"
+"""Fact that names the log that the routers use."""
+
 HEARTBEAT_SECONDS: Final = 2.0
 """For how long running routers are looked for; each sends two heartbeats a second."""
 
@@ -48,7 +51,7 @@ class LogRebuilding:
     """Makes a new log of a view. Blocks.
 
     Args:
-        replicated: the log that is there instead of the lost one, the objects, and the heartbeats of routers.
+        replicated: the log that is there instead of the lost one, the objects, facts and heartbeats of routers.
         renew: deletes the log that is there, creates an empty one, and returns its identity.
         heartbeat_seconds: for how long running routers are looked for.
     """
@@ -63,6 +66,7 @@ class LogRebuilding:
         self._log = replicated.log
         self._objects = replicated.objects
         self._heartbeats = replicated.heartbeats
+        self._facts = replicated.facts
         self._renew = renew
         self._heartbeat_seconds = heartbeat_seconds
 
@@ -112,6 +116,7 @@ class LogRebuilding:
             if each > 0:  # of the lost log
                 self._objects.delete(snapshots.name(each))
         view.adopt(first)
+        self._facts.replace(LOG_FACT, first.log)  # last: until then, routers refuse to start
         return RebuiltLog(position.position, uploaded, missing)
 
     def _upload_blobs(self, view: View) -> tuple[int, int]:

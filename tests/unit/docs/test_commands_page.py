@@ -62,7 +62,7 @@ def test_commands_in_the_docs_are_there():
         line
         for path in pages.PAGES
         for block in pages.blocks(path)
-        for line in re.findall(r"^\$ .*?bin/flowhook ([a-z]+ ?[a-z]*)", block.text, re.MULTILINE)
+        for line in re.findall(r"^\$ .*?bin/flowhook ([a-z]+ ?[a-z]*(?:-[a-z]+)*)", block.text, re.MULTILINE)
     }
     said = {line if line.split()[0] in groups else line.split()[0] for line in lines}
 

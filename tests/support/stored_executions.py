@@ -106,7 +106,8 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
         original = event(number, body=(await upload.finish()).id)
         await log.append([original])
         special += [original, event(number, body=original.body, replay_of=original.event_id)]
-    await log.append(special)
+    for each in special:
+        await log.append([each])
     await log.append_arrivals(
         [NewInboundEvent(ids.mint(ids.slot_of("shop")), "shop", True, "approval", 1, b"{}", 2**45)]
     )

@@ -25,7 +25,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS: Final = 4
-"""Threads that write and read bodies; more of them do not make a disk faster."""
+"""Threads that write and read bodies and large payloads; more of them do not make a disk faster.
+
+They are not those of the event loop's default executor: an object store without a quorum may occupy all of them.
+"""
 
 
 def body_file(body_id: str) -> str:

@@ -327,7 +327,7 @@ class SqliteLog:
 
     async def _append_large(self, events: Sequence[NewEvent], large: Sequence[int], size: int) -> list[Appended]:
         try:
-            blobs = await asyncio.to_thread(self._write_blobs, events, large) if large else {}
+            blobs = await self._bodies.run(self._write_blobs, events, large) if large else {}
             row_bytes = size - sum(len(events[index].payload) for index in blobs)
             claims = self._claims(events)
             batch = EventBatch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
@@ -367,7 +367,7 @@ class SqliteLog:
         return claims
 
     async def _remove(self, names: Iterable[str]) -> None:
-        await asyncio.to_thread(self._blobs.remove, list(names))
+        await self._bodies.run(self._blobs.remove, list(names))
 
     def _write_blobs(self, events: Sequence[NewEvent], indexes: Sequence[int]) -> dict[int, str]:
         names: dict[int, str] = {}

@@ -122,7 +122,7 @@ class SnapshotTask:
         self._schedule.begin()
         try:
             made = self._store.make(self._view)
-            if made.purge_through is not None:
+            if made.purge_through:
                 self._log.purge(made.purge_through)
         except FlowhookError as error:
             self._failed(error)

@@ -90,6 +90,15 @@ def test_an_interrupted_removal_is_completed(objects, file, stored_messages, tmp
     assert stored_messages() == 0
 
 
+def test_chunks_of_an_object_that_was_never_completed_are_removed(objects, file, stored_messages, tmp_path):
+    objects.put("name", file(b"content"))
+    objects._put_chunks("name", "lost", file(os.urandom(3 * CHUNK_BYTES), "lost"))
+    assert objects.remove_orphans() == 0  # they may be on their way
+    assert objects.remove_orphans(older_than=0) == 1
+    assert stored_messages() == 2
+    assert objects.get("name", tmp_path / "copy")
+
+
 def test_an_object_whose_chunk_was_changed_is_not_given_out(system, prefix, file, tmp_path):
     objects, connection = system.objects, system._connection
     objects.put("name", file(b"as it was stored"))

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
+from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
 
 from flowhook.errors import InternalError, UnavailableError
@@ -38,8 +39,17 @@ PUBLISH_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 30.0
 """How long requests are repeated while servers fail: longer than the election of a leader takes."""
 
+SWEEP_SECONDS: Final = 3600.0
+"""How often a router that stores large objects looks for chunks that belong to none."""
+
+ORPHAN_SECONDS: Final = 7200.0
+"""Chunks that are younger may belong to an object that is being stored."""
+
+OBJECT_HEADER: Final = "Fh-Object"
+"""Names the object in each of its chunks."""
+
 GET_LOOKS: Final = 20
-NAMES_A_PAGE: Final = 100_000
+SUBJECTS_A_PAGE: Final = 100_000
 
 T = TypeVar("T")
 
@@ -64,6 +74,7 @@ class JetStreamObjects:
         self._connection = connection
         self._bucket = bucket
         self._stream = f"OBJ_{bucket}"
+        self._sweep_at = 0.0
 
     def put(self, name: str, path: Path) -> None:
         """Store a file; starts over, under another chunk subject, when a chunk was not acknowledged."""
@@ -72,7 +83,7 @@ class JetStreamObjects:
         while True:
             chunks_id = uuid.uuid4().hex
             try:
-                self._publish_description(name, chunks_id, *self._put_chunks(chunks_id, path))
+                self._publish_description(name, chunks_id, *self._put_chunks(name, chunks_id, path))
                 break
             except UnavailableError:
                 with contextlib.suppress(UnavailableError):
@@ -82,6 +93,10 @@ class JetStreamObjects:
                 time.sleep(PAUSE_SECONDS)
         if former:
             self._purge(self._chunks(former.chunks_id))
+        if path.stat().st_size > CHUNK_BYTES and time.monotonic() > self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            with contextlib.suppress(UnavailableError):
+                self.remove_orphans()
 
     def get(self, name: str, path: Path) -> bool:
         """Write an object to a new file."""
@@ -113,44 +128,84 @@ class JetStreamObjects:
 
     def names(self, prefix: str) -> list[str]:
         """Return names, as the leader knows them."""
-        found: list[str] = []
-        while page := self._subjects(self._description_prefix + ">", len(found)):
-            found += (_name_of(subject) for subject in page)
-            if len(page) < NAMES_A_PAGE:
-                break
-        return sorted(name for name in found if name.startswith(prefix))
+        names = (_name_of(subject) for subject in self._subjects(self._description_prefix + ">"))
+        return sorted(name for name in names if name.startswith(prefix))
 
     def stored(self, prefix: str) -> list[StoredObject]:
         """Return descriptions: a request for each object."""
         described = ((name, self._describe(name)) for name in self.names(prefix))
         return [StoredObject(name, found.size, found.create_time) for name, found in described if found]
 
-    def _put_chunks(self, chunks_id: str, path: Path) -> tuple[int, int, str]:
+    def remove_orphans(self, *, older_than: float = ORPHAN_SECONDS) -> int:
+        """Remove the chunks that no object has, for example of routers that died while they stored one.
+
+        Args:
+            older_than: age below which chunks are left alone (s).
+
+        Returns:
+            number of objects whose chunks were removed.
+        """
+        orphans = set(self._subjects(self._chunks(">"))) - self._described_chunks()
+        return sum(self._remove_orphan(subject, older_than) for subject in orphans)
+
+    def _described_chunks(self) -> set[str]:
+        """Return the subjects of chunks that objects have, or had a moment ago: any replica answers."""
+        found: set[str] = set()
+        after = 0
+        while messages := self._connection.call(
+            messages_after(self._connection, self._stream, self._description_prefix + ">", after)
+        ):
+            found.update(self._chunks(json.loads(message.data)["nuid"]) for message in messages)
+            after = messages[-1].position
+        return found
+
+    def _remove_orphan(self, subject: str, older_than: float) -> bool:
+        """Remove chunks, if the stream's leader confirms that their object has others."""
+
+        async def first() -> RawStreamMsg | None:
+            with contextlib.suppress(NotFoundError):
+                return await self._connection.jetstream.get_msg(self._stream, 1, subject, next=True)
+            return None
+
+        chunk = self._persist(first)
+        name = ((chunk and chunk.headers) or {}).get(OBJECT_HEADER, "")
+        if not chunk or not chunk.time or not name or time.time() - chunk.time.timestamp() < older_than:
+            return False
+        described = self._describe(name, deleted=True)
+        if described and self._chunks(described.chunks_id) == subject:
+            return False
+        self._purge(subject)
+        return True
+
+    def _put_chunks(self, name: str, chunks_id: str, path: Path) -> tuple[int, int, str]:
         """Store the chunks of a file; return its size, their number and its digest."""
         digest, size, chunks = hashlib.sha256(), 0, 0
         waiting: deque[concurrent.futures.Future[object]] = deque()
         subject = self._chunks(chunks_id)
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-                chunks += 1
-                waiting.append(self._connection.submit(self._publish(subject, chunk)))
-                if len(waiting) == IN_FLIGHT:
-                    self._connection.result(waiting.popleft())
-        for future in waiting:
-            self._connection.result(future)
+        try:
+            with path.open("rb", buffering=0) as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    chunks += 1
+                    waiting.append(self._connection.submit(self._publish(name, subject, chunk)))
+                    if len(waiting) == IN_FLIGHT:
+                        self._connection.result(waiting.popleft())
+            while waiting:
+                self._connection.result(waiting.popleft())
+        finally:
+            concurrent.futures.wait(waiting)  # so that none is stored after what was stored is removed
         return size, chunks, _encoded(digest.digest())
 
     def _get_chunks(self, described: _Description) -> Iterator[bytes]:
         """Yield the chunks, asking for the next ones while the caller works on some; ends early if some are missing."""
-        found, looks, subject = 0, 0, self._chunks(described.chunks_id)
+        found, last, looks, subject = 0, 0, 0, self._chunks(described.chunks_id)
         following = self._connection.submit(messages_after(self._connection, self._stream, subject, 0))
         while found < described.chunks and looks < GET_LOOKS:
             chunks = self._connection.result(following)
             found += len(chunks)
             looks = 0 if chunks else looks + 1  # a replica may be behind
-            last = chunks[-1].position if chunks else 0
+            last = chunks[-1].position if chunks else last
             if found < described.chunks:
                 following = self._connection.submit(messages_after(self._connection, self._stream, subject, last))
             for chunk in chunks:
@@ -202,24 +257,31 @@ class JetStreamObjects:
             )
         )
 
-    async def _publish(self, subject: str, chunk: bytes) -> object:
+    async def _publish(self, name: str, subject: str, chunk: bytes) -> object:
         # not repeated: a chunk that was stored twice, or after a later one, would damage the object
-        return await self._connection.jetstream.publish(subject, chunk, timeout=PUBLISH_SECONDS)
+        return await self._connection.jetstream.publish(
+            subject, chunk, timeout=PUBLISH_SECONDS, headers={OBJECT_HEADER: name}
+        )
 
-    def _subjects(self, pattern: str, offset: int) -> list[str]:
-        """Return a page of the subjects that have messages, by the stream's leader."""
-        request = json.dumps({"subjects_filter": pattern, "offset": offset}).encode()
+    def _subjects(self, pattern: str) -> list[str]:
+        """Return the subjects that have messages, by the stream's leader."""
+        found: list[str] = []
 
-        async def ask() -> list[str]:
+        async def page() -> list[str]:
+            request = json.dumps({"subjects_filter": pattern, "offset": len(found)}).encode()
             answer = await self._connection.client.request(
                 f"$JS.API.STREAM.INFO.{self._stream}", request, timeout=PUBLISH_SECONDS
             )
-            found = json.loads(answer.data)
-            if "error" in found:
-                raise APIError.from_error(found["error"])
-            return list(found["state"].get("subjects") or ())
+            info = json.loads(answer.data)
+            if "error" in info:
+                raise APIError.from_error(info["error"])
+            return list(info["state"].get("subjects") or ())
 
-        return self._persist(ask)
+        while subjects := self._persist(page):
+            found += subjects
+            if len(subjects) < SUBJECTS_A_PAGE:
+                break
+        return found
 
     def _purge(self, subject: str) -> None:
         self._persist(lambda: self._connection.jetstream.purge_stream(self._stream, subject=subject))

@@ -1,6 +1,7 @@
 """Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
-A call that fails because the router is unavailable is retried with the same events. Ingest is idempotent by event ID,
+A call that fails because the router is unavailable is retried with the same events, and so are events that a router was
+storing when another one took over. Ingest is idempotent by event ID,
 so senders whose deadline is long enough do not notice a restart of the router. An event whose outcome is still unknown
 at its deadline is reported as unavailable; the sender retries.
 """
@@ -8,6 +9,7 @@ at its deadline is reported as unavailable; the sender retries.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -16,6 +18,7 @@ from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
 from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits
+from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import ConflictError, FlowhookError, InternalError, InvalidError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
@@ -139,18 +142,16 @@ class IngestBatcher:
             while batch:
                 self._counts.batches.observe(len(batch))
                 seconds = max(0.001, batch[-1].deadline - self._loop.time())
-                try:
-                    results = await self._router.ingest([pending.event for pending in batch], seconds)
-                except _AGAIN:
-                    self._counts.retries += 1
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MAX_RETRY_SECONDS)
-                    now = self._loop.time()
-                    _give_up(pending for pending in batch if pending.deadline <= now)
-                    batch[:] = [pending for pending in batch if not pending.result.done()]
-                    continue
-                _settle(batch, results)
-                return
+                with contextlib.suppress(*_AGAIN):
+                    batch[:] = _settle(batch, await self._router.ingest([pending.event for pending in batch], seconds))
+                if not batch:
+                    return
+                self._counts.retries += 1
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                now = self._loop.time()
+                _give_up(pending for pending in batch if pending.deadline <= now)
+                batch[:] = [pending for pending in batch if not pending.result.done()]
         except FlowhookError as error:
             # a defect, or an invalid token: a retry would not help
             self._log.warning("router refused a batch", reason=error.reason, detail=error.message)
@@ -170,12 +171,17 @@ class IngestBatcher:
                 _give_up(pending for pending in batch if pending.deadline <= now)
 
 
-def _settle(batch: Sequence[_Pending], results: Sequence[IngestResult]) -> None:
+def _settle(batch: Sequence[_Pending], results: Sequence[IngestResult]) -> list[_Pending]:
+    """Report results; return the events that the router was storing when it lost the shard: they have none yet."""
     if len(results) != len(batch):
         raise InvalidError("another number of results than events", reason="RESULTS_MISMATCH")
+    unresolved = []
     for pending, result in zip(batch, results, strict=True):
-        if not pending.result.done():
+        if result.HasField("rejected") and result.rejected.reason in TAKEOVER:
+            unresolved.append(pending)
+        elif not pending.result.done():
             pending.result.set_result(result)
+    return unresolved
 
 
 def _give_up(batch: Iterable[_Pending]) -> None:

@@ -12,6 +12,7 @@ import grpc.aio
 
 from flowhook.client import channel
 from flowhook.client.retrying import CallRetries, translate
+from flowhook.errors import UnavailableError
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -33,8 +34,11 @@ class AsyncTransport:
         *,
         repeatable: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of a call
+        check: Callable[[R], None] = lambda _response: None,
     ) -> R:
         """Call a method and return its response; if `repeatable`, retry while the router is unavailable.
+
+        `check` may raise an UnavailableError that the response reports, and for which the call is retried as well.
 
         Raises:
             FlowhookError: the call failed.
@@ -42,9 +46,12 @@ class AsyncTransport:
         attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
         while True:
             try:
-                return await method(request, timeout=attempts.remaining(time.monotonic()))
-            except grpc.aio.AioRpcError as error:
+                response = await method(request, timeout=attempts.remaining(time.monotonic()))
+                check(response)
+            except (grpc.aio.AioRpcError, UnavailableError) as error:
                 await asyncio.sleep(attempts.delay_after(error, time.monotonic()))
+            else:
+                return response
 
     async def stream(
         self, method: grpc.aio.UnaryStreamMultiCallable[Q, R], request: Q, convert: Callable[[R], T]

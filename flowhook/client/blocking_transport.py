@@ -11,6 +11,7 @@ import grpc
 from flowhook.client.blocking_following_channel import BlockingFollowingChannel
 from flowhook.client.channel import CHANNEL_OPTIONS
 from flowhook.client.retrying import CallRetries, translate
+from flowhook.errors import UnavailableError
 from flowhook.router_addresses import split_addresses
 
 Q = TypeVar("Q")
@@ -45,8 +46,11 @@ class BlockingTransport:
         *,
         repeatable: bool = True,
         timeout: float | None = None,
+        check: Callable[[R], None] = lambda _response: None,
     ) -> R:
         """Call a method and return its response; if `repeatable`, retry while the router is unavailable.
+
+        `check` may raise an UnavailableError that the response reports, and for which the call is retried as well.
 
         Raises:
             FlowhookError: the call failed.
@@ -54,9 +58,12 @@ class BlockingTransport:
         attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
         while True:
             try:
-                return method(request, timeout=attempts.remaining(time.monotonic()), metadata=self._metadata)
-            except grpc.RpcError as error:
+                response = method(request, timeout=attempts.remaining(time.monotonic()), metadata=self._metadata)
+                check(response)
+            except (grpc.RpcError, UnavailableError) as error:
                 time.sleep(attempts.delay_after(error, time.monotonic()))
+            else:
+                return response
 
     def stream(self, method: grpc.UnaryStreamMultiCallable[Q, R], request: Q, convert: Callable[[R], T]) -> Iterator[T]:
         """Yield the converted messages of a stream, which ends when the iterator is closed.

@@ -42,21 +42,22 @@ class CallRetries:
         """Return the seconds that are left for an attempt that starts now."""
         return max(self._deadline - now, 0.001)
 
-    def delay_after(self, error: grpc.RpcError, now: float) -> float:
+    def delay_after(self, error: grpc.RpcError | FlowhookError, now: float) -> float:
         """Return the seconds to wait before the next attempt.
+
+        Args:
+            error: the failure of the last attempt, or what its response reports.
+            now: the time.
 
         Raises:
             FlowhookError: the call must not be attempted again; the error is its outcome.
         """
-        failure = self._translate(error)
+        failure = error if isinstance(error, FlowhookError) else translate(error, self._target, self._timeout)
         repeatable = self._repeatable or failure.reason in NOT_PERFORMED
         if not (repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
             raise failure from None
         delay, self._delay = self._delay, min(self._delay * 2, MAX_DELAY)
         return delay
-
-    def _translate(self, error: grpc.RpcError) -> FlowhookError:
-        return translate(error, self._target, self._timeout)
 
 
 def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -> FlowhookError:

@@ -27,7 +27,10 @@ ROUTER_REPLACED: Final = "ROUTER_REPLACED"
 NOT_PERFORMED: Final = frozenset({SHARD_MOVED, NO_SERVING_ROUTER})
 """Reasons that exclude that the call had an effect: it may be repeated, whatever it does."""
 
-TAKEOVER: Final = NOT_PERFORMED | {ROUTER_LOST, ROUTER_REPLACED}
+UNRESOLVED: Final = frozenset({"SHARD_LOST", "APPEND_ABANDONED"})
+"""Reasons with which a router fails what it was storing when it lost the shard: it may be stored, or not."""
+
+TAKEOVER: Final = NOT_PERFORMED | UNRESOLVED | {ROUTER_LOST, ROUTER_REPLACED}
 """Reasons that last only until the next owner serves."""
 
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})

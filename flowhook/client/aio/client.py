@@ -16,9 +16,10 @@ from flowhook.client.arguments import Body, HeaderPairs, check_timeout, new_even
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.channel import tls_credentials
 from flowhook.client.results import ExecutionFailedError, ReplyPendingError
+from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import InternalError
 from flowhook.model import Reply
-from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, InvokeFlowRequest
+from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestEventsResponse, InvokeFlowRequest
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto
@@ -122,7 +123,7 @@ class AsyncClient:
             flow, body, content_type=content_type, headers=headers, dedupe_key=dedupe_key, event_id=event_id
         )
         request = IngestEventsRequest(events=[convert.event_to_proto(event)])
-        response = await self._transport.call(self._stub.IngestEvents, request)
+        response = await self._transport.call(self._stub.IngestEvents, request, check=_check_resolved)
         if len(response.results) != 1:
             raise InternalError(f"the router returned {len(response.results)} results for one event")
         result = response.results[0]
@@ -178,3 +179,14 @@ class AsyncClient:
                     raise ExecutionFailedError(response.execution_id, convert.error_from_proto(response.error))
             if time.monotonic() >= deadline:
                 raise ReplyPendingError(response.execution_id)
+
+
+def _check_resolved(response: IngestEventsResponse) -> None:
+    """Check that the router did not lose the shard while it stored the events.
+
+    Raises:
+        UnavailableError: it did; it is unknown whether they are stored.
+    """
+    for result in response.results:
+        if result.rejected.reason in TAKEOVER:
+            raise failure_from_proto(result.rejected)

@@ -20,6 +20,7 @@ from flowhook.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
 )
+from flowhook.wire.failures import failure_to_proto
 
 
 class Services(
@@ -33,6 +34,8 @@ class Services(
         self.gate = asyncio.Event()
         self.gate.set()
         self.invoked = []
+        self.ingested = []
+        self.rejections = []
 
     def __call__(self, server):
         flow_service_pb2_grpc.add_FlowServiceServicer_to_server(self, server)
@@ -42,6 +45,19 @@ class Services(
     async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         await self.gate.wait()
         return flow_service_pb2.GetFlowResponse(flow=flow_service_pb2.Flow(id=request.flow_id))
+
+    async def IngestEvents(self, request, context):  # noqa: N802 - the name of the RPC
+        results = []
+        for event in request.events:
+            self.ingested.append(event.id)
+            error = self.rejections.pop(0) if self.rejections else None
+            accepted = ingest_service_pb2.Accepted(execution_id=event.id)
+            results.append(
+                ingest_service_pb2.IngestResult(accepted=accepted)
+                if error is None
+                else ingest_service_pb2.IngestResult(rejected=failure_to_proto(error))
+            )
+        return ingest_service_pb2.IngestEventsResponse(results=results)
 
     async def InvokeFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.invoked.append(request.event.id)
@@ -122,6 +138,21 @@ async def test_but_it_waits_for_an_owner_and_outlasts_a_refusal_because_neither_
     routers[0].owns = True
     assert (await pending).id == "evt_1"
     assert len(routers[0].calls) > 1
+
+
+async def test_an_event_that_a_router_was_storing_when_it_lost_the_shard_is_sent_again(routers, services, client):
+    routers.move(0, 1)
+    services.rejections = [UnavailableError("lost", reason="SHARD_LOST")] * 2
+    assert await client("ingest", "hello", b"{}") == services.ingested[0]
+    assert services.ingested == services.ingested[:1] * 3
+
+
+async def test_one_that_is_refused_for_another_reason_is_not(routers, services, client):
+    routers.move(0, 1)
+    services.rejections = [UnavailableError("full", reason="STORAGE_FULL")]
+    with pytest.raises(UnavailableError, match="full"):
+        await client("ingest", "hello", b"{}")
+    assert len(services.ingested) == 1
 
 
 async def test_calls_wait_while_nobody_owns_the_shard(routers, client):

@@ -50,6 +50,16 @@ async def test_an_event_on_its_way_to_a_paused_owner_is_stored_by_the_next_one(e
     assert list(router.stored) == [answer.json()["id"]]
 
 
+@pytest.mark.parametrize("reason", ["SHARD_LOST", "APPEND_ABANDONED"])
+async def test_an_event_that_a_router_was_storing_when_it_lost_the_shard_is_sent_again(edge, router, failure, reason):
+    router.reject["open"] = failure(reason)
+    sending = asyncio.create_task(edge.post("/hook/open"))
+    await until(lambda: router.batches)
+    del router.reject["open"]
+    assert (await sending).status == 202
+    assert len(router.batches) > 1
+
+
 async def test_events_wait_while_nobody_owns_the_shard(edge, router, routers):
     await edge.post("/hook/open")
     routers.move(0, 1, serving=False)

@@ -32,6 +32,9 @@ Attempts fail at once while the channel itself is in backoff, for up to a second
 they are shorter than the time in which a router waits for runners after a takeover.
 """
 
+REFUSED_SECONDS: Final = 1.0
+"""The same after a router has refused a watch: the token, or one watch too many."""
+
 FIRST_SECONDS: Final = 2.0
 """Time within which a router must report the owner after a watch has begun."""
 
@@ -170,6 +173,8 @@ class OwnerWatch:
             except grpc.aio.AioRpcError as error:
                 self._problems[address] = error
                 self._notify()
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    pause = REFUSED_SECONDS
             self._reports.end(address)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, MAX_BACKOFF)

@@ -222,3 +222,9 @@ async def test_credentials_are_those_of_all_routers(services, kind, tmp_path):
         routers.move(1, 1)
         assert (await Either(client)("flows.get", "x")).id == "x"
         await close(client)
+
+
+async def test_a_router_with_the_embedded_storage_is_the_owner_among_others(router, kind, unused_port):
+    client = kind(f"127.0.0.1:{unused_port},{router.target}", token=router.token())
+    assert await Either(client)("flows.list") == []
+    await close(client)

@@ -10,6 +10,8 @@ from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits, logs
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
+from flowhook.wire.failures import failure_to_proto
 
 
 @pytest.fixture
@@ -68,6 +70,21 @@ async def test_a_batch_is_bounded_in_bytes(make, router, settled):
     await settled()
     await outcomes(submit(ingest, "a", "b", "c", size=limits.MAX_BATCH_BYTES // 2 - 1000))
     assert router.batches == [["a", "b"], ["c"]]
+
+
+async def test_only_events_that_a_router_was_storing_when_it_lost_the_shard_are_sent_again(make, router, settled):
+    ingest = make()
+    await settled()
+    stored = IngestResult(accepted=Accepted(execution_id="a"))
+    lost, full = (
+        IngestResult(rejected=failure_to_proto(UnavailableError("why", reason=reason)))
+        for reason in ("SHARD_LOST", "STORAGE_FULL")
+    )
+    router.responses = [[stored, lost, full], [lost]]
+    results = await outcomes(submit(ingest, "a", "b", "c"))
+    assert [result.accepted.execution_id for result in results] == ["a", "b", ""]
+    assert results[2].rejected.reason == "STORAGE_FULL"
+    assert router.batches == [["a", "b", "c"], ["b"], ["b"]]
 
 
 async def test_a_failed_call_is_made_again_with_the_same_events(make, router, settled, counts):

@@ -156,13 +156,14 @@ class FollowingStream:
         return self._perform(lambda call: call).__await__()
 
     async def _perform(self, operation: Callable[[Any], Awaitable[T]]) -> T:
-        async with self._beginning:
-            if self._failure is not None:
-                raise self._failure
-            if self._begun is None and not self._cancelled:
-                await self._start()
         if self._begun is None:
-            raise asyncio.CancelledError
+            async with self._beginning:
+                if self._failure is not None:
+                    raise self._failure
+                if self._begun is None and not self._cancelled:
+                    await self._start()
+            if self._begun is None:
+                raise asyncio.CancelledError
         ownership, call = self._begun
         return await _result(operation(call), call, ownership)
 

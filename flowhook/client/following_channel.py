@@ -156,29 +156,30 @@ class FollowingStream:
         return self._perform(lambda call: call).__await__()
 
     async def _perform(self, operation: Callable[[Any], Awaitable[T]]) -> T:
-        if self._begun is None:
-            async with self._beginning:
-                if self._failure is not None:
-                    raise self._failure
-                if self._begun is None and not self._cancelled:
-                    await self._start()
-            if self._begun is None:
-                raise asyncio.CancelledError
-        ownership, call = self._begun
+        ownership, call = self._begun or await self._start()
         return await _result(operation(call), call, ownership)
 
-    async def _start(self) -> None:
-        try:
-            begun = ownership, call = await self._begin()
-        except grpc.RpcError as error:
-            self._failure = error
-            raise
-        for callback in self._callbacks:
-            call.add_done_callback(callback)
-        ownership.add(call)
-        self._begun = begun
-        if self._cancelled:
-            call.cancel()
+    async def _start(self) -> tuple[Ownership, Any]:
+        """Begin the call, unless another operation does."""
+        async with self._beginning:
+            if self._begun is not None:
+                return self._begun
+            if self._failure is not None:
+                raise self._failure
+            if self.done():
+                raise asyncio.CancelledError
+            try:
+                begun = ownership, call = await self._begin()
+            except grpc.RpcError as error:
+                self._failure = error
+                raise
+            for callback in self._callbacks:
+                call.add_done_callback(callback)
+            ownership.add(call)
+            self._begun = begun
+            if self._cancelled:  # meanwhile
+                call.cancel()
+            return begun
 
 
 async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tuple[Ownership, float | None]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 
+HEARTBEAT_SECONDS: Final = 2.0
+"""For how long running routers are looked for; each sends two heartbeats a second."""
+
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
@@ -63,16 +66,19 @@ def _rebuild_log(
     ] = None,
 ) -> None:
     """Make a lost log anew of a router's view, while no router runs: after LOG_REPLACED, and only then."""
+    from flowhook import logs
     from router.storage.commit_log import jetstream
     from router.storage.replicated.rebuilding import LogRebuilding
     from router.storage.replicated.view import View
 
+    logs.configure(level="warning")
     replicated = jetstream.connect(
         storage, router=f"rebuild-log-{os.getpid()}", creds_file=nats_creds_file, ca_file=nats_ca_file
     )
     try:
         renew = partial(jetstream.rebuild_log, storage, creds_file=nats_creds_file, ca_file=nats_ca_file)
-        result = LogRebuilding(replicated, renew).rebuild(View(view_dir), discard=discard_log)
+        rebuilding = LogRebuilding(replicated, renew, heartbeat_seconds=HEARTBEAT_SECONDS)
+        result = rebuilding.rebuild(View(view_dir), discard=discard_log)
     finally:
         replicated.close()
     print(f"the log is made anew, of the view at position {result.position}")

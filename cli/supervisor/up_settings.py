@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.supervisor.cluster_spec import LOOPBACK, ClusterSpec
 from flowhook.config import Grace, Port, PublicUrl
+from flowhook.router_addresses import MAX_ROUTERS
 
 
 class UpSettings(BaseSettings):
@@ -31,7 +32,7 @@ class UpSettings(BaseSettings):
     """Port of the first router; 0 lets the system choose, as it does for the others."""
     edges: Annotated[int, Field(ge=1, le=64)] = 1
     """How many edges share the HTTP port."""
-    routers: Annotated[int, Field(ge=1, le=64)] = 1
+    routers: Annotated[int, Field(ge=1, le=MAX_ROUTERS)] = 1
     """How many routers; SQLite allows one, a replicated log more: one owner, and standbys."""
     runners: Annotated[int, Field(ge=1, le=64)] = 2
     """How many runners."""

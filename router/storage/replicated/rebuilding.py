@@ -28,9 +28,6 @@ from router.storage.sqlite.object_sweep import named_blobs
 LOG_FACT: Final = "log_identity"
 """Fact that names the log that the routers use."""
 
-HEARTBEAT_SECONDS: Final = 2.0
-"""For how long running routers are looked for; each sends two heartbeats a second."""
-
 
 @dataclass(frozen=True, slots=True)
 class RebuiltLog:
@@ -61,7 +58,7 @@ class LogRebuilding:
         replicated: ReplicatedLog,
         renew: Callable[[], str],
         *,
-        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        heartbeat_seconds: float,
     ) -> None:
         self._log = replicated.log
         self._objects = replicated.objects

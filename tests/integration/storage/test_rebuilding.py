@@ -109,10 +109,9 @@ async def test_a_log_that_lacks_its_last_records_is_made_anew(replicated, rebuil
 async def test_payloads_that_the_object_store_lost_are_uploaded_again(replicated, rebuilding, view):
     replicated.log._records.pop()
     stored = replicated.objects.names("blob/")
-    gone = next(iter((view.path.parent / "blobs").glob("*/*")))
     for name in stored:
         replicated.objects.delete(name)
-    gone.unlink()
+    (view.path.parent / "blobs" / stored[0].removeprefix("blob/0/")).unlink()
 
     result = rebuilding.rebuild(view)
     assert (result.uploaded, result.missing) == (len(stored) - 1, 1)

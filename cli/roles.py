@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -9,6 +10,9 @@ from typing import Final, Generic, TypeVar
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 S = TypeVar("S", bound=CommonSettings)
+
+# or gRPC prints a line on stderr for each connection that a router closes; read when gRPC is imported, which is later
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -40,6 +41,9 @@ from router.storage.sqlite import open_sqlite
 HAND_OVER_SECONDS: Final = 2.0
 """Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
 
+MAX_NAME: Final = 64
+_UNUSABLE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
+
 log = logs.get_logger(__name__)
 
 
@@ -52,12 +56,13 @@ async def serve_replicated(
         FlowhookError: the log, the view, the port or a certificate can't be used.
     """
     key = _load_shared(settings)
+    name = _UNUSABLE_IN_NAMES.sub("-", lifecycle.name)[:MAX_NAME]
     view = View(settings.view_dir or settings.data_dir / "view")
     make_directory(view.path.parent)
     replicated = await asyncio.to_thread(
         connect,
         settings.storage,
-        router=lifecycle.name,
+        router=name,
         creds_file=settings.nats_creds_file,
         ca_file=settings.nats_ca_file,
     )
@@ -70,7 +75,7 @@ async def serve_replicated(
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry or metrics.registry())
             member = Member(
-                lifecycle.name,
+                name,
                 replicated,
                 view,
                 restore=partial(snapshots.restore_view, view, replicated.log.identity),

@@ -18,7 +18,7 @@ from router.cluster.fence_check import FenceCheck
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
 from router.cluster.shard_map import LogReport, ShardSituation
-from router.storage.commit_log.interface import LogReplacedError, LogTrimmedError, ReplicatedLog
+from router.storage.commit_log.interface import FencedError, LogReplacedError, LogTrimmedError, ReplicatedLog
 from router.storage.interface import ShardState, Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
@@ -218,7 +218,7 @@ class Member:
         if follower is not None:
             self._position = follower.position.position
             position = follower.position
-            self._ownership.follows(current=follower.current, epoch=position.epoch, own=position.own, now=now)
+            self._ownership.follows(current=follower.current, epoch=follower.epoch, own=position.own, now=now)
         elif self._recorder is not None:
             self._position = self._recorder.position
         else:
@@ -290,7 +290,13 @@ class Member:
         """Bring the view up to date and apply records to it until `halt`, on a thread of its own."""
         replicated = self._replicated
         position = self._view.position()
-        if position is None:
+        if position is not None and position.log != replicated.log.identity:
+            # the routers have agreed on this log: an operator has made it, or this view is another cluster's
+            aside = self._view.set_aside()
+            log.warning("the view belongs to another log, and is set aside", file=str(aside))
+            position = None
+        if position is None or position.position == 0:
+            # also for an empty view: the log may begin behind a snapshot at position 0, which a migration made
             position = self._restore() or self._view.create(replicated.log.identity)
         try:
             self._follower = Follower(replicated.log, self._view, position, grew=self._grew)
@@ -336,8 +342,11 @@ class Member:
     async def _claim(self, follower: Follower) -> Term | None:
         """Append the record that makes this router the owner; None: another one was faster."""
         storage: Storage | None = None
+        known = self._ownership.epoch
         try:
             await asyncio.to_thread(_catch_up, follower, self._replicated)
+            if follower.epoch > known:
+                raise FencedError("another router was faster")
             loop = asyncio.get_running_loop()
             recorder = LogRecorder(
                 self._replicated.log,

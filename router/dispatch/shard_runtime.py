@@ -295,7 +295,11 @@ class ShardRuntime:
         self._dispatcher.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._writer.until(lambda: not (self._core.leased or self._runners.is_storing))
+                await self._writer.until(self._is_drained)
+
+    def _is_drained(self) -> bool:
+        """Whether no attached runner has anything left to report."""
+        return not (self._runners.is_storing or (self._core.leased and len(self._runners)))
 
     async def _perform_effects(self) -> None:
         """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
@@ -399,6 +403,7 @@ class ShardRuntime:
             self._loader.leave(runner)
             self._core.runners.detach(runner.runner_id, self._clock())
             self._deadline.arm()
+            self._writer.notify()
 
     def is_superseded(self, runner: RunnerPort) -> bool:
         """Whether the runner attached again; see `AttachedRunners.is_superseded`."""

@@ -22,6 +22,7 @@ from router.services.authorization import check_flow_permitted
 from router.services.body_streams import UploadReceiver
 from router.services.callbacks import CallbackReceiver
 from router.storage.bodies import BodyStore
+from router.storage.commit_log.interface import OUTCOME_UNKNOWN
 from router.storage.interface import ShardState
 from router.storage.model import Appended, Ended, ExecutionRecord, NewEvent, Replied
 
@@ -135,7 +136,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             self._accepted(next(stored), next(appended)) if fate is None else self._settled(fate) for fate in fates
         ]
         for message, result in zip(messages, results, strict=True):
-            if result.HasField("rejected"):
+            if result.HasField("rejected") and result.rejected.reason not in OUTCOME_UNKNOWN:
                 self._discard_body(message)
         return results
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from flowhook.errors import ConflictError, UnavailableError
 
@@ -53,6 +53,10 @@ class ObjectDamagedError(UnavailableError):
     """An object is not what was stored under its name."""
 
     default_reason = "OBJECT_DAMAGED"
+
+
+OUTCOME_UNKNOWN: Final = frozenset({FencedError.default_reason, AppendAbandonedError.default_reason})
+"""Reasons of errors after which a write may be in effect all the same, with the next owner."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ class Follower:
         self._parts: list[BatchPart] = []
         self._last: BatchPart | None = None
 
+    @property
+    def epoch(self) -> int:
+        """Number of the last ownership that it has read a record of; may be read by any thread."""
+        last = self._last
+        return self.position.epoch if last is None else max(self.position.epoch, last.ownership.epoch)
+
     def follow(self, stop: threading.Event) -> None:
         """Apply records until `stop` is set. Blocks.
 
@@ -91,7 +97,7 @@ class Follower:
             position=self._read,
             batch_id=self._last.batch_id,
             last_hash=self._hash,
-            epoch=max(self.position.epoch, self._last.ownership.epoch),
+            epoch=self.epoch,
             own=False,
         )
 

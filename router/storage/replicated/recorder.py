@@ -133,11 +133,13 @@ class LogRecorder:
             self._append(batch_id, data)
         self._appended = True
 
-    def roll_back(self) -> None:
+    def roll_back(self) -> FlowhookError | None:
         """See `TransactionLog`."""
         self._close_session()
-        if self._appended:
-            self._fail(UnavailableError("a transaction is in the log, but not in this router's view"))
+        if not self._appended:
+            return None
+        self._fail(UnavailableError("a transaction is in the log, but not in this router's view"))
+        return self._failure
 
     def _append(self, batch_id: str, data: bytes) -> None:
         start = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +109,15 @@ class View:
             connection.execute(_APPLIED)
             position.write(connection)
         return position
+
+    def set_aside(self) -> Path:
+        """Rename the file, so that nothing is lost that may be found nowhere else, and return its new path."""
+        with self.connected() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        aside = self.path.with_name(f"{self.path.name}.{time.time_ns() // 1_000_000_000}")
+        self.path.rename(aside)
+        self.discard()
+        return aside
 
     def discard(self) -> None:
         """Remove the file and those beside it."""

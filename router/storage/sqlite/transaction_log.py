@@ -6,6 +6,8 @@ from typing import Protocol
 
 import apsw
 
+from flowhook.errors import FlowhookError
+
 
 class TransactionLog(Protocol):
     """Records each transaction (writer thread): `begin`, then `append`; `roll_back` at any time undoes the rest.
@@ -26,8 +28,13 @@ class TransactionLog(Protocol):
         """
         ...
 
-    def roll_back(self) -> None:
-        """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`."""
+    def roll_back(self) -> FlowhookError | None:
+        """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`.
+
+        Returns:
+            The error for the callers of a transaction that was appended, so that it may be in effect elsewhere; None if
+            nothing of it is stored anywhere.
+        """
         ...
 
     def room(self) -> int | None:
@@ -44,8 +51,9 @@ class NoLog:
     def append(self) -> None:
         """See `TransactionLog`."""
 
-    def roll_back(self) -> None:
+    def roll_back(self) -> FlowhookError | None:
         """See `TransactionLog`."""
+        return None
 
     def room(self) -> int | None:
         """See `TransactionLog`."""

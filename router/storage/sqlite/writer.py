@@ -173,8 +173,7 @@ class Writer:
         try:
             self._transact(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the calls must fail with it and the thread go on
-            self._roll_back()
-            failure = translate(error)
+            failure = self._roll_back() or translate(error)
             essential = [call for call in batch if not call.refusable]
             if isinstance(failure, StorageError):
                 self.failing = True
@@ -211,13 +210,13 @@ class Writer:
         self.commits += 1
         self.failing = False
 
-    def _roll_back(self) -> None:
+    def _roll_back(self) -> FlowhookError | None:
         # A rollback may fail for the same reason as the transaction; SQLite then rolls back by itself.
         with contextlib.suppress(apsw.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         self._stale = True
-        self._log.roll_back()
+        return self._log.roll_back()
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         # On a closed loop no caller is left waiting.

@@ -231,7 +231,7 @@ async def test_what_a_transaction_in_the_log_names_stays_though_its_commit_faile
         body = await owner.upload()
         with pytest.raises(UnavailableError) as raised:
             await owner.log.append([new_event(LARGE), new_event(body=body.id)])
-        assert raised.value.reason == "STORAGE_FULL"
+        assert raised.value.reason == "SHARD_LOST"
         assert len(owner.losses) == 1
         assert len(objects.names("blob/")) == 1
         assert f"body/0/{body.id}" in objects.names("body/")

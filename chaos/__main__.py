@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="decides which faults are made")
     parser.add_argument("--storage", choices=STORAGES, default=SQLITE, help="of the router, or of three routers")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which ends the cluster, too
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     began = time.monotonic()
 

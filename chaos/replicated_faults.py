@@ -47,8 +47,10 @@ class ReplicatedFaultInjector(FaultInjector):
 
     def kinds(self) -> Kinds:
         """See `FaultInjector`."""
+        full = [(2, self._fill_view, "view that can't grow")] if hasattr(psutil.Process, "rlimit") else []
         return [
             *super().kinds(),
+            *full,
             (4, self._kill_owner, "kill -9"),
             (2, self._stop_owner, "SIGSTOP"),
             (4, self._kill_server, "kill -9 of a NATS server"),
@@ -58,7 +60,6 @@ class ReplicatedFaultInjector(FaultInjector):
             (2, self._stop_server, "SIGSTOP of a NATS server"),
             (6, self._disturb, "disturbed connections"),
             (2, self._step_down, "step-downs of the log's leader"),
-            (2, self._fill_view, "view that can't grow"),
         ]
 
     def stopped_seconds(self) -> float:
@@ -142,12 +143,12 @@ class ReplicatedFaultInjector(FaultInjector):
         limit += self._chance.randrange(VIEW_GROWTH_BYTES)
         with suppress(psutil.Error):
             process = psutil.Process(pid)
-            _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
-            process.rlimit(psutil.RLIMIT_FSIZE, (limit, hard))
+            before = process.rlimit(psutil.RLIMIT_FSIZE)
+            process.rlimit(psutil.RLIMIT_FSIZE, (limit, before[1]))
             try:
                 await asyncio.sleep(self._chance.uniform(*DISTURBED_SECONDS))
             finally:
                 with suppress(psutil.Error):
-                    process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
+                    process.rlimit(psutil.RLIMIT_FSIZE, before)
             return Made(target, OWNER if await self._cluster.owner() == target else "")
         return NOTHING

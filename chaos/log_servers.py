@@ -84,6 +84,11 @@ class LogServers:
         for process in self._processes.values():
             await process.wait()
 
+    async def close(self) -> None:
+        """Kill all servers, and release their ports."""
+        await self.kill()
+        self._prepared.close()
+
     def pid(self, name: str) -> int | None:
         """Return the process ID of a server; None: it does not run."""
         process = self._processes.get(name)

@@ -49,6 +49,7 @@ class ReplicatedCluster(BrokenCluster):
     async def close(self) -> None:
         """See `BrokenCluster`."""
         await self.kill()
+        await self.servers.close()
         await self.proxies.close()
 
     async def owner(self) -> str:

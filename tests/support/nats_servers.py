@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -19,10 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
 from support.patience import PATIENCE
 
 PROGRAM: Final = Path(sys.executable).with_name("nats-server")
 PAUSE: Final = 0.01
+CAMPAIGN: Final = pytest.mark.skipif(
+    "FLOWHOOK_LOG_CAMPAIGN" not in os.environ, reason="takes ten seconds; runs with FLOWHOOK_LOG_CAMPAIGN=1"
+)
+"""Marks what waits for elections, and is not part of the suite."""
+
 
 CONFIGURATION: Final = """
 server_name: "{name}"

@@ -29,13 +29,20 @@ def prefix():
 
 
 @pytest.fixture
-def opened(prefix):
+def servers():
+    """Enter the context of servers for this test alone: they end after the routers that are connected to them."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+@pytest.fixture
+def opened(prefix, servers):
     """Connect routers, by default to streams of this test; they are disconnected at its end."""
     routers = itertools.count(1)
     with ExitStack() as stack:
 
-        def connected(servers, *, url=None, router=None, **options):
-            url = url or servers.url(prefix=prefix, max_bytes="50M")
+        def connected(server, *, url=None, router=None, **options):
+            url = url or server.url(prefix=prefix, max_bytes="50M")
             system = connect(url, router=router or f"router-{next(routers)}", **options)
             stack.callback(system.close)
             return system

@@ -148,21 +148,21 @@ def test_a_log_that_was_created_again_takes_nothing_of_those_who_knew_the_former
     assert current.tail() is None
 
 
-def test_a_log_that_lost_acknowledged_records_is_another_one(opened, tmp_path):
-    with nats_server(tmp_path) as server:
-        log = opened(server, behind_seconds=0.2).log
-        log.append(0, "batch-1", b"data")
-        server.stop()
-        shutil.copytree(server.store, tmp_path / "earlier")
-        server.start()
-        log.append(1, "batch-2", b"data")
-        server.kill()
-        shutil.rmtree(server.store)
-        (tmp_path / "earlier").rename(server.store)
-        server.start()
-        for use in (lambda: log.append(2, "batch-3", b"data"), log.tail, lambda: positions(log, 2)):
-            with pytest.raises(LogReplacedError):
-                use()
+def test_a_log_that_lost_acknowledged_records_is_another_one(opened, servers, tmp_path):
+    server = servers(nats_server(tmp_path))
+    log = opened(server, behind_seconds=0.2).log
+    log.append(0, "batch-1", b"data")
+    server.stop()
+    shutil.copytree(server.store, tmp_path / "earlier")
+    server.start()
+    log.append(1, "batch-2", b"data")
+    server.kill()
+    shutil.rmtree(server.store)
+    (tmp_path / "earlier").rename(server.store)
+    server.start()
+    for use in (lambda: log.append(2, "batch-3", b"data"), log.tail, lambda: positions(log, 2)):
+        with pytest.raises(LogReplacedError):
+            use()
 
 
 PAUSED_WRITER = """

@@ -1,8 +1,11 @@
 """What is checked when a router connects to the servers of the log, and what it is told to write."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support.certificates import Authority
-from support.nats_servers import nats_cluster, nats_server
+from support.nats_servers import CAMPAIGN, nats_cluster, nats_server
+from support.patience import PATIENCE
 
 from flowhook.errors import InvalidError, UnavailableError
 
@@ -50,7 +53,7 @@ def test_more_replicas_than_servers(opened, server, cluster):
     reason, message = refused(opened, server.url(replicas=3, max_bytes="50M"))
     assert reason == "LOG_REPLICAS"
     assert "?replicas=1" in message
-    reason, message = refused(opened, cluster.url(replicas=5, max_bytes="50M"))
+    reason, message = refused(opened, cluster.url(replicas=5, max_bytes="50M"), timeout=QUICKLY)
     assert reason == "LOG_REPLICAS"
     assert "cluster {" in message
 
@@ -84,13 +87,13 @@ def test_a_log_that_is_larger_than_the_servers_storage(opened, server, prefix):
     assert "max_file_store" in message
 
 
-def test_servers_that_sync_later(opened, tmp_path):
-    with nats_server(tmp_path, sync="2m") as lazy:
-        reason, message = refused(opened, lazy.url(max_bytes="50M"))
-        assert reason == "LOG_NOT_SYNCED"
-        assert "single" in message
-        assert "sync_interval: always" in message
-        opened(lazy, url=lazy.url(fsync="trust", prefix="TRUSTED", max_bytes="50M"))
+def test_servers_that_sync_later(opened, servers, tmp_path):
+    lazy = servers(nats_server(tmp_path, sync="2m"))
+    reason, message = refused(opened, lazy.url(max_bytes="50M"))
+    assert reason == "LOG_NOT_SYNCED"
+    assert "single" in message
+    assert "sync_interval: always" in message
+    opened(lazy, url=lazy.url(fsync="trust", prefix="TRUSTED", max_bytes="50M"))
 
 
 def test_servers_whose_monitoring_does_not_answer(opened, server, prefix):
@@ -108,28 +111,37 @@ def test_each_server_of_a_cluster_is_checked(opened, cluster, prefix):
     assert "nats-1" not in message
 
 
-def test_servers_without_jetstream(opened, tmp_path):
-    with nats_server(tmp_path, jetstream=False) as plain:
-        reason, message = refused(opened, plain.url(), timeout=QUICKLY)
+def test_servers_without_jetstream(opened, servers, tmp_path):
+    plain = servers(nats_server(tmp_path, jetstream=False))
+    reason, message = refused(opened, plain.url(), timeout=QUICKLY)
     assert reason == "LOG_JETSTREAM_DISABLED"
     assert "jetstream {" in message
 
 
-def test_a_cluster_without_a_quorum(opened, tmp_path):
-    with nats_cluster(tmp_path, start=1) as cluster:
-        reason, message = refused(opened, cluster.url(), UnavailableError, timeout=QUICKLY)
+def test_a_cluster_without_a_quorum(opened, servers, tmp_path, capsys):
+    cluster = servers(nats_cluster(tmp_path, start=1))
+    reason, message = refused(opened, cluster.url(), UnavailableError, timeout=QUICKLY)
     assert reason == "LOG_UNAVAILABLE"
     assert "more than half of the servers" in message
+    assert "waiting for a quorum" in capsys.readouterr().out
 
 
-def test_an_encrypted_connection(opened, tmp_path):
+@CAMPAIGN
+def test_a_quorum_is_waited_for(opened, servers, tmp_path):
+    cluster = servers(nats_cluster(tmp_path, start=1))
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(opened, cluster, timeout=PATIENCE)
+        cluster.start()
+        assert opening.result(PATIENCE).log.tail() is None
+
+
+def test_an_encrypted_connection(opened, servers, tmp_path):
     authority = Authority(tmp_path)
     certificate, key = authority.issue("server")
-    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
-    with nats_server(tmp_path, extra=tls) as server:
-        url = server.url(max_bytes="50M").replace("nats://", "tls://")
-        log = opened(None, url=url, ca_file=authority.ca_file).log
-        assert log.append(0, "batch-1", b"data") == 1
-        reason, message = refused(opened, url, UnavailableError, timeout=QUICKLY)
-        assert reason == "LOG_UNAVAILABLE"
-        assert "certificate verify failed" in message
+    server = servers(nats_server(tmp_path, extra=f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'))
+    url = server.url(max_bytes="50M").replace("nats://", "tls://")
+    log = opened(None, url=url, ca_file=authority.ca_file).log
+    assert log.append(0, "batch-1", b"data") == 1
+    reason, message = refused(opened, url, UnavailableError, timeout=QUICKLY)
+    assert reason == "LOG_UNAVAILABLE"
+    assert "certificate verify failed" in message

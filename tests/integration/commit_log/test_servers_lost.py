@@ -1,18 +1,15 @@
 """A cluster whose servers are killed, stopped and paused while a router appends and stores objects."""
 
 import contextlib
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
-from support.nats_servers import NatsServer
+from support.nats_servers import CAMPAIGN, NatsServer
 from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
-
-CAMPAIGN = pytest.mark.skipif("FLOWHOOK_LOG_CAMPAIGN" not in os.environ, reason="ten seconds; FLOWHOOK_LOG_CAMPAIGN=1")
 
 
 class Writer:

@@ -130,18 +130,25 @@ class Connection:
         """The JetStream API of the current client."""
         return self._client.jetstream(timeout=REQUEST_SECONDS)
 
-    async def persist(self, operation: Callable[[], Awaitable[T]], *, seconds: float = OPERATION_SECONDS) -> T:
+    async def persist(
+        self, operation: Callable[[], Awaitable[T]], *, seconds: float = OPERATION_SECONDS, waiting: str = ""
+    ) -> T:
         """Run an operation, on the loop, again and again until a server answers; for `seconds` if none does.
 
-        It must be harmless to run twice. Answers that say no (404, 400) are raised at once.
+        It must be harmless to run twice. Answers that say no (404, 400) are raised at once. With `waiting`, that is
+        logged when the first attempt has failed.
         """
         deadline = self._loop.time() + seconds
         while True:
             try:
                 return await operation()
             except (nats.errors.Error, OSError) as error:
-                refused = isinstance(error, APIError) and not isinstance(error, (ServiceUnavailableError, ServerError))
-                if refused or self._loop.time() >= deadline:
+                if isinstance(error, APIError) and not isinstance(error, (ServiceUnavailableError, ServerError)):
+                    raise
+                if waiting:
+                    log.warning(waiting, seconds=seconds, cause=str(error) or type(error).__name__)
+                    waiting = ""
+                if self._loop.time() >= deadline:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
             await self.wait_connected(deadline - self._loop.time())
@@ -198,6 +205,7 @@ class Connection:
                 )
             raise self.unavailable(f"no server was reached in {seconds:g} s")
         connecting.result()
+        self._refused = None
         self.spawn(self._replace_closed_clients)
 
     async def _connect_client(self) -> None:
@@ -251,6 +259,8 @@ class Connection:
         await asyncio.sleep(0)
 
     async def _report(self, error: Exception) -> None:
+        if self._refused and not self._last_error:
+            log.warning("waiting for a server of the log", cause=str(error) or type(error).__name__)
         self._last_error = str(error) or type(error).__name__
         if self._refused and not self._refused.done() and "authorization" in self._last_error.lower():
             self._refused.set_result(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -31,6 +32,9 @@ OVERHEAD_BYTES: Final = 256
 """What a stream stores with a record, or so."""
 
 STATE_SECONDS: Final = 2.0
+VERSIONS_SECONDS: Final = 60.0
+"""How long the versions of servers are remembered: asking takes seconds while their monitoring does not answer."""
+
 SOON_SECONDS: Final = 0.005
 
 
@@ -46,6 +50,8 @@ class JetStreamLog:
         self._size = info.state.bytes
         self._announced = info.state.last_seq
         self._news = asyncio.Event()
+        self._versions: dict[str, str] = {}
+        self._versions_until = 0.0
 
     async def start(self) -> None:
         """Begin to follow announcements and the size of the log; on the connection's loop."""
@@ -99,8 +105,11 @@ class JetStreamLog:
     def status(self) -> LogStatus:
         """Return the state of the stream, with the versions of the servers whose monitoring answers."""
         info = self._connection.call(self._info())
-        versions = {name: server.version for name, server in monitored_servers(self._url).items()}
-        versions.setdefault(*self._connection.server)
+        if time.monotonic() > self._versions_until:
+            self._versions_until = time.monotonic() + VERSIONS_SECONDS
+            self._versions = {name: server.version for name, server in monitored_servers(self._url).items()}
+        name, version = self._connection.server
+        versions = self._versions | {name: version}
         return LogStatus(
             first_position=info.state.first_seq if info.state.messages else info.state.last_seq + 1,
             last_position=info.state.last_seq,

@@ -20,7 +20,7 @@ from nats.js.api import (
     StreamConfig,
     StreamInfo,
 )
-from nats.js.errors import APIError, BadRequestError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 
 from flowhook.errors import InvalidError, UnavailableError
 from router.storage.commit_log.jetstream.connection import OPERATION_SECONDS, Connection
@@ -31,8 +31,10 @@ DUPLICATE_WINDOW_SECONDS: Final = 120.0
 
 JETSTREAM_DISABLED: Final = (10039, 10076)
 """Not enabled: for the account, at all."""
-REPLICAS_IMPOSSIBLE: Final = (10005, 10074)
-"""No suitable peers for placement; replicas > 1 not supported in non-clustered mode."""
+NO_SUITABLE_PEERS: Final = 10005
+REPLICAS_UNSUPPORTED: Final = 10074
+"""Replicas > 1 are not supported in non-clustered mode."""
+
 STORAGE_TOO_SMALL: Final = (10023, 10047)
 STREAM_EXISTS: Final = 10058
 
@@ -201,19 +203,29 @@ def _plain(value: Any) -> str:
 async def _attempt(
     connection: Connection, url: LogUrl, operation: Callable[[], Awaitable[StreamInfo]], seconds: float
 ) -> StreamInfo:
+    without_peers: InvalidError | None = None
+
     async def attempt() -> StreamInfo:
+        nonlocal without_peers
+        without_peers = None
         try:
             return await operation()
         except APIError as error:
-            if refusal := _refusal(error, url):
+            refusal = _refusal(error, url)
+            if refusal and error.err_code == NO_SUITABLE_PEERS:
+                without_peers = refusal  # a server that starts is no peer yet
+                raise ServiceUnavailableError(description=error.description) from error
+            if refusal:
                 raise refusal from error
             raise
 
     try:
-        return await connection.persist(attempt, seconds=seconds)
+        return await connection.persist(attempt, seconds=seconds, waiting="waiting for a quorum of the log's servers")
     except NotFoundError:
         raise
     except (nats.errors.Error, OSError) as error:
+        if without_peers:
+            raise without_peers from error
         if not connection.offers_jetstream:
             raise _disabled() from error
         raise connection.unavailable(
@@ -232,7 +244,7 @@ def _refusal(error: APIError, url: LogUrl) -> InvalidError | None:
             "`jetstream { max_file_store: ... }` in their configuration, or a smaller log by `?max_bytes=` in the URL",
             reason="LOG_STORAGE",
         )
-    if error.err_code in REPLICAS_IMPOSSIBLE:
+    if error.err_code in (NO_SUITABLE_PEERS, REPLICAS_UNSUPPORTED):
         return InvalidError(
             f"the servers of the log can't store {url.replicas} replicas: {error.description}. A single server needs "
             f"`?replicas=1` in the URL. For {url.replicas} replicas run {url.replicas} servers, each with a `cluster` "

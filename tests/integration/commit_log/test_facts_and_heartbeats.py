@@ -80,5 +80,5 @@ def test_heartbeats_are_silent_after_the_end(opened, server):
 @pytest.mark.parametrize("name", ["", "router.1", "router 1", "router*", "r" * 65])
 def test_a_name_that_is_no_part_of_a_subject_is_refused(opened, server, name):
     with pytest.raises(InvalidError) as caught:
-        opened(server, url=server.url(), router=name or "\n")
+        opened(server, router=name or "\n")
     assert caught.value.reason == "ROUTER_NAME_INVALID"

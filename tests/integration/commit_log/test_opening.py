@@ -24,6 +24,12 @@ def test_a_log_is_found_again_as_it_was_created(opened, server):
     assert [(each.name, each.version[:2], each.leader) for each in first.status().servers] == [("single", "2.", True)]
 
 
+def test_routers_that_create_a_log_at_once_have_the_same(opened, cluster):
+    with ThreadPoolExecutor(2) as pool:
+        systems = list(pool.map(opened, [cluster] * 2))
+    assert len({system.log.identity for system in systems}) == 1
+
+
 def test_the_servers_of_a_cluster_are_listed(opened, cluster):
     servers = opened(cluster).log.status().servers
     assert [each.name for each in servers] == ["nats-1", "nats-2", "nats-3"]
@@ -49,11 +55,11 @@ def test_servers_that_do_not_answer(opened):
     assert "127.0.0.1:1" in message
 
 
-def test_more_replicas_than_servers(opened, server, cluster):
-    reason, message = refused(opened, server.url(replicas=3, max_bytes="50M"))
+def test_more_replicas_than_servers(opened, server, cluster, prefix):
+    reason, message = refused(opened, server.url(replicas=3, prefix=prefix, max_bytes="50M"))
     assert reason == "LOG_REPLICAS"
     assert "?replicas=1" in message
-    reason, message = refused(opened, cluster.url(replicas=5, max_bytes="50M"), timeout=QUICKLY)
+    reason, message = refused(opened, cluster.url(replicas=5, prefix=prefix, max_bytes="50M"), timeout=QUICKLY)
     assert reason == "LOG_REPLICAS"
     assert "cluster {" in message
 

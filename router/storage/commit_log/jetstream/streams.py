@@ -89,11 +89,9 @@ async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, 
         try:
             await connection.jetstream.add_stream(_log_config(url, name))
         except BadRequestError as error:
-            if error.err_code != STREAM_EXISTS:  # another router created it meanwhile
+            if error.err_code != STREAM_EXISTS:  # another router creates it
                 raise
-        return await connection.jetstream.stream_info(
-            name
-        )  # which names its servers, what `add_stream` returns doesn't
+        return await _created(connection, name)
 
     try:
         info = await _attempt(connection, url, find_or_create, seconds)
@@ -112,8 +110,8 @@ async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: f
             return await connection.jetstream.stream_info(f"OBJ_{name}")
         except NotFoundError:
             config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
-            store = await connection.jetstream.create_object_store(name, config=config)
-            return (await store.status()).stream_info
+            await connection.jetstream.create_object_store(name, config=config)
+            return await _created(connection, f"OBJ_{name}")
 
     _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
     return name
@@ -129,20 +127,26 @@ async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: flo
         except NotFoundError:
             config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
             await connection.jetstream.create_key_value(config)
-            return await connection.jetstream.stream_info(f"KV_{name}")
+            return await _created(connection, f"KV_{name}")
 
     _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
     return name
 
 
+async def _created(connection: Connection, name: str) -> StreamInfo:
+    """Return the information of a stream that exists, or is about to: what creates it does not name its servers."""
+    try:
+        return await connection.jetstream.stream_info(name)
+    except NotFoundError as error:
+        raise ServiceUnavailableError(description=error.description) from error  # look again
+
+
 async def recreate_log_stream(connection: Connection, url: LogUrl) -> StreamInfo:
     """Delete the stream of the log, if there is one, and create it anew with another identity."""
-    name = log_name(url)
+    config = _log_config(url, log_name(url))  # the same for each attempt
     with contextlib.suppress(NotFoundError):
-        await connection.persist(lambda: connection.jetstream.delete_stream(name))
-    return await _attempt(
-        connection, url, lambda: connection.jetstream.add_stream(_log_config(url, name)), OPERATION_SECONDS
-    )
+        await connection.persist(lambda: connection.jetstream.delete_stream(log_name(url)))
+    return await _attempt(connection, url, lambda: connection.jetstream.add_stream(config), OPERATION_SECONDS)
 
 
 def _subjects(url: LogUrl) -> str:
@@ -226,6 +230,8 @@ async def _attempt(
     except (nats.errors.Error, OSError) as error:
         if without_peers:
             raise without_peers from error
+        if isinstance(error, BadRequestError):
+            raise connection.unavailable(f"its servers refuse: {error.description}") from error
         if not connection.offers_jetstream:
             raise _disabled() from error
         raise connection.unavailable(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from flowhook.process_reports import MAX_BUILD, MAX_NAME
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
+from router.cluster.shard_map import ShardSituation
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
-from router.services.processes import ProcessReports
+from router.services.processes import FORGET_SECONDS, ProcessReports
 
 
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
@@ -21,11 +23,20 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         own: Callable[[bytes], pb.Process],
         render: Callable[[], bytes],
         *,
+        situation: Callable[[], ShardSituation],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start empty; `own` describes the router itself, with the metrics that `render` returns."""
+        """Start empty.
+
+        Args:
+            own: describes the router itself, with metrics.
+            render: returns its metrics.
+            situation: returns the other routers, which do not report here.
+            clock: monotonic, in seconds.
+        """
         self._own = own
         self._render = render
+        self._situation = situation
         self._clock = clock
         self._processes = ProcessReports(clock)
 
@@ -52,5 +63,22 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             shown.last_seen.CopyFrom(convert.duration(now - seen))
             if not bare:
                 shown.metrics = metrics
+        response.processes.extend(self._standbys())
         response.processes.sort(key=lambda process: process.name)
         return response
+
+    def _standbys(self) -> Iterator[pb.Process]:
+        """Return the routers that follow this one, without metrics."""
+        situation = self._situation()
+        for record, silence in situation.copies:
+            owner = situation.owner
+            if silence < FORGET_SECONDS and (owner is None or record.router != owner.router):
+                detail = f"{record.state.value}, at position {record.position} of the log"
+                yield pb.Process(
+                    name=record.router[:MAX_NAME],
+                    role="router",
+                    build=record.version[:MAX_BUILD],
+                    ready=record.candidate,
+                    detail="" if record.candidate else detail,
+                    last_seen=convert.duration(silence),
+                )

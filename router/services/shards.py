@@ -9,7 +9,7 @@ from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert
 from router.cluster.ownership import KnownOwner
-from router.cluster.shard_map import LogReport, ShardMap
+from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.services import error_mapping
 
 MAX_WATCHERS: Final = 1000
@@ -22,6 +22,10 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     def __init__(self, shard_map: ShardMap) -> None:
         self._map = shard_map
         self._watchers = 0
+
+    def situation(self) -> ShardSituation:
+        """Return what this router knows of the shard."""
+        return self._map.situation()
 
     @error_mapping.rpc_method
     async def WatchShards(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too

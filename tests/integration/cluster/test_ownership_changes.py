@@ -34,6 +34,12 @@ async def test_one_router_serves_and_the_other_says_which(routers):
     shard = await standby.shard()
     assert (shard.owner.router, shard.owner.address) == (owner.name, owner.target)
     assert {copy.router: copy.state for copy in shard.copies} == {owner.name: "serving", standby.name: "following"}
+    async with owner.client() as client:
+        processes = {process.name: process for process in await client.cluster.processes()}
+    assert {name: (each.role, each.ready) for name, each in processes.items()} == {
+        "r1": ("router", True),
+        "r2": ("router", True),
+    }
     async with standby.client() as client:
         with pytest.raises(UnavailableError) as raised:
             await client._transport.call(client.flows._stub.ListFlows, None, repeatable=False)

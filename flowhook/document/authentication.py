@@ -12,8 +12,7 @@ from typing import Annotated, Self, TypeAlias, TypeVar
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from flowhook.document.auth import SecretName
-from flowhook.document.codes import Code
-from flowhook.document.model import Model
+from flowhook.document.model import Model, OneKeyModel
 from flowhook.document.oauth2 import (
     MAX_ITEMS,
     ClientAuthentication,
@@ -23,7 +22,6 @@ from flowhook.document.oauth2 import (
     check_grant,
 )
 from flowhook.document.uris import Uri
-from flowhook.document.validation import validation_error
 
 _Text = Annotated[str, Field(min_length=1)]
 _Credential = Annotated[str, Field(repr=False)]
@@ -136,7 +134,7 @@ _OrSecret: TypeAlias = Annotated[
 ]
 
 
-class AuthenticationPolicy(Model):
+class AuthenticationPolicy(OneKeyModel):
     """Exactly one way to authenticate."""
 
     basic: _OrSecret[BasicCredentials] | None = None
@@ -144,13 +142,6 @@ class AuthenticationPolicy(Model):
     digest: _OrSecret[DigestCredentials] | None = None
     oauth2: _OrSecret[OAuth2] | None = None
     oidc: _OrSecret[OpenIdConnect] | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            *ways, last = type(self).model_fields
-            raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(ways)} and {last}")
-        return self
 
 
 class ReferenceableAuthenticationPolicy(AuthenticationPolicy):

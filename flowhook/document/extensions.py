@@ -5,24 +5,24 @@ Source: dsl-reference.md, "Extension".
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
 from flowhook.document.codes import Code
-from flowhook.document.model import Model, named_schema, sole_item
+from flowhook.document.model import NamedModel
 from flowhook.document.tasks import TaskItem
 from flowhook.document.validation import validation_error
 
 MAX_EXTENSIONS: Final = 32
 
 
-class Extension(Model):
+class Extension(NamedModel):
     """Tasks that run before and after tasks of a kind; tasks of extensions are not extended."""
 
-    name: str = Field(alias="<name>")
+    noun: ClassVar[str] = "extension"
+    keys: ClassVar[str] = "`extend`, `before` and `after`"
+
     extend: Literal["all", "call", "composite", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"]
     """The kind of task; `composite` are `do` and `fork`."""
     when: str | None = None
@@ -30,19 +30,6 @@ class Extension(Model):
     before: tuple[TaskItem, ...] | None = None
     """Their output is dropped, unless one ends with `then: exit`: then it replaces the extended task's output."""
     after: tuple[TaskItem, ...] | None = None
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the extension's name to its other keys."""
-        return named_schema(schema, handler)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfold(cls, value: object) -> object:
-        name, extension = sole_item(value, "one extension: a name and, below it, `extend`, `before` and `after`")
-        if not isinstance(extension, dict):
-            raise validation_error(Code.VALUE_TYPE, "expected a mapping with `extend`, `before` and `after`")
-        return {"<name>": name, **extension}
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
@@ -31,15 +31,43 @@ def sole_item(value: object, expected: str) -> tuple[str, Any]:
     return next(iter(value.items()))
 
 
-def named_schema(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """Return the schema of a mapping from a name to the other keys of a model; its field `<name>` holds the name."""
-    reference = handler(schema)
-    model = handler.resolve_ref_schema(reference)
-    rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
-    rest["required"] = [key for key in model["required"] if key != "<name>"]
-    model.clear()
-    model.update(schema_overrides.named(rest))
-    return reference
+class OneKeyModel(Model):
+    """Alternatives, of which exactly one is given."""
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            *keys, last = type(self).model_fields
+            raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(keys)} and {last}")
+        return self
+
+
+class NamedModel(Model):
+    """An item of a list: a name and, below it, the other keys."""
+
+    name: str = Field(alias="<name>")
+
+    noun: ClassVar[str]
+    keys: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a mapping from the name to the other keys."""
+        reference = handler(schema)
+        model = handler.resolve_ref_schema(reference)
+        rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
+        rest["required"] = [key for key in model["required"] if key != "<name>"]
+        model.clear()
+        model.update(schema_overrides.named(rest))
+        return reference
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: object) -> object:
+        name, keys = sole_item(value, f"one {cls.noun}: a name and, below it, {cls.keys}")
+        if not isinstance(keys, dict):
+            raise validation_error(Code.VALUE_TYPE, f"expected a mapping with {cls.keys}")
+        return {"<name>": name, **keys}
 
 
 def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:

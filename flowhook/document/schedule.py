@@ -5,15 +5,15 @@ Source: dsl-reference.md, "Schedule"; `flowhook.cron` for the fields of `cron`.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from flowhook.cron import MAX_LENGTH, check_cron
 from flowhook.document.auth import Duration
 from flowhook.document.codes import Code
 from flowhook.document.events import EventStrategy
-from flowhook.document.model import Model
+from flowhook.document.model import OneKeyModel
 from flowhook.document.validation import validation_error
 from flowhook.errors import InvalidError
 
@@ -39,7 +39,7 @@ Interval = Annotated[Duration, AfterValidator(_interval)]
 """Seconds, at least `MIN_SECONDS`, written as a duration. Not an expression: nothing could evaluate it yet."""
 
 
-class Schedule(Model):
+class Schedule(OneKeyModel):
     """The trigger of a flow: exactly one of these."""
 
     cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
@@ -50,9 +50,3 @@ class Schedule(Model):
     """Time after the end of the last execution, at least a second."""
     on: EventStrategy | None = None
     """Events, which are the input: an array. The router matches them, so attributes and expectations are constants."""
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of cron, every, after and on")
-        return self

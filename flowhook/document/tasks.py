@@ -7,7 +7,7 @@ Source: dsl-reference.md, "Task" and what follows it.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self, get_args
+from typing import Annotated, Any, ClassVar, Final, Self, get_args
 
 from pydantic import Discriminator, Field, GetJsonSchemaHandler, StrictBool, StrictInt, Tag, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -17,7 +17,7 @@ from flowhook.document import schema_overrides
 from flowhook.document.codes import Code
 from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
-from flowhook.document.model import Data, Model, named_schema, sole_item
+from flowhook.document.model import Data, Model, NamedModel, sole_item
 from flowhook.document.processes import RunConfiguration
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 from flowhook.document.validation import validation_error
@@ -127,26 +127,15 @@ class SetTask(TaskBase):
     set: Data
 
 
-class SwitchCase(Model):
+class SwitchCase(NamedModel):
     """One case of a switch. Without `when` it is the default, for when no other matches."""
 
-    name: str = Field(alias="<name>")
+    noun: ClassVar[str] = "case"
+    keys: ClassVar[str] = "`when` and `then`"
+
     when: str | None = None
     """Expression, with or without `${ }`."""
     then: str
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the case's name to its other keys."""
-        return named_schema(schema, handler)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfold(cls, value: object) -> object:
-        name, case = sole_item(value, "one case: a name and, below it, `when` and `then`")
-        if not isinstance(case, dict):
-            raise validation_error(Code.VALUE_TYPE, "expected a mapping with `when` and `then`")
-        return {"<name>": name, **case}
 
 
 class SwitchTask(TaskBase):

@@ -5,14 +5,14 @@ Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag, model_validator
+from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag
 
 from flowhook.document import schema_overrides
 from flowhook.document.codes import Code
 from flowhook.document.duration import parse_duration
-from flowhook.document.model import Model
+from flowhook.document.model import Model, OneKeyModel
 from flowhook.document.validation import validation_error
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, syntax_hint
@@ -58,18 +58,12 @@ class LinearBackoff(Model):
     increment: Duration | None = None
 
 
-class Backoff(Model):
+class Backoff(OneKeyModel):
     """The growth of delays: exactly one of these."""
 
     constant: Nothing | None = None
     exponential: Nothing | None = None
     linear: LinearBackoff | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of constant, exponential and linear")
-        return self
 
 
 class AttemptLimit(Model):

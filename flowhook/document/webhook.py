@@ -198,6 +198,12 @@ def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
 Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)]
 
 
+def _check_body(status: int, body: object) -> None:
+    if status in BODYLESS_STATUSES and body not in (None, ""):
+        cause = f"a response with status {status} has no body: remove it"
+        raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
+
+
 class OnFault(Model):
     """The response to a waiting sender when the flow faults or is cancelled.
 
@@ -212,10 +218,8 @@ class OnFault(Model):
     body: Annotated[Any, AfterValidator(_check_expressions)] = None
 
     @model_validator(mode="after")
-    def _no_body_where_none_can_be(self) -> Self:
-        if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            cause = f"a response with status {self.status} has no body: remove it"
-            raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
+    def _body_is_allowed(self) -> Self:
+        _check_body(self.status, self.body)
         parts = {"headers": self.headers, "body": self.body}
         problems = [
             ((key, *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE)
@@ -260,14 +264,8 @@ class Respond(Model):
         return {"status": status, "body": {"id": "${ .id }"} if accept and not bodyless else None, **value}
 
     @model_validator(mode="after")
-    def _no_body_where_none_can_be(self) -> Self:
-        if self.status in BODYLESS_STATUSES and self.body not in (None, ""):
-            cause = f"a response with status {self.status} has no body: remove it"
-            raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
-        return self
-
-    @model_validator(mode="after")
     def _keys_belong_to_their_mode(self) -> Self:
+        _check_body(self.status, self.body)
         problems: list[LocatedCause] = []
         if self.mode == "accept":
             problems += [

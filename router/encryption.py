@@ -103,11 +103,6 @@ def derive_key(key: bytes, purpose: bytes) -> bytes:
     return hmac.digest(extracted, purpose + b"\x01", "sha256")
 
 
-def load_cipher(data_dir: Path, setting: SecretStr | None = None) -> SecretCipher:
-    """Return a cipher with the key that `load_secrets_key` returns. Blocks; raises the same errors."""
-    return SecretCipher(load_secrets_key(data_dir, setting))
-
-
 def is_key_missing(data_dir: Path, setting: SecretStr | None = None) -> bool:
     """Return whether `load_secrets_key` would create a key. Blocks."""
     return setting is None and not os.path.lexists(data_dir / KEY_FILE)

@@ -30,11 +30,6 @@ class KeyedQueues:
         """Return the number of executions with a key."""
         return len(self._by_seq)
 
-    @property
-    def blocked(self) -> int:
-        """Executions whose turn it is not."""
-        return len(self._by_seq) - len(self._queues)
-
     def enter(self, seq: int, flow_id: str, key: str) -> bool:
         """Queue an execution behind earlier ones of its key; return whether its turn is now."""
         queue = self._queues.get((flow_id, key))

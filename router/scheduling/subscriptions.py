@@ -208,10 +208,6 @@ class Subscriptions:
         self._awaits.setdefault(seq, {}).setdefault(awaited, sys.intern(key))
         self._awaited.setdefault(awaited, {})[seq] = None
 
-    def awaits_end(self, seq: int, awaited: int) -> bool:
-        """Whether an execution waits for the end of another."""
-        return awaited in self._awaits.get(seq, ())
-
     def end_receivers(self, awaited: int) -> list[EventReceiver]:
         """Return the receivers that wait for the end of an execution, longest waiting first."""
         return [EventReceiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]

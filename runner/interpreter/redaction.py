@@ -33,24 +33,6 @@ _BEFORE: Final = "[A-Za-z0-9+/_-]?"
 _AFTER: Final = "[A-Za-z0-9+/_-]?(?:=|%3[Dd])*"
 
 
-def redact(text: str, secrets: Any) -> str:
-    """Return `text` with the texts in `secrets` (JSON) masked.
-
-    They are found verbatim, as escaped in JSON or a URL, and in base64, also within the base64 of a longer text.
-    """
-    return Redactor(secrets).redact(text)
-
-
-def redact_error(error: WorkflowError, secrets: Any) -> WorkflowError:
-    """Return `error` with the texts in `secrets` masked; see `redact`."""
-    return Redactor(secrets).redact_error(error) if secrets else error
-
-
-def redact_beginning(text: str, secrets: Any) -> str:
-    """Redact the beginning of a longer text, including a secret that is cut off at its end; see `redact`."""
-    return Redactor(secrets).redact_beginning(text)
-
-
 class Redactor:
     """Masks secrets in all their spellings. Computing these takes milliseconds for long texts: reuse the object."""
 
@@ -61,7 +43,10 @@ class Redactor:
         self._encoded = {found: around for text in texts for found, around in _encodings(text)}
 
     def redact(self, text: str) -> str:
-        """See the function of this name."""
+        """Return `text` with the secrets masked.
+
+        They are found verbatim, as escaped in JSON or a URL, and in base64, also within the base64 of a longer text.
+        """
         for spelling in self._plain:
             text = text.replace(spelling, MASK)
         for found, (before, after) in self._encoded.items():

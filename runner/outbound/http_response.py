@@ -15,7 +15,7 @@ from yarl import URL
 from flowhook import limits
 from flowhook.model import FailedResponse
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.redaction import redact_beginning
+from runner.interpreter.redaction import Redactor
 from runner.outbound.retry_after import parse_retry_after
 
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
@@ -108,7 +108,8 @@ def response_fault(response: HttpResponse, kind: Kind, detail: str, *, retry_aft
     """
     # decode leniently: a cut in the middle of a character must not hide the beginning of a secret from redaction
     text, _ = codecs.utf_8_decode(response.body[: limits.MAX_ERROR_BODY_BYTES], "replace")
-    body = redact_beginning(text.encode()[: limits.MAX_ERROR_BODY_BYTES].decode(errors="ignore"), response.credentials)
+    body = text.encode()[: limits.MAX_ERROR_BODY_BYTES].decode(errors="ignore")
+    body = Redactor(response.credentials).redact_beginning(body)
     return fault(
         kind,
         detail,

@@ -18,7 +18,7 @@ from runner.components.shared_resources import SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
-from runner.interpreter.redaction import redact_error
+from runner.interpreter.redaction import Redactor
 from runner.interpreter.secret_values import secret_data
 from runner.outbound import bound_client
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
@@ -81,7 +81,7 @@ class EffectExecutor:
         call = _CallResources(remember, known.append, attachments)
         result = await self._call(component, execution_id, effect, call)
         if result.error is not None:
-            result = dataclasses.replace(result, error=redact_error(result.error, known))
+            result = dataclasses.replace(result, error=Redactor(known).redact_error(result.error))
         outcome = "ok" if result.error is None else "error"
         metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
         return result

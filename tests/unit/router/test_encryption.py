@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
-from router.encryption import KEY_BYTES, KEY_FILE, SecretCipher, derive_key, load_cipher, load_secrets_key
+from router.encryption import KEY_BYTES, KEY_FILE, SecretCipher, derive_key, load_secrets_key
 
 VALUE = b"hunter2-hunter2"
 
@@ -85,7 +85,7 @@ def test_a_missing_key_file_is_made_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((directory / KEY_FILE).stat().st_mode) == 0o600
     assert [path.name for path in directory.iterdir()] == [KEY_FILE]
-    assert load_cipher(directory).open("bank", SecretCipher(key).encrypt("bank", VALUE)) == VALUE
+    assert SecretCipher(load_secrets_key(directory)).open("bank", SecretCipher(key).encrypt("bank", VALUE)) == VALUE
 
 
 def test_a_key_file_that_others_can_read_is_refused(tmp_path):

@@ -145,11 +145,9 @@ def test_the_end_of_an_execution_finds_those_who_wait_for_it(subscriptions):
     subscriptions.await_end(2, "the same once more", 9)
     subscriptions.await_end(2, "another", 8)
     assert subscriptions.end_receivers(9) == [EventReceiver(1, "run"), EventReceiver(2, "other")]
-    assert subscriptions.awaits_end(1, 9)
     subscriptions.remove(1)
     subscriptions.remove(1)
     assert subscriptions.end_receivers(9) == [EventReceiver(2, "other")]
-    assert not subscriptions.awaits_end(1, 9)
     assert found(subscriptions, event()) == []
 
 

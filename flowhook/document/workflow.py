@@ -1,26 +1,26 @@
 """Model of a workflow as the DSL defines it, without the keys that Flowhook adds.
 
-Source: dsl-reference.md, "Workflow", "Document", "Use", "Evaluate".
+Source: dsl-reference.md, "Workflow", "Document", "Use", "Extension", "Evaluate".
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from flowhook.document.auth import SecretName
 from flowhook.document.authentication import AuthenticationPolicy
 from flowhook.document.codes import Code
 from flowhook.document.dataflow import Input, Output
-from flowhook.document.extensions import Extensions
-from flowhook.document.model import Model
+from flowhook.document.model import Model, NamedModel
 from flowhook.document.names import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
 from flowhook.document.schedule import Schedule
 from flowhook.document.tasks import ErrorDefinition, Task, TaskItem
 from flowhook.document.timing import RetryPolicy, Timeout, TimeoutOrName
 from flowhook.document.validation import validation_error
 
+MAX_EXTENSIONS: Final = 32
 DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
 
 
@@ -62,12 +62,33 @@ class Evaluate(Model):
     mode: Annotated[Literal["strict"], BeforeValidator(_mode)] = "strict"
 
 
+class Extension(NamedModel):
+    """Tasks that run before and after tasks of a kind; tasks of extensions are not extended."""
+
+    noun: ClassVar[str] = "extension"
+    keys: ClassVar[str] = "`extend`, `before` and `after`"
+
+    extend: Literal["all", "call", "composite", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"]
+    """The kind of task; `composite` are `do` and `fork`."""
+    when: str | None = None
+    """Expression, with or without `${ }`, over the raw input of the extended task: whether it is extended."""
+    before: tuple[TaskItem, ...] | None = None
+    """Their output is dropped, unless one ends with `then: exit`: then it replaces the extended task's output."""
+    after: tuple[TaskItem, ...] | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.before is None and self.after is None:
+            raise validation_error(Code.KEY_MISSING, "expected at least one of before and after")
+        return self
+
+
 class Use(Model):
     """Definitions that tasks refer to by name."""
 
     authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
-    extensions: Extensions = ()
+    extensions: Annotated[tuple[Extension, ...], Field(max_length=MAX_EXTENSIONS)] = ()
     functions: dict[str, Task] = Field(default_factory=dict)
     retries: dict[str, RetryPolicy] = Field(default_factory=dict)
     secrets: tuple[SecretName, ...] = ()

@@ -1,4 +1,4 @@
-"""The interface of an attached runner."""
+"""The interface of an attached runner, and a stand-in for one that has ended."""
 
 from __future__ import annotations
 
@@ -56,3 +56,36 @@ class RunnerPort(Protocol):
     def close(self, error: FlowhookError) -> None:
         """End the stream with an error."""
         ...
+
+
+class ExitedRunner:
+    """A runner whose process has ended, while its leases are settled: it never has credit, and drops all messages."""
+
+    full = True
+
+    def __init__(self, runner_id: str) -> None:
+        self.runner_id = runner_id
+
+    async def room(self) -> None:
+        """Return at once: there is no queue to wait for."""
+
+    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
+        """Drop the message."""
+
+    def hand_over(self, arrival: EventDelivery, *, urgent: bool = False) -> None:
+        """Drop the message."""
+
+    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
+        """Drop the message."""
+
+    def want(self, types: Collection[str]) -> None:
+        """Drop the message."""
+
+    def settle(self, tokens: Sequence[bytes]) -> None:
+        """Drop the message."""
+
+    def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
+        """Drop the message."""
+
+    def close(self, error: FlowhookError) -> None:
+        """Do nothing: there is no stream."""

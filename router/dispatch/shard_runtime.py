@@ -21,6 +21,7 @@ from flowhook.model import Status
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher
 from router.dispatch.assignment.event_cache import CachedEvent, EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.completion_waits import CompletionWaits
 from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.delivery.parked_executions import ParkedExecutions
@@ -44,9 +45,7 @@ from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import RunnerPort
-from router.dispatch.runners.attached_runners import AttachedRunners
-from router.dispatch.runners.exited_runner import ExitedRunner
+from router.dispatch.runner_port import ExitedRunner, RunnerPort
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.waiting.child_completion import ChildCompletions
 from router.dispatch.waiting.live_delivery import LiveDelivery

@@ -3,8 +3,8 @@
 - `workflow`: the document as a whole; the entry point.
 - `tasks`: lists of tasks, data flow, and the kinds of tasks that have no module of their own.
 - `items`: the form of the items in lists of tasks and of cases.
-- `calls`, `events`, `processes`, `timing`: calls and their authentication; events that are awaited and emitted;
-  processes; durations, timeouts and retry policies.
+- `calls`, `events`, `timing`: calls, their authentication, and processes; events that are awaited and emitted;
+  durations, timeouts and retry policies.
 - `raw_bodies`: expressions over bodies that are not parsed.
 - `context`: the names that a document defines, and the check of expressions; passed to all of the above.
 - `tree`: helpers for reading the plain tree.

@@ -1,4 +1,4 @@
-"""Checks calls and their authentication."""
+"""Checks calls and their authentication, and the processes that tasks run."""
 
 from __future__ import annotations
 
@@ -93,3 +93,22 @@ def _unknown_function(context: RuleContext, name: str) -> tuple[Code, str] | Non
     if context.functions is None:
         return None
     return Code.FUNCTION_UNKNOWN, f"unknown function {name!r}{suggestion(name, known)}"
+
+
+def check_run(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+    """Check the process of a `run` task."""
+    run, place = mapping(task["run"]), (*path, "run")
+    yield from null_keys(run, place)
+    for key, cause in unsupported.PROCESSES.items():
+        if key in run:
+            yield Problem((*place, key), Code.UNSUPPORTED, cause)
+            return
+    yield from context.template(run, place, variable_scopes.TASK)
+    for key, process in run.items():
+        yield from null_keys(process, (*place, key))
+        yield from null_keys(mapping(process).get("environment"), (*place, key, "environment"))
+    source = mapping(mapping(run.get("script")).get("source"))
+    endpoint = mapping(source.get("endpoint"))
+    place = (*place, "script", "source", "endpoint")
+    yield from null_keys(endpoint, place)
+    yield from check_authentication(context, endpoint.get("authentication"), (*place, "authentication"))

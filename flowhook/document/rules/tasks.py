@@ -10,11 +10,10 @@ from flowhook.document import unsupported, variable_scopes
 from flowhook.document.calls import ARGUMENTS
 from flowhook.document.codes import Code
 from flowhook.document.problems import Path, Problem, suggestion
-from flowhook.document.rules.calls import check_call
+from flowhook.document.rules.calls import check_call, check_run
 from flowhook.document.rules.context import RuleContext
 from flowhook.document.rules.events import check_awaited, check_emit
 from flowhook.document.rules.items import CASES, TASKS, check_items
-from flowhook.document.rules.processes import check_run
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named_items, null_keys
 from flowhook.document.schemas import check_schema

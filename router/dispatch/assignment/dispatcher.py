@@ -9,10 +9,10 @@ from typing import Final
 from flowhook.attach.messages import Assignment
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.shard import Shard
 

@@ -14,6 +14,7 @@ from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Pa
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted
 from router.dispatch.lifecycle.timers import WakeTimer
@@ -22,7 +23,6 @@ from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import RunnerPort
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.scheduling.changes import Loss

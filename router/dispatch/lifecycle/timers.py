@@ -9,12 +9,12 @@ from typing import Final
 from flowhook import logs
 from flowhook.errors import UnavailableError
 from router.dispatch.assignment.loader import AssignmentLoader
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.shard import Shard
 

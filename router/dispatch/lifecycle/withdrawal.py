@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from router.dispatch.assignment.event_cache import EventCache
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.persistence.attempt_log import AttemptLog
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.leases import Lease
 
 

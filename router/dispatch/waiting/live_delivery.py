@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from flowhook.attach.messages import Checkpoint, EventDelivery, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription, WorkflowError
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import EffectQueue, Redeliver
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.scheduling.event_buffer import ArrivedEvent
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard

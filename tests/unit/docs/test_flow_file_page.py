@@ -12,7 +12,6 @@ from flowhook.document import (
     calls,
     events,
     execution,
-    extensions,
     processes,
     schedule,
     tasks,
@@ -135,7 +134,7 @@ def test_every_key_of_the_document_is_told():
 def test_every_key_of_an_extension_is_told():
     section = PAGE.partition("### Extensions\n")[2].partition("\n## ")[0]
 
-    assert table_keys(section) - {"key", "---"} == set(keys_of(extensions.Extension, without=("name",)))
+    assert table_keys(section) - {"key", "---"} == set(keys_of(workflow.Extension, without=("name",)))
 
 
 def test_every_key_of_hmac_is_told():

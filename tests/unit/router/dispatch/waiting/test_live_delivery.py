@@ -9,9 +9,9 @@ from support.shards import Link
 
 from flowhook.attach.messages import Checkpoint, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription
+from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import EffectQueue, Redeliver
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.runners.attached_runners import AttachedRunners
 from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.metrics import RouterMetrics
 from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent

@@ -23,12 +23,7 @@ FOLDER: Final = Path(__file__).parent
 
 
 def application(client: AsyncClient, names: Collection[str]) -> tornado.web.Application:
-    """Return the application.
-
-    Args:
-        client: client of the router; owned by the caller.
-        names: names by which the application may be called (see `host_check`).
-    """
+    """Return the application; the caller owns `client`. `names`: see `host_check`."""
     context = {"client": client, "names": names}
     return tornado.web.Application(
         [

@@ -20,11 +20,7 @@ from cli.failures import EXIT_INTERRUPTED, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; errors are printed, never raised.
-
-    Args:
-        arguments: arguments of the command; None: those of the process.
-    """
+    """Run a command, by default that of the process, and return its exit code; errors are printed, never raised."""
     command = typer.main.get_command(app.create())
     try:
         code = command.main(args=arguments, prog_name="flowhook", standalone_mode=False)

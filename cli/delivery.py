@@ -44,13 +44,7 @@ class _Place(NamedTuple):
 def renew_delivery_id(
     document: FlowDocument, kind: AuthKind | None, headers: Headers, body: bytes
 ) -> tuple[list[tuple[str, str]], bytes]:
-    """Return headers and body with a new delivery ID; unchanged if deliveries have no ID.
-
-    Args:
-        document: the flow.
-        kind: kind of auth for which the request will be signed.
-        headers: headers of the request, without a signature.
-        body: body of the request.
+    """Return the headers and body of an unsigned request with a new delivery ID; unchanged if deliveries have no ID.
 
     Raises:
         InvalidError: the ID is in a location that can't be changed (`DELIVERY_ID_FIXED`).

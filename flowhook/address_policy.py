@@ -23,11 +23,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def open_socket(info: tuple[Any, ...], *, allow_private_addresses: bool) -> socket.socket:
-    """Create a socket for connecting to an address, after checking the address against the policy.
-
-    Args:
-        info: the address, as an entry of `getaddrinfo`.
-        allow_private_addresses: whether the policy is off.
+    """Create a socket for connecting to an address, an entry of `getaddrinfo`, after checking it against the policy.
 
     Raises:
         OSError: the policy does not allow the address (`POLICY`), or the process can't open another socket.

@@ -64,9 +64,7 @@ def make_directory(path: Path) -> None:
 def open_private(path: Path, flags: int) -> int:
     """Open a file, with mode 0600 and created if missing, and return its descriptor.
 
-    Args:
-        path: path of the file.
-        flags: flags of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
+    `flags` are those of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
 
     Raises:
         OSError: it can't be opened.
@@ -130,13 +128,7 @@ def restrict_permissions(data_dir: Path, database: Path | None = None) -> list[P
 
 
 def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...]) -> tuple[list[Path], bool]:
-    """Return the paths of Flowhook in a directory, and whether it contains anything else.
-
-    Args:
-        directory: the directory to search.
-        files: patterns of names of files.
-        directories: names of subdirectories.
-    """
+    """Return the paths of files and directories with these names (patterns), and whether there is anything else."""
     found: list[Path] = []
     others = False
     with os.scandir(directory) as entries:

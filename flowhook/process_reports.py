@@ -37,10 +37,7 @@ def within_limits(rendered: bytes) -> bool:
 def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb2.Process:
     """Return the report of a process, within the limits of a report.
 
-    Args:
-        lifecycle: state of the process.
-        rendered: its metrics in the Prometheus text format; left out if they exceed the limits, so that the report
-            of its health still gets through.
+    Metrics that exceed the limits are left out, so that the report of its health still gets through.
     """
     stopping = lifecycle.stop.is_set()
     ready = lifecycle.ready.is_set() and not stopping

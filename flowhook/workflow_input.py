@@ -107,13 +107,7 @@ def inlined_indexes(parts: Sequence[Part]) -> list[int]:
 
 
 def admission_view(event: Event, *, webhook: bool, raw: bool = False) -> Any:
-    """Return the input without attachments: the value of `.` in expressions under `execution`, on acceptance.
-
-    Args:
-        event: credentials removed.
-        webhook: whether the flow has a `webhook`.
-        raw: whether the flow takes bodies unparsed.
-    """
+    """Return the input without attachments: the value of `.` in expressions under `execution`, on acceptance."""
     if webhook and event.origin is Origin.REQUEST:
         return webhook_view(event, None if raw else parse_event_body(event).body)
     content = _given(event)
@@ -169,12 +163,7 @@ def _fields(form: bytes) -> dict[str, Any] | None:
 
 
 def webhook_view(event: Event, body: Any) -> dict[str, Any]:
-    """Return the value of `.` in expressions under `webhook`.
-
-    Args:
-        event: credentials removed.
-        body: its parsed content; None if it was not parsed.
-    """
+    """Return the value of `.` in expressions under `webhook`, without credentials; `body` is None if not parsed."""
     return {
         "id": event.id,
         "received_at": rfc3339(event.receive_time_ms),

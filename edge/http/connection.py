@@ -115,9 +115,7 @@ class Connection(BufferedTransport, HTTPConnection):
     def reject(self, answer: Response, *, linger: bool) -> None:
         """Send a response without waiting for a request, and end the connection.
 
-        Args:
-            answer: the response.
-            linger: whether to read what the sender has sent already for a while, so that it sees the response.
+        With `linger`, what the sender has sent already is read for a while, so that it sees the response.
         """
         self._refuse(answer)
         if self._transport is None:

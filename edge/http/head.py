@@ -139,11 +139,7 @@ def skip_empty_lines(data: bytes) -> bytes:
 
 
 def check_partial_head(data: bytes, start: int) -> None:
-    """Check an incomplete head, so that the server does not wait for one that can never be complete.
-
-    Args:
-        data: the bytes received so far.
-        start: offset up to which they were checked before.
+    """Refuse an incomplete head that can never be complete; up to the offset `start` it was checked before.
 
     Raises:
         MalformedRequestError: a line ends with LF alone.

@@ -64,11 +64,7 @@ class HeaderView(HTTPHeaders):
 
 
 class RequestHeaders(HeaderView):
-    """The fields of a request.
-
-    Attributes:
-        head: head of the request.
-    """
+    """The fields of a request."""
 
     def __init__(self, head: Head) -> None:
         self.head = head
@@ -78,11 +74,7 @@ class RequestHeaders(HeaderView):
 
 
 class ResponseHeaders(HeaderView):
-    """The fields of a response. Those that depend on the connection, and Date, are only in the converted ones.
-
-    Attributes:
-        response: the response.
-    """
+    """The fields of a response. Those that depend on the connection, and Date, are only in the converted ones."""
 
     def __init__(self, response: Response) -> None:
         self.response = response

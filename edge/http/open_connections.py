@@ -95,11 +95,7 @@ class OpenConnections(Generic[C]):
 
 
 class _Group(Generic[C]):
-    """A group with a common limit: all connections, or those of one address.
-
-    Attributes:
-        members: connections of the group.
-    """
+    """A group with a common limit: all connections, or those of one address."""
 
     __slots__ = ("_candidates", "_looked", "members")
 

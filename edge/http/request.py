@@ -293,9 +293,6 @@ class Application(HTTPServerConnectionDelegate):
     """Handles all requests of a server with one handler.
 
     Attributes:
-        handler: handles requests.
-        counts: metrics to update.
-        budget: memory for bodies.
         max_requests: requests that are handled at a time, those of senders that have left included; more are refused.
     """
 

@@ -86,10 +86,9 @@ def load_certificates(
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the names in a sender's verified certificate: the subject's common name, and the alternative names.
+    """Return the names in a certificate as `SSLSocket.getpeercert` returns it; none without one.
 
-    Args:
-        certificate: the result of `SSLSocket.getpeercert`; None or empty without a certificate.
+    They are the subject's common name, and the alternative names.
     """
     found = certificate or {}
     names = [value for part in found.get("subject", ()) for name, value in part if name == "commonName"]

@@ -32,11 +32,6 @@ class BodyParser:
     def at_once(self, endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:
         """Parse a small body inline; return None for one that must be parsed in a separate process (`apart`).
 
-        Args:
-            endpoint: endpoint that received the request.
-            head: head of the request, which describes the body.
-            request: the request with its body.
-
         Raises:
             InvalidError: the body does not match its Content-Type (`BODY_INVALID`), or is too large once decompressed
                 (`BODY_TOO_LARGE`).
@@ -54,12 +49,6 @@ class BodyParser:
 
     async def apart(self, endpoint: CompiledEndpoint, head: Head, request: RequestView, event: Event) -> ParsedContent:
         """Parse a large or compressed body in a separate process; see `at_once`.
-
-        Args:
-            endpoint: endpoint that received the request.
-            head: head of the request, which describes the body.
-            request: the request with its body.
-            event: the event made of the request.
 
         Raises:
             InvalidError: as for `at_once`, or parsing exceeds its resource limits (`TOO_COSTLY`).

@@ -238,11 +238,7 @@ class CompiledEndpoint:
         return not self._networks or any(address in network for network in self._networks)
 
     def has_signature(self, headers: Sequence[tuple[str, bytes]]) -> bool:
-        """Whether a verifier of `late` may pass, so that the body is worth receiving: a signature of any value exists.
-
-        Args:
-            headers: lower-case names and values.
-        """
+        """Whether there is a signature for a verifier of `late`, of any value, so that the body is worth receiving."""
         signatures = self._signatures
         if signatures is None:
             return True
@@ -254,9 +250,7 @@ class CompiledEndpoint:
     def max_buffered_size(self, head: Head, *, verified: bool) -> int:
         """Return the maximum size in bytes of a body that is received as a whole; a larger one is streamed.
 
-        Args:
-            head: head of the request.
-            verified: whether the sender was verified without the body.
+        `verified`: whether the sender was verified without the body.
         """
         if not (verified or len(self.streaming) == len(self.late)):
             return limits.MAX_BODY_BYTES
@@ -368,12 +362,9 @@ class FlowEndpoints:
         return [self.own, *self._callbacks.values()]
 
     def at_suffix(self, suffix: str) -> CompiledEndpoint | None:
-        """Return the endpoint at a suffix of the flow's URL; None: there is none.
+        """Return the endpoint at a percent-encoded suffix of the flow's URL; None: there is none.
 
         Names of callbacks take precedence over `subpaths`, so that no URL changes its meaning with what follows it.
-
-        Args:
-            suffix: the path after the flow's ID and a slash, percent-encoding retained.
         """
         name, slash, _ = suffix.partition("/")
         if name in self._one_time:

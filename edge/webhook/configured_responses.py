@@ -60,12 +60,7 @@ class ConfiguredResponse:
             self._split_at_id(respond.body)
 
     def render(self, event_id: str, view: Mapping[str, Any] | None) -> Response:
-        """Return the response.
-
-        Args:
-            event_id: ID of the stored event.
-            view: the value of `.`; None unless `needs_view`.
-        """
+        """Return the response. `view` is the value of `.`; None unless `needs_view`."""
         if self._before and len(event_id) == LENGTH:
             return Response(self._status, self._head, self._before + event_id.encode() + self._after)
         return self._fixed or self._render({**(view or {}), "id": event_id})

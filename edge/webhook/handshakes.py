@@ -81,13 +81,7 @@ class Handshakes:
         return None
 
     def late(self, match: Match, request: RequestView, content: Any) -> Response | FetchUrl | None:
-        """Return the response to a handshake with a valid signature; None: the request is an event.
-
-        Args:
-            match: the authenticated sender.
-            request: the request as received.
-            content: its parsed body.
-        """
+        """Return the response to a handshake with a valid signature; None: the request is an event."""
         answer = self._late.get(match.scheme)
         if answer is None:
             return None

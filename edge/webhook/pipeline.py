@@ -108,21 +108,9 @@ class WebhookHandler:
         proxies: TrustedProxies | None = None,
         public_url: str = "",
     ) -> None:
-        """Create a handler.
+        """Create a handler of its collaborators.
 
-        Args:
-            directory: finds flows.
-            ingest: stores events that start executions and are acknowledged at once.
-            callbacks: stores events for callbacks, which take the router longer.
-            replies: stores events whose flow responds to the sender, and fetches the responses of flows.
-            refusals: log of refusals, for operators.
-            rejections: records refused requests.
-            keys: fetches signature verification keys that are published elsewhere.
-            outbound: fetches the URLs that handshakes require the edge to visit.
-            contents: parses bodies.
-            uploads: streams bodies that are too large for memory.
-            proxies: trusted proxies, which may report the sender behind them.
-            public_url: scheme and host as senders see them.
+        `ingest` stores events, except those for `callbacks`, which take the router longer. Senders see `public_url`.
         """
         self._directory = directory
         self._ingest = ingest

@@ -43,12 +43,7 @@ _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def mermaid(definition: Mapping[str, Any], title: str) -> str:
-    """Return the flowchart of a validated definition; lines end with a newline.
-
-    Args:
-        definition: the flow, in plain JSON types.
-        title: label of the start, the flow's ID for example.
-    """
+    """Return the flowchart of a validated definition, with `title` at its start; lines end with a newline."""
     return "".join(f"{line}\n" for line in _Chart(definition, title).lines())
 
 

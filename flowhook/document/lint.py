@@ -34,10 +34,7 @@ def warnings(document: FlowDocument) -> list[str]:
 def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> list[Fault]:
     """Return the warnings with line numbers, sorted by line; `str` of each ends with the text from `warnings`.
 
-    Args:
-        document: the document parsed from `source`.
-        source: the flow file.
-        file: name of the file in the result.
+    `document` was parsed from `source`; `file` is the name of the file in the result.
     """
     root = read(source).root
     found = [to_fault(problem, file=file, root=root) for problem in _hints(document)]

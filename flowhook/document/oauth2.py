@@ -47,11 +47,7 @@ _GOES_WITH: Final[dict[str, tuple[str, ...]]] = {
 
 
 def check_client(client: BaseModel, method: ClientAuthentication) -> None:
-    """Refuse a client that lacks keys which its authentication method requires.
-
-    Args:
-        client: has `id`, `secret` and `assertion`: a JWT that it signed, for the methods that end in `_jwt`.
-        method: its `authentication`.
+    """Refuse a client that lacks keys which its authentication method requires: `id`, `secret` or `assertion`.
 
     Raises:
         pydantic.ValidationError: lists all missing keys, each with its location.
@@ -67,10 +63,6 @@ def check_client(client: BaseModel, method: ClientAuthentication) -> None:
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
     """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant.
-
-    Args:
-        policy: has `username`, `password`, `subject` and `actor`.
-        grant: its `grant`.
 
     Raises:
         pydantic.ValidationError: lists all problems, each with its location.

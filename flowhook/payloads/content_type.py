@@ -107,11 +107,7 @@ def _joined(sections: Mapping[int, tuple[str, bool]]) -> str | None:
 
 
 def decode_charset(body: bytes, charset: str) -> str:
-    """Decode text.
-
-    Args:
-        body: the bytes.
-        charset: name of the charset; empty: UTF-8 is tried.
+    """Decode text; without a charset (empty), UTF-8 is tried.
 
     Raises:
         InvalidError: the charset is unknown, or none is named and the text is not UTF-8 (`CHARSET_UNKNOWN`); the bytes

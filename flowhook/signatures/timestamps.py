@@ -39,12 +39,7 @@ def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> No
 
 
 def check_age(signed_at: float, tolerance: float, now: float) -> None:
-    """Check the same for a timestamp that has been parsed.
-
-    Args:
-        signed_at: Unix time in seconds.
-        tolerance: seconds, either way, inclusive.
-        now: Unix time in seconds.
+    """Check the same for a parsed timestamp, Unix time in seconds.
 
     Raises:
         SignatureError: `TIMESTAMP_STALE`.

@@ -152,12 +152,7 @@ class KeyedVerifier(Verifier, Protocol):
 
 
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:
-    """Return the match of the first kind that passes, even if others refuse.
-
-    Args:
-        verifiers: what `build_verifiers` made of one `auth`.
-        request: the request, as received.
-        now: Unix time in seconds.
+    """Return the match of the first kind that passes, even if others refuse; `now` is Unix time in seconds.
 
     Raises:
         SignatureError: none passed; the most specific of their refusals.

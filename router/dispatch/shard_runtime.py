@@ -88,18 +88,7 @@ class ShardRuntime:
         buffer_seconds: float,
         may_assign: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Create a shard runtime.
-
-        Args:
-            core: the scheduling core.
-            state: stored state of executions.
-            log_: the event log.
-            metrics: counters.
-            clock: monotonic clock, seconds.
-            now_ms: Unix time in ms.
-            buffer_seconds: how long events are buffered that nobody waits for.
-            may_assign: whether work may be assigned now.
-        """
+        """Create a shard runtime. Events that nobody waits for are buffered for `buffer_seconds`."""
         self._core = core
         self._state = state
         self._log = log_

@@ -59,10 +59,7 @@ class ScheduleQueue:
     def put(self, flow_id: str, timetable: ScheduleSpec, since_ms: int) -> None:
         """Add a flow, or replace its schedule; no-op when it has the same one already.
 
-        Args:
-            flow_id: the flow.
-            timetable: its schedule.
-            since_ms: time from which the flow has this schedule.
+        `since_ms` is the time from which the flow has this schedule.
         """
         entry = self._entries.get(flow_id)
         if entry is None:
@@ -76,11 +73,7 @@ class ScheduleQueue:
     def recover(self, timetable: ScheduleSpec, stored: Scheduled, *, since_ms: int, now_ms: int) -> bool:
         """Add a flow with its stored state; return whether a run of it may be under way (see `ended`).
 
-        Args:
-            timetable: its schedule.
-            stored: the stored state.
-            since_ms: time from which the flow has this schedule.
-            now_ms: current time.
+        `since_ms` is the time from which the flow has this schedule.
         """
         flow_id, due_ms, last_ms = stored
         under_way = due_ms is None and last_ms > 0 and isinstance(timetable, AfterSpec)

@@ -140,15 +140,9 @@ class EventBuffer:
         to_all: bool = True,
         event: IncomingEvent | None = None,
     ) -> None:
-        """Buffer an arrival.
+        """Buffer an arrival; later arrivals have greater numbers. See `BufferedEvent`.
 
-        Args:
-            number: the arrival's number; older arrivals have smaller ones.
-            kind: its flow, whether it is a callback, and its type.
-            expire_at_ms: Unix time until which it is buffered.
-            seq: the execution it is addressed to; 0: the first to wait for it.
-            to_all: see `BufferedEvent`.
-            event: its content, when that is in memory.
+        `event` is its content, when that is in memory.
         """
         self._arrivals[number] = BufferedEvent(kind, seq, expire_at_ms, to_all)
         heapq.heappush(self._expiry, (expire_at_ms, number))

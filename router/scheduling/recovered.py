@@ -102,11 +102,7 @@ class RecoveredExecutions:
     # --- one execution ------------------------------------------------------------------------------------------------
 
     def adopt(self, runner: Runner, token: bytes) -> int | None:
-        """Let a runner continue an execution that it had before the start.
-
-        Args:
-            runner: the runner.
-            token: its lease's token, of an earlier epoch.
+        """Let a runner continue an execution that it had before the start, under a lease of an earlier epoch.
 
         Returns:
             The execution, now under that lease again; None when it can't be claimed by it any more.

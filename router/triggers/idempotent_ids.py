@@ -43,9 +43,6 @@ class EffectIds:
 def check_depth(depth: int) -> None:
     """Check that an execution may start others; stops loops of flows that start one another.
 
-    Args:
-        depth: of the execution; see `Event.depth`.
-
     Raises:
         InvalidError: the depth is at the limit (`WORKFLOW_TOO_DEEP`), or negative (`DEPTH_INVALID`).
     """

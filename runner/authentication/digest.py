@@ -130,12 +130,9 @@ class Sessions:
         self._sessions: LRUCache[tuple[str, bytes], _Session] = LRUCache(MAX_SESSIONS)
 
     def remember(self, origin: str, account: Digest, fields: Iterable[str]) -> bool:
-        """Cache the challenge of a server for an account; returns whether it can be answered.
+        """Cache the challenge of a server (scheme, host, port) for an account that it refused.
 
-        Args:
-            origin: scheme, host and port of the server.
-            account: the account that was refused.
-            fields: values of `WWW-Authenticate`.
+        Returns whether it can be answered.
         """
         challenge = choose(fields)
         key = _key(origin, account)

@@ -71,13 +71,7 @@ def token_endpoint(policy: OAuth2) -> str:
 
 
 def token_request(policy: Grant, url: str, now: float) -> TokenRequest:
-    """Return the request for a token.
-
-    Args:
-        policy: policy that describes the request.
-        url: URL of the token endpoint.
-        now: Unix time in seconds, for assertions.
-    """
+    """Return the request for a token to the URL of the token endpoint; `now` is Unix time in seconds."""
     headers = {"Accept": "application/json"}
     parameters = [("grant_type", policy.grant), *_grant(policy)]
     if policy.scopes:

@@ -73,12 +73,7 @@ class Tokens:
     """The token cache of a process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
-        """Create an empty cache.
-
-        Args:
-            clock: monotonic, in seconds.
-            now: Unix time in seconds.
-        """
+        """Create an empty cache. `clock` is monotonic, `now` Unix time, both in seconds."""
         self._clock = clock
         self._now = now
         self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_TOKENS)

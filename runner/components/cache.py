@@ -25,12 +25,7 @@ class Cache(Generic[Value]):
     """Values by key; one caller at a time loads a value, while others that need it wait."""
 
     def __init__(self, *, seconds: float, weight: int) -> None:
-        """Create an empty cache.
-
-        Args:
-            seconds: time to live of a value.
-            weight: maximum weight of all values, in the unit of `get`; the least recently used are evicted.
-        """
+        """Create a cache of values that live for `seconds`; above `weight`, the least recently used are evicted."""
         self._entries: TTLCache[Hashable, tuple[Value, int]] = TTLCache(
             weight, seconds, timer=time.monotonic, getsizeof=lambda entry: entry[1]
         )

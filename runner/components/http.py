@@ -118,16 +118,7 @@ async def exchange(
 ) -> Any:
     """Send a request and return the part of the response that `output` selects.
 
-    Args:
-        method: in upper case.
-        url: absolute, http or https.
-        context: of the call.
-        headers: all but those that the client sets.
-        query: parameters to add to those of `url`.
-        body: bytes, or a body to stream.
-        authentication: policy of the call.
-        output: part of the response to return.
-        redirect: whether redirects are followed; then a status from 400 on is an error, else one from 300 on.
+    A status from 300 on is an error; with `redirect`, which follows redirects, one from 400 on.
 
     Raises:
         TaskFault: no response, or one with the status of an error (communication).

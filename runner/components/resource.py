@@ -30,13 +30,10 @@ class Resource(ExternalResource):
 async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     """Return the content of a resource, at most `limits.MAX_RESULT_BYTES`; redirects are followed.
 
+    `place` is the path of its endpoint in the arguments, for errors.
+
     The request does not carry the call's Idempotency-Key: a server that receives both requests would treat the call as
     a repetition.
-
-    Args:
-        resource: resource at an http or https URI.
-        context: context of the call.
-        place: path of its endpoint in the arguments, for errors.
 
     Raises:
         TaskFault: the URI is a file's (configuration), or the request fails as a `call: http` does.

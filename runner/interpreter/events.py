@@ -64,13 +64,7 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
 
 
 def compile_strategy(strategy: Mapping[str, Any], compiler: Compiler, callbacks: Collection[str]) -> CompiledStrategy:
-    """Compile `one`, `any` or `all`.
-
-    Args:
-        strategy: definition of the strategy.
-        compiler: compiler of expressions.
-        callbacks: names of the flow's callbacks; a filter for events of such a type matches callbacks.
-    """
+    """Compile `one`, `any` or `all`; a filter for events whose type is one of the `callbacks` matches callbacks."""
     filters = [strategy["one"]] if "one" in strategy else strategy.get("any", strategy.get("all"))
     patterns = tuple(_pattern(each, compiler, callbacks) for each in filters or ())
     return CompiledStrategy(patterns or (_ANYTHING,), all="all" in strategy)

@@ -24,14 +24,9 @@ from runner.interpreter.tasks import run_block
 def run_extended(
     steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
 ) -> TaskSteps:
-    """Run the steps of a task with its extensions; returns its output and flow directive.
+    """Run the steps of a task, not started, with its extensions; returns its output and flow directive.
 
-    Args:
-        steps: steps of the task itself, not started.
-        node: the task.
-        state: state of the block that contains it.
-        scope: scope of the task.
-        resumed: state of the task in a snapshot (`state.TaskProgress`), if the task resumes from one.
+    `resumed` is the state of the task in a snapshot (`state.TaskProgress`), if the task resumes from one.
     """
     if resumed is not None:
         return (yield from _Extended(steps, node, state, scope, resumed["extended"]).run_task())

@@ -62,10 +62,7 @@ class RemoteEvaluator(Protocol):
     def first(self, program: str, text: str, instance: str) -> str | None:
         """Return the first result of a jq program for a JSON input, None when it has none.
 
-        Args:
-            program: source of the program.
-            text: the input.
-            instance: JSON Pointer of the task.
+        `instance` is the JSON Pointer of the task.
 
         Raises:
             ValueError: jq rejected the program, or the program raised an error.

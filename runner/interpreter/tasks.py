@@ -113,14 +113,9 @@ def _run_task(
 ) -> TaskSteps:
     """Run one task; returns its output and flow directive.
 
-    A skipped task passes on its raw input and continues with the next task: its `then` is skipped, too.
+    `resumed` is its state in a snapshot (`TaskProgress`), if it resumes from one.
 
-    Args:
-        node: the task.
-        state: state of the block that contains it.
-        scope: scope of the task.
-        data: its raw input.
-        resumed: its state in a snapshot (`TaskProgress`), if it resumes from one.
+    A skipped task passes on its raw input and continues with the next task: its `then` is skipped, too.
     """
     if resumed is not None:
         scope.started_at_ms = resumed["began_ms"]

@@ -91,14 +91,7 @@ class HttpClient:
     ) -> HttpResponse:
         """Send one request and read the response; used through `bound_client.BoundClient`, which sets the deadline.
 
-        Args:
-            method: in upper case.
-            url: absolute.
-            headers: all of them.
-            body: sent unchanged.
-            follow: whether to follow redirects.
-            hide_path: see `http_response.public_url`.
-            account: answers the challenges of the origin of `url`.
+        `account` answers the challenges of the origin of `url`. `hide_path`: see `http_response.public_url`.
 
         Raises:
             TaskFault: there is no response (communication).

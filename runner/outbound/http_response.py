@@ -54,10 +54,7 @@ class HttpResponse:
 async def read_response(response: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> HttpResponse:
     """Read the body of an aiohttp response and return the whole as an `HttpResponse`.
 
-    Args:
-        response: whose body has not been read yet.
-        shown_url: the requested URL as it may be shown.
-        hidden: the requested URL, if its parts may be credentials.
+    `shown_url` is the requested URL as it may be shown; `hidden` the URL itself, if its parts may be credentials.
 
     Raises:
         TaskFault: the body is too large (communication).
@@ -122,9 +119,7 @@ def response_fault(response: HttpResponse, kind: Kind, detail: str, *, retry_aft
 def public_url(url: URL, *, hide_path: bool = False) -> str:
     """Return a URL as errors and results may show it: without credentials, query and fragment.
 
-    Args:
-        url: to be shown.
-        hide_path: omit the path, too: for flows that have secrets, because chat services put credentials into it.
+    The path is omitted, too, for flows that have secrets (`hide_path`), because chat services put credentials into it.
     """
     if hide_path and url.host:
         return str(url.origin())

@@ -27,12 +27,9 @@ class QuarantinedFlows:
         *,
         on_added: Callable[[str, float], None] = lambda _flow_id, _seconds: None,
     ) -> None:
-        """Start with the flows in `known`.
+        """Start with the flows in `known`, with their remaining seconds; `clock` returns monotonic seconds.
 
-        Args:
-            clock: returns monotonic seconds.
-            known: remaining seconds by flow ID.
-            on_added: called with flow ID and seconds when a flow is added or its time is extended.
+        `on_added` is called with flow ID and seconds when a flow is added or its time is extended.
         """
         self._clock = clock
         self._on_added = on_added

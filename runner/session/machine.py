@@ -227,18 +227,7 @@ class Session:
         events: tuple[LifecycleEvent, ...] = (),
         history: bytes = b"",
     ) -> None:
-        """Send a journal entry, to be made durable; ignored for a lease that is lost.
-
-        Args:
-            lease: of the execution.
-            index: of the entry in the journal, from 0.
-            entry: to append.
-            compacts: the entries before this one are no longer needed.
-            reply: a serialized Reply, passed to the sender once the entry is durable.
-            arrival: number of the event that the entry consumes; 0: none.
-            events: lifecycle events from before the entry.
-            history: progress of tasks before the entry, for display; JSON.
-        """
+        """Send a journal entry, to be made durable; ignored for a lease that is lost. See `Checkpoint`."""
         held = self._held.get(lease)
         if held is not None:
             self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))

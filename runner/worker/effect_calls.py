@@ -38,12 +38,7 @@ class EffectCalls:
     ) -> None:
         """Start without calls.
 
-        Args:
-            executor: performs the effects.
-            secrets: resolves the secrets that components name.
-            record: shared with the guard; shows whose call runs.
-            tasks: task group of the calls.
-            on_result: called with each result; must ignore it unless `is_in_flight`, and call `finish`.
+        `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
         """
         self._executor = executor
         self._secrets = secrets

@@ -71,13 +71,7 @@ class ExecutionPreparer:
     ) -> None:
         """Prepare with these collaborators.
 
-        Args:
-            flows: fetches and caches programs.
-            secrets: resolves the secrets that flows name.
-            bodies: reads bodies that are stored separately from their events.
-            record: shared with the guard; shows whose body is parsed.
-            quarantine: parses bodies for flows in quarantine.
-            on_slow: called with the flow ID of an event whose body took longer than `SLOW_NS`.
+        `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
         """
         self._flows = flows
         self._secrets = secrets

@@ -35,9 +35,7 @@ class LoadedFlow:
     def one_time_urls(self, public_url: str, event: Event) -> OneTimeUrls | None:
         """Return the callback URLs (`$runtime.metadata.callbacks`) of an execution; None: the flow has no callbacks.
 
-        Args:
-            public_url: scheme and host that senders use; empty: the URLs begin with the path.
-            event: that started the execution.
+        `public_url` is the scheme and host that senders use; if empty, the URLs begin with the path.
         """
         names = tuple((self.program.definition.get("webhook") or {}).get("callbacks") or ())
         if not names or not self.callback_key:

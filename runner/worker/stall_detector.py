@@ -19,12 +19,7 @@ class StallDetector:
     """
 
     def __init__(self, clock: Callable[[], float], on_stall: Callable[[float], None]) -> None:
-        """Count from now on.
-
-        Args:
-            clock: monotonic clock, seconds.
-            on_stall: called with the time at which a stall was noticed.
-        """
+        """Count from now on; `on_stall` is called with the time (monotonic, seconds) at which a stall was noticed."""
         self._clock = clock
         self._on_stall = on_stall
         self._seen = clock()

@@ -18,12 +18,7 @@ from flowhook.document.rules.tree import mapping, named_items, null_keys
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
-    """Yield the problems of a document that breaks a rule.
-
-    Args:
-        data: the document.
-        functions: components that a `call` may name besides the functions of the DSL; None: any.
-    """
+    """Yield the problems of a document that breaks a rule; see `RuleContext`."""
     context = RuleContext(data, functions)
     yield from unsupported.in_document(data)
     yield from null_keys(data, ())

@@ -56,8 +56,7 @@ class ReplyWaiters:
     def place(self, size: int = 0) -> Iterator[ReplyWaiter]:
         """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
 
-        Args:
-            size: bytes of the caller's request.
+        `size` is that of the caller's request, in bytes.
 
         Raises:
             ExhaustedError: too many callers wait already, or their requests are too large (`TOO_MANY_WAITERS`).

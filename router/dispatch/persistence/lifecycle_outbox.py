@@ -34,13 +34,7 @@ class LifecycleOutbox:
     """
 
     def __init__(self, now_ms: Callable[[], int], *, by_executions: Collection[str], effects: EffectQueue) -> None:
-        """Start with no flow that wants any.
-
-        Args:
-            now_ms: Unix time in ms.
-            by_executions: see the attribute; it is read anew each time.
-            effects: gets `SendWantedTypes` when flows want other types.
-        """
+        """Start with no flow that wants any. `by_executions` is read anew each time."""
         self._now_ms = now_ms
         self._effects = effects
         self.by_flows: Collection[str] = frozenset()

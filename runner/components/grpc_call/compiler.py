@@ -20,11 +20,9 @@ _PROGRAM: Final = Path(__file__).with_name("compile_proto.py")
 async def compile_proto(source: bytes, shown: str) -> bytes:
     """Return a serialized FileDescriptorSet, in which imported files precede those that import them.
 
-    Cancellation kills the process.
+    `shown` is the name of the source in errors.
 
-    Args:
-        source: the .proto.
-        shown: name of the source in errors.
+    Cancellation kills the process.
 
     Raises:
         TaskFault: the source is too large or does not compile (configuration), or takes too long (timeout).

@@ -34,12 +34,6 @@ async def reflect(
 ) -> tuple[list[FileDescriptorProto], int]:
     """Return the files that describe a service, imported files first, and their size in bytes.
 
-    Args:
-        channel: to the server.
-        service: full name.
-        metadata: credentials.
-        seconds: until the deadline.
-
     Raises:
         TaskFault: the server does not know the service, or offers no reflection (configuration); its response is
             invalid, or too large (communication).

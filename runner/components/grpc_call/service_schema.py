@@ -80,11 +80,7 @@ class ServiceSchema:
     """Services that a set of .proto files describes."""
 
     def __init__(self, files: Iterable[FileDescriptorProto], shown: str) -> None:
-        """Load the files, ordered such that imported files precede those that import them.
-
-        Args:
-            files: descriptors of the files.
-            shown: name of their origin in errors.
+        """Load the files, each after those that it imports; `shown` is the name of their origin in errors.
 
         Raises:
             TaskFault: the descriptors are inconsistent (configuration).

@@ -72,12 +72,7 @@ class ApiOperation:
 
 
 def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
-    """Return an operation of a document.
-
-    Args:
-        document: plain JSON.
-        operation_id: `operationId` of the operation.
-        uri: URI of the document, to which URLs in it are relative.
+    """Return an operation of a document (plain JSON); URLs in it are relative to `uri`.
 
     Raises:
         TaskFault: the document is of another kind, or the operation is missing or invalid (configuration).

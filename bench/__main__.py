@@ -38,7 +38,7 @@ Figures = dict[str, Any]
 Row = tuple[str, str, str]
 
 
-class Part(NamedTuple):
+class BenchmarkPart(NamedTuple):
     """A part of the benchmark: its limit in seconds, its measurement, its rows of the table (name, figure, ratio)."""
 
     name: str
@@ -47,7 +47,7 @@ class Part(NamedTuple):
     rows: Callable[[Figures], list[Row]]
 
 
-def parts(seconds: float, scale: float) -> list[Part]:
+def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
     """Return all parts; `seconds` is for each measurement of acceptance, `scale` multiplies the size of the others."""
 
     def count(number: int) -> int:
@@ -66,12 +66,14 @@ def parts(seconds: float, scale: float) -> list[Part]:
             return await bodies.bench(cluster, seconds)
 
     return [
-        Part("acceptance", 180, lambda: acceptance.bench(seconds), _acceptance_rows),
-        Part("bodies", 60, other_bodies, _bodies_rows),
-        Part("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
-        Part("calls", 90, calling, _calls_rows),
-        Part("fairness", 300, beside_a_backlog, _fairness_rows),
-        Part("parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows),
+        BenchmarkPart("acceptance", 180, lambda: acceptance.bench(seconds), _acceptance_rows),
+        BenchmarkPart("bodies", 60, other_bodies, _bodies_rows),
+        BenchmarkPart("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
+        BenchmarkPart("calls", 90, calling, _calls_rows),
+        BenchmarkPart("fairness", 300, beside_a_backlog, _fairness_rows),
+        BenchmarkPart(
+            "parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows
+        ),
     ]
 
 
@@ -129,7 +131,7 @@ def _parked_rows(figures: Figures) -> list[Row]:
     ]
 
 
-async def bench(chosen: list[Part]) -> tuple[Figures, dict[str, str]]:
+async def bench(chosen: list[BenchmarkPart]) -> tuple[Figures, dict[str, str]]:
     """Measure parts one after another; returns the figures, and the causes of failures by the part's name."""
     figures: Figures = {"cores": os.cpu_count(), "python": platform.python_version()}
     failures: dict[str, str] = {}
@@ -151,7 +153,7 @@ def _cause(problem: BaseException, otherwise: str) -> str:
     return " ".join(f"{type(problem).__name__}: {str(problem) or otherwise}".split())[:MAX_CAUSE]
 
 
-def table(chosen: list[Part], figures: Figures, failures: Mapping[str, str]) -> str:
+def table(chosen: list[BenchmarkPart], figures: Figures, failures: Mapping[str, str]) -> str:
     """Return the table of all parts, failed ones included."""
     rows: list[Row] = [("", "", "ratio")]
     for part in chosen:

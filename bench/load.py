@@ -81,7 +81,7 @@ async def _saturate_own(request: Request, seconds: float) -> Saturation:
     until = started + seconds
 
     async def loop() -> None:
-        connection = await Connection.open(request.url)
+        connection = await LoadConnection.open(request.url)
         while time.monotonic() < until:
             status = await connection.exchange(data)
             counts[0] += 1
@@ -101,9 +101,9 @@ async def at_rate(request: Request, per_second: float, seconds: float) -> list[f
         RuntimeError: a request was not answered with 2xx.
     """
     data = request.encoded()
-    idle: asyncio.Queue[Connection] = asyncio.Queue()
+    idle: asyncio.Queue[LoadConnection] = asyncio.Queue()
     for _ in range(CONNECTIONS):
-        idle.put_nowait(await Connection.open(request.url))
+        idle.put_nowait(await LoadConnection.open(request.url))
     latencies: list[float] = []
 
     async def send(due: float) -> None:
@@ -125,7 +125,7 @@ async def at_rate(request: Request, per_second: float, seconds: float) -> list[f
     return sorted(latencies)
 
 
-class Connection:
+class LoadConnection:
     """One keep-alive connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +133,7 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, url: str) -> Connection:
+    async def open(cls, url: str) -> LoadConnection:
         """Connect to the server of `url`."""
         parts = urlsplit(url)
         return cls(*await asyncio.open_connection(parts.hostname, parts.port))

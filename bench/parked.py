@@ -46,7 +46,7 @@ SETTLE_SECONDS: Final = 60.0
 """Limit for the last execution to be stored as waiting."""
 
 
-class Router:
+class ParkingRouter:
     """A router as a process of its own."""
 
     def __init__(self, process: asyncio.subprocess.Process, target: str, data_dir: Path) -> None:
@@ -66,7 +66,7 @@ class Router:
 
 
 @asynccontextmanager
-async def running_router(data_dir: Path) -> AsyncIterator[Router]:
+async def running_router(data_dir: Path) -> AsyncIterator[ParkingRouter]:
     """Run a router, and kill it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.parked", "--serve", str(data_dir), stdout=subprocess.PIPE
@@ -76,7 +76,7 @@ async def running_router(data_dir: Path) -> AsyncIterator[Router]:
         while not (line := await process.stdout.readline()).startswith(READY):
             if not line:
                 raise RuntimeError("the router ended")
-        yield Router(process, line.removeprefix(READY).decode().strip(), data_dir)
+        yield ParkingRouter(process, line.removeprefix(READY).decode().strip(), data_dir)
     finally:
         process.send_signal(signal.SIGKILL)
         await process.wait()
@@ -92,10 +92,10 @@ async def serve(data_dir: Path) -> None:
     await serving
 
 
-class Runner:
+class ParkingRunner:
     """A runner that executes nothing."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: ParkingRouter) -> None:
         self._channel = connect(router.target, router.token("runner"))
         self._call: Any = runner_service_pb2_grpc.RunnerServiceStub(self._channel).Attach(None)
         self._renewed = time.monotonic()
@@ -131,11 +131,11 @@ class Runner:
         await self._call.write(pb.AttachRequest(**message))
 
 
-async def park_all(router: Router, count: int, first: float, spread: float) -> None:
+async def park_all(router: ParkingRouter, count: int, first: float, spread: float) -> None:
     """Park `count` executions, due evenly from `first` (Unix time) on over `spread` seconds."""
     parked = 0
     outcomes: list[pb.Outcome] = []
-    async with Runner(router) as runner:
+    async with ParkingRunner(router) as runner:
         async for assignment in runner.assignments():
             wake_time = convert.timestamp(int((first + spread * parked / count) * 1000))
             outcomes.append(pb.Outcome(lease=assignment.lease, parked=pb.Parked(wake_time=wake_time)))
@@ -150,7 +150,7 @@ async def park_all(router: Router, count: int, first: float, spread: float) -> N
         await until_waiting(router, count)
 
 
-async def until_waiting(router: Router, count: int) -> None:
+async def until_waiting(router: ParkingRouter, count: int) -> None:
     """Wait until as many executions wait."""
     async with AsyncClient(router.target, token=router.token("admin")) as client, asyncio.timeout(SETTLE_SECONDS):
         while True:
@@ -161,14 +161,14 @@ async def until_waiting(router: Router, count: int) -> None:
             await asyncio.sleep(0.2)
 
 
-async def fire(router: Router, count: int, first: float, spread: float) -> list[float]:
+async def fire(router: ParkingRouter, count: int, first: float, spread: float) -> list[float]:
     """Receive all executions, and return their lateness in seconds, ascending.
 
     The n-th received execution is compared with the n-th wake time.
     """
     late: list[float] = []
     outcomes: list[pb.Outcome] = []
-    async with Runner(router) as runner:
+    async with ParkingRunner(router) as runner:
         async for assignment in runner.assignments():
             late.append(time.time() - (first + spread * len(late) / count))
             outcomes.append(pb.Outcome(lease=assignment.lease, completed=pb.Completed(output=b"{}")))

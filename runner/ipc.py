@@ -46,7 +46,7 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Shutdown:
     """Parent to child: finish the running executions within `seconds`, release the others, exit."""
 
     seconds: float
@@ -155,7 +155,7 @@ class RunEnded:
 
 Message = (
     Begin
-    | Drain
+    | Shutdown
     | RouterAttached
     | RouterDetached
     | Quarantined
@@ -168,7 +168,7 @@ Message = (
 
 
 _PLAIN: Final[Mapping[str, type[Message]]] = {
-    kind.__name__: kind for kind in (RouterAttached, RouterDetached, Drain, Quarantined, WaitStarted)
+    kind.__name__: kind for kind in (RouterAttached, RouterDetached, Shutdown, Quarantined, WaitStarted)
 }
 """Messages whose fields are all plain JSON values."""
 

@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 CLONE = Path(__file__).parents[2]
 
 
-class GenerateBuildHook(BuildHookInterface[Any]):
+class GenerateClientBuildHook(BuildHookInterface[Any]):
     """Hatchling build hook that runs the server's code generation."""
 
     PLUGIN_NAME = "custom"

@@ -70,7 +70,7 @@ class OAuth2Client(Model):
         return self
 
 
-class TokenRequest(Model):
+class TokenRequestFormat(Model):
     """Format of the token request."""
 
     encoding: RequestEncoding = "application/x-www-form-urlencoded"
@@ -91,13 +91,13 @@ class OAuth2Endpoints(Model):
     introspection: _Text = "/oauth2/introspect"
 
 
-class Grant(Model):
+class OAuth2AuthenticationData(Model):
     """Keys that `oauth2` and `oidc` policies share: the request for a token from an authority."""
 
     authority: Uri
     grant: GrantType
     client: OAuth2Client | None = None
-    request: TokenRequest = TokenRequest()
+    request: TokenRequestFormat = TokenRequestFormat()
     issuers: _Texts = ()
     """Accepted issuers of tokens; empty: any."""
     scopes: _Texts = ()
@@ -114,13 +114,13 @@ class Grant(Model):
         return self
 
 
-class OAuth2(Grant):
+class OAuth2AuthenticationPolicy(OAuth2AuthenticationData):
     """Token request by OAuth 2. Source: RFC 6749, RFC 8693."""
 
     endpoints: OAuth2Endpoints = OAuth2Endpoints()
 
 
-class OpenIdConnect(Grant):
+class OpenIdConnectAuthenticationPolicy(OAuth2AuthenticationData):
     """Token request to an endpoint that is found by OpenID Connect Discovery."""
 
 
@@ -140,8 +140,8 @@ class AuthenticationPolicy(OneKeyModel):
     basic: _OrSecret[BasicCredentials] | None = None
     bearer: _OrSecret[BearerCredentials] | None = None
     digest: _OrSecret[DigestCredentials] | None = None
-    oauth2: _OrSecret[OAuth2] | None = None
-    oidc: _OrSecret[OpenIdConnect] | None = None
+    oauth2: _OrSecret[OAuth2AuthenticationPolicy] | None = None
+    oidc: _OrSecret[OpenIdConnectAuthenticationPolicy] | None = None
 
 
 class ReferenceableAuthenticationPolicy(AuthenticationPolicy):

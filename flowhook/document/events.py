@@ -150,7 +150,7 @@ def _constant(value: object) -> object:
     return value
 
 
-class Correlation(Model):
+class CorrelationDefinition(Model):
     """A value that an event must have, anywhere in it."""
 
     from_: str = Field(alias="from")
@@ -159,20 +159,22 @@ class Correlation(Model):
     """The expected value: a constant, or an expression in `${ }`. None: the value of the first event."""
 
 
-class EventFilter(Model):
+class EventFilterDefinition(Model):
     """A filter of events."""
 
     with_: AwaitedProperties = Field(alias="with")
-    correlate: Annotated[dict[str, Correlation], Field(max_length=MAX_CORRELATIONS)] = Field(default_factory=dict)
+    correlate: Annotated[dict[str, CorrelationDefinition], Field(max_length=MAX_CORRELATIONS)] = Field(
+        default_factory=dict
+    )
 
 
-_Filters = Annotated[tuple[EventFilter, ...], Field(max_length=limits.MAX_EVENT_FILTERS)]
+_Filters = Annotated[tuple[EventFilterDefinition, ...], Field(max_length=limits.MAX_EVENT_FILTERS)]
 
 
 class EventStrategy(Model):
     """The awaited events: exactly one of these."""
 
-    one: EventFilter | None = None
+    one: EventFilterDefinition | None = None
     """An event that passes this filter."""
     any: _Filters | None = None
     """An event that passes one of these filters; every event that is emitted, when there are none."""

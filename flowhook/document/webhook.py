@@ -326,7 +326,7 @@ class RateLimit(Model):
         return {"burst": second, **value}
 
 
-class Endpoint(Model):
+class InboundEndpoint(Model):
     """Keys that webhooks and callbacks share.
 
     Attributes:
@@ -371,11 +371,11 @@ class Endpoint(Model):
         return frozenset(name for kind in self.auth for name in (*kind.secret_names, *kind.other_secret_names))
 
 
-class Callback(Endpoint):
+class Callback(InboundEndpoint):
     """A webhook in the middle of a flow.
 
     Attributes:
-        auth: as in `Endpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
+        auth: as in `InboundEndpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
         deliver: receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do,
             the event is refused. `all`: every execution that waits for it.
         max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
@@ -414,7 +414,7 @@ class Callback(Endpoint):
 CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
 
 
-class Webhook(Endpoint):
+class Webhook(InboundEndpoint):
     """The URL of a flow.
 
     Attributes:

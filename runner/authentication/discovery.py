@@ -18,7 +18,7 @@ WELL_KNOWN: Final = "/.well-known/openid-configuration"
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class ProviderMetadata:
     """The part of a provider's configuration that is used."""
 
     issuer: str
@@ -30,7 +30,7 @@ def configuration_url(authority: str) -> str:
     return authority if authority.endswith(WELL_KNOWN) else authority.rstrip("/") + WELL_KNOWN
 
 
-def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -> Provider:
+def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -> ProviderMetadata:
     """Parse the configuration of a provider.
 
     Args:
@@ -59,4 +59,4 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
         raise fault(
             Kind.AUTHENTICATION, "the token endpoint in the OpenID provider's configuration is not an https URL"
         )
-    return Provider(issuer, endpoint)
+    return ProviderMetadata(issuer, endpoint)

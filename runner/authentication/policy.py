@@ -18,7 +18,7 @@ from flowhook.document.authentication import BearerCredentials as Bearer
 from flowhook.document.authentication import DigestCredentials as Digest
 from flowhook.document.authentication import OAuth2Client as Client
 from flowhook.document.authentication import SecurityToken
-from flowhook.document.authentication import TokenRequest as Request
+from flowhook.document.authentication import TokenRequestFormat as Request
 from flowhook.document.oauth2 import MAX_ITEMS
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 Items = Annotated[tuple[str, ...], Field(max_length=MAX_ITEMS)]
 
 
-class Grant(authentication.Grant):
+class Grant(authentication.OAuth2AuthenticationData):
     """Keys that `oauth2` and `oidc` share."""
 
     authority: str
@@ -37,11 +37,11 @@ class Grant(authentication.Grant):
     audiences: Items = ()
 
 
-class OAuth2(Grant, authentication.OAuth2):
+class OAuth2(Grant, authentication.OAuth2AuthenticationPolicy):
     """`oauth2`. Source: RFC 6749, RFC 8693."""
 
 
-class OpenIdConnect(Grant, authentication.OpenIdConnect):
+class OpenIdConnect(Grant, authentication.OpenIdConnectAuthenticationPolicy):
     """`oidc`: the token endpoint is found by discovery. Source: OpenID Connect Discovery 1.0."""
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from cachetools import LRUCache, TTLCache
 
-from runner.authentication.discovery import Provider, configuration_url, parse_configuration
+from runner.authentication.discovery import ProviderMetadata, configuration_url, parse_configuration
 from runner.authentication.policy import OAuth2, OpenIdConnect
 from runner.authentication.token_request import Issued, check_issuer, parse_token, token_endpoint, token_request
 from runner.interpreter.errors import Kind, fault
@@ -33,7 +33,7 @@ MARGIN_SECONDS: Final = 30.0
 _OK: Final = 200
 
 
-class Answer(Protocol):
+class EndpointResponse(Protocol):
     """Response of an endpoint."""
 
     @property
@@ -55,7 +55,9 @@ class Answer(Protocol):
 class Send(Protocol):
     """Sends a request to the token endpoint or the provider; raises TaskFault when there is no response."""
 
-    async def __call__(self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None) -> Answer:
+    async def __call__(
+        self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
+    ) -> EndpointResponse:
         """Return the response, whatever its status."""
         ...
 
@@ -77,7 +79,9 @@ class Tokens:
         self._clock = clock
         self._now = now
         self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_TOKENS)
-        self._providers: TTLCache[tuple[str, ...], Provider] = TTLCache(MAX_PROVIDERS, PROVIDER_SECONDS, timer=clock)
+        self._providers: TTLCache[tuple[str, ...], ProviderMetadata] = TTLCache(
+            MAX_PROVIDERS, PROVIDER_SECONDS, timer=clock
+        )
 
     async def get(self, policy: OAuth2 | OpenIdConnect, send: Send, *, refused: str | None = None) -> tuple[str, bool]:
         """Return a token, and whether it came from the cache.
@@ -125,7 +129,7 @@ class Tokens:
             check_issuer(issued.token, policy.issuers, issuer)
         return issued
 
-    async def _provider(self, policy: OpenIdConnect, send: Send) -> Provider:
+    async def _provider(self, policy: OpenIdConnect, send: Send) -> ProviderMetadata:
         key = (policy.authority, *policy.issuers)
         if (provider := self._providers.get(key)) is not None:
             return provider

@@ -163,7 +163,7 @@ class WorkerSupervisor:
     async def _stop(self, child: WorkerProcess) -> None:
         """Drain the child once this runner is stopped; returns after the time that the child has to exit."""
         await self._lifecycle.stop.wait()
-        child.control.send(ipc.Drain(self._settings.drain_seconds))
+        child.control.send(ipc.Shutdown(self._settings.drain_seconds))
         await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
         log.warning("the child did not drain in time")
 

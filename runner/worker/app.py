@@ -133,7 +133,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
 
 async def _wait_for_drain(control: ipc.ControlChannel) -> float:
     order = await control.receive()
-    if not isinstance(order, ipc.Drain):
+    if not isinstance(order, ipc.Shutdown):
         os._exit(1)
     return order.seconds
 

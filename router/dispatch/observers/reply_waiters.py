@@ -15,19 +15,19 @@ MAX_WAITERS: Final = 10_000
 MAX_WAITING_BYTES: Final = 256 * limits.MIB
 """Bytes of the requests of waiting callers, which stay in memory until they are answered."""
 
-Answer = Replied | Ended
+WaitResult = Replied | Ended
 """The result of a wait: a reply, or the end of an execution that gave none."""
 
 
 class ReplyWaiter:
     """The registration of one waiting caller."""
 
-    def __init__(self, waiters: dict[int, list[asyncio.Future[Answer]]]) -> None:
+    def __init__(self, waiters: dict[int, list[asyncio.Future[WaitResult]]]) -> None:
         self._waiters = waiters
         self._seq = 0
-        self._future: asyncio.Future[Answer] | None = None
+        self._future: asyncio.Future[WaitResult] | None = None
 
-    def wait_for(self, seq: int) -> asyncio.Future[Answer]:
+    def wait_for(self, seq: int) -> asyncio.Future[WaitResult]:
         """Return a future of an execution's next reply, or its end. Call it once; an earlier reply is not seen."""
         self._seq, self._future = seq, asyncio.get_running_loop().create_future()
         self._waiters.setdefault(seq, []).append(self._future)
@@ -49,7 +49,7 @@ class ReplyWaiters:
         self._limit = limit
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._waiters: dict[int, list[asyncio.Future[Answer]]] = {}
+        self._waiters: dict[int, list[asyncio.Future[WaitResult]]] = {}
         self._count = 0
 
     @contextmanager
@@ -81,7 +81,7 @@ class ReplyWaiters:
         """Pass a reply, which must be durable, to callers that wait for its execution."""
         self._answer(reply)
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: WaitResult) -> None:
         for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
             if not future.done():
                 future.set_result(answer)

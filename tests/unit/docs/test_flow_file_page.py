@@ -88,7 +88,12 @@ def test_every_key_of_a_schedule_is_told():
 
 def test_every_key_of_listen_is_told():
     section = PAGE.partition("### listen\n")[2].partition("\n### ")[0]
-    models = (events.ListenConfiguration, events.EventConsumptionStrategy, events.EventFilter, events.Correlation)
+    models = (
+        events.ListenConfiguration,
+        events.EventConsumptionStrategy,
+        events.EventFilterDefinition,
+        events.CorrelationDefinition,
+    )
     keys = {key for model in (*models, events.EventProperties) for key in keys_of(model)}
     keys |= {"foreach", *keys_of(tasks.SubscriptionIterator)}
 
@@ -103,7 +108,11 @@ def test_every_key_of_emit_is_told():
 
 def test_every_key_of_authentication_is_told():
     section = PAGE.partition("#### Authentication\n")[2].partition("\n### ")[0]
-    models = (authentication.AuthenticationPolicy, authentication.OAuth2, authentication.OAuth2Client)
+    models = (
+        authentication.AuthenticationPolicy,
+        authentication.OAuth2AuthenticationPolicy,
+        authentication.OAuth2Client,
+    )
     keys = {key for model in models for key in keys_of(model)}
 
     assert {key for key in keys if not re.search(rf"`{key}(\.\w+)?`", section)} == set()

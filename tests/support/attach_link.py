@@ -1,8 +1,8 @@
 """Both halves of Attach, joined over a link that loses what was not read when it is cut. No loop, no gRPC, no storage.
 
-`Router` is what the router does around its half, in the simplest form: leases are in a dict, storage is another one.
-`Runner` is what a runner does around its own: it works on executions by a list of steps. `World` joins the two and does
-one thing at a time.
+`RouterHalf` does what the router does around its half, in the simplest form: one dict holds leases, another is storage.
+`RunnerHalf` does what a runner does around its own: it works on executions by a list of steps. `JoinedHalves` joins the
+two and does one thing at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CALL, TELL, WAIT, PARK = "call", "tell", "wait", "park"
 event that it waits for while it is running; one that it waits for without a lease."""
 
 
-class Link:
+class FakeStream:
     """Messages in one direction: in order, or lost together."""
 
     def __init__(self):
@@ -36,7 +36,7 @@ class Link:
         self.messages.extend(message.SerializeToString() for message in messages)
 
 
-class Router:
+class RouterHalf:
     """A router with one runner, whose executions are numbered from 0."""
 
     def __init__(self, programs, events):
@@ -201,7 +201,7 @@ class Router:
                 self.ready.append(number)
 
 
-class Work:
+class RunningWork:
     """An attempt at an execution."""
 
     def __init__(self, assignment):
@@ -212,7 +212,7 @@ class Work:
         self.listens = False
 
 
-class Runner:
+class RunnerHalf:
     """A runner's process; its effects on the world outlive it."""
 
     def __init__(self, router, performed):
@@ -239,7 +239,7 @@ class Runner:
             match effect:
                 case s.StartAttempt(assignment=assignment):
                     assert assignment.lease not in self.work, "an attempt was started twice"
-                    self.work[assignment.lease] = Work(assignment)
+                    self.work[assignment.lease] = RunningWork(assignment)
                 case s.Proceed(lease=lease, index=index) if lease in self.work:
                     self.work[lease].durable = index + 1
                 case s.Deliver(lease=lease, number=number, entry=entry):
@@ -297,7 +297,7 @@ def entry_of(event):
     return JournalEntry("event", b"event")
 
 
-class World:
+class JoinedHalves:
     """A router, a runner, and the link between them."""
 
     def __init__(self, random, programs):
@@ -305,9 +305,9 @@ class World:
         self.now = 0.0
         self.steps = 0
         self.performed = Counter()
-        self.router = Router(programs, sum(program.count(WAIT) + program.count(PARK) for program in programs))
-        self.runner = Runner(self.router, self.performed)
-        self.to_router, self.to_runner = Link(), Link()
+        self.router = RouterHalf(programs, sum(program.count(WAIT) + program.count(PARK) for program in programs))
+        self.runner = RunnerHalf(self.router, self.performed)
+        self.to_router, self.to_runner = FakeStream(), FakeStream()
         self.runner.connect(self.now)
 
     def cut(self, *, crash=False):
@@ -325,11 +325,11 @@ class World:
                 self.runner.receive(self.to_runner.messages.popleft(), self.now)
             for lease in sorted(self.runner.work):
                 self.runner.step(self.runner.work[lease], self.now)
-        self.to_router, self.to_runner = Link(), Link()
+        self.to_router, self.to_runner = FakeStream(), FakeStream()
         self.router.connect()
         self.runner.disconnected(self.now)
         if crash:
-            self.runner = Runner(self.router, self.performed)
+            self.runner = RunnerHalf(self.router, self.performed)
         self.runner.connect(self.now)
 
     def crash(self):

@@ -12,7 +12,7 @@ from support.http_servers import http_server
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedCall:
     method: str
     path: str
     headers: dict[str, str]
@@ -31,13 +31,13 @@ class Outside:
     """
 
     def __init__(self, answer):
-        self.received: list[Received] = []
+        self.received: list[ReceivedCall] = []
         self.url = ""
         self.broken: dict[str, Any] = {}
         self._answer = answer
 
     async def handle(self, request):
-        received = Received(request.method, request.path_qs, dict(request.headers), await request.read())
+        received = ReceivedCall(request.method, request.path_qs, dict(request.headers), await request.read())
         self.received.append(received)
         if received.path in self.broken:
             return web.json_response(self.broken[received.path], status=503)

@@ -16,7 +16,7 @@ PAGES = [
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-class Block(NamedTuple):
+class CodeBlock(NamedTuple):
     """A block of code. `before` is the text between it and the block before."""
 
     page: str
@@ -43,7 +43,7 @@ def blocks(path):
     found, end = [], 0
     for match in _FENCE.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        found.append(Block(path.name, line, match[1], match[2], text[end : match.start()]))
+        found.append(CodeBlock(path.name, line, match[1], match[2], text[end : match.start()]))
         end = match.end()
     return found
 

@@ -14,7 +14,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveredMessage:
     sender: str
     recipients: list[str]
     content: bytes
@@ -26,12 +26,12 @@ class Delivered:
         return email.message_from_bytes(self.content, policy=email.policy.default)
 
 
-class Mailbox:
+class MailServer:
     """What arrived, and whom and what the server refuses: replies by recipient, or for the whole message."""
 
     def __init__(self):
         self.port = 0
-        self.delivered: list[Delivered] = []
+        self.delivered: list[DeliveredMessage] = []
         self.refused: dict[str, str] = {}
         self.verdict = ""
         self.greeted: list[str] = []
@@ -52,7 +52,9 @@ class Mailbox:
             return self.verdict
         user = session.auth_data or b""
         self.delivered.append(
-            Delivered(envelope.mail_from, envelope.rcpt_tos, envelope.content, session.ssl is not None, user.decode())
+            DeliveredMessage(
+                envelope.mail_from, envelope.rcpt_tos, envelope.content, session.ssl is not None, user.decode()
+            )
         )
         return "250 queued"
 
@@ -64,7 +66,7 @@ class Mailbox:
 @asynccontextmanager
 async def smtp_server(*, tls="none", certificate=None, offer_tls=True, auth=False):
     """Serve; `tls` as in the secret of `email.send`, `certificate` is a pair of PEM files."""
-    box = Mailbox()
+    box = MailServer()
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

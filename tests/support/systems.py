@@ -34,7 +34,7 @@ def document(name, *, webhook="{auth: none}", do="- keep: {set: '${ .body }'}", 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SystemResponse:
     """What a sender got."""
 
     status: int
@@ -70,7 +70,7 @@ class System:
 
     async def request(self, method, path, *, base=None, **options):
         async with self._session.request(method, (base or self.cluster.http) + path, **options) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return SystemResponse(response.status, response.headers, await response.read())
 
     async def send(self, flow, body=None, **options):
         """Post JSON to a flow as a sender without credentials does."""

@@ -49,7 +49,7 @@ HEAD = "document: {dsl: 1.0.3, namespace: default, name: conformance, version: 1
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedWorkflow:
     """How a workflow ended."""
 
     step: WorkflowCompleted | WorkflowFaulted
@@ -109,7 +109,7 @@ def run(perform):
         ended = run_to_end(
             program, perform, no_rest, clock=LocalClock(), events=LocalEvents(()), on_wait=lambda _waiting: None
         )
-        return Ended(await ended)
+        return EndedWorkflow(await ended)
 
     return execute
 
@@ -150,7 +150,7 @@ def play(perform):
                         return JournalEntry(subscription.key, orjson.dumps(event))
             raise AssertionError(f"{subscriptions} are waited for, and there is {kept}")
 
-        return Ended(await drive(*compiled(text, data), act, comes))
+        return EndedWorkflow(await drive(*compiled(text, data), act, comes))
 
     execute.emitted = []
     return execute

@@ -63,7 +63,7 @@ class Scenario:
 
 
 @dataclass
-class Told:
+class TraceCollector:
     """What a child tells its parent: the tasks, in the order in which they ended."""
 
     tasks: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Ended:
+class KitResult:
     output: Any
     error: dict[str, Any] | None
     ran: list[str]
@@ -93,7 +93,7 @@ async def execute_document(pets):
         document = parse(whole.replace("SHOP", pets.url).encode(), functions=component_names())
         body = b"" if data is None else orjson.dumps(data)
         event = Event("evt_1", document.id, 1_700_000_000_000, None, "", "POST", "", "", "application/json", (), body)
-        told = Told()
+        told = TraceCollector()
         ended = await execute(
             ipc.RunDocument(
                 settings=RunnerSettings(allow_private_addresses=True, http_timeout=5.0),
@@ -106,7 +106,7 @@ async def execute_document(pets):
             told,
         )
         output = None if ended.output is None else orjson.loads(ended.output)
-        return Ended(output, ended.error and ended.error.as_dict(), [task["name"] for task in told.tasks])
+        return KitResult(output, ended.error and ended.error.as_dict(), [task["name"] for task in told.tasks])
 
     yield run
     record.close()

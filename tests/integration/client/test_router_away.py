@@ -14,7 +14,7 @@ from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 
 
-class Flows(flow_service_pb2_grpc.FlowServiceServicer):
+class StubFlowService(flow_service_pb2_grpc.FlowServiceServicer):
     """Counts calls, and fails the first of them as it was told to."""
 
     def __init__(self, *failures):
@@ -51,7 +51,7 @@ AWAY = UnavailableError("the database is locked", reason="STORAGE_UNAVAILABLE")
 
 @pytest.fixture
 async def start(kind):
-    """Starts a server of `Flows` and gives a client to it."""
+    """Starts a server of `StubFlowService` and gives a client to it."""
     running = []
 
     async def run(flows, **options):
@@ -67,14 +67,14 @@ async def start(kind):
 
 
 async def test_a_call_that_may_be_repeated_outlasts_a_short_failure(start):
-    flows = Flows(AWAY, AWAY)
+    flows = StubFlowService(AWAY, AWAY)
     client = await start(flows)
     assert (await client("flows.get", "x")).id == "x"
     assert flows.calls == 3
 
 
 async def test_a_call_that_must_not_be_repeated_is_not(start):
-    flows = Flows(AWAY)
+    flows = StubFlowService(AWAY)
     client = await start(flows)
     with pytest.raises(UnavailableError, match="locked") as caught:
         await client("flows.delete", "x")
@@ -82,7 +82,7 @@ async def test_a_call_that_must_not_be_repeated_is_not(start):
 
 
 async def test_other_failures_are_not_repeated(start):
-    flows = Flows(InternalError("a defect"))
+    flows = StubFlowService(InternalError("a defect"))
     client = await start(flows)
     with pytest.raises(InternalError):
         await client("flows.get", "x")
@@ -98,7 +98,7 @@ async def test_a_router_that_stays_away_is_named_after_two_seconds(kind, unused_
 
 
 async def test_a_router_that_does_not_answer_is_named_after_the_timeout(start):
-    flows = Flows()
+    flows = StubFlowService()
     flows.hang = True
     client = await start(flows, timeout=0.2)
     with pytest.raises(UnavailableError, match=r"did not answer within 0\.2 s") as caught:
@@ -107,19 +107,19 @@ async def test_a_router_that_does_not_answer_is_named_after_the_timeout(start):
 
 
 async def test_a_router_that_comes_back_is_found_again(kind):
-    server, port = await serve(Flows())
+    server, port = await serve(StubFlowService())
     client = kind(f"127.0.0.1:{port}", token="t")
     assert (await Either(client)("flows.get", "x")).id == "x"
     await server.stop(0)
     pending = asyncio.create_task(Either(client)("flows.get", "y"))
-    server, _ = await serve(Flows(), port)
+    server, _ = await serve(StubFlowService(), port)
     assert (await pending).id == "y"
     await close(client)
     await server.stop(0)
 
 
 async def test_a_cancelled_call_stays_cancelled():
-    flows = Flows()
+    flows = StubFlowService()
     flows.hang = True
     server, port = await serve(flows)
     async with AsyncClient(f"127.0.0.1:{port}", token="t") as client:

@@ -37,7 +37,7 @@ HMAC = {"hmac": {"secret": "key", "header": "X-Signature"}}
 
 
 @dataclass
-class Response:
+class ReceivedResponse:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -48,7 +48,7 @@ class Response:
 
 
 @dataclass
-class Sender:
+class HttpSender:
     """One connection to the edge."""
 
     reader: asyncio.StreamReader
@@ -73,7 +73,7 @@ class Sender:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = 0 if head else int(headers.get("content-length", "0"))
         body = await asyncio.wait_for(self.reader.readexactly(length), PATIENCE)
-        return Response(int(start.split(" ")[1]), headers, body, raw)
+        return ReceivedResponse(int(start.split(" ")[1]), headers, body, raw)
 
     async def at_eof(self):
         """Return what else the edge sends until it closes the connection."""
@@ -87,7 +87,7 @@ class Sender:
 
 
 @dataclass
-class Edge:
+class RunningEdge:
     """A running edge, its router, and connections to it."""
 
     router: MemoryRouter
@@ -95,10 +95,10 @@ class Edge:
     lifecycle: ProcessState
     port: int
     task: asyncio.Task
-    senders: list[Sender] = field(default_factory=list)
+    senders: list[HttpSender] = field(default_factory=list)
 
     async def connect(self):
-        sender = Sender(*await asyncio.open_connection("127.0.0.1", self.port))
+        sender = HttpSender(*await asyncio.open_connection("127.0.0.1", self.port))
         self.senders.append(sender)
         return sender
 
@@ -185,7 +185,7 @@ async def start_edge(router, tmp_path, http_server):
         if wait_ready:
             await asyncio.wait_for(lifecycle.ready.wait(), PATIENCE)
         port = int(lifecycle.addresses["http"].rpartition(":")[2])
-        edges.append(Edge(router, chosen, lifecycle, port, task))
+        edges.append(RunningEdge(router, chosen, lifecycle, port, task))
         return edges[-1]
 
     yield start

@@ -24,7 +24,7 @@ UPLOAD = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (le
 NEXT = b"POST /victim HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
 
-class Server(SimpleNamespace):
+class StubServerContext(SimpleNamespace):
     """What connections share; takes down which requests there were."""
 
     def __init__(self):
@@ -78,7 +78,7 @@ async def connection(monkeypatch):
     own, peer = socket.socketpair()
     own.setblocking(False)
     peer.setblocking(False)
-    server = Server()
+    server = StubServerContext()
     connection = Connection(server, "127.0.0.1")
     await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, own)
     connection.start()

@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 
 
-class Server(SimpleNamespace):
+class StubServerContext(SimpleNamespace):
     """What connections share; its delegates note what they are told."""
 
     def __init__(self):
@@ -82,7 +82,7 @@ class Delegate(HTTPMessageDelegate):
 
 @pytest_asyncio.fixture
 async def server():
-    return Server()
+    return StubServerContext()
 
 
 @pytest_asyncio.fixture

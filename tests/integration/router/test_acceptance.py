@@ -38,7 +38,7 @@ def event(flow_id="hello", **fields):
     return convert.event_to_proto(defaults._replace(**fields))
 
 
-class Service:
+class RunningIngestService:
     """IngestService on a real shard, called without the network, so that a call can be cancelled at any point."""
 
     def __init__(self, shard, total_backlog):
@@ -91,7 +91,7 @@ class Refusing:
 @pytest.fixture
 async def service(tmp_path):
     async with running_host(tmp_path) as shard:
-        service = Service(shard, total_backlog=1)
+        service = RunningIngestService(shard, total_backlog=1)
         await service.apply("hello")
         yield service
 

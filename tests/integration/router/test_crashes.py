@@ -67,7 +67,7 @@ class RouterProcess:
         return Path(self.data_dir, f"{role}.token").read_text().strip()
 
 
-class World:
+class EffectLedger:
     """What happened: which effects were performed, and which are known to be journaled."""
 
     def __init__(self):
@@ -89,7 +89,7 @@ class World:
             self.faults.append(f"{execution}: step {step} is journaled and performed again")
 
 
-class Executions:
+class WorkingRunner:
     """Works on what it is assigned: each step is performed and journaled; the next begins once that is durable."""
 
     def __init__(self, world, link, announce):
@@ -143,7 +143,7 @@ async def run_runner(router, world, runner_id):
     link = session.Session(runner_id=runner_id, components=["http"], build="", capacity=64, losses_explained=False)
     connection = channel.connect(router.target, router.token("runner"))
     attachment = RouterConnection(connection, link, time.monotonic)
-    executions = Executions(world, link, attachment.announce)
+    executions = WorkingRunner(world, link, attachment.announce)
     try:
         await attachment.run(executions)
     finally:
@@ -151,7 +151,7 @@ async def run_runner(router, world, runner_id):
         await connection.close(None)
 
 
-class Senders:
+class EventSenders:
     """Send events one after another and remember which were acknowledged."""
 
     def __init__(self, client):
@@ -205,7 +205,7 @@ async def all_ended(client, ids):
 
 
 async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path):
-    router, world = RouterProcess(tmp_path), World()
+    router, world = RouterProcess(tmp_path), EffectLedger()
     await router.start()
     try:
         async with asyncio.timeout(PATIENCE):
@@ -216,7 +216,7 @@ async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path)
                 with contextlib.suppress(FlowhookError):
                     await client.flows.apply([flow("hello")])
                     break
-            senders = Senders(client)
+            senders = EventSenders(client)
             async with going_on(run_runner(router, world, "steady")):
                 async with going_on(senders.run()):
                     for _ in range(KILLS):

@@ -45,7 +45,7 @@ class Reacting:
         self.now.pop(flow_id, None)
 
 
-class Registry:
+class HoldableRegistry:
     """A registry whose reads of a flow can be held, after they were made, or refused."""
 
     def __init__(self, registry):
@@ -75,7 +75,7 @@ async def open_registry(tmp_path):
 
     async def open_registry(**limits):
         opened.append(await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(**limits)))
-        return Registry(opened[-1].registry)
+        return HoldableRegistry(opened[-1].registry)
 
     yield open_registry
     for each in opened:

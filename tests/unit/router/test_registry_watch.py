@@ -16,7 +16,7 @@ SILENT = 3600.0
 PROGRESS = 0.01
 
 
-class Counting:
+class CountingRegistry:
     """A registry that counts how often changes are read."""
 
     def __init__(self, registry):
@@ -34,7 +34,7 @@ class Counting:
 @pytest.fixture
 async def registry(tmp_path):
     storage = await open_sqlite(tmp_path / "flowhook.db")
-    yield Counting(storage.registry)
+    yield CountingRegistry(storage.registry)
     await storage.close()
 
 

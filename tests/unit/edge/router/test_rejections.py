@@ -20,7 +20,7 @@ NOW = 1_700_000_000.0
 WRONG = SignatureError("the signature does not match", reason="SIGNATURE_MISMATCH")
 
 
-class Told:
+class RecordingRouter:
     """A router that is told, and a directory that knows nothing."""
 
     def __init__(self):
@@ -39,7 +39,7 @@ class Told:
 
 @pytest.fixture
 async def router():
-    return Told()
+    return RecordingRouter()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def read(document):
     return {"": document}
 
 
-class Publisher:
+class KeyPublisher:
     """Has some documents, and counts what it is asked for."""
 
     def __init__(self):
@@ -50,7 +50,7 @@ class Wants:
 
 @pytest.fixture
 async def publisher():
-    return Publisher()
+    return KeyPublisher()
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.attach_link import CALL, PARK, TELL, WAIT, World
+from support.attach_link import CALL, PARK, TELL, WAIT, JoinedHalves
 
 PROGRAMS = [[CALL, TELL, CALL], [CALL, WAIT, CALL], [], [PARK, CALL], [WAIT, PARK, WAIT], [TELL, TELL]]
 
 
-def run(seed, *steps, fault=World.cut):
+def run(seed, *steps, fault=JoinedHalves.cut):
     """Run the programs in an order that `seed` chooses, with a fault after each of some numbers of steps."""
-    world = World(Random(seed), PROGRAMS)
+    world = JoinedHalves(Random(seed), PROGRAMS)
     for step in steps:
         while world.steps < step:
             world.step()
@@ -47,13 +47,13 @@ def test_a_link_may_be_cut_twice_after_any_steps():
 @pytest.mark.parametrize("seed", range(2))
 def test_a_runner_may_crash_after_each_step(seed):
     for step in range(run(seed).steps):
-        run(seed, step, fault=World.crash)
+        run(seed, step, fault=JoinedHalves.crash)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_runner_may_stall_after_each_step(seed):
     for step in range(run(seed).steps):
-        run(seed, step, fault=World.stall)
+        run(seed, step, fault=JoinedHalves.stall)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -72,7 +72,7 @@ def test_an_execution_may_be_cancelled_and_its_revocation_lost_after_each_step(s
 @given(seed=st.integers(0, 2**32 - 1), programs=st.lists(st.lists(st.sampled_from([CALL, TELL, WAIT, PARK]))))
 def test_anything_may_happen_at_any_time(seed, programs):
     random = Random(seed)
-    world = World(random, programs)
+    world = JoinedHalves(random, programs)
     for _ in range(random.randrange(10)):
         for _ in range(random.randrange(60)):
             world.step()

@@ -28,7 +28,7 @@ APPLIED_PB = flow_pb.AppliedFlow(flow=FLOW_PB, change=flow_pb.AppliedFlow.CHANGE
 REPLAY = execution_pb.ReplayExecutionRequest
 
 
-class Case(NamedTuple):
+class MethodCase(NamedTuple):
     """A method with its arguments, the RPC and its request, the fields of its response, and the result."""
 
     method: str
@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 FLOWS = [
-    Case(
+    MethodCase(
         "flows.apply",
         ([b"a"],),
         {"dry_run": True},
@@ -50,7 +50,7 @@ FLOWS = [
         {"flows": [APPLIED_PB]},
         [AppliedFlow(FLOW, Change.UPDATED, ("w",))],
     ),
-    Case(
+    MethodCase(
         "flows.get",
         ("hello",),
         {"revision": 3},
@@ -60,7 +60,7 @@ FLOWS = [
         FLOW,
     ),
     *(
-        Case(f"flows.{name}", ("hello",), {}, "FlowService", request(flow_id="hello"), response, result)
+        MethodCase(f"flows.{name}", ("hello",), {}, "FlowService", request(flow_id="hello"), response, result)
         for name, request, response, result in [
             ("pause", flow_pb.PauseFlowRequest, {"flow": FLOW_PB}, FLOW),
             ("resume", flow_pb.ResumeFlowRequest, {"flow": FLOW_PB}, FLOW),
@@ -69,7 +69,7 @@ FLOWS = [
     ),
 ]
 SECRETS = [
-    Case(
+    MethodCase(
         "secrets.set",
         ("key", b"v"),
         {},
@@ -78,9 +78,11 @@ SECRETS = [
         {"secret": SECRET_PB},
         SECRET,
     ),
-    Case("secrets.list", (), {}, "SecretService", secret_pb.ListSecretsRequest(), {"secrets": [SECRET_PB]}, [SECRET]),
-    Case("secrets.delete", ("key",), {}, "SecretService", secret_pb.DeleteSecretRequest(name="key"), {}, None),
-    Case(
+    MethodCase(
+        "secrets.list", (), {}, "SecretService", secret_pb.ListSecretsRequest(), {"secrets": [SECRET_PB]}, [SECRET]
+    ),
+    MethodCase("secrets.delete", ("key",), {}, "SecretService", secret_pb.DeleteSecretRequest(name="key"), {}, None),
+    MethodCase(
         "secrets.resolve",
         (["key"],),
         {"flow_id": "hello"},
@@ -91,7 +93,9 @@ SECRETS = [
     ),
 ]
 EXECUTIONS = [
-    Case("executions." + name, ("evt_1",), options, "ExecutionService", request, {"execution": EXECUTION_PB}, EXECUTION)
+    MethodCase(
+        "executions." + name, ("evt_1",), options, "ExecutionService", request, {"execution": EXECUTION_PB}, EXECUTION
+    )
     for name, options, request in [
         (
             "replay",
@@ -116,7 +120,7 @@ EXECUTIONS = [
     ]
 ]
 OTHERS = [
-    Case(
+    MethodCase(
         "rejections.get",
         ("r1",),
         {},
@@ -126,7 +130,7 @@ OTHERS = [
         convert_resources.rejection_from_proto(REJECTION_PB),
     ),
     *(
-        Case(
+        MethodCase(
             "cluster.processes",
             (),
             options,

@@ -114,7 +114,7 @@ def test_whatever_was_sent_nothing_breaks(body, url, coding):
     assert isinstance(told(request), str)
 
 
-class Counting:
+class CountingVerifier:
     """A verifier that lets nobody in, and counts what it would hash."""
 
     scheme = "counting"
@@ -139,7 +139,7 @@ HOSTS = [(name, b"h%d.example" % n) for n in range(120) for name in ("x-forwarde
 @pytest.mark.parametrize("keys", [1, 8])
 @pytest.mark.parametrize("size", [0, 100, 200_000, 10_000_000])
 def test_no_sender_chooses_how_much_is_hashed(size, keys):
-    mine, theirs = Counting(keys=keys), Counting(keys=keys)
+    mine, theirs = CountingVerifier(keys=keys), CountingVerifier(keys=keys)
     body = b"\r\n" * (size // 2)
     diagnose([mine], RequestView("POST", URL, "/hook/f", "", HOSTS, body), NOW, [("flow g", [theirs])] * 1000)
     assert mine.hashed + theirs.hashed <= MAX_HASHED_BYTES
@@ -148,7 +148,7 @@ def test_no_sender_chooses_how_much_is_hashed(size, keys):
 
 
 def test_another_url_is_not_tried_where_none_is_signed():
-    verifier = Counting(signs_url=False)
+    verifier = CountingVerifier(signs_url=False)
     diagnose([verifier], RequestView("POST", URL, "/hook/f", "", HOSTS, b"x" * (MAX_BODY_BYTES + 1)), NOW)
     assert verifier.calls == 0
 

@@ -172,7 +172,7 @@ def test_memory_is_bounded_by_the_flows_however_often_they_change(agenda):
         assert agenda.heap_size <= MIN_STALE + 2 * 10 + 1
 
 
-class Router:
+class RestartedQueue:
     """An agenda, what storage has of it, and the runs that were stored: each once, by its ID."""
 
     def __init__(self, timetable):
@@ -211,7 +211,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 3 * HOUR), st.sampled_from(["saves", "
 
 @given(STEPS, st.sampled_from([EverySpec(HOUR), CronSpec("0 * * * *"), AfterSpec(HOUR)]))
 def test_whenever_the_router_dies_no_run_is_lost_and_none_starts_twice(steps, timetable):
-    router, before = Router(timetable), NOON
+    router, before = RestartedQueue(timetable), NOON
     for passed, fate in steps:
         now = before + passed
         last = max(router.runs.values(), default=NOON)

@@ -13,7 +13,7 @@ from router.services.attach_writer import AttachWriter
 from router.session import RunnerSession, send_queue
 
 
-class Stream:
+class RecordingStream:
     """Takes what is written, one message at a time while `open`."""
 
     def __init__(self):
@@ -33,7 +33,7 @@ class Stream:
 
 @pytest.fixture
 async def stream():
-    return Stream()
+    return RecordingStream()
 
 
 def writer(*on_room, **arguments):

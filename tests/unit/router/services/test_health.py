@@ -12,7 +12,7 @@ from router.services.health import HealthService
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 
 
-class Context:
+class StubServicerContext:
     """Takes what is written once it may."""
 
     def __init__(self):
@@ -42,7 +42,7 @@ async def watched():
 
 async def test_a_watcher_is_told_at_once_and_of_every_change(watched):
     service, watch = watched
-    watch(context := Context(), "known")
+    watch(context := StubServicerContext(), "known")
     assert await context.told.get() == SERVING
     service.set(serving=True)
     service.set(serving=False)
@@ -54,7 +54,7 @@ async def test_a_watcher_is_told_at_once_and_of_every_change(watched):
 
 async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_told(watched):
     service, watch = watched
-    deaf, other = Context(), Context()
+    deaf, other = StubServicerContext(), StubServicerContext()
     deaf.reads.clear()
     watch(deaf)
     watch(other)
@@ -67,7 +67,7 @@ async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_told(watched
 
 async def test_a_router_that_stops_serves_no_more(watched):
     service, watch = watched
-    watch(context := Context())
+    watch(context := StubServicerContext())
     assert await context.told.get() == SERVING
     service.stop()
     service.set(serving=True)

@@ -15,14 +15,14 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 
 
 @dataclass
-class Answer:
+class StubResponse:
     body: bytes
     status: int = 200
     retry_after_ms: int = 0
 
 
 @dataclass
-class Server:
+class StubServer:
     """Issues `token-1`, `token-2`, …; fails when it is told to."""
 
     expires_in: float = 3600
@@ -38,12 +38,12 @@ class Server:
             said = {"issuer": "https://a.example", "token_endpoint": "https://a.example/token"}
         else:
             said = {"access_token": f"token-{len(self.asked)}", "token_type": "Bearer", "expires_in": self.expires_in}
-        return Answer(orjson.dumps(said))
+        return StubResponse(orjson.dumps(said))
 
 
 @pytest.fixture
 def server():
-    return Server()
+    return StubServer()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from runner.components.cache import Cache, fingerprint
 
 
-class Source:
+class CountingSource:
     def __init__(self, *, weight=1):
         self.loads = 0
         self.weight = weight
@@ -21,13 +21,13 @@ class Source:
 
 
 async def test_callers_who_want_the_same_share_one_load():
-    cache, source = Cache(seconds=60, weight=10), Source()
+    cache, source = Cache(seconds=60, weight=10), CountingSource()
     assert await asyncio.gather(*(cache.get("a", source.load) for _ in range(5))) == [1] * 5
     assert await cache.get("b", source.load) == 2
 
 
 async def test_a_failure_is_not_kept_and_the_next_caller_tries():
-    cache, source = Cache(seconds=60, weight=10), Source()
+    cache, source = Cache(seconds=60, weight=10), CountingSource()
 
     async def fail():
         raise ValueError("not there")
@@ -40,12 +40,12 @@ async def test_a_failure_is_not_kept_and_the_next_caller_tries():
 
 
 async def test_what_is_too_old_is_got_again():
-    cache, source = Cache(seconds=0, weight=10), Source()
+    cache, source = Cache(seconds=0, weight=10), CountingSource()
     assert [await cache.get("a", source.load) for _ in range(2)] == [1, 2]
 
 
 async def test_the_weight_of_what_is_kept_is_bounded():
-    cache, source = Cache(seconds=60, weight=10), Source(weight=4)
+    cache, source = Cache(seconds=60, weight=10), CountingSource(weight=4)
     for key in "abc":
         await cache.get(key, source.load)
     assert await cache.get("c", source.load) == 3

@@ -39,7 +39,7 @@ class StandingClock(Clock):
         super().__init__(now)
 
 
-class Outcome:
+class RunOutcome:
     """How far a run came: to its end, to `stop_after`, or to where only an event can help (then `step` is None)."""
 
     def __init__(self, turn, world, journal, turns, performing, *, tasks):
@@ -98,7 +98,7 @@ def execute(evaluator):
             turn = execution.advance()
         told.append(execution.take_history())
         tasks = [task for each in told if each for task in orjson.loads(each)]
-        return Outcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
+        return RunOutcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
 
     run.World = World
     run.Clock = StandingClock

@@ -35,7 +35,7 @@ MAX_TURNS = 20_000
 
 
 @dataclass
-class World:
+class OutsideWorld:
     """What is outside: time, and a service that counts calls by key, the durable ones apart.
 
     `fails`: tasks of this name fail so many times before they succeed.
@@ -71,7 +71,7 @@ class World:
         return JournalEntry(subscription.key, orjson.dumps(event))
 
 
-class Storage:
+class StoredJournal:
     """The journal as a router keeps it, and what it is told beside."""
 
     def __init__(self):
@@ -113,7 +113,7 @@ def run_through(program, definition, cuts, picks, long=100, *, look=unobserved):
 
 
 def run_on(program, definition, cuts, picks, look):
-    world, storage = World(), Storage()
+    world, storage = OutsideWorld(), StoredJournal()
     cuts, picks = iter(cuts), random.Random(picks)
     for _ in range(MAX_TURNS):
         run = run_of(program, definition, world, storage)
@@ -319,7 +319,7 @@ def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, 
     turn = attempt(
         ExecutionMachine(program, workflow_of(definition, world), tuple(storage.entries), chance=lambda: 0.5),
         world,
-        Storage(),
+        StoredJournal(),
         iter(()),
         random.Random(0),
     )

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import structlog
 from support.patience import PATIENCE
+from support.supervisors import until
 
 from cli.__main__ import main
 
@@ -117,3 +118,22 @@ class Up:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate(timeout=PATIENCE)
+
+
+def send_event(cluster, flow, data, *options):
+    """Send, and return the execution's ID."""
+    result = cluster.run("send", flow, "--data", data, "--json", *options)
+    assert result.code == 0, result
+    return json.loads(result.rows[0]["body"])["id"]
+
+
+def wait_for_end(cluster, execution_id):
+    """Wait for an execution to end and return what `get --json` prints."""
+    found = []
+
+    def look():
+        found[:] = cluster.run("executions", "get", execution_id, "--json").rows
+        return found[0]["ended_at"] is not None
+
+    until(look, f"{execution_id} ends")
+    return found[0]

@@ -6,7 +6,7 @@ half-closed connections, TLS with names of certificates, the PROXY protocol; or 
 
 from __future__ import annotations
 
-MODULES = {"test_accepting", "test_refusing", "test_replying", "test_streaming"}
+MODULES = {"test_accepting", "test_refusing", "test_replying", "test_router_failures", "test_streaming"}
 
 SECONDS = 5
 """After which a waived test that waits for what never happens has failed."""

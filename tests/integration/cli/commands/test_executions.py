@@ -1,0 +1,56 @@
+"""`flowhook executions` against a running cluster."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from support.commands import send_event, wait_for_end
+
+
+def test_an_execution_is_shown_with_its_request_and_output(cluster):
+    execution_id = send_event(cluster, "hello", '{"n": 1}', "--header", "X-Kind: test")
+    shown = wait_for_end(cluster, execution_id)
+    assert list(shown)[:8] == ["id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"]
+    assert (shown["id"], shown["flow"], shown["status"], shown["error"]) == (execution_id, "hello", "completed", None)
+    assert datetime.fromisoformat(shown["received_at"]) <= datetime.fromisoformat(shown["ended_at"])
+    assert shown["request"]["body"] == {"n": 1}
+    assert shown["request"]["headers"]["x-kind"] == "test"
+    assert (shown["tasks"], shown["output"]) == ([], {"n": 1})
+    assert cluster.run("executions", "get", execution_id, "--raw").out == '{"n": 1}'
+    assert execution_id in cluster.run("executions", "get", execution_id).out
+
+
+def test_executions_are_listed_by_flow_and_status_and_replayed_in_bulk(cluster):
+    failed = [send_event(cluster, "faulty", "{}") for _ in range(2)]
+    for execution_id in failed:
+        assert wait_for_end(cluster, execution_id)["error"]["type"].endswith("/errors/expression")
+    listed = cluster.run("executions", "list", "--flow", "faulty", "--status", "faulted", "--json").rows
+    assert [row["id"] for row in listed] == failed[::-1]
+    assert len(cluster.run("executions", "list", "--flow", "faulty", "--limit", "1", "--json").rows) == 1
+    assert "Expression" in cluster.run("executions", "list", "--flow", "faulty").out
+    replayed = cluster.run("executions", "replay", "--flow", "faulty", "--status", "faulted", "--json").rows
+    assert [row["replay_of"] for row in replayed] == failed
+    assert wait_for_end(cluster, replayed[0]["id"])["replay_of"] == failed[0]
+    single = cluster.run("executions", "replay", failed[0])
+    assert single.out.startswith(f"{failed[0]}: replayed as evt_")
+
+
+def test_an_execution_is_suspended_and_resumed(cluster):
+    cluster.run("flows", "pause", "hello")
+    execution_id = send_event(cluster, "hello", "{}")
+    assert cluster.run("executions", "suspend", execution_id).out == f"{execution_id}: suspended\n"
+    cluster.run("flows", "resume", "hello")
+    assert cluster.run("executions", "list", "--status", "suspended", "--json").rows[0]["id"] == execution_id
+    assert cluster.run("executions", "resume", execution_id, "--json").rows[0]["status"] in {"pending", "running"}
+    assert wait_for_end(cluster, execution_id)["status"] == "completed"
+    again = cluster.run("executions", "resume", execution_id)
+    assert (again.code, len(again.err.splitlines())) == (1, 1)
+
+
+def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster):
+    cluster.run("flows", "pause", "hello")
+    execution_id = send_event(cluster, "hello", "{}")
+    assert cluster.run("executions", "cancel", execution_id).out == f"{execution_id}: cancelled\n"
+    again = cluster.run("executions", "cancel", execution_id)
+    assert (again.code, len(again.err.splitlines())) == (1, 1)
+    cluster.run("flows", "resume", "hello")

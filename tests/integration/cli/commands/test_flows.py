@@ -1,0 +1,134 @@
+"""`flowhook apply`, `flows` and `secrets` against a running cluster."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from support.command_flows import DOCUMENT, HELLO, QUIET
+from support.commands import send_event, wait_for_end
+
+
+def test_a_flow_is_drawn_by_its_id_and_from_its_file_alike(cluster, flows):
+    by_id = cluster.run("flows", "graph", "hello")
+    assert by_id.code == 0
+    assert by_id.out.startswith('flowchart TD\n    start(["hello"])\n')
+    assert cluster.run("flows", "graph", "--file", flows / "hello.yaml").out == by_id.out
+    assert cluster.run("flows", "graph", "hello", "--json").rows == [{"id": "hello", "mermaid": by_id.out}]
+
+
+def test_applying_again_changes_nothing_and_a_change_makes_a_revision(cluster, flows, tmp_path):
+    again = cluster.run("apply", "-f", flows, "--json")
+    assert {row["id"]: row["change"] for row in again.rows} == dict.fromkeys(
+        ["faulty", "hello", "quiet", "signed"], "unchanged"
+    )
+    path = tmp_path / "new.yaml"
+    path.write_text(QUIET.replace("quiet", "fresh"))
+    assert cluster.run("apply", "-f", path, "--dry-run").out == "fresh: created (dry run)\n"
+    assert cluster.run("apply", "-f", path).out == "fresh: created\n"
+    path.write_text(path.read_text().replace("a: 1", "a: 2"))
+    assert cluster.run("apply", "-f", path).out == "fresh: updated\n"
+    assert cluster.run("flows", "get", "fresh").out == path.read_text()
+    assert cluster.run("flows", "get", "fresh", "--json").rows[0]["revision"] == 2
+    missing = cluster.run("flows", "get", "fresh", "--revision", "9")
+    assert (missing.code, missing.err) == (1, "flowhook: flow fresh has no revision 9\n")
+    assert cluster.run("flows", "delete", "fresh").out == "fresh: deleted\n"
+    assert cluster.run("flows", "get", "fresh").code == 1
+
+
+def test_flows_are_listed_paused_and_resumed(cluster):
+    rows = cluster.run("flows", "list", "--json").rows
+    assert [row["id"] for row in rows] == ["faulty", "hello", "quiet", "signed"]
+    assert {row["id"] for row in rows if not row["webhook"]} == {"quiet"}
+    assert cluster.run("flows", "pause", "hello").out == "hello: paused\n"
+    assert "paused" in cluster.run("flows", "list").out
+    assert cluster.run("flows", "resume", "hello").out == "hello: active\n"
+
+
+def test_flows_tell_when_their_schedule_starts_them_next(cluster, tmp_path):
+    path = tmp_path / "often.yaml"
+    path.write_text(QUIET.replace("quiet", "often") + "schedule: {every: P1D}\n")
+    cluster.run("apply", "-f", path)
+    try:
+        (row,) = cluster.run("flows", "get", "often", "--json").rows
+        updated, following = (datetime.fromisoformat(row[name]) for name in ("updated_at", "next_at"))
+        assert following - updated == timedelta(days=1)
+        listed = {each["id"]: each["next_at"] for each in cluster.run("flows", "list", "--json").rows}
+        assert (listed["often"], listed["quiet"]) == (row["next_at"], None)
+        assert row["next_at"] in cluster.run("flows", "list").out
+    finally:
+        cluster.run("flows", "delete", "often")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["executions", "list"],
+        ["executions", "list", "--json"],
+        ["executions", "list", "--status", "faulted"],
+        ["executions", "replay", "--status", "faulted"],
+        ["rejections", "list"],
+    ],
+)
+def test_what_is_asked_of_a_flow_that_there_is_not_is_refused(cluster, command):
+    refused = cluster.run(*command, "--flow", "nope")
+    assert (refused.code, refused.out, refused.err) == (1, "", "flowhook: there is no flow nope\n")
+
+
+def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster):
+    for command, said in (("executions", "no executions\n"), ("rejections", "no rejections\n")):
+        listed = cluster.run(command, "list", "--flow", "quiet")
+        assert (listed.code, listed.out, listed.err) == (0, said, "")
+
+
+def test_what_is_kept_of_a_deleted_flow_is_listed(cluster, tmp_path):
+    path = tmp_path / "gone.yaml"
+    path.write_text(HELLO.replace("hello", "gone"))
+    cluster.run("apply", "-f", path)
+    execution_id = send_event(cluster, "gone", "{}")
+    wait_for_end(cluster, execution_id)
+    assert cluster.run("flows", "delete", "gone").code == 0
+    assert [row["id"] for row in cluster.run("executions", "list", "--flow", "gone", "--json").rows] == [execution_id]
+
+
+def test_the_name_of_a_secret_that_may_be_a_mistake_is_remarked_on(cluster):
+    for name, remark in (
+        ("gh-typo", "no flow names gh-typo yet; flows have it by its name, exactly"),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "its name looks like a secret's value"),
+    ):
+        result = cluster.run("secrets", "set", name, "--value", "x")
+        assert (result.code, result.out) == (0, f"{name}: set\n")
+        assert result.err.startswith(f"warning: {remark}")
+        assert cluster.run("secrets", "delete", name).code == 0
+
+
+def test_a_warning_of_apply_has_file_and_line(cluster, tmp_path):
+    path = tmp_path / "warned.yaml"
+    path.write_text(
+        DOCUMENT.replace("NAME", "warned")
+        + "use:\n  secrets:\n    - not-there\ndo:\n  - keep: {set: {a: 'x ${ .b }'}}\n"
+    )
+    result = cluster.run("apply", "-f", path, "--dry-run")
+    assert result.code == 0
+    lines = result.err.splitlines()
+    assert lines[0].startswith(f"{path}:6: warning: do[0].keep.set.a: '${{ .b }}' is not evaluated")
+    assert lines[1].startswith(f"{path}:4: warning: secret not-there is not set yet: flowhook secrets set")
+
+
+def test_secrets_come_from_stdin_files_and_options_without_the_last_newline(cluster, tmp_path):
+    path = tmp_path / "value"
+    path.write_bytes(b"from-file\r\n")
+    for arguments, stdin in (
+        (["--value", "hunter2"], ""),
+        (["--from-file", path], ""),
+        (["-"], "from-stdin\n"),
+        ([], "from-stdin\n"),
+    ):
+        result = cluster.run("secrets", "set", "gh", *arguments, stdin=stdin)
+        assert (result.code, result.out, result.err) == (0, "gh: set\n", "")
+    listed = cluster.run("secrets", "list", "--json")
+    assert {"gh"} == {row["name"] for row in listed.rows}
+    assert set(listed.rows[0]) == {"name", "updated_at"}
+    execution_id = send_event(cluster, "signed", "{}")
+    assert wait_for_end(cluster, execution_id)["request"]["principal"] == {"scheme": "github", "secret": "gh"}
+    assert "from-stdin" not in listed.out + cluster.run("executions", "get", execution_id).out

@@ -1,0 +1,74 @@
+"""`flowhook up`: what it prints, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from support.commands import PATIENCE, Up, send_event, wait_for_end
+
+
+def test_up_tells_urls_before_it_says_ready(cluster):
+    where = cluster.where
+    assert cluster.lines[-1] == "flowhook ready"
+    assert f"webhook  {where['http_url']}/hook/hello" in cluster.lines
+    assert not any("/hook/quiet" in line for line in cluster.lines)
+    assert f"admin    {where['admin_url']}" in cluster.lines
+    assert f"grpc     {where['grpc_address']}" in cluster.lines
+
+
+def test_commands_of_another_directory_do_not_see_this_cluster(cluster, tmp_path):
+    result = cluster.run("flows", "list", "--data-dir", tmp_path)
+    assert result.code == 1
+    assert "no token" in result.err
+
+
+def test_a_second_up_and_a_second_router_on_the_data_are_refused_at_once(cluster):
+    second = cluster.run("up")
+    assert (second.code, second.out) == (1, "")
+    assert "a cluster is running on" in second.err
+    router = cluster.run("router", "--grpc-port", "0")
+    assert router.code == 1
+    assert len(router.err.splitlines()) == 1
+    assert cluster.run("flows", "list").code == 0
+
+
+def test_it_drains_and_leaves_nothing_running(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--runners", 1)
+    try:
+        send_event(up, "hello", "{}")
+        code, lines, _ = up.stop()
+    finally:
+        up.close()
+    assert code == 0
+    assert [line for line in lines if line.startswith("stopping")] == [
+        "stopping edge-1",
+        "stopping runner-1",
+        "stopping router-1",
+        "stopping admin-1",
+    ]
+    assert not list((tmp_path / "run").glob("*.pid"))
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--runners", 1)
+    try:
+        up.process.stdout.close()
+        os.kill(int((tmp_path / "run" / "runner-1.pid").read_text()), signal.SIGKILL)
+        wait_for_end(up, send_event(up, "hello", "{}"))
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(PATIENCE) == 0
+    finally:
+        up.process.stdout = None
+        up.close()
+
+
+def test_several_edges_share_one_port(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--edges", 2, "--runners", 1)
+    try:
+        assert {path.stem for path in (tmp_path / "run").glob("edge-*.pid")} == {"edge-1", "edge-2"}
+        os.kill(int((tmp_path / "run" / "edge-1.pid").read_text()), signal.SIGKILL)
+        send_event(up, "hello", "{}")
+        assert up.stop()[0] == 0
+    finally:
+        up.close()

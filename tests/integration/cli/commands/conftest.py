@@ -7,7 +7,7 @@ from support.command_flows import FAULTY, HELLO, QUIET, SIGNED
 from support.commands import Up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def flows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flows")
     for name, text in {"hello": HELLO, "signed": SIGNED, "faulty": FAULTY, "quiet": QUIET}.items():
@@ -15,7 +15,7 @@ def flows(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(flows, tmp_path_factory):
     up = Up(tmp_path_factory.mktemp("cluster"), "--flows", flows, "--runners", 1)
     yield up

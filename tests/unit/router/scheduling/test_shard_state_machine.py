@@ -3,122 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
 from hypothesis import settings, strategies
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, invariant, multiple, rule
+from support.shard_model import FLOWS, KEYS, REATTACH, RUNNERS, ShardModel
 
-from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.shard import Shard
-
-LEASE = 6.0
-REATTACH = 2.0
-MAX_ATTEMPTS = 2
-FLOWS = ["a", "b", "c"]
-RUNNERS = ["r1", "r2"]
-KEYS = ["", "x"]
-EPOCH_MS = 1_700_000_000_000
 
 
-@dataclass
-class Record:
-    """What storage has of executions: attempts charged, or under way; terms; what waits, until when; void leases."""
-
-    attempts: dict[int, int] = field(default_factory=dict)
-    begun: dict[int, int] = field(default_factory=dict)
-    terms: dict[int, int] = field(default_factory=dict)
-    waiting: dict[int, int | None] = field(default_factory=dict)
-    void: set[bytes] = field(default_factory=set)
-
-    def begin(self, seq, attempt):
-        self.begun[seq] = attempt
-        self.waiting.pop(seq, None)
-
-    def stop(self, seq, attempts, *, term=0, token=None):
-        """Write down that an execution is worked on no more; its lease, if it lost one, is void from here on."""
-        self.attempts[seq] = attempts
-        self.terms[seq] = max(term, self.terms.get(seq, 0))
-        self.begun.pop(seq, None)
-        self.waiting.pop(seq, None)
-        if token is not None:
-            self.void.add(token)
-
-
-class ShardMachine(RuleBasedStateMachine):
-    """Drives a shard beside a model that only knows which executions are unfinished, and who works on them."""
+class ShardMachine(ShardModel):
+    """The calls that a router makes, in any order."""
 
     tokens = Bundle("tokens")
-
-    def __init__(self):
-        super().__init__()
-        self.now = 0.0
-        self.epoch = 1
-        self.seq = 0
-        self.unfinished: dict[int, str] = {}
-        self.keys: dict[int, str] = {}
-        self.parking: dict[int, int | None] = {}
-        self.waiting: dict[int, int | None] = {}
-        self.suspended: set[int] = set()
-        self.attempts: dict[int, int] = {}
-        self.ending: set[int] = set()
-        self.returning: set[int] = set()
-        self.delivering: dict[int, int | None] = {}
-        self.record = Record()
-        self.recovered = 0
-        self.begun: set[int] = set()
-        self.valid: dict[bytes, tuple[int, str]] = {}
-        self.handed_out: dict[bytes, tuple[int, str, int]] = {}
-        self.latest: dict[int, bytes] = {}
-        self.attached: set[str] = set()
-        self.policies: dict[str, FlowPolicy] = {}
-        self.under_way: Counter[str] = Counter()
-        self.shard = self.make()
-
-    def make(self):
-        return Shard(
-            epoch=self.epoch,
-            lease_seconds=LEASE,
-            max_attempts=MAX_ATTEMPTS,
-            reattach_seconds=REATTACH,
-        )
-
-    def lost(self, losses):
-        for loss in losses:
-            assert loss.seq in self.unfinished
-            self.attempts[loss.seq] = loss.attempts
-            self.valid = {token: (seq, runner) for token, (seq, runner) in self.valid.items() if seq != loss.seq}
-            if isinstance(loss, AttemptsExhausted):
-                assert loss.attempts >= MAX_ATTEMPTS
-                self.ending.add(loss.seq)
-            else:
-                self.returning.add(loss.seq)
-
-    def running(self, flow):
-        return sum(self.unfinished[seq] == flow for seq, _ in self.valid.values())
-
-    def concurrency(self, flow):
-        return self.policies.get(flow, FlowPolicy()).concurrency
-
-    @property
-    def now_ms(self):
-        return EPOCH_MS + int(self.now * 1000)
-
-    def its_turn(self, seq):
-        flow, key = self.unfinished[seq], self.keys[seq]
-        lane = [its for its, other in self.unfinished.items() if other == flow and self.keys[its] == key]
-        return not key or seq == min(lane)
 
     @rule(flow=strategies.sampled_from(FLOWS), key=strategies.sampled_from(KEYS), count=strategies.integers(1, 3))
     def accept_some(self, flow, key, count):
         for _ in range(count):
             self.accept(flow, key)
-
-    def accept(self, flow, key):
-        self.seq += 1
-        self.unfinished[self.seq] = flow
-        self.keys[self.seq] = key
-        self.shard.accept(self.seq, flow, key)
 
     @rule(
         flow=strategies.sampled_from(FLOWS),
@@ -136,57 +37,17 @@ class ShardMachine(RuleBasedStateMachine):
         data=strategies.data(),
     )
     def attach(self, runner, explained, credit, data):
-        known = sorted(token for token, (_, owner, _) in self.handed_out.items() if owner == runner)
+        known = sorted(token for token, (_, owner, _) in self.assigned_tokens.items() if owner == runner)
         held = data.draw(strategies.lists(strategies.sampled_from(known), unique=True)) if known else []
-        self.come(runner, held, explained=explained, credit=credit)
-
-    def come(self, runner, held, *, explained=True, credit=5):
-        """Have a runner attach with tokens that it holds, or held long ago."""
-        mine = sorted(token for token, (_, owner) in self.valid.items() if owner == runner)
-        attached = self.shard.attach(runner, held, explained=explained, now=self.now)
-        self.attached.add(runner)
-        self.pardon(attached, explained=explained)
-        assert set(attached.kept) <= set(held)
-        for token in set(attached.kept).difference(mine):
-            seq, _, epoch = self.handed_out[token]
-            assert epoch < self.epoch
-            assert token not in self.record.void, "it was given up"
-            assert self.latest[seq] == token, "somebody else had it in between"
-            assert seq in self.unfinished
-            assert seq not in self.ending
-            assert seq not in self.suspended
-            assert seq not in {its for its, _ in self.valid.values()}, "adopted twice"
-            assert seq in attached.adopted
-            self.valid[token] = (seq, runner)
-            self.waiting.pop(seq, None)
-            if seq in self.begun:
-                self.attempts[seq] -= 1
-                self.begun.discard(seq)
-            assert self.shard.leases.attempt_of(seq) == self.attempts.get(seq, 0) + 1
-            flow = self.unfinished[seq]
-            concurrency = self.concurrency(flow)
-            assert concurrency is None or self.running(flow) <= max(concurrency, self.under_way[flow])
-        assert len(attached.adopted) == len(set(attached.kept).difference(mine))
-        for token in set(mine) - set(attached.kept):
-            self.valid.pop(token, None)
-        self.lost(attached.losses)
-        assert not credit or self.shard.runners.add_credit(runner, credit)
-
-    def pardon(self, attached, *, explained):
-        assert explained or not attached.refunded
-        for seq in attached.refunded:
-            assert seq in self.unfinished
-            assert seq not in self.ending
-            self.attempts[seq] -= 1
-            assert self.attempts[seq] >= 0
+        self.attach_runner(runner, held, explained=explained, credit=credit)
 
     @rule(token=tokens, final=strategies.booleans())
     def report_late_failure(self, token, final):
-        _, runner, _ = self.handed_out[token]
-        confessed = self.shard.losses.report_late_failure(runner, token, final=final)
-        if confessed is None:
+        _, runner, _ = self.assigned_tokens[token]
+        reported = self.shard.losses.report_late_failure(runner, token, final=final)
+        if reported is None:
             return
-        seq, attempts, is_ending, newer = confessed
+        seq, attempts, is_ending, newer = reported
         assert seq not in self.ending
         assert token not in self.valid
         assert attempts == self.attempts[seq] >= 1
@@ -199,7 +60,7 @@ class ShardMachine(RuleBasedStateMachine):
             assert self.latest[seq] == token, "somebody else had it in between"
             assert seq not in self.suspended
             assert seq not in self.waiting
-            self.forget_places(seq)
+            self.leave_states(seq)
             self.ending.add(seq)
 
     @rule(runner=strategies.sampled_from(RUNNERS))
@@ -216,23 +77,23 @@ class ShardMachine(RuleBasedStateMachine):
         self.shard.runners.renew(runner, self.now)
 
     @rule(target=tokens, flow=strategies.sampled_from(FLOWS), runner=strategies.sampled_from(RUNNERS))
-    def cut_off(self, flow, runner):
-        """A runner gets work and is cut off, and another one gets that work: rarely hit upon step by step."""
+    def lose_a_runner(self, flow, runner):
+        """A runner gets work and is lost, and another one gets that work: rarely found step by step."""
         (other,) = set(RUNNERS) - {runner}
         for each in (runner, other):
             mine = [token for token, (_, owner) in self.valid.items() if owner == each]
-            self.pardon(self.shard.attach(each, mine, explained=True, now=self.now), explained=True)
+            self.expect_refunds(self.shard.attach(each, mine, explained=True, now=self.now), explained=True)
             self.attached.add(each)
         self.set_policy(flow, None, paused=False)
         self.accept(flow, "")
         self.add_credit(runner, 5)
-        handed_out = list(self.hand_out())
+        assigned_tokens = list(self.assign_all())
         self.detach(runner)
         self.pass_time(REATTACH)
-        self.become_durable()
+        self.store_transitions()
         if other in self.attached:
             self.add_credit(other, 5)
-        return multiple(*handed_out, *self.hand_out())
+        return multiple(*assigned_tokens, *self.assign_all())
 
     @rule(
         target=tokens,
@@ -242,64 +103,34 @@ class ShardMachine(RuleBasedStateMachine):
         waits=strategies.booleans(),
         data=strategies.data(),
     )
-    def outlive_the_router(self, flow, runner, concurrency, waits, data):
-        """A runner comes back after a restart only when another one had its chance."""
+    def return_after_a_restart(self, flow, runner, concurrency, waits, data):
+        """A runner returns after a restart only when another one had its chance."""
         (other,) = set(RUNNERS) - {runner}
         self.set_policy(flow, concurrency, paused=False)
-        self.come(runner, [token for token, (_, owner) in self.valid.items() if owner == runner])
+        self.attach_runner(runner, [token for token, (_, owner) in self.valid.items() if owner == runner])
         self.accept(flow, "")
-        held = self.hand_out()
+        held = self.assign_all()
         if waits:
             for token in held:
                 self.park(token, -1.0)
-            self.become_durable()
+            self.store_transitions()
             self.wake()
-            held += self.hand_out()
+            held += self.assign_all()
         self.restart(back=[other], data=data)
         self.accept(flow, "")
-        held += self.hand_out()
-        self.come(runner, [token for token in held if self.handed_out[token][1] == runner])
-        return multiple(*held, *self.hand_out())
+        held += self.assign_all()
+        self.attach_runner(runner, [token for token in held if self.assigned_tokens[token][1] == runner])
+        return multiple(*held, *self.assign_all())
 
     @rule(target=tokens)
     def assign(self):
-        return multiple(*self.hand_out())
-
-    def hand_out(self):
-        """Assign what can be, and return the tokens."""
-        assigned = self.shard.assign()
-        busy = {seq for seq, _ in self.valid.values()}
-        for item in assigned:
-            assert item.runner_id in self.attached
-            assert item.seq in self.unfinished
-            assert item.seq not in self.ending
-            assert item.seq not in self.returning
-            assert item.seq not in busy, "assigned twice"
-            assert item.seq not in self.parking
-            assert item.seq not in self.waiting
-            assert item.seq not in self.suspended
-            assert self.its_turn(item.seq), "assigned before an earlier one of its key has ended"
-            assert item.token not in self.valid
-            assert item.attempt == self.attempts.get(item.seq, 0) + 1
-            busy.add(item.seq)
-            self.valid[item.token] = (item.seq, item.runner_id)
-            self.handed_out[item.token] = (item.seq, item.runner_id, self.epoch)
-            self.latest[item.seq] = item.token
-            self.begun.discard(item.seq)
-            if item.seq <= self.recovered:
-                self.record.begin(item.seq, item.attempt)
-                self.record.terms[item.seq] = self.shard.leases.term_of(item.seq)
-            flow = self.unfinished[item.seq]
-            policy = self.policies.get(flow, FlowPolicy())
-            assert not policy.paused
-            assert policy.concurrency is None or self.running(flow) <= policy.concurrency
-        return [item.token for item in assigned]
+        return multiple(*self.assign_all())
 
     @rule()
-    def write_down(self):
-        """Attempts last."""
+    def store_attempts(self):
+        """Store which attempts are under way."""
         for seq, _ in self.valid.values():
-            self.record.begin(seq, self.shard.leases.attempt_of(seq))
+            self.stored.begin(seq, self.shard.leases.attempt_of(seq))
 
     @rule(token=tokens)
     def take(self, token):
@@ -320,7 +151,7 @@ class ShardMachine(RuleBasedStateMachine):
 
     @rule(data=strategies.data())
     def deliver(self, data):
-        """What some executions wait for comes; others of those who are told do not wait."""
+        """Deliver events to some executions, of which not all wait."""
         if not self.unfinished:
             return
         seqs = data.draw(strategies.lists(strategies.sampled_from(sorted(self.unfinished)), unique=True, max_size=3))
@@ -339,7 +170,7 @@ class ShardMachine(RuleBasedStateMachine):
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
         assert self.shard.pending.end_returning(seq) == (seq in self.returning)
         if seq in self.returning:
-            self.forget_places(seq)
+            self.leave_states(seq)
             self.ending.add(seq)
 
     @rule(data=strategies.data())
@@ -348,7 +179,7 @@ class ShardMachine(RuleBasedStateMachine):
             return
         seq = data.draw(strategies.sampled_from(sorted(self.unfinished)))
         if seq in self.parking or seq in self.returning:
-            self.write_down_stop(seq)  # what was first is on record first
+            self.store_stop(seq)  # what happened first is stored first
         withdrawn = self.shard.suspend(seq, self.unfinished[seq])
         assert (withdrawn is None) == (seq in self.ending or seq in self.suspended)
         if withdrawn is not None:
@@ -356,10 +187,10 @@ class ShardMachine(RuleBasedStateMachine):
             assert (withdrawn.lease and withdrawn.lease.token) == leased
             self.valid.pop(leased, None)
             self.attempts[seq] = withdrawn.attempts
-            self.record.stop(
+            self.stored.stop(
                 seq, withdrawn.attempts, term=self.shard.leases.term_of(seq) if leased else 0, token=leased
             )
-            self.forget_places(seq)
+            self.leave_states(seq)
             self.suspended.add(seq)
 
     @rule(data=strategies.data())
@@ -375,7 +206,7 @@ class ShardMachine(RuleBasedStateMachine):
         loss = self.shard.release(token, charged=charged, to_back=to_back)
         assert (loss is not None) == (token in self.valid)
         if loss is not None:
-            self.lost([loss])
+            self.expect_losses([loss])
 
     @rule(data=strategies.data())
     def cancel(self, data):
@@ -385,33 +216,20 @@ class ShardMachine(RuleBasedStateMachine):
         cancelled = self.shard.cancel(seq, self.unfinished[seq])
         assert (cancelled is None) == (seq in self.ending)
         self.valid = {token: (its, runner) for token, (its, runner) in self.valid.items() if its != seq}
-        self.forget_places(seq)
+        self.leave_states(seq)
         self.ending.add(seq)
 
-    def forget_places(self, seq):
-        self.returning.discard(seq)
-        self.delivering.pop(seq, None)
-        self.parking.pop(seq, None)
-        self.waiting.pop(seq, None)
-        self.suspended.discard(seq)
-
-    def write_down_stop(self, seq):
-        if seq in self.delivering:
-            self.record.stop(seq, self.attempts.get(seq, 0))
-        else:
-            self.record.stop(seq, self.attempts[seq], term=self.shard.leases.term_of(seq), token=self.latest[seq])
-
     @rule()
-    def become_durable(self):
+    def store_transitions(self):
         for seq, wake_at_ms in self.parking.items():
             self.shard.parked(seq, wake_at_ms)
             self.waiting[seq] = wake_at_ms
-            self.write_down_stop(seq)
-            self.record.waiting[seq] = wake_at_ms
+            self.store_stop(seq)
+            self.stored.waiting[seq] = wake_at_ms
         self.parking.clear()
         self.shard.requeued(self.returning)
         for seq in self.returning:
-            self.write_down_stop(seq)
+            self.store_stop(seq)
         self.returning.clear()
         self.delivering.clear()
         for seq in self.ending:
@@ -424,42 +242,34 @@ class ShardMachine(RuleBasedStateMachine):
         self.now += seconds
         expired = self.shard.expire(self.now)
         self.attached.difference_update(expired.silent)
-        self.lost(expired.losses)
+        self.expect_losses(expired.losses)
         deadline = self.shard.next_deadline()
         assert deadline is None or deadline > self.now
         self.wake()
-
-    def wake(self):
-        woken = self.shard.wake(self.now_ms)
-        assert sorted(woken) == sorted(seq for seq, at in self.waiting.items() if at is not None and at <= self.now_ms)
-        for seq in woken:
-            del self.waiting[seq]
-        times = [at for at in self.waiting.values() if at is not None]
-        assert self.shard.next_wake() == min(times, default=None)
 
     @rule(
         back=strategies.lists(strategies.sampled_from(RUNNERS), unique=True),
         data=strategies.data(),
     )
     def restart(self, back, data):
-        """The router dies: what is on record is all there is.
+        """The router dies: only what is stored remains.
 
-        Then runners come `back` with what they hold, or held long ago.
+        Then the runners `back` return with what they hold, or held long ago.
         """
         self.epoch += 1
         # what runners work on they may go on with, although the flow's limit is lower by now
         self.under_way = Counter(
-            flow for seq, flow in self.unfinished.items() if self.latest.get(seq, b"") not in self.record.void | {b""}
+            flow for seq, flow in self.unfinished.items() if self.latest.get(seq, b"") not in self.stored.void | {b""}
         )
         self.ending.clear()
         self.returning.clear()
         self.delivering.clear()
         self.parking.clear()
         self.attached.clear()
-        self.waiting = {seq: at for seq, at in self.record.waiting.items() if seq in self.unfinished}
-        self.attempts = {seq: self.record.attempts.get(seq, 0) for seq in self.unfinished}
-        self.begun = {seq for seq in self.record.begun if seq in self.unfinished}
-        self.attempts |= {seq: self.record.begun[seq] for seq in self.begun}
+        self.waiting = {seq: at for seq, at in self.stored.waiting.items() if seq in self.unfinished}
+        self.attempts = {seq: self.stored.attempts.get(seq, 0) for seq in self.unfinished}
+        self.begun = {seq for seq in self.stored.begun if seq in self.unfinished}
+        self.attempts |= {seq: self.stored.begun[seq] for seq in self.begun}
         self.recovered = self.seq
         self.shard = self.make()
         for flow, policy in self.policies.items():
@@ -472,18 +282,9 @@ class ShardMachine(RuleBasedStateMachine):
         for runner in back:
             self.attach(runner, explained=True, credit=3, data=data)
 
-    def recover(self, seq, flow):
-        attempts, key, term = self.attempts[seq], self.keys[seq], self.record.terms.get(seq, 0)
-        if seq in self.suspended:
-            self.shard.recover_suspended(seq, flow, attempts, term=term, order_key=key)
-        elif seq in self.waiting:
-            self.shard.recover_waiting(seq, flow, attempts + 1, self.waiting[seq], term=term, order_key=key)
-        elif self.shard.recover(seq, flow, attempts, begun=seq in self.begun, term=term, order_key=key) is not None:
-            self.ending.add(seq)
-
     def teardown(self):
-        """Whatever happened: once nothing stands in its way, everything ends."""
-        self.become_durable()
+        """Check that everything ends once nothing stands in its way."""
+        self.store_transitions()
         self.policies.clear()
         for flow in FLOWS:
             self.shard.set_policy(flow, FlowPolicy())
@@ -494,18 +295,18 @@ class ShardMachine(RuleBasedStateMachine):
             assert self.shard.cancel(seq, self.unfinished[seq])
             del self.waiting[seq]
             self.ending.add(seq)
-        self.become_durable()
+        self.store_transitions()
         self.pass_time(10.0)  # wakes what waits, and loses all leases
-        self.become_durable()
+        self.store_transitions()
         while self.unfinished:
             self.shard.attach("last", (), explained=True, now=self.now)
             self.shard.runners.add_credit("last", 100)
             self.attached.add("last")
-            tokens = self.hand_out()
+            tokens = self.assign_all()
             assert tokens, "something never runs"
             for token in tokens:
                 self.take(token)
-            self.become_durable()
+            self.store_transitions()
         assert self.shard.unfinished == 0
         assert not self.shard._order_keys
         assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]

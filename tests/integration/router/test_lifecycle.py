@@ -9,7 +9,7 @@ import pytest
 from support.effects import effects_of
 from support.routers import flow, running_router
 from support.runners import attached
-from support.told import inputs, next_of
+from support.started_flows import next_assignment, starting_events
 from support.triggers import triggers
 
 from flowhook.attach.messages import Faulted
@@ -40,8 +40,8 @@ async def test_a_fault_is_told_with_its_error(router, client):
     await client.flows.apply([flow("work"), told("alerts", "faulted")])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await runner.fault(await next_of(runner, "work"), "/do/0/keep")
-    [event] = await inputs(client, "alerts", 1)
+        await runner.fault(await next_assignment(runner, "work"), "/do/0/keep")
+    [event] = await starting_events(client, "alerts", 1)
     assert (event["source"], event["subject"]) == ("/flows/work", execution_id)
     assert event["data"]["name"] == f"work-{execution_id}.default"
     assert event["data"]["definition"] == {"namespace": "default", "name": "work", "version": "1.0.0"}
@@ -54,11 +54,11 @@ async def test_a_whole_life_is_told_in_order(router, client):
     )
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await next_of(runner, "work")
+        await next_assignment(runner, "work")
         await client.executions.suspend(execution_id)
         await client.executions.resume(execution_id)
-        await runner.complete(await next_of(runner, "work"), b'{"n": 1}')
-    events = await inputs(client, "log", 4)
+        await runner.complete(await next_assignment(runner, "work"), b'{"n": 1}')
+    events = await starting_events(client, "log", 4)
     assert kinds(events) == ["started", "suspended", "resumed", "completed"]
     assert events[-1]["data"]["output"] == {"n": 1}
     assert len({event["id"] for event in events}) == 4
@@ -67,26 +67,26 @@ async def test_a_whole_life_is_told_in_order(router, client):
 async def test_what_no_runner_had_was_cancelled_without_having_started(client):
     await client.flows.apply([flow("work"), told("log", "started", "cancelled")])
     await client.executions.cancel(await client.ingest("work", b"{}"))
-    assert kinds(await inputs(client, "log", 1)) == ["cancelled"]
+    assert kinds(await starting_events(client, "log", 1)) == ["cancelled"]
 
 
 async def test_one_that_waits_has_started_once(router, client):
     await client.flows.apply([flow("work"), told("log", "started", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await runner.park(await next_of(runner, "work"), 1.0)
-        await runner.park(await next_of(runner, "work"), 1.0)
-        await runner.complete(await next_of(runner, "work"))
-    assert kinds(await inputs(client, "log", 2)) == ["started", "completed"]
+        await runner.park(await next_assignment(runner, "work"), 1.0)
+        await runner.park(await next_assignment(runner, "work"), 1.0)
+        await runner.complete(await next_assignment(runner, "work"))
+    assert kinds(await starting_events(client, "log", 2)) == ["started", "completed"]
 
 
 async def test_an_execution_starts_when_a_runner_gets_it_and_not_when_that_is_stored(router, client):
     await client.flows.apply([flow("work"), told("log", "started")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await next_of(runner, "work")
+        await next_assignment(runner, "work")
         got = rfc3339(time.time_ns() // 1_000_000)
-        [event] = await inputs(client, "log", 1)  # after `STARTED_DELAY`, or later on a busy machine
+        [event] = await starting_events(client, "log", 1)  # after `STARTED_DELAY`, or later on a busy machine
     assert event["time"] <= got
 
 
@@ -100,26 +100,26 @@ async def test_filters_look_into_what_is_told(router, client):
     async with attached(router) as runner:
         for name in ("first", "second"):
             await client.ingest(name, b"{}")
-            await runner.complete(await next_of(runner, name))
-    assert [each["source"] for each in await inputs(client, "by-data", 1)] == ["/flows/second"]
-    assert [each["source"] for each in await inputs(client, "by-source", 1)] == ["/flows/first"]
+            await runner.complete(await next_assignment(runner, name))
+    assert [each["source"] for each in await starting_events(client, "by-data", 1)] == ["/flows/second"]
+    assert [each["source"] for each in await starting_events(client, "by-source", 1)] == ["/flows/first"]
 
 
 async def test_a_flow_that_wants_to_know_of_every_end_is_not_told_of_its_own_nor_of_what_it_starts(router, client):
     await client.flows.apply([flow("work"), flow("child"), told("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner, effects_of(router) as effects:
-        await runner.complete(await next_of(runner, "work"))
-        log = convert.event_from_bytes((assignment := await next_of(runner, "log")).event)
+        await runner.complete(await next_assignment(runner, "work"))
+        log = convert.event_from_bytes((assignment := await next_assignment(runner, "log")).event)
         await effects.start("child", key=f"{log.id}:/do/0/run#0", caller=log.id)
         await runner.complete(assignment)
-        await runner.complete(await next_of(runner, "child"))
+        await runner.complete(await next_assignment(runner, "child"))
         replayed = await client.executions.replay(log.id)
-        await runner.complete(await next_of(runner, "log"))
+        await runner.complete(await next_assignment(runner, "log"))
         assert (await client.executions.get(replayed.id)).execution.status is Status.COMPLETED
         await client.ingest("work", b"{}")
-        await runner.complete(await next_of(runner, "work"))
-        await runner.complete(await next_of(runner, "log"))
+        await runner.complete(await next_assignment(runner, "work"))
+        await runner.complete(await next_assignment(runner, "log"))
     found = [item async for item in client.executions.list(flow_id="log")]
     assert len(found) == 3  # one for each end of `work`, and the replay
 
@@ -128,8 +128,8 @@ async def test_who_wants_every_event_is_told_of_no_execution(router, client):
     await client.flows.apply([flow("work"), flow("any", b"schedule: {on: {any: []}}\n"), told("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await runner.complete(await next_of(runner, "work"))
-    await inputs(client, "log", 1)
+        await runner.complete(await next_assignment(runner, "work"))
+    await starting_events(client, "log", 1)
     assert [item async for item in client.executions.list(flow_id="any")] == []
 
 
@@ -147,11 +147,11 @@ async def test_an_execution_that_listens_is_told_although_its_flow_is_gone(route
     filters = pb.EventFilters(filters=[pb.EventFilter(type=f"{BASE}faulted.v1")])
     subscription = pb.Subscription(key="/do/0/l#0", events=filters)
     async with attached(router) as runner:
-        await runner.park(await next_of(runner, "waits"), subscriptions=[subscription])
+        await runner.park(await next_assignment(runner, "waits"), subscriptions=[subscription])
         await client.flows.delete("waits")
         failed = await client.ingest("work", b"{}")
-        await runner.fault(await next_of(runner, "work"))
-        assignment = await next_of(runner, "waits")
+        await runner.fault(await next_assignment(runner, "work"))
+        assignment = await next_assignment(runner, "waits")
     assert convert.event_from_bytes(assignment.event).id == waiting
     [entry] = assignment.journal
     assert orjson.loads(entry.output)["subject"] == failed
@@ -167,12 +167,12 @@ async def test_a_flow_without_room_is_told_later(router, client):
         await runner.credit(2)
         first, second = await runner.assignments(2)
         await runner.complete(first)
-        await inputs(client, "full", 1)
+        await starting_events(client, "full", 1)
         await runner.complete(second)
-        await inputs(client, "other", 2)
-        await inputs(client, "full", 1)
-        await runner.complete(await next_of(runner, "full"))
-        await inputs(client, "full", 2)
+        await starting_events(client, "other", 2)
+        await starting_events(client, "full", 1)
+        await runner.complete(await next_assignment(runner, "full"))
+        await starting_events(client, "full", 2)
 
 
 async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_told(tmp_path):
@@ -183,7 +183,7 @@ async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_to
     await (await storage.own(0)).write([Started(1, 1000)])
     await storage.close()
     async with running_router(tmp_path) as router, router.client() as client:
-        [event] = await inputs(client, "alerts", 1)
+        [event] = await starting_events(client, "alerts", 1)
     assert "given up after 1000 attempts" in event["data"]["error"]["detail"]
 
 

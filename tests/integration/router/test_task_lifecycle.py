@@ -7,7 +7,7 @@ import time
 import orjson
 from support.routers import flow, running_router
 from support.runners import attached
-from support.told import inputs, next_of
+from support.started_flows import next_assignment, starting_events
 
 from flowhook.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
 from flowhook.v1 import runner_service_pb2 as pb
@@ -61,12 +61,14 @@ async def test_an_execution_that_waits_for_such_an_event_is_heard_of_while_it_do
     await client.ingest("waits", b"{}")
     filters = pb.EventFilters(filters=[pb.EventFilter(type=TaskEventType.FAULTED)])
     async with attached(router) as runner:
-        await runner.park(await next_of(runner, "waits"), subscriptions=[pb.Subscription(key="l", events=filters)])
+        await runner.park(
+            await next_assignment(runner, "waits"), subscriptions=[pb.Subscription(key="l", events=filters)]
+        )
         assert await interest(runner) == [TaskEventType.FAULTED]
         await client.ingest("work", b"{}")
-        work = await next_of(runner, "work")
+        work = await next_assignment(runner, "work")
         await say(runner, work, 0, happened(TaskEventType.FAULTED))
-        waiting = await next_of(runner, "waits")
+        waiting = await next_assignment(runner, "waits")
         assert await interest(runner) == []
     [entry] = waiting.journal
     assert orjson.loads(entry.output)["data"]["task"] == "/do/0/keep"
@@ -77,11 +79,11 @@ async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_come
     await client.flows.apply([flow("work"), wants("log", *kinds, rest=b"execution: {concurrency: 1}\n")])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        work = await next_of(runner, "work")
+        work = await next_assignment(runner, "work")
         await say(runner, work, 0, happened(TaskEventType.CREATED))
         await runner.checkpoint(work, 0, "k", b"1", events=[happened(TaskEventType.COMPLETED, output=7)])
         await runner.complete(work, events=[happened(TaskEventType.COMPLETED, "2")])
-        events = await inputs(client, "log", 5)
+        events = await starting_events(client, "log", 5)
     assert types(events) == [
         WorkflowEventType.STARTED,
         TaskEventType.CREATED,
@@ -104,13 +106,13 @@ async def test_what_is_said_again_by_another_attempt_is_told_once(router, client
     await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.RETRIED)])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        await say(runner, await next_of(runner, "work"), 0, happened(TaskEventType.STARTED))
-        await inputs(client, "log", 1)
+        await say(runner, await next_assignment(runner, "work"), 0, happened(TaskEventType.STARTED))
+        await starting_events(client, "log", 1)
     async with attached(router, "other") as runner:
-        work = await next_of(runner, "work")
+        work = await next_assignment(runner, "work")
         await say(runner, work, 0, happened(TaskEventType.STARTED), happened(TaskEventType.RETRIED))
         await runner.complete(work, events=[happened(TaskEventType.STARTED)])
-        assert types(await inputs(client, "log", 2)) == [TaskEventType.STARTED, TaskEventType.RETRIED]
+        assert types(await starting_events(client, "log", 2)) == [TaskEventType.STARTED, TaskEventType.RETRIED]
 
 
 async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
@@ -118,25 +120,25 @@ async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_
     await client.ingest("work", b"{}")
     said = [happened(TaskEventType.COMPLETED), happened(TaskEventType.STARTED), happened(WorkflowEventType.FAULTED)]
     async with attached(router) as runner:
-        await runner.complete(await next_of(runner, "work"), events=said)
-        await runner.complete(await next_of(runner, "log"), events=said)
+        await runner.complete(await next_assignment(runner, "work"), events=said)
+        await runner.complete(await next_assignment(runner, "log"), events=said)
         await client.ingest("work", b"{}")
-        await runner.complete(await next_of(runner, "work"), events=said)
-        await inputs(client, "log", 2)
+        await runner.complete(await next_assignment(runner, "work"), events=said)
+        await starting_events(client, "log", 2)
 
 
 async def test_what_is_said_under_a_lease_that_is_lost_is_not_told(router, client):
     await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.FAULTED)])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
-        work = await next_of(runner, "work")
+        work = await next_assignment(runner, "work")
         await client.executions.suspend(execution_id)
         bare = pb.Checkpoint(lease=work.lease, events=[happened(TaskEventType.FAULTED)], number=1)
         await runner.send(checkpoints=pb.CheckpointBatch(checkpoints=[bare]))
         await runner.next("revocation")
         await client.executions.resume(execution_id)
-        await runner.complete(await next_of(runner, "work"), events=[happened(TaskEventType.STARTED)])
-        assert types(await inputs(client, "log", 1)) == [TaskEventType.STARTED]
+        await runner.complete(await next_assignment(runner, "work"), events=[happened(TaskEventType.STARTED)])
+        assert types(await starting_events(client, "log", 1)) == [TaskEventType.STARTED]
 
 
 async def test_what_was_said_is_told_after_the_router_died(tmp_path):
@@ -146,11 +148,11 @@ async def test_what_was_said_is_told_after_the_router_died(tmp_path):
         )
         await client.ingest("work", b"{}")
         async with attached(router) as runner:
-            work = await next_of(runner, "work")
+            work = await next_assignment(runner, "work")
             await say(runner, work, 0, happened(TaskEventType.STARTED))
-            await inputs(client, "full", 1)
+            await starting_events(client, "full", 1)
             await say(runner, work, 0, happened(TaskEventType.STARTED, "2"), number=2)
     async with running_router(tmp_path) as router, router.client() as client, attached(router) as runner:
         assert await interest(runner) == [TaskEventType.STARTED]
-        await runner.complete(await next_of(runner, "full"))
-        assert len({event["id"] for event in await inputs(client, "full", 2)}) == 2
+        await runner.complete(await next_assignment(runner, "full"))
+        assert len({event["id"] for event in await starting_events(client, "full", 2)}) == 2

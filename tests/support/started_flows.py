@@ -1,4 +1,4 @@
-"""What flows were told of others by events, and work for a runner until the flow that matters comes."""
+"""Events that started executions, and the assignment of a certain flow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from flowhook.model import Origin
 from flowhook.wire import convert
 
 
-async def inputs(client, flow_id, count):
-    """Wait for so many executions of a flow, and return the events that started them, the first one first."""
+async def starting_events(client, flow_id, count):
+    """Wait for `count` executions of a flow, and return the events that started them, in order."""
     async with asyncio.timeout(PATIENCE):
         while len(found := [item async for item in client.executions.list(flow_id=flow_id)]) < count:
             await asyncio.sleep(0.01)
@@ -22,8 +22,8 @@ async def inputs(client, flow_id, count):
     return [event for each in events for event in orjson.loads(each.body)]
 
 
-async def next_of(runner, flow_id):
-    """Work off what comes until an execution of a flow does."""
+async def next_assignment(runner, flow_id):
+    """Complete the executions of other flows until one of this flow is assigned; return its assignment."""
     while True:
         await runner.credit(1)
         (assignment,) = await runner.assignments(1)

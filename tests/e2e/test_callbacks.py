@@ -98,14 +98,14 @@ async def test_a_callback_without_its_credentials_is_refused_and_changes_nothing
     assert (await system.client.executions.get(execution_id)).execution.status is Status.WAITING
 
 
-async def test_one_that_comes_before_the_flow_listens_is_kept_for_it(system):
+async def test_one_that_comes_before_the_flow_listens_is_buffered_for_it(system):
     execution_id = (await system.send("late", {})).id
     answer = await system.send("late/approval", {"early": True}, headers=KEY)
     (callback,) = await system.completed(execution_id)
     assert (callback["id"], callback["body"]) == (answer.id, {"early": True})
 
 
-async def test_a_one_time_url_is_good_once_and_its_token_is_kept_nowhere(system):
+async def test_a_one_time_url_is_good_once_and_its_token_is_retained_nowhere(system):
     execution_id = (await system.send("asks", {})).id
     place = await asked(system, execution_id)
     token = place.rpartition("/")[2]

@@ -44,7 +44,7 @@ async def test_a_changed_flow_is_in_force_and_what_was_accepted_stays_on_its_rev
     assert await system.completed(latest.id) == {"is": 2}
 
 
-async def test_a_new_flow_is_found_though_it_was_asked_for_before(system):
+async def test_a_new_flow_is_found_though_it_was_requested_before(system):
     assert (await system.send("newcomer", {})).status == 404
     await system.apply(document("newcomer"))
 
@@ -76,7 +76,7 @@ async def test_a_changed_and_a_deleted_secret_are_in_force(system):
     await seen_within(1, new_is_refused)
 
 
-async def test_while_secrets_rotate_both_are_taken_and_the_execution_tells_which(system):
+async def test_while_secrets_rotate_both_are_taken_and_the_execution_reports_which(system):
     auth = "{api_key: {header: X-Api-Key, secrets: [rotating-new, rotating-old]}}"
     await system.secrets(rotating_new="n3w", rotating_old="0ld")
     await system.apply(document("rotating", webhook=f"{{auth: {auth}}}"))

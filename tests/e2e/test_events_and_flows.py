@@ -118,7 +118,7 @@ async def test_a_type_that_is_a_regular_expression_takes_what_it_matches(system)
     assert [each["kind"] for each in await system.completed(leaving)] == ["gone.v12"]
 
 
-async def test_events_are_processed_one_by_one_in_the_order_in_which_they_came(system):
+async def test_events_are_processed_one_by_one_in_the_order_in_which_they_arrived(system):
     execution_id = await waiting(system, "holidays")
     places = [f"place {number}" for number in range(30)]
     for place in places:

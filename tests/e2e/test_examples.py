@@ -203,7 +203,7 @@ async def test_the_bank_may_send_the_same_transfer_twice_because_it_turned_recog
     assert first != second
 
 
-async def test_the_bank_is_told_which_credentials_are_asked_for(system):
+async def test_the_bank_learns_which_credentials_are_required(system):
     refused = await bank_sends(system, TRANSFER, password="wrong-horse")
     assert refused.status == 401
     assert refused.headers["WWW-Authenticate"].startswith("Basic realm=")
@@ -246,7 +246,7 @@ async def test_an_order_without_lines_faults_at_the_schema(system):
     assert (await system.faulted(answer.id)).type.endswith("/errors/validation")
 
 
-async def test_a_chat_is_told_of_the_fault_of_any_flow(system):
+async def test_a_chat_gets_the_fault_of_any_flow(system):
     answer = await system.send("hello", ["Ada"])
     error = await system.faulted(answer.id)
 
@@ -268,7 +268,7 @@ async def test_what_the_shop_does_not_have_is_refused_by_the_flow(system):
     assert (answer.status, answer.json) == (422, {"error": "unknown article", "articles": ["gold"]})
 
 
-async def test_a_quote_that_faults_is_told_as_the_flow_says(system):
+async def test_a_quote_that_faults_is_answered_as_the_flow_says(system):
     answer = await system.send("quote", {"lines": "none"})
     execution_id = await newest(system, "quote")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")

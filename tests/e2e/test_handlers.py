@@ -51,7 +51,7 @@ async def test_where_nothing_would_run_anew_a_replay_from_there_is_refused(syste
     assert (result.code, "no task would run again" in result.err) == (1, True)
 
 
-async def test_what_was_answered_is_kept_with_the_error_and_left_out_of_lists(system):
+async def test_what_was_answered_is_retained_with_the_error_and_left_out_of_lists(system):
     ask = f"- ask: {{call: http, with: {{method: get, endpoint: '{system.outside.url}/status/409'}}}}"
     await system.apply(document("refused", do=ask))
     execution_id = (await system.send("refused", {})).id

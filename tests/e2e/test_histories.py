@@ -23,7 +23,7 @@ FLOW = """- keep: {{set: {{n: 1}}}}
 - last: {{set: {{done: true}}}}"""
 
 
-async def test_tasks_are_told_with_times_also_after_a_wait_and_compactions(system):
+async def test_tasks_are_reported_with_times_also_after_a_wait_and_compactions(system):
     await system.apply(document("told", do=FLOW.format(url=system.outside.url)))
     execution_id = (await system.send("told", {})).id
     await system.completed(execution_id)
@@ -51,7 +51,7 @@ async def test_tasks_are_told_with_times_also_after_a_wait_and_compactions(syste
     assert not EPOCH.search(table)
 
 
-async def test_of_a_flow_that_waits_it_is_told_what_it_waits_in(system):
+async def test_of_a_flow_that_waits_its_task_is_shown(system):
     await system.apply(document("waits", do="- keep: {set: {n: 1}}\n- pause: {wait: {hours: 1}}"))
     execution_id = (await system.send("waits", {})).id
 

@@ -91,14 +91,14 @@ async def test_the_configured_response_is_sent(system):
     assert (answer.status, answer.headers["X-Thanks"], answer.body) == (201, "yes", b"thank you")
 
 
-async def test_a_body_of_any_other_type_is_kept_whole(system):
+async def test_a_body_of_any_other_type_is_retained_whole(system):
     content = bytes(range(256)) * 10
     answer = await system.request("POST", "/hook/open", data=content, headers={"Content-Type": "image/x-own"})
     detail = await system.ended(answer.id)
     assert (detail.event.body, detail.event.content_type) == (content, "image/x-own")
 
 
-async def test_head_tells_whether_there_is_a_flow_and_starts_nothing(system):
+async def test_head_reports_whether_there_is_a_flow_and_starts_nothing(system):
     before = await system.executions("configured")
     assert (await system.request("HEAD", "/hook/configured")).status == 200
     assert (await system.request("HEAD", "/hook/nothing-here")).status == 404
@@ -150,7 +150,7 @@ async def test_a_deleted_flow_is_gone_and_what_it_had_accepted_completes(system)
     assert await system.completed(answer.id) == {"n": 1}
 
 
-async def test_another_method_is_405_and_told_what_is_allowed(system):
+async def test_another_method_is_405_and_learns_what_is_allowed(system):
     answer = await system.request("DELETE", "/hook/chosen-methods")
     assert refusal(answer, 405) == "METHOD_NOT_ALLOWED"
     assert {method.strip() for method in answer.headers["Allow"].split(",")} == {"POST", "PUT", "HEAD"}
@@ -203,7 +203,7 @@ async def test_headers_without_end_are_431(system):
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_more_than_the_rate_is_429_and_told_when_to_come_again(system):
+async def test_more_than_the_rate_is_429_and_says_when_to_come_again(system):
     answers = [await system.send("rated", {}) for _ in range(10)]
     refused = [answer for answer in answers if answer.status != 202]
     assert 2 <= len(answers) - len(refused) <= 5

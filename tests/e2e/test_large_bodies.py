@@ -210,7 +210,7 @@ async def test_a_form_with_files_and_fields_is_taken_apart_and_sent_on_as_anothe
     ]
 
 
-async def test_a_router_that_is_killed_in_the_middle_keeps_nothing_and_the_sender_is_told(large):
+async def test_a_router_that_is_killed_in_the_middle_stores_nothing_and_the_sender_learns_so(large):
     executions, before = await large.system.executions("shown"), len(large.blobs())
     reader, writer = await large.begin("shown", 4, of=64)
     await large.until_there_are(before + 1)

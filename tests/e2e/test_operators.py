@@ -18,7 +18,7 @@ PROCESSES = ["admin-1", "edge-1", "router-1", "runner-1", "runner-2"]
 SERVICES = ["Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster"]
 
 
-async def test_the_admin_port_tells_that_all_is_well(system):
+async def test_the_admin_port_reports_that_all_is_well(system):
     assert (await system.admin("/healthz")).status == 200
     ready = await system.admin("/readyz")
     assert (ready.status, ready.json) == (200, {"ready": True, "reasons": []})

@@ -121,14 +121,14 @@ async def send(system, headers, body):
 
 
 @pytest.mark.parametrize("kind", BODIES)
-async def test_a_flow_sees_what_a_body_says_and_the_bytes_are_kept(system, kind):
+async def test_a_flow_sees_what_a_body_says_and_the_bytes_are_retained(system, kind):
     headers, body, expected, files = BODIES[kind]
     execution_id = await send(system, headers, body)
     assert await system.completed(execution_id) == {"body": expected, "files": files, "type": headers["Content-Type"]}
     assert (await system.client.executions.get(execution_id)).event.body == body
 
 
-async def test_raw_prints_the_bytes_as_they_came(system):
+async def test_raw_prints_the_bytes_as_they_arrived(system):
     # the command takes its time to start: the kinds with bytes that are no text stand for all
     for kind in ("multipart", "gzip"):
         headers, body, _, _ = BODIES[kind]
@@ -155,7 +155,7 @@ async def test_those_who_wait_for_the_same_delivery_get_the_same_reply(system):
     assert [execution.id for execution in await system.executions("payloads-reply")] == [answers[0].json["id"]]
 
 
-async def test_a_sender_that_sends_too_much_is_429_and_told_when_to_come_again(system):
+async def test_a_sender_that_sends_too_much_is_429_and_learns_when_to_come_again(system):
     answers = [await system.send("payloads-rated", {}) for _ in range(3)]
     assert [answer.status for answer in answers] == [202, 202, 429]
     assert answers[2].json["reason"] == "SENDER_RATE_LIMITED"

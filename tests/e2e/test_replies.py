@@ -79,7 +79,7 @@ async def test_the_output_is_the_answer_where_nothing_replies(system):
     assert (answer.status, answer.json, answer.headers["Content-Type"]) == (200, {"n": 2}, "application/json")
 
 
-async def test_a_fault_is_told_without_internals(system):
+async def test_a_fault_is_reported_without_internals(system):
     answer = await system.send("puts-out", {"n": "text"})
     (execution,) = await system.executions("puts-out", limit=1)
     assert (answer.status, answer.json["reason"], answer.json["execution"]) == (502, "FLOW_FAULTED", execution.id)

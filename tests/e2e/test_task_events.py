@@ -50,7 +50,7 @@ def rows(events):
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_flow_is_told_of_each_task_of_another_once_although_runner_and_router_are_killed(telling):
+async def test_a_flow_receives_each_task_of_another_once_although_runner_and_router_are_killed(telling):
     url = telling.outside.url
     do = f"""
 - steps:
@@ -120,7 +120,7 @@ async def test_an_execution_waits_for_the_fault_of_a_task_in_another(telling):
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_life_with_a_correlation_is_told_in_order(telling):
+async def test_a_life_with_a_correlation_is_reported_in_order(telling):
     listen = "{listen: {to: {one: {with: {type: paid}, correlate: {order: {from: .data.order}}}}}}"
     await telling.apply(
         document("correlating", do=f"- hear: {listen}"),

@@ -86,7 +86,7 @@ async def test_flows_may_ask_for_a_senders_own_certificate(secured, files, bank)
     assert (await secured.send("bank", {}, **by_name(files[0]))).status == 401
 
 
-async def test_send_knows_the_cluster_by_its_certificate_and_other_edges_by_what_it_is_told(secured, files, tmp_path):
+async def test_send_trusts_the_certificate_of_the_cluster_and_other_edges_by_its_options(secured, files, tmp_path):
     async def sent(*options):
         return await secured.flowhook("send", "kept", "--data", "{}", "--json", *options)
 

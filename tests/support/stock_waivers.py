@@ -16,27 +16,27 @@ NOT_ANNOUNCED = "Tornado reads the body of a request that was answered, for howe
 CONTINUE = "Tornado's reason phrase of 100 is not the one of RFC 9110"
 
 WAIVERS = {
-    "test_accepting.py::test_the_request_is_kept_as_it_came_but_for_credentials_and_hop_by_hop_fields": (
+    "test_accepting.py::test_the_request_is_retained_as_it_arrived_but_for_credentials_and_hop_by_hop_fields": (
         "Tornado's HTTPHeaders loses the order of fields of different names"
     ),
-    "test_accepting.py::test_a_sender_that_expects_it_is_told_to_continue": CONTINUE,
-    "test_refusing.py::test_what_is_no_request_is_told_why*REQUEST_MALFORMED": MALFORMED,
-    "test_refusing.py::test_what_is_no_request_is_told_why*HEADER_MALFORMED": MALFORMED,
-    "test_refusing.py::test_what_is_no_request_is_told_why*HEADER_TOO_LARGE": MALFORMED,
-    "test_refusing.py::test_what_is_no_request_is_told_why*HTTP_VERSION_UNSUPPORTED": MALFORMED,
+    "test_accepting.py::test_a_sender_that_expects_it_gets_a_100_continue": CONTINUE,
+    "test_refusing.py::test_what_is_no_request_gets_the_reason*REQUEST_MALFORMED": MALFORMED,
+    "test_refusing.py::test_what_is_no_request_gets_the_reason*HEADER_MALFORMED": MALFORMED,
+    "test_refusing.py::test_what_is_no_request_gets_the_reason*HEADER_TOO_LARGE": MALFORMED,
+    "test_refusing.py::test_what_is_no_request_gets_the_reason*HTTP_VERSION_UNSUPPORTED": MALFORMED,
     "test_refusing.py::TestRefusedAndGoingOn::test_one_whose_body_is_not_read_ends": NOT_ANNOUNCED,
     "test_refusing.py::TestWithoutASignature::test_a_signature_of_any_value_may_be_one": CONTINUE,
     "test_refusing.py::TestTooLarge::test_the_connection_is_drained_for_a_second_at_most": NOT_ANNOUNCED,
     "test_replying.py::test_a_sender_who_has_only_ended_its_side_gets_the_answer": (
         "Tornado's IOStream closes both sides when the sender has ended one"
     ),
-    "test_replying.py::test_whoever_is_held_when_the_edge_stops_is_told_where_the_answer_will_be": (
+    "test_replying.py::test_whoever_is_held_when_the_edge_stops_learns_where_the_answer_will_be": (
         "Tornado does not drain: connections are closed, whatever is in progress on them"
     ),
     "test_streaming.py::test_a_malformed_chunk_is_refused_and_the_body_given_up": MALFORMED,
     "test_streaming.py::test_a_sender_that_stands_still_is_cut_off_and_one_that_keeps_a_minimum_rate_is_not": (
         "Tornado has one timeout for a whole body, and no minimum rate"
     ),
-    "test_streaming.py::test_a_sender_that_waits_to_be_told_is_told_to_go_on_once_the_router_takes_the_body": CONTINUE,
+    "test_streaming.py::test_a_sender_that_waits_for_100_continue_gets_it_once_the_router_takes_the_body": CONTINUE,
 }
 """Reasons by module and test; `*` stands for the rest of a name, up to the given parameter."""

@@ -117,7 +117,7 @@ async def test_another_flow_gets_its_input_and_gives_its_output(play):
         ("{shell: {command: 'echo $1', %s}, return: none}", None),
     ],
 )
-async def test_a_process_gives_what_is_asked_for(run, process, expected):
+async def test_a_process_gives_what_is_requested(run, process, expected):
     given = "arguments: [a], stdin: '${ .in }'"
     assert (await run(f"do: [{{r: {{run: {process % given}}}}}]", {"in": "b"})).output == expected
 

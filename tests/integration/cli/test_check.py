@@ -38,7 +38,7 @@ def test_what_is_said_of_a_file_does_not_depend_on_the_others(files):
     assert f"{files}/other.yaml: document: flow fine is in {files}/fine.yaml too" in result.err
 
 
-def test_a_warning_is_no_problem_unless_that_is_asked_for(files):
+def test_a_warning_is_no_problem_unless_that_is_requested(files):
     warned = flowhook("check", files / "warned.yaml")
     assert (warned.code, warned.out) == (0, f"{files}/warned.yaml: warned is fine\n")
     assert warned.err.startswith(f"{files}/warned.yaml:3: warning: do[0].a.set.b: '${{ .c }}' is not evaluated")

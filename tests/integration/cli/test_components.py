@@ -90,7 +90,7 @@ def test_all_components_are_listed_with_package_and_summary(package):
     assert all(row["package"] == "flowhook" and row["summary"] for name, row in rows.items() if "acme" not in name)
 
 
-def test_one_that_cannot_be_loaded_is_told_on_stderr_and_hides_no_other(installed):
+def test_one_that_cannot_be_loaded_is_reported_on_stderr_and_hides_no_other(installed):
     result = flowhook("components", "list")
     assert result.code == 0
     assert "acme.page" in result.out

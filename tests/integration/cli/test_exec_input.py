@@ -88,7 +88,7 @@ def test_an_event_is_there_for_the_task_that_listens(execute):
     assert execute(DECIDE, "--event", '{"type": "approval", "data": {"n": 1}}').rows == [{"n": 1}]
 
 
-def test_what_is_skipped_is_told(execute):
+def test_what_is_skipped_is_reported(execute):
     result = execute(WEBHOOK + DECIDE, "--skip-waits")
     assert result.code == 1
     told, fault = map(json.loads, result.err.splitlines())
@@ -101,7 +101,7 @@ def test_what_is_skipped_is_told(execute):
     assert (fault["status"], fault["instance"]) == (408, "/do/0/decide")
 
 
-def test_people_are_told_in_words_and_not_without_end(tmp_path):
+def test_people_get_words_and_not_without_end(tmp_path):
     path = tmp_path / "flow.yaml"
     pause = "pause: {wait: PT90S, output: {as: '{n: (.n + 1)}'}}"
     again = "again: {switch: [{more: {when: .n < 60, then: pause}}, {done: {then: end}}]}"
@@ -110,7 +110,7 @@ def test_people_are_told_in_words_and_not_without_end(tmp_path):
     assert lines == ["skipping 90 s: wait of /do/0/pause"] * 50 + ["further waits are not shown"]
 
 
-def test_a_wait_that_is_waited_for_is_told(tmp_path):
+def test_a_wait_that_is_waited_for_is_reported(tmp_path):
     path = tmp_path / "flow.yaml"
     path.write_text(HEAD + "do: [{pause: {wait: {milliseconds: 1200}}}]\n")
     assert flowhook("exec", path).err == "waiting 1.2 s: wait of /do/0/pause\n"

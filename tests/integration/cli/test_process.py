@@ -68,12 +68,12 @@ def _lines(process):
     return [json.loads(line) for line in process.stderr.read().splitlines()]
 
 
-def test_it_tells_its_parent_that_it_is_ready_and_where(start):
+def test_it_reports_to_its_parent_that_it_is_ready_and_where(start):
     _, parent = start(UNTIL_STOPPED)
     assert json.loads(parent.recv(1000)) == {"ready": True, "addresses": {"http": "[::1]:8080"}}
 
 
-def test_one_without_a_name_is_told_apart_from_those_in_other_containers():
+def test_one_without_a_name_is_distinguished_from_those_in_other_containers():
     frame = FRAME.format(body="pass").replace('process_name="edge-1", ', "")
     process = subprocess.Popen([sys.executable, "-c", frame], stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate(timeout=PATIENCE)

@@ -24,7 +24,7 @@ def test_processes_serve_in_order_and_drain_in_order(supervise):
     assert supervised.errors == []
 
 
-def test_while_it_runs_files_tell_who_runs_and_where(supervise):
+def test_while_it_runs_files_name_who_runs_and_where(supervise):
     supervised = supervise(edges=2)
     supervised.until_ready()
     pids = supervised.pids()
@@ -136,7 +136,7 @@ def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_aga
     assert supervised.stop() == 0
 
 
-def test_what_is_waited_for_is_told(supervise):
+def test_what_is_waited_for_is_reported(supervise):
     (supervise.plan / "router-1.held").touch()
     (supervise.plan / "edge-1.held").touch()
     supervised = supervise()
@@ -152,7 +152,7 @@ def test_what_is_waited_for_is_told(supervise):
     assert supervised.stop() == 0
 
 
-def test_an_edge_that_does_not_know_the_flows_is_told_of(supervise):
+def test_an_edge_that_does_not_know_the_flows_is_reported(supervise):
     (supervise.plan / "flows-unknown").touch()
     supervised = supervise()
     supervised.until_said("waiting for edge-1, which answers 404 for /hook/x")
@@ -163,7 +163,7 @@ def test_an_edge_that_does_not_know_the_flows_is_told_of(supervise):
 @pytest.mark.parametrize(
     ("number", "explained"), [(signal.SIGKILL, "True"), (signal.SIGSEGV, "False"), (signal.SIGABRT, "False")]
 )
-def test_only_a_restart_after_a_kill_from_outside_is_told_that_the_losses_are_explained(supervise, number, explained):
+def test_only_a_restart_after_a_kill_from_outside_learns_that_the_losses_are_explained(supervise, number, explained):
     supervised = supervise()
     supervised.until_ready()
     os.kill(supervised.pid("runner-1"), number)
@@ -172,7 +172,7 @@ def test_only_a_restart_after_a_kill_from_outside_is_told_that_the_losses_are_ex
     assert lines == ["explained=False runner-1", f"explained={explained} runner-1"]
 
 
-def test_a_restart_that_was_told_and_had_no_time_to_be_ready_leaves_it_to_the_next(supervise):
+def test_a_restart_that_was_reported_and_had_no_time_to_be_ready_leaves_it_to_the_next(supervise):
     supervised = supervise()
     supervised.until_ready()
     (supervise.plan / "runner-1.held").touch()

@@ -95,7 +95,7 @@ def test_a_router_that_is_away_is_one_line_and_exit_code_1(tmp_path, arguments):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_router_that_is_away_is_told_with_where_its_address_comes_from(tmp_path):
+def test_a_router_that_is_away_is_reported_with_where_its_address_comes_from(tmp_path):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         router = f"127.0.0.1:{nobody.getsockname()[1]}"

@@ -32,7 +32,7 @@ def test_a_request_that_is_signed_is_valid(verify, end):
     assert (found.code, found.out) == (0, "valid: github, delivery d1\n")
 
 
-def test_one_that_was_altered_is_not_and_why_is_told(verify):
+def test_one_that_was_altered_is_not_and_why_is_reported(verify):
     found = verify(b'{"a":1}', signed=b'{"a": 1}')
     assert found.code == 1
     assert "not valid: SIGNATURE_MISMATCH" in found.out
@@ -55,12 +55,12 @@ def test_a_scheme_may_be_spelled_out(verify):
         (("--auth", "{"), "expected"),
     ],
 )
-def test_wrong_usage_is_told(verify, options, cause):
+def test_wrong_usage_is_reported(verify, options, cause):
     found = verify(b"a", options=options)
     assert (found.code, cause in found.err.replace("\n", " ")) == (2, True)
 
 
-def test_a_file_that_is_no_request_is_told(tmp_path):
+def test_a_file_that_is_no_request_is_reported(tmp_path):
     (tmp_path / "r").write_bytes(b"nothing")
     found = flowhook("verify", "--provider", "github", str(tmp_path / "r"))
     assert (found.code, "POST /hook/x" in found.err) == (2, True)

@@ -53,7 +53,7 @@ async def test_every_kind_of_call_carries_the_token(connection, metadata, extra)
     assert [item async for item in answers] == [expected]
 
 
-async def test_it_tells_the_state_of_its_connection(connection):
+async def test_it_reports_the_state_of_its_connection(connection):
     await connection.channel_ready()
     assert connection.get_state() is grpc.ChannelConnectivity.READY
 

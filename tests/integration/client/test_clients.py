@@ -228,7 +228,7 @@ async def test_a_wrong_token_is_not_authenticated_and_not_repeated(router, kind)
     await close(client)
 
 
-async def test_a_watch_tells_every_change_from_its_first_message_on(router):
+async def test_a_watch_reports_every_change_from_its_first_message_on(router):
     async with router.client() as client:
         await client.flows.apply([flow("hello"), flow("other")])
         async with contextlib.aclosing(client.executions.watch(flow_id="hello")) as changes:

@@ -66,7 +66,7 @@ async def test_a_client_without_a_certificate_is_not_served(router, authority):
             await client.flows.pause("x")
 
 
-async def test_a_client_that_speaks_no_tls_is_told_what_may_be_missing(router):
+async def test_a_client_that_speaks_no_tls_learns_what_may_be_missing(router):
     async with AsyncClient(router.target, token=router.token()) as client:
         with pytest.raises(UnavailableError, match="it closed the connection; check whether it requires TLS"):
             await client.flows.pause("x")
@@ -87,7 +87,7 @@ async def test_a_client_that_knows_another_authority_does_not_talk_to_the_router
     )
 
 
-async def test_a_client_that_reaches_the_router_by_another_name_is_told_so(tmp_path, authority):
+async def test_a_client_that_reaches_the_router_by_another_name_learns_so(tmp_path, authority):
     cert_file, key_file = authority.issue("router", ["router.internal"], addresses=[])
     async with (
         running_router(tmp_path / "data", tls_cert_file=cert_file, tls_key_file=key_file) as router,
@@ -97,7 +97,7 @@ async def test_a_client_that_reaches_the_router_by_another_name_is_told_so(tmp_p
             await client.flows.pause("x")
 
 
-async def test_a_client_that_speaks_tls_to_a_router_that_does_not_is_told_so(tmp_path, authority):
+async def test_a_client_that_speaks_tls_to_a_router_that_does_not_learns_so(tmp_path, authority):
     async with (
         running_router(tmp_path / "plain") as plain,
         AsyncClient(plain.target, token=plain.token(), ca_file=authority.ca_file) as client,

@@ -76,7 +76,7 @@ async def test_what_it_refuses_is_said_as_here(offload):
     assert refusal.value.reason == "BODY_INVALID"
 
 
-async def test_a_defect_is_told_and_harms_nobody(offload):
+async def test_a_defect_is_reported_and_harms_nobody(offload):
     before = await offload.run("f", process_id)
     with pytest.raises(InternalError, match="ZeroDivisionError"):
         await offload.run("f", fail)

@@ -79,7 +79,7 @@ def test_one_that_is_named_and_unfit_is_refused(choose):
     assert "mine: is Python 3.9, older than 3.11" in refused.stderr
 
 
-def test_where_none_is_fit_each_is_told_with_what_is_wrong(choose):
+def test_where_none_is_fit_each_is_reported_with_what_is_wrong(choose):
     refused = choose({"python3.15": fit("3.15"), "python3": fit("3.15"), "python3.12": unfit("lacks the module ssl")})
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "/0/python3.12: lacks the module ssl" in refused.stderr

@@ -74,7 +74,7 @@ async def test_a_message_beyond_the_scope_of_a_token_is_refused_and_not_read(rou
         assert relay.taken < UNREAD
 
 
-async def test_health_is_told_without_a_token_and_without_reading_what_was_sent(router):
+async def test_health_is_reported_without_a_token_and_without_reading_what_was_sent(router):
     async with (
         relayed(router.target) as relay,
         grpc.aio.insecure_channel(relay.target, options=channel.CHANNEL_OPTIONS) as connection,
@@ -95,7 +95,7 @@ async def test_health_is_watched_without_a_token(router):
         assert (await watch.read()).status == SERVING
 
 
-async def test_health_is_not_told_with_a_wrong_token(router):
+async def test_health_is_not_reported_with_a_wrong_token(router):
     async with channel.connect(router.target, "wrong") as connection:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await health_pb2_grpc.HealthStub(connection).Check(health_pb2.HealthCheckRequest())
@@ -184,7 +184,7 @@ async def test_a_method_that_nobody_knows_is_unimplemented_to_those_with_a_token
         await connection.close(None)
 
 
-async def test_every_method_of_every_service_asks_for_a_scope(router):
+async def test_every_method_of_every_service_requests_a_scope(router):
     connection = channel.connect(router.target, router.token())
     for service in await listed_services(connection):
         assert required_scopes(f"/{service}/Any"), service
@@ -210,7 +210,7 @@ async def test_edges_ask_which_flows_there_are_for_many_ids_at_a_time(router, cl
     await connection.close(None)
 
 
-async def test_many_faults_in_many_files_are_told_as_far_as_an_answer_can_hold_them(client):
+async def test_many_faults_in_many_files_are_reported_as_far_as_an_answer_can_hold_them(client):
     bad = b"document: {dsl: 1.0.3, namespace: default, name: A B, version: x}\ndo: [{a: {set: {x: '${ env }'}}}]\n"
     with pytest.raises(InvalidFlowError) as caught:
         await client.flows.apply([bad] * 200)

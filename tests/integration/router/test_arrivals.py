@@ -50,7 +50,7 @@ async def test_an_event_goes_into_the_journal_of_who_waits_for_it_which_runs_aga
     assert await shard.state.arrivals() == []
 
 
-async def test_an_event_that_nobody_waits_for_is_kept_for_the_first_who_does_the_oldest_first(shard, runner):
+async def test_an_event_that_nobody_waits_for_is_buffered_for_the_first_who_does_the_oldest_first(shard, runner):
     for number in (1, 2):
         await shard.publish(data=number)
     await shard.publish("b", data=3)
@@ -174,7 +174,7 @@ async def test_events_find_those_who_want_their_values_before_and_after(shard, r
     assert came(again) == [(KEY, {"order": 3})]
 
 
-async def test_who_stops_waiting_while_kept_events_are_read_gets_none_of_them(shard, runner):
+async def test_who_stops_waiting_while_buffered_events_are_read_gets_none_of_them(shard, runner):
     await shard.publish(data={"order": 2})
     gate = shard.state.delay("arrival_payloads")
     seq = await waiting(shard, runner, listen(order=2))
@@ -186,7 +186,7 @@ async def test_who_stops_waiting_while_kept_events_are_read_gets_none_of_them(sh
     assert came(again) == [(KEY, {"order": 2})]
 
 
-async def test_an_event_for_one_execution_is_for_no_other_and_asks_for_no_values(shard, runner):
+async def test_an_event_for_one_execution_is_for_no_other_and_requests_no_values(shard, runner):
     await waiting(shard, runner)
     its = await waiting(shard, runner, listen(order=5))
     await shard.publish(data={"order": 6}, execution_id=(await shard.record(its)).id)
@@ -234,7 +234,7 @@ async def test_what_an_execution_would_have_got_that_is_cancelled_meanwhile_goes
     assert (shard.core.leases.seq_of(again.lease), came(again)) == (other, [(KEY, 1)])
 
 
-async def test_an_execution_that_is_suspended_meanwhile_has_what_came_when_it_is_resumed(shard, runner):
+async def test_an_execution_that_is_suspended_meanwhile_has_what_arrived_when_it_is_resumed(shard, runner):
     seq = await waiting(shard, runner)
     execution_id = (await shard.record(seq)).id
     gate = shard.state.delay("journal_sizes")
@@ -287,7 +287,7 @@ async def test_all_flows_have_so_many(shard, monkeypatch):
     assert await shard.state.arrivals() == []
 
 
-async def test_a_kept_event_expires(shard, runner):
+async def test_a_buffered_event_expires(shard, runner):
     await shard.publish(data=1)
     shard.wall.ahead += 3601
     seq = await waiting(shard, runner)
@@ -373,7 +373,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
         assert (shard.core.leases.seq_of(again.lease), shard.core.waiting) == (seqs[0], 1)
 
 
-async def test_what_is_kept_and_who_waits_are_there_after_a_restart(tmp_path):
+async def test_what_is_retained_and_who_waits_are_there_after_a_restart(tmp_path):
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
         await waiting(shard, runner, listen(order=1))
@@ -406,7 +406,7 @@ async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["taken", "kept"])
-async def test_what_came_to_a_callback_is_parsed_once_whoever_waits_for_it(shard, runner, monkeypatch, kept):
+async def test_what_arrived_to_a_callback_is_parsed_once_whoever_waits_for_it(shard, runner, monkeypatch, kept):
     """It may be a MiB of JSON, and its sender chooses how long that takes."""
     seq = await waiting(shard, runner, listen(order=1), listen("approval", "/do/1/wait#0", order=2))
     parsed = []

@@ -205,7 +205,7 @@ async def test_a_runner_that_reads_nothing_gets_no_more_than_fits_and_leaves_the
                     left -= 1
 
 
-async def test_a_runner_that_says_the_same_again_after_a_lost_answer_is_told_that_it_is_over(router, client, hello):
+async def test_a_runner_that_repeats_a_report_after_a_lost_answer_learns_that_it_is_over(router, client, hello):
     await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:
         (assignment,) = await runner.assignments(1)

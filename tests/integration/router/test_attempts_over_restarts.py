@@ -129,7 +129,7 @@ async def test_an_attempt_whose_runner_dies_with_the_router_is_charged(tmp_path,
         assert again.attempt == 2
 
 
-async def test_an_attempt_that_a_runner_came_back_for_is_written_down_if_it_lasts(tmp_path, monkeypatch):
+async def test_an_attempt_that_a_runner_came_back_for_is_stored_if_it_lasts(tmp_path, monkeypatch):
     async with running_host(tmp_path) as shard:
         monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 3600)
         (seq,) = await shard.append()

@@ -61,7 +61,7 @@ async def test_that_an_execution_was_cancelled_is_an_error_for_who_waits_for_its
 
 
 @pytest.mark.parametrize(("result", "expected"), [(Completed(b"7"), (b"7", None)), (Faulted(ERROR), (None, ERROR))])
-async def test_who_waits_after_the_end_is_told_of_it_at_once(shard, runner, result, expected):
+async def test_who_waits_after_the_end_gets_it_at_once(shard, runner, result, expected):
     child, child_id = await child_of(shard, runner)
     await shard.settle(runner, child, result)
     await parent_of(shard, runner, child_id)
@@ -69,7 +69,7 @@ async def test_who_waits_after_the_end_is_told_of_it_at_once(shard, runner, resu
     assert told(again) == [(KEY, *expected)]
 
 
-async def test_who_waits_for_an_execution_that_is_unknown_is_told_so(shard, runner):
+async def test_who_waits_for_an_execution_that_is_unknown_learns_so(shard, runner):
     await parent_of(shard, runner, "evt_unknown")
     [again] = await runner.next()
     [(_, _, error)] = told(again)
@@ -103,7 +103,7 @@ async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(
     assert told(again) == [(KEY, b"7", None)]
 
 
-async def test_of_several_ends_each_is_told_once(shard, runner):
+async def test_of_several_ends_each_is_reported_once(shard, runner):
     children = [await child_of(shard, runner) for _ in range(2)]
     await parent_of(shard, runner, *(child_id for _, child_id in children))
     await shard.settle(runner, children[1][0], Completed(b"2"))
@@ -115,7 +115,7 @@ async def test_of_several_ends_each_is_told_once(shard, runner):
     assert told(again) == [(KEY, b"2", None), (KEY, b"1", None)]
 
 
-async def test_who_does_not_wait_any_more_is_told_nothing(shard, runner):
+async def test_who_does_not_wait_any_more_gets_nothing(shard, runner):
     child, child_id = await child_of(shard, runner)
     seq = await parent_of(shard, runner, child_id)
     await shard.host.commands.suspend((await shard.record(seq)).id)
@@ -128,7 +128,7 @@ async def test_who_does_not_wait_any_more_is_told_nothing(shard, runner):
     assert told(again) == [(KEY, b"7", None)]
 
 
-async def test_who_has_no_room_to_be_told_is_faulted_and_those_who_wait_for_it_learn_that(shard, runner, monkeypatch):
+async def test_who_has_no_room_for_an_event_is_faulted_and_those_who_wait_for_it_learn_that(shard, runner, monkeypatch):
     monkeypatch.setattr("flowhook.limits.MAX_JOURNAL_ENTRIES", 2)
     child, child_id = await child_of(shard, runner)
     full = await parent_of(shard, runner, child_id, entries=[JournalEntry("a", b"1"), JournalEntry("b", b"1")])
@@ -141,7 +141,7 @@ async def test_who_has_no_room_to_be_told_is_faulted_and_those_who_wait_for_it_l
     assert "its journal is full" in error.detail
 
 
-async def test_an_end_after_a_restart_is_told_to_who_waits_since_before(tmp_path):
+async def test_an_end_after_a_restart_is_reported_to_those_who_wait_since_before(tmp_path):
     async with running_host(tmp_path) as shard:
         runner = shard.attach(credit=100)
         child, child_id = await child_of(shard, runner)
@@ -154,7 +154,7 @@ async def test_an_end_after_a_restart_is_told_to_who_waits_since_before(tmp_path
         assert (shard.core.leases.seq_of(again.lease), told(again)) == (parent, [(KEY, b"7", None)])
 
 
-async def test_an_end_that_a_dead_router_did_not_tell_is_told_at_the_next_start(tmp_path):
+async def test_an_end_that_a_dead_router_did_not_report_is_reported_at_the_next_start(tmp_path):
     async with running_host(tmp_path) as shard:
         runner = shard.attach(credit=100)
         child, child_id = await child_of(shard, runner)

@@ -111,7 +111,7 @@ async def edge(router, client):
     await edge.close()
 
 
-async def test_a_body_is_stored_as_it_came_and_read_back_whole_and_in_slices(edge, client):
+async def test_a_body_is_stored_as_it_arrived_and_read_back_whole_and_in_slices(edge, client):
     blob = await edge.upload()
     assert (blob.size, blob.sha256) == (len(BODY), hashlib.sha256(BODY).digest())
     execution_id = (await edge.send(blob)).accepted.execution_id

@@ -96,7 +96,7 @@ async def test_an_upload_that_says_too_much_at_first_is_refused(router, client):
     assert status.from_rpc_error(caught.value).reason == "REQUEST_TOO_LARGE"
 
 
-async def test_the_texts_of_a_fault_are_kept_up_to_a_limit(router, client):
+async def test_the_texts_of_a_fault_are_retained_up_to_a_limit(router, client):
     await client.flows.apply([flow("hello")])
     execution_id = await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:
@@ -113,7 +113,7 @@ def rejection(**fields):
     return rejections.Rejection(**named | fields)
 
 
-async def test_every_field_of_a_refused_request_is_kept_up_to_a_limit(router, client):
+async def test_every_field_of_a_refused_request_is_retained_up_to_a_limit(router, client):
     long = "x" * 4 * KIB
     texts = ("callback", "reason", "detail", "address", "method", "path", "query")
     sent = rejection(**dict.fromkeys(texts, long), body=bytes(MIB))

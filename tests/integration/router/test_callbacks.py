@@ -293,7 +293,7 @@ async def test_an_execution_that_waits_for_more_than_fits_is_faulted(router, cli
     assert (execution.status, "has more than" in execution.error.detail) == (Status.FAULTED, True)
 
 
-async def test_kept_callbacks_and_deliveries_are_counted(router, client, edge, orders):
+async def test_buffered_callbacks_and_deliveries_are_counted(router, client, edge, orders):
     await sent(edge, call(), call())
     async with attached(router, credit=2) as runner:
         _, assignment = await begun(client, runner)
@@ -303,7 +303,7 @@ async def test_kept_callbacks_and_deliveries_are_counted(router, client, edge, o
     assert {b"flowhook_router_arrivals 1.0", b"flowhook_router_deliveries_total 1.0"} <= {*process.metrics.splitlines()}
 
 
-async def test_callbacks_are_kept_as_long_as_the_setting_says(tmp_path):
+async def test_callbacks_are_retained_as_long_as_the_setting_says(tmp_path):
     async with running_router(tmp_path, callback_seconds=0.001) as router, router.client() as client:
         await client.flows.apply([flow("orders", CALLBACKS)])
         connection = channel.connect(router.target, router.token("edge"))

@@ -68,7 +68,7 @@ async def test_an_event_goes_to_all_who_wait_for_it_in_all_flows(router, client,
         assert await all_arrived(runner, 3) == [[(KEY, EVENT)]] * 3
 
 
-async def test_an_event_that_comes_before_anybody_waits_is_kept_also_over_a_restart(tmp_path):
+async def test_an_event_that_comes_before_anybody_waits_is_buffered_also_over_a_restart(tmp_path):
     async with running_router(tmp_path) as router, router.client() as client, effects_of(router) as effects:
         await client.flows.apply([listening("a")])
         assert await effects.emit(EVENT) == 1

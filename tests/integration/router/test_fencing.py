@@ -107,7 +107,7 @@ async def test_what_a_runner_had_is_assigned_again_soon_after_its_stream_ended(t
 
 
 @pytest.mark.parametrize("take_out", ["cancel", "suspend"])
-async def test_nothing_is_kept_in_memory_of_what_an_operator_took_out(shard, take_out):
+async def test_nothing_is_retained_in_memory_of_what_an_operator_took_out(shard, take_out):
     (seq,) = await shard.append()
     assert shard.host._cache.bytes
     await getattr(shard.host.commands, take_out)((await shard.record(seq)).id)
@@ -161,7 +161,7 @@ async def test_a_router_that_stood_still_takes_no_lease_for_that(tmp_path, monke
         assert shard.core.leases.seq_of(delivery.lease) is not None
 
 
-async def test_a_stream_that_lost_its_leases_is_not_told_that_they_are_good(tmp_path):
+async def test_a_stream_that_lost_its_leases_does_not_confirm_them(tmp_path):
     async with running_host(tmp_path, lease_seconds=0.1) as shard:
         link = shard.attach()
         assert shard.host.renew(link)
@@ -242,7 +242,7 @@ async def test_a_lease_lost_before_a_restart_is_not_adopted_after_it_but_the_one
 
 
 @pytest.mark.parametrize("then", ["suspend", "resume"])
-async def test_a_suspension_is_on_record_before_anybody_is_told_and_before_it_is_lifted(shard, then):
+async def test_a_suspension_is_stored_before_anybody_is_notified_and_before_it_is_lifted(shard, then):
     (seq,) = await shard.append()
     execution_id = (await shard.record(seq)).id
     shard.state.away = True
@@ -295,7 +295,7 @@ async def test_an_attempt_that_a_suspension_ended_is_not_charged_whenever_it_is_
     assert (await shard.record(seq)).attempts == 0
 
 
-async def test_a_suspension_does_not_overtake_what_came_before_it(shard):
+async def test_a_suspension_does_not_overtake_what_arrived_before_it(shard):
     (seq,) = await shard.append()
     link = shard.attach()
     (delivery,) = await link.next()

@@ -42,7 +42,7 @@ async def test_one_of_each_starts_an_execution_with_all_in_the_order_of_the_filt
     assert running.shard.host.arrivals.buffered == 0
 
 
-async def test_what_is_kept_is_kept_over_restarts(tmp_path):
+async def test_what_is_stored_is_retained_over_restarts(tmp_path):
     async with triggers(tmp_path) as running:
         await running.apply("ship", BOTH)
         assert await running.emit(PACKED) == []
@@ -52,7 +52,7 @@ async def test_what_is_kept_is_kept_over_restarts(tmp_path):
         assert await running.emit(PAID) == []
 
 
-async def test_only_events_of_equal_values_start_one_and_those_without_are_not_kept(running):
+async def test_only_events_of_equal_values_start_one_and_those_without_are_not_retained(running):
     await running.apply("ship", BY_ORDER)
     assert await running.emit(event("paid", 7), event("packed", "7"), event("packed", 8), event("paid", None)) == []
     assert running.shard.host.arrivals.buffered == 3
@@ -94,7 +94,7 @@ async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(tmp_pa
         assert len(await running.executions()) == 2
 
 
-async def test_kept_events_are_put_together_anew_when_the_trigger_changes(running):
+async def test_buffered_events_are_joined_anew_when_the_trigger_changes(running):
     await running.apply("ship", BOTH)
     await running.emit(PAID, PACKED | {"subject": "x"}, event("paid", 1), event("paid", 2))
     await running.apply("ship", "{on: {all: [{with: {type: paid}}, {with: {type: sent}}]}}")
@@ -105,7 +105,7 @@ async def test_kept_events_are_put_together_anew_when_the_trigger_changes(runnin
 
 
 @pytest.mark.parametrize("how", ["deleted", "started otherwise"])
-async def test_what_was_kept_for_a_flow_is_forgotten_when_that_does_not_wait_for_it_any_more(running, how):
+async def test_what_was_retained_for_a_flow_is_forgotten_when_that_does_not_wait_for_it_any_more(running, how):
     await running.apply("ship", BOTH)
     await running.emit(PAID)
     if how == "deleted":

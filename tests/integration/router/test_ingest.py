@@ -161,7 +161,7 @@ async def test_invoke_does_not_attach_to_an_execution_of_another_flow(router, cl
     assert caught.value.reason == "EVENT_ID_TAKEN"
 
 
-async def test_invoke_tells_why_an_execution_faulted(router, client, hello):
+async def test_invoke_reports_why_an_execution_faulted(router, client, hello):
     async with attached(router, credit=1) as runner:
         invoking = asyncio.create_task(client.invoke("hello", {}))
         (assignment,) = await runner.assignments(1)

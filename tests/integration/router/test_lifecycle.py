@@ -36,7 +36,7 @@ def kinds(events):
     return [event["type"].removeprefix(BASE).removesuffix(".v1") for event in events]
 
 
-async def test_a_fault_is_told_with_its_error(router, client):
+async def test_a_fault_is_reported_with_its_error(router, client):
     await client.flows.apply([flow("work"), told("alerts", "faulted")])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
@@ -48,7 +48,7 @@ async def test_a_fault_is_told_with_its_error(router, client):
     assert event["data"]["error"] == {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0/keep"}
 
 
-async def test_a_whole_life_is_told_in_order(router, client):
+async def test_a_whole_life_is_reported_in_order(router, client):
     await client.flows.apply(
         [flow("work"), told("log", "started", "suspended", "resumed", "completed", rest=b"execution: {concurrency: 1}")]
     )
@@ -90,7 +90,7 @@ async def test_an_execution_starts_when_a_runner_gets_it_and_not_when_that_is_st
     assert event["time"] <= got
 
 
-async def test_filters_look_into_what_is_told(router, client):
+async def test_filters_look_into_what_is_reported(router, client):
     by_data = b"""schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1},
         correlate: {flow: {from: .data.definition.name, expect: second}}}}}\n"""
     by_source = (
@@ -105,7 +105,7 @@ async def test_filters_look_into_what_is_told(router, client):
     assert [each["source"] for each in await starting_events(client, "by-source", 1)] == ["/flows/first"]
 
 
-async def test_a_flow_that_wants_to_know_of_every_end_is_not_told_of_its_own_nor_of_what_it_starts(router, client):
+async def test_a_flow_that_wants_every_end_gets_neither_its_own_nor_those_of_what_it_starts(router, client):
     await client.flows.apply([flow("work"), flow("child"), told("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner, effects_of(router) as effects:
@@ -124,7 +124,7 @@ async def test_a_flow_that_wants_to_know_of_every_end_is_not_told_of_its_own_nor
     assert len(found) == 3  # one for each end of `work`, and the replay
 
 
-async def test_who_wants_every_event_is_told_of_no_execution(router, client):
+async def test_who_wants_every_event_gets_none_about_executions(router, client):
     await client.flows.apply([flow("work"), flow("any", b"schedule: {on: {any: []}}\n"), told("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
@@ -141,7 +141,7 @@ async def test_no_flow_can_say_that_an_execution_faulted(router, client):
     assert [item async for item in client.executions.list()] == []
 
 
-async def test_an_execution_that_listens_is_told_although_its_flow_is_gone(router, client):
+async def test_an_execution_that_listens_is_reported_although_its_flow_is_gone(router, client):
     await client.flows.apply([flow("work"), flow("waits")])
     waiting = await client.ingest("waits", b"{}")
     filters = pb.EventFilters(filters=[pb.EventFilter(type=f"{BASE}faulted.v1")])
@@ -157,7 +157,7 @@ async def test_an_execution_that_listens_is_told_although_its_flow_is_gone(route
     assert orjson.loads(entry.output)["subject"] == failed
 
 
-async def test_a_flow_without_room_is_told_later(router, client):
+async def test_a_flow_without_room_is_notified_later(router, client):
     await client.flows.apply(
         [flow("work"), told("full", "completed", rest=b"execution: {max_backlog: 1}\n"), told("other", "completed")]
     )
@@ -175,7 +175,7 @@ async def test_a_flow_without_room_is_told_later(router, client):
         await starting_events(client, "full", 2)
 
 
-async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_told(tmp_path):
+async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_reported(tmp_path):
     async with running_router(tmp_path) as router, router.client() as client:
         await client.flows.apply([flow("work"), told("alerts", "faulted")])
         await client.ingest("work", b"{}")
@@ -187,7 +187,7 @@ async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_to
     assert "given up after 1000 attempts" in event["data"]["error"]["detail"]
 
 
-async def test_what_was_told_when_everything_died_is_not_told_again(tmp_path):
+async def test_what_was_reported_when_everything_died_is_not_reported_again(tmp_path):
     async with triggers(tmp_path) as router:
         shard = router.shard
         await router.apply("work", "")

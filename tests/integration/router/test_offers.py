@@ -34,7 +34,7 @@ async def take_in(shard, runner, arrival, position=0):
     await shard.host.recorder.checkpoint(runner, [checkpoint])
 
 
-async def test_an_event_is_handed_to_who_works_on_the_execution_and_kept_until_it_is_journaled(shard, runner):
+async def test_an_event_is_handed_to_who_works_on_the_execution_and_stored_until_it_is_journaled(shard, runner):
     delivery = await listening(shard, runner)
     seq = shard.core.leases.seq_of(delivery.lease)
     appended = await shard.publish(data={"ok": True})
@@ -50,7 +50,7 @@ async def test_an_event_is_handed_to_who_works_on_the_execution_and_kept_until_i
     assert (await shard.record(seq)).status is Status.COMPLETED
 
 
-async def test_what_came_before_is_handed_over_when_it_listens_one_at_a_time_in_order(shard, runner):
+async def test_what_arrived_before_is_handed_over_when_it_listens_one_at_a_time_in_order(shard, runner):
     for number in range(2):
         await shard.publish(data=number)
     delivery = await listening(shard, runner)

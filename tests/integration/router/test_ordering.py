@@ -90,7 +90,7 @@ async def test_a_replay_runs_behind_what_has_its_key_now(router, client, ordered
         assert a2 != replay.id
 
 
-async def test_a_key_that_came_with_the_event_counts_also_without_order_by(router, client):
+async def test_a_key_that_arrived_with_the_event_counts_also_without_order_by(router, client):
     await client.flows.apply([flow("plain")])
     async with attached(router, credit=10) as runner:
         for key in ("k", "k", ""):

@@ -66,7 +66,7 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(parser, message, 
     assert await loop_seconds(read, BOUND) < BOUND
 
 
-async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_is_told():
+async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_learns_so():
     message = event(XML, "application/xml")
     async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as parser:
         with capture_logs() as written:

@@ -57,7 +57,7 @@ async def test_whoever_reports_as_much_as_goes_leaves_the_health_of_all_known(ro
     assert (known["edge-1"].ready, known["edge-1"].metrics) == (True, b"e 1\n")
 
 
-async def test_health_is_asked_for_without_metrics(router, client):
+async def test_health_is_requested_without_metrics(router, client):
     await report(router, router.token("edge"), pb.Process(name="edge-1", role="edge", metrics=b"e 1\n"))
     assert all(process.metrics for process in await client.cluster.processes())
     assert not any(process.metrics for process in await client.cluster.processes(metrics=False))

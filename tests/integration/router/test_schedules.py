@@ -32,7 +32,7 @@ async def test_a_flow_is_started_every_second_also_after_a_restart(tmp_path):
     assert passed.seconds < 10
 
 
-async def test_a_flow_tells_when_it_is_started_next_and_a_former_revision_does_not(client):
+async def test_a_flow_reports_when_it_is_started_next_and_a_former_revision_does_not(client):
     [applied] = await client.flows.apply([flow("yearly", b'schedule: {cron: "0 0 1 1 *"}\n')])
     new_year = cron.next_cron("0 0 1 1 *", int(time.time() * 1000))
     await client.flows.apply([flow("plain")])

@@ -56,7 +56,7 @@ async def test_so_does_one_that_is_waited_for_and_a_callback(stub):
     assert callback_id.startswith("evt_")
 
 
-async def test_what_an_event_says_of_itself_is_kept(stub, client):
+async def test_what_an_event_says_of_itself_is_retained(stub, client):
     event_id = ids.mint(ids.slot_of("hello"))
     said = event(id=event_id, receive_time=convert.timestamp(0), method="PUT")
     assert await ingest(stub, said) == [event_id]

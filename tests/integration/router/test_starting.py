@@ -100,7 +100,7 @@ async def test_the_version_that_the_flow_has_and_the_latest_are_started_at_the_b
         await effects.start(key=f"{CALLER}:{number}", version=version, parent_depth=deepest)
 
 
-async def test_a_version_is_the_latest_revision_of_it_however_many_came_after(router, client, effects):
+async def test_a_version_is_the_latest_revision_of_it_however_many_arrived_after(router, client, effects):
     def child(version, extra=b""):
         return flow("child", extra).replace(b"version: 1.0.0", b"version: " + version)
 

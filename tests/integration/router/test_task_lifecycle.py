@@ -56,7 +56,7 @@ async def test_runners_hear_what_is_wanted_and_when_that_changes(router, client)
             assert await interest(late) == [CorrelationEventType.STARTED]
 
 
-async def test_an_execution_that_waits_for_such_an_event_is_heard_of_while_it_does(router, client):
+async def test_an_execution_that_waits_for_such_an_event_is_counted_while_it_does(router, client):
     await client.flows.apply([flow("waits"), flow("work")])
     await client.ingest("waits", b"{}")
     filters = pb.EventFilters(filters=[pb.EventFilter(type=TaskEventType.FAULTED)])
@@ -102,7 +102,7 @@ async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_come
     }
 
 
-async def test_what_is_said_again_by_another_attempt_is_told_once(router, client):
+async def test_what_is_said_again_by_another_attempt_is_reported_once(router, client):
     await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.RETRIED)])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
@@ -115,7 +115,7 @@ async def test_what_is_said_again_by_another_attempt_is_told_once(router, client
         assert types(await starting_events(client, "log", 2)) == [TaskEventType.STARTED, TaskEventType.RETRIED]
 
 
-async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
+async def test_nothing_is_reported_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
     await client.flows.apply([flow("work"), wants("log", TaskEventType.COMPLETED)])
     await client.ingest("work", b"{}")
     said = [happened(TaskEventType.COMPLETED), happened(TaskEventType.STARTED), happened(WorkflowEventType.FAULTED)]
@@ -127,7 +127,7 @@ async def test_nothing_is_told_of_what_such_an_event_started_and_of_what_nobody_
         await starting_events(client, "log", 2)
 
 
-async def test_what_is_said_under_a_lease_that_is_lost_is_not_told(router, client):
+async def test_what_is_said_under_a_lease_that_is_lost_is_not_reported(router, client):
     await client.flows.apply([flow("work"), wants("log", TaskEventType.STARTED, TaskEventType.FAULTED)])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
@@ -141,7 +141,7 @@ async def test_what_is_said_under_a_lease_that_is_lost_is_not_told(router, clien
         assert types(await starting_events(client, "log", 1)) == [TaskEventType.STARTED]
 
 
-async def test_what_was_said_is_told_after_the_router_died(tmp_path):
+async def test_what_was_said_is_reported_after_the_router_died(tmp_path):
     async with running_router(tmp_path) as router, router.client() as client:
         await client.flows.apply(
             [flow("work"), wants("full", TaskEventType.STARTED, rest=b"execution: {max_backlog: 1}\n")]

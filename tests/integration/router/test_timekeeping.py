@@ -244,7 +244,7 @@ async def test_more_flows_than_are_started_together_are_all_started(time_):
     assert {each.due_ms for each in await time_.shard.state.schedules()} == {NOON + 2 * MINUTE}
 
 
-async def test_it_looks_at_the_clock_by_itself_and_is_told_of_changes(time_):
+async def test_it_looks_at_the_clock_by_itself_and_is_notified_of_changes(time_):
     started = asyncio.Queue()
     append = time_.shard.host.append
 

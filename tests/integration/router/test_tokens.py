@@ -56,7 +56,7 @@ async def test_a_token_for_a_flow_opens_nothing_else(router, orders):
             assert status.from_rpc_error(failed.value).reason == "SCOPE_MISSING"
 
 
-async def test_a_token_for_a_flow_is_told_the_health_and_the_services_as_any_other(router, orders):
+async def test_a_token_for_a_flow_reads_the_health_and_the_services_as_any_other(router, orders):
     token = create_token(router.settings.data_dir, "probe", [TokenScope.INGEST], flows=["orders"])
     async with channel.connect(router.target, token) as connection:
         stub = health_pb2_grpc.HealthStub(connection)

@@ -25,7 +25,7 @@ async def connection(router):
     await connection.close(None)
 
 
-async def test_a_watcher_of_executions_is_told_of_all_that_happens_after_the_first_word(router, client):
+async def test_a_watcher_of_executions_gets_all_that_happens_after_the_first_message(router, client):
     await client.flows.apply([flow("hello")])
     changes = client.executions.watch(flow_id="hello")
     assert await anext(changes) is None

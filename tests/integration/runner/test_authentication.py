@@ -106,7 +106,7 @@ def oauth2(authority, **more):
     return {"oauth2": {"authority": authority.url, "grant": "client_credentials", "client": client, **more}}
 
 
-async def test_a_token_is_asked_for_once_and_shown_with_each_request(ask, authority):
+async def test_a_token_is_requested_once_and_shown_with_each_request(ask, authority):
     for _ in range(3):
         assert content(await ask(f"{authority.url}/x", oauth2(authority, scopes=["a", "b"]))) == {"you": "are welcome"}
     ((form, headers),) = authority.asked
@@ -122,7 +122,7 @@ async def test_a_token_that_expired_is_replaced(ask, authority):
     assert authority.shown == ["Bearer t0ken-1-of-the-authority", "Bearer t0ken-2-of-the-authority"]
 
 
-async def test_a_kept_token_that_is_refused_is_replaced_once_and_a_new_one_is_not(ask, authority):
+async def test_a_cached_token_that_is_refused_is_replaced_once_and_a_new_one_is_not(ask, authority):
     content(await ask(f"{authority.url}/x", oauth2(authority)))
     authority.good.clear()
     content(await ask(f"{authority.url}/x", oauth2(authority)))
@@ -228,7 +228,7 @@ async def test_an_authorization_of_the_authors_own_comes_first(ask, authority):
     assert not authority.asked
 
 
-async def test_a_token_is_asked_for_under_the_same_address_policy_and_deadline(call, authority, http_server):
+async def test_a_token_is_requested_under_the_same_address_policy_and_deadline(call, authority, http_server):
     endpoint = {"uri": "https://192.0.2.1/", "authentication": oauth2(authority)}
     error = await call(allow=False, method="get", endpoint=endpoint)
     assert kind(error) == ("communication", 403)

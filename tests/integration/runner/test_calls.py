@@ -32,7 +32,7 @@ async def test_a_component_that_breaks_is_a_runtime_error_without_internals(call
     assert "internal-secret" not in error.detail
 
 
-async def test_what_a_component_says_shows_no_secret_that_it_asked_for(call):
+async def test_what_a_component_says_shows_no_secret_that_it_requested(call):
     @component("telling")
     async def telling(context: Context) -> None:
         key = orjson.loads(await context.secret("mine"))["key"]
@@ -51,7 +51,7 @@ async def test_a_component_that_gives_up_on_everything_ends_its_own_call_alone(c
     assert kind(await call("quitting", extra=[quitting])) == ("runtime", 500)
 
 
-async def test_how_long_to_wait_before_another_try_is_told_beside_the_error(perform):
+async def test_how_long_to_wait_before_another_try_is_reported_beside_the_error(perform):
     @component("test.busy")
     async def busy(*, context: Context):
         """Has no time."""

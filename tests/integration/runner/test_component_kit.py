@@ -77,7 +77,7 @@ async def test_a_result_that_is_too_large_is_a_runtime_error():
     assert problem.value.error.type.endswith("/errors/runtime")
 
 
-async def test_the_deadline_is_kept():
+async def test_the_deadline_is_retained():
     started = asyncio.Event()
 
     @component("kit.slow")

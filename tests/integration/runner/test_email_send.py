@@ -128,7 +128,7 @@ async def test_a_certificate_of_nobody_is_refused(tmp_path, tls):
     assert not box.delivered
 
 
-async def test_a_server_without_the_tls_that_was_asked_for_gets_nothing(certificate):
+async def test_a_server_without_the_tls_that_was_requested_gets_nothing(certificate):
     async with smtp_server(tls="starttls", certificate=certificate, offer_tls=False) as box:
         with pytest.raises(TaskFault) as problem:
             await mail(box.port, tls="starttls", user=("ada", PASSWORD))
@@ -146,7 +146,7 @@ async def test_a_wrong_password_is_an_authentication_error_that_does_not_show_it
     assert not box.delivered
 
 
-async def test_refused_recipients_are_told_when_others_were_accepted():
+async def test_refused_recipients_are_reported_when_others_were_accepted():
     async with smtp_server() as box:
         box.refused["bob@example.com"] = "550 no such user"
         result = await mail(box.port, to=["ada@example.com", "bob@example.com"])

@@ -74,7 +74,7 @@ async def test_a_definition_that_breaks_the_compiler_faults_and_harms_nobody(rou
     assert router.streams == [stream]
 
 
-async def test_a_router_that_is_away_when_a_component_asks_for_its_secret_is_asked_again(router, served):
+async def test_a_router_that_is_away_when_a_component_requests_its_secret_is_asked_again(router, served):
     router.secrets["twitter"] = b'{"bearer_token": "t"}'
     router.away = 2
     router.define("post", [{"post": {"call": "twitter.post", "with": {"text": "hello"}}}])

@@ -51,7 +51,7 @@ async def test_a_message_goes_out_and_another_one_comes_back_as_protojson(call, 
     assert "Idempotency-Key" not in requests[0]
 
 
-async def test_a_server_tells_by_reflection_what_it_offers(call, pets):
+async def test_a_server_reports_by_reflection_what_it_offers(call, pets):
     answer = await call("grpc", service=pets.service, method="Greet", arguments={"name": "Ada"})
     assert answer == {"name": "Hello Ada"}
 
@@ -194,12 +194,12 @@ async def test_an_answer_that_is_too_large_is_refused(call, pets, monkeypatch, m
         ([{"name": "a"}], "with.arguments: /shop.Pets/Echo takes one message, so this must be an object, not an array"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_told_by_name_and_without_their_values(call, pets, arguments, expected):
+async def test_arguments_that_do_not_fit_are_reported_by_name_and_without_their_values(call, pets, arguments, expected):
     error = await call("grpc", service=pets.service, method="Echo", arguments=arguments)
     assert (kind(error), error.detail) == (("configuration", 400), f"grpc: {expected}")
 
 
-async def test_a_service_or_method_that_is_not_there_is_told_by_name(call, pets, proto):
+async def test_a_service_or_method_that_is_not_there_is_reported_by_name(call, pets, proto):
     url, _ = await proto()
     for given in ({}, {"proto": {"endpoint": url}}):
         error = await call("grpc", service=pets.service, method="Bark", **given)

@@ -62,7 +62,7 @@ async def test_a_refused_connection_is_a_communication_error(call):
 
 
 @pytest.mark.parametrize(("answers", "expected"), [(1, "ok"), (0, ("communication", 500))])
-async def test_a_kept_connection_that_the_server_closed_is_replaced_once_and_a_new_one_is_not(answers, expected):
+async def test_a_pooled_connection_that_the_server_closed_is_replaced_once_and_a_new_one_is_not(answers, expected):
     keys = []
 
     async def serve(reader, writer):

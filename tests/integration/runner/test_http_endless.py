@@ -111,7 +111,7 @@ async def talkative():
         yield idle, sent, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
-async def test_answers_that_nobody_asked_for_end_the_connection_and_no_call(caller, talkative):
+async def test_answers_that_nobody_requested_end_the_connection_and_no_call(caller, talkative):
     """They come on a connection that is kept, while nobody reads it."""
     idle, sent, endpoint = talkative
     assert (await caller("http", method="get", endpoint=endpoint)).output == b'"ok"'

@@ -299,7 +299,7 @@ async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(p
     assert await evaluate(pool, ". + 1", 1) == 2
 
 
-async def test_one_that_does_not_start_is_tried_again_and_told_once(make_pool):
+async def test_one_that_does_not_start_is_tried_again_and_reported_once(make_pool):
     failures = iter([OSError(12, "Cannot allocate memory")] * 3)
 
     async def fail(settings):

@@ -91,7 +91,7 @@ async def test_an_effect_begins_as_soon_as_its_lease_is_known_to_be_good(router,
     assert outside.paths == ["/1", "/2"]
 
 
-async def test_work_that_is_kept_goes_on_after_a_stream_that_broke_while_the_runner_stood_still(
+async def test_work_that_is_retained_goes_on_after_a_stream_that_broke_while_the_runner_stood_still(
     router, outside, stood_still
 ):
     stream, lease, _ = stood_still

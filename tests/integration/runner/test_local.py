@@ -99,7 +99,7 @@ async def test_an_event_that_was_emitted_is_no_callback_and_a_callback_no_emitte
         assert await run_document(flow, event(), settings, {}, events=[other]) == RunCompleted(b'["paid"]')
 
 
-async def test_waits_retries_and_timeouts_can_be_skipped_and_are_told(settings):
+async def test_waits_retries_and_timeouts_can_be_skipped_and_are_reported(settings):
     refuse = {"raise": {"error": {"type": "https://example.com/e", "status": 503}}}
     retry = {"delay": {"minutes": 5}, "limit": {"attempt": {"count": 1}}}
     late = {

@@ -108,7 +108,7 @@ async def test_document_and_operation_have_policies_of_their_own(call, pets):
     assert [request[2]["Authorization"] for request in requests] == ["Bearer d0c", "Basic YWRhOnB3"]
 
 
-async def test_an_operation_is_kept_and_with_other_credentials_it_is_another_one(caller, pets):
+async def test_an_operation_is_cached_and_with_other_credentials_it_is_another_one(caller, pets):
     base, requests = await pets()
 
     async def ask(**authentication):

@@ -24,7 +24,7 @@ def arrived(key, data):
     return entry_message(JournalEntry(key, orjson.dumps(event)))
 
 
-async def test_an_execution_parks_with_what_it_waits_for_and_goes_on_with_what_came(router, served):
+async def test_an_execution_parks_with_what_it_waits_for_and_goes_on_with_what_arrived(router, served):
     router.define("orders", [LISTEN, {"put": {"set": {"order": "${ .[0].order }"}}}])
     stream = await router.attached()
     outcome = await router.run(stream, "orders", {"order": "A-1"})

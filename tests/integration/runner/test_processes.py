@@ -78,7 +78,7 @@ async def test_a_command_reads_its_input_and_its_arguments_as_the_specification_
         ("none", None),
     ],
 )
-async def test_the_flow_has_what_it_asks_for(wanted, expected):
+async def test_the_flow_has_what_it_requests(wanted, expected):
     assert await run_shell("printf out; printf err >&2", **{"return": wanted}) == expected
 
 

@@ -78,7 +78,7 @@ async def test_a_reply_that_is_not_acknowledged_is_sent_again_on_the_next_stream
     assert again.checkpoints[0] == stream.checkpoints[0]
 
 
-async def test_a_document_that_runs_alone_tells_its_reply():
+async def test_a_document_that_runs_alone_reports_its_reply():
     replies = []
     document = SimpleNamespace(definition={"document": {}, "webhook": {}, "do": [ANSWER, AFTER]})
     event = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b'{"order": "A-1"}')

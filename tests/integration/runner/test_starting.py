@@ -101,7 +101,7 @@ def test_without_the_calls_of_linux_each_child_has_an_interpreter_of_its_own(mon
     assert isinstance(process_starter.new_starter(), InterpreterStarter)
 
 
-async def test_usage_tells_computing_from_sleeping_and_from_being_stopped():
+async def test_usage_distinguishes_computing_from_sleeping_and_from_being_stopped():
     busy = await asyncio.create_subprocess_exec("python3", "-c", "while True: pass")
     idle = await asyncio.create_subprocess_exec("sleep", "600")
     usages = [UsageSampler(each.pid) for each in (busy, idle)]

@@ -43,7 +43,7 @@ def rows(events):
     return [(event.type, event.key, orjson.loads(event.data)["task"]) for event in events]
 
 
-async def test_a_call_is_told_while_it_is_under_way_and_its_fault_with_the_outcome(router, served, flow, gate):
+async def test_a_call_is_reported_while_it_is_under_way_and_its_fault_with_the_outcome(router, served, flow, gate):
     stream = await router.attached()
     want(stream, FROM_RUNNERS)
     assignment = router.assignment(flow)
@@ -67,14 +67,14 @@ async def test_a_call_is_told_while_it_is_under_way_and_its_fault_with_the_outco
     assert rows(outcome.events) == [(TaskEventType.FAULTED, "2", second)]
 
 
-async def test_nothing_is_told_unless_it_is_wanted(router, served, flow, gate):
+async def test_nothing_is_reported_unless_it_is_wanted(router, served, flow, gate):
     gate.set()
     stream = await router.attached()
     outcome = await router.run(stream, flow)
     assert [len(each.events) for each in (outcome, *stream.checkpoints)] == [0, 0]
 
 
-async def test_what_becomes_wanted_is_told_of_what_begins_then(router, served, flow, gate):
+async def test_what_becomes_wanted_is_reported_of_what_begins_then(router, served, flow, gate):
     stream = await router.attached()
     assignment = router.assignment(flow)
     router.assign(stream, assignment)

@@ -80,7 +80,7 @@ async def test_a_post_is_made_with_a_bearer_token(call, http_server):
     ("status", "expected"),
     [(401, "authentication"), (403, "authorization"), (429, "communication"), (503, "communication")],
 )
-async def test_what_x_refuses_is_told_in_the_dsls_terms(call, http_server, status, expected):
+async def test_what_x_refuses_is_reported_in_the_dsls_terms(call, http_server, status, expected):
     async def tweets(_request):
         return web.json_response({"title": "T", "detail": "because"}, status=status)
 

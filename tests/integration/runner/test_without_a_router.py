@@ -32,7 +32,7 @@ def refusing(router, told):
     router.attach_refusals += [UnauthenticatedError("the token is unknown, revoked or expired")] * 3
 
 
-async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, settings, served, router, told):
+async def test_that_no_router_takes_it_is_reported_once_until_one_does(refusing, settings, served, router, told):
     stream = await router.attached()
     await served.lifecycle.ready.wait()
     assert router.attach_refusals == []
@@ -47,7 +47,7 @@ async def test_that_no_router_takes_it_is_told_once_until_one_does(refusing, set
 
 
 @pytest.mark.parametrize("settings", [{"drain_seconds": 3600.0}], indirect=True)
-async def test_a_runner_that_is_told_to_stop_says_nothing(served, router, told):
+async def test_a_runner_that_is_asked_to_stop_prints_nothing(served, router, told):
     await router.attached()
     await served.stop()
     assert warnings(told) == []

@@ -111,7 +111,7 @@ async def test_what_is_not_ours_is_refused_and_left_alone(path, kind):
     assert path.read_bytes() == before
 
 
-async def test_a_path_that_cannot_be_opened_is_told_as_unavailable(tmp_path):
+async def test_a_path_that_cannot_be_opened_is_reported_as_unavailable(tmp_path):
     (tmp_path / "flowhook.db").mkdir()
     with pytest.raises(UnavailableError, match="EISDIR"):
         await open_sqlite(tmp_path / "flowhook.db")

@@ -31,7 +31,7 @@ def _families(*processes):
     return {family.name: family for family in text_string_to_metric_families(merge_metrics(processes).decode())}
 
 
-def test_a_family_of_two_processes_is_one_group_told_apart_by_labels():
+def test_a_family_of_two_processes_is_one_group_distinguished_by_labels():
     text = merge_metrics([_process("edge-1", COUNTER % 3), _process("edge-2", COUNTER % 4)]).decode()
     assert text.count("# TYPE flowhook_requests_total counter") == 1
     assert 'flowhook_requests_total{process="edge-1",role="edge",status="202"} 3.0' in text

@@ -25,7 +25,7 @@ def _no_variables(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_the_default_address_is_told_with_the_directory_on_which_no_cluster_runs(tmp_path):
+def test_the_default_address_is_reported_with_the_directory_on_which_no_cluster_runs(tmp_path):
     assert told(client_settings(None, tmp_path)) == (
         f"it is away (no cluster runs on {tmp_path}, so this is the default address; "
         "--router or FLOWHOOK_ROUTER names another)"

@@ -34,7 +34,7 @@ def public_url(role, **settings):
         ("::1", "http://[::1]:8099"),
     ],
 )
-def test_runners_give_out_urls_of_the_edge_and_edges_keep_to_the_host_they_are_asked_for(host, url):
+def test_runners_give_out_urls_of_the_edge_and_edges_keep_to_the_requested_host(host, url):
     assert public_url("runner", host=host) == url
     assert public_url("edge", host=host) == ""
 
@@ -50,7 +50,7 @@ def test_with_a_certificate_the_urls_that_runners_give_out_are_of_https():
 
 
 @pytest.mark.parametrize("variables", [True, False])
-def test_tls_is_the_edges_alone_however_it_is_asked_for(variables, monkeypatch):
+def test_tls_is_the_edges_alone_however_it_is_requested(variables, monkeypatch):
     if variables:
         for name, path in TLS.items():
             monkeypatch.setenv(f"FLOWHOOK_{name.upper()}", path)
@@ -92,7 +92,7 @@ def test_a_plan_survives_its_way_to_the_supervisor():
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_only_a_runner_is_told_that_losses_are_explained_and_only_of_this_restart(role, monkeypatch):
+def test_only_a_runner_learns_that_losses_are_explained_and_only_of_this_restart(role, monkeypatch):
     monkeypatch.setenv("FLOWHOOK_LOSSES_EXPLAINED", "true")
     spec = UpSettings().spec()
     ports = {"http_port": 1, "admin_port": 2, "grpc_ports": [3]}

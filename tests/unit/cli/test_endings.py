@@ -32,12 +32,12 @@ def test_a_refusal_or_a_defect_is_a_process_s_own_end(code):
     assert not killed_externally(code)
 
 
-def test_a_process_that_drained_was_told_to_and_lost_nothing():
+def test_a_process_that_drained_was_asked_to_and_lost_nothing():
     assert ended_externally(0)
     assert not killed_externally(0)
 
 
-def test_an_end_is_told_with_the_name_of_the_signal():
+def test_an_end_is_reported_with_the_name_of_the_signal():
     assert describe_exit(-9) == "was killed by SIGKILL"
     assert describe_exit(-77) == "was killed by signal 77"
     assert describe_exit(70) == "ended with exit code 70"

@@ -22,7 +22,7 @@ def run(number, task="/do/0/a", begin=T, end=T, tries=1, state=TaskState.COMPLET
     return TaskRun(number, task, begin, end, tries, state, said)
 
 
-def test_a_table_has_time_task_tries_duration_and_what_came_of_it():
+def test_a_table_has_time_task_tries_duration_and_result():
     shown = detail(
         run(1),
         run(2, "/do/1/b", end=T + 3210, tries=3, state=TaskState.FAULTED, said="503 Away"),
@@ -53,7 +53,7 @@ def test_results_of_calls_are_shown_where_it_is_certain_whose_they_are():
     assert [row[-1] for row in twice] == ["completed", "completed"]
 
 
-def test_what_is_not_kept_is_counted():
+def test_what_is_not_retained_is_counted():
     rows = list(history_rows(detail(run(3), run(9))))
     assert [row[1] for row in rows] == ["… 2 that are not stored", "/do/0/a", "… 5 that are not stored", "/do/0/a"]
 
@@ -83,7 +83,7 @@ def test_programs_get_times_in_rfc_3339_and_durations_in_seconds():
         (93_780_000, "26 h 3 min"),
     ],
 )
-def test_a_duration_is_told_in_the_unit_that_fits(milliseconds, text):
+def test_a_duration_is_reported_in_the_unit_that_fits(milliseconds, text):
     assert duration(milliseconds) == text
 
 

@@ -71,7 +71,7 @@ def test_a_secret_has_no_option_for_all_to_see(monkeypatch):
     assert _settings().token.get_secret_value() == "x"
 
 
-def test_help_tells_meaning_default_and_variable(capsys):
+def test_help_reports_meaning_default_and_variable(capsys):
     _run("--help")
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "Port that senders reach (default 8080," in shown

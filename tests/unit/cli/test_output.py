@@ -87,7 +87,7 @@ def test_an_execution_has_exactly_the_promised_fields():
     }
 
 
-def test_an_execution_tells_its_replays_and_what_an_operator_said_of_it():
+def test_an_execution_reports_its_replays_and_what_an_operator_said_of_it():
     told = replace(FAULTED, replay_of="evt_0", replayed_by="evt_2", resolution=Resolution("by hand", 1_700_000_000_000))
     shown = output.execution_as_json(told)
     assert (shown["replay_of"], shown["replayed_by"]) == ("evt_0", "evt_2")

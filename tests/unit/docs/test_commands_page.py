@@ -40,7 +40,7 @@ def test_every_command_has_an_example(name):
 
 
 @pytest.mark.parametrize(("name", "command"), [pytest.param(*item, id=item[0]) for item in ALL])
-def test_every_option_is_told(name, command):
+def test_every_option_is_documented(name, command):
     if name in IN_TABLES:
         return
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
@@ -49,7 +49,7 @@ def test_every_option_is_told(name, command):
 
 
 @pytest.mark.parametrize("heading", re.findall(r"^###? (.+)$", PAGE, re.MULTILINE))
-def test_no_command_is_told_that_is_not_there(heading):
+def test_no_command_is_documented_that_is_not_there(heading):
     names = {name for name, _ in ALL} | {name.split()[0] for name, _ in ALL}
 
     assert set(heading.split(", ")) <= names

@@ -20,7 +20,7 @@ PAGE = pages.text_of("executions.md")
 ROWS = {row[0]: row for row in pages.rows(PAGE)}
 
 
-def test_every_status_is_told():
+def test_every_status_is_documented():
     section = PAGE.partition("## Status")[2].partition("\n## ")[0]
     told = {name.strip("` ") for row in pages.rows(section)[1:] for name in row[0].split(",")}
 
@@ -28,7 +28,7 @@ def test_every_status_is_told():
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_every_type_of_error_is_told_with_its_status(kind):
+def test_every_type_of_error_is_documented_with_its_status(kind):
     assert ROWS[f"`{kind}`"][1].startswith(str(_DEFAULTS[kind][0]))
 
 
@@ -51,7 +51,7 @@ def test_flows_run_one_another_as_deep_as_the_page_says():
     assert f"nest at most {limits.MAX_WORKFLOW_DEPTH} deep" in PAGE
 
 
-def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
+def test_every_event_about_executions_and_tasks_is_documented_and_no_other():
     section = PAGE.partition("### Events about executions")[2].partition("\n## ")[0]
     table = " ".join(row[0] for row in pages.rows(section)).replace(
         "…", f"{WORKFLOW_PREFIX}suspended.v1` `{WORKFLOW_PREFIX}"
@@ -59,7 +59,7 @@ def test_every_event_about_executions_and_tasks_is_told_of_and_no_other():
     assert {name for name in table.replace("`", " ").split() if name.startswith("io.")} == TYPES
 
 
-def test_what_is_told_of_tasks_is_as_large_as_the_page_says():
+def test_what_is_reported_of_tasks_is_as_large_as_the_page_says():
     assert f"`output`, if that has at most {MAX_OUTPUT_BYTES // limits.KIB} KiB" in PAGE
     assert f"until they are on disk: at most {MAX_PENDING_EVENT_BYTES // limits.MIB} MiB" in PAGE
 

@@ -44,11 +44,11 @@ def names(mapping):
         | names(unsupported.AUTHENTICATIONS)
     ),
 )
-def test_what_is_refused_is_told(name):
+def test_what_is_refused_is_documented(name):
     assert re.search(rf"`(?:[\w.]+[. ])?(?:mode: )?{re.escape(name)}`", NOT_SUPPORTED)
 
 
-def test_what_is_told_as_refused_is_refused():
+def test_what_is_documented_as_refused_is_refused():
     table = {row[0]: set(re.findall(r"`([\w.-]+)`", row[1])) for row in pages.rows(NOT_SUPPORTED)}
 
     assert table["tasks"] == {f"run.{key}" for key in unsupported.PROCESSES}
@@ -63,7 +63,7 @@ def table_keys(section):
     return {row[0].strip("`") for row in pages.rows(section)}
 
 
-def test_every_key_of_webhook_is_told():
+def test_every_key_of_webhook_is_documented():
     section = PAGE.partition("## webhook\n")[2].partition("### auth")[0]
     keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit", "sender_rate_limit")))
     keys |= {f"respond.{key}" for key in keys_of(webhook.Respond, without=("on_fault",))}
@@ -74,19 +74,19 @@ def test_every_key_of_webhook_is_told():
     assert table_keys(section) - {"key", "---"} == keys
 
 
-def test_every_key_of_a_callback_is_told():
+def test_every_key_of_a_callback_is_documented():
     section = PAGE.partition("### callbacks\n")[2].partition("\n### ")[0]
 
     assert [key for key in keys_of(webhook.Callback) if f"`{key}`" not in section] == []
 
 
-def test_every_key_of_a_schedule_is_told():
+def test_every_key_of_a_schedule_is_documented():
     section = PAGE.partition("## schedule\n")[2].partition("\n## ")[0]
 
     assert table_keys(section) - {"key", "---"} == set(keys_of(schedule.Schedule))
 
 
-def test_every_key_of_listen_is_told():
+def test_every_key_of_listen_is_documented():
     section = PAGE.partition("### listen\n")[2].partition("\n### ")[0]
     models = (
         events.ListenConfiguration,
@@ -100,13 +100,13 @@ def test_every_key_of_listen_is_told():
     assert {key for key in keys if not re.search(rf"`(\w+\.)*{key}(\.\w+)*`", section)} == set()
 
 
-def test_every_key_of_emit_is_told():
+def test_every_key_of_emit_is_documented():
     section = PAGE.partition("### emit\n")[2].partition("\n### ")[0]
 
     assert {key for key in keys_of(events.EmittedProperties) if f"`{key}`" not in section} == set()
 
 
-def test_every_key_of_authentication_is_told():
+def test_every_key_of_authentication_is_documented():
     section = PAGE.partition("#### Authentication\n")[2].partition("\n### ")[0]
     models = (
         authentication.AuthenticationPolicy,
@@ -119,13 +119,13 @@ def test_every_key_of_authentication_is_told():
 
 
 @pytest.mark.parametrize("name", sorted(calls.ARGUMENTS))
-def test_every_argument_of_the_dsl_s_functions_is_told(name):
+def test_every_argument_of_the_dsl_s_functions_is_documented(name):
     section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
 
     assert {key for key in keys_of(calls.ARGUMENTS[name]) if f"`{key}`" not in section} == set()
 
 
-def test_every_key_of_run_is_told():
+def test_every_key_of_run_is_documented():
     section = PAGE.partition("### run\n")[2].partition("\n### ")[0]
     models = (processes.RunConfiguration, processes.Subflow, processes.Script, processes.Shell)
     keys = {key for model in models for key in keys_of(model)}
@@ -133,20 +133,20 @@ def test_every_key_of_run_is_told():
     assert {key for key in keys if not re.search(rf"`(run\.)?{key}`", section)} == set()
 
 
-def test_every_key_of_the_document_is_told():
+def test_every_key_of_the_document_is_documented():
     section = PAGE.partition("## The document\n")[2].partition("\n## ")[0]
     keys = {*keys_of(workflow.Workflow), *keys_of(workflow.Use), *keys_of(workflow.Document)}
 
     assert {key for key in keys if f"`{key}`" not in section} == set()
 
 
-def test_every_key_of_an_extension_is_told():
+def test_every_key_of_an_extension_is_documented():
     section = PAGE.partition("### Extensions\n")[2].partition("\n## ")[0]
 
     assert table_keys(section) - {"key", "---"} == set(keys_of(workflow.Extension, without=("name",)))
 
 
-def test_every_key_of_hmac_is_told():
+def test_every_key_of_hmac_is_documented():
     section = PAGE.partition("#### hmac")[2].partition("\n#### ")[0]
     keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id", "key")))
     keys |= {f"timestamp.{key}" for key in keys_of(auth.TimestampSource)}
@@ -155,14 +155,14 @@ def test_every_key_of_hmac_is_told():
     assert table_keys(section) - {"key", "---"} == keys
 
 
-def test_every_key_of_jwt_is_told():
+def test_every_key_of_jwt_is_documented():
     section = PAGE.partition("#### jwt")[2].partition("\n#### ")[0]
 
     told = {key for row in pages.rows(section) for key in re.findall(r"`(\w+)`", row[0])}
     assert told == set(keys_of(auth.JwtAuth))
 
 
-def test_every_key_of_execution_is_told():
+def test_every_key_of_execution_is_documented():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
     keys = {*keys_of(execution.ExecutionPolicy, without=("retry",)), "retry"}
 
@@ -175,16 +175,16 @@ def test_every_kind_of_auth_has_its_section(kind):
 
 
 @pytest.mark.parametrize("name", sorted(variable_scopes.TASK_EXPORT))
-def test_every_variable_is_told(name):
+def test_every_variable_is_documented(name):
     assert f"| `${name}` |" in PAGE
 
 
 @pytest.mark.parametrize("directive", sorted(DIRECTIVES))
-def test_every_directive_is_told(directive):
+def test_every_directive_is_documented(directive):
     assert f"`{directive}`" in PAGE
 
 
-def test_functions_told_as_refused_are_refused():
+def test_functions_reported_as_refused_are_refused():
     told = PAGE.partition("Refused when the flow is applied: ")[2].partition(", and whatever")[0]
     functions = {name.partition("/")[0] for name in FORBIDDEN_FUNCTIONS}
 
@@ -206,7 +206,7 @@ def test_paths_are_what_the_page_says():
     ("component", "arguments"),
     [(webhook_send, webhook_send.EvaluatedWebhookSendArguments), (email_send, email_send.EvaluatedEmailSendArguments)],
 )
-def test_every_argument_of_a_component_that_sends_is_told(component, arguments):
+def test_every_argument_of_a_component_that_sends_is_documented(component, arguments):
     name = component.send.name
     section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
     keys = {field.alias or key for key, field in arguments.model_fields.items()}

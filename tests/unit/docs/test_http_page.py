@@ -31,7 +31,7 @@ def told():
     return {(row[0], row[1].strip("`")) for row in pages.rows(PAGE) if re.fullmatch(r"\d{3}", row[0])}
 
 
-def test_every_refusal_is_told_and_no_other():
+def test_every_refusal_is_documented_and_no_other():
     edge = source("edge")
     given = set(re.findall(r'\bproblem\(\s*(\d{3}), "([A-Z_]+)"', edge))
     given |= set(re.findall(r'MalformedRequestError\((\d{3}), "([A-Z_]+)"', edge))
@@ -45,7 +45,7 @@ def test_reasons_of_the_router_are_still_its_reasons():
     assert [reason for _, reason in FROM_THE_ROUTER if f'"{reason}"' not in router] == []
 
 
-def test_every_reason_in_the_log_is_told():
+def test_every_reason_in_the_log_is_documented():
     section = PAGE.partition("## Why a request was 401")[2].partition("\n## ")[0]
 
     assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == REASONS

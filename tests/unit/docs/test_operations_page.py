@@ -23,7 +23,7 @@ def settings():
 
 
 @pytest.mark.parametrize(("page", "heading", "model"), list(settings()))
-def test_every_setting_is_told_with_option_and_default(page, heading, model):
+def test_every_setting_is_documented_with_option_and_default(page, heading, model):
     section = re.split(rf"^#+ {heading}$", pages.text_of(page), flags=re.MULTILINE)[1]
     section = re.split(r"^#", section, flags=re.MULTILINE)[0]
     told = [row[:3] for row in pages.rows(section)]
@@ -31,7 +31,7 @@ def test_every_setting_is_told_with_option_and_default(page, heading, model):
     assert told == [row[:3] for row in pages.rows("\n".join(table(model)))]
 
 
-def test_every_metric_is_told_and_no_other():
+def test_every_metric_is_documented_and_no_other():
     RouterMetrics(router := CollectorRegistry())
     assert runner_metrics.CALLS
     families = [*EdgeMetrics().collect(), *router.collect(), *registry().collect()]
@@ -46,13 +46,13 @@ def test_every_metric_is_told_and_no_other():
     assert told == {name for name in names if name.startswith("flowhook_")}
 
 
-def test_every_scope_is_told():
+def test_every_scope_is_documented():
     section = PAGE.partition("## Tokens")[2].partition("\n## ")[0]
 
     assert {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")} == set(tokens.TokenScope)
 
 
-def test_every_path_of_admin_is_told():
+def test_every_path_of_admin_is_documented():
     served = set(re.findall(r'\("(/\w*)", \w+, context\)', (pages.ROOT / "admin/handlers.py").read_text()))
     section = PAGE.partition("## Health")[2].partition("\n## ")[0]
 

@@ -39,7 +39,7 @@ def test_a_callback_is_an_event_of_its_name_whose_data_is_like_a_workflows_input
     assert event["data"]["body"] == {"order": 7, "ok": True}
 
 
-def test_only_a_callback_that_came_by_a_one_time_url_says_so():
+def test_only_a_callback_that_arrived_by_a_one_time_url_says_so():
     event = orjson.loads(cloud_events.from_callback(EVENT._replace(callback_token="t")))
     assert event.pop(cloud_events.ONE_TIME) is True
     assert event == orjson.loads(cloud_events.from_callback(EVENT))

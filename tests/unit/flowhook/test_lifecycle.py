@@ -88,7 +88,7 @@ def test_each_has_the_data_that_the_dsl_names(kind, time, fields, more):
         (TaskEventType.COMPLETED, "completedAt"),
     ],
 )
-def test_what_is_told_of_a_task_names_the_workflow_and_the_task(kind, time):
+def test_what_is_reported_of_a_task_names_the_workflow_and_the_task(kind, time):
     event = made(kind, within=b'{"task":"/do/0/a","output":{"b":1}}')
     assert (event["type"], event["subject"]) == (kind.value, "evt_x")
     assert event["data"] == {
@@ -103,14 +103,14 @@ def test_what_is_told_of_a_task_names_the_workflow_and_the_task(kind, time):
 @pytest.mark.parametrize(
     ("kind", "time"), [(CorrelationEventType.STARTED, "startedAt"), (CorrelationEventType.COMPLETED, "completedAt")]
 )
-def test_what_is_told_of_a_correlation_names_the_workflow(kind, time):
+def test_what_is_reported_of_a_correlation_names_the_workflow(kind, time):
     data = made(kind, within=b'{"correlationKeys":{"order":7}}')["data"]
     assert data.pop("definition")["name"] == "order-pet"
     expected = {"name": "order-pet-evt_x.samples", time: "2024-07-26T16:59:57.000Z", "correlationKeys": {"order": 7}}
     assert data == expected
 
 
-def test_these_types_of_the_dsl_are_told():
+def test_these_types_of_the_dsl_are_reported():
     workflow = {"started", "suspended", "resumed", "correlation-started", "correlation-completed"}
     task = {"created", "started", "retried"}
     ends = {"cancelled", "faulted", "completed"}
@@ -129,7 +129,7 @@ def test_an_output_that_is_too_large_is_left_out():
 @pytest.mark.parametrize(
     "type_", [*sorted(TYPES), "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"]
 )
-def test_their_types_are_kept_for_them(type_):
+def test_their_types_are_retained_for_them(type_):
     assert is_reserved_type(type_)
 
 

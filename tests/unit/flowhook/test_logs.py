@@ -114,7 +114,7 @@ def test_a_credential_in_a_traceback_is_blanked(stream):
     assert "ValueError" in _lines(stream)[0]["exception"]
 
 
-def test_fields_that_tell_no_secret_stay(stream):
+def test_fields_that_reveal_no_secret_stay(stream):
     logs.configure(log_format="json", stream=stream)
     logs.get_logger("x").info("x", flow="blog", secret="blog-webhook", count=3, ready=True, detail=None, names=["a"])
     line = _lines(stream)[0]

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from flowhook import metrics
 
 
-def test_a_process_tells_its_cpu_memory_and_files():
+def test_a_process_reports_its_cpu_memory_and_files():
     families = {family.name for family in text_string_to_metric_families(metrics.render().decode())}
     assert {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"} <= families
 

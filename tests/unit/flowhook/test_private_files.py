@@ -136,7 +136,7 @@ def test_a_directory_that_holds_what_is_not_ours_keeps_its_mode(exposed):
     assert restrict_permissions(exposed) == [exposed]
 
 
-def test_a_directory_that_was_made_for_many_is_told_and_left_alone(tmp_path):
+def test_a_directory_that_was_made_for_many_is_reported_and_left_alone(tmp_path):
     tmp_path.chmod(0o1777)
     assert restrict_permissions(tmp_path) == [tmp_path]
     assert mode(tmp_path) == 0o777 | stat.S_ISVTX

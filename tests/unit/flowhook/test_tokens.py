@@ -153,7 +153,7 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         ensure_tokens(tmp_path / "file" / "data")
 
 
-def test_tokens_created_at_the_same_time_are_all_kept(tmp_path):
+def test_tokens_created_at_the_same_time_are_all_retained(tmp_path):
     ensure_tokens(tmp_path)
     threads = [threading.Thread(target=create_token, args=(tmp_path, f"t{n}", [TokenScope.RUN])) for n in range(8)]
     for thread in threads:
@@ -273,7 +273,7 @@ def test_a_token_for_some_flows_hands_in_events_and_no_more(tmp_path, scopes, fl
     assert caught.value.reason == "TOKEN_FLOWS_INVALID"
 
 
-def test_when_tokens_were_used_is_kept_over_restarts(tmp_path, verifier, clock):
+def test_when_tokens_were_used_is_retained_over_restarts(tmp_path, verifier, clock):
     verifier.find(_token(tmp_path, "edge"))
     verifier.find("fhk_wrong")
     verifier.save_uses()

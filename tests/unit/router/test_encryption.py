@@ -31,7 +31,7 @@ def test_a_sealed_secret_shows_nothing_and_never_looks_the_same_twice():
     assert len(first) == 1 + 12 + len(VALUE) + 16
 
 
-def test_another_key_is_told_without_values():
+def test_another_key_is_reported_without_values():
     sealed = SecretCipher(os.urandom(KEY_BYTES)).encrypt("bank", VALUE)
     with pytest.raises(ConflictError, match="bank can't be decrypted") as raised:
         SecretCipher(os.urandom(KEY_BYTES)).open("bank", sealed)
@@ -65,7 +65,7 @@ def test_what_was_never_sealed_is_refused(sealed):
     assert raised.value.reason == "SECRET_NOT_DECRYPTABLE"
 
 
-def test_a_later_format_is_told_apart():
+def test_a_later_format_is_distinguished():
     with pytest.raises(ConflictError) as raised:
         SecretCipher(os.urandom(KEY_BYTES)).open("bank", b"\x02" + b"x" * 40)
     assert raised.value.reason == "SECRET_FORMAT_TOO_NEW"
@@ -107,7 +107,7 @@ def test_a_damaged_key_file_is_refused_and_left_alone(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_a_key_file_that_cannot_be_made_is_told_with_its_cause(tmp_path):
+def test_a_key_file_that_cannot_be_made_is_reported_with_its_cause(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConflictError, match=r"ENOTDIR|EEXIST") as raised:
         load_secrets_key(tmp_path / "file")

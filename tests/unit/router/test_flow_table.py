@@ -118,7 +118,7 @@ do: [{{keep: {{set: {{a: 1}}}}}}]
     return await registry.apply_flows([draft], now_ms=1)
 
 
-async def test_a_flow_is_loaded_when_first_asked_for(table, registry, policies):
+async def test_a_flow_is_loaded_when_first_requested(table, registry, policies):
     assert table.known("shop") is None
     assert await table.load("shop") is None
     await apply(registry, extra="execution: {concurrency: 3, max_backlog: 7}")
@@ -156,7 +156,7 @@ async def test_a_change_is_put_in_force_although_it_could_not_be_read_at_once(ta
     await until(lambda: policies.now["shop"].paused)
 
 
-async def test_more_changes_than_are_kept_are_put_in_force_all_the_same(open_registry, policies):
+async def test_more_changes_than_are_retained_are_put_in_force_all_the_same(open_registry, policies):
     registry = await open_registry(registry_changes=3)
     table, reacting = FlowTable(registry, policies=policies, clock=lambda: 0.0), Reacting()
     await apply(registry, "timed", "schedule: {every: {seconds: 5}}")
@@ -266,7 +266,7 @@ async def test_a_flow_that_can_not_be_read_troubles_no_other(table, registry, po
     await FlowTable(registry, policies=policies, clock=lambda: 0.0).start({"odd": 1, "shop": 1})
 
 
-async def test_what_flows_react_to_is_told_from_the_start_on_and_whenever_it_changes(registry, policies):
+async def test_what_flows_react_to_is_distinguished_from_the_start_on_and_whenever_it_changes(registry, policies):
     for number in range(5):
         await apply(registry, f"tick-{number}", "schedule: {every: PT5S}")
     await apply(registry, "still")

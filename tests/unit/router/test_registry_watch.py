@@ -55,7 +55,7 @@ async def names(news, count):
     return found
 
 
-async def test_a_watcher_is_told_of_changes_from_now_on(watch, registry):
+async def test_a_watcher_gets_changes_from_now_on(watch, registry):
     await change(registry, "before")
     async with aclosing(watch.follow(0, SILENT)) as news:
         assert await anext(news) == (1, ())
@@ -63,7 +63,7 @@ async def test_a_watcher_is_told_of_changes_from_now_on(watch, registry):
         assert await names(news, 2) == ["a", "b"]
 
 
-async def test_a_watcher_that_comes_back_is_told_of_what_it_missed(watch, registry):
+async def test_a_watcher_that_comes_back_gets_what_it_missed(watch, registry):
     await change(registry, "a", "b", "c")
     async with aclosing(watch.follow(1, SILENT)) as news:
         assert await names(news, 2) == ["b", "c"]

@@ -20,7 +20,7 @@ def test_a_task_that_began_and_ended_apart_is_one_in_the_order_of_numbers():
     )
 
 
-def test_what_is_told_again_does_not_replace_what_was_known():
+def test_what_is_reported_again_does_not_replace_what_was_known():
     told = [text([1, "/do/0/a", 1, 2, 1, "!503 away"]), text([1, "/do/0/a", 0, 9, 1, ""])]
     assert build_task_history(told, ended=True) == (TaskRun(1, "/do/0/a", 1, 2, 1, TaskState.FAULTED, "503 away"),)
 

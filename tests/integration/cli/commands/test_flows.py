@@ -45,7 +45,7 @@ def test_flows_are_listed_paused_and_resumed(cluster):
     assert cluster.run("flows", "resume", "hello").out == "hello: active\n"
 
 
-def test_flows_tell_when_their_schedule_starts_them_next(cluster, tmp_path):
+def test_flows_report_when_their_schedule_starts_them_next(cluster, tmp_path):
     path = tmp_path / "often.yaml"
     path.write_text(QUIET.replace("quiet", "often") + "schedule: {every: P1D}\n")
     cluster.run("apply", "-f", path)
@@ -81,7 +81,7 @@ def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster):
         assert (listed.code, listed.out, listed.err) == (0, said, "")
 
 
-def test_what_is_kept_of_a_deleted_flow_is_listed(cluster, tmp_path):
+def test_what_is_retained_of_a_deleted_flow_is_listed(cluster, tmp_path):
     path = tmp_path / "gone.yaml"
     path.write_text(HELLO.replace("hello", "gone"))
     cluster.run("apply", "-f", path)

@@ -8,7 +8,7 @@ import signal
 from support.commands import PATIENCE, Up, send_event, wait_for_end
 
 
-def test_up_tells_urls_before_it_says_ready(cluster):
+def test_up_reports_urls_before_it_says_ready(cluster):
     where = cluster.where
     assert cluster.lines[-1] == "flowhook ready"
     assert f"webhook  {where['http_url']}/hook/hello" in cluster.lines

@@ -269,7 +269,7 @@ class TestHalfClosed:
     """A sender that sends its last request and shuts its side, as `nc` does, still waits for the answer."""
 
     @pytest.mark.parametrize("count", [1, 3])
-    async def test_what_came_before_is_answered(self, edge, count):
+    async def test_what_arrived_before_is_answered(self, edge, count):
         edge.router.gate.clear()
         sender = await edge.connect()
         sender.write(b"".join(POST % number for number in range(count)))

@@ -35,7 +35,7 @@ async def served(sender):
     return sender
 
 
-async def test_one_more_than_there_may_be_is_told_so_when_all_are_busy(start_edge, router):
+async def test_one_more_than_there_may_be_learns_so_when_all_are_busy(start_edge, router):
     edge = await start_edge(max_connections=1)
     first = await busy(await edge.connect(), router)
     answer = await (await edge.connect()).response()
@@ -97,7 +97,7 @@ async def test_an_address_displaces_no_connection_but_its_own(start_edge):
     await served(victim)
 
 
-async def test_an_address_at_its_limit_is_told_so_and_others_are_served(start_edge, router):
+async def test_an_address_at_its_limit_learns_so_and_others_are_served(start_edge, router):
     edge = await start_edge(max_connections_per_address=1, proxy_protocol=True)
     await busy(await of(edge, "203.0.113.9"), router)
     answer = await (await of(edge, "203.0.113.9")).response()

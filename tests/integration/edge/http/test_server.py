@@ -142,7 +142,7 @@ class TestDraining:
         assert await busy.at_eof() == b""
         await asyncio.wait_for(edge.task, PATIENCE)
 
-    async def test_a_request_on_a_connection_that_was_idle_is_answered_and_told_to_be_the_last(
+    async def test_a_request_on_a_connection_that_was_idle_is_answered_and_reported_to_be_the_last(
         self, start_edge, monkeypatch
     ):
         monkeypatch.setattr("edge.http.server.ANNOUNCE_SECONDS", 3600.0)
@@ -261,14 +261,14 @@ async def test_several_edges_share_a_port(start_edge, router):
     assert [answer.status for answer in answers] == [202] * 20
 
 
-async def test_an_edge_shares_its_port_only_when_it_is_told_to(start_edge, router, tmp_path):
+async def test_an_edge_shares_its_port_only_when_it_is_asked_to(start_edge, router, tmp_path):
     first = await start_edge()
     settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, http_port=first.port, reuse_port=True)
     with pytest.raises(UnavailableError, match="can't listen"):
         await serve(settings, ProcessState(name="edge", role="edge"), registry=CollectorRegistry())
 
 
-async def test_a_port_that_is_taken_is_told(router, tmp_path):
+async def test_a_port_that_is_taken_is_reported(router, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -278,7 +278,7 @@ async def test_a_port_that_is_taken_is_told(router, tmp_path):
     assert caught.value.reason == "PORT_UNAVAILABLE"
 
 
-async def test_an_address_that_is_none_of_this_machine_is_told(router, tmp_path):
+async def test_an_address_that_is_none_of_this_machine_is_reported(router, tmp_path):
     settings = EdgeSettings(token="fhk_test", data_dir=tmp_path, host="192.0.2.1", http_port=8080)
     with pytest.raises(UnavailableError) as caught:
         await serve(settings, ProcessState(name="edge", role="edge"), registry=CollectorRegistry())

@@ -137,12 +137,12 @@ def test_a_certificate_without_its_key_leaves_the_old_one(files, authority):
     assert shown_by(certificates, authority) == "other"
 
 
-def test_files_that_are_none_are_told(tmp_path):
+def test_files_that_are_none_are_reported(tmp_path):
     with pytest.raises(InvalidError, match="TLS can't be set up"):
         Certificates(tmp_path / "a", tmp_path / "b", None)
 
 
-def test_a_key_that_takes_a_passphrase_is_refused_rather_than_asked_for(files, authority):
+def test_a_key_that_takes_a_passphrase_is_refused_rather_than_requested(files, authority):
     certificates = Certificates(*files, None)
     plain = serialization.load_pem_private_key(files[1].read_bytes(), None)
     encryption = serialization.BestAvailableEncryption(b"a passphrase")
@@ -153,7 +153,7 @@ def test_a_key_that_takes_a_passphrase_is_refused_rather_than_asked_for(files, a
     assert shown_by(certificates, authority) == "edge"
 
 
-def test_files_that_are_useless_without_another_are_told(files, authority):
+def test_files_that_are_useless_without_another_are_reported(files, authority):
     for given in ((files[0], None, None), (None, files[1], None), (None, None, authority.ca_file)):
         with pytest.raises(InvalidError, match="TLS needs both --tls-cert-file and --tls-key-file"):
             load_certificates(*given)

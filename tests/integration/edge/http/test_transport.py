@@ -188,7 +188,7 @@ async def test_a_request_that_is_answered_before_its_body_arrives_is_followed_by
     assert (await received(peer)).endswith(b"\r\n\r\ntwo")
 
 
-async def test_a_delegate_that_asks_for_the_end_gets_it(ends, server):
+async def test_a_delegate_that_requests_the_end_gets_it(ends, server):
     _, peer = ends
     await sent(peer, HEAD % 0)
     await until(lambda: server.requests)

@@ -23,7 +23,7 @@ async def told(edge, count):
     return edge.router.rejections
 
 
-async def test_a_signature_that_does_not_match_is_told_with_what_would_have(edge):
+async def test_a_signature_that_does_not_match_is_reported_with_what_would_have(edge):
     edge.router.secrets = {"k": KEY, "other": b"open"}
     edge.router.put_flow("blog", auth={"github": {"secret": "k"}}, keep_rejected_bodies=True)
     edge.router.put_flow("shop", auth={"github": {"secret": "other"}})
@@ -42,7 +42,7 @@ async def test_a_signature_that_does_not_match_is_told_with_what_would_have(edge
     assert "wrote it again" in second.detail
 
 
-async def test_what_is_refused_for_other_reasons_is_told_too(edge):
+async def test_what_is_refused_for_other_reasons_is_reported_too(edge):
     edge.router.put_flow("open", max_body="10B")
     edge.router.put_flow("keyed", auth={"api_key": {"query": "key", "secret": "key"}})
     edge.router.put_flow("near", allow_from=["192.0.2.0/24"])
@@ -64,7 +64,7 @@ async def test_what_is_refused_for_other_reasons_is_told_too(edge):
     assert not any(b"wrong-key" in each.SerializeToString() or each.body for each in edge.router.rejections)
 
 
-async def test_what_repeats_a_wrong_key_is_not_told(edge):
+async def test_what_repeats_a_wrong_key_is_not_reported(edge):
     edge.router.put_flow("keyed", auth={"api_key": {"query": "key", "secret": "key"}})
     target = "/hook/keyed?key=guess%2Dkey"
     headers = [("User-Agent", "x?key=guess-key"), ("X-Forwarded-Host", "h/%3Fkey%3Dguess%252Dkey"), ("Accept", "*/*")]
@@ -79,7 +79,7 @@ async def test_what_repeats_a_wrong_key_is_not_told(edge):
     assert b"guess" not in found.SerializeToString()
 
 
-async def test_a_flood_is_told_in_part_and_counted(edge):
+async def test_a_flood_is_reported_in_part_and_counted(edge):
     edge.router.put_flow("open")
     sender = await edge.connect()
     for _ in range(60):
@@ -88,7 +88,7 @@ async def test_a_flood_is_told_in_part_and_counted(edge):
     assert len(edge.router.rejections) < 60
 
 
-async def test_a_one_time_token_is_not_told(edge):
+async def test_a_one_time_token_is_not_reported(edge):
     edge.router.put_flow("open", callbacks={"done": {"auth": "none", "max_body": "10B"}})
     token = "0123456789abcdefghjkmnpqrs.0.abcdefghijklmnopqrstuvwxyz"
     headers = [("Content-Type", "application/json"), ("Referer", f"http://h/hook/open/done/{token}")]

@@ -95,7 +95,7 @@ async def test_an_answer_that_has_no_content_is_sent_without(edge, quote, status
         assert (await sending).status == status
 
 
-async def test_a_fault_is_told_without_internals(edge, quote):
+async def test_a_fault_is_reported_without_internals(edge, quote):
     answer, execution_id = await answered(edge, error=FAULT)
     assert answer.status == 502
     assert answer.headers["content-type"] == "application/problem+json"
@@ -118,7 +118,7 @@ async def test_a_fault_is_told_without_internals(edge, quote):
         ({"status": 204}, 204, b""),
     ],
 )
-async def test_a_fault_is_told_as_the_flow_wants(edge, quote, on_fault, status, body):
+async def test_a_fault_is_reported_as_the_flow_wants(edge, quote, on_fault, status, body):
     quote(on_fault={**on_fault, "headers": {"X-Id": "${ .id }"}})
     answer, execution_id = await answered(edge, error=FAULT)
     assert (answer.status, answer.headers["x-id"]) == (status, execution_id)
@@ -128,7 +128,7 @@ async def test_a_fault_is_told_as_the_flow_wants(edge, quote, on_fault, status, 
         assert answer.body == body
 
 
-async def test_whoever_waits_too_long_is_told_where_the_answer_will_be(edge, quote):
+async def test_whoever_waits_too_long_learns_where_the_answer_will_be(edge, quote):
     quote(timeout="PT0.1S")
     answer = await edge.post("/hook/quote")
     execution_id = edge.router.invoked[0]
@@ -190,7 +190,7 @@ async def test_a_router_that_restarts_is_not_noticed(edge, quote):
     assert (await sending).body == b"here"
 
 
-async def test_a_router_that_stays_away_is_told_when_the_time_is_up(edge, quote):
+async def test_a_router_that_stays_away_is_reported_when_the_time_is_up(edge, quote):
     quote(timeout="PT1S")
     sending, _ = await held(edge)
     await edge.router.stop()
@@ -209,7 +209,7 @@ async def test_a_router_that_stays_away_is_told_when_the_time_is_up(edge, quote)
         (InvalidError("no", reason="EVENT_TOO_LARGE"), 500, "NOT_STORED"),
     ],
 )
-async def test_a_refusal_of_the_router_is_told_at_once(edge, quote, error, status, reason):
+async def test_a_refusal_of_the_router_is_reported_at_once(edge, quote, error, status, reason):
     edge.router.refuse.append(error)
     answer = await edge.post("/hook/quote")
     assert (answer.status, answer.json()["reason"]) == (status, reason)
@@ -255,7 +255,7 @@ async def test_a_sender_who_has_only_ended_its_side_gets_the_answer(edge, quote)
     assert answer.body == b"here"
 
 
-async def test_whoever_is_held_when_the_edge_stops_is_told_where_the_answer_will_be(edge, quote):
+async def test_whoever_is_held_when_the_edge_stops_learns_where_the_answer_will_be(edge, quote):
     sending, execution_id = await held(edge)
     edge.lifecycle.stop.set()
     answer = await sending
@@ -263,7 +263,7 @@ async def test_whoever_is_held_when_the_edge_stops_is_told_where_the_answer_will
     assert answer.headers["connection"] == "close"
 
 
-async def test_a_flow_that_answers_is_asked_for_credentials_like_any_other(edge, router, hmac_auth, sign):
+async def test_a_flow_that_answers_requires_credentials_like_any_other(edge, router, hmac_auth, sign):
     router.put_flow("quote", auth=hmac_auth, respond={"mode": "reply"}, methods=["POST", "PUT"])
     assert (await edge.post("/hook/quote")).status == 401
     assert (await edge.post("/hook/quote", method="GET", body=None)).status == 405

@@ -113,7 +113,7 @@ async def test_a_chunked_body_that_does_not_grow_is_not_streamed(edge):
     assert (edge.events()[0].body, edge.router.uploads) == (b"x" * 3000, [])
 
 
-async def test_the_parts_of_a_form_are_told_and_its_fields_are_known_at_once(edge, hmac_auth, uploaded):
+async def test_the_parts_of_a_form_are_reported_and_its_fields_are_known_at_once(edge, hmac_auth, uploaded):
     respond = {"body": {"hello": "${ .body.who.name }"}}
     edge.router.put_flow("forms", auth=hmac_auth, respond=respond, dedupe={"key": "${ .body.who.name }"})
     content = form()
@@ -311,7 +311,7 @@ async def test_an_upload_that_gives_way_is_answered_though_its_sender_sends_noth
     assert await sender.at_eof() == b""
 
 
-async def test_the_router_is_told_who_has_proved_what(edge, hmac_auth, sign):
+async def test_the_router_learns_who_has_proved_what(edge, hmac_auth, sign):
     key = {"api_key": {"header": "X-Key", "secret": "key"}}
     edge.router.put_flow("open")
     edge.router.put_flow("signed", auth=hmac_auth)
@@ -328,7 +328,7 @@ async def test_the_router_is_told_who_has_proved_what(edge, hmac_auth, sign):
     assert {upload.sender for upload in edge.router.uploads} == {"127.0.0.1"}
 
 
-async def test_a_sender_that_waits_to_be_told_is_told_to_go_on_once_the_router_takes_the_body(edge, uploaded):
+async def test_a_sender_that_waits_for_100_continue_gets_it_once_the_router_takes_the_body(edge, uploaded):
     edge.router.put_flow("files")
     sender = await edge.connect()
     sender.write(

@@ -62,7 +62,7 @@ async def test_many_requests_at_once_are_sent_in_batches_and_each_gets_its_own_a
     assert len(edge.router.batches) < 40
 
 
-async def test_the_request_is_kept_as_it_came_but_for_credentials_and_hop_by_hop_fields(edge):
+async def test_the_request_is_retained_as_it_arrived_but_for_credentials_and_hop_by_hop_fields(edge):
     edge.router.put_flow("orders", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}}, subpaths=True)
     headers = [
         ("Content-Type", "application/json; charset=utf-8"),
@@ -159,7 +159,7 @@ async def test_what_repeats_a_signature_of_the_query_is_removed_too(edge):
         ("application/json", b'"scalar"'),
     ],
 )
-async def test_a_body_of_any_type_is_kept_whole(edge, content_type, body):
+async def test_a_body_of_any_type_is_retained_whole(edge, content_type, body):
     edge.router.put_flow("open")
     headers = [] if content_type is None else [("Content-Type", content_type)]
     assert (await edge.post("/hook/open", body, headers)).status == 202
@@ -212,7 +212,7 @@ async def test_a_body_in_single_bytes_arrives_whole(edge):
     assert edge.events()[0].body == b"hello"
 
 
-async def test_a_sender_that_expects_it_is_told_to_continue(edge):
+async def test_a_sender_that_expects_it_gets_a_100_continue(edge):
     edge.router.put_flow("open")
     sender = await edge.connect()
     sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
@@ -294,7 +294,7 @@ async def test_connection_options_hide_nothing_by_which_a_delivery_is_known_agai
     assert len(edge.events()) == 1
 
 
-async def test_basic_credentials_are_checked_and_not_kept(edge):
+async def test_basic_credentials_are_checked_and_not_retained(edge):
     edge.router.put_flow("bank", auth={"basic": {"username": "bank", "secret": "key"}})
     credentials = base64.b64encode(b"bank:a secret of sixteen").decode()
     assert (await edge.post("/hook/bank", b"x", [("Authorization", f"Basic {credentials}")])).status == 202

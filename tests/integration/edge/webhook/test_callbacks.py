@@ -149,7 +149,7 @@ async def test_names_of_callbacks_come_before_subpaths(edge, orders, sign):
     ("target", "status"),
     [("/hook/orders/approval", 200), (ONE_TIME, 200), ("/hook/orders/other", 404), ("/hook/orders/approval/", 404)],
 )
-async def test_head_tells_whether_there_is_such_a_callback_and_uses_nothing_up(edge, orders, target, status):
+async def test_head_reports_whether_there_is_such_a_callback_and_uses_nothing_up(edge, orders, target, status):
     sender = await edge.connect()
     assert (await sender.request("HEAD", target)).status == status
     assert edge.events() == []
@@ -218,7 +218,7 @@ async def test_a_flow_that_answers_by_itself_does_not_answer_its_callbacks(edge,
     assert edge.router.invoked == []
 
 
-async def test_the_operator_is_told_which_callback_refused(edge, orders, capsys):
+async def test_the_operator_learns_which_callback_refused(edge, orders, capsys):
     await edge.post("/hook/orders/approval", b"{}", JSON)
     written = "".join(capsys.readouterr())
     assert "request unauthenticated" in written

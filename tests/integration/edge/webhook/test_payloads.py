@@ -70,7 +70,7 @@ async def test_what_is_not_what_it_says_is_400_at_once(edge, kind, body, codings
         ("multipart/form-data", b"x", "The body is not multipart: its Content-Type names no boundary."),
     ],
 )
-async def test_the_sender_is_told_what_is_wrong(edge, kind, body, cause):
+async def test_the_sender_learns_what_is_wrong(edge, kind, body, cause):
     assert (await edge.post("/hook/open", body, [("Content-Type", kind)])).json()["detail"] == cause
 
 

@@ -143,7 +143,7 @@ async def test_paypal_signs_by_a_certificate_that_is_fetched(edge, providers):
     assert [path for _, _, path in providers.asked] == ["/v1/notifications/certs/CERT-1"]
 
 
-async def test_plaid_is_asked_for_a_key_with_our_credentials_once(edge, providers):
+async def test_a_key_is_requested_from_plaid_with_our_credentials_once(edge, providers):
     body = b'{"webhook_code": "DEFAULT_UPDATE"}'
 
     def headers(key_id):

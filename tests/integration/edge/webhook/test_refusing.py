@@ -63,7 +63,7 @@ async def test_a_suffix_is_taken_where_the_flow_says_so(edge):
 
 
 @pytest.mark.parametrize(("target", "status"), [("/hook/signed", 200), ("/hook/nope", 404), ("/hook/open/x", 404)])
-async def test_head_tells_whether_there_is_a_flow_and_starts_nothing(edge, target, status):
+async def test_head_reports_whether_there_is_a_flow_and_starts_nothing(edge, target, status):
     sender = await edge.connect()
     for _ in range(2):
         assert (await sender.request("HEAD", target)).status == status
@@ -82,7 +82,7 @@ async def test_a_deleted_flow_is_gone(edge):
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "TRACE", "post", "PURGE"])
-async def test_another_method_is_told_what_is_allowed(edge, method):
+async def test_another_method_learns_what_is_allowed(edge, method):
     sender = await edge.connect()
     answer = await sender.request(method, "/hook/open")
     assert refusal(answer) == (405, "METHOD_NOT_ALLOWED")
@@ -130,7 +130,7 @@ async def test_wrong_credentials_are_always_answered_alike(edge, auth, headers, 
     assert edge.events() == []
 
 
-async def test_the_operator_is_told_why_but_no_secret(edge, capsys):
+async def test_the_operator_gets_the_reason_but_no_secret(edge, capsys):
     edge.router.put_flow("closed", auth={"api_key": {"header": "X-Api-Key", "secret": "key"}})
     await edge.post("/hook/closed", b"{}", [("X-Api-Key", "guess-of-an-attacker")])
     written = "".join(capsys.readouterr())
@@ -202,7 +202,7 @@ async def test_a_flow_that_wants_bodies_raw_takes_them_all(edge):
         (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", "HTTP_VERSION_UNSUPPORTED"),
     ],
 )
-async def test_what_is_no_request_is_told_why(edge, data, reason):
+async def test_what_is_no_request_gets_the_reason(edge, data, reason):
     sender = await edge.connect()
     sender.write(data)
     assert refusal(await sender.response())[1] == reason
@@ -368,13 +368,13 @@ class TestTooLarge:
         assert refusal(await sender.response()) == (413, "BODY_TOO_LARGE")
 
     @pytest.mark.parametrize("framing", [b"Content-Length: 5000", b"Content-Length: 99999999999999999"])
-    async def test_nobody_is_told_to_continue_with_it(self, edge, framing):
+    async def test_nobody_gets_a_100_continue_with_it(self, edge, framing):
         sender = await edge.connect()
         sender.write(b"POST /hook/small HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\nExpect: 100-continue\r\n\r\n")
         assert refusal(await sender.response())[0] == 413
 
     @pytest.mark.parametrize("target", [b"/hook/nope", b"/hook/signed/x"])
-    async def test_nobody_is_told_to_continue_with_what_is_refused_anyway(self, edge, target):
+    async def test_nobody_gets_a_100_continue_with_what_is_refused_anyway(self, edge, target):
         sender = await edge.connect()
         sender.write(b"POST " + target + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
         assert refusal(await sender.response())[0] == 404

@@ -52,7 +52,7 @@ async def test_a_body_that_has_to_be_read_first_is_small_unless_the_flow_says_so
 
 @pytest.mark.parametrize("kind", [kind for kind in IN_BODY if kind != "linear"])
 @pytest.mark.parametrize("other", ["typeform", "discord"], ids=["streamed", "whole"])
-async def test_it_is_small_next_to_another_kind_of_which_nothing_came(edge, kind, other):
+async def test_it_is_small_next_to_another_kind_of_which_nothing_arrived(edge, kind, other):
     others = {"typeform": {"typeform": {"secret": "key"}}, "discord": {"discord": {"public_key": DISCORD}}}
     edge.router.put_flow("mixed", auth=[others[other], IN_BODY[kind]])
     body = lists(limits.MIB + 3)

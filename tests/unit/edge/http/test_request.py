@@ -94,7 +94,7 @@ async def test_a_large_body_waits_until_the_handler_wants_it(handler, got):
     assert exchange.budget.used == 0
 
 
-async def test_a_sender_that_expects_it_is_told_to_continue_only_when_the_handler_wants_the_body():
+async def test_a_sender_that_expects_it_gets_a_100_continue_only_when_the_handler_wants_the_body():
     async def refuse(_request):
         return FLOW_FOUND
 
@@ -171,7 +171,7 @@ async def test_a_stream_lets_the_sender_send_one_piece_at_a_time():
 
 
 @pytest.mark.parametrize("pieces", [[b"abcdef"], [b"ab", b"cdef"], [b"ab"]], ids=["whole", "complete", "begun"])
-async def test_what_arrived_before_a_body_is_asked_for_is_part_of_it(pieces):
+async def test_what_arrived_before_a_body_is_requested_is_part_of_it(pieces):
     got = []
 
     async def take(request):

@@ -122,7 +122,7 @@ async def test_a_deleted_flow_is_not_found_though_its_lookup_began_before(direct
     assert await find is None
 
 
-async def test_an_answer_older_than_what_the_watch_told_is_not_used(directory, router, settled):
+async def test_an_answer_older_than_what_the_watch_reported_is_not_used(directory, router, settled):
     router.tell(flow_id="b")
     await settled()
     newest = router.revision
@@ -178,7 +178,7 @@ async def test_flows_that_are_known_are_looked_up_while_made_up_ids_wait_and_tho
     assert await directory.find("one-too-many") is None
 
 
-async def test_a_flow_that_nobody_has_heard_of_is_found_among_made_up_ids(directory, router):
+async def test_a_flow_that_nobody_knows_is_found_among_made_up_ids(directory, router):
     router.flows["unheard"] = OPEN
     finds = await asyncio.gather(*(directory.find(flow_id) for flow_id in ("nope-1", "unheard", "nope-2")))
     assert [found and found.flow_id for found in finds] == [None, "unheard", None]
@@ -296,7 +296,7 @@ async def test_another_history_forgets_everything(directory, router, settled):
     assert directory.cached == 0
 
 
-async def test_a_router_that_is_away_is_told_and_not_remembered(router, counts, running, settled):
+async def test_a_router_that_is_away_is_reported_and_not_remembered(router, counts, running, settled):
     directory = FlowCache(router, counts, size=3, lookup_seconds=0.02)
     running(directory.run())
     router.progress()

@@ -103,7 +103,7 @@ class TestWithoutADiagnosis:
 
 
 @pytest.mark.parametrize(("count", "size"), [(2 * MAX_DIAGNOSES, 10), (6, MAX_DIAGNOSED_BYTES // 4)])
-async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_told(noting, diagnosed, count, size):
+async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_reported(noting, diagnosed, count, size):
     body = b"x" * size
     for _ in range(count):
         noting(body)

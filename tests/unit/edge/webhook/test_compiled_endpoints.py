@@ -107,7 +107,7 @@ def test_dedupe_can_be_turned_off():
     assert compiled.dedupe_key(passed(compiled.late[0]), request(("x-github-delivery", b"d-1")), None) == ""
 
 
-def test_a_long_key_is_hashed_and_a_short_one_kept():
+def test_a_long_key_is_hashed_and_a_short_one_retained():
     assert bounded_dedupe_key("k" * 256) == "k" * 256
     assert bounded_dedupe_key("é" * 128) == "é" * 128
     assert bounded_dedupe_key("é" * 129).startswith("sha256:")
@@ -150,7 +150,7 @@ def test_credentials_are_among_what_is_dropped():
     assert endpoint(auth={"api_key": {"query": "api_key", "secret": "key"}}).dropped_query == {"api_key"}
 
 
-def test_a_method_that_is_not_allowed_is_told_what_is():
+def test_a_method_that_is_not_allowed_learns_which_are():
     assert b"Allow: HEAD, POST, PUT\r\n" in endpoint(methods=["PUT", "POST"]).not_allowed.head
 
 
@@ -187,7 +187,7 @@ def test_a_callback_has_settings_of_its_own():
     assert endpoints.secret_names == {"key", "other"}
 
 
-def test_a_one_time_url_asks_for_no_credentials_and_keeps_none():
+def test_a_one_time_url_requires_no_credentials_and_retains_none():
     one_time = flow().at_suffix("approval/token")
     assert [verifier.scheme for verifier in one_time.early + one_time.late] == ["none"]
     assert not one_time.asks
@@ -195,7 +195,7 @@ def test_a_one_time_url_asks_for_no_credentials_and_keeps_none():
     assert one_time.methods == {"POST", "GET"}
 
 
-def test_a_one_time_url_needs_no_key_to_tell_repetitions():
+def test_a_one_time_url_needs_no_key_to_detect_repetitions():
     callbacks = {"approval": {"auth": "none", "dedupe": {"key": "${ .body.order }"}}}
     endpoints = flow(callbacks=callbacks)
     keys = [

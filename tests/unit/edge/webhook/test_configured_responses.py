@@ -44,7 +44,7 @@ def test_a_string_is_sent_as_it_is():
     assert b"Content-Type: text/plain; charset=utf-8\r\n" in answer.head
 
 
-def test_a_content_type_of_the_flow_is_kept():
+def test_a_content_type_of_the_flow_is_retained():
     head = render(body="<ok/>", headers={"content-type": "application/xml"}).head
 
     assert b"content-type: application/xml\r\n" in head

@@ -35,7 +35,7 @@ def late(name, content, headers=(), auth=None):
     return handshakes(auth or {name: {"secret": "k"}}).late(Match(name, "k"), request("POST", headers), content)
 
 
-def test_meta_is_told_its_challenge_when_it_shows_the_token():
+def test_meta_gets_its_challenge_when_it_shows_the_token():
     question = {"hub_mode": "subscribe", "hub_challenge": "1158201444"}
     answer = early("meta", request(hub_verify_token="token", **question), verify_token="v")
     assert (answer.status, answer.body) == (200, b"1158201444")
@@ -48,7 +48,7 @@ def test_meta_is_told_its_challenge_when_it_shows_the_token():
     assert early("meta", request("POST", hub_verify_token="token", **question), verify_token="v") is None
 
 
-def test_dropbox_is_told_its_challenge():
+def test_dropbox_gets_its_challenge():
     assert early("dropbox", request(challenge="abc")).body == b"abc"
     assert early("dropbox", request("POST", challenge="abc")) is None
     assert early("dropbox", request()) is None
@@ -59,30 +59,30 @@ def test_what_is_no_challenge_is_not_echoed(challenge):
     assert early("dropbox", request(challenge=challenge)) is None
 
 
-def test_x_is_told_a_signature_of_its_token():
+def test_x_gets_a_signature_of_its_token():
     signature = b64encode(hmac.digest(b"sesame", b"crc", "sha256")).decode()
     assert orjson.loads(early("x", request(crc_token="crc")).body) == {"response_token": f"sha256={signature}"}
     assert early("x", request("POST", crc_token="crc")) is None
 
 
-def test_microsoft_graph_is_told_its_token():
+def test_microsoft_graph_gets_its_token():
     assert early("microsoft-graph", request("POST", validationToken="a b")).body == b"a b"
     assert early("microsoft-graph", request("POST")) is None
 
 
-def test_asana_is_told_its_key():
+def test_asana_gets_its_key():
     answer = early("asana", request("POST", [("x-hook-secret", b"abc")]))
     assert (answer.status, b"X-Hook-Secret: abc\r\n" in answer.head) == (200, True)
     assert early("asana", request("POST", [("x-hook-secret", b"abc"), ("x-hook-signature", b"00")])) is None
     assert early("asana", request("POST", [("x-hook-secret", b"a\xff")])) is None
 
 
-def test_slack_is_told_its_challenge():
+def test_slack_gets_its_challenge():
     assert late("slack", {"type": "url_verification", "challenge": "abc"}).body == b"abc"
     assert late("slack", {"type": "event_callback", "challenge": "abc"}) is None
 
 
-def test_zoom_is_told_a_signature_of_its_token():
+def test_zoom_gets_a_signature_of_its_token():
     answer = late("zoom", {"event": "endpoint.url_validation", "payload": {"plainToken": "abc"}})
     digest = hmac.new(b"sesame", b"abc", hashlib.sha256).hexdigest()
     assert orjson.loads(answer.body) == {"plainToken": "abc", "encryptedToken": digest}
@@ -90,7 +90,7 @@ def test_zoom_is_told_a_signature_of_its_token():
     assert late("zoom", {"event": "endpoint.url_validation", "payload": []}) is None
 
 
-def test_discord_is_told_that_somebody_is_there():
+def test_discord_gets_its_pong():
     auth = {"discord": {"public_key": KEY}}
     assert late("discord", {"type": 0}, auth=auth).status == 204
     assert orjson.loads(late("discord", {"type": 1}, auth=auth).body) == {"type": 1}
@@ -98,7 +98,7 @@ def test_discord_is_told_that_somebody_is_there():
     assert late("discord", {"type": 2}, auth=auth) is None
 
 
-def test_twitch_is_told_its_challenge():
+def test_twitch_gets_its_challenge():
     kind = ("twitch-eventsub-message-type", b"webhook_callback_verification")
     assert late("twitch", {"challenge": "abc"}, [kind]).body == b"abc"
     assert late("twitch", {"challenge": "abc"}) is None

@@ -109,7 +109,7 @@ async def test_those_of_one_publisher_do_not_use_up_the_pace_of_another(find, pu
 
 
 @pytest.mark.parametrize("url", ["https://broken", "https://nowhere"])
-async def test_what_is_not_to_be_had_is_asked_for_now_and_then(find, publisher, clock, url):
+async def test_what_is_unavailable_is_requested_now_and_then(find, publisher, clock, url):
     for _ in range(3):
         if url == "https://broken":
             with pytest.raises(KeyError):
@@ -143,7 +143,7 @@ async def test_keys_that_are_withdrawn_die(find, publisher, clock):
     assert await find("https://good") is None
 
 
-async def test_what_is_kept_of_made_up_names_is_bounded(find, clock):
+async def test_what_is_retained_of_made_up_names_is_bounded(find, clock):
     for minute in range(MAX_NAMED // FETCHES_PER_MINUTE + 5):
         clock.now = 61.0 * minute
         for number in range(FETCHES_PER_MINUTE):

@@ -38,7 +38,7 @@ def test_a_value_of_the_wrong_type_is_refused_at_its_key(task, key, code):
         ("webhook: {auth: none, rate_limit: 100}", "webhook.rate_limit", "`per_second`"),
     ],
 )  # fmt: skip
-def test_only_those_keys_are_asked_for_that_have_no_default(text, key, cause):
+def test_only_those_keys_are_requested_that_have_no_default(text, key, cause):
     assert causes_of(f"{HEAD}do: []\n{text}") == [(3, key, f"expected a mapping with {cause}")]
 
 

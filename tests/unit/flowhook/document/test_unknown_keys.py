@@ -84,11 +84,11 @@ def test_an_unknown_key_may_look_like_a_step_of_the_check_itself(key):
     ]
 
 
-def test_a_schema_that_stands_in_the_place_of_its_mapping_is_told():
+def test_a_schema_that_stands_in_the_place_of_its_mapping_is_reported():
     text = f"{HEAD}do:\n- a: {{set: {{b: 1}}, input: {{schema: {{type: object}}}}}}"
     assert causes_of(text) == [(3, "do[0].a.input.schema", "write the schema below the key `document`")]
 
 
-def test_a_document_of_the_dsl_before_its_first_version_is_told():
+def test_a_document_of_the_dsl_before_its_first_version_is_reported():
     faults = causes_of("id: greet\nspecVersion: '0.8'\nstates: []")
     assert (2, "specVersion", "documents of DSL versions before 1.0 are not supported") in faults

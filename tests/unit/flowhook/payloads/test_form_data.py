@@ -102,7 +102,7 @@ def test_a_field_that_is_nested_too_deeply_to_be_written_is_an_attachment():
         (body(*(part(b"1", "a" + "[x]" * 33) for _ in range(1))), FORM),
     ],
 )
-def test_what_is_no_multipart_or_tells_too_much_of_itself_is_refused(content, kind):
+def test_what_is_no_multipart_or_has_too_long_a_head_is_refused(content, kind):
     with pytest.raises(InvalidError) as raised:
         taken(content, kind)
     assert raised.value.reason == "BODY_INVALID"

@@ -59,7 +59,7 @@ def test_what_is_too_much_is_refused_with_its_cause(body, why):
     assert caught.value.reason == "BODY_INVALID"
 
 
-def test_a_form_that_is_too_large_is_told_from_one_that_is_none():
+def test_a_form_that_is_too_large_is_distinguished_from_one_that_is_none():
     with pytest.raises(InvalidError, match="at most 2 MiB") as caught:
         parse_urlencoded(b"a" * (MAX_BYTES + 1), "")
     assert caught.value.reason == "BODY_TOO_LARGE"

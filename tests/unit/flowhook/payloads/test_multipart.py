@@ -116,7 +116,7 @@ def test_a_file_name_in_another_alphabet_is_read():
         ("x" * 300, "x" * 255),
     ],
 )
-def test_of_a_file_name_only_the_name_is_kept(given_name, name):
+def test_of_a_file_name_only_the_name_is_retained(given_name, name):
     assert sanitize_file_name(given_name) == name
 
 

@@ -211,7 +211,7 @@ def test_the_data_of_a_cloud_event_may_be_a_file():
     assert content.attachments[0].content == b"\x89"
 
 
-def test_bodies_that_have_to_be_whole_are_told_from_those_that_may_be_streamed():
+def test_bodies_that_have_to_be_whole_are_distinguished_from_those_that_may_be_streamed():
     whole = [kind for kind in KINDS if is_parsed_whole(kind)]
     assert [kind for kind in KINDS if kind not in whole] == [
         "multipart/form-data; boundary=b",

@@ -54,7 +54,7 @@ def told(request, auth=GITHUB, others=()):
         (b"{}", b"\xef\xbb\xbf{}", "byte order mark"),
     ],
 )
-def test_a_body_that_was_altered_is_told(signed, arrived, hint):
+def test_a_body_that_was_altered_is_reported(signed, arrived, hint):
     assert hint in told(sent(signed)._replace(body=arrived))
 
 
@@ -72,7 +72,7 @@ def test_large_json_is_not_written_anew():
     assert told(sent(json.dumps(value).encode())._replace(body=orjson.dumps(value))) == ""
 
 
-def test_a_body_that_is_signed_before_it_is_compressed_is_told():
+def test_a_body_that_is_signed_before_it_is_compressed_is_reported():
     request = sent(b"plain", headers=[("Content-Encoding", "gzip")])
     assert "before it compresses" in told(request._replace(body=gzip.compress(b"plain")))
 
@@ -87,12 +87,12 @@ def test_a_body_that_is_signed_before_it_is_compressed_is_told():
         ("https://outside.example/hook/f", "http://10.0.0.1:8080/hook/f", "host that a proxy names"),
     ],
 )
-def test_another_url_is_told(signed, arrived, hint):
+def test_another_url_is_reported(signed, arrived, hint):
     request = sent(auth=SQUARE, url=signed, headers=[("X-Forwarded-Host", "outside.example")])
     assert hint in told(request._replace(url=arrived), SQUARE)
 
 
-def test_a_secret_of_another_url_is_told():
+def test_a_secret_of_another_url_is_reported():
     others = [("flow g", verifiers(secret=b"wrong")), ("flow h", verifiers(secret=b"other"))]
     assert "credentials of flow h" in told(sent(secret=b"other"), others=others)
 

@@ -102,7 +102,7 @@ def test_a_body_is_read_once_for_all_that_look_at_it(reads):
     assert reads == [len(body)]
 
 
-def test_what_a_body_said_is_not_told_of_another(reads):
+def test_what_a_body_said_is_not_reported_of_another(reads):
     seen = request(b'{"a":1}', json=JsonBody())
     assert json_body.json_of(seen) == json_body.json_of(seen) == {"a": 1}
     assert json_body.json_of(seen._replace(body=b"[]")) == []

@@ -66,6 +66,6 @@ def test_a_flow_that_changed_wants_what_it_says_now(index):
         (wants("a", Correlation(".subject.no", b"null")), False),
     ],
 )
-def test_an_event_concerns_a_flow_when_it_has_all_that_a_filter_asks_for(index, event_filter, passed):
+def test_an_event_concerns_a_flow_when_it_has_all_that_a_filter_requests(index, event_filter, passed):
     index.put("flow", [event_filter])
     assert index.find(event(subject="x", count=7, urgent=True, data={"n": 1})) == ["flow"] * passed

@@ -116,7 +116,7 @@ def test_one_that_could_not_be_started_is_due_again_and_one_left_out_at_its_next
     assert agenda.next() == NOON + 2 * HOUR
 
 
-def test_what_is_to_be_kept_is_told_once_and_the_last_of_it(agenda):
+def test_what_is_to_be_retained_is_reported_once_and_the_last_of_it(agenda):
     agenda.put("f", EverySpec(HOUR), NOON)
     agenda.put("g", AfterSpec(HOUR), NOON)
     start(agenda, NOON + HOUR)
@@ -136,7 +136,7 @@ def test_what_changed_while_it_was_being_stored_is_stored_again(agenda):
     assert save(agenda) == [Scheduled("f", NOON + 2 * HOUR, 0)]
 
 
-def test_what_was_kept_is_taken_in_again(agenda):
+def test_what_was_retained_is_taken_in_again(agenda):
     def recover(timetable, due_ms, last_ms):
         return agenda.recover(timetable, Scheduled("f", due_ms, last_ms), since_ms=NOON, now_ms=NOON + HOUR)
 

@@ -51,7 +51,7 @@ def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
     assert kept.oldest(7, "c", [listen()]) is None
 
 
-def test_emitted_events_of_a_flow_are_told_oldest_first_from_a_number_on(kept):
+def test_emitted_events_of_a_flow_are_reported_oldest_first_from_a_number_on(kept):
     for number, type_ in enumerate(("x", "y", "z", "x"), 1):
         kept.add(number, ("a", False, type_), NEVER)
     kept.add(5, APPROVAL, NEVER)

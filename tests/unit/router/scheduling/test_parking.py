@@ -68,7 +68,7 @@ def test_an_execution_holds_its_place_until_its_wait_is_on_record(shard):
     assert seqs(shard) == [2]
 
 
-def test_what_something_came_for_runs_again_once_that_is_on_record_and_holds_no_place_before(shard):
+def test_what_something_arrived_for_runs_again_once_that_is_on_record_and_holds_no_place_before(shard):
     shard.set_policy("a", FlowPolicy(concurrency=1))
     shard.accept(1, "a")
     park(shard, 500)
@@ -86,7 +86,7 @@ def test_what_something_came_for_runs_again_once_that_is_on_record_and_holds_no_
     assert seqs(shard) == [1]
 
 
-def test_what_something_came_for_can_be_cancelled_and_suspended_before_that_is_on_record(shard):
+def test_what_something_arrived_for_can_be_cancelled_and_suspended_before_that_is_on_record(shard):
     for seq in (1, 2):
         shard.accept(seq, "a")
         park(shard, None)
@@ -108,7 +108,7 @@ def test_a_stale_token_parks_nothing(shard):
     assert shard.park(b"") is None
 
 
-def test_what_was_woken_runs_before_what_came_later_in_order_of_its_times(shard):
+def test_what_was_woken_runs_before_what_arrived_later_in_order_of_its_times(shard):
     for seq, wake_at_ms in ((1, 30), (2, 10), (3, 20)):
         shard.accept(seq, "a")
         park(shard, wake_at_ms)
@@ -192,7 +192,7 @@ def test_executions_of_one_key_run_one_after_another_and_those_of_other_flows_be
     assert seqs(shard) == [2]
 
 
-def test_a_key_is_kept_while_its_execution_waits_is_suspended_or_loses_its_runner(shard):
+def test_a_key_is_retained_while_its_execution_waits_is_suspended_or_loses_its_runner(shard):
     shard.accept(1, "a", "k")
     shard.accept(2, "a", "k")
     park(shard, 10)

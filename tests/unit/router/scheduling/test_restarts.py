@@ -284,7 +284,7 @@ def test_a_lease_that_was_lost_before_a_restart_is_not_adopted_after_it_but_the_
     assert shard.leases.attempt_of(1) == 2
 
 
-def test_what_was_accepted_before_a_restart_runs_before_what_came_after():
+def test_what_was_accepted_before_a_restart_runs_before_what_arrived_after():
     shard = make_shard(1, 2, epoch=2)
     accept(shard, "a", 3)
     shard.expire(REATTACH)

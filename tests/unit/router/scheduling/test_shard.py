@@ -77,7 +77,7 @@ def test_a_flow_with_a_backlog_leaves_room_in_the_only_runner(shard):
     assert [item.seq for item in shard.assign()] == [2000]
 
 
-def test_a_flow_whose_calls_take_long_gets_three_quarters_of_a_runner_that_asks_for_more_beside_them(shard):
+def test_a_flow_whose_calls_take_long_gets_three_quarters_of_a_runner_that_requests_more_beside_them(shard):
     attach(shard, credit=40)
     accept(shard, "slow", *range(1, 1001))
     calling, permitted = 0, 40

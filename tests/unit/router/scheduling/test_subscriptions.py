@@ -82,7 +82,7 @@ def test_a_path_that_finds_nothing_is_null_and_one_that_can_not_be_followed_is_n
     assert found(subscriptions, event(body=[1])) == []
 
 
-def test_long_values_are_told_apart(subscriptions):
+def test_long_values_are_distinguished(subscriptions):
     subscriptions.add(1, "a", [listen("k", filter_(order="x" * 1000 + "1"))])
     assert found(subscriptions, event(body={"order": "x" * 1000 + "1"})) == [1]
     assert found(subscriptions, event(body={"order": "x" * 1000 + "2"})) == []
@@ -104,7 +104,7 @@ def test_an_execution_gets_an_event_once_under_the_first_key_that_takes_it(subsc
     assert subscriptions.listening(event(body={"order": 2}), 9) == [EventReceiver(1, "two")]
 
 
-def test_what_is_for_an_execution_asks_for_no_values(subscriptions):
+def test_what_is_for_an_execution_requests_no_values(subscriptions):
     subscriptions.add(1, "a", [listen("k", filter_("refusal"), filter_(order=1))])
     assert subscriptions.listens(1, event(body={"order": 2})) == EventReceiver(1, "k")
     assert subscriptions.listens(1, event("other")) is None
@@ -112,14 +112,14 @@ def test_what_is_for_an_execution_asks_for_no_values(subscriptions):
     assert subscriptions.listens(2, event()) is None
 
 
-def test_it_can_be_told_whether_anybody_waits_for_a_kind(subscriptions):
+def test_it_is_known_whether_anybody_waits_for_a_kind(subscriptions):
     subscriptions.add(1, "a", [listen("k", filter_(order=1)), listen("k", filter_("", callback=False))])
     assert subscriptions.concern(("a", True, "approval"))
     assert subscriptions.concern(("a", False, "paid"))
     assert not subscriptions.concern(("a", True, "refusal"))
 
 
-def test_the_flows_are_told_of_which_anybody_waits_for_emitted_events_of_a_type(subscriptions):
+def test_the_flows_are_known_of_which_anybody_waits_for_emitted_events_of_a_type(subscriptions):
     paid, anything = filter_("paid", callback=False, order=1), filter_("", callback=False)
     subscriptions.add(1, "a", [listen("k", paid)])
     subscriptions.add(2, "a", [listen("k", paid)])
@@ -151,7 +151,7 @@ def test_the_end_of_an_execution_finds_those_who_wait_for_it(subscriptions):
     assert found(subscriptions, event()) == []
 
 
-def test_one_wait_of_an_execution_is_told_from_the_next(subscriptions):
+def test_one_wait_of_an_execution_is_distinguished_from_the_next(subscriptions):
     first = subscriptions.add(1, "a", [])
     assert subscriptions.is_current(1, first)
     subscriptions.remove(1)

@@ -129,13 +129,13 @@ async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
     await recording
 
 
-async def test_what_came_on_a_stream_that_a_newer_one_replaced_is_left_to_that_one(host, box):
+async def test_what_arrived_on_a_stream_that_a_newer_one_replaced_is_left_to_that_one(host, box):
     host.superseded = True
     await record(box, checkpoint(b"a", 0), listening(b"a"), outcome(b"a"))
     assert host.noted == []
 
 
-async def test_a_violation_ends_the_stream_and_what_came_before_it_is_recorded(host, box):
+async def test_a_violation_ends_the_stream_and_what_arrived_before_it_is_recorded(host, box):
     await box.put(checkpoint(b"a", 0))
     with pytest.raises(InvalidError):
         await box.put(checkpoint(b"a", -1))

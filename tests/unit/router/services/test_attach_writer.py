@@ -93,7 +93,7 @@ async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_ov
         await box.room()
 
 
-async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_grows_without_bound(monkeypatch):
+async def test_a_runner_that_reads_nothing_is_disconnected_before_its_queue_grows_without_bound(monkeypatch):
     monkeypatch.setattr(send_queue, "MAX_UNSENT_REVOCATIONS", 10)
     box = writer()
     for _ in range(11):
@@ -103,7 +103,7 @@ async def test_a_runner_that_reads_nothing_is_sent_away_before_what_it_is_told_g
     assert box.closed.is_set()
 
 
-async def test_the_first_reason_to_end_is_the_one_that_is_told():
+async def test_the_first_reason_to_end_is_the_one_that_is_reported():
     box = writer()
     box.close(UnavailableError("first", reason="FIRST"))
     box.close(UnavailableError("second", reason="SECOND"))

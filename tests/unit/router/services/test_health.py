@@ -40,7 +40,7 @@ async def watched():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_watcher_is_told_at_once_and_of_every_change(watched):
+async def test_a_watcher_gets_the_state_at_once_and_every_change(watched):
     service, watch = watched
     watch(context := StubServicerContext(), "known")
     assert await context.told.get() == SERVING
@@ -52,7 +52,7 @@ async def test_a_watcher_is_told_at_once_and_of_every_change(watched):
     assert context.told.empty()
 
 
-async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_told(watched):
+async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_notified(watched):
     service, watch = watched
     deaf, other = StubServicerContext(), StubServicerContext()
     deaf.reads.clear()

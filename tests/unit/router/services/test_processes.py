@@ -54,7 +54,7 @@ def test_a_report_that_says_more_than_any_process_has_to_say_is_refused(kept, re
     assert kept.all() == []
 
 
-def test_fields_that_nobody_knows_are_not_kept(kept):
+def test_fields_that_nobody_knows_are_not_retained(kept):
     unknown = b"\xfa\x3f" + b"\x80\x80\x80\x02" + bytes(4 * MIB)  # field 1023, as long as it says
     kept.store(pb.Process.FromString(process().SerializeToString() + unknown), ALL)
     (report,) = kept.all()
@@ -113,7 +113,7 @@ def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(kept):
     assert (sizes.pop("late"), len(sizes), set(sizes.values())) == (0, room + 1, {MAX_METRICS_BYTES})
 
 
-def test_all_that_can_be_kept_fits_into_one_answer():
+def test_all_that_can_be_retained_fits_into_one_answer():
     fields = 4 * (63 + 64 + 255 + 512) + 100  # characters of four bytes each, and what goes with them
     assert len(REPORTERS) * (processes.MAX_METRICS_BYTES + MAX_PROCESSES * fields) < MAX_MESSAGE_BYTES
 

@@ -56,7 +56,7 @@ def test_the_slowest_gives_way(crowd):
     assert crowd.places.under_way == 4
 
 
-def test_what_came_long_ago_makes_up_for_nothing(crowd):
+def test_what_arrived_long_ago_makes_up_for_nothing(crowd):
     places = [crowd.take(f"{number}") for number in range(4)]
     crowd.places.received(places[2], 200 * KIB)
     for _ in range(30):
@@ -98,7 +98,7 @@ def test_an_address_has_few_places_and_gets_them_back():
     assert crowd.told == []
 
 
-def test_senders_whom_nothing_tells_from_others_have_no_limit_of_their_own():
+def test_senders_whom_nothing_distinguishes_have_no_limit_of_their_own():
     crowd = Crowd(most=2 * limits.MAX_SENDER_UPLOADS)
     for number in range(2 * limits.MAX_SENDER_UPLOADS):
         crowd.take(f"{number}", sender="")

@@ -43,7 +43,7 @@ def kind(problem):
     return error.type.rpartition("/")[2], error.status
 
 
-def test_a_client_asks_for_a_token_of_its_own_with_its_credentials_in_the_form():
+def test_a_client_requests_a_token_of_its_own_with_its_credentials_in_the_form():
     asked = policy(client=Client(id="me", secret="a&b"), scopes=["read", "write"], audiences=["x", "y"])
     assert sent(asked) == [
         ("grant_type", "client_credentials"),

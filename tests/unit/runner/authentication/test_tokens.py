@@ -105,14 +105,14 @@ async def test_who_is_called_off_or_fails_leaves_the_others_their_turn(tokens, s
     assert (await tokens.get(policy("other"), server.send))[0] == "token-4"
 
 
-async def test_so_many_tokens_are_kept_and_no_more(tokens, server):
+async def test_so_many_tokens_are_cached_and_no_more(tokens, server):
     for number in range(MAX_TOKENS + 1):
         await tokens.get(policy(str(number)), server.send)
     assert await tokens.get(policy("1"), server.send) == ("token-2", True)
     assert (await tokens.get(policy("0"), server.send))[1] is False
 
 
-async def test_a_provider_is_asked_for_its_configuration_once_an_hour(tokens, server, clock):
+async def test_the_configuration_of_a_provider_is_requested_once_an_hour(tokens, server, clock):
     def openid(scope):
         return OpenIdConnect(authority="https://a.example", grant="client_credentials", scopes=[scope])
 
@@ -123,6 +123,6 @@ async def test_a_provider_is_asked_for_its_configuration_once_an_hour(tokens, se
     assert [asked.partition(" ")[0] for asked in server.asked] == ["GET", "POST", "POST", "GET", "POST"]
 
 
-async def test_nothing_that_is_kept_shows_a_credential(tokens, server):
+async def test_nothing_that_is_retained_shows_a_credential(tokens, server):
     await tokens.get(policy(), server.send)
     assert not [shown for shown in (repr(tokens._entries), repr(policy())) if "token-1" in shown or "s3cret" in shown]

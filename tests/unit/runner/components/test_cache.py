@@ -26,7 +26,7 @@ async def test_callers_who_want_the_same_share_one_load():
     assert await cache.get("b", source.load) == 2
 
 
-async def test_a_failure_is_not_kept_and_the_next_caller_tries():
+async def test_a_failure_is_not_cached_and_the_next_caller_tries():
     cache, source = Cache(seconds=60, weight=10), CountingSource()
 
     async def fail():
@@ -44,7 +44,7 @@ async def test_what_is_too_old_is_got_again():
     assert [await cache.get("a", source.load) for _ in range(2)] == [1, 2]
 
 
-async def test_the_weight_of_what_is_kept_is_bounded():
+async def test_the_weight_of_what_is_retained_is_bounded():
     cache, source = Cache(seconds=60, weight=10), CountingSource(weight=4)
     for key in "abc":
         await cache.get(key, source.load)

@@ -166,7 +166,7 @@ def test_the_nearest_server_counts_and_may_be_relative_to_the_document(operation
     assert str(request(operation, body={}).url) == expected
 
 
-def test_without_a_server_the_document_tells_where():
+def test_without_a_server_the_document_gives_the_url():
     document = "openapi: 3.0.0\npaths: {/a: {get: {operationId: a}}}"
     assert str(request("a", document).url) == "https://docs.example/a"
 
@@ -211,7 +211,7 @@ def test_what_will_not_do_is_a_configuration_error_that_names_it(operation, give
     assert expected in caught.value.error.detail
 
 
-def test_required_members_of_a_form_are_told_of():
+def test_required_members_of_a_form_are_reported():
     with pytest.raises(TaskFault, match="updatePet needs petId, name"):
         request("updatePet", SWAGGER)
 

@@ -14,7 +14,7 @@ from runner.interpreter.errors import TaskFault
         (email_send, {"to": "a@example.com", "from": "b@example.com"}, "email.send: with.subject: is missing"),
     ],
 )
-async def test_arguments_that_are_wrong_when_a_call_is_made_are_told_by_name(component, arguments, detail):
+async def test_arguments_that_are_wrong_when_a_call_is_made_are_reported_by_name(component, arguments, detail):
     with pytest.raises(TaskFault) as caught:
         await component(arguments, None)
     assert caught.value.error.status == 400

@@ -48,7 +48,7 @@ def test_loops_may_make_more_calls_than_a_journal_has_entries(execute, do, calls
     assert not world.performed
 
 
-def test_an_execution_that_goes_on_within_a_loop_asks_for_nothing_again(execute):
+def test_an_execution_that_goes_on_within_a_loop_requests_nothing_again(execute):
     do = [{"loop": {**LOOP, "input": {"from": "{n: .start}"}, "output": {"as": "{n, of: $input}"}}}]
     world = execute.World()
     cut = execute(do, {"start": 5}, world=world, stop_after=1234)

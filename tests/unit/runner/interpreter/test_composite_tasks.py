@@ -21,14 +21,14 @@ def functions(**own):
     return {"use": {"functions": own}}
 
 
-def test_effects_in_loops_are_told_apart_by_the_indexes_of_all_of_them(execute):
+def test_effects_in_loops_are_distinguished_by_the_indexes_of_all_of_them(execute):
     inner = {"for": {"in": "[range($item)]", "each": "x"}, "do": [{"c": CALL}]}
     outcome = execute([{"l": {"for": {"in": "[1, 2]"}, "do": [{"i": inner}, {"d": CALL}]}}], {})
     deep, flat = "/do/0/l/do/0/i/do/0/c", "/do/0/l/do/1/d"
     assert keys(outcome) == [f"{deep}[0][0]#0", f"{flat}[0]#0", f"{deep}[1][0]#0", f"{deep}[1][1]#0", f"{flat}[1]#0"]
 
 
-def test_effects_in_functions_are_told_apart_by_their_calls(execute):
+def test_effects_in_functions_are_distinguished_by_their_calls(execute):
     own = functions(
         outer={"do": [{"a": {"call": "inner"}}, {"b": {"call": "inner"}}]},
         inner={"for": {"in": "[1, 2]"}, "do": [{"c": CALL}]},

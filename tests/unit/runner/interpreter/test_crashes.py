@@ -351,7 +351,7 @@ def standing(run):
     return {key: pending.until_ms for key, pending in run._fibers.pending.items()}
 
 
-def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):
+def test_a_replay_that_pauses_requests_nothing_that_the_journal_has(evaluator):
     program, definition = compiled(evaluator, [{"both": fork([{"a": SAFE[0]}, {"b": SAFE[2]}])}])
     for seed in range(100):
         random.seed(seed)  # decides when the turns of others come
@@ -359,7 +359,7 @@ def test_a_replay_that_pauses_asks_for_nothing_that_the_journal_has(evaluator):
         assert world.calls == {"/do/0/both/fork/branches/0/a#0": 1, "/do/0/both/fork/branches/1/b#0": 3}
 
 
-def test_a_replay_asks_for_no_effect_that_has_lost_its_race(evaluator):
+def test_a_replay_requests_no_effect_that_has_lost_its_race(evaluator):
     race = fork([{"a": SAFE[0]}, {"b": SAFE[1]}], compete=True)
     program, definition = compiled(evaluator, [{"race": race}, {"next": SAFE[0]}])
     won = JournalEntry("/do/0/race/fork/branches/1/b#0", b'{"n": 1}')
@@ -390,7 +390,7 @@ def kinds(found):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
-def test_a_flow_that_is_cut_anywhere_tells_what_it_would_have_told(evaluator, do, cuts, picks, long):
+def test_a_flow_that_is_cut_anywhere_reports_what_it_would_have_reported(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
     _, _, undisturbed = run_through(program, definition, (), 0)
     _, _, storage = run_through(program, definition, cuts, picks, long)
@@ -399,7 +399,7 @@ def test_a_flow_that_is_cut_anywhere_tells_what_it_would_have_told(evaluator, do
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
-def test_every_task_that_is_told_to_begin_is_told_to_end_once(evaluator, do, cuts, picks, long):
+def test_every_task_that_is_reported_to_begin_is_reported_to_end_once(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
     _, _, storage = run_through(program, definition, cuts, picks, long)
     lives = {}

@@ -19,7 +19,7 @@ def emit(task=None, **properties):
     return [{"tell": {"emit": {"event": {"with": {"type": "paid", **properties}}}, **(task or {})}}]
 
 
-def test_an_event_has_what_cloudevents_asks_for_and_is_the_output(execute):
+def test_an_event_has_what_cloudevents_requests_and_is_the_output(execute):
     world = execute.World({"emit": {"receivers": 2}})
     outcome = execute(emit(data={"order": "${ .order }"}), {"order": 5}, world=world)
     event = {

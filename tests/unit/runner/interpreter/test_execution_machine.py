@@ -50,7 +50,7 @@ def test_a_failure_of_one_branch_calls_off_the_others(begin):
     assert begun.after(effect=begun.effects[1], result=failed).cancel == [begun.effects[0].key]
 
 
-def test_no_race_goes_on_when_one_came_to_the_bounds_of_the_execution(begin, monkeypatch):
+def test_no_race_goes_on_when_one_reached_the_limits_of_the_execution(begin, monkeypatch):
     monkeypatch.setattr(tasks, "MAX_TASKS", 10)
     endless = {"do": [{"a": {"set": {"n": 1}, "then": "a"}}]}
     ending = begin([fork({"wait": {"days": 1}}, endless, compete=True)]).turn.ending

@@ -25,7 +25,7 @@ def of(begun):
     return [told(write.history) for write in begun.turn.writes], told(begun.run.take_history())
 
 
-def test_tasks_without_effects_are_told_with_the_end(begin):
+def test_tasks_without_effects_are_reported_with_the_end(begin):
     begun = begin(
         [
             {"keep": {"set": {"a": 1}}},
@@ -46,7 +46,7 @@ def test_tasks_without_effects_are_told_with_the_end(begin):
     )
 
 
-def test_a_call_is_told_when_it_began_and_when_it_ended_and_how_often_it_was_tried(begin):
+def test_a_call_is_reported_when_it_began_and_when_it_ended_and_how_often_it_was_tried(begin):
     begun = begin([{"first": {"set": {"a": 1}}}, {"a": {"call": "f"}}, {"b": {"call": "f"}}])
     begun.after(2, begun.effects[0], AWAY)
     assert told(begun.turn.writes[0].history) == [
@@ -60,7 +60,7 @@ def test_a_call_is_told_when_it_began_and_when_it_ended_and_how_often_it_was_tri
     assert running == [3, "/do/2/b", START + 8000, 0, 1, ""]
 
 
-def test_what_an_attempt_told_is_not_told_by_the_next_one(evaluator, begin):
+def test_what_an_attempt_reported_is_not_reported_by_the_next_one(evaluator, begin):
     do = [{"keep": {"set": {"a": 1}}}, {"a": {"call": "f"}}, {"last": {"set": {"a": 2}}}, {"b": {"call": "f"}}]
     begun = begin(do)
     begun.after(1, begun.effects[0])
@@ -88,7 +88,7 @@ def test_when_a_task_began_that_another_attempt_began_is_not_known():
     assert told(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
 
 
-def test_how_a_task_failed_is_told_in_short():
+def test_how_a_task_failed_is_reported_in_short():
     history = TaskHistory(lambda: START)
     noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
@@ -96,14 +96,14 @@ def test_how_a_task_failed_is_told_in_short():
     assert (tries, len(result)) == (3, 200)
 
 
-def test_an_error_is_told_with_its_status_and_detail_without_secrets(begin, execute):
+def test_an_error_is_reported_with_its_status_and_detail_without_secrets(begin, execute):
     raised = {"type": "about:blank", "status": 400, "title": "No", "detail": '${ "not " + $secrets.token }'}
     outcome = execute([{"a": {"raise": {"error": raised}}}], {}, secrets={"token": "t0ken-0f-mine"})
     ((_, key, _, _, _, result),) = outcome.tasks
     assert (key, result) == ("/do/0/a", "!400 No: not …")
 
 
-def test_what_is_told_at_a_time_is_bounded_and_has_the_first_and_the_last():
+def test_what_is_reported_at_a_time_is_bounded_and_has_the_first_and_the_last():
     history = TaskHistory(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
         history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
@@ -118,7 +118,7 @@ def test_what_is_told_at_a_time_is_bounded_and_has_the_first_and_the_last():
     assert history.take() == b""
 
 
-def test_branches_that_lose_are_told_as_called_off(begin):
+def test_branches_that_lose_are_reported_as_called_off(begin):
     branches = [{"quick": {"call": "f"}}, {"slow": {"wait": {"seconds": 9}}}]
     begun = begin([{"race": {"fork": {"compete": True, "branches": branches}}}])
     begun.after(1, begun.effects[0])
@@ -127,6 +127,6 @@ def test_branches_that_lose_are_told_as_called_off(begin):
     assert left["/do/0/race/fork/branches/0/quick"] == ""
 
 
-def test_iterations_are_told_apart(begin):
+def test_iterations_are_distinguished(begin):
     begun = begin([{"each": {"for": {"in": "${ [1, 2] }"}, "do": [{"x": {"set": {"a": 1}}}]}}])
     assert [task[1] for task in of(begun)[1]] == ["/do/0/each/do/0/x[0]", "/do/0/each/do/0/x[1]", "/do/0/each"]

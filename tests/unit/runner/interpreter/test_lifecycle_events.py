@@ -92,7 +92,7 @@ def done(name):
     return life(name, "completed")
 
 
-def test_tasks_are_told_as_they_begin_and_end_those_that_enclose_others_around_them(tell):
+def test_tasks_are_reported_as_they_begin_and_end_those_that_enclose_others_around_them(tell):
     told = tell([{"outer": {"do": [{"a": {"set": {"x": 1}}}, {"b": {"set": {"x": 2}}}]}}])
     assert told.rows == [*life("outer"), *done("a"), *done("b"), ("completed", "outer")]
     first, *_, last = told.told
@@ -101,7 +101,7 @@ def test_tasks_are_told_as_they_begin_and_end_those_that_enclose_others_around_t
     assert {event.time_ms for event in told.told} == {START}
 
 
-def test_each_run_of_a_task_is_told_under_keys_of_its_own(tell):
+def test_each_run_of_a_task_is_reported_under_keys_of_its_own(tell):
     told = tell([{"loop": {"for": {"in": "[1, 2]"}, "do": [{"a": {"set": {"x": 1}}}]}}])
     assert told.rows == [*life("loop"), *done("a"), *done("a"), ("completed", "loop")]
     assert len({(event.type, event.key) for event in told.told}) == len(told.told)
@@ -117,7 +117,7 @@ def test_a_condition_that_can_not_be_evaluated_is_a_fault_of_the_task(tell):
     assert tell([{"a": {"if": "(.n | keys)", "set": {"x": 1}}}]).rows == [("created", "a"), ("faulted", "a")]
 
 
-def test_a_fault_is_told_of_the_task_and_of_what_encloses_it_with_the_error(tell):
+def test_a_fault_is_reported_of_the_task_and_of_what_encloses_it_with_the_error(tell):
     told = tell([{"outer": {"do": [{"a": CALL}]}}], answers=[WRONG], secrets={"s": "hunter22"})
     assert told.rows == [*life("outer"), *life("a", "faulted"), ("faulted", "outer")]
     assert orjson.loads(told.told[-1].data)["error"] == {
@@ -135,7 +135,7 @@ def test_a_fault_that_is_caught_ends_the_task_and_not_the_one_that_catches_it(te
     assert told.rows == [*life("t"), *life("r", "faulted"), *done("h"), ("completed", "t")]
 
 
-def test_a_try_is_told_to_be_retried_and_its_tasks_begin_anew(tell):
+def test_a_try_is_reported_as_retried_and_its_tasks_begin_anew(tell):
     retry = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 3}}}
     told = tell([{"t": {"try": [{"c": CALL}], "catch": {"retry": retry}}}], answers=[WRONG, WRONG, EffectResult(b"1")])
     failed = life("c", "faulted")
@@ -194,7 +194,7 @@ def test_what_extends_a_task_runs_between_its_creation_and_its_end(tell):
     ]  # fmt: skip
 
 
-def test_correlations_are_told_with_the_values_that_events_agree_in(tell):
+def test_correlations_are_reported_with_the_values_that_events_agree_in(tell):
     waits = tell([{"l": LISTEN}])
     assert waits.rows == [*life("l"), ("correlation-started", "")]
     told = tell([{"l": LISTEN}], comes=[{"type": "paid", "data": {"order": 7}}])
@@ -202,7 +202,7 @@ def test_correlations_are_told_with_the_values_that_events_agree_in(tell):
     assert orjson.loads(told.told[-2].data) == {"correlationKeys": {"order": 7}}
 
 
-def test_outputs_are_told_without_secrets_and_large_ones_not_at_all(tell):
+def test_outputs_are_reported_without_secrets_and_large_ones_not_at_all(tell):
     sized = '${ "x" * %d }'
     told = tell(
         [
@@ -219,14 +219,14 @@ def test_outputs_are_told_without_secrets_and_large_ones_not_at_all(tell):
     assert "output" in fits
 
 
-def test_only_what_is_wanted_is_told_and_nothing_when_nothing_is(tell):
+def test_only_what_is_wanted_is_reported_and_nothing_when_nothing_is(tell):
     do = [{"a": {"set": {"x": 1}}}, {"l": LISTEN}]
     assert tell(do, wanted={CorrelationEventType.STARTED}).rows == [("correlation-started", "")]
     assert tell(do, wanted={TaskEventType.COMPLETED}).rows == [("completed", "a")]
     assert tell(do, wanted=()).rows == []
 
 
-def test_what_becomes_wanted_is_told_of_tasks_that_begin(evaluator):
+def test_what_becomes_wanted_is_reported_of_tasks_that_begin(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": CALL}], wanted=())
     turn = telling.run.start()
     telling.run.set_lifecycle_types(FROM_RUNNERS)
@@ -238,7 +238,7 @@ def test_what_becomes_wanted_is_told_of_tasks_that_begin(evaluator):
 
 
 @pytest.mark.parametrize("kept", range(5))
-def test_a_replay_tells_only_what_lies_behind_its_journal_and_under_the_same_keys(tell, kept):
+def test_a_replay_reports_only_what_lies_behind_its_journal_and_under_the_same_keys(tell, kept):
     listen = {**LISTEN, "foreach": {"do": [{"c": CALL}]}}
     do = [{"outer": {"do": [{"a": CALL}, {"w": {"wait": {"seconds": 9}}}, {"l": listen}]}}]
     given = {"answers": [EffectResult(b"1"), EffectResult(b"2")], "comes": [{"type": "paid", "data": {"order": 1}}]}
@@ -251,12 +251,12 @@ def test_a_replay_tells_only_what_lies_behind_its_journal_and_under_the_same_key
     assert 0 < len(again) <= len(whole.told)
 
 
-def test_a_replay_of_all_there_is_tells_only_how_it_ended(tell):
+def test_a_replay_of_all_there_is_reports_only_how_it_ended(tell):
     whole = tell([{"a": CALL}, {"b": CALL}], answers=[EffectResult(b"1"), EffectResult(b"2")])
     assert tell([{"a": CALL}, {"b": CALL}], journal=whole.journal).rows == [("completed", "b")]
 
 
-def test_what_is_told_goes_with_the_entry_that_it_lies_before(evaluator):
+def test_what_is_reported_goes_with_the_entry_that_it_lies_before(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": {"set": {"x": "${ now }"}}}])
     first = telling.run.start()
     assert [row(event) for event in first.lifecycle_events] == life("a")
@@ -266,7 +266,7 @@ def test_what_is_told_goes_with_the_entry_that_it_lies_before(evaluator):
     assert last.ending is not None
 
 
-def test_a_fault_that_is_not_journaled_is_told_with_the_end(evaluator):
+def test_a_fault_that_is_not_journaled_is_reported_with_the_end(evaluator):
     telling = Telling(evaluator, [{"a": CALL}])
     turn = telling.run.resume(telling.run.start().perform[0], WRONG)
     assert (turn.writes, turn.ending is not None) == ((), True)

@@ -80,14 +80,14 @@ def test_one_waits_for_an_event_and_yields_an_array_of_its_data(execute):
         ({"data": {"none": None}}, False),
     ],
 )
-def test_an_event_has_to_have_what_a_filter_asks_for(execute, wanted, taken):
+def test_an_event_has_to_have_what_a_filter_requests(execute, wanted, taken):
     data = {"n": 1, "m": {"k": True, "j": 2}, "list": [1, 2]}
     do = listen({"one": {"with": wanted}})
     outcome = execute(do, {"source": "/s", "two": 2}, journal=arrivals(event("paid", data, number=7, odd="a+b (c)")))
     assert (outcome.output == [data]) if taken else waiting(outcome)
 
 
-def test_the_router_is_not_asked_for_what_is_a_regular_expression(execute):
+def test_the_router_gets_no_regular_expressions(execute):
     do = listen(one("pa.*", source="/shop", subject="[0-9]+"))
     assert waiting(execute(do, {})) == {KEY: (EventFilter(False, "", (("source", "/shop"),)),)}
 
@@ -111,7 +111,7 @@ WORKFLOW_TYPES = tuple(sorted(type_ for type_ in TYPES if type_.startswith("io.s
         (".*", ()),
     ],
 )
-def test_events_about_executions_are_asked_for_by_whatever_names_them(execute, type_, asked):
+def test_events_about_executions_are_requested_by_whatever_names_them(execute, type_, asked):
     (filters,) = waiting(execute(listen(one(type_)), {"type": FAULTED})).values()
     assert [each.type for each in filters] == ["", *asked]
     if FAULTED in asked:
@@ -119,7 +119,7 @@ def test_events_about_executions_are_asked_for_by_whatever_names_them(execute, t
         assert came.output == [{"n": 1}]
 
 
-def test_a_type_of_which_nothing_is_ever_told_is_not_waited_for(execute):
+def test_a_type_of_which_nothing_is_ever_reported_is_not_waited_for(execute):
     outcome = execute(listen(one("${ $context.type }")), {"type": FAULTED.replace("v1", "v2")})
     assert (outcome.error.type, outcome.error.instance) == (f"{ERROR_TYPE_BASE}expression", "/do/0/l")
     assert FAULTED.replace("v1", "v2") in outcome.error.detail
@@ -177,7 +177,7 @@ def test_all_waits_for_an_event_for_each_filter_in_whatever_order_they_come(exec
     assert execute(do, {}, journal=(*some, *arrivals(event("b", 4)))).output == [1, 2, 4]
 
 
-def test_any_goes_on_until_an_expression_over_what_came_is_true(execute):
+def test_any_goes_on_until_an_expression_over_what_arrived_is_true(execute):
     do = listen({"any": [one("a")["one"]], "until": "( . | length ) > 2 #enough"})
     assert waiting(execute(do, {}, journal=arrivals(event("a", 1), event("a", 2))))
     assert execute(do, {}, journal=arrivals(event("a", 1), event("a", 2), event("a", 3))).output == [1, 2, 3]
@@ -203,7 +203,7 @@ def test_a_correlation_with_an_expectation_is_matched_by_the_router_and_here(exe
 
 
 @pytest.mark.parametrize("expect", ["${ $context.none }", '${ "x" * 2000 }'])
-def test_an_expectation_that_tells_nothing_apart_is_an_expression_error(execute, expect):
+def test_an_expectation_that_reports_nothing_apart_is_an_expression_error(execute, expect):
     correlate = {"order": {"from": ".data.order", "expect": expect}}
     outcome = execute(listen({"one": {"with": {"type": "paid"}, "correlate": correlate}}), {})
     assert (outcome.error.type.rpartition("/")[2], outcome.error.instance) == ("expression", "/do/0/l")
@@ -303,7 +303,7 @@ def test_who_wins_a_race_of_events_is_decided_by_the_journal(execute):
     assert execute(do, {"n": 1}).output == {"n": 1}
 
 
-def test_listens_are_asked_for_together_with_effects(execute):
+def test_listens_are_requested_together_with_effects(execute):
     do = [{"both": {"fork": {"branches": [listen(one("a"))[0], {"c": {"call": "f"}}]}}}]
     outcome = execute(do, {}, stop_after=0)
     assert list(waiting(outcome)) == ["/do/0/both/fork/branches/0/l#0:event"]

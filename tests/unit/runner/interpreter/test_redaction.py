@@ -29,7 +29,7 @@ SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-
         "at0ken-0f-minet0ken-0f-mine",
     ],
 )
-def test_a_value_is_taken_out_in_each_of_its_spellings_and_the_rest_is_kept(text):
+def test_a_value_is_taken_out_in_each_of_its_spellings_and_the_rest_is_retained(text):
     told = Redactor(SECRETS).redact(f"refused {text} just now")
     assert "…" in told
     assert not {"pa", "0f", "rd"} & set(told.replace("%", " ").replace("\\", " ").split())
@@ -179,7 +179,7 @@ def test_what_no_answer_can_be_is_left_out_of_an_error_that_is_raised_again(exec
     assert (again.response, again.detail) == (None, "away")
 
 
-def test_what_an_author_says_was_answered_is_kept_as_far_as_an_answer_is(execute):
+def test_what_an_author_says_was_answered_is_retained_as_far_as_an_answer_is(execute):
     again = raised_again(execute, ANSWER, '.response.body = "é" * 9000 | .response.url = "x" * 9000').response
     assert len(again.url.encode()) <= limits.MAX_ERROR_DETAIL_BYTES
     assert len(again.body.encode()) <= limits.MAX_ERROR_BODY_BYTES

@@ -26,7 +26,7 @@ DO = [
 ]
 
 
-def test_effects_are_told_apart_by_place_and_visit(execute):
+def test_effects_are_distinguished_by_place_and_visit(execute):
     outcome = execute(DO, {"start": 1})
     assert [entry.key for entry in outcome.journal] == [
         "/do/0/first#0",
@@ -134,7 +134,7 @@ def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes
 
 
 @pytest.mark.parametrize("bound", ["tasks", "items"])
-def test_no_try_catches_that_an_execution_came_to_its_bounds(execute, monkeypatch, bound):
+def test_no_try_catches_that_an_execution_reached_its_limits(execute, monkeypatch, bound):
     monkeypatch.setattr(tasks, "MAX_TASKS", 1000)
     monkeypatch.setattr(composite_tasks, "MAX_ITERATIONS", 10)
     endless = (

@@ -57,7 +57,7 @@ def test_the_next_try_waits_for_as_long_as_the_server_asks_within_bounds(execute
 
 
 @pytest.mark.parametrize("task", [in_call, in_try])
-def test_what_the_server_asked_for_is_not_in_the_journal_and_a_replay_takes_the_same_way(execute, task):
+def test_what_the_server_requested_is_not_in_the_journal_and_a_replay_takes_the_same_way(execute, task):
     clock = execute.Clock(NOW)
     do = [{"t": task({"limit": {"duration": {"seconds": 5}}})}]
     world, _ = failing(execute, clock, 7_000)

@@ -32,7 +32,7 @@ def row(seen):
     return seen.node.pointer, seen.skipped, seen.input, seen.output, seen.then
 
 
-def test_each_task_is_told_when_it_ends_with_its_input_and_output(watch):
+def test_each_task_is_reported_when_it_ends_with_its_input_and_output(watch):
     step, seen = watch(
         [
             {"first": {"input": {"from": ".a"}, "set": {"b": "${ . + 1 }"}, "output": {"as": "{b, c: true}"}}},
@@ -73,7 +73,7 @@ def test_the_exported_context_is_shown(watch):
         ({"input": {"schema": {"document": {"type": "string"}}}, "set": {"x": 1}}, "validation"),
     ],
 )
-def test_a_fault_is_told_for_the_task_and_what_encloses_it_and_goes_on(watch, task, kind):
+def test_a_fault_is_reported_for_the_task_and_what_encloses_it_and_goes_on(watch, task, kind):
     away = EffectResult(None, error(Kind.COMMUNICATION, "away"))
     step, seen = watch([{"outer": {"do": [{"inner": task}]}}], {"a": []}, answer=away)
     assert isinstance(step, WorkflowFaulted)

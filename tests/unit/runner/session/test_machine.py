@@ -27,7 +27,7 @@ def test_credit_for_the_whole_capacity_follows_the_welcome():
     assert session.take() == []
 
 
-def test_no_more_work_is_asked_for_than_a_smaller_window_has_room_for():
+def test_no_more_work_is_requested_than_a_smaller_window_has_room_for():
     session = attached()
     session.take()
     leases = [bytes([number]) for number in range(CAPACITY)]
@@ -326,7 +326,7 @@ def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
     assert m.OutcomeBatch((m.Outcome(b"a", m.Completed(b"1"), (one,)),)) in session.take()
 
 
-def test_more_than_fits_is_not_told_until_what_was_is_durable(monkeypatch):
+def test_more_than_fits_is_not_reported_until_what_was_is_durable(monkeypatch):
     monkeypatch.setattr(machine, "MAX_PENDING_EVENT_BYTES", 1000)
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
@@ -338,7 +338,7 @@ def test_more_than_fits_is_not_told_until_what_was_is_durable(monkeypatch):
     assert session.report_events(b"a", 0, (large,))
 
 
-def test_what_is_to_be_told_is_forgotten_with_the_stream_that_said_it():
+def test_what_is_to_be_reported_is_forgotten_with_the_stream_that_said_it():
     session = attached()
     wanted = frozenset({TaskEventType.STARTED})
     assert session.receive(m.LifecycleFilter(wanted), 0) == [s.SetLifecycleFilter(wanted)]

@@ -42,7 +42,7 @@ async def test_each_step_is_seen_and_nothing_of_the_time_in_between(record):
     assert between == [False, False]
 
 
-async def test_calls_that_take_turns_are_told_apart(record):
+async def test_calls_that_take_turns_are_distinguished(record):
     leases = []
 
     async def call(lease):

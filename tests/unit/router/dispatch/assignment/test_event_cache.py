@@ -15,7 +15,7 @@ def test_a_payload_is_given_out_once():
     assert cache.bytes == 0
 
 
-def test_what_does_not_fit_is_not_kept_and_drives_nothing_out():
+def test_what_does_not_fit_is_not_retained_and_drives_nothing_out():
     cache = EventCache(max_bytes=5)
     cache.put(1, CachedEvent(1, b"abc"))
     cache.put(2, CachedEvent(1, b"abc"))

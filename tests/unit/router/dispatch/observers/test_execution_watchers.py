@@ -49,7 +49,7 @@ async def watchers(records):
     telling.cancel()
 
 
-async def test_a_watcher_is_told_of_its_flow_only(watchers, records):
+async def test_a_watcher_gets_its_flow_only(watchers, records):
     records.now = {1: record(1, flow_id="a"), 2: record(2, flow_id="b")}
     with watchers.watch("b") as one, watchers.watch("") as every:
         watchers.changed([1, 2])
@@ -57,7 +57,7 @@ async def test_a_watcher_is_told_of_its_flow_only(watchers, records):
         assert [(await every.next()).record.seq for _ in range(2)] == [1, 2]
 
 
-async def test_the_last_state_told_is_the_last_state_there_was_however_slow_reading_is(watchers, records):
+async def test_the_last_state_reported_is_the_last_state_there_was_however_slow_reading_is(watchers, records):
     with watchers.watch("") as watcher:
         records.gate.clear()
         records.now[1] = record(1, Status.PENDING)
@@ -79,7 +79,7 @@ async def test_changes_faster_than_reading_are_one(watchers, records):
         assert records.reads == [[1]]
 
 
-async def test_a_watcher_that_lags_misses_changes_and_is_told_how_many(watchers, monkeypatch):
+async def test_a_watcher_that_lags_misses_changes_and_learns_how_many(watchers, monkeypatch):
     monkeypatch.setattr(execution_watchers, "WATCH_QUEUE", 2)
     with watchers.watch("") as slow, watchers.watch("") as quick:
         for seq in range(5):

@@ -23,7 +23,7 @@ async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
         assert futures[0].result() == end(1)
 
 
-async def test_a_place_is_free_again_and_nothing_is_kept_when_a_caller_left():
+async def test_a_place_is_free_again_and_nothing_is_retained_when_a_caller_left():
     waiters = ReplyWaiters(limit=1)
     for _ in range(3):
         with waiters.place() as place:

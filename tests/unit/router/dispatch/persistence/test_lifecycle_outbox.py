@@ -74,7 +74,7 @@ def test_only_what_flows_or_executions_want_is_made(occurrences):
     assert not occurrences.wanted
 
 
-def test_no_more_than_so_many_wait_to_be_told(occurrences, monkeypatch):
+def test_no_more_than_so_many_wait_to_be_reported(occurrences, monkeypatch):
     monkeypatch.setattr(module, "MAX_PENDING", 3)
     for _ in range(2):
         occurrences.stored(len(occurrences.of([Resumed(1, 0), Resumed(2, 0)])))

@@ -64,7 +64,7 @@ async def waiting(system, flow, body=None):
     return execution_id
 
 
-async def asked(system, execution_id, times=1):
+async def requested(system, execution_id, times=1):
     """Return the path of the one-time URL that an execution told the outside world."""
 
     def requests():
@@ -107,7 +107,7 @@ async def test_one_that_comes_before_the_flow_listens_is_buffered_for_it(system)
 
 async def test_a_one_time_url_is_good_once_and_its_token_is_retained_nowhere(system):
     execution_id = (await system.send("asks", {})).id
-    place = await asked(system, execution_id)
+    place = await requested(system, execution_id)
     token = place.rpartition("/")[2]
     assert (await system.request("HEAD", place)).status == 200
     answer = await system.request("POST", place, json={"yes": True}, headers={"Referer": system.cluster.http + place})
@@ -122,9 +122,9 @@ async def test_a_one_time_url_is_good_once_and_its_token_is_retained_nowhere(sys
 
 async def test_after_its_use_the_flow_has_a_new_one_time_url(system):
     execution_id = (await system.send("asks-twice", {})).id
-    first = await asked(system, execution_id)
+    first = await requested(system, execution_id)
     assert (await system.request("POST", first, json={"n": 1})).status == 202
-    second = await asked(system, execution_id, times=2)
+    second = await requested(system, execution_id, times=2)
     assert first != second
     assert refusal(await system.request("POST", first, json={"n": 1})) == (410, "CALLBACK_GONE")
     assert (await system.request("POST", second, json={"n": 2})).status == 202
@@ -133,7 +133,7 @@ async def test_after_its_use_the_flow_has_a_new_one_time_url(system):
 
 async def test_a_one_time_url_that_was_made_up_is_none(system):
     execution_id = (await system.send("asks", {})).id
-    place = await asked(system, execution_id)
+    place = await requested(system, execution_id)
     changed = place[:-2] + ("A" if place[-2] != "A" else "B") + place[-1]
     elsewhere = [place.replace("/approval/", "/paid/"), place.replace("/hook/asks/", "/hook/orders/")]
     for other in (changed, place[:-1], "/hook/asks/approval/guess", *elsewhere):
@@ -144,7 +144,7 @@ async def test_a_one_time_url_that_was_made_up_is_none(system):
 
 async def test_the_one_time_url_of_an_execution_that_ended_is_gone(system):
     execution_id = (await system.send("asks", {})).id
-    place = await asked(system, execution_id)
+    place = await requested(system, execution_id)
     await system.client.executions.cancel(execution_id)
     assert refusal(await system.request("POST", place, json={})) == (410, "CALLBACK_GONE")
 
@@ -156,7 +156,7 @@ async def test_a_flow_that_has_waited_long_enough_goes_on_without(system):
 
 async def test_a_paused_flow_takes_callbacks_and_goes_on_with_them_when_it_is_resumed(system):
     execution_id = (await system.send("sleepy", {})).id
-    place = await asked(system, execution_id)
+    place = await requested(system, execution_id)
     await system.client.flows.pause("sleepy")
     assert (await system.request("POST", place, json={"n": 1})).status == 202
     # another flow's execution that began later and ended shows that the queue moved on

@@ -107,8 +107,8 @@ async def test_an_event_goes_to_the_execution_that_it_is_about(system):
 async def test_a_type_that_an_expression_yields_may_be_that_of_events_about_executions(system):
     watching = await waiting(system, "watches", {"type": WorkflowEventType.FAULTED})
     await system.faulted((await system.send("buys", {"n": -2})).id)
-    (told,) = await system.completed(watching)
-    assert (told["definition"]["name"], told["error"]["detail"]) == ("price", "negative")
+    (reported,) = await system.completed(watching)
+    assert (reported["definition"]["name"], reported["error"]["detail"]) == ("price", "negative")
 
 
 async def test_a_type_that_is_a_regular_expression_takes_what_it_matches(system):

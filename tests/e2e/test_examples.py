@@ -250,10 +250,10 @@ async def test_a_chat_gets_the_fault_of_any_flow(system):
     answer = await system.send("hello", ["Ada"])
     error = await system.faulted(answer.id)
 
-    def told():
+    def reported():
         return [each for each in system.received("/services/T000/B000/XXXX") if answer.id.encode() in each.body]
 
-    [message] = await until(told, "the chat is told")
+    [message] = await until(reported, "the chat is told")
     assert json.loads(message.body) == {"text": f"hello faulted at /do/0/greet: {error.detail} ({answer.id})"}
 
 

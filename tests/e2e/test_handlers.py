@@ -29,9 +29,9 @@ async def test_a_replay_from_the_failed_task_begins_with_what_failed_in_the_try(
     await system.apply(catching(system, "catches", "/charge"))
     execution_id = (await system.send("catches", {})).id
     assert (await system.faulted(execution_id)).instance == "/do/0/pay/catch/do/1/give_up"
-    [told] = system.received("/notify")
+    [reported] = system.received("/notify")
     answer = {"status": 503, "url": f"{system.outside.url}/charge", "body": '{"why": "maintenance"}', "size": 22}
-    assert orjson.loads(told.body)["response"] == answer
+    assert orjson.loads(reported.body)["response"] == answer
     [row] = (await system.flowhook("executions", "get", execution_id, "--json")).rows
     assert [task["error"]["response"] for task in row["tasks"] if task["error"]] == [answer]
     system.outside.broken.clear()

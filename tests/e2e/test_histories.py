@@ -55,11 +55,11 @@ async def test_of_a_flow_that_waits_its_task_is_shown(system):
     await system.apply(document("waits", do="- keep: {set: {n: 1}}\n- pause: {wait: {hours: 1}}"))
     execution_id = (await system.send("waits", {})).id
 
-    async def told():
+    async def reported():
         shown = await system.flowhook("executions", "get", execution_id, "--json")
         return shown if len(shown.rows[0]["history"]) > 1 else None
 
-    shown = await until(told, "the pause has begun")
+    shown = await until(reported, "the pause has begun")
     assert [(each["task"], each["status"]) for each in shown.rows[0]["history"]] == [
         ("/do/0/keep", "completed"),
         ("/do/1/pause", "running"),

@@ -214,12 +214,12 @@ async def test_more_than_the_rate_is_429_and_says_when_to_come_again(system):
 
 async def test_more_than_the_backlog_of_a_flow_is_429_until_there_is_room(system):
     await system.client.flows.pause("bounded")
-    kept = [await system.send("bounded", {"n": number}) for number in range(2)]
+    retained = [await system.send("bounded", {"n": number}) for number in range(2)]
     answer = await system.send("bounded", {})
     assert refusal(answer, 429) == "BACKLOG_FULL"
     assert int(answer.headers["Retry-After"]) >= 1
     await system.client.flows.resume("bounded")
-    for number, accepted in enumerate(kept):
+    for number, accepted in enumerate(retained):
         assert await system.completed(accepted.id) == {"n": number}
     assert (await system.send("bounded", {})).status == 202
 

@@ -49,11 +49,11 @@ class FlakyWorld:
     """An outside world that answers well, but for the first time that it is asked at `/flaky`."""
 
     def __init__(self):
-        self.asked = False
+        self.requested = False
 
     def __call__(self, request):
-        if request.path == "/flaky" and not self.asked:
-            self.asked = True
+        if request.path == "/flaky" and not self.requested:
+            self.requested = True
             return 503, {"ok": False}
         return 200, {"ok": True}
 
@@ -162,8 +162,8 @@ async def test_all_that_waits_goes_on_at_its_time_after_a_cold_start(tmp_path):
             os.killpg(system.cluster.supervisor.pid, signal.SIGKILL)
 
         async with running_system(*options, data_dir=tmp_path) as system:
-            ((told,),) = bodies_by_execution(outside, "/ask").values()
-            await approve(system, place_of(told["url"]), 1)
+            ((reported,),) = bodies_by_execution(outside, "/ask").values()
+            await approve(system, place_of(reported["url"]), 1)
             assert [each["body"] for each in await system.completed(listening)] == [{"n": 1}]
             await system.completed((await system.send("pays", {})).id)
             assert await system.completed(hearing) == [{"n": 1}]

@@ -68,5 +68,5 @@ async def given_ctrl_c_everything_drains_and_ends(system):
     assert await stopped(system.cluster.supervisor) == 0
     await until(lambda: not any(map(alive, pids)), "every process has ended")
     assert not list(run.glob("*.pid"))
-    said = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
-    assert said == ["edge-1", "runner-1", "router-1", "admin-1"]
+    printed = [line.split()[1].rstrip(",") for line in system.cluster.output if line.startswith("stopping")]
+    assert printed == ["edge-1", "runner-1", "router-1", "admin-1"]

@@ -37,7 +37,7 @@ def alerts(name, flow, *types):
     return document(name, schedule=f"\n  on:\n    any:{filters}", do="- keep: {set: {told: '${ . }'}}")
 
 
-async def told(system, flow):
+async def reported(system, flow):
     """Return the events that a flow was told by now, the earliest first."""
     executions = reversed(await system.executions(flow))
     bodies = [(await system.client.executions.get(item.id)).event.body for item in executions]
@@ -67,7 +67,7 @@ async def test_a_flow_receives_each_task_of_another_once_although_runner_and_rou
 
     async def asks(times):
         with suppress(UnavailableError):
-            return rows(await told(telling, "watch"))["started", "ask"] >= times
+            return rows(await reported(telling, "watch"))["started", "ask"] >= times
         return False
 
     for times, process in enumerate(["runner-1", "router-1", "runner-1"], 1):
@@ -89,10 +89,10 @@ async def test_a_flow_receives_each_task_of_another_once_although_runner_and_rou
     )
 
     async def all_is_told():
-        return sum(rows(await told(telling, "watch")).values()) >= expected.total()
+        return sum(rows(await reported(telling, "watch")).values()) >= expected.total()
 
     await until(all_is_told, "everything is told")
-    events = await told(telling, "watch")
+    events = await reported(telling, "watch")
     assert rows(events) == expected
     assert len({event["id"] for event in events}) == len(events)
     assert {event["subject"] for event in events} == {execution_id}
@@ -131,14 +131,14 @@ async def test_a_life_with_a_correlation_is_reported_in_order(telling):
     )
     correlating = (await telling.send("correlating", {})).id
 
-    async def heard(count):
+    async def received(count):
         return len(await telling.executions("chronicle")) >= count
 
-    await until(lambda: heard(2), "it listens, and that is told")
+    await until(lambda: received(2), "it listens, and that is told")
     await telling.send("paying", {})
     await telling.completed(correlating)
-    await until(lambda: heard(4), "everything is told")
-    events = await told(telling, "chronicle")
+    await until(lambda: received(4), "everything is told")
+    events = await reported(telling, "chronicle")
     assert [event["type"] for event in events] == [
         WorkflowEventType.STARTED,
         CorrelationEventType.STARTED,

@@ -62,10 +62,10 @@ async def test_senders_reach_the_edges_over_tls_and_nothing_else_speaks_it(secur
     answer = await secured.send("kept", {"n": 1}, **by_name(files[0]))
     assert await secured.completed(answer.id) == {"n": 1}
     assert base.startswith("https://")
-    said = [
+    printed = [
         line for line in secured.cluster.output if not line.startswith("waiting for ")
     ]  # so it says where it is busy
-    assert said[:4] == [
+    assert printed[:4] == [
         f"http     {base}\n",
         f"admin    {secured.cluster.admin}\n",
         f"grpc     {secured.cluster.grpc}\n",

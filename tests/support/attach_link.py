@@ -175,8 +175,8 @@ class RouterHalf:
             assert journal[checkpoint.index] == checkpoint.entry, "an entry was written twice, differently"
             return
         wanted = {f"{index}" for index, step in enumerate(self.programs[number]) if step == TELL}
-        told = {key for key in wanted if int(key) <= checkpoint.index}
-        assert told <= self.lifecycle[number], "an entry is durable before the lifecycle events that precede it"
+        reported = {key for key in wanted if int(key) <= checkpoint.index}
+        assert reported <= self.lifecycle[number], "an entry is durable before the lifecycle events that precede it"
         if checkpoint.arrival:
             assert self.offers.pop(checkpoint.lease) == checkpoint.arrival
             self.consumed[checkpoint.arrival] += 1

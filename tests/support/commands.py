@@ -77,8 +77,8 @@ def flowhook_process(*arguments, stdin="", **environment):
 
 
 def clean_environment(**environment):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLOWHOOK_")}
-    return kept | {key: str(value) for key, value in environment.items()}
+    retained = {key: value for key, value in os.environ.items() if not key.startswith("FLOWHOOK_")}
+    return retained | {key: str(value) for key, value in environment.items()}
 
 
 class Up:

@@ -111,8 +111,8 @@ def generate(random: Random) -> bytes:
     data = head
     for _ in range(random.choice([0, 0, 0, 0, 0, 0, 1, 2, 5])):
         place = random.randrange(len(data) + 1)
-        kept = place + random.choice([0, 0, 1, 2])
-        data = data[:place] + random.choice([b"", *BYTES]) + data[kept:]
+        retained = place + random.choice([0, 0, 1, 2])
+        data = data[:place] + random.choice([b"", *BYTES]) + data[retained:]
     return data + NEXT
 
 

@@ -43,9 +43,9 @@ def hang():
 
 def devour():
     """Take all the memory there is."""
-    kept = []
+    retained = []
     while True:
-        kept.append(bytearray(16 * MIB))
+        retained.append(bytearray(16 * MIB))
 
 
 def crash():

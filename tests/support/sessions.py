@@ -15,11 +15,11 @@ def new_session(**more):
     return s.Session(**{**arguments, "losses_explained": True, **more})
 
 
-def attached(session=None, kept=frozenset(), now=0.0):
+def attached(session=None, retained=frozenset(), now=0.0):
     session = session or new_session()
     session.connected(now)
     session.take()
-    session.receive(m.Welcome(LEASE, frozenset(kept)), now)
+    session.receive(m.Welcome(LEASE, frozenset(retained)), now)
     return session
 
 

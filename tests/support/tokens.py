@@ -67,7 +67,7 @@ class Authority:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     url: str = ""
-    asked: list[tuple[dict[str, str], dict[str, str]]] = field(default_factory=list)
+    requested: list[tuple[dict[str, str], dict[str, str]]] = field(default_factory=list)
     good: set[str] = field(default_factory=set)
     shown: list[str] = field(default_factory=list)
 
@@ -85,10 +85,10 @@ class Authority:
 
     async def _issue(self, request):
         form = dict(await request.post()) if request.content_type.endswith("urlencoded") else await request.json()
-        self.asked.append((form, {name.lower(): value for name, value in request.headers.items()}))
+        self.requested.append((form, {name.lower(): value for name, value in request.headers.items()}))
         if self.status != 200:
             return web.json_response({"error": "invalid_client"}, status=self.status, headers=self.headers)
-        token = f"t0ken-{len(self.asked)}-of-the-authority"
+        token = f"t0ken-{len(self.requested)}-of-the-authority"
         self.good.add(token)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": self.expires_in}
         return web.json_response(answer)

@@ -123,7 +123,7 @@ def play(perform):
     """
 
     async def execute(text, data=None, *, events=(), flows=None):
-        kept, ended = list(events), {}
+        retained, ended = list(events), {}
 
         async def act(effect):
             if effect.function == "emit":
@@ -144,11 +144,11 @@ def play(perform):
                         subscription.key, None if failed else step.output, step.error if failed else None
                     )
                 types = {each.type for each in subscription.filters}
-                for event in kept:
+                for event in retained:
                     if "" in types or event["type"] in types:
-                        kept.remove(event)
+                        retained.remove(event)
                         return JournalEntry(subscription.key, orjson.dumps(event))
-            raise AssertionError(f"{subscriptions} are waited for, and there is {kept}")
+            raise AssertionError(f"{subscriptions} are waited for, and there is {retained}")
 
         return EndedWorkflow(await drive(*compiled(text, data), act, comes))
 

@@ -67,5 +67,5 @@ async def test_oauth2_and_openid_connect_inline_and_by_secret(run, serve, policy
     output = (await run(call(authority.url, policy), {"realm": "oauth2"}, secrets=secrets)).output
     assert output["content"] == {"you": "are welcome"}
     assert output["authorization"] == {"scheme": "Bearer", "parameter": None}
-    ((form, _),) = authority.asked
+    ((form, _),) = authority.requested
     assert (form["client_id"], form["client_secret"]) == ("me", "s3cret")

@@ -93,7 +93,7 @@ async def execute_document(pets):
         document = parse(whole.replace("SHOP", pets.url).encode(), functions=component_names())
         body = b"" if data is None else orjson.dumps(data)
         event = Event("evt_1", document.id, 1_700_000_000_000, None, "", "POST", "", "", "application/json", (), body)
-        told = TraceCollector()
+        reported = TraceCollector()
         ended = await execute(
             ipc.RunDocument(
                 settings=RunnerSettings(allow_private_addresses=True, http_timeout=5.0),
@@ -103,10 +103,10 @@ async def execute_document(pets):
                 trace=True,
             ),
             record,
-            told,
+            reported,
         )
         output = None if ended.output is None else orjson.loads(ended.output)
-        return KitResult(output, ended.error and ended.error.as_dict(), [task["name"] for task in told.tasks])
+        return KitResult(output, ended.error and ended.error.as_dict(), [task["name"] for task in reported.tasks])
 
     yield run
     record.close()
@@ -271,9 +271,9 @@ async def test_what_the_kit_asks_of_values_within_an_output(execute_document):
         return (await execute_document(SCENARIOS[name].document, SCENARIOS[name].input)).output
 
     assert len((await output("fork: branches that compete"))["seen"]) == 1
-    told = await output("emit: the event is the output")
-    assert (told["source"], told["type"]) == ("https://shop.example", "org.example.greeted")
-    assert told["data"] == {"text": "Hello Ann Doe!"}
+    reported = await output("emit: the event is the output")
+    assert (reported["source"], reported["type"]) == ("https://shop.example", "org.example.greeted")
+    assert reported["data"] == {"text": "Hello Ann Doe!"}
     caught = await output("try: a caught error, under its earlier type")
     assert caught["problem"]["instance"] == "/do/0/attempt/try/0/ask"
 

@@ -23,7 +23,7 @@ PLAN = Path(os.environ["CHILD_PLAN"])
 PORTS = {"edge": "FLOWHOOK_HTTP_PORT", "admin": "FLOWHOOK_ADMIN_PORT", "router": "FLOWHOOK_GRPC_PORT"}
 
 
-def asked(what):
+def requested(what):
     return (PLAN / f"{NAME}.{what}").exists()
 
 
@@ -45,13 +45,13 @@ async def answer(reader, writer):
 
 
 async def serve(lifecycle):
-    if asked("refuse"):
+    if requested("refuse"):
         raise InvalidError("another router owns this data directory")
-    if asked("crash"):
+    if requested("crash"):
         raise RuntimeError("a defect")
     if ROLE == "runner":
         tell(f"explained={os.environ['LOSSES_EXPLAINED']}")
-    while asked("held"):
+    while requested("held"):
         await asyncio.sleep(0.02)
     port = int(os.environ.get(PORTS.get(ROLE, ""), "0"))
     server = await asyncio.start_server(answer, "127.0.0.1", port, reuse_port=True)
@@ -59,14 +59,14 @@ async def serve(lifecycle):
     tell("started")
     lifecycle.ready.set()
     await lifecycle.stop.wait()
-    if asked("stubborn"):
+    if requested("stubborn"):
         await asyncio.Event().wait()
     tell("drained")
     server.close()
 
 
 if __name__ == "__main__":
-    if asked("usage"):
+    if requested("usage"):
         sys.exit(2)
     if not receive_settings():
         sys.exit(1)

@@ -91,8 +91,8 @@ def test_an_event_is_there_for_the_task_that_listens(execute):
 def test_what_is_skipped_is_reported(execute):
     result = execute(WEBHOOK + DECIDE, "--skip-waits")
     assert result.code == 1
-    told, fault = map(json.loads, result.err.splitlines())
-    assert told["skipped"] == {
+    reported, fault = map(json.loads, result.err.splitlines())
+    assert reported["skipped"] == {
         "task": "/do/0/decide",
         "for": "listen",
         "seconds": pytest.approx(3 * 86_400, abs=5),

@@ -25,7 +25,7 @@ def good(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nope"], "No such command 'nope'"),
         (["apply"], "Missing option '--file'"),
@@ -59,10 +59,10 @@ def good(tmp_path):
         (["tokens", "create", "x", "--scope", "root"], "--scope"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_says_what_was_wrong(tmp_path, arguments, said):
+def test_wrong_usage_is_exit_code_2_and_says_what_was_wrong(tmp_path, arguments, message):
     result = flowhook(*arguments, FLOWHOOK_DATA_DIR=tmp_path)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert len(result.err.splitlines()) <= 3
     assert "Traceback" not in result.err
     assert result.out == ""
@@ -275,7 +275,7 @@ def test_tokens_are_for_some_flows_end_and_are_rotated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--routers", "2"], "one router owns the database file"),
         (["--routers", "2"], "--storage nats:"),
@@ -285,10 +285,10 @@ def test_tokens_are_for_some_flows_end_and_are_rotated(tmp_path):
         (["--tls-cert-file", "/no/such", "--tls-key-file", "/no/such"], "TLS can't be set up"),
     ],
 )
-def test_up_refuses_what_it_cannot_start(tmp_path, options, said):
+def test_up_refuses_what_it_cannot_start(tmp_path, options, message):
     result = flowhook("up", "--data-dir", tmp_path, "--http-port", 0, "--admin-port", 0, "--grpc-port", 0, *options)
     assert (result.code, result.out) == (1, "")
-    assert said in result.err
+    assert message in result.err
     assert len(result.err.splitlines()) == 1
 
 

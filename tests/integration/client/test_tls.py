@@ -131,6 +131,6 @@ async def test_a_command_says_once_why_there_is_no_connection(router, authority,
         },
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await command.communicate()
-    assert said.count(b"\n") == 1, said
-    assert said.startswith(b"flowhook: can't reach the router at 127.0.0.1:")
+    _, text = await command.communicate()
+    assert text.count(b"\n") == 1, text
+    assert text.startswith(b"flowhook: can't reach the router at 127.0.0.1:")

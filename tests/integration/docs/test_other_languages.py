@@ -61,7 +61,7 @@ async def program(tmp_path):
     ):
         await client.flows.apply([(pages.ROOT / "examples/hello.yaml").read_bytes()])
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        told = {
+        reported = {
             "PATH": path,
             "FLOWHOOK_ROUTER": router.target,
             "FLOWHOOK_TOKEN": router.token(),
@@ -72,7 +72,7 @@ async def program(tmp_path):
             process = await asyncio.create_subprocess_exec(
                 *command,
                 cwd=folder,
-                env=os.environ | told,
+                env=os.environ | reported,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )

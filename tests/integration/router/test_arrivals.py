@@ -25,7 +25,7 @@ def listen(type_="approval", key=KEY, order=None, *, callback=True):
     return Subscription(key, (EventFilter(callback, type_, (), correlations),))
 
 
-def came(delivery):
+def arrived(delivery):
     """What a runner finds in the journal of what it was assigned: keys, and data of events."""
     return [(entry.key, orjson.loads(entry.output)["data"]) for entry in delivery.journal]
 
@@ -44,7 +44,7 @@ async def test_an_event_goes_into_the_journal_of_who_waits_for_it_which_runs_aga
     assert (await shard.publish(data={"ok": True})).number == 1
     [again] = await runner.next()
     assert again.attempt == 1
-    assert came(again) == [("/do/0/first#0", 0), (KEY, {"ok": True})]
+    assert arrived(again) == [("/do/0/first#0", 0), (KEY, {"ok": True})]
     await shard.settle(runner, again, Completed(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
     assert await shard.state.arrivals() == []
@@ -58,13 +58,13 @@ async def test_an_event_that_nobody_waits_for_is_buffered_for_the_first_who_does
     assert shard.host.arrivals.buffered == 4
     await waiting(shard, runner, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
-    assert came(again) == [("a", 1)]
+    assert arrived(again) == [("a", 1)]
     await shard.park(runner, again, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
-    assert came(again) == [("a", 1), ("a", 2)]
+    assert arrived(again) == [("a", 1), ("a", 2)]
     await shard.park(runner, again, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
-    assert came(again)[2:] == [("r", 4)]
+    assert arrived(again)[2:] == [("r", 4)]
     assert [arrival.flow_id for arrival in await shard.state.arrivals()] == ["b"]
 
 
@@ -75,7 +75,7 @@ async def test_an_event_goes_to_all_who_wait_for_it_and_to_nobody_else(shard, ru
     await waiting(shard, runner, flow_id="b")
     busy = await shard.work_on(runner)
     await shard.publish(data=7, to_all=True)
-    assert [came(each) for each in await runner.next(3)] == [[(KEY, 7)]] * 3
+    assert [arrived(each) for each in await runner.next(3)] == [[(KEY, 7)]] * 3
     await shard.park(runner, busy, listen())
     assert (shard.core.waiting, await shard.state.arrivals()) == (3, [])
 
@@ -93,7 +93,7 @@ async def test_what_several_wait_for_reaches_the_one_whose_values_it_has(shard, 
     for order in (1, 2, 3):
         await waiting(shard, runner, listen(order=order))
     await shard.publish(data={"order": 2})
-    assert [came(each) for each in await runner.next()] == [[(KEY, {"order": 2})]]
+    assert [arrived(each) for each in await runner.next()] == [[(KEY, {"order": 2})]]
     assert shard.core.waiting == 2
 
 
@@ -115,14 +115,14 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         runner = shard.attach()
         first = await waiting(shard, runner)
         second = await shard.work_on(runner)
-        told = shard.host.arrivals._log.append_arrivals
+        reported = shard.host.arrivals._log.append_arrivals
         reached = asyncio.Event()
         go_on = asyncio.Event()
 
         async def late(arrivals):
             reached.set()
             await go_on.wait()
-            return await told(arrivals)
+            return await reported(arrivals)
 
         shard.host.arrivals._log.append_arrivals = late
         publishing = asyncio.create_task(shard.publish(data=7))
@@ -131,7 +131,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         go_on.set()
         await publishing
         [again] = await runner.next()
-        assert (shard.core.leases.seq_of(again.lease), came(again)) == (first, [(KEY, 7)])
+        assert (shard.core.leases.seq_of(again.lease), arrived(again)) == (first, [(KEY, 7)])
         assert shard.core.waiting == 1
 
 
@@ -148,7 +148,7 @@ async def test_many_large_entries_are_written_in_portions_and_acted_upon_togethe
     for _ in range(3):
         await waiting(shard, runner)
     await shard.publish(data="x" * 20, to_all=True)
-    assert [came(each) for each in await runner.next(3)] == [[(KEY, "x" * 20)]] * 3
+    assert [arrived(each) for each in await runner.next(3)] == [[(KEY, "x" * 20)]] * 3
     assert await shard.state.arrivals() == []
 
 
@@ -156,7 +156,7 @@ async def test_what_two_subscriptions_of_an_execution_take_goes_to_the_first(sha
     await waiting(shard, runner, listen(key="one"), listen(key="two"))
     await shard.publish(data=1)
     [again] = await runner.next()
-    assert came(again) == [("one", 1)]
+    assert arrived(again) == [("one", 1)]
 
 
 async def test_events_find_those_who_want_their_values_before_and_after(shard, runner):
@@ -165,13 +165,13 @@ async def test_events_find_those_who_want_their_values_before_and_after(shard, r
     await waiting(shard, runner, listen(order=1))
     two = await waiting(shard, runner, listen(order=9), listen(order=2, key="two"))
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.lease), came(again)) == (two, [("two", {"order": 2})])
+    assert (shard.core.leases.seq_of(again.lease), arrived(again)) == (two, [("two", {"order": 2})])
     await shard.publish(data={"order": 1.0})
     [again] = await runner.next()
-    assert came(again) == [(KEY, {"order": 1.0})]
+    assert arrived(again) == [(KEY, {"order": 1.0})]
     await waiting(shard, runner, listen(order=3))
     [again] = await runner.next()
-    assert came(again) == [(KEY, {"order": 3})]
+    assert arrived(again) == [(KEY, {"order": 3})]
 
 
 async def test_who_stops_waiting_while_buffered_events_are_read_gets_none_of_them(shard, runner):
@@ -183,7 +183,7 @@ async def test_who_stops_waiting_while_buffered_events_are_read_gets_none_of_the
     gate.set()
     await waiting(shard, runner, listen(order=2))
     [again] = await runner.next()
-    assert came(again) == [(KEY, {"order": 2})]
+    assert arrived(again) == [(KEY, {"order": 2})]
 
 
 async def test_an_event_for_one_execution_is_for_no_other_and_requests_no_values(shard, runner):
@@ -191,7 +191,7 @@ async def test_an_event_for_one_execution_is_for_no_other_and_requests_no_values
     its = await waiting(shard, runner, listen(order=5))
     await shard.publish(data={"order": 6}, execution_id=(await shard.record(its)).id)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.lease), came(again)) == (its, [(KEY, {"order": 6})])
+    assert (shard.core.leases.seq_of(again.lease), arrived(again)) == (its, [(KEY, {"order": 6})])
     # it is kept while its execution is busy, and forgotten with it
     for _ in range(2):
         await shard.publish(execution_id=(await shard.record(its)).id)
@@ -209,17 +209,17 @@ async def test_who_is_woken_by_time_or_suspended_gets_an_event_when_it_waits_aga
     await shard.publish(data=1)
     await shard.park(runner, woken, listen())
     [again] = await runner.next()
-    assert came(again) == [(KEY, 1)]
+    assert arrived(again) == [(KEY, 1)]
     await shard.park(runner, again, listen())
     execution_id = (await shard.record(shard.core.leases.seq_of(woken.lease) or 1)).id
     await shard.host.commands.suspend(execution_id)
     await shard.publish(data=2)
     await shard.host.commands.resume(execution_id)
     [again] = await runner.next()
-    assert came(again) == [(KEY, 1)]
+    assert arrived(again) == [(KEY, 1)]
     await shard.park(runner, again, listen())
     [again] = await runner.next()
-    assert came(again) == [(KEY, 1), (KEY, 2)]
+    assert arrived(again) == [(KEY, 1), (KEY, 2)]
 
 
 async def test_what_an_execution_would_have_got_that_is_cancelled_meanwhile_goes_to_the_next(shard, runner):
@@ -231,7 +231,7 @@ async def test_what_an_execution_would_have_got_that_is_cancelled_meanwhile_goes
     other = await waiting(shard, runner)
     gate.set()
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.lease), came(again)) == (other, [(KEY, 1)])
+    assert (shard.core.leases.seq_of(again.lease), arrived(again)) == (other, [(KEY, 1)])
 
 
 async def test_an_execution_that_is_suspended_meanwhile_has_what_arrived_when_it_is_resumed(shard, runner):
@@ -248,7 +248,7 @@ async def test_an_execution_that_is_suspended_meanwhile_has_what_arrived_when_it
     seen = len(runner.deliveries)
     await shard.host.commands.resume(execution_id)
     await runner.until(lambda: len(runner.deliveries) > seen)
-    assert came(runner.deliveries[-1]) == [(KEY, 1)]
+    assert arrived(runner.deliveries[-1]) == [(KEY, 1)]
 
 
 async def test_a_full_journal_faults_the_execution_and_the_event_goes_to_others(shard, runner, monkeypatch):
@@ -257,7 +257,7 @@ async def test_a_full_journal_faults_the_execution_and_the_event_goes_to_others(
     await shard.publish(data=1)
     await waiting(shard, runner)
     [again] = await runner.next()
-    assert came(again) == [(KEY, 1)]
+    assert arrived(again) == [(KEY, 1)]
     record = await shard.record(full)
     assert (record.status, record.error.title) == (Status.FAULTED, "Runtime error")
     assert "its journal is full: at most 2 entries" in record.error.detail
@@ -274,7 +274,7 @@ async def test_a_flow_has_so_many_events_that_nobody_waits_for(shard, runner, mo
     await shard.publish("b", data={"order": 2})
     await shard.publish(data={"order": 1})
     [again] = await runner.next()
-    assert came(again) == [(KEY, {"order": 1})]
+    assert arrived(again) == [(KEY, {"order": 1})]
     await shard.publish(execution_id=(await shard.record(1)).id)
     assert len(await shard.state.arrivals()) == 4
 
@@ -293,7 +293,7 @@ async def test_a_buffered_event_expires(shard, runner):
     seq = await waiting(shard, runner)
     await shard.publish(data=2)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.lease), came(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
+    assert (shard.core.leases.seq_of(again.lease), arrived(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
 
 
 async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, runner):
@@ -302,7 +302,7 @@ async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, 
     await shard.state.write([Consumed(arrival.number)])  # as expiry does
     await waiting(shard, runner)
     [again] = await runner.next()
-    assert came(again) == []
+    assert arrived(again) == []
 
 
 async def test_what_is_being_given_out_survives_that_storage_is_away(shard, runner, monkeypatch):
@@ -313,7 +313,7 @@ async def test_what_is_being_given_out_survives_that_storage_is_away(shard, runn
     await shard.state.refused.wait()
     shard.state.away = False
     [again] = await runner.next()
-    assert came(again) == [(KEY, 1)]
+    assert arrived(again) == [(KEY, 1)]
 
 
 async def test_an_event_arrives_once(shard, runner):
@@ -350,14 +350,14 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
         found = {shard.core.leases.seq_of(each.lease): each for each in await runner.next(2)}
-        assert {seq: came(each) for seq, each in found.items()} == {
+        assert {seq: arrived(each) for seq, each in found.items()} == {
             seq: [(KEY, {"order": 1})] for seq in (seqs[0], seqs[2])
         }
         assert shard.core.waiting == 2
         # the second one waits for whoever waits again
         await shard.park(runner, found[seqs[0]], listen(order=1))
         [again] = await runner.next()
-        assert came(again) == [(KEY, {"order": 1})] * 2
+        assert arrived(again) == [(KEY, {"order": 1})] * 2
 
 
 async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_path):
@@ -385,15 +385,15 @@ async def test_what_is_retained_and_who_waits_are_there_after_a_restart(tmp_path
         assert shard.host.arrivals.buffered == 2
         await shard.publish(data={"order": 1})
         await shard.publish("a", "refusal", data={"order": 3})
-        found = [came(each) for each in await runner.next(2)]
+        found = [arrived(each) for each in await runner.next(2)]
         assert sorted(found, key=str) == [[(KEY, {"order": order})] for order in (1, 3)]
-        [refused] = [each for each in runner.deliveries if came(each) == [(KEY, {"order": 3})]]
+        [refused] = [each for each in runner.deliveries if arrived(each) == [(KEY, {"order": 3})]]
         await shard.park(runner, refused, listen(order=9))
         [again] = await runner.next()
-        assert came(again)[1:] == [(KEY, {"order": 4})]
+        assert arrived(again)[1:] == [(KEY, {"order": 4})]
         await waiting(shard, runner, listen(order=2))
         [again] = await runner.next()
-        assert came(again) == [(KEY, {"order": 2})]
+        assert arrived(again) == [(KEY, {"order": 2})]
 
 
 async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
@@ -405,8 +405,8 @@ async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
         assert shard.core.is_waiting(await waiting(shard, runner))
 
 
-@pytest.mark.parametrize("kept", [False, True], ids=["taken", "kept"])
-async def test_what_arrived_to_a_callback_is_parsed_once_whoever_waits_for_it(shard, runner, monkeypatch, kept):
+@pytest.mark.parametrize("retained", [False, True], ids=["taken", "retained"])
+async def test_what_arrived_to_a_callback_is_parsed_once_whoever_waits_for_it(shard, runner, monkeypatch, retained):
     """It may be a MiB of JSON, and its sender chooses how long that takes."""
     seq = await waiting(shard, runner, listen(order=1), listen("approval", "/do/1/wait#0", order=2))
     parsed = []
@@ -417,13 +417,13 @@ async def test_what_arrived_to_a_callback_is_parsed_once_whoever_waits_for_it(sh
 
     with monkeypatch.context() as patched:
         patched.setattr("router.scheduling.matching.orjson.loads", counted)
-        assert (await shard.publish(data={"order": 3 if kept else 2})).number == 1
+        assert (await shard.publish(data={"order": 3 if retained else 2})).number == 1
     assert len(parsed) == 1
-    assert shard.host.arrivals.buffered == int(kept)
+    assert shard.host.arrivals.buffered == int(retained)
     assert seq
-    if not kept:
+    if not retained:
         [again] = await runner.next()
-        assert came(again) == [("/do/1/wait#0", {"order": 2})]
+        assert arrived(again) == [("/do/1/wait#0", {"order": 2})]
 
 
 async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatch):

@@ -29,7 +29,7 @@ async def parent_of(shard, runner, *execution_ids, entries=()):
     return seq
 
 
-def told(delivery):
+def reported(delivery):
     return [(entry.key, entry.output, entry.error) for entry in delivery.journal]
 
 
@@ -39,7 +39,7 @@ async def test_the_output_of_an_execution_goes_to_all_who_wait_for_its_end(shard
     await shard.settle(runner, child, Completed(b'{"n":7}'))
     found = await runner.next(2)
     assert sorted(shard.core.leases.seq_of(each.lease) for each in found) == parents
-    assert [told(each) for each in found] == [[(KEY, b'{"n":7}', None)]] * 2
+    assert [reported(each) for each in found] == [[(KEY, b'{"n":7}', None)]] * 2
     assert [each.attempt for each in found] == [1, 1]
 
 
@@ -48,7 +48,7 @@ async def test_the_error_of_an_execution_goes_to_who_waits_for_its_end_as_it_is(
     await parent_of(shard, runner, child_id)
     await shard.settle(runner, child, Faulted(ERROR))
     [again] = await runner.next()
-    assert told(again) == [(KEY, None, ERROR)]
+    assert reported(again) == [(KEY, None, ERROR)]
 
 
 async def test_that_an_execution_was_cancelled_is_an_error_for_who_waits_for_its_end(shard, runner):
@@ -56,7 +56,7 @@ async def test_that_an_execution_was_cancelled_is_an_error_for_who_waits_for_its
     await parent_of(shard, runner, child_id)
     await shard.host.commands.cancel(child_id)
     [again] = await runner.next()
-    [(_, output, error)] = told(again)
+    [(_, output, error)] = reported(again)
     assert (output, error.title, "was cancelled" in error.detail) == (None, "Runtime error", True)
 
 
@@ -66,13 +66,13 @@ async def test_who_waits_after_the_end_gets_it_at_once(shard, runner, result, ex
     await shard.settle(runner, child, result)
     await parent_of(shard, runner, child_id)
     [again] = await runner.next()
-    assert told(again) == [(KEY, *expected)]
+    assert reported(again) == [(KEY, *expected)]
 
 
 async def test_who_waits_for_an_execution_that_is_unknown_learns_so(shard, runner):
     await parent_of(shard, runner, "evt_unknown")
     [again] = await runner.next()
-    [(_, _, error)] = told(again)
+    [(_, _, error)] = reported(again)
     assert "evt_unknown is unknown, or past retention" in error.detail
 
 
@@ -84,7 +84,7 @@ async def test_an_end_while_it_is_looked_for_is_not_missed(shard, runner):
     await shard.settle(runner, child, Completed(b"7"))
     gate.set()
     [again] = await runner.next()
-    assert told(again) == [(KEY, b"7", None)]
+    assert reported(again) == [(KEY, b"7", None)]
 
 
 async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(shard, runner, monkeypatch):
@@ -100,7 +100,7 @@ async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(
     shard.state.away = False
     await settling
     [again] = await runner.next()
-    assert told(again) == [(KEY, b"7", None)]
+    assert reported(again) == [(KEY, b"7", None)]
 
 
 async def test_of_several_ends_each_is_reported_once(shard, runner):
@@ -108,11 +108,11 @@ async def test_of_several_ends_each_is_reported_once(shard, runner):
     await parent_of(shard, runner, *(child_id for _, child_id in children))
     await shard.settle(runner, children[1][0], Completed(b"2"))
     [again] = await runner.next()
-    assert told(again) == [(KEY, b"2", None)]
+    assert reported(again) == [(KEY, b"2", None)]
     await shard.settle(runner, children[0][0], Completed(b"1"))
     await shard.park(runner, again, Subscription(KEY, execution_id=children[0][1]))
     [again] = await runner.next()
-    assert told(again) == [(KEY, b"2", None), (KEY, b"1", None)]
+    assert reported(again) == [(KEY, b"2", None), (KEY, b"1", None)]
 
 
 async def test_who_does_not_wait_any_more_gets_nothing(shard, runner):
@@ -122,10 +122,10 @@ async def test_who_does_not_wait_any_more_gets_nothing(shard, runner):
     await shard.settle(runner, child, Completed(b"7"))
     await shard.host.commands.resume((await shard.record(seq)).id)
     [again] = await runner.next()
-    assert told(again) == []
+    assert reported(again) == []
     await shard.park(runner, again, Subscription(KEY, execution_id=child_id))
     [again] = await runner.next()
-    assert told(again) == [(KEY, b"7", None)]
+    assert reported(again) == [(KEY, b"7", None)]
 
 
 async def test_who_has_no_room_for_an_event_is_faulted_and_those_who_wait_for_it_learn_that(shard, runner, monkeypatch):
@@ -135,7 +135,7 @@ async def test_who_has_no_room_for_an_event_is_faulted_and_those_who_wait_for_it
     await parent_of(shard, runner, (await shard.record(full)).id)
     await shard.settle(runner, child, Completed(b"7"))
     [again] = await runner.next()
-    [(_, _, error)] = told(again)
+    [(_, _, error)] = reported(again)
     record = await shard.record(full)
     assert (record.status, record.error) == (Status.FAULTED, error)
     assert "its journal is full" in error.detail
@@ -151,7 +151,7 @@ async def test_an_end_after_a_restart_is_reported_to_those_who_wait_since_before
         assert runner.kept == [child.lease]
         await shard.settle(runner, child, Completed(b"7"))
         [again] = await runner.next()
-        assert (shard.core.leases.seq_of(again.lease), told(again)) == (parent, [(KEY, b"7", None)])
+        assert (shard.core.leases.seq_of(again.lease), reported(again)) == (parent, [(KEY, b"7", None)])
 
 
 async def test_an_end_that_a_dead_router_did_not_report_is_reported_at_the_next_start(tmp_path):
@@ -165,4 +165,4 @@ async def test_an_end_that_a_dead_router_did_not_report_is_reported_at_the_next_
         await shard.die()
     async with running_host(tmp_path) as shard:
         [again] = await shard.attach(credit=100).next()
-        assert told(again) == [(KEY, b"7", None)]
+        assert reported(again) == [(KEY, b"7", None)]

@@ -27,7 +27,7 @@ BASE = "io.serverlessworkflow.workflow."
 ERROR = WorkflowError(type="about:blank", status=500, title="no")
 
 
-def told(name, *kinds, rest=b""):
+def reported(name, *kinds, rest=b""):
     filters = ", ".join(f"{{with: {{type: {BASE}{kind}.v1}}}}" for kind in kinds)
     return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
 
@@ -37,7 +37,7 @@ def kinds(events):
 
 
 async def test_a_fault_is_reported_with_its_error(router, client):
-    await client.flows.apply([flow("work"), told("alerts", "faulted")])
+    await client.flows.apply([flow("work"), reported("alerts", "faulted")])
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
         await runner.fault(await next_assignment(runner, "work"), "/do/0/keep")
@@ -50,7 +50,10 @@ async def test_a_fault_is_reported_with_its_error(router, client):
 
 async def test_a_whole_life_is_reported_in_order(router, client):
     await client.flows.apply(
-        [flow("work"), told("log", "started", "suspended", "resumed", "completed", rest=b"execution: {concurrency: 1}")]
+        [
+            flow("work"),
+            reported("log", "started", "suspended", "resumed", "completed", rest=b"execution: {concurrency: 1}"),
+        ]
     )
     execution_id = await client.ingest("work", b"{}")
     async with attached(router) as runner:
@@ -65,13 +68,13 @@ async def test_a_whole_life_is_reported_in_order(router, client):
 
 
 async def test_what_no_runner_had_was_cancelled_without_having_started(client):
-    await client.flows.apply([flow("work"), told("log", "started", "cancelled")])
+    await client.flows.apply([flow("work"), reported("log", "started", "cancelled")])
     await client.executions.cancel(await client.ingest("work", b"{}"))
     assert kinds(await starting_events(client, "log", 1)) == ["cancelled"]
 
 
 async def test_one_that_waits_has_started_once(router, client):
-    await client.flows.apply([flow("work"), told("log", "started", "completed")])
+    await client.flows.apply([flow("work"), reported("log", "started", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
         await runner.park(await next_assignment(runner, "work"), 1.0)
@@ -81,7 +84,7 @@ async def test_one_that_waits_has_started_once(router, client):
 
 
 async def test_an_execution_starts_when_a_runner_gets_it_and_not_when_that_is_stored(router, client):
-    await client.flows.apply([flow("work"), told("log", "started")])
+    await client.flows.apply([flow("work"), reported("log", "started")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
         await next_assignment(runner, "work")
@@ -106,7 +109,7 @@ async def test_filters_look_into_what_is_reported(router, client):
 
 
 async def test_a_flow_that_wants_every_end_gets_neither_its_own_nor_those_of_what_it_starts(router, client):
-    await client.flows.apply([flow("work"), flow("child"), told("log", "completed")])
+    await client.flows.apply([flow("work"), flow("child"), reported("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner, effects_of(router) as effects:
         await runner.complete(await next_assignment(runner, "work"))
@@ -125,7 +128,7 @@ async def test_a_flow_that_wants_every_end_gets_neither_its_own_nor_those_of_wha
 
 
 async def test_who_wants_every_event_gets_none_about_executions(router, client):
-    await client.flows.apply([flow("work"), flow("any", b"schedule: {on: {any: []}}\n"), told("log", "completed")])
+    await client.flows.apply([flow("work"), flow("any", b"schedule: {on: {any: []}}\n"), reported("log", "completed")])
     await client.ingest("work", b"{}")
     async with attached(router) as runner:
         await runner.complete(await next_assignment(runner, "work"))
@@ -134,7 +137,7 @@ async def test_who_wants_every_event_gets_none_about_executions(router, client):
 
 
 async def test_no_flow_can_say_that_an_execution_faulted(router, client):
-    await client.flows.apply([told("alerts", "faulted")])
+    await client.flows.apply([reported("alerts", "faulted")])
     event = {"specversion": "1.0", "id": "1", "source": "/forged", "type": f"{BASE}faulted.v1"}
     async with effects_of(router) as effects:
         assert await effects.emit(event) == 0
@@ -159,7 +162,11 @@ async def test_an_execution_that_listens_is_reported_although_its_flow_is_gone(r
 
 async def test_a_flow_without_room_is_notified_later(router, client):
     await client.flows.apply(
-        [flow("work"), told("full", "completed", rest=b"execution: {max_backlog: 1}\n"), told("other", "completed")]
+        [
+            flow("work"),
+            reported("full", "completed", rest=b"execution: {max_backlog: 1}\n"),
+            reported("other", "completed"),
+        ]
     )
     async with attached(router) as runner:
         for _ in range(2):
@@ -177,7 +184,7 @@ async def test_a_flow_without_room_is_notified_later(router, client):
 
 async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_reported(tmp_path):
     async with running_router(tmp_path) as router, router.client() as client:
-        await client.flows.apply([flow("work"), told("alerts", "faulted")])
+        await client.flows.apply([flow("work"), reported("alerts", "faulted")])
         await client.ingest("work", b"{}")
     storage = await open_sqlite(tmp_path / "flowhook.db")
     await (await storage.own(0)).write([Started(1, 1000)])

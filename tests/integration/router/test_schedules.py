@@ -38,6 +38,6 @@ async def test_a_flow_reports_when_it_is_started_next_and_a_former_revision_does
     await client.flows.apply([flow("plain")])
     listed = {each.id: each.next_time_ms async for each in client.flows.list()}
     assert listed == {"yearly": new_year, "plain": None}
-    told = [applied.flow, await client.flows.get("yearly"), await client.flows.pause("yearly")]
-    assert [each.next_time_ms for each in told] == [new_year] * 3
+    reported = [applied.flow, await client.flows.get("yearly"), await client.flows.pause("yearly")]
+    assert [each.next_time_ms for each in reported] == [new_year] * 3
     assert (await client.flows.get("yearly", revision=1)).next_time_ms is None

@@ -58,8 +58,8 @@ async def test_so_does_one_that_is_waited_for_and_a_callback(stub):
 
 async def test_what_an_event_says_of_itself_is_retained(stub, client):
     event_id = ids.mint(ids.slot_of("hello"))
-    said = event(id=event_id, receive_time=convert.timestamp(0), method="PUT")
-    assert await ingest(stub, said) == [event_id]
+    message = event(id=event_id, receive_time=convert.timestamp(0), method="PUT")
+    assert await ingest(stub, message) == [event_id]
     stored = (await client.executions.get(event_id)).event
     assert (stored.receive_time_ms, stored.method) == (0, "PUT")
 

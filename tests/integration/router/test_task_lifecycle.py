@@ -118,12 +118,12 @@ async def test_what_is_said_again_by_another_attempt_is_reported_once(router, cl
 async def test_nothing_is_reported_of_what_such_an_event_started_and_of_what_nobody_wants(router, client):
     await client.flows.apply([flow("work"), wants("log", TaskEventType.COMPLETED)])
     await client.ingest("work", b"{}")
-    said = [happened(TaskEventType.COMPLETED), happened(TaskEventType.STARTED), happened(WorkflowEventType.FAULTED)]
+    message = [happened(TaskEventType.COMPLETED), happened(TaskEventType.STARTED), happened(WorkflowEventType.FAULTED)]
     async with attached(router) as runner:
-        await runner.complete(await next_assignment(runner, "work"), events=said)
-        await runner.complete(await next_assignment(runner, "log"), events=said)
+        await runner.complete(await next_assignment(runner, "work"), events=message)
+        await runner.complete(await next_assignment(runner, "log"), events=message)
         await client.ingest("work", b"{}")
-        await runner.complete(await next_assignment(runner, "work"), events=said)
+        await runner.complete(await next_assignment(runner, "work"), events=message)
         await starting_events(client, "log", 2)
 
 

@@ -248,13 +248,13 @@ async def test_it_looks_at_the_clock_by_itself_and_is_notified_of_changes(time_)
     started = asyncio.Queue()
     append = time_.shard.host.append
 
-    async def told(events):
+    async def reported(events):
         appended = await append(events)
         for event in events:
             started.put_nowait(event.flow_id)
         return appended
 
-    time_.shard.host.append = told
+    time_.shard.host.append = reported
     running = asyncio.create_task(time_.cron_scheduler.run())
     async with asyncio.timeout(PATIENCE):
         await time_.apply("often", "{every: PT1S}", at_ms=NOON - 10 * SECOND)

@@ -122,11 +122,11 @@ class Router(
             await status.abort(context, self.attach_refusals.pop(0))
         stream = Stream(first.hello, asyncio.Queue())
         self.streams.append(stream)
-        kept = list(first.hello.held_leases) if self.kept is None else list(self.kept)
+        retained = list(first.hello.held_leases) if self.kept is None else list(self.kept)
         yield runner_service_pb2.AttachResponse(
             welcome=runner_service_pb2.Welcome(
                 lease_duration=convert.duration(self.lease_seconds),
-                kept_leases=kept,
+                kept_leases=retained,
             )
         )
         await self._notify()

@@ -259,11 +259,11 @@ async def test_a_revoked_execution_stops_and_reports_nothing(router, served, out
 
 @pytest.mark.parametrize("settings", [{"http_timeout": 3600.0}], indirect=True)
 async def test_a_revoked_execution_closes_its_connection(router, served):
-    came, gone = asyncio.Event(), asyncio.Event()
+    arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def listen(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        came.set()
+        arrived.set()
         await reader.read()
         gone.set()
         writer.close()
@@ -272,7 +272,7 @@ async def test_a_revoked_execution_closes_its_connection(router, served):
         router.define("slow", [{"ask": call(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "/")}])
         stream = await router.attached()
         router.assign(stream, slow := router.assignment("slow"))
-        await came.wait()
+        await arrived.wait()
         revocation = runner_service_pb2.Revocation(leases=[slow.lease], reason="EXECUTION_CANCELLED")
         stream.responses.put_nowait(runner_service_pb2.AttachResponse(revocation=revocation))
         async with asyncio.timeout(PATIENCE):

@@ -109,7 +109,7 @@ def oauth2(authority, **more):
 async def test_a_token_is_requested_once_and_shown_with_each_request(ask, authority):
     for _ in range(3):
         assert content(await ask(f"{authority.url}/x", oauth2(authority, scopes=["a", "b"]))) == {"you": "are welcome"}
-    ((form, headers),) = authority.asked
+    ((form, headers),) = authority.requested
     assert form == {"grant_type": "client_credentials", "scope": "a b", "client_id": "me", "client_secret": SECRET}
     assert "idempotency-key" not in headers
     assert authority.shown == ["Bearer t0ken-1-of-the-authority"] * 3
@@ -126,14 +126,14 @@ async def test_a_cached_token_that_is_refused_is_replaced_once_and_a_new_one_is_
     content(await ask(f"{authority.url}/x", oauth2(authority)))
     authority.good.clear()
     content(await ask(f"{authority.url}/x", oauth2(authority)))
-    assert len(authority.asked) == 2
+    assert len(authority.requested) == 2
     authority.good = _Nothing()
     result = await ask(f"{authority.url}/x", oauth2(authority))
     assert kind(result.error) == ("communication", 401)
-    assert len(authority.asked) == 3
+    assert len(authority.requested) == 3
     result = await ask(f"{authority.url}/x", oauth2(authority, scopes=["other"]))
     assert kind(result.error) == ("communication", 401)
-    assert len(authority.asked) == 4
+    assert len(authority.requested) == 4
     assert "t0ken" not in result.error.detail  # which the server repeats
 
 
@@ -147,7 +147,7 @@ class _Nothing(set):
 async def test_calls_at_the_same_time_share_a_token(ask, authority):
     results = await asyncio.gather(*(ask(f"{authority.url}/x", oauth2(authority)) for _ in range(20)))
     assert len([content(result) for result in results]) == 20
-    assert len(authority.asked) == 1
+    assert len(authority.requested) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_calls_at_the_same_time_share_a_token(ask, authority):
 )
 async def test_other_grants_and_ways_to_ask_reach_the_server(ask, authority, policy, expected):
     content(await ask(f"{authority.url}/x", oauth2(authority, **policy)))
-    ((form, headers),) = authority.asked
+    ((form, headers),) = authority.requested
     assert form == expected
     basic = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
     assert headers.get("authorization") == (basic if len(expected) == 1 else None)
@@ -193,7 +193,7 @@ async def test_an_openid_provider_says_itself_where_tokens_are(ask, authority):
         content(await ask(f"{authority.url}/x", {"oidc": {**policy, "authority": authority.url + end}}))
     result = await ask(f"{authority.url}/x", {"oidc": {**policy, "issuers": ["https://other.example"]}})
     assert kind(result.error) == ("authentication", 401)
-    assert len(authority.asked) == 2
+    assert len(authority.requested) == 2
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ async def test_an_authorization_of_the_authors_own_comes_first(ask, authority):
     authority.good.add("mine")
     headers = {"authorization": "Bearer mine"}
     content(await ask(f"{authority.url}/x", oauth2(authority), headers=headers))
-    assert not authority.asked
+    assert not authority.requested
 
 
 async def test_a_token_is_requested_under_the_same_address_policy_and_deadline(call, authority, http_server):
@@ -233,7 +233,7 @@ async def test_a_token_is_requested_under_the_same_address_policy_and_deadline(c
     error = await call(allow=False, method="get", endpoint=endpoint)
     assert kind(error) == ("communication", 403)
     assert "not allowed" in error.detail
-    assert not authority.asked
+    assert not authority.requested
     forever = asyncio.Event()
 
     async def hang(_request):

@@ -179,7 +179,7 @@ async def test_a_message_that_is_refused_is_a_communication_error(reply, status)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         ({"subject": "a\r\nBcc: eve@example.com"}, "with.subject"),
         ({"to": "ada@example.com\r\nBcc: eve@example.com"}, "with.to"),
@@ -199,9 +199,9 @@ async def test_a_message_that_is_refused_is_a_communication_error(reply, status)
         ({"attachments": []}, "with.attachments"),
     ],
 )
-async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(arguments, said):
+async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(arguments, output):
     async with smtp_server() as box:
-        if not said:  # counted once each: this is allowed
+        if not output:  # counted once each: this is allowed
             await mail(box.port, **arguments)
             return
         with pytest.raises(TaskFault) as problem:
@@ -211,7 +211,7 @@ async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(argu
                 secrets={"smtp": json.dumps({"host": "127.0.0.1", "port": box.port, "tls": "none"}).encode()},
             )
     assert kind(problem) == ("configuration", 400)
-    assert said in problem.value.error.detail
+    assert output in problem.value.error.detail
     assert "eve@" not in problem.value.error.detail
     assert not box.delivered
 
@@ -274,10 +274,10 @@ async def test_a_name_that_leads_nowhere_is_a_communication_error(host):
     assert "the name can't be resolved" in problem.value.error.detail
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"421 too busy\r\n"])
-async def test_a_server_that_is_none_or_goes_away_is_a_communication_error(said):
+@pytest.mark.parametrize("output", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"421 too busy\r\n"])
+async def test_a_server_that_is_none_or_goes_away_is_a_communication_error(output):
     async def talk(_reader, writer):
-        writer.write(said)
+        writer.write(output)
         await writer.drain()
         writer.close()
 

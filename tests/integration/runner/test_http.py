@@ -120,8 +120,8 @@ async def test_of_a_large_answer_the_error_keeps_the_first_4_kib_and_of_a_binary
 
 async def test_the_error_shows_no_secret_that_the_server_repeats(perform, http_server):
     async def refuse(request):
-        said = "x" * 4055 + request.headers["X-Key"] + request.headers["Authorization"]
-        return web.Response(text=request.headers["X-Key"] + said, status=500)
+        message = "x" * 4055 + request.headers["X-Key"] + request.headers["Authorization"]
+        return web.Response(text=request.headers["X-Key"] + message, status=500)
 
     secret = "a-key-of-more-than-16-characters"
     endpoint = {"uri": await http_server(refuse), "authentication": {"bearer": {"token": "another-of-them"}}}

@@ -135,12 +135,12 @@ async def test_private_addresses_are_refused_where_they_are_connected_to(call, h
 
 
 async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monkeypatch):
-    answered, asked = threading.Event(), []
+    answered, requested = threading.Event(), []
     look_up = socket.getaddrinfo
 
     def patient(host, *arguments, **options):
         if str(host).endswith(".invalid"):
-            asked.append(host)
+            requested.append(host)
             answered.wait(10)
             raise socket.gaierror(socket.EAI_AGAIN, "nobody")
         return look_up(host, *arguments, **options)
@@ -153,7 +153,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monk
         hanging = range(MAX_LOOKUPS - 1)
         tasks = [asyncio.create_task(bound.request("GET", f"http://{number}.invalid/")) for number in hanging]
         try:
-            while len(asked) < len(tasks):
+            while len(requested) < len(tasks):
                 await asyncio.sleep(0.01)
             assert (await bound.request("GET", base.replace("127.0.0.1", "localhost"))).status == 200
         finally:

@@ -91,16 +91,16 @@ async def talkative():
     sent, idle = asyncio.get_running_loop().create_future(), asyncio.Event()
 
     async def serve(reader, writer):
-        unasked = ANSWER * (limits.CHUNK_BYTES // len(ANSWER))
+        unrequested = ANSWER * (limits.CHUNK_BYTES // len(ANSWER))
         count = 0
         try:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(ANSWER)
             await idle.wait()
             while count < MANY_BYTES:
-                writer.write(unasked)
+                writer.write(unrequested)
                 await writer.drain()
-                count += len(unasked)
+                count += len(unrequested)
         except OSError:
             pass
         finally:

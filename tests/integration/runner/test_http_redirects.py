@@ -55,5 +55,5 @@ async def test_a_redirect_changes_the_method_only_as_http_says(call, http_server
 
     base = await http_server(answer)
     await call(method=method, endpoint=f"{base}/", body=None if method == "head" else {"a": 1}, redirect=True)
-    kept = expected not in ("GET", "HEAD")
-    assert seen[1] == (expected, '{"a":1}' if kept else "", "application/json" if kept else None)
+    retained = expected not in ("GET", "HEAD")
+    assert seen[1] == (expected, '{"a":1}' if retained else "", "application/json" if retained else None)

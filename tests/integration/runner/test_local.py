@@ -111,16 +111,16 @@ async def test_waits_retries_and_timeouts_can_be_skipped_and_are_reported(settin
         {"again": {"try": [{"stop": refuse}], "catch": {"retry": retry, "do": [{"go": {"set": {}}}]}}},
         {"late": late},
     )
-    told = []
-    assert await run_document(flow, event(), settings, {}, skip_waits=True, on_wait=told.append) == RunCompleted(
+    reported = []
+    assert await run_document(flow, event(), settings, {}, skip_waits=True, on_wait=reported.append) == RunCompleted(
         b'{"x":1}'
     )
-    assert [(each.reason, each.task, round(each.seconds), list(each.types)) for each in told] == [
+    assert [(each.reason, each.task, round(each.seconds), list(each.types)) for each in reported] == [
         ("wait", "/do/0/pause", 3600, []),
         ("retry", "/do/1/again", 300, []),
         ("listen", "/do/2/late/try/0/listen", 3 * 86_400, ["paid"]),
     ]
-    assert all(each.skipped for each in told)
+    assert all(each.skipped for each in reported)
 
 
 async def test_time_that_was_skipped_has_passed_for_the_flow(settings):

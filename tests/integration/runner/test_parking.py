@@ -50,14 +50,14 @@ async def test_an_execution_that_waits_for_an_event_and_a_time_parks_with_both(r
 @pytest.fixture
 async def hanging(http_server):
     """An address that answers when the test says so, who asked, and the gate."""
-    asked, gate = asyncio.Queue(), asyncio.Event()
+    requested, gate = asyncio.Queue(), asyncio.Event()
 
     async def answer(request):
-        asked.put_nowait(request.headers["Idempotency-Key"])
+        requested.put_nowait(request.headers["Idempotency-Key"])
         await gate.wait()
         return web.json_response({"n": 1})
 
-    yield {"method": "get", "endpoint": await http_server(answer)}, asked, gate
+    yield {"method": "get", "endpoint": await http_server(answer)}, requested, gate
     gate.set()
 
 
@@ -75,7 +75,7 @@ def hand_over(stream, listening, number, data):
 
 
 async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(router, served, hanging):
-    ask, asked, gate = hanging
+    ask, requested, gate = hanging
     branches = [LISTEN, {"ask": {"call": "http", "with": ask}}]
     router.define("orders", [{"both": {"fork": {"branches": branches}}}])
     stream = await router.attached()
@@ -83,7 +83,7 @@ async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(
     router.assign(stream, assignment)
     [listening] = await router.until(lambda: stream.listening)
     async with asyncio.timeout(PATIENCE):
-        await asked.get()
+        await requested.get()
     assert [each.filters for each in decode_subscriptions(listening.subscriptions)] == [(FILTER,)]
     hand_over(stream, listening, 7, {"order": "A-1"})
     [checkpoint] = await router.until(lambda: stream.checkpoints)
@@ -95,7 +95,7 @@ async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(
     gate.set()
     outcome = await router.outcome(assignment.lease)
     assert orjson.loads(outcome.completed.output) == [[{"order": "A-1"}], {"n": 1}]
-    assert asked.empty()
+    assert requested.empty()
 
 
 async def test_what_comes_wins_a_race_against_a_call_that_hangs(router, served, hanging):

@@ -97,11 +97,11 @@ async def test_what_was_answered_is_on_its_way_to_the_journal_before_anything_is
 
 @pytest.mark.parametrize("settings", [{"expression_seconds": 20.0}], indirect=True)
 async def test_answers_are_journaled_while_others_of_the_flow_are_evaluated_apart(router, served, http_server):
-    asked, answer = asyncio.Event(), asyncio.Event()
+    requested, answer = asyncio.Event(), asyncio.Event()
 
     async def handle(request):
         if request.query["n"] == "2":
-            asked.set()
+            requested.set()
             await answer.wait()
         return web.json_response({"n": int(request.query["n"])})
 
@@ -115,7 +115,7 @@ async def test_answers_are_journaled_while_others_of_the_flow_are_evaluated_apar
     await router.run(stream, "slow", {"n": 0})
     waiting, hanging = router.assignment("slow", {"n": 2}), router.assignment("slow", {"n": 1})
     router.assign(stream, waiting)
-    await asked.wait()
+    await requested.wait()
     router.assign(stream, hanging)
     await router.until(lambda: any(each.lease == hanging.lease for each in stream.checkpoints))
     answer.set()

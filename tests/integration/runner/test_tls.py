@@ -29,7 +29,7 @@ def authority(tmp_path):
 
 
 @pytest.fixture(params=[ASKS, HAS_NONE], ids=["the router asks for it", "the router has none"])
-async def said(request, tmp_path, authority):
+async def message(request, tmp_path, authority):
     """What is to be said, and the settings of a process that speaks TLS where the router does not, or the other way."""
     cert_file, key_file = authority.issue("router")
     tls = {"tls_cert_file": cert_file, "tls_key_file": key_file} if request.param == ASKS else {}
@@ -38,32 +38,32 @@ async def said(request, tmp_path, authority):
         yield request.param, CommonSettings(data_dir=tmp_path / "data", router=router.target, router_ca_file=ca_file)
 
 
-async def heard(details, text):
+async def received(details, text):
     async with asyncio.timeout(PATIENCE):
         while not any(text in str(detail) for detail in details):
             await asyncio.sleep(0.01)
 
 
-async def test_a_runner_says_what_is_wrong(said):
-    text, settings = said
+async def test_a_runner_says_what_is_wrong(message):
+    text, settings = message
     details = []
     link = session.Session(runner_id="r", components=(), build="1", capacity=1, losses_explained=True)
     async with open_channel(settings, "runner") as channel:
         attachment = RouterConnection(channel, link, time.monotonic)
         attachment.on_detached = details.append
         running = asyncio.create_task(attachment.run(None))
-        await heard(details, text)
+        await received(details, text)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_an_edge_says_what_is_wrong(said):
-    text, settings = said
+async def test_an_edge_says_what_is_wrong(message):
+    text, settings = message
     async with open_channel(settings, "edge") as channel:
         with capture_logs() as lines:
             running = asyncio.create_task(
                 FlowCache(GrpcRouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0).run()
             )
-            await heard(lines, text)
+            await received(lines, text)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

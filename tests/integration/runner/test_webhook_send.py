@@ -134,7 +134,7 @@ async def test_any_other_status_is_a_communication_error_and_nothing_is_sent_aga
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"url": "ftp://example.com"}, "http"),
         ({"url": "http://[::1"}, "URL"),
@@ -148,12 +148,12 @@ async def test_any_other_status_is_a_communication_error_and_nothing_is_sent_aga
         ({"retries": 3}, "with.retries"),
     ],
 )
-async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(arguments, said):
+async def test_wrong_arguments_are_configuration_errors_and_nothing_is_sent(arguments, message):
     async with receiver() as partner:
         with pytest.raises(TaskFault) as problem:
             await deliver(**{"url": partner.url, "body": {}, **arguments})
     assert kind(problem) == ("configuration", 400)
-    assert said in problem.value.error.detail
+    assert message in problem.value.error.detail
     assert not partner.received
 
 
@@ -179,16 +179,16 @@ async def test_a_private_address_is_refused_unless_allowed():
 
 
 async def test_an_answer_that_does_not_come_is_a_timeout():
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def never(_request):
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
 
     async with http_server(never, shutdown_timeout=0.1) as url:
         with pytest.raises(TaskFault) as problem:
             await deliver(f"{url}/", {}, timeout="PT0.2S")
-    assert asked.is_set()
+    assert requested.is_set()
     assert kind(problem) == ("timeout", 408)
 
 

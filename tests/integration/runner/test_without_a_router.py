@@ -15,7 +15,7 @@ from runner.worker import attach_client
 
 
 @pytest.fixture
-def told():
+def reported():
     with capture_logs() as lines:
         yield lines
 
@@ -27,30 +27,30 @@ def warnings(lines):
 
 
 @pytest.fixture
-def refusing(router, told):
+def refusing(router, reported):
     """Has the router refuse a runner three times; before there is one."""
     router.attach_refusals += [UnauthenticatedError("the token is unknown, revoked or expired")] * 3
 
 
-async def test_that_no_router_takes_it_is_reported_once_until_one_does(refusing, settings, served, router, told):
+async def test_that_no_router_takes_it_is_reported_once_until_one_does(refusing, settings, served, router, reported):
     stream = await router.attached()
     await served.lifecycle.ready.wait()
     assert router.attach_refusals == []
     refused = ("not attached; retrying", {"router": settings.router, "detail": "router: UNAUTHENTICATED"})
-    assert warnings(told) == [refused]
+    assert warnings(reported) == [refused]
     stream.close()
     await router.attached(2)
     async with asyncio.timeout(PATIENCE):
-        while len(warnings(told)) < 2:
+        while len(warnings(reported)) < 2:
             await asyncio.sleep(0)
-    assert warnings(told)[1][1]["detail"] == "router closed the stream"
+    assert warnings(reported)[1][1]["detail"] == "router closed the stream"
 
 
 @pytest.mark.parametrize("settings", [{"drain_seconds": 3600.0}], indirect=True)
-async def test_a_runner_that_is_asked_to_stop_prints_nothing(served, router, told):
+async def test_a_runner_that_is_asked_to_stop_prints_nothing(served, router, reported):
     await router.attached()
     await served.stop()
-    assert warnings(told) == []
+    assert warnings(reported) == []
 
 
 async def test_what_grpc_makes_up_for_a_failed_write_is_known_for_that():

@@ -47,13 +47,13 @@ async def test_every_acknowledged_write_survives_kill_9(path):
             sys.executable, "-c", WRITE, str(path), stdout=asyncio.subprocess.PIPE
         )
         # Killed after another number of acknowledgements each time, in the middle of whatever it does then.
-        said = b"".join([await process.stdout.readline() for _ in range(200 + 157 * round_number)])
+        message = b"".join([await process.stdout.readline() for _ in range(200 + 157 * round_number)])
         process.kill()
-        said += await process.stdout.read()
+        message += await process.stdout.read()
         assert await process.wait() == -9
         storage = await open_sqlite(path)
         state = await storage.own(0)
-        for line in said.decode().splitlines():
+        for line in message.decode().splitlines():
             match line.split():
                 case ["appended", event_id, seq]:
                     appended[event_id] = int(seq)

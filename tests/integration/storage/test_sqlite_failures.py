@@ -114,12 +114,12 @@ async def test_a_full_storage_takes_events_again_after_expiry(small, new_event):
 async def test_nothing_of_a_refused_append_is_there(small, new_event):
     state = await small.own(0)
     seqs = await fill(small, new_event)
-    told = []
-    state.follow(told.extend)
+    reported = []
+    state.follow(reported.extend)
     refused = [new_event(b"x" * 1000) for _ in range(3)]
     with pytest.raises(UnavailableError):
         await small.log(0).append(refused)
-    assert told == []
+    assert reported == []
     assert [await state.find(event.event_id) for event in refused] == [None] * 3
     assert len(await state.unfinished(limit=10_000)) == len(seqs)
 

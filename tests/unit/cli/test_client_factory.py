@@ -11,7 +11,7 @@ from cli.supervisor.rundir import ClusterAddresses, RunDir
 from flowhook.errors import UnavailableError
 
 
-def told(settings, reason="ROUTER_UNREACHABLE"):
+def reported(settings, reason="ROUTER_UNREACHABLE"):
     """Return what is told when the router is away."""
     with pytest.raises(UnavailableError) as caught, explain_unreachable(settings):
         raise UnavailableError("it is away", reason=reason, retry_after=7)
@@ -26,7 +26,7 @@ def _no_variables(monkeypatch):
 
 
 def test_the_default_address_is_reported_with_the_directory_on_which_no_cluster_runs(tmp_path):
-    assert told(client_settings(None, tmp_path)) == (
+    assert reported(client_settings(None, tmp_path)) == (
         f"it is away (no cluster runs on {tmp_path}, so this is the default address; "
         "--router or FLOWHOOK_ROUTER names another)"
     )
@@ -34,19 +34,19 @@ def test_the_default_address_is_reported_with_the_directory_on_which_no_cluster_
 
 def test_the_address_of_a_variable_names_the_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWHOOK_ROUTER", "127.0.0.1:9")
-    assert told(client_settings(None, tmp_path)) == "it is away (the address is that of FLOWHOOK_ROUTER)"
+    assert reported(client_settings(None, tmp_path)) == "it is away (the address is that of FLOWHOOK_ROUTER)"
 
 
 def test_the_address_of_a_cluster_names_its_directory(tmp_path):
     run_dir = RunDir(tmp_path)
     run_dir.write_cluster(ClusterAddresses(os.getpid(), "", "", "127.0.0.1:9", 0, 0, 9))
     settings = client_settings(None, tmp_path)
-    said = told(settings, "ROUTER_TIMEOUT")
+    text = reported(settings, "ROUTER_TIMEOUT")
     run_dir.close()
     assert settings.router == "127.0.0.1:9"
-    assert said == f"it is away (the address is that of the cluster on {tmp_path})"
+    assert text == f"it is away (the address is that of the cluster on {tmp_path})"
 
 
 def test_the_address_of_an_option_needs_no_explanation_nor_does_another_error(tmp_path):
-    assert told(client_settings("127.0.0.1:9", tmp_path)) == "it is away"
-    assert told(client_settings(None, tmp_path), "STORAGE_UNAVAILABLE") == "it is away"
+    assert reported(client_settings("127.0.0.1:9", tmp_path)) == "it is away"
+    assert reported(client_settings(None, tmp_path), "STORAGE_UNAVAILABLE") == "it is away"

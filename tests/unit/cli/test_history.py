@@ -18,15 +18,15 @@ def detail(*runs, journal=()):
     return ExecutionDetail(execution, EVENT, tuple(journal), b"{}", history=runs)
 
 
-def run(number, task="/do/0/a", begin=T, end=T, tries=1, state=TaskState.COMPLETED, said=""):  # noqa: PLR0917
-    return TaskRun(number, task, begin, end, tries, state, said)
+def run(number, task="/do/0/a", begin=T, end=T, tries=1, state=TaskState.COMPLETED, message=""):  # noqa: PLR0917
+    return TaskRun(number, task, begin, end, tries, state, message)
 
 
 def test_a_table_has_time_task_tries_duration_and_result():
     shown = detail(
         run(1),
-        run(2, "/do/1/b", end=T + 3210, tries=3, state=TaskState.FAULTED, said="503 Away"),
-        run(3, "/do/2/s", said="last"),
+        run(2, "/do/1/b", end=T + 3210, tries=3, state=TaskState.FAULTED, message="503 Away"),
+        run(3, "/do/2/s", message="last"),
         run(4, "/do/3/w", end=None, state=TaskState.RUNNING),
         run(5, "/do/4/x", begin=None, state=TaskState.SKIPPED),
     )

@@ -116,7 +116,7 @@ def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "told"),
+    ("model", "given", "reported"),
     [
         (
             AdminSettings,
@@ -133,10 +133,10 @@ def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
         (RouterSettings, {"max_attempts": "0"}, "--max-attempts: input should be greater than or equal to 1"),
     ],
 )
-def test_a_setting_that_no_process_could_work_with_is_refused(model, given, told):
+def test_a_setting_that_no_process_could_work_with_is_refused(model, given, reported):
     with pytest.raises(typer.BadParameter) as refusal:
         read_settings(model, given)
-    assert told in str(refusal.value)
+    assert reported in str(refusal.value)
 
 
 def test_settings_at_the_edge_of_what_makes_sense_are_taken():

@@ -88,8 +88,10 @@ def test_an_execution_has_exactly_the_promised_fields():
 
 
 def test_an_execution_reports_its_replays_and_what_an_operator_said_of_it():
-    told = replace(FAULTED, replay_of="evt_0", replayed_by="evt_2", resolution=Resolution("by hand", 1_700_000_000_000))
-    shown = output.execution_as_json(told)
+    reported = replace(
+        FAULTED, replay_of="evt_0", replayed_by="evt_2", resolution=Resolution("by hand", 1_700_000_000_000)
+    )
+    shown = output.execution_as_json(reported)
     assert (shown["replay_of"], shown["replayed_by"]) == ("evt_0", "evt_2")
     assert shown["resolution"] == {"reason": "by hand", "resolved_at": "2023-11-14T22:13:20.000Z"}
 

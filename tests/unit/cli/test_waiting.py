@@ -25,17 +25,17 @@ def clock():
 
 
 async def test_it_is_said_after_10_s_and_ever_less_often_but_never_less_than_once_a_minute(clock):
-    said = []
+    message = []
     with pytest.raises(asyncio.CancelledError):
-        await report_waiting(lambda: "edge-1", lambda line: said.append((clock.now, line)), sleep=clock.sleep)
-    assert [when for when, _ in said] == [10, 30, 70, 130, 190, 250]
-    assert {line for _, line in said} == {"waiting for edge-1"}
+        await report_waiting(lambda: "edge-1", lambda line: message.append((clock.now, line)), sleep=clock.sleep)
+    assert [when for when, _ in message] == [10, 30, 70, 130, 190, 250]
+    assert {line for _, line in message} == {"waiting for edge-1"}
 
 
 async def test_nothing_is_said_while_nothing_is_missing(clock):
-    said = []
+    message = []
     with pytest.raises(asyncio.CancelledError):
         await report_waiting(
-            lambda: "edge-1" if clock.now == 70 else "", lambda _: said.append(clock.now), sleep=clock.sleep
+            lambda: "edge-1" if clock.now == 70 else "", lambda _: message.append(clock.now), sleep=clock.sleep
         )
-    assert said == [70]
+    assert message == [70]

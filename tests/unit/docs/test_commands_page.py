@@ -64,7 +64,7 @@ def test_commands_in_the_docs_are_there():
         for block in pages.blocks(path)
         for line in re.findall(r"^\$ .*?bin/flowhook ([a-z]+ ?[a-z]*(?:-[a-z]+)*)", block.text, re.MULTILINE)
     }
-    said = {line if line.split()[0] in groups else line.split()[0] for line in lines}
+    message = {line if line.split()[0] in groups else line.split()[0] for line in lines}
 
-    assert len(said) > 10
-    assert said - names == set()
+    assert len(message) > 10
+    assert message - names == set()

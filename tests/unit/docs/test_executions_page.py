@@ -22,9 +22,9 @@ ROWS = {row[0]: row for row in pages.rows(PAGE)}
 
 def test_every_status_is_documented():
     section = PAGE.partition("## Status")[2].partition("\n## ")[0]
-    told = {name.strip("` ") for row in pages.rows(section)[1:] for name in row[0].split(",")}
+    reported = {name.strip("` ") for row in pages.rows(section)[1:] for name in row[0].split(",")}
 
-    assert told == {status.value for status in Status}
+    assert reported == {status.value for status in Status}
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -158,8 +158,8 @@ def test_every_key_of_hmac_is_documented():
 def test_every_key_of_jwt_is_documented():
     section = PAGE.partition("#### jwt")[2].partition("\n#### ")[0]
 
-    told = {key for row in pages.rows(section) for key in re.findall(r"`(\w+)`", row[0])}
-    assert told == set(keys_of(auth.JwtAuth))
+    reported = {key for row in pages.rows(section) for key in re.findall(r"`(\w+)`", row[0])}
+    assert reported == set(keys_of(auth.JwtAuth))
 
 
 def test_every_key_of_execution_is_documented():
@@ -185,10 +185,10 @@ def test_every_directive_is_documented(directive):
 
 
 def test_functions_reported_as_refused_are_refused():
-    told = PAGE.partition("Refused when the flow is applied: ")[2].partition(", and whatever")[0]
+    reported = PAGE.partition("Refused when the flow is applied: ")[2].partition(", and whatever")[0]
     functions = {name.partition("/")[0] for name in FORBIDDEN_FUNCTIONS}
 
-    assert set(re.findall(r"`(\w+)`", told)) - {"import", "include"} <= functions
+    assert set(re.findall(r"`(\w+)`", reported)) - {"import", "include"} <= functions
 
 
 def test_paths_are_what_the_page_says():

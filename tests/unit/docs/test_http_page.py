@@ -27,7 +27,7 @@ def source(*folders):
     return "".join(path.read_text() for folder in folders for path in sorted((pages.ROOT / folder).rglob("*.py")))
 
 
-def told():
+def reported():
     return {(row[0], row[1].strip("`")) for row in pages.rows(PAGE) if re.fullmatch(r"\d{3}", row[0])}
 
 
@@ -36,7 +36,7 @@ def test_every_refusal_is_documented_and_no_other():
     given = set(re.findall(r'\bproblem\(\s*(\d{3}), "([A-Z_]+)"', edge))
     given |= set(re.findall(r'MalformedRequestError\((\d{3}), "([A-Z_]+)"', edge))
 
-    assert told() == given | FROM_THE_ROUTER | CONFIGURABLE
+    assert reported() == given | FROM_THE_ROUTER | CONFIGURABLE
 
 
 def test_reasons_of_the_router_are_still_its_reasons():

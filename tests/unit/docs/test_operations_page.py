@@ -26,9 +26,9 @@ def settings():
 def test_every_setting_is_documented_with_option_and_default(page, heading, model):
     section = re.split(rf"^#+ {heading}$", pages.text_of(page), flags=re.MULTILINE)[1]
     section = re.split(r"^#", section, flags=re.MULTILINE)[0]
-    told = [row[:3] for row in pages.rows(section)]
+    reported = [row[:3] for row in pages.rows(section)]
 
-    assert told == [row[:3] for row in pages.rows("\n".join(table(model)))]
+    assert reported == [row[:3] for row in pages.rows("\n".join(table(model)))]
 
 
 def test_every_metric_is_documented_and_no_other():
@@ -41,9 +41,9 @@ def test_every_metric_is_documented_and_no_other():
         names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))
     section = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
 
-    told = {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")}
+    reported = {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")}
 
-    assert told == {name for name in names if name.startswith("flowhook_")}
+    assert reported == {name for name in names if name.startswith("flowhook_")}
 
 
 def test_every_scope_is_documented():

@@ -18,7 +18,7 @@ class ScriptedRouter:
         self.flows = {}
         self.secrets = {}
         self.revision = 1
-        self.asked = []
+        self.requested = []
         self.searches = []
         self.batches = []
         self.responses = []
@@ -38,7 +38,7 @@ class ScriptedRouter:
         return answer or [IngestResult(accepted=Accepted(execution_id=event.id)) for event in events]
 
     async def get_flow(self, flow_id, seconds):
-        self.asked.append(flow_id)
+        self.requested.append(flow_id)
         found = self.flows.get(flow_id)
         revision = self.revision
         await self.gate.wait()

@@ -24,7 +24,7 @@ def journal(*entries):
 
 
 @pytest.mark.parametrize(
-    ("instance", "entries", "kept"),
+    ("instance", "entries", "retained"),
     [
         ("/do/1/b", ["/do/0/a#0", "!/do/1/b#0"], ["/do/0/a#0"]),
         ("/do/1/b", ["!/do/0/a#0", "!/do/1/b#0"], ["!/do/0/a#0"]),
@@ -121,8 +121,8 @@ def journal(*entries):
         ("/do/0/a#1 [2] b", ["!/do/0/a#1 [2] b#0"], []),
     ],
 )
-def test_what_led_to_the_failure_is_left_out_and_nothing_else(instance, entries, kept):
-    assert before_failure(journal(*entries), instance) == journal(*kept)
+def test_what_led_to_the_failure_is_left_out_and_nothing_else(instance, entries, retained):
+    assert before_failure(journal(*entries), instance) == journal(*retained)
 
 
 def record(status=Status.FAULTED, effect_scope=""):
@@ -163,7 +163,7 @@ def raised(cause, *entries, revision=3, instance=AGAIN):
 
 
 @pytest.mark.parametrize(
-    ("cause", "entries", "kept"),
+    ("cause", "entries", "retained"),
     [
         (B, ["/do/0/a#0", f"!{B}", NOTIFY], ["/do/0/a#0", f"~{NOTIFY}"]),
         (B, ["/do/0/a#0", f"!{B}"], ["/do/0/a#0"]),
@@ -189,10 +189,10 @@ def raised(cause, *entries, revision=3, instance=AGAIN):
         (B, ["/do/0/a#0", f"~{NOTIFY}", "~/n#0", f"!{B}", NOTIFY], ["/do/0/a#0", "~/n#0", f"~{NOTIFY}"]),
     ],
 )  # fmt: skip
-def test_where_a_handler_raises_it_starts_at_what_it_handled_and_holds_what_succeeded_since(cause, entries, kept):
-    assert raised(cause, *entries) == journal(*kept)
+def test_where_a_handler_raises_it_starts_at_what_it_handled_and_holds_what_succeeded_since(cause, entries, retained):
+    assert raised(cause, *entries) == journal(*retained)
     # whichever instance the error that is raised says
-    assert raised(cause, *entries, instance=cause.partition("#")[0]) == journal(*kept)
+    assert raised(cause, *entries, instance=cause.partition("#")[0]) == journal(*retained)
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def test_what_is_asked_of_a_flow_that_there_is_not_is_refused(cluster, command):
 
 
 def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster):
-    for command, said in (("executions", "no executions\n"), ("rejections", "no rejections\n")):
+    for command, message in (("executions", "no executions\n"), ("rejections", "no rejections\n")):
         listed = cluster.run(command, "list", "--flow", "quiet")
-        assert (listed.code, listed.out, listed.err) == (0, said, "")
+        assert (listed.code, listed.out, listed.err) == (0, message, "")
 
 
 def test_what_is_retained_of_a_deleted_flow_is_listed(cluster, tmp_path):

@@ -44,14 +44,14 @@ def test_what_was_replayed_or_resolved_is_skipped_and_counted_when_it_is_replaye
     path.write_text(FAULTY.replace("faulty", "again").replace(".body + 1", "1"))
     assert cluster.run("apply", "-f", path).code == 0
     bulk = ("executions", "replay", "--flow", "again", "--status", "faulted", "--revision", "latest")
-    said = cluster.run(*bulk)
-    assert said.out.splitlines()[-2:] == ["1 skipped: marked as resolved", "2 of 2 replayed"]
+    message = cluster.run(*bulk)
+    assert message.out.splitlines()[-2:] == ["1 skipped: marked as resolved", "2 of 2 replayed"]
     for execution_id in failed[1:]:
         shown = cluster.run("executions", "get", execution_id, "--json").rows[0]
         assert wait_for_end(cluster, shown["replayed_by"])["replay_of"] == execution_id
-    said = cluster.run(*bulk)
-    assert said.code == 0
-    assert sorted(said.out.splitlines()) == [
+    message = cluster.run(*bulk)
+    assert message.code == 0
+    assert sorted(message.out.splitlines()) == [
         "0 of 0 replayed",
         "1 skipped: marked as resolved",
         "2 skipped: replayed already",
@@ -95,15 +95,15 @@ def test_many_are_replayed_on_a_terminal_only_when_that_is_confirmed(cluster, tm
     for execution_id in [send_event(cluster, "many", "{}") for _ in range(11)]:
         wait_for_end(cluster, execution_id)
     bulk = ("executions", "replay", "--flow", "many", "--status", "faulted")
-    code, said = on_terminal(cluster, *bulk, typed="n\n")
-    assert (code, "Replay 11 executions of many?" in said) == (1, True)
-    assert "replayed as" not in said
-    code, said = on_terminal(cluster, *bulk, typed="y\n")
-    assert (code, said.count("replayed as")) == (0, 11)
+    code, message = on_terminal(cluster, *bulk, typed="n\n")
+    assert (code, "Replay 11 executions of many?" in message) == (1, True)
+    assert "replayed as" not in message
+    code, message = on_terminal(cluster, *bulk, typed="y\n")
+    assert (code, message.count("replayed as")) == (0, 11)
     for row in cluster.run("executions", "list", "--flow", "many", "--json").rows:
         wait_for_end(cluster, row["id"])
-    code, said = on_terminal(cluster, *bulk, "--yes", typed="")
-    assert (code, said.count("replayed as"), "Replay 11" in said) == (0, 11, False)
+    code, message = on_terminal(cluster, *bulk, "--yes", typed="")
+    assert (code, message.count("replayed as"), "Replay 11" in message) == (0, 11, False)
 
 
 def on_terminal(cluster, *arguments, typed):

@@ -16,7 +16,7 @@ def signed(body, key=KEY):
     return [("Content-Type", "application/json"), ("X-Hub-Signature-256", f"sha256={digest}"), ("X-Other", "shown")]
 
 
-async def told(edge, count):
+async def reported(edge, count):
     async with asyncio.timeout(PATIENCE):
         while len(edge.router.rejections) < count:
             await asyncio.sleep(0.02)
@@ -30,7 +30,7 @@ async def test_a_signature_that_does_not_match_is_reported_with_what_would_have(
     assert (await edge.post("/hook/shop", b"{}", signed(b"{}", b"open"))).status == 202
     assert (await edge.post("/hook/blog?a=1", b"{}", signed(b"{}", b"open"))).status == 401
     assert (await edge.post("/hook/blog", b'{"a": 1}', signed(b'{"a":1}'))).status == 401
-    first, second = await told(edge, 2)
+    first, second = await reported(edge, 2)
     assert (first.flow_id, first.status, first.reason) == ("blog", 401, "SIGNATURE_MISMATCH")
     assert "credentials of flow shop" in first.detail
     assert (first.method, first.path, first.query, first.address) == ("POST", "/hook/blog", "a=…", "127.0.0.1")
@@ -53,7 +53,7 @@ async def test_what_is_refused_for_other_reasons_is_reported_too(edge):
     await edge.post("/hook/keyed?key=wrong-key", b"{}", json)
     await edge.post("/hook/near", b"{}", json)
     await edge.post("/hook/nobody", b"{}", json)
-    found = {(each.flow_id, each.status, each.reason) for each in await told(edge, 5)}
+    found = {(each.flow_id, each.status, each.reason) for each in await reported(edge, 5)}
     assert found == {
         ("open", 400, "BODY_INVALID"),
         ("open", 405, "METHOD_NOT_ALLOWED"),
@@ -69,7 +69,7 @@ async def test_what_repeats_a_wrong_key_is_not_reported(edge):
     target = "/hook/keyed?key=guess%2Dkey"
     headers = [("User-Agent", "x?key=guess-key"), ("X-Forwarded-Host", "h/%3Fkey%3Dguess%252Dkey"), ("Accept", "*/*")]
     assert (await edge.post(target, b"{}", headers)).status == 401
-    (found,) = await told(edge, 1)
+    (found,) = await reported(edge, 1)
     fields = {field.name: field.value for field in found.headers}
     assert (fields["user-agent"], fields["x-forwarded-host"], fields["accept"]) == (
         b"[15 bytes]",
@@ -84,7 +84,7 @@ async def test_a_flood_is_reported_in_part_and_counted(edge):
     sender = await edge.connect()
     for _ in range(60):
         await sender.request("PUT", "/hook/open", body=b"")
-    await told(edge, 25)
+    await reported(edge, 25)
     assert len(edge.router.rejections) < 60
 
 
@@ -93,6 +93,6 @@ async def test_a_one_time_token_is_not_reported(edge):
     token = "0123456789abcdefghjkmnpqrs.0.abcdefghijklmnopqrstuvwxyz"
     headers = [("Content-Type", "application/json"), ("Referer", f"http://h/hook/open/done/{token}")]
     assert (await edge.post(f"/hook/open/done/{token}", b"[1,2,3,4,5,6]", headers)).status == 413
-    (found,) = await told(edge, 1)
+    (found,) = await reported(edge, 1)
     assert (found.callback, found.path) == ("done", "/hook/open/done/…")
     assert token.encode() not in found.SerializeToString()

@@ -54,8 +54,8 @@ async def test_an_unsigned_handshake_is_answered_whatever_the_methods_are(edge):
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
 @pytest.mark.parametrize("body", ['{"forged": true}', "[1]", '"a"', "17", "a", "a=1", "a%5B0%5D=1"])
 async def test_nobody_gets_an_event_signed_by_asking_as_x_does(edge, body, media_type):
-    asked = await edge.post(f"/hook/x?crc_token={quote(body, safe='')}", b"", (), method="GET")
-    signature = asked.json().get("response_token", "none").encode()
+    requested = await edge.post(f"/hook/x?crc_token={quote(body, safe='')}", b"", (), method="GET")
+    signature = requested.json().get("response_token", "none").encode()
     headers = [("Content-Type", media_type), ("X-Twitter-Webhooks-Signature", signature.decode())]
     assert (await edge.post("/hook/x", body.encode(), headers)).status in (400, 401)
     assert edge.events() == []

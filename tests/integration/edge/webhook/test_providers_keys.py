@@ -33,16 +33,16 @@ class Providers:
 
     def __init__(self):
         self.keys = SenderKeys()
-        self.asked = []
+        self.requested = []
         self.down = False
 
     async def answer(self, request):
-        self.asked.append((request.method, request.host, request.path_qs))
+        self.requested.append((request.method, request.host, request.path_qs))
         if self.down:
             return web.Response(status=500)
         if request.host == "sandbox.plaid.com":
-            asked = await request.json()
-            if asked != {"client_id": PLAID["client_id"], "secret": "a secret of sixteen", "key_id": "one"}:
+            requested = await request.json()
+            if requested != {"client_id": PLAID["client_id"], "secret": "a secret of sixteen", "key_id": "one"}:
                 return web.json_response({"error_code": "INVALID_WEBHOOK_VERIFICATION_KEY_ID"}, status=400)
             return web.json_response({"key": self.keys.token.as_dict(private=False) | {"expired_at": None}})
         if request.path_qs in (CERTIFICATE, "/v1/notifications/certs/CERT-1"):
@@ -96,15 +96,15 @@ async def test_a_notification_is_an_event_and_its_certificate_is_fetched_once(ed
     for _ in range(2):
         assert (await edge.post("/hook/sns", body, TEXT)).status == 202
     assert [event.body for event in edge.events()] == [body]
-    assert [path for _, _, path in providers.asked] == [CERTIFICATE]
+    assert [path for _, _, path in providers.requested] == [CERTIFICATE]
     assert (await edge.post("/hook/sns", body.replace(b"7", b"8"), TEXT)).status == 401
 
 
 async def test_a_subscription_is_confirmed_by_a_visit_and_is_no_event(edge, providers):
     assert (await edge.post("/hook/sns", providers.confirmation(), TEXT)).status == 200
-    assert providers.asked == [("GET", HOSTS[0], CERTIFICATE), ("GET", HOSTS[0], CONFIRM)]
+    assert providers.requested == [("GET", HOSTS[0], CERTIFICATE), ("GET", HOSTS[0], CONFIRM)]
     assert (await edge.post("/hook/sns", providers.confirmation("UnsubscribeConfirmation"), TEXT)).status == 200
-    assert len(providers.asked) == 2
+    assert len(providers.requested) == 2
     assert edge.events() == []
 
 
@@ -113,7 +113,7 @@ async def test_a_subscription_that_is_not_signed_or_leads_elsewhere_is_not_confi
     assert (await edge.post("/hook/sns", forged, TEXT)).status == 401
     for url in ("https://evil.example/?Action=ConfirmSubscription&a", f"{SNS}/?Action=DeleteTopic&a", f"{SNS}@evil.x/"):
         assert (await edge.post("/hook/sns", providers.confirmation(url=url), TEXT)).status == 400
-    assert [path for _, _, path in providers.asked] == [CERTIFICATE]
+    assert [path for _, _, path in providers.requested] == [CERTIFICATE]
     assert edge.events() == []
 
 
@@ -127,7 +127,7 @@ async def test_a_subscription_that_cannot_be_confirmed_now_is_asked_to_come_agai
 async def test_a_message_of_another_topic_has_us_fetch_nothing(edge, providers):
     other = providers.message(TopicArn=TOPIC + "2")
     assert (await edge.post("/hook/sns", other, TEXT)).status == 401
-    assert providers.asked == []
+    assert providers.requested == []
 
 
 async def test_paypal_signs_by_a_certificate_that_is_fetched(edge, providers):
@@ -140,7 +140,7 @@ async def test_paypal_signs_by_a_certificate_that_is_fetched(edge, providers):
     ]
     assert (await edge.post("/hook/paypal", body, headers)).status == 202
     assert (await edge.post("/hook/paypal", body + b" ", headers)).status == 401
-    assert [path for _, _, path in providers.asked] == ["/v1/notifications/certs/CERT-1"]
+    assert [path for _, _, path in providers.requested] == ["/v1/notifications/certs/CERT-1"]
 
 
 async def test_a_key_is_requested_from_plaid_with_our_credentials_once(edge, providers):
@@ -153,7 +153,7 @@ async def test_a_key_is_requested_from_plaid_with_our_credentials_once(edge, pro
 
     for _ in range(2):
         assert (await edge.post("/hook/plaid", body, headers("one"))).status == 202
-    assert len(providers.asked) == 1
+    assert len(providers.requested) == 1
     assert (await edge.post("/hook/plaid", body + b" ", headers("one"))).status == 401
     assert (await edge.post("/hook/plaid", body, headers("two"))).status == 401
     assert [event.principal.secret for event in edge.events()] == ["one", "one"]

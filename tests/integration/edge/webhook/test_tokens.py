@@ -28,11 +28,11 @@ class Issuer:
     def __init__(self):
         self.keys = {"one": ECKey.generate_key("P-256"), "two": RSAKey.generate_key(2048)}
         self.status = 200
-        self.asked = 0
+        self.requested = 0
         self.url = ""
 
     async def answer(self, _request):
-        self.asked += 1
+        self.requested += 1
         shown = [key.as_dict(private=False) | {"kid": name} for name, key in self.keys.items()]
         return web.json_response({"keys": shown}, status=self.status)
 
@@ -69,7 +69,7 @@ async def status_of(edge, token, flow="api"):
 async def test_a_token_of_any_key_is_accepted_and_the_keys_are_fetched_once(edge, issuer):
     tokens = [issuer.token("one"), issuer.token("two"), issuer.token("two", algorithm="PS256"), issuer.token("one")]
     assert await asyncio.gather(*(status_of(edge, token) for token in tokens)) == [202] * 4
-    assert issuer.asked == 1
+    assert issuer.requested == 1
     assert sorted(event.principal.secret for event in edge.events()) == ["one", "one", "two", "two"]
     assert all("authorization" not in {field.name for field in event.headers} for event in edge.events())
     assert all(b"somebody" not in event.SerializeToString() for event in edge.events())
@@ -115,10 +115,10 @@ async def test_a_new_key_is_found_and_unknown_ones_do_not_make_us_ask_again_and_
     assert await status_of(edge, issuer.token()) == 202
     issuer.keys = {"new": ECKey.generate_key("P-256")}
     assert await status_of(edge, issuer.token("new")) == 401
-    assert issuer.asked == 1
+    assert issuer.requested == 1
     monkeypatch.setattr(key_cache, "AGAIN_SECONDS", 0.0)
     assert await status_of(edge, issuer.token("new")) == 202
-    assert issuer.asked == 2
+    assert issuer.requested == 2
     assert await status_of(edge, issuer.token("one", key=issuer.keys["new"])) == 401  # it was withdrawn
 
 
@@ -136,7 +136,7 @@ async def test_without_an_answer_what_is_known_stays_good_and_the_rest_is_asked_
     issuer.status = 500
     monkeypatch.setattr(key_cache, "FRESH_SECONDS", 0.0)
     assert await status_of(edge, issuer.token()) == 202
-    assert issuer.asked == 3
+    assert issuer.requested == 3
 
 
 async def test_keys_of_one_publisher_are_fetched_at_a_bounded_pace(edge, issuer, monkeypatch):
@@ -145,7 +145,7 @@ async def test_keys_of_one_publisher_are_fetched_at_a_bounded_pace(edge, issuer,
     stranger = ECKey.generate_key("P-256")
     for number in range(key_cache.FETCHES_PER_MINUTE + 5):
         await status_of(edge, issuer.token(f"made up {number}", key=stranger))
-    assert issuer.asked == 1 + key_cache.FETCHES_PER_MINUTE
+    assert issuer.requested == 1 + key_cache.FETCHES_PER_MINUTE
     assert await status_of(edge, issuer.token()) == 202
 
 
@@ -158,7 +158,7 @@ async def test_keys_on_private_addresses_are_not_fetched_unless_the_setting_says
     )
     assert await status_of(edge, issuer.token()) == 503
     assert await status_of(edge, issuer.token(), "tls") == 503
-    assert issuer.asked == 0
+    assert issuer.requested == 0
 
 
 async def test_a_redirect_and_an_endless_answer_give_no_keys(edge, issuer):
@@ -171,7 +171,7 @@ async def test_a_redirect_and_an_endless_answer_give_no_keys(edge, issuer):
         for path in ("elsewhere", "endless"):
             edge.router.put_flow(path, auth={"jwt": {"jwks": f"{base}/{path}", "issuer": ISSUER, "audience": AUDIENCE}})
             assert await status_of(edge, issuer.token(), path) == 503
-    assert issuer.asked == 0
+    assert issuer.requested == 0
 
 
 async def test_other_credentials_do_not_wait_for_keys(edge, issuer):
@@ -184,4 +184,4 @@ async def test_other_credentials_do_not_wait_for_keys(edge, issuer):
         ],
     )
     answer = await edge.post("/hook/both", b"{}", [("X-Api-Key", "a secret of sixteen")])
-    assert (answer.status, issuer.asked) == (202, 0)
+    assert (answer.status, issuer.requested) == (202, 0)

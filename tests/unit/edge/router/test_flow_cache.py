@@ -39,14 +39,14 @@ async def test_a_flow_is_looked_up_once(directory, router, counts):
     assert (await directory.find("a")).flow_id == "a"
     assert (await directory.find("a")).flow_id == "a"
 
-    assert router.asked == ["a"]
+    assert router.requested == ["a"]
     assert (counts.cache_hits, counts.cache_misses) == (1, 1)
 
 
 async def test_an_unknown_flow_is_looked_up_once(directory, router):
     assert await directory.find("nope") is None
     assert await directory.find("nope") is None
-    assert (router.searches, router.asked) == ([["nope"]], [])
+    assert (router.searches, router.requested) == ([["nope"]], [])
 
 
 async def test_a_flow_without_webhook_is_no_endpoint(directory, router):
@@ -57,7 +57,7 @@ async def test_a_flow_without_webhook_is_no_endpoint(directory, router):
 @pytest.mark.parametrize("flow_id", ["", ".", "a.", ".a", "a.b.c", "-a", "a_b", "a%20b", "é", "a" * 64, "a\x00", "a/b"])
 async def test_a_malformed_id_is_not_looked_up(directory, router, flow_id):
     assert await directory.find(flow_id) is None
-    assert router.asked == []
+    assert router.requested == []
 
 
 async def test_requests_that_come_together_share_a_lookup(directory, router, settled):
@@ -67,7 +67,7 @@ async def test_requests_that_come_together_share_a_lookup(directory, router, set
     router.gate.set()
 
     assert len(set(await asyncio.gather(*finds))) == 1
-    assert router.asked == ["a"]
+    assert router.requested == ["a"]
 
 
 @pytest.mark.parametrize("change", [{"flow_id": "g"}, {"secret_name": "key"}])
@@ -76,7 +76,7 @@ async def test_a_change_makes_the_next_request_look_again(directory, router, set
     router.tell(**change)
     await settled()
     await directory.find("g")
-    assert router.asked == ["g", "g"]
+    assert router.requested == ["g", "g"]
 
 
 async def test_a_change_of_something_else_does_not(directory, router, settled):
@@ -85,7 +85,7 @@ async def test_a_change_of_something_else_does_not(directory, router, settled):
     router.tell(secret_name="other")
     await settled()
     await directory.find("g")
-    assert router.asked == ["g"]
+    assert router.requested == ["g"]
 
 
 async def test_a_flow_that_is_created_is_found(directory, router, settled):
@@ -108,7 +108,7 @@ async def test_an_answer_that_a_change_has_overtaken_is_not_used(directory, rout
     router.gate.set()
 
     assert (await find).revision == router.revision
-    assert router.asked == ["g", "g"]
+    assert router.requested == ["g", "g"]
 
 
 async def test_a_deleted_flow_is_not_found_though_its_lookup_began_before(directory, router, settled):
@@ -143,7 +143,7 @@ async def test_made_up_ids_go_together_while_a_call_is_under_way(directory, rout
     assert set(await asyncio.gather(*finds)) == {None}
     assert len(router.searches) <= 1 + -(-600 // limits.MAX_FOUND_FLOWS)
     assert sorted(flow_id for each in router.searches for flow_id in each) == sorted(f"nope-{n}" for n in range(600))
-    assert router.asked == []
+    assert router.requested == []
 
 
 async def test_there_is_one_call_for_them_in_so_much_time_however_fast_it_is_answered(directory, router):
@@ -182,16 +182,16 @@ async def test_a_flow_that_nobody_knows_is_found_among_made_up_ids(directory, ro
     router.flows["unheard"] = OPEN
     finds = await asyncio.gather(*(directory.find(flow_id) for flow_id in ("nope-1", "unheard", "nope-2")))
     assert [found and found.flow_id for found in finds] == [None, "unheard", None]
-    assert router.asked == ["unheard"]
+    assert router.requested == ["unheard"]
 
 
 async def test_made_up_ids_do_not_push_flows_out(directory, router):
     await directory.find("a")
     for number in range(10):
         await directory.find(f"nope-{number}")
-    router.asked.clear()
+    router.requested.clear()
     await directory.find("a")
-    assert router.asked == []
+    assert router.requested == []
     assert directory.cached == 4
 
 
@@ -199,10 +199,10 @@ async def test_the_flow_used_longest_ago_goes_first(directory, router):
     router.flows.update({"c": OPEN, "d": OPEN})
     for flow_id in ("a", "b", "c", "a", "d"):
         await directory.find(flow_id)
-    router.asked.clear()
+    router.requested.clear()
     await directory.find("a")
     await directory.find("b")
-    assert router.asked == ["b"]
+    assert router.requested == ["b"]
 
 
 async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, running, settled):
@@ -214,19 +214,19 @@ async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, 
     await settled()
     await directory.find("a")
     await directory.find("a")
-    assert router.asked == ["a"]
+    assert router.requested == ["a"]
 
     while len(router.watches) < 2:  # the silent watch is replaced
         await asyncio.sleep(0.01)
     await directory.find("a")
     await directory.find("a")
-    assert router.asked == ["a"] * 3
+    assert router.requested == ["a"] * 3
     assert states == ["", "flows can't be watched: WATCH_SILENT"]
 
     router.progress()
     await settled()
     await directory.find("a")
-    assert router.asked == ["a"] * 3
+    assert router.requested == ["a"] * 3
     assert states[-1] == ""
 
 
@@ -238,7 +238,7 @@ async def test_a_watch_that_catches_up_is_not_trusted_before_it_has(router, coun
     await settled()
     await directory.find("a")
     await directory.find("a")
-    assert router.asked == ["a", "a"]
+    assert router.requested == ["a", "a"]
 
 
 async def test_a_watch_that_breaks_goes_on_where_it_was(directory, router):
@@ -268,7 +268,7 @@ async def test_an_answer_from_before_everything_was_forgotten_is_not_used(direct
         await asyncio.sleep(0.01)
     router.gate.set()
     assert (await find).revision == 7
-    assert router.asked == ["g", "g"]
+    assert router.requested == ["g", "g"]
 
 
 async def test_what_was_looked_up_before_the_first_word_of_the_watch_is_not_used(router, counts, running, settled):
@@ -283,7 +283,7 @@ async def test_what_was_looked_up_before_the_first_word_of_the_watch_is_not_used
     router.progress()
     await settled()
     await directory.find("g")
-    assert router.asked == ["g", "g"]
+    assert router.requested == ["g", "g"]
 
 
 async def test_another_history_forgets_everything(directory, router, settled):

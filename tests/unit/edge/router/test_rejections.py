@@ -70,20 +70,20 @@ async def noting(router, counts, running, explain):
             endpoint, head, ip_address("192.0.2.1"), responses.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW
         )
 
-    async def told(count):
+    async def reported(count):
         router.expected = count
         running(noted.run())
         await asyncio.wait_for(router.all.wait(), PATIENCE)
         return router.rejections
 
-    note.told = told
+    note.reported = reported
     return note
 
 
 async def test_a_request_is_diagnosed_after_its_sender_was_answered(noting, diagnosed):
     noting(b"{}")
     assert diagnosed == []
-    (found,) = await noting.told(1)
+    (found,) = await noting.reported(1)
     assert found.detail == "the signature does not match; because"
     assert len(diagnosed) == 1
 
@@ -99,7 +99,7 @@ class TestWithoutADiagnosis:
     async def test_a_rejection_is_reported_all_the_same(self, noting):
         for _ in range(2):
             noting(b"{}")
-        assert [found.detail for found in await noting.told(2)] == ["the signature does not match"] * 2
+        assert [found.detail for found in await noting.reported(2)] == ["the signature does not match"] * 2
 
 
 @pytest.mark.parametrize(("count", "size"), [(2 * MAX_DIAGNOSES, 10), (6, MAX_DIAGNOSED_BYTES // 4)])
@@ -107,5 +107,5 @@ async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_reported(n
     body = b"x" * size
     for _ in range(count):
         noting(body)
-    assert len(await noting.told(count)) == count
+    assert len(await noting.reported(count)) == count
     assert len(diagnosed) == min(MAX_DIAGNOSES, MAX_DIAGNOSED_BYTES // size)

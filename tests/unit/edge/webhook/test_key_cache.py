@@ -26,12 +26,12 @@ class KeyPublisher:
 
     def __init__(self):
         self.there = {}
-        self.asked = []
+        self.requested = []
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def fetch(self, url, body=b""):
-        self.asked.append(url)
+        self.requested.append(url)
         await self.gate.wait()
         if url == "https://broken":
             raise FetchError("no answer")
@@ -82,7 +82,7 @@ async def test_made_up_names_take_no_known_ones_place(find, publisher):
     assert await find("https://good") == b"key"
     await make_up(find, 2 * MAX_DOCUMENTS)
     assert await find("https://good") == b"key"
-    assert publisher.asked.count("https://good") == 1
+    assert publisher.requested.count("https://good") == 1
 
 
 async def test_made_up_names_do_not_use_up_the_pace_of_known_ones(find, publisher, clock):
@@ -96,10 +96,10 @@ async def test_made_up_names_do_not_use_up_the_pace_of_known_ones(find, publishe
 
 async def test_made_up_names_are_fetched_at_a_bounded_pace(find, publisher, clock):
     await make_up(find, 2 * MAX_NAMED)
-    assert len(publisher.asked) == FETCHES_PER_MINUTE
+    assert len(publisher.requested) == FETCHES_PER_MINUTE
     clock.now += 60
     await make_up(find, 2 * MAX_NAMED)
-    assert len(publisher.asked) == 2 * FETCHES_PER_MINUTE
+    assert len(publisher.requested) == 2 * FETCHES_PER_MINUTE
 
 
 async def test_those_of_one_publisher_do_not_use_up_the_pace_of_another(find, publisher):
@@ -116,23 +116,23 @@ async def test_what_is_unavailable_is_requested_now_and_then(find, publisher, cl
                 await find(url)
         else:
             assert await find(url) is None
-    assert publisher.asked == [url]
+    assert publisher.requested == [url]
     clock.now += AGAIN_SECONDS
     publisher.there[url] = b"key"
     if url == "https://nowhere":
         assert await find(url) == b"key"
-        assert publisher.asked == [url, url]
+        assert publisher.requested == [url, url]
 
 
 async def test_those_that_want_the_same_wait_for_one_fetch(find, publisher):
     publisher.there["https://good"] = b"key"
     publisher.gate.clear()
     waiting = [asyncio.create_task(find("https://good")) for _ in range(5)]
-    while not publisher.asked:
+    while not publisher.requested:
         await asyncio.sleep(0)
     publisher.gate.set()
     assert await asyncio.gather(*waiting) == [b"key"] * 5
-    assert publisher.asked == ["https://good"]
+    assert publisher.requested == ["https://good"]
 
 
 async def test_keys_that_are_withdrawn_die(find, publisher, clock):

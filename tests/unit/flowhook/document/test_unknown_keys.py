@@ -58,16 +58,16 @@ NO_TASKS = [
 ]
 
 
-@pytest.mark.parametrize(("task", "key", "said"), IN_TASKS)
-def test_an_unknown_key_of_a_task_says_where_it_belongs_or_what_was_meant(task, key, said):
+@pytest.mark.parametrize(("task", "key", "message"), IN_TASKS)
+def test_an_unknown_key_of_a_task_says_where_it_belongs_or_what_was_meant(task, key, message):
     name = key.split(".")[-1]
-    assert causes_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", f"unknown key {name!r}{said}")]
+    assert causes_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", f"unknown key {name!r}{message}")]
 
 
-@pytest.mark.parametrize(("text", "key", "said"), IN_DOCUMENTS)
-def test_an_unknown_key_of_a_document_says_where_it_belongs_or_what_was_meant(text, key, said):
+@pytest.mark.parametrize(("text", "key", "message"), IN_DOCUMENTS)
+def test_an_unknown_key_of_a_document_says_where_it_belongs_or_what_was_meant(text, key, message):
     name = key.split(".")[-1]
-    assert causes_of(f"{HEAD}do: []\n{text}") == [(3, key, f"unknown key {name!r}{said}")]
+    assert causes_of(f"{HEAD}do: []\n{text}") == [(3, key, f"unknown key {name!r}{message}")]
 
 
 @pytest.mark.parametrize(("task", "cause"), NO_TASKS)

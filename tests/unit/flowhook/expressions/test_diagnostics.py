@@ -46,7 +46,7 @@ def test_a_program_that_does_not_parse_says_what_to_write(source, message):
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "text"),
     [
         (".headers.x-request-id", '/0; write a key with a hyphen as ["x-request-id"]'),
         ("length(.a)", "/1; length takes no arguments: write its input before it, `… | length`"),
@@ -61,8 +61,8 @@ def test_a_program_that_does_not_parse_says_what_to_write(source, message):
         ("xyz(1)", "/1"),
     ],
 )
-def test_an_unknown_function_says_which_was_meant(source, said):
-    with pytest.raises(InvalidExpression, match=rf"^unknown function \w+{re.escape(said)}$"):
+def test_an_unknown_function_says_which_was_meant(source, text):
+    with pytest.raises(InvalidExpression, match=rf"^unknown function \w+{re.escape(text)}$"):
         check_program(source, VARIABLES)
 
 

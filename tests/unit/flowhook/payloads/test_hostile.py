@@ -57,10 +57,10 @@ def cost(family, max_bytes, seconds):
         text=True,
         check=False,
     )
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == 0, f"{told[-1:]}: {done.stderr}"
-    assert len(told) >= 2
-    return [line for line in told if len(line) > 1]
+    reported = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"{reported[-1:]}: {done.stderr}"
+    assert len(reported) >= 2
+    return [line for line in reported if len(line) > 1]
 
 
 pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too: what counts is CPU time

@@ -38,7 +38,7 @@ def sent(body=b'{"a": 1}', *, auth=GITHUB, secret=b"sesame", url=URL, headers=()
     return RequestView("POST", url, "/hook/f", "", fields, body)
 
 
-def told(request, auth=GITHUB, others=()):
+def reported(request, auth=GITHUB, others=()):
     return diagnose(verifiers(auth), request, NOW, others)
 
 
@@ -55,7 +55,7 @@ def told(request, auth=GITHUB, others=()):
     ],
 )
 def test_a_body_that_was_altered_is_reported(signed, arrived, hint):
-    assert hint in told(sent(signed)._replace(body=arrived))
+    assert hint in reported(sent(signed)._replace(body=arrived))
 
 
 @pytest.mark.parametrize("depth", [1, MAX_REWRITTEN_DEPTH, MAX_REWRITTEN_DEPTH + 1, 900])
@@ -69,12 +69,12 @@ def test_no_sender_chooses_a_body_that_is_much_work_to_write_anew(depth):
 
 def test_large_json_is_not_written_anew():
     value = ["a" * MAX_REWRITTEN_BYTES, 1]
-    assert told(sent(json.dumps(value).encode())._replace(body=orjson.dumps(value))) == ""
+    assert reported(sent(json.dumps(value).encode())._replace(body=orjson.dumps(value))) == ""
 
 
 def test_a_body_that_is_signed_before_it_is_compressed_is_reported():
     request = sent(b"plain", headers=[("Content-Encoding", "gzip")])
-    assert "before it compresses" in told(request._replace(body=gzip.compress(b"plain")))
+    assert "before it compresses" in reported(request._replace(body=gzip.compress(b"plain")))
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_a_body_that_is_signed_before_it_is_compressed_is_reported():
 )
 def test_another_url_is_reported(signed, arrived, hint):
     request = sent(auth=SQUARE, url=signed, headers=[("X-Forwarded-Host", "outside.example")])
-    assert hint in told(request._replace(url=arrived), SQUARE)
+    assert hint in reported(request._replace(url=arrived), SQUARE)
 
 
 def test_a_secret_of_another_url_is_reported():
     others = [("flow g", verifiers(secret=b"wrong")), ("flow h", verifiers(secret=b"other"))]
-    assert "credentials of flow h" in told(sent(secret=b"other"), others=others)
+    assert "credentials of flow h" in reported(sent(secret=b"other"), others=others)
 
 
 def test_a_url_that_lets_everybody_in_explains_nothing():
-    assert told(sent(secret=b"other"), others=[("flow g", build_verifiers((), {}))]) == ""
+    assert reported(sent(secret=b"other"), others=[("flow g", build_verifiers((), {}))]) == ""
 
 
 def test_what_nothing_explains_is_not_explained():
-    assert told(sent()._replace(body=b"quite another one")) == ""
-    assert told(sent(b"x" * (MAX_BODY_BYTES + 1))._replace(body=b"y" * (MAX_BODY_BYTES + 1) + b"\n")) == ""
+    assert reported(sent()._replace(body=b"quite another one")) == ""
+    assert reported(sent(b"x" * (MAX_BODY_BYTES + 1))._replace(body=b"y" * (MAX_BODY_BYTES + 1) + b"\n")) == ""
 
 
 @given(body=st.binary(max_size=60), url=st.text(max_size=30), coding=st.sampled_from([b"", b"gzip", b"br", b"\xff"]))
@@ -111,7 +111,7 @@ def test_whatever_was_sent_nothing_breaks(body, url, coding):
     request = RequestView(
         "POST", url, "/", "", [("x-hub-signature-256", b"sha256=00"), ("content-encoding", coding)], body
     )
-    assert isinstance(told(request), str)
+    assert isinstance(reported(request), str)
 
 
 class CountingVerifier:
@@ -157,7 +157,7 @@ def test_the_host_of_a_proxy_is_tried_among_the_first_that_are_named():
     request = sent(
         auth=SQUARE, url="https://h2.example/hook/f", headers=[("X-Forwarded-Host", "h2.example"), *HOSTS_SENT]
     )
-    assert "host that a proxy names" in told(request._replace(url="http://10.0.0.1:8080/hook/f"), SQUARE)
+    assert "host that a proxy names" in reported(request._replace(url="http://10.0.0.1:8080/hook/f"), SQUARE)
 
 
 HOSTS_SENT = [(name, value.decode()) for name, value in HOSTS]

@@ -26,106 +26,106 @@ def event(order=0, kind=APPROVAL):
 
 
 @pytest.fixture
-def kept():
+def retained():
     return EventBuffer()
 
 
-def test_an_event_about_an_execution_is_for_who_names_its_type(kept):
-    kept.add(1, ("a", False, WorkflowEventType.FAULTED), NEVER)
-    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) is None
-    assert kept.oldest(7, "a", [listen("k", WorkflowEventType.FAULTED, callback=False)]) == BufferedMatch(1, "k")
+def test_an_event_about_an_execution_is_for_who_names_its_type(retained):
+    retained.add(1, ("a", False, WorkflowEventType.FAULTED), NEVER)
+    assert retained.oldest(7, "a", [listen("any", "", callback=False)]) is None
+    assert retained.oldest(7, "a", [listen("k", WorkflowEventType.FAULTED, callback=False)]) == BufferedMatch(1, "k")
 
 
-def test_who_begins_to_wait_gets_the_oldest_of_its_kind(kept):
+def test_who_begins_to_wait_gets_the_oldest_of_its_kind(retained):
     for number, kind in enumerate(
         [("a", True, "refusal"), ("a", False, "paid"), APPROVAL, APPROVAL, ("b", *APPROVAL[1:])]
     ):
-        kept.add(number, kind, NEVER)
-    assert kept.oldest(7, "a", [listen("x", "none"), listen("k")]) == BufferedMatch(2, "k")
-    assert kept.oldest(7, "b", [listen()]) == BufferedMatch(4, "k")
-    assert kept.oldest(7, "a", [listen("k"), listen("any", "")]) == BufferedMatch(0, "any")
-    assert kept.oldest(7, "a", [listen("any", "", callback=False)]) == BufferedMatch(1, "any")
-    kept.take(2)
-    kept.take(2)
-    assert kept.oldest(7, "a", [listen("one"), listen("two")]) == BufferedMatch(3, "one")
-    assert kept.oldest(7, "c", [listen()]) is None
+        retained.add(number, kind, NEVER)
+    assert retained.oldest(7, "a", [listen("x", "none"), listen("k")]) == BufferedMatch(2, "k")
+    assert retained.oldest(7, "b", [listen()]) == BufferedMatch(4, "k")
+    assert retained.oldest(7, "a", [listen("k"), listen("any", "")]) == BufferedMatch(0, "any")
+    assert retained.oldest(7, "a", [listen("any", "", callback=False)]) == BufferedMatch(1, "any")
+    retained.take(2)
+    retained.take(2)
+    assert retained.oldest(7, "a", [listen("one"), listen("two")]) == BufferedMatch(3, "one")
+    assert retained.oldest(7, "c", [listen()]) is None
 
 
-def test_emitted_events_of_a_flow_are_reported_oldest_first_from_a_number_on(kept):
+def test_emitted_events_of_a_flow_are_reported_oldest_first_from_a_number_on(retained):
     for number, type_ in enumerate(("x", "y", "z", "x"), 1):
-        kept.add(number, ("a", False, type_), NEVER)
-    kept.add(5, APPROVAL, NEVER)
-    kept.add(6, ("b", False, "x"), NEVER)
-    kept.take(3)
-    assert kept.emitted("a", after=0) == [(1, "x"), (2, "y"), (4, "x")]
-    assert kept.emitted("a", after=2) == [(4, "x")]
-    assert kept.emitted("a", after=4) == kept.emitted("c", after=0) == []
-    assert [number in kept for number in (2, 3)] == [True, False]
+        retained.add(number, ("a", False, type_), NEVER)
+    retained.add(5, APPROVAL, NEVER)
+    retained.add(6, ("b", False, "x"), NEVER)
+    retained.take(3)
+    assert retained.emitted("a", after=0) == [(1, "x"), (2, "y"), (4, "x")]
+    assert retained.emitted("a", after=2) == [(4, "x")]
+    assert retained.emitted("a", after=4) == retained.emitted("c", after=0) == []
+    assert [number in retained for number in (2, 3)] == [True, False]
 
 
-def test_values_are_looked_up_once_they_are_known(kept):
+def test_values_are_looked_up_once_they_are_known(retained):
     for number in range(1, 5):
-        kept.add(number, APPROVAL, NEVER, event=event(number % 2))
+        retained.add(number, APPROVAL, NEVER, event=event(number % 2))
     wants = [listen("k", order=0)]
-    assert kept.unknown("a", wants) == [1, 2, 3, 4]
-    kept.add(5, APPROVAL, NEVER, event=event(0))
-    assert kept.unknown("a", wants) == [1, 2, 3, 4, 5]
-    for number in kept.unknown("a", wants):
-        kept.learn(number, event(number % 2).payload)
-    assert kept.unknown("a", wants) == kept.unknown("a", [listen()]) == []
-    assert kept.oldest(7, "a", wants) == BufferedMatch(2, "k")
-    kept.add(6, APPROVAL, NEVER, event=event(6))
-    assert kept.unknown("a", [listen(order=6)]) == []
-    assert kept.oldest(7, "a", [listen("k", order=6)]) == BufferedMatch(6, "k")
-    assert kept.oldest(7, "a", [listen("k", order=9)]) is None
+    assert retained.unknown("a", wants) == [1, 2, 3, 4]
+    retained.add(5, APPROVAL, NEVER, event=event(0))
+    assert retained.unknown("a", wants) == [1, 2, 3, 4, 5]
+    for number in retained.unknown("a", wants):
+        retained.learn(number, event(number % 2).payload)
+    assert retained.unknown("a", wants) == retained.unknown("a", [listen()]) == []
+    assert retained.oldest(7, "a", wants) == BufferedMatch(2, "k")
+    retained.add(6, APPROVAL, NEVER, event=event(6))
+    assert retained.unknown("a", [listen(order=6)]) == []
+    assert retained.oldest(7, "a", [listen("k", order=6)]) == BufferedMatch(6, "k")
+    assert retained.oldest(7, "a", [listen("k", order=9)]) is None
 
 
-def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(kept):
-    kept.add(1, APPROVAL, NEVER, seq=7)
-    assert kept.oldest(8, "a", [listen()]) is None
-    assert kept.unknown("a", [listen(order=3)]) == []
-    assert kept.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == BufferedMatch(1, "k")
-    assert kept.addressed == 1
+def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(retained):
+    retained.add(1, APPROVAL, NEVER, seq=7)
+    assert retained.oldest(8, "a", [listen()]) is None
+    assert retained.unknown("a", [listen(order=3)]) == []
+    assert retained.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == BufferedMatch(1, "k")
+    assert retained.addressed == 1
 
 
-def test_what_was_for_an_execution_that_ended_is_forgotten(kept):
+def test_what_was_for_an_execution_that_ended_is_forgotten(retained):
     for number, seq in enumerate([7, 8, 7, 0], 1):
-        kept.add(number, APPROVAL, NEVER, seq=seq)
-    assert kept.ended(7) == [1, 3]
-    assert kept.ended(7) == []
-    assert (len(kept), kept.of_flow("a"), kept.addressed) == (2, 1, 1)
-    assert [kept.concern(*each) for each in [(7, "b"), (8, "b"), (7, "a")]] == [False, True, True]
+        retained.add(number, APPROVAL, NEVER, seq=seq)
+    assert retained.ended(7) == [1, 3]
+    assert retained.ended(7) == []
+    assert (len(retained), retained.of_flow("a"), retained.addressed) == (2, 1, 1)
+    assert [retained.concern(*each) for each in [(7, "b"), (8, "b"), (7, "a")]] == [False, True, True]
 
 
-def test_arrivals_are_forgotten_when_their_time_is_over(kept):
+def test_arrivals_are_forgotten_when_their_time_is_over(retained):
     for number, expire_at_ms in enumerate([30, 10, 20, 40], 1):
-        kept.add(number, APPROVAL, expire_at_ms)
-    kept.take(3)
-    assert kept.expire(9) == []
-    assert kept.expire(30) == [2, 1]
-    assert (len(kept), kept.oldest(7, "a", [listen()])) == (1, BufferedMatch(4, "k"))
+        retained.add(number, APPROVAL, expire_at_ms)
+    retained.take(3)
+    assert retained.expire(9) == []
+    assert retained.expire(30) == [2, 1]
+    assert (len(retained), retained.oldest(7, "a", [listen()])) == (1, BufferedMatch(4, "k"))
 
 
-def test_the_order_of_expiry_does_not_grow_with_what_is_gone(kept):
+def test_the_order_of_expiry_does_not_grow_with_what_is_gone(retained):
     for number in range(5000):
-        kept.add(number, APPROVAL, NEVER)
-        kept.take(number)
-    assert len(kept._expiry) < 1100
-    assert not kept._kinds
-    assert not kept._of_flow
+        retained.add(number, APPROVAL, NEVER)
+        retained.take(number)
+    assert len(retained._expiry) < 1100
+    assert not retained._kinds
+    assert not retained._of_flow
 
 
-def test_one_that_nobody_could_take_after_all_is_the_oldest_again(kept):
+def test_one_that_nobody_could_take_after_all_is_the_oldest_again(retained):
     for number in (1, 2):
-        kept.add(number, APPROVAL, NEVER, event=event(number))
+        retained.add(number, APPROVAL, NEVER, event=event(number))
     wants = [listen("k", order=0)]
-    for number in kept.unknown("a", wants):
-        kept.learn(number, event().payload)
-    taken = kept.take(1)
-    kept.add(3, APPROVAL, NEVER, event=event())
-    kept.add(1, taken.kind, taken.expire_at_ms, event=event())
-    assert kept.oldest(7, "a", [listen()]) == BufferedMatch(1, "k")
-    assert kept.unknown("a", wants) == [1, 2, 3]
+    for number in retained.unknown("a", wants):
+        retained.learn(number, event().payload)
+    taken = retained.take(1)
+    retained.add(3, APPROVAL, NEVER, event=event())
+    retained.add(1, taken.kind, taken.expire_at_ms, event=event())
+    assert retained.oldest(7, "a", [listen()]) == BufferedMatch(1, "k")
+    assert retained.unknown("a", wants) == [1, 2, 3]
 
 
 @given(
@@ -139,25 +139,25 @@ def test_one_that_nobody_could_take_after_all_is_the_oldest_again(kept):
     )
 )
 def test_what_is_found_is_what_a_search_through_all_would_find(steps):
-    kept, model, number = EventBuffer(), {}, 0
+    retained, model, number = EventBuffer(), {}, 0
     for step, kind, order in steps:
         wants = [listen("typed", kind[2], order), listen("any", "", order)]
         if step.startswith("keep"):
             number += 1
             model[number] = (kind, order)
-            kept.add(number, kind, NEVER, event=event(order, kind) if step == "keep" else None)
+            retained.add(number, kind, NEVER, event=event(order, kind) if step == "keep" else None)
         elif step == "remove" and model:
-            kept.take(removed := sorted(model)[order % len(model)])
+            retained.take(removed := sorted(model)[order % len(model)])
             del model[removed]
         elif step == "learn":
-            for each in kept.unknown("a", wants)[:order]:
-                kept.learn(each, event(model[each][1]).payload)
+            for each in retained.unknown("a", wants)[:order]:
+                retained.learn(each, event(model[each][1]).payload)
         elif step == "look":
-            for each in kept.unknown("a", wants):
-                kept.learn(each, event(model[each][1]).payload)
+            for each in retained.unknown("a", wants):
+                retained.learn(each, event(model[each][1]).payload)
             fitting = [each for each, (_, its) in sorted(model.items()) if its == order]
             expected = (
                 None if not fitting else BufferedMatch(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")
             )
-            assert kept.oldest(7, "a", wants) == expected
-    assert len(kept) == kept.of_flow("a") == len(model)
+            assert retained.oldest(7, "a", wants) == expected
+    assert len(retained) == retained.of_flow("a") == len(model)

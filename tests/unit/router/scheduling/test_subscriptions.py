@@ -58,8 +58,8 @@ def test_an_event_about_an_execution_finds_those_that_name_its_type_and_these_ar
     for seq, callback in [(1, False), (2, False), (3, True)]:
         subscriptions.add(seq, "a", [listen("k", filter_(WorkflowEventType.FAULTED, callback=callback))])
     subscriptions.add(4, "b", [listen("k", filter_("", callback=False))])
-    told = event(WorkflowEventType.FAULTED, callback=False)
-    assert (found(subscriptions, told), found(subscriptions, told.to("b"))) == ([1, 2], [])
+    reported = event(WorkflowEventType.FAULTED, callback=False)
+    assert (found(subscriptions, reported), found(subscriptions, reported.to("b"))) == ([1, 2], [])
     assert subscriptions.flows(WorkflowEventType.FAULTED) == ["a"]
     for seq, known in [(1, True), (3, True), (2, False)]:
         subscriptions.remove(seq)

@@ -55,8 +55,8 @@ def delivery(token=b"t", size=1):
 
 async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
     monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 10)
-    told = []
-    box = writer(lambda: told.append(box.full))
+    reported = []
+    box = writer(lambda: reported.append(box.full))
     stream.open.clear()
     sending = asyncio.create_task(box.send(stream.write))
     box.assign([delivery(size=9)])
@@ -69,7 +69,7 @@ async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
     assert not waiting.done()
     stream.open.set()
     await waiting
-    assert (box.full, told) == (False, [False])
+    assert (box.full, reported) == (False, [False])
     box.end()
     await sending
 

@@ -16,13 +16,13 @@ class StubServicerContext:
     """Takes what is written once it may."""
 
     def __init__(self):
-        self.told = asyncio.Queue()
+        self.reported = asyncio.Queue()
         self.reads = asyncio.Event()
         self.reads.set()
 
     async def write(self, response):
         await self.reads.wait()
-        self.told.put_nowait(response.status)
+        self.reported.put_nowait(response.status)
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ async def watched():
 async def test_a_watcher_gets_the_state_at_once_and_every_change(watched):
     service, watch = watched
     watch(context := StubServicerContext(), "known")
-    assert await context.told.get() == SERVING
+    assert await context.reported.get() == SERVING
     service.set(serving=True)
     service.set(serving=False)
-    assert await context.told.get() == NOT_SERVING
+    assert await context.reported.get() == NOT_SERVING
     service.set(serving=True)
-    assert await context.told.get() == SERVING
-    assert context.told.empty()
+    assert await context.reported.get() == SERVING
+    assert context.reported.empty()
 
 
 async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_notified(watched):
@@ -58,18 +58,18 @@ async def test_a_watcher_that_reads_nothing_keeps_nobody_from_being_notified(wat
     deaf.reads.clear()
     watch(deaf)
     watch(other)
-    assert await other.told.get() == SERVING
+    assert await other.reported.get() == SERVING
     service.set(serving=False)
-    assert await other.told.get() == NOT_SERVING
+    assert await other.reported.get() == NOT_SERVING
     deaf.reads.set()
-    assert [await deaf.told.get() for _ in range(2)] == [SERVING, NOT_SERVING]
+    assert [await deaf.reported.get() for _ in range(2)] == [SERVING, NOT_SERVING]
 
 
 async def test_a_router_that_stops_serves_no_more(watched):
     service, watch = watched
     watch(context := StubServicerContext())
-    assert await context.told.get() == SERVING
+    assert await context.reported.get() == SERVING
     service.stop()
     service.set(serving=True)
-    assert await context.told.get() == NOT_SERVING
+    assert await context.reported.get() == NOT_SERVING
     assert (await service.Check(pb.HealthCheckRequest(), None)).status == NOT_SERVING

@@ -26,7 +26,7 @@ def clock():
 
 
 @pytest.fixture
-def kept(clock):
+def retained(clock):
     return ProcessReports(clock)
 
 
@@ -47,17 +47,17 @@ def kept(clock):
         pb.Process(name="runner-1", role="runner", pid=-1),
     ],
 )
-def test_a_report_that_says_more_than_any_process_has_to_say_is_refused(kept, report):
+def test_a_report_that_says_more_than_any_process_has_to_say_is_refused(retained, report):
     with pytest.raises(InvalidError) as caught:
-        kept.store(report, ALL)
+        retained.store(report, ALL)
     assert caught.value.reason == "PROCESS_INVALID"
-    assert kept.all() == []
+    assert retained.all() == []
 
 
-def test_fields_that_nobody_knows_are_not_retained(kept):
+def test_fields_that_nobody_knows_are_not_retained(retained):
     unknown = b"\xfa\x3f" + b"\x80\x80\x80\x02" + bytes(4 * MIB)  # field 1023, as long as it says
-    kept.store(pb.Process.FromString(process().SerializeToString() + unknown), ALL)
-    (report,) = kept.all()
+    retained.store(pb.Process.FromString(process().SerializeToString() + unknown), ALL)
+    (report,) = retained.all()
     assert report.process.ByteSize() < 100
 
 
@@ -72,44 +72,47 @@ def test_fields_that_nobody_knows_are_not_retained(kept):
         ("router", {TokenScope.VERIFY, TokenScope.RUN, TokenScope.INGEST}),
     ],
 )
-def test_a_token_reports_for_its_own_role_only(kept, role, scopes):
+def test_a_token_reports_for_its_own_role_only(retained, role, scopes):
     with pytest.raises(PermissionDeniedError) as caught:
-        kept.store(process("it", role), scopes)
+        retained.store(process("it", role), scopes)
     assert caught.value.reason == "SCOPE_MISSING"
 
 
-def test_each_process_may_report_with_the_token_that_is_made_for_it(kept):
+def test_each_process_may_report_with_the_token_that_is_made_for_it(retained):
     for role, token in (("edge", "edge"), ("runner", "runner"), ("admin", "view"), ("admin", "admin")):
-        assert kept.store(process(f"{role}-1", role), BUILT_IN[token])
+        assert retained.store(process(f"{role}-1", role), BUILT_IN[token])
 
 
-def test_a_process_of_another_role_does_not_take_the_place_of_one_with_its_name(kept):
-    kept.store(process("edge-1", "edge", ready=True), {TokenScope.VERIFY})
-    kept.store(process("edge-1", "runner"), {TokenScope.RUN})
-    assert [(report.process.role, report.process.ready) for report in kept.all()] == [("edge", True), ("runner", False)]
+def test_a_process_of_another_role_does_not_take_the_place_of_one_with_its_name(retained):
+    retained.store(process("edge-1", "edge", ready=True), {TokenScope.VERIFY})
+    retained.store(process("edge-1", "runner"), {TokenScope.RUN})
+    assert [(report.process.role, report.process.ready) for report in retained.all()] == [
+        ("edge", True),
+        ("runner", False),
+    ]
 
 
 def test_one_role_that_is_full_leaves_the_others_their_room(clock):
-    kept = ProcessReports(clock, max_processes=3)
+    retained = ProcessReports(clock, max_processes=3)
     for number in range(3):
-        kept.store(process(f"runner-{number}"), {TokenScope.RUN})
+        retained.store(process(f"runner-{number}"), {TokenScope.RUN})
     with pytest.raises(ExhaustedError) as caught:
-        kept.store(process("runner-4"), {TokenScope.RUN})
+        retained.store(process("runner-4"), {TokenScope.RUN})
     assert caught.value.reason == "TOO_MANY_PROCESSES"
-    kept.store(process("runner-2", ready=True), {TokenScope.RUN})
-    kept.store(process("edge-1", "edge"), {TokenScope.VERIFY})
-    assert len(kept.all()) == 4
+    retained.store(process("runner-2", ready=True), {TokenScope.RUN})
+    retained.store(process("edge-1", "edge"), {TokenScope.VERIFY})
+    assert len(retained.all()) == 4
 
 
-def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(kept):
+def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(retained):
     metrics = b"m" * MAX_METRICS_BYTES
     room = processes.MAX_METRICS_BYTES // MAX_METRICS_BYTES
     for number in range(room):
-        assert kept.store(process(f"runner-{number}", metrics=metrics), ALL)
-    assert not kept.store(process("late", metrics=metrics), ALL)
-    assert kept.store(process("edge-1", "edge", metrics=metrics), ALL)
-    assert kept.store(process("runner-0", metrics=metrics), ALL)  # its own make room
-    sizes = {report.process.name: len(report.metrics) for report in kept.all()}
+        assert retained.store(process(f"runner-{number}", metrics=metrics), ALL)
+    assert not retained.store(process("late", metrics=metrics), ALL)
+    assert retained.store(process("edge-1", "edge", metrics=metrics), ALL)
+    assert retained.store(process("runner-0", metrics=metrics), ALL)  # its own make room
+    sizes = {report.process.name: len(report.metrics) for report in retained.all()}
     assert (sizes.pop("late"), len(sizes), set(sizes.values())) == (0, room + 1, {MAX_METRICS_BYTES})
 
 
@@ -118,9 +121,9 @@ def test_all_that_can_be_retained_fits_into_one_answer():
     assert len(REPORTERS) * (processes.MAX_METRICS_BYTES + MAX_PROCESSES * fields) < MAX_MESSAGE_BYTES
 
 
-def test_a_process_that_was_silent_for_a_minute_is_forgotten(kept, clock):
-    kept.store(process(), ALL)
+def test_a_process_that_was_silent_for_a_minute_is_forgotten(retained, clock):
+    retained.store(process(), ALL)
     clock.now += FORGET_SECONDS - 1
-    assert len(kept.all()) == 1
+    assert len(retained.all()) == 1
     clock.now += 1
-    assert kept.all() == []
+    assert retained.all() == []

@@ -18,11 +18,11 @@ class Crowd:
     def __init__(self, *, most=4, most_bytes=4000 * KIB):
         self.now = Clock()
         self.places = UploadSlots(most=most, most_bytes=most_bytes, now=self.now)
-        self.told = []
+        self.aborted = []
 
     def take(self, name, *, flow="a", proven=False, sender=None, size=None):
         sender = name if sender is None else sender
-        return self.places.take(flow, sender, size, proven=proven, give_way=lambda: self.told.append(name))
+        return self.places.take(flow, sender, size, proven=proven, give_way=lambda: self.aborted.append(name))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_proven_and_other_senders_take_nothing_of_each_other(crowd):
         crowd.take(f"{number}", proven=True)
     crowd.now.now += 2 * GRACE_SECONDS
     assert refused(crowd.take, "late", proven=True) == (UnavailableError, "UPLOADS_FULL")
-    assert crowd.told == []
+    assert crowd.aborted == []
     assert crowd.places.under_way == 8
 
 
@@ -52,7 +52,7 @@ def test_the_slowest_gives_way(crowd):
         crowd.places.received(crowd.take(f"{number}"), kibibytes * KIB)
     crowd.now.now += GRACE_SECONDS
     crowd.take("late")
-    assert crowd.told == ["1"]
+    assert crowd.aborted == ["1"]
     assert crowd.places.under_way == 4
 
 
@@ -64,7 +64,7 @@ def test_what_arrived_long_ago_makes_up_for_nothing(crowd):
         for number in (0, 1, 3):
             crowd.places.received(places[number], 1 * KIB)
     crowd.take("late")
-    assert crowd.told == ["2"]
+    assert crowd.aborted == ["2"]
 
 
 def test_new_ones_give_way_to_none(crowd):
@@ -72,7 +72,7 @@ def test_new_ones_give_way_to_none(crowd):
         crowd.take(f"{number}")
     crowd.now.now += GRACE_SECONDS - 0.1
     assert refused(crowd.take, "late") == (UnavailableError, "UPLOADS_FULL")
-    assert crowd.told == []
+    assert crowd.aborted == []
 
 
 def test_one_that_is_complete_gives_way_to_none(crowd):
@@ -82,7 +82,7 @@ def test_one_that_is_complete_gives_way_to_none(crowd):
     for number in (1, 2, 3):
         crowd.places.received(places[number], 1 * KIB)
     crowd.take("late")
-    assert "0" not in crowd.told
+    assert "0" not in crowd.aborted
 
 
 def test_an_address_has_few_places_and_gets_them_back():
@@ -95,7 +95,7 @@ def test_an_address_has_few_places_and_gets_them_back():
     crowd.places.release(held[0])
     crowd.take("late", sender="one")
     assert refused(crowd.take, "later", sender="one") == (ExhaustedError, "SENDER_UPLOADS_FULL")
-    assert crowd.told == []
+    assert crowd.aborted == []
 
 
 def test_senders_whom_nothing_distinguishes_have_no_limit_of_their_own():
@@ -116,8 +116,8 @@ def test_a_flow_takes_no_more_than_its_own(proven):
         assert refused(crowd.take, "late", proven=proven) == (ExhaustedError, "FLOW_UPLOADS_FULL")
     else:
         crowd.take("late")
-        assert len(crowd.told) == 1
-        assert crowd.told != ["other"]
+        assert len(crowd.aborted) == 1
+        assert crowd.aborted != ["other"]
 
 
 def test_unproven_senders_have_half_of_the_bytes():
@@ -132,8 +132,8 @@ def test_unproven_senders_have_half_of_the_bytes():
     crowd.take("proven", size=900 * KIB, proven=True)
     crowd.now.now += GRACE_SECONDS
     crowd.take("late", size=1)
-    assert len(crowd.told) == 1
-    assert crowd.told[0].startswith("declared")
+    assert len(crowd.aborted) == 1
+    assert crowd.aborted[0].startswith("declared")
 
 
 def test_an_address_has_a_quarter_of_the_bytes_whether_it_only_declares_them_or_sends_them():
@@ -149,7 +149,7 @@ def test_an_address_has_a_quarter_of_the_bytes_whether_it_only_declares_them_or_
     assert refused(crowd.places.received, growing, 1) == (ExhaustedError, "SENDER_UPLOADS_FULL")
     for number in range(3):
         crowd.take(f"from behind a proxy {number}", sender="", size=10 * KIB)
-    assert crowd.told == []
+    assert crowd.aborted == []
 
 
 def test_nobody_gives_way_for_one_that_gets_no_place_even_so():
@@ -160,9 +160,9 @@ def test_nobody_gives_way_for_one_that_gets_no_place_even_so():
     for number in range(3):
         crowd.take(f"new {number}", size=125 * KIB)
     assert refused(crowd.take, "late", size=125 * KIB + 1, sender="") == (UnavailableError, "UPLOADS_FULL")
-    assert crowd.told == []
+    assert crowd.aborted == []
     crowd.take("late", size=85 * KIB)
-    assert len(crowd.told) == 3
+    assert len(crowd.aborted) == 3
 
 
 def test_nobody_gives_way_for_one_whose_flow_has_a_place_but_the_router_none():
@@ -173,6 +173,6 @@ def test_nobody_gives_way_for_one_whose_flow_has_a_place_but_the_router_none():
     for number in range(4):
         crowd.take(f"new {number}", flow="b", size=124 * KIB)
     assert refused(crowd.take, "late", size=5 * KIB, sender="") == (UnavailableError, "UPLOADS_FULL")
-    assert crowd.told == []
+    assert crowd.aborted == []
     crowd.take("late", size=1)
-    assert len(crowd.told) == 1
+    assert len(crowd.aborted) == 1

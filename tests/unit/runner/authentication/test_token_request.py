@@ -33,8 +33,8 @@ def policy(grant="client_credentials", **more):
     return OAuth2(authority="https://a.example", grant=grant, **more)
 
 
-def sent(asked):
-    request = token_request(asked, URL, NOW)
+def sent(requested):
+    request = token_request(requested, URL, NOW)
     return parse_qsl(request.body.decode(), keep_blank_values=True, strict_parsing=True)
 
 
@@ -44,8 +44,8 @@ def kind(problem):
 
 
 def test_a_client_requests_a_token_of_its_own_with_its_credentials_in_the_form():
-    asked = policy(client=Client(id="me", secret="a&b"), scopes=["read", "write"], audiences=["x", "y"])
-    assert sent(asked) == [
+    requested = policy(client=Client(id="me", secret="a&b"), scopes=["read", "write"], audiences=["x", "y"])
+    assert sent(requested) == [
         ("grant_type", "client_credentials"),
         ("scope", "read write"),
         ("audience", "x"),
@@ -53,14 +53,14 @@ def test_a_client_requests_a_token_of_its_own_with_its_credentials_in_the_form()
         ("client_id", "me"),
         ("client_secret", "a&b"),
     ]
-    request = token_request(asked, URL, NOW)
+    request = token_request(requested, URL, NOW)
     assert request.headers == {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     assert "a&b" not in repr(request)
 
 
 def test_credentials_in_the_header_are_encoded_as_rfc_6749_says():
-    asked = policy(client=Client(id="my id", secret="p:w/ü", authentication="client_secret_basic"))
-    request = token_request(asked, URL, NOW)
+    requested = policy(client=Client(id="my id", secret="p:w/ü", authentication="client_secret_basic"))
+    request = token_request(requested, URL, NOW)
     assert base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")) == b"my+id:p%3Aw%2F%C3%BC"
     assert request.body == b"grant_type=client_credentials"
 
@@ -71,8 +71,8 @@ def decode(part):
 
 @pytest.mark.parametrize("secret", ["short", "a secret of more than thirty-two characters"])
 def test_a_client_signs_with_its_secret_for_a_minute_and_for_this_endpoint(secret):
-    asked = policy(client=Client(id="me", secret=secret, authentication="client_secret_jwt"))
-    form, again = dict(sent(asked)), dict(sent(asked))
+    requested = policy(client=Client(id="me", secret=secret, authentication="client_secret_jwt"))
+    form, again = dict(sent(requested)), dict(sent(requested))
     assert (form["client_id"], form["client_assertion_type"]) == ("me", ASSERTION_TYPE)
     signed, _, signature = form["client_assertion"].rpartition(".")
     assert decode(signature) == hmac.digest(secret.encode(), signed.encode(), "sha256")
@@ -98,7 +98,7 @@ ACTOR = SecurityToken(token="mine", type="urn:ietf:params:oauth:token-type:jwt")
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("requested", "expected"),
     [
         (
             policy("password", username="ada", password="p w"),
@@ -118,13 +118,13 @@ ACTOR = SecurityToken(token="mine", type="urn:ietf:params:oauth:token-type:jwt")
         ),
     ],
 )
-def test_every_grant_has_its_parameters(asked, expected):
-    assert dict(sent(asked)) == expected
+def test_every_grant_has_its_parameters(requested, expected):
+    assert dict(sent(requested)) == expected
 
 
 def test_a_request_can_be_json():
-    asked = policy(audiences=["x", "y"], scopes=["read"], request=Request(encoding="application/json"))
-    request = token_request(asked, URL, NOW)
+    requested = policy(audiences=["x", "y"], scopes=["read"], request=Request(encoding="application/json"))
+    request = token_request(requested, URL, NOW)
     assert request.headers["Content-Type"] == "application/json"
     assert orjson.loads(request.body) == {
         "grant_type": "client_credentials",
@@ -244,12 +244,12 @@ def test_the_configuration_of_a_provider_is_at_its_well_known_place():
 )
 @pytest.mark.parametrize("authority", ["https://a.example", "https://a.example/.well-known/openid-configuration"])
 def test_a_provider_has_to_be_who_was_asked_and_no_less_secret(authority, members, issuers, expected):
-    said = {"issuer": "https://a.example", "token_endpoint": URL, "more": 1, **members}
+    message = {"issuer": "https://a.example", "token_endpoint": URL, "more": 1, **members}
     if expected is None:
-        assert parse_configuration(orjson.dumps(said), authority, issuers).token_endpoint == URL
+        assert parse_configuration(orjson.dumps(message), authority, issuers).token_endpoint == URL
         return
     with pytest.raises(TaskFault) as problem:
-        parse_configuration(orjson.dumps(said), authority, issuers)
+        parse_configuration(orjson.dumps(message), authority, issuers)
     assert kind(problem)[0] == expected
 
 

@@ -26,19 +26,23 @@ class StubServer:
     """Issues `token-1`, `token-2`, …; fails when it is told to."""
 
     expires_in: float = 3600
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     failing: bool = False
 
     async def send(self, method, url, *, headers, body=None):
-        self.asked.append(f"{method} {url}")
+        self.requested.append(f"{method} {url}")
         await asyncio.sleep(0)
         if self.failing:
             raise fault(Kind.COMMUNICATION, "gone")
         if method == "GET":
-            said = {"issuer": "https://a.example", "token_endpoint": "https://a.example/token"}
+            message = {"issuer": "https://a.example", "token_endpoint": "https://a.example/token"}
         else:
-            said = {"access_token": f"token-{len(self.asked)}", "token_type": "Bearer", "expires_in": self.expires_in}
-        return StubResponse(orjson.dumps(said))
+            message = {
+                "access_token": f"token-{len(self.requested)}",
+                "token_type": "Bearer",
+                "expires_in": self.expires_in,
+            }
+        return StubResponse(orjson.dumps(message))
 
 
 @pytest.fixture
@@ -83,14 +87,14 @@ async def test_whoever_has_other_credentials_or_wants_something_else_gets_anothe
 async def test_those_who_ask_at_the_same_time_share_one_request(tokens, server):
     got = await asyncio.gather(*(tokens.get(policy(), server.send) for _ in range(20)))
     assert {token for token, _ in got} == {"token-1"}
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 async def test_a_refused_token_is_replaced_once_however_many_it_was_refused_to(tokens, server):
     await tokens.get(policy(), server.send)
     got = await asyncio.gather(*(tokens.get(policy(), server.send, refused="token-1") for _ in range(5)))
     assert {token for token, _ in got} == {"token-2"}
-    assert len(server.asked) == 2
+    assert len(server.requested) == 2
 
 
 async def test_who_is_called_off_or_fails_leaves_the_others_their_turn(tokens, server):
@@ -120,7 +124,7 @@ async def test_the_configuration_of_a_provider_is_requested_once_an_hour(tokens,
         await tokens.get(openid(scope), server.send)
     clock.now += PROVIDER_SECONDS
     await tokens.get(openid("c"), server.send)
-    assert [asked.partition(" ")[0] for asked in server.asked] == ["GET", "POST", "POST", "GET", "POST"]
+    assert [requested.partition(" ")[0] for requested in server.requested] == ["GET", "POST", "POST", "GET", "POST"]
 
 
 async def test_nothing_that_is_retained_shows_a_credential(tokens, server):

@@ -76,12 +76,12 @@ def execute(evaluator):
             definition=definition, raw_input=data, started_at_ms=1_700_000_000_000, clock=clock, **known
         )
         world = world or World()
-        written, turns, told = list(journal), 0, []
+        written, turns, reported = list(journal), 0, []
         execution = ExecutionMachine(program, given, journal)
         turn, waiting = execution.start(), []
         while True:
             written += [write.entry for write in turn.writes]
-            told += [write.history for write in turn.writes]
+            reported += [write.history for write in turn.writes]
             waiting = [*(effect for effect in waiting if effect.key not in turn.cancel), *turn.perform]
             turns += turn.paused
             if turn.ending is not None or (stop_after is not None and len(written) >= stop_after):
@@ -96,8 +96,8 @@ def execute(evaluator):
             elif turn.subscriptions:
                 break
             turn = execution.advance()
-        told.append(execution.take_history())
-        tasks = [task for each in told if each for task in orjson.loads(each)]
+        reported.append(execution.take_history())
+        tasks = [task for each in reported if each for task in orjson.loads(each)]
         return RunOutcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
 
     run.World = World

@@ -93,14 +93,14 @@ def test_limits_of_time_go_on_from_a_snapshot_and_begin_anew_in_a_replay(execute
     do = [{"loop": {**WAITING, "timeout": {"after": {"seconds": 900}}}}]
     clock = execute.Clock()
     cut = execute(do, {"n": 0}, stop_after=1000, clock=clock, timeout={"after": {"seconds": 800}})
-    kept = after_last_snapshot(cut.journal)
-    assert orjson.loads(kept[0].output)["limit"]["until_ms"] == 1_700_000_801_000
+    retained = after_last_snapshot(cut.journal)
+    assert orjson.loads(retained[0].output)["limit"]["until_ms"] == 1_700_000_801_000
     late = execute.Clock(clock.now + 800_000)
-    again = execute(do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}})
+    again = execute(do, {"n": 0}, journal=retained[:1], clock=late, timeout={"after": {"seconds": 800}})
     assert (again.error.status, again.error.instance) == (408, "/do")
     late = execute.Clock(clock.now + 800_000)
     replayed = execute(
-        do, {"n": 0}, journal=kept[:1], clock=late, timeout={"after": {"seconds": 800}}, workflow={"id": "evt_2"}
+        do, {"n": 0}, journal=retained[:1], clock=late, timeout={"after": {"seconds": 800}}, workflow={"id": "evt_2"}
     )
     assert replayed.output == {"n": 600}
 
@@ -127,10 +127,10 @@ def test_a_limit_of_time_that_was_exceeded_stays_so_in_a_replay(execute, monkeyp
     slow = {"do": [{"a": {"call": "f"}}, {"w": {"wait": {"hours": 2}}}], "timeout": {"after": {"hours": 1}}}
     do = [{"t": {"try": [{"slow": slow}], "catch": {"do": [{"b": {"call": "g"}}]}}}]
     keys = {SNAPSHOT_KEY, "/do/0/t/try/0/slow#0:timeout"}
-    kept = [entry for entry in execute(do, {}, stop_after=5).journal if entry.key in keys][1:3]
-    assert (kept[0].key, kept[1].output[:7]) == (SNAPSHOT_KEY, b'{"over"')
+    retained = [entry for entry in execute(do, {}, stop_after=5).journal if entry.key in keys][1:3]
+    assert (retained[0].key, retained[1].output[:7]) == (SNAPSHOT_KEY, b'{"over"')
     world = execute.World()
-    assert execute(do, {}, journal=kept, world=world, workflow={"id": "evt_2"}).output == {"n": 1}
+    assert execute(do, {}, journal=retained, world=world, workflow={"id": "evt_2"}).output == {"n": 1}
     assert [effect.function for effect in world.performed] == ["g"]
 
 
@@ -151,9 +151,9 @@ def resume(execute, monkeypatch):
         clock = execute.Clock()
         whole = execute(do, data, clock=clock, **more).journal
         cut = [entry.key for entry in whole].index(key)
-        kept = after_last_snapshot(whole[: cut + 1])
+        retained = after_last_snapshot(whole[: cut + 1])
         return execute(
-            do, data, journal=kept, clock=execute.Clock(clock.now + 60_000), workflow={"id": execution}, **more
+            do, data, journal=retained, clock=execute.Clock(clock.now + 60_000), workflow={"id": execution}, **more
         )
 
     return run
@@ -213,9 +213,9 @@ def test_a_large_input_is_left_out_of_snapshots(execute):
     do = [{"l": loop}, {"count": {"set": {"items": "${ $context.items | length }", "n": "${ .n }"}}}]
     world = execute.World()
     cut = execute(do, data, world=world, stop_after=1150)
-    kept = after_last_snapshot(cut.journal)
-    assert len(kept[0].output) < 1000
-    outcome = execute(do, data, world=world, journal=kept)
+    retained = after_last_snapshot(cut.journal)
+    assert len(retained[0].output) < 1000
+    outcome = execute(do, data, world=world, journal=retained)
     assert outcome.output == {"items": 1200, "n": 1200}
     assert [effect.arguments["id"] for effect in world.performed] == list(range(1200))
 

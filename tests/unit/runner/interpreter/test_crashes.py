@@ -76,7 +76,7 @@ class StoredJournal:
 
     def __init__(self):
         self.start, self.entries, self.written = 0, [], 0
-        self.told = []
+        self.reported = []
 
     def arrive(self, entry):
         self.entries.append(entry)
@@ -87,7 +87,7 @@ class StoredJournal:
             self.start, self.entries = self.written, []
         self.entries.append(write.entry)
         self.written += 1
-        self.told += write.lifecycle_events
+        self.reported += write.lifecycle_events
         assert isinstance(write.entry, JournalEntry)
 
 
@@ -149,7 +149,7 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
         left = None if left is None else left - len(turn.writes)
         if left == 0 and turn.ending is None and picks.random() < 0.2:
             return None  # cut before all was told
-        storage.told += turn.lifecycle_events
+        storage.reported += turn.lifecycle_events
         if turn.ending is not None:
             return turn
         waiting = [effect for effect in waiting if effect.key not in turn.cancel] + list(turn.perform)
@@ -334,12 +334,12 @@ def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, p
 
     def look(world, storage, run, turn, waiting):
         again = run_of(program, definition, world, storage)
-        replayed, asked = again.start(), []
+        replayed, requested = again.start(), []
         while replayed.paused:
-            asked += replayed.perform
+            requested += replayed.perform
             replayed = again.advance()
         assert standing(again) == standing(run)
-        assert {effect.key for effect in [*asked, *replayed.perform]} == {effect.key for effect in waiting}
+        assert {effect.key for effect in [*requested, *replayed.perform]} == {effect.key for effect in waiting}
         assert (replayed.wake_at_ms, replayed.subscriptions) == (turn.wake_at_ms, turn.subscriptions)
         assert not replayed.writes
 
@@ -365,20 +365,20 @@ def test_a_replay_requests_no_effect_that_has_lost_its_race(evaluator):
     won = JournalEntry("/do/0/race/fork/branches/1/b#0", b'{"n": 1}')
     workflow = ExecutionContext("evt_1", definition, {"n": 1}, START, lambda: START, must_yield=lambda: True)
     run = ExecutionMachine(program, workflow, (won,))
-    turn, asked = run.start(), []
+    turn, requested = run.start(), []
     while turn.paused:
-        asked += turn.perform
+        requested += turn.perform
         turn = run.advance()
-    assert [effect.key for effect in [*asked, *turn.perform]] == ["/do/1/next#0"]
+    assert [effect.key for effect in [*requested, *turn.perform]] == ["/do/1/next#0"]
 
 
 ENDS = frozenset({TaskEventType.COMPLETED, TaskEventType.FAULTED, TaskEventType.CANCELLED})
 
 
-def known(told):
+def known(reported):
     """Return what was told, each once: receivers know it by its type and key, which never stand for two things."""
     found = {}
-    for each in told:
+    for each in reported:
         content = orjson.loads(each.data)
         assert found.setdefault((each.type, each.key), content) == content
     return found
@@ -394,7 +394,7 @@ def test_a_flow_that_is_cut_anywhere_reports_what_it_would_have_reported(evaluat
     program, definition = compiled(evaluator, do)
     _, _, undisturbed = run_through(program, definition, (), 0)
     _, _, storage = run_through(program, definition, cuts, picks, long)
-    assert kinds(known(storage.told)) == kinds(known(undisturbed.told))
+    assert kinds(known(storage.reported)) == kinds(known(undisturbed.reported))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -403,7 +403,7 @@ def test_every_task_that_is_reported_to_begin_is_reported_to_end_once(evaluator,
     program, definition = compiled(evaluator, do)
     _, _, storage = run_through(program, definition, cuts, picks, long)
     lives = {}
-    for type_, key in known(storage.told):
+    for type_, key in known(storage.reported):
         number, _, retry = key.partition(".")
         assert bool(retry) == (type_ == TaskEventType.RETRIED)
         if type_ not in frozenset(CorrelationEventType):

@@ -21,7 +21,7 @@ def use(*extensions):
     return {"extensions": [{f"e{number}": each} for number, each in enumerate(extensions)]}
 
 
-def told(outcome):
+def reported(outcome):
     """What the calls of a run were given."""
     return [effect.arguments for effect in outcome.world.performed]
 
@@ -30,7 +30,7 @@ def test_tasks_run_before_and_after_the_extended_one_and_change_nothing(execute)
     logging = extension(before=[{"log": CALL}], after=[{"log": CALL}])
     outcome = execute([SET, {"b": SET["a"]}], {}, use=use(logging))
     assert outcome.output == {"n": 2}
-    assert told(outcome) == [
+    assert reported(outcome) == [
         {"task": "/do/0/a", "data": {}},
         {"task": "/do/0/a", "data": {"n": 1}},
         {"task": "/do/1/b", "data": {"n": 1}},
@@ -69,7 +69,7 @@ def test_tasks_of_the_kind_are_extended_wherever_they_are(execute, extend, exten
     loop = {"for": {"in": "[1]"}, "do": [{"i": {"switch": [{"x": {"then": "c"}}]}}, {"c": {"call": "g"}}]}
     do = [{"d": {"do": [{"s": {"set": {"x": 1}}}, {"f": loop}]}}]
     outcome = execute(do, {}, use=use(extension(extend, before=[mark])))
-    assert [given["name"] for given in told(outcome) if "name" in given] == list(extended)
+    assert [given["name"] for given in reported(outcome) if "name" in given] == list(extended)
 
 
 def test_extensions_enclose_those_after_them(execute):
@@ -82,20 +82,27 @@ def test_extensions_enclose_those_after_them(execute):
     ]
     outcome = execute([SET], {}, use=use(*extensions))
     assert outcome.output == {"n": 9}
-    assert [given["at"] for given in told(outcome)] == ["outer before", "mock before", "outer after"]
+    assert [given["at"] for given in reported(outcome)] == ["outer before", "mock before", "outer after"]
     outcome = execute([SET], {}, use=use(extensions[0], extensions[2]))
-    assert [given["at"] for given in told(outcome)] == ["outer before", "inner before", "inner after", "outer after"]
+    assert [given["at"] for given in reported(outcome)] == [
+        "outer before",
+        "inner before",
+        "inner after",
+        "outer after",
+    ]
 
 
 def test_tasks_of_extensions_are_not_extended_even_in_functions_that_they_call(execute):
     own = {"functions": {"note": {"do": [{"say": {"call": "mark", "with": {"x": 1}}}]}}}
     outcome = execute([{"b": {"call": "note"}}], {}, use={**own, **use(extension(before=[{"n": {"call": "note"}}]))})
-    assert len(told(outcome)) == 4  # before the call of the function, the function, and what it does; and that itself
+    assert (
+        len(reported(outcome)) == 4
+    )  # before the call of the function, the function, and what it does; and that itself
 
 
 def test_what_is_skipped_is_not_extended(execute):
     do = [{"a": {"if": "false", "set": {"x": 1}}}]
-    assert told(execute(do, {}, use=use(extension(before=[{"log": CALL}])))) == []
+    assert reported(execute(do, {}, use=use(extension(before=[{"log": CALL}])))) == []
 
 
 def test_what_is_exported_before_is_seen_by_the_task_and_after_it(execute):
@@ -104,7 +111,7 @@ def test_what_is_exported_before_is_seen_by_the_task_and_after_it(execute):
     do = [{"a": {"set": {"who": "${ $context.who }"}, "output": {"as": "{by: .who}"}}}]
     outcome = execute(do, {}, use=use(extension(before=before, after=after)))
     assert outcome.output == {"by": "me"}
-    assert told(outcome) == [{"context": {"who": "me"}, "output": {"who": "me"}}]
+    assert reported(outcome) == [{"context": {"who": "me"}, "output": {"who": "me"}}]
 
 
 def test_an_error_of_an_extension_is_one_of_the_task_and_can_be_caught(execute):
@@ -129,7 +136,7 @@ def test_the_time_in_an_extension_is_that_of_the_extended_task(execute):
     began = {"log": {"call": "f", "with": {"at": "${ $task.startedAt.epoch.seconds }"}}}
     outcome = execute([SET], {}, use=use(extension("set", after=[began])))
     assert outcome.journal[0].key == "/do/0/a#0:now"
-    assert told(outcome) == [{"at": 1_700_000_001}]
+    assert reported(outcome) == [{"at": 1_700_000_001}]
 
 
 def test_a_replay_of_any_part_of_the_journal_repeats_nothing(execute, monkeypatch):
@@ -143,10 +150,12 @@ def test_a_replay_of_any_part_of_the_journal_repeats_nothing(execute, monkeypatc
     keys = [effect.key for effect in world.performed]
     assert len(set(keys)) == len(keys) == 2 + 2 + 5 * (2 + 3)
     for end in range(1, len(whole.journal) + 1):
-        kept = whole.journal[:end]
-        kept = kept[max((index for index, entry in enumerate(kept) if entry.key == SNAPSHOT_KEY), default=0) :]
+        retained = whole.journal[:end]
+        retained = retained[
+            max((index for index, entry in enumerate(retained) if entry.key == SNAPSHOT_KEY), default=0) :
+        ]
         again = execute.World()
-        outcome = execute(do, {"n": 0}, world=again, journal=kept, use=use(some, every))
+        outcome = execute(do, {"n": 0}, world=again, journal=retained, use=use(some, every))
         assert outcome.output == whole.output
         done = {entry.key for entry in whole.journal[:end]}
         assert [effect.key for effect in again.performed] == [key for key in keys if key not in done]

@@ -16,13 +16,13 @@ START = 1_700_000_000_000
 AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503, instance="/do/1/a"))
 
 
-def told(text):
+def reported(text):
     return orjson.loads(text or b"[]")
 
 
 def of(begun):
     """What a run told with the entries of its last turn, and what is left for the end."""
-    return [told(write.history) for write in begun.turn.writes], told(begun.run.take_history())
+    return [reported(write.history) for write in begun.turn.writes], reported(begun.run.take_history())
 
 
 def test_tasks_without_effects_are_reported_with_the_end(begin):
@@ -49,7 +49,7 @@ def test_tasks_without_effects_are_reported_with_the_end(begin):
 def test_a_call_is_reported_when_it_began_and_when_it_ended_and_how_often_it_was_tried(begin):
     begun = begin([{"first": {"set": {"a": 1}}}, {"a": {"call": "f"}}, {"b": {"call": "f"}}])
     begun.after(2, begun.effects[0], AWAY)
-    assert told(begun.turn.writes[0].history) == [
+    assert reported(begun.turn.writes[0].history) == [
         [1, "/do/0/first", START, START, 1, ""],
         [2, "/do/1/a", START, 0, 1, ""],
     ]
@@ -69,7 +69,7 @@ def test_what_an_attempt_reported_is_not_reported_by_the_next_one(evaluator, beg
     later = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: START + 60_000)
     again = ExecutionMachine(compile_program(definition, evaluator), later, journal)
     again.start()
-    assert [task[:2] for task in told(again.take_history())] == [[2, "/do/1/a"], [3, "/do/2/last"], [4, "/do/3/b"]]
+    assert [task[:2] for task in reported(again.take_history())] == [[2, "/do/1/a"], [3, "/do/2/last"], [4, "/do/3/b"]]
 
 
 def test_numbers_stay_the_same_over_a_compaction(execute):
@@ -85,14 +85,14 @@ def test_numbers_stay_the_same_over_a_compaction(execute):
 def test_when_a_task_began_that_another_attempt_began_is_not_known():
     history = TaskHistory(lambda: START)
     history.end(history.begin(1, "/do/0/a", replaying=True), "", 1, replaying=False)
-    assert told(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
+    assert reported(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
 
 
 def test_how_a_task_failed_is_reported_in_short():
     history = TaskHistory(lambda: START)
     noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
-    ((_, _, _, _, tries, result),) = told(history.take())
+    ((_, _, _, _, tries, result),) = reported(history.take())
     assert (tries, len(result)) == (3, 200)
 
 
@@ -107,14 +107,14 @@ def test_what_is_reported_at_a_time_is_bounded_and_has_the_first_and_the_last():
     history = TaskHistory(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
         history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
-    numbers = [task[0] for task in told(history.take())]
+    numbers = [task[0] for task in reported(history.take())]
     assert len(numbers) == MAX_TASKS
     assert (numbers[0], numbers[-1]) == (1, 10 * MAX_TASKS - 1)
     for number in range(1, MAX_TASKS):
         history.end(history.begin(number, "/" + "n" * 1000, replaying=False), "", 1, replaying=False)
     text = history.take()
     assert 0 < len(text) <= limits.MAX_HISTORY_BYTES
-    assert [told(text)[0][0], told(text)[-1][0]] == [1, MAX_TASKS - 1]
+    assert [reported(text)[0][0], reported(text)[-1][0]] == [1, MAX_TASKS - 1]
     assert history.take() == b""
 
 

@@ -40,7 +40,7 @@ class Telling:
         self.run = ExecutionMachine(
             compile_program(definition, evaluator), workflow, journal, chance=lambda: 0.0, lifecycle_types=wanted
         )
-        self.journal, self.told, self.waiting = list(journal), [], []
+        self.journal, self.reported, self.waiting = list(journal), [], []
         self._answers, self._comes = iter(answers), iter(comes)
 
     def may_proceed(self):
@@ -70,13 +70,13 @@ class Telling:
     def _take(self, turn):
         for write in turn.writes:
             self.journal.append(write.entry)
-            self.told += write.lifecycle_events
-        self.told += turn.lifecycle_events
+            self.reported += write.lifecycle_events
+        self.reported += turn.lifecycle_events
         self.waiting = [each for each in self.waiting if each.key not in turn.cancel] + list(turn.perform)
 
     @property
     def rows(self):
-        return [row(event) for event in self.told]
+        return [row(event) for event in self.reported]
 
 
 @pytest.fixture
@@ -93,18 +93,18 @@ def done(name):
 
 
 def test_tasks_are_reported_as_they_begin_and_end_those_that_enclose_others_around_them(tell):
-    told = tell([{"outer": {"do": [{"a": {"set": {"x": 1}}}, {"b": {"set": {"x": 2}}}]}}])
-    assert told.rows == [*life("outer"), *done("a"), *done("b"), ("completed", "outer")]
-    first, *_, last = told.told
+    reported = tell([{"outer": {"do": [{"a": {"set": {"x": 1}}}, {"b": {"set": {"x": 2}}}]}}])
+    assert reported.rows == [*life("outer"), *done("a"), *done("b"), ("completed", "outer")]
+    first, *_, last = reported.reported
     assert orjson.loads(first.data) == {"task": "/do/0/outer"}
     assert orjson.loads(last.data) == {"task": "/do/0/outer", "output": {"x": 2}}
-    assert {event.time_ms for event in told.told} == {START}
+    assert {event.time_ms for event in reported.reported} == {START}
 
 
 def test_each_run_of_a_task_is_reported_under_keys_of_its_own(tell):
-    told = tell([{"loop": {"for": {"in": "[1, 2]"}, "do": [{"a": {"set": {"x": 1}}}]}}])
-    assert told.rows == [*life("loop"), *done("a"), *done("a"), ("completed", "loop")]
-    assert len({(event.type, event.key) for event in told.told}) == len(told.told)
+    reported = tell([{"loop": {"for": {"in": "[1, 2]"}, "do": [{"a": {"set": {"x": 1}}}]}}])
+    assert reported.rows == [*life("loop"), *done("a"), *done("a"), ("completed", "loop")]
+    assert len({(event.type, event.key) for event in reported.reported}) == len(reported.reported)
 
 
 def test_a_task_that_is_skipped_has_no_events(tell):
@@ -118,9 +118,9 @@ def test_a_condition_that_can_not_be_evaluated_is_a_fault_of_the_task(tell):
 
 
 def test_a_fault_is_reported_of_the_task_and_of_what_encloses_it_with_the_error(tell):
-    told = tell([{"outer": {"do": [{"a": CALL}]}}], answers=[WRONG], secrets={"s": "hunter22"})
-    assert told.rows == [*life("outer"), *life("a", "faulted"), ("faulted", "outer")]
-    assert orjson.loads(told.told[-1].data)["error"] == {
+    reported = tell([{"outer": {"do": [{"a": CALL}]}}], answers=[WRONG], secrets={"s": "hunter22"})
+    assert reported.rows == [*life("outer"), *life("a", "faulted"), ("faulted", "outer")]
+    assert orjson.loads(reported.reported[-1].data)["error"] == {
         "type": "https://serverlessworkflow.io/spec/1.0.0/errors/communication",
         "status": 400,
         "title": "Communication Error",
@@ -131,29 +131,31 @@ def test_a_fault_is_reported_of_the_task_and_of_what_encloses_it_with_the_error(
 
 def test_a_fault_that_is_caught_ends_the_task_and_not_the_one_that_catches_it(tell):
     own = {"type": "https://example.com/own", "status": 409}
-    told = tell([{"t": {"try": [{"r": {"raise": {"error": own}}}], "catch": {"do": [{"h": {"set": {"x": 1}}}]}}}])
-    assert told.rows == [*life("t"), *life("r", "faulted"), *done("h"), ("completed", "t")]
+    reported = tell([{"t": {"try": [{"r": {"raise": {"error": own}}}], "catch": {"do": [{"h": {"set": {"x": 1}}}]}}}])
+    assert reported.rows == [*life("t"), *life("r", "faulted"), *done("h"), ("completed", "t")]
 
 
 def test_a_try_is_reported_as_retried_and_its_tasks_begin_anew(tell):
     retry = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 3}}}
-    told = tell([{"t": {"try": [{"c": CALL}], "catch": {"retry": retry}}}], answers=[WRONG, WRONG, EffectResult(b"1")])
+    reported = tell(
+        [{"t": {"try": [{"c": CALL}], "catch": {"retry": retry}}}], answers=[WRONG, WRONG, EffectResult(b"1")]
+    )
     failed = life("c", "faulted")
-    assert told.rows == [
+    assert reported.rows == [
         *life("t"), *failed, ("retried", "t"), *failed, ("retried", "t"), *done("c"), ("completed", "t")
     ]  # fmt: skip
-    assert len({(event.type, event.key) for event in told.told}) == len(told.told)
+    assert len({(event.type, event.key) for event in reported.reported}) == len(reported.reported)
 
 
 def test_a_call_that_is_tried_again_by_itself_begins_once(tell):
-    told = tell([{"c": CALL}], answers=[AWAY, AWAY, EffectResult(b"1")])
-    assert told.rows == life("c", "retried", "retried", "completed")
+    reported = tell([{"c": CALL}], answers=[AWAY, AWAY, EffectResult(b"1")])
+    assert reported.rows == life("c", "retried", "retried", "completed")
 
 
 def test_branches_that_lose_are_cancelled_from_within(tell):
     slow = {"do": [{"call": CALL}]}
-    told = tell([{"race": {"fork": {"compete": True, "branches": [{"slow": slow}, {"fast": {"set": {"x": 1}}}]}}}])
-    assert told.rows == [
+    reported = tell([{"race": {"fork": {"compete": True, "branches": [{"slow": slow}, {"fast": {"set": {"x": 1}}}]}}}])
+    assert reported.rows == [
         *life("race"),
         *life("slow"),
         *life("call"),
@@ -165,21 +167,21 @@ def test_branches_that_lose_are_cancelled_from_within(tell):
 
 
 def test_a_fault_in_one_branch_cancels_the_others(tell):
-    told = tell([{"both": {"fork": {"branches": [{"a": CALL}, {"b": CALL}]}}}], answers=[WRONG])
-    assert told.rows == [
+    reported = tell([{"both": {"fork": {"branches": [{"a": CALL}, {"b": CALL}]}}}], answers=[WRONG])
+    assert reported.rows == [
         *life("both"), *life("a"), *life("b"), ("faulted", "a"), ("cancelled", "b"), ("faulted", "both")
     ]  # fmt: skip
 
 
 def test_a_time_that_is_over_is_a_fault_of_the_task_and_cancels_what_is_in_it(tell):
-    told = tell([{"outer": {"do": [{"w": {"wait": {"days": 2}}}], "timeout": {"after": {"seconds": 1}}}}])
-    assert told.rows == [*life("outer"), *life("w", "cancelled"), ("faulted", "outer")]
-    assert told.told[-1].time_ms == START + 1000
+    reported = tell([{"outer": {"do": [{"w": {"wait": {"days": 2}}}], "timeout": {"after": {"seconds": 1}}}}])
+    assert reported.rows == [*life("outer"), *life("w", "cancelled"), ("faulted", "outer")]
+    assert reported.reported[-1].time_ms == START + 1000
 
 
 def test_end_completes_what_encloses_it(tell):
-    told = tell([{"outer": {"do": [{"a": {"set": {"x": 1}, "then": "end"}}, {"b": CALL}]}}, {"c": CALL}])
-    assert told.rows == [*life("outer"), *done("a"), ("completed", "outer")]
+    reported = tell([{"outer": {"do": [{"a": {"set": {"x": 1}, "then": "end"}}, {"b": CALL}]}}, {"c": CALL}])
+    assert reported.rows == [*life("outer"), *done("a"), ("completed", "outer")]
 
 
 def test_what_extends_a_task_runs_between_its_creation_and_its_end(tell):
@@ -188,8 +190,8 @@ def test_what_extends_a_task_runs_between_its_creation_and_its_end(tell):
         "before": [{"b": {"wait": {"seconds": 1}}}],
         "after": [{"a": {"wait": {"seconds": 1}}}],
     }
-    told = tell([{"s": {"set": {"x": 1}}}], use={"extensions": [{"e": extension}]})
-    assert told.rows == [
+    reported = tell([{"s": {"set": {"x": 1}}}], use={"extensions": [{"e": extension}]})
+    assert reported.rows == [
         ("created", "s"), *done("b"), ("started", "s"), *done("a"), ("completed", "s")
     ]  # fmt: skip
 
@@ -197,14 +199,14 @@ def test_what_extends_a_task_runs_between_its_creation_and_its_end(tell):
 def test_correlations_are_reported_with_the_values_that_events_agree_in(tell):
     waits = tell([{"l": LISTEN}])
     assert waits.rows == [*life("l"), ("correlation-started", "")]
-    told = tell([{"l": LISTEN}], comes=[{"type": "paid", "data": {"order": 7}}])
-    assert told.rows == [*waits.rows, ("correlation-completed", ""), ("completed", "l")]
-    assert orjson.loads(told.told[-2].data) == {"correlationKeys": {"order": 7}}
+    reported = tell([{"l": LISTEN}], comes=[{"type": "paid", "data": {"order": 7}}])
+    assert reported.rows == [*waits.rows, ("correlation-completed", ""), ("completed", "l")]
+    assert orjson.loads(reported.reported[-2].data) == {"correlationKeys": {"order": 7}}
 
 
 def test_outputs_are_reported_without_secrets_and_large_ones_not_at_all(tell):
     sized = '${ "x" * %d }'
-    told = tell(
+    reported = tell(
         [
             {"secret": {"set": {"token": '${ "Bearer " + $secrets.s }'}}},
             {"large": {"set": {"x": sized % MAX_OUTPUT_BYTES}}},
@@ -213,7 +215,7 @@ def test_outputs_are_reported_without_secrets_and_large_ones_not_at_all(tell):
         wanted={TaskEventType.COMPLETED},
         secrets={"s": "hunter22"},
     )
-    secret, large, fits = (orjson.loads(event.data) for event in told.told)
+    secret, large, fits = (orjson.loads(event.data) for event in reported.reported)
     assert secret["output"] == {"token": "Bearer …"}
     assert "output" not in large
     assert "output" in fits
@@ -237,18 +239,18 @@ def test_what_becomes_wanted_is_reported_of_tasks_that_begin(evaluator):
     assert turn.ending is not None
 
 
-@pytest.mark.parametrize("kept", range(5))
-def test_a_replay_reports_only_what_lies_behind_its_journal_and_under_the_same_keys(tell, kept):
+@pytest.mark.parametrize("retained", range(5))
+def test_a_replay_reports_only_what_lies_behind_its_journal_and_under_the_same_keys(tell, retained):
     listen = {**LISTEN, "foreach": {"do": [{"c": CALL}]}}
     do = [{"outer": {"do": [{"a": CALL}, {"w": {"wait": {"seconds": 9}}}, {"l": listen}]}}]
     given = {"answers": [EffectResult(b"1"), EffectResult(b"2")], "comes": [{"type": "paid", "data": {"order": 1}}]}
     whole = tell(do, **given)
     assert len(whole.journal) == 5
-    answers, comes = given["answers"][kept > 0 :], given["comes"][: kept < 4]
-    replayed = tell(do, journal=whole.journal[:kept], answers=answers, comes=comes)
-    again = [event._replace(time_ms=0) for event in replayed.told]
-    assert again == [event._replace(time_ms=0) for event in whole.told][-len(again) :]
-    assert 0 < len(again) <= len(whole.told)
+    answers, comes = given["answers"][retained > 0 :], given["comes"][: retained < 4]
+    replayed = tell(do, journal=whole.journal[:retained], answers=answers, comes=comes)
+    again = [event._replace(time_ms=0) for event in replayed.reported]
+    assert again == [event._replace(time_ms=0) for event in whole.reported][-len(again) :]
+    assert 0 < len(again) <= len(whole.reported)
 
 
 def test_a_replay_of_all_there_is_reports_only_how_it_ended(tell):
@@ -280,4 +282,4 @@ def test_a_task_that_goes_on_from_a_snapshot_is_known(tell, monkeypatch):
     snapshot = [entry for entry in whole.journal if entry.key == "@"]
     again = tell(do, journal=snapshot, answers=[EffectResult(b"2")])
     assert again.rows == [*done("b"), ("completed", "outer")]
-    assert set(again.told) <= set(whole.told)
+    assert set(again.reported) <= set(whole.reported)

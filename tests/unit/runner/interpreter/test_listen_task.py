@@ -41,8 +41,8 @@ def test_one_waits_for_an_event_and_yields_an_array_of_its_data(execute):
     do = listen(one("paid", source="/shop", data="${ .n > 1 }"))
     assert waiting(execute(do, {})) == {KEY: (EventFilter(False, "paid", (("source", "/shop"),)),)}
     assert waiting(execute(do, {}, journal=arrivals(event("paid", {"n": 1}, source="/shop"))))
-    came = arrivals(event("paid", {"n": 1}, source="/shop"), event("paid", {"n": 2}, source="/shop"))
-    assert execute(do, {}, journal=came).output == [{"n": 2}]
+    arrived = arrivals(event("paid", {"n": 1}, source="/shop"), event("paid", {"n": 2}, source="/shop"))
+    assert execute(do, {}, journal=arrived).output == [{"n": 2}]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ WORKFLOW_TYPES = tuple(sorted(type_ for type_ in TYPES if type_.startswith("io.s
 
 
 @pytest.mark.parametrize(
-    ("type_", "asked"),
+    ("type_", "requested"),
     [
         ("${ $context.type }", (FAULTED,)),
         ('${ "io.serverlessworkflow.workflow." + "faulted.v1" }', (FAULTED,)),
@@ -111,12 +111,12 @@ WORKFLOW_TYPES = tuple(sorted(type_ for type_ in TYPES if type_.startswith("io.s
         (".*", ()),
     ],
 )
-def test_events_about_executions_are_requested_by_whatever_names_them(execute, type_, asked):
+def test_events_about_executions_are_requested_by_whatever_names_them(execute, type_, requested):
     (filters,) = waiting(execute(listen(one(type_)), {"type": FAULTED})).values()
-    assert [each.type for each in filters] == ["", *asked]
-    if FAULTED in asked:
-        came = execute(listen(one(type_)), {"type": FAULTED}, journal=arrivals(event(FAULTED, {"n": 1})))
-        assert came.output == [{"n": 1}]
+    assert [each.type for each in filters] == ["", *requested]
+    if FAULTED in requested:
+        arrived = execute(listen(one(type_)), {"type": FAULTED}, journal=arrivals(event(FAULTED, {"n": 1})))
+        assert arrived.output == [{"n": 1}]
 
 
 def test_a_type_of_which_nothing_is_ever_reported_is_not_waited_for(execute):
@@ -153,15 +153,15 @@ def test_more_filters_than_the_router_takes_are_a_fault(execute):
     ],
 )
 def test_what_is_read_of_an_event(execute, read, more, expected):
-    came = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", **more}
-    assert execute(listen(one("t"), read), {}, journal=arrivals(came)).output == [expected]
+    arrived = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", **more}
+    assert execute(listen(one("t"), read), {}, journal=arrivals(arrived)).output == [expected]
 
 
 def test_any_takes_the_first_event_that_one_of_its_filters_takes(execute):
     do = listen({"any": [one("a")["one"], one("b", data="${ .ok }")["one"]]})
     assert waiting(execute(do, {})) == {KEY: (EventFilter(False, "a"), EventFilter(False, "b"))}
-    came = arrivals(event("b", {"ok": False}), event("b", {"ok": True}))
-    assert execute(do, {}, journal=came).output == [{"ok": True}]
+    arrived = arrivals(event("b", {"ok": False}), event("b", {"ok": True}))
+    assert execute(do, {}, journal=arrived).output == [{"ok": True}]
 
 
 def test_any_of_none_takes_every_event_that_is_emitted(execute):
@@ -187,9 +187,9 @@ def test_any_goes_on_until_events_come_that_are_not_part_of_the_output(execute):
     until = {"all": [one("left")["one"], one("gone")["one"]]}
     do = listen({"any": [], "until": until})
     assert waiting(execute(do, {}))[KEY] == tuple(EventFilter(False, kind) for kind in ("", "left", "gone"))
-    came = arrivals(event("a", 1), event("gone", 2), event("gone", 3))
-    assert waiting(execute(do, {}, journal=came))[KEY] == (EventFilter(False, ""), EventFilter(False, "left"))
-    assert execute(do, {}, journal=(*came, *arrivals(event("left", 4)))).output == [1, 3]
+    arrived = arrivals(event("a", 1), event("gone", 2), event("gone", 3))
+    assert waiting(execute(do, {}, journal=arrived))[KEY] == (EventFilter(False, ""), EventFilter(False, "left"))
+    assert execute(do, {}, journal=(*arrived, *arrivals(event("left", 4)))).output == [1, 3]
 
 
 def test_a_correlation_with_an_expectation_is_matched_by_the_router_and_here(execute):
@@ -198,8 +198,8 @@ def test_a_correlation_with_an_expectation_is_matched_by_the_router_and_here(exe
     filters = (EventFilter(False, "paid", (), (Correlation(".data.order", b"5"),)),)
     assert waiting(execute(do, {"order": 5})) == {KEY: filters}
     assert waiting(execute(do, {"order": 5}, journal=arrivals(event("paid", {"order": "5"}))))
-    came = arrivals(event("paid", {"order": 5.0}))
-    assert execute(do, {"order": 5}, journal=came).output == [{"order": 5.0}]
+    arrived = arrivals(event("paid", {"order": 5.0}))
+    assert execute(do, {"order": 5}, journal=arrived).output == [{"order": 5.0}]
 
 
 @pytest.mark.parametrize("expect", ["${ $context.none }", '${ "x" * 2000 }'])
@@ -214,13 +214,13 @@ def test_without_an_expectation_the_first_event_fixes_the_value_for_the_others(e
         {"with": {"type": kind}, "correlate": {"order": {"from": f".data.{path}"}}} for kind, path in ("ab", "bc", "cd")
     ]
     do = listen({"all": filters})
-    came = arrivals(event("b", {"x": 1}), event("b", {"c": 7}))
+    arrived = arrivals(event("b", {"x": 1}), event("b", {"c": 7}))
     fixed = {kind: (Correlation(f".data.{path}", b"7"),) for kind, path in ("ab", "cd")}
-    assert waiting(execute(do, {}, journal=came))[KEY] == tuple(
+    assert waiting(execute(do, {}, journal=arrived))[KEY] == tuple(
         EventFilter(False, kind, (), correlations) for kind, correlations in fixed.items()
     )
     others = arrivals(event("a", {"b": 8}), event("a", {"b": 7}), event("c", {"d": 7}))
-    assert execute(do, {}, journal=(*came, *others)).output == [{"c": 7}, {"b": 7}, {"d": 7}]
+    assert execute(do, {}, journal=(*arrived, *others)).output == [{"c": 7}, {"b": 7}, {"d": 7}]
 
 
 def test_an_expectation_holds_for_all_filters_that_have_its_name(execute):
@@ -228,8 +228,8 @@ def test_an_expectation_holds_for_all_filters_that_have_its_name(execute):
         "any": [{"with": {"type": "measured"}, "correlate": {"who": {"from": ".data.who", "expect": "${ .patient }"}}}],
         "until": {"one": {"with": {"type": "left"}, "correlate": {"who": {"from": ".subject"}}}},
     }
-    came = arrivals(event("measured", {"who": "p"}), event("left", 1, subject="q"), event("left", 2, subject="p"))
-    assert execute(listen(strategy), {"patient": "p"}, journal=came).output == [{"who": "p"}]
+    arrived = arrivals(event("measured", {"who": "p"}), event("left", 1, subject="q"), event("left", 2, subject="p"))
+    assert execute(listen(strategy), {"patient": "p"}, journal=arrived).output == [{"who": "p"}]
 
 
 def test_a_filter_with_the_name_of_a_callback_is_for_callbacks_alone(execute):
@@ -263,10 +263,10 @@ FOREACH = {
 def test_foreach_runs_tasks_for_each_event_in_order(execute):
     world = execute.World()
     do = listen({"any": [], "until": "$context.n > 5"}, foreach=FOREACH)
-    came = arrivals(event("a", 1))
+    arrived = arrivals(event("a", 1))
     for number in (2, 3):
-        came = execute(do, {"n": 0}, world=world, journal=came).journal + arrivals(event("a", number))
-    outcome = execute(do, {"n": 0}, world=world, journal=came)
+        arrived = execute(do, {"n": 0}, world=world, journal=arrived).journal + arrivals(event("a", number))
+    outcome = execute(do, {"n": 0}, world=world, journal=arrived)
     assert outcome.output == [{"i": 0, "e": 1, "n": 1}, {"i": 1, "e": 2, "n": 3}, {"i": 2, "e": 3, "n": 6}]
     keys = [f"/do/0/l/foreach/do/0/ask[{index}]#0" for index in range(3)]
     assert [effect.key for effect in world.performed] == keys
@@ -287,8 +287,8 @@ def test_a_timeout_ends_the_waiting_and_can_be_caught(execute):
     outcome = execute(do, {}, clock=clock)
     assert (outcome.output, clock.now) == ({"late": True}, began + 3_600_000)
     parked = execute(do, {}, stop_after=1)
-    came = JournalEntry("/do/0/t/try/0/l#0:event", orjson.dumps(event("a", 1)))
-    assert execute(do, {}, journal=(*parked.journal, came)).output == [1]
+    arrived = JournalEntry("/do/0/t/try/0/l#0:event", orjson.dumps(event("a", 1)))
+    assert execute(do, {}, journal=(*parked.journal, arrived)).output == [1]
 
 
 def test_who_wins_a_race_of_events_is_decided_by_the_journal(execute):
@@ -298,8 +298,8 @@ def test_who_wins_a_race_of_events_is_decided_by_the_journal(execute):
     outcome = execute(do, {}, stop_after=1)
     assert list(waiting(outcome)) == [x, y]
     for key in (x, y):
-        came = arrivals(event("a" if key == x else "b", key), key=key)
-        assert execute(do, {}, journal=(*outcome.journal, *came)).output == [key]
+        arrived = arrivals(event("a" if key == x else "b", key), key=key)
+        assert execute(do, {}, journal=(*outcome.journal, *arrived)).output == [key]
     assert execute(do, {"n": 1}).output == {"n": 1}
 
 
@@ -329,7 +329,7 @@ def test_a_replay_of_any_part_of_the_journal_comes_to_the_same(execute, name):
         *listen(strategy, foreach={"do": tasks, "export": {"as": "${ {last: .n} }"}}),
         {"after": {"call": "g", "output": {"as": "$input"}}},
     ]
-    came = [event(kind, {"n": 1}) for kind in kinds]
+    arrived = [event(kind, {"n": 1}) for kind in kinds]
 
     def run(journal, queue, world):
         outcome = execute(do, {}, journal=journal, world=world)
@@ -338,15 +338,15 @@ def test_a_replay_of_any_part_of_the_journal_comes_to_the_same(execute, name):
         return outcome
 
     world = execute.World({"f": {"n": 1}})
-    whole = run((), list(came), world)
+    whole = run((), list(arrived), world)
     for end in range(len(whole.journal)):
-        kept = whole.journal[:end]
-        seen = sum(entry.key == KEY for entry in kept)
+        retained = whole.journal[:end]
+        seen = sum(entry.key == KEY for entry in retained)
         again = execute.World({"f": {"n": 1}})
-        outcome = run(kept, came[seen:], again)
+        outcome = run(retained, arrived[seen:], again)
         assert [entry.key for entry in outcome.journal] == [entry.key for entry in whole.journal]
         assert outcome.output == whole.output
-        done = {entry.key for entry in kept}
+        done = {entry.key for entry in retained}
         assert [effect.key for effect in again.performed] == [
             effect.key for effect in world.performed if effect.key not in done
         ]
@@ -359,23 +359,25 @@ def short(monkeypatch):
     monkeypatch.setattr(limits, "MAX_JOURNAL_ENTRIES", 20)
 
 
-def feed(execute, do, data, came, world=None):
+def feed(execute, do, data, arrived, world=None):
     """Run until it ends, an event at a time, with no more of the journal than a router keeps."""
-    kept = ()
-    for count, each in enumerate(came):
-        outcome = execute(do, data, world=world, journal=kept)
+    retained = ()
+    for count, each in enumerate(arrived):
+        outcome = execute(do, data, world=world, journal=retained)
         if outcome.step is not None:
             return outcome, count
-        kept = (*outcome.journal, *arrivals(each))
-        kept = kept[max((index for index, entry in enumerate(kept) if entry.key == SNAPSHOT_KEY), default=0) :]
+        retained = (*outcome.journal, *arrivals(each))
+        retained = retained[
+            max((index for index, entry in enumerate(retained) if entry.key == SNAPSHOT_KEY), default=0) :
+        ]
     raise AssertionError("it does not end")
 
 
 def test_a_long_listen_is_compacted_although_it_takes_little_of_what_comes(execute, short):
     correlate = {"n": {"from": ".data.n"}}
     do = listen({"any": [{"with": {"type": "a", "data": "${ .ok }"}, "correlate": correlate}], "until": "length == 3"})
-    came = [event("a", {"n": number % 3, "ok": number % 10 == 1}) for number in range(200)]
-    outcome, count = feed(execute, do, {}, came)
+    arrived = [event("a", {"n": number % 3, "ok": number % 10 == 1}) for number in range(200)]
+    outcome, count = feed(execute, do, {}, arrived)
     assert (outcome.output, count) == ([{"n": 1, "ok": True}] * 3, 62)
 
 
@@ -389,8 +391,8 @@ def test_more_events_than_a_journal_has_entries_can_be_processed_one_by_one(exec
 
 def test_what_a_listen_takes_in_is_bounded(execute, monkeypatch):
     monkeypatch.setattr(limits, "MAX_RESULT_BYTES", 100)
-    came = arrivals(*(event("a", "x" * 50) for _ in range(2)))
-    outcome = execute(listen({"any": [], "until": "false"}), {}, journal=came)
+    arrived = arrivals(*(event("a", "x" * 50) for _ in range(2)))
+    outcome = execute(listen({"any": [], "until": "false"}), {}, journal=arrived)
     assert outcome.error.status == 500
     assert "more than 100 bytes" in outcome.error.detail
 

@@ -30,10 +30,10 @@ SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-
     ],
 )
 def test_a_value_is_taken_out_in_each_of_its_spellings_and_the_rest_is_retained(text):
-    told = Redactor(SECRETS).redact(f"refused {text} just now")
-    assert "…" in told
-    assert not {"pa", "0f", "rd"} & set(told.replace("%", " ").replace("\\", " ").split())
-    assert (told.startswith("refused "), told.endswith(" just now")) == (True, True)
+    reported = Redactor(SECRETS).redact(f"refused {text} just now")
+    assert "…" in reported
+    assert not {"pa", "0f", "rd"} & set(reported.replace("%", " ").replace("\\", " ").split())
+    assert (reported.startswith("refused "), reported.endswith(" just now")) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_what_was_answered_is_shown_without_secrets_and_without_the_beginning_of
     error = WorkflowError(
         "about:blank", 500, "no", "/do/0/a", "", FailedResponse(500, f"http://x/{secret}", body, 9000)
     )
-    told = Redactor({"a": "other", "b": secret}).redact_error(error).response
-    assert told == FailedResponse(500, "http://x/…", "you sent …, and once more: …", 9000)
+    reported = Redactor({"a": "other", "b": secret}).redact_error(error).response
+    assert reported == FailedResponse(500, "http://x/…", "you sent …, and once more: …", 9000)
 
 
 def test_an_error_with_what_was_answered_is_read_as_it_was_written():

@@ -17,7 +17,7 @@ DAY = 86_400_000
 MOST = MAX_SECONDS * 1000
 
 
-def failing(execute, clock, asked, *, times=1):
+def failing(execute, clock, requested, *, times=1):
     """Return a world whose `f` fails, and when it was called."""
     calls = []
 
@@ -25,7 +25,7 @@ def failing(execute, clock, asked, *, times=1):
         calls.append(clock.now - NOW)
         if len(calls) > times:
             return EffectResult(orjson.dumps(clock.now - NOW))
-        return EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503), retry_after_ms=asked)
+        return EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503), retry_after_ms=requested)
 
     return execute.World({"f": answer}), calls
 
@@ -40,7 +40,7 @@ def in_try(policy):
 
 @pytest.mark.parametrize("task", [in_call, in_try])
 @pytest.mark.parametrize(
-    ("asked", "policy", "expected"),
+    ("requested", "policy", "expected"),
     [
         (0, {"delay": {"seconds": 2}}, 2_000),
         (7_000, {"delay": {"seconds": 2}}, 7_000),
@@ -49,9 +49,9 @@ def in_try(policy):
         (10 * MAX_RETRY_AFTER_MS, {}, MAX_RETRY_AFTER_MS),
     ],
 )
-def test_the_next_try_waits_for_as_long_as_the_server_asks_within_bounds(execute, task, asked, policy, expected):
+def test_the_next_try_waits_for_as_long_as_the_server_asks_within_bounds(execute, task, requested, policy, expected):
     clock = execute.Clock(NOW)
-    world, calls = failing(execute, clock, asked)
+    world, calls = failing(execute, clock, requested)
     assert execute([{"t": task(policy)}], {}, world=world, clock=clock).output == expected
     assert calls == [0, expected]
 

@@ -30,13 +30,13 @@ def test_a_flow_is_in_quarantine_for_a_while_after_it_was_slow(clock):
 
 
 def test_one_of_which_something_was_killed_stays_for_longer_however_quick_it_is_then(clock):
-    told = []
-    flows = QuarantinedFlows(clock, on_added=lambda *added: told.append(added))
+    reported = []
+    flows = QuarantinedFlows(clock, on_added=lambda *added: reported.append(added))
     flows.add("killed", QUARANTINE_SECONDS)
     flows.add("killed")
     clock.now = QUARANTINE_SECONDS - 1
     assert "killed" in flows
-    assert told == [("killed", QUARANTINE_SECONDS)]
+    assert reported == [("killed", QUARANTINE_SECONDS)]
 
 
 def test_what_is_known_from_before_stays_for_as_long_as_it_had_left(clock):

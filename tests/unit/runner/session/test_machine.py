@@ -120,7 +120,7 @@ def test_what_is_waited_for_is_said_when_it_changes_and_on_each_stream():
     assert not session.subscribe(b"a", WAITS)
     assert listening(session) == [m.SubscriptionUpdate(b"a", 1, WAITS)]
     session.disconnected()
-    attached(session, kept={b"a"})
+    attached(session, retained={b"a"})
     assert listening(session) == [m.SubscriptionUpdate(b"a", 2, WAITS)]
     assert session.subscribe(b"a", ())
     assert listening(session) == [m.SubscriptionUpdate(b"a", 3, ())]
@@ -190,7 +190,7 @@ def test_what_was_abandoned_is_given_back_uncharged_if_it_is_still_this_runners(
     session.finish(b"c", m.Parked(9))
     session.disconnected()
     session.expire(LEASE)
-    attached(session, kept={b"a", b"c"}, now=LEASE)
+    attached(session, retained={b"a", b"c"}, now=LEASE)
     checkpoints, outcomes, *_ = session.take()
     assert checkpoints == m.CheckpointBatch((m.Checkpoint(b"a", 0, entry),))
     assert outcomes == m.OutcomeBatch(
@@ -308,19 +308,19 @@ def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
     session.report_events(b"a", 0, (one,))
     session.checkpoint(b"a", 0, entry, events=(two,))
     session.report_events(b"a", 1, (three,))
-    said = [
+    text = [
         m.Checkpoint(b"a", 0, None, events=(one,), number=1),
         m.Checkpoint(b"a", 0, entry, events=(two,)),
         m.Checkpoint(b"a", 1, None, events=(three,), number=2),
     ]
-    assert checkpoints(session) == said
+    assert checkpoints(session) == text
     session.receive(m.CheckpointAck(((b"a", -1, 1),)), 0)
     session.disconnected()
-    attached(session, kept={b"a"})
-    assert checkpoints(session) == said[1:]
+    attached(session, retained={b"a"})
+    assert checkpoints(session) == text[1:]
     session.receive(m.CheckpointAck(((b"a", 0, 2),)), 0)
     session.disconnected()
-    attached(session, kept={b"a"})
+    attached(session, retained={b"a"})
     assert checkpoints(session) == []
     session.finish(b"a", m.Completed(b"1"), (one,))
     assert m.OutcomeBatch((m.Outcome(b"a", m.Completed(b"1"), (one,)),)) in session.take()

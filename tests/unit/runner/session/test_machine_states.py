@@ -33,7 +33,7 @@ class Attach(RuleBasedStateMachine):
         self.finished: set[bytes] = set()
         self.written: dict[bytes, int] = {}
         self.tells: dict[bytes, list[tuple[int, int]]] = {}
-        self.told: dict[bytes, set[int]] = {}
+        self.reported: dict[bytes, set[int]] = {}
 
     def effects(self, effects):
         for effect in effects:
@@ -61,9 +61,9 @@ class Attach(RuleBasedStateMachine):
         assert set(hello.held_leases) == set(self.working) | {
             lease for lease in self.finished if lease in self.session._held
         }
-        kept = {lease for lease in hello.held_leases if lease in self.leased}
-        self.leased = kept  # the others are lost with the hello
-        self.effects(self.session.receive(m.Welcome(LEASE, frozenset(kept)), self.now))
+        retained = {lease for lease in hello.held_leases if lease in self.leased}
+        self.leased = retained  # the others are lost with the hello
+        self.effects(self.session.receive(m.Welcome(LEASE, frozenset(retained)), self.now))
         self.welcomed = True
 
     @precondition(lambda self: self.connected)
@@ -89,7 +89,7 @@ class Attach(RuleBasedStateMachine):
                 case m.CheckpointBatch(checkpoints=checkpoints):
                     for item in checkpoints:
                         if item.lease in self.leased and item.entry is None:
-                            self.told.setdefault(item.lease, set()).add(item.number)
+                            self.reported.setdefault(item.lease, set()).add(item.number)
                         elif item.lease in self.leased:
                             self.is_told(item.lease, before=item.index)
                             known = self.journals.setdefault(item.lease, {})
@@ -106,7 +106,7 @@ class Attach(RuleBasedStateMachine):
     def is_told(self, lease, *, before):
         """What happened before an entry is durable before it is, whatever broke in between."""
         wanted = {number for index, number in self.tells.get(lease, ()) if index <= before}
-        assert wanted <= self.told.get(lease, set())
+        assert wanted <= self.reported.get(lease, set())
 
     @precondition(lambda self: bool(self.working))
     @rule(data=st.data())
@@ -150,7 +150,7 @@ class Attach(RuleBasedStateMachine):
     @rule(data=st.data())
     def acknowledge(self, data):
         lease = data.draw(st.sampled_from(sorted(self.journals)))
-        index, number = max(self.journals[lease]), max(self.told.get(lease, ()), default=0)
+        index, number = max(self.journals[lease]), max(self.reported.get(lease, ()), default=0)
         self.effects(self.session.receive(m.CheckpointAck(((lease, index, number),)), self.now))
 
     @precondition(lambda self: self.connected and bool(self.settled))

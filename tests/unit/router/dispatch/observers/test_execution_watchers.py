@@ -67,8 +67,8 @@ async def test_the_last_state_reported_is_the_last_state_there_was_however_slow_
         records.now[1] = record(1, Status.COMPLETED)
         watchers.changed([1])
         records.gate.set()
-        told = [(await watcher.next()).record.status for _ in range(2)]
-    assert told == [Status.PENDING, Status.COMPLETED]
+        reported = [(await watcher.next()).record.status for _ in range(2)]
+    assert reported == [Status.PENDING, Status.COMPLETED]
 
 
 async def test_changes_faster_than_reading_are_one(watchers, records):

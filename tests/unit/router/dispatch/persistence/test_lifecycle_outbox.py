@@ -38,7 +38,7 @@ def occurrences():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         (Started(1, 1), [BEGAN]),
         (Started(1, 1, time_ms=NOW - 150), [BEGAN._replace(time_ms=NOW - 150)]),
@@ -56,8 +56,8 @@ def occurrences():
     ],
     ids=str,
 )
-def test_what_a_change_means_to_others(occurrences, change, told):
-    assert occurrences.of([change]) == told
+def test_what_a_change_means_to_others(occurrences, change, reported):
+    assert occurrences.of([change]) == reported
 
 
 def test_only_what_flows_or_executions_want_is_made(occurrences):

@@ -66,12 +66,12 @@ def _print_applied(file: Path, applied: AppliedFlow) -> None:
     print_progress(f"flow {applied.flow.id}: {applied.change}")
     if not applied.warnings:
         return
-    from cli import flow_warnings
+    from cli import flow_problems
     from flowhook.document import parse
 
     content = _content(file)
-    for warning in flow_warnings.locate_warnings(parse(content), content, str(file), applied.warnings):
-        print(flow_warnings.format_warning(warning), file=sys.stderr, flush=True)
+    for warning in flow_problems.locate_warnings(parse(content), content, str(file), applied.warnings):
+        print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

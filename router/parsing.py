@@ -8,12 +8,14 @@ that the event loop is not blocked.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import astuple
 from typing import Final
 
 import orjson
 
 from flowhook import cloud_events, limits, logs
 from flowhook.document import FlowDocument, load_definition, parse
+from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
@@ -127,7 +129,7 @@ class InputParser:
             kind, result = await self._documents.run("", read_document, file.encode(), known, source)
         except TooCostlyError as error:
             cause = f"the flow can't be checked: {error.message}; an expression may compute a large constant"
-            raise InvalidFlowError([Fault(file, 0, "", cause)]) from None
+            raise InvalidFlowError([Fault(file, 0, "", cause, Code.FILE_INVALID)]) from None
         if kind == _FAULTS:
             raise InvalidFlowError([Fault(*each) for each in orjson.loads(result)])
         return load_definition(result)
@@ -184,7 +186,7 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
         document = parse(source, file=file.decode(), functions=orjson.loads(functions))
     except InvalidFlowError as error:
         yield _FAULTS
-        yield orjson.dumps([(each.file, each.line, each.key, each.cause) for each in error.faults])
+        yield orjson.dumps([astuple(each) for each in error.faults])
     else:
         yield _DEFINITION
         yield orjson.dumps(document.definition)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +25,7 @@ def _check(
     json: Json = False,
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""
-    from cli import flow_files
+    from cli import flow_files, flow_problems
     from flowhook.document import located_warnings
 
     warnings: list[Fault] = []
@@ -37,7 +34,7 @@ def _check(
         warnings += located_warnings(flow.document, flow.content, file=flow.name)
     if strict:
         errors, warnings = [*errors, *warnings], []
-    _show(errors, warnings, json=json)
+    flow_problems.print_problems(errors, warnings, json=json)
     if not json:
         faulty = {error.file for error in errors}
         for flow in flows:
@@ -45,16 +42,3 @@ def _check(
                 print(f"{flow.name}: {flow.document.id} is fine")
     if errors:
         raise typer.Exit(1)
-
-
-def _show(errors: Sequence[Fault], warnings: Sequence[Fault], *, json: bool) -> None:
-    from cli import flow_warnings
-    from cli.output import print_json
-
-    if not json:
-        for text in (*map(str, errors), *map(flow_warnings.format_warning, warnings)):
-            print(text, file=sys.stderr)
-        return
-    for severity, faults in (("error", errors), ("warning", warnings)):
-        for each in faults:
-            print_json({**dataclasses.asdict(each), "severity": severity})

@@ -90,7 +90,7 @@ def _exec(
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
     import orjson
 
-    from cli import exec_input, exec_trace, flow_files, flow_warnings
+    from cli import exec_input, exec_trace, flow_files, flow_problems
     from cli.output import print_json, to_json
     from flowhook.config import RunnerSettings
     from flowhook.document import located_warnings
@@ -105,7 +105,7 @@ def _exec(
     (flow,) = flow_files.read_flow_files([file])
     document = flow.document
     for warning in located_warnings(document, flow.content, file=flow.name):
-        print(flow_warnings.format_warning(warning), file=sys.stderr)
+        print(flow_problems.format_warning(warning), file=sys.stderr)
     allowed = {"allow_private_addresses": allow_private_addresses, "allow_processes": allow_processes}
     settings = read_settings(RunnerSettings, {name: value or None for name, value in allowed.items()})
     start = exec_input.build_start_event(document, request)

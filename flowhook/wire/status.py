@@ -1,7 +1,7 @@
 """Mapping between error classes and gRPC codes; every failure carries a google.rpc.Status with ErrorInfo.
 
 Source: AIP-193 (errors), google/rpc/error_details.proto. Faults of a flow file travel as BadRequest violations whose
-field is `INDEX:LINE:KEY`, INDEX being the document's position in the request.
+field is `INDEX:LINE:KEY`, INDEX being the document's position in the request; the reason is the fault's code.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ MAX_MESSAGE: Final = 512
 
 MAX_FAULT_BYTES: Final = 4096
 """Serialized faults of flow files that are sent. A status is sent as metadata, which gRPC limits to 8 KiB in total."""
+
+MORE_FAULTS: Final = "MORE_PROBLEMS"
+"""Code of the fault that stands for those that are not sent."""
 
 CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
     (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -84,7 +87,7 @@ def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
         left -= violation.ByteSize()
         if left < 0 and violations:
             more = f"and {len(faults) - len(violations)} more faults"
-            violations.append(_violation(Fault(fault.file, 0, "", more)))
+            violations.append(_violation(Fault(fault.file, 0, "", more, MORE_FAULTS)))
             break
         violations.append(violation)
     return error_details_pb2.BadRequest(field_violations=violations)
@@ -92,7 +95,7 @@ def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
 
 def _violation(fault: Fault) -> error_details_pb2.BadRequest.FieldViolation:
     return error_details_pb2.BadRequest.FieldViolation(
-        field=f"{fault.file}:{fault.line}:{_short(fault.key)}", description=_short(fault.cause)
+        field=f"{fault.file}:{fault.line}:{_short(fault.key)}", description=_short(fault.cause), reason=fault.code
     )
 
 
@@ -157,7 +160,7 @@ def _status_of(call: grpc.Call) -> status_pb2.Status:
 def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> Fault:
     file, _, rest = violation.field.partition(":")
     line, _, key = rest.partition(":")
-    return Fault(file, int(line) if line.isdecimal() else 0, key, violation.description)
+    return Fault(file, int(line) if line.isdecimal() else 0, key, violation.description, violation.reason)
 
 
 def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:

@@ -12,6 +12,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, canonical, warnings
+from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.tokens import TokenScope
@@ -123,7 +124,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 continue
             earlier = seen.setdefault(document.id, index)
             if earlier != index:
-                faults.append(Fault(str(index), 0, "document.name", f"two documents describe the flow {document.id}"))
+                cause = f"two documents describe the flow {document.id}"
+                faults.append(Fault(str(index), 0, "document.name", cause, Code.FLOW_DUPLICATE))
             documents.append(document)
         if faults:
             raise InvalidFlowError(faults)

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from flowhook.document import FlowDocument
 from flowhook.document.auth import AuthKind, parse_auth
 from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_misuses
+from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Flow
 from router.storage.interface import Registry
@@ -50,7 +51,7 @@ async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
         others.update(found)
         after = flows[-1].id
     faults = [
-        Fault(str(index), 0, "webhook.auth", cause)
+        Fault(str(index), 0, "webhook.auth", cause, Code.SECRET_SHARED)
         for index, document in enumerate(documents)
         for cause in _causes(document.id, applied[document.id], others)
     ]

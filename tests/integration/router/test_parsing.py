@@ -135,7 +135,7 @@ async def test_what_is_wrong_with_it_is_said(parser):
     with pytest.raises(InvalidFlowError) as refusal:
         await parser.document(document("env"), file="0", functions=None)
     [fault] = refusal.value.faults
-    assert (fault.file, fault.line) == ("0", 4)
+    assert (fault.file, fault.line, fault.code) == ("0", 4, "EXPRESSION_INVALID")
     assert "environment" in fault.cause
 
 
@@ -144,7 +144,9 @@ async def test_constants_that_jq_computes_while_it_compiles_are_limited(parser, 
     async def read():
         with pytest.raises(InvalidFlowError) as refusal:
             await parser.document(document(expression), file="0", functions=None)
-        assert "large constant" in refusal.value.faults[0].cause
+        [fault] = refusal.value.faults
+        assert "large constant" in fault.cause
+        assert fault.code == "FILE_INVALID"
 
     assert await loop_seconds(read, BOUND) < BOUND
     assert (await parser.document(document(".a"), file="0", functions=None)).id == "f"

@@ -29,7 +29,7 @@ async def refused(client, *documents, dry_run=False):
 async def test_a_flow_that_shares_such_a_secret_with_a_stored_one_is_refused(client, first, second, dry_run):
     await client.flows.apply([webhook("stored", first)])
     (fault,) = await refused(client, flow("plain"), webhook("second", second), dry_run=dry_run)
-    assert (fault.file, fault.key) == ("1", "webhook.auth")
+    assert (fault.file, fault.key, fault.code) == ("1", "webhook.auth", "SECRET_SHARED")
     for part in ("secret shared", "flow stored", "flow second", "a separate secret"):
         assert part in fault.cause
     assert [each.id async for each in client.flows.list()] == ["stored"]
@@ -38,6 +38,11 @@ async def test_a_flow_that_shares_such_a_secret_with_a_stored_one_is_refused(cli
 async def test_flows_that_are_applied_together_are_checked_against_one_another(client):
     faults = await refused(client, webhook("one", X), webhook("two", GITHUB))
     assert [fault.file for fault in faults] == ["0", "1"]
+
+
+async def test_two_documents_of_one_flow_are_refused(client):
+    (fault,) = await refused(client, flow("one"), flow("one"))
+    assert (fault.file, fault.key, fault.code) == ("1", "document.name", "FLOW_DUPLICATE")
 
 
 async def test_a_callback_counts_like_a_flow(client):

@@ -13,7 +13,7 @@ import pytest
 from support import pages
 
 from cli.flow_files import check_flow_files
-from cli.flow_warnings import locate_warnings
+from cli.flow_problems import locate_warnings
 from flowhook.document import located_warnings, parse
 from flowhook.document.codes import Code
 from flowhook.errors import InvalidFlowError

@@ -115,6 +115,33 @@ def test_a_warning_of_apply_has_file_and_line(cluster, tmp_path):
     assert lines[1].startswith(f"{path}:4: warning: secret not-there is not set yet: flowhook secrets set")
 
 
+SHARED = "webhook: {auth: {KIND: {secret: shared}}}\ndo:\n  - keep: {set: {a: 1}}\n"
+"""Two kinds that share a secret, which only the router finds when they are in two flows."""
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "where"),
+    [
+        ({"bad": "do: [{a: {wait: soon}}]\n"}, "DURATION_INVALID", ("bad", 2, "do[0].a.wait")),
+        (
+            {"first": SHARED.replace("KIND", "x"), "second": SHARED.replace("KIND", "github")},
+            "SECRET_SHARED",
+            ("first", 0, "webhook.auth"),
+        ),
+    ],
+)
+def test_programs_get_the_code_of_each_problem(cluster, tmp_path, files, code, where):
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(DOCUMENT.replace("NAME", name) + text)
+    result = cluster.run("apply", "-f", tmp_path, "--json")
+    assert (result.code, result.err) == (1, "")
+    found = result.rows[0]
+    assert list(found) == ["file", "line", "key", "cause", "code", "severity"]
+    name, line, key = where
+    assert (found["file"], found["line"], found["key"]) == (f"{tmp_path}/{name}.yaml", line, key)
+    assert {(row["code"], row["severity"]) for row in result.rows} == {(code, "error")}
+
+
 def test_secrets_come_from_stdin_files_and_options_without_the_last_newline(cluster, tmp_path):
     path = tmp_path / "value"
     path.write_bytes(b"from-file\r\n")

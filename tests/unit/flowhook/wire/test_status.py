@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from flowhook import errors
+from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.wire import status
 
@@ -53,8 +54,8 @@ def test_advice_on_retrying_travels(kind):
     assert travelled(kind("later", retry_after=7)).retry_after == 7
 
 
-def test_faults_of_flow_files_travel_with_file_line_key_and_cause():
-    faults = [Fault("0", 3, "do[0].a.call", "unknown: x"), Fault("1", 0, "", "empty")]
+def test_faults_of_flow_files_travel_with_file_line_key_cause_and_code():
+    faults = [Fault("0", 3, "do[0].a.call", "unknown: x", Code.FUNCTION_UNKNOWN), Fault("1", 0, "", "empty")]
     assert travelled(InvalidFlowError(faults)).faults == faults
 
 
@@ -69,3 +70,4 @@ def test_no_error_is_too_large_to_travel(text, count):
     assert arrived.faults[0].file == "0"
     if count > 1:
         assert arrived.faults[-1].cause == f"and {count - len(arrived.faults) + 1} more faults"
+        assert arrived.faults[-1].code == Code.MORE_PROBLEMS

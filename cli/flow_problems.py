@@ -1,11 +1,14 @@
-"""Formats the warnings about a valid flow file as compilers do: `FILE:LINE: warning: KEY: TEXT`."""
+"""Prints the problems of flow files: for people as compilers do, `FILE:LINE: KEY: TEXT`, for programs as JSON."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import sys
 from collections.abc import Sequence
 from typing import Final
 
+from cli.output import print_json
 from flowhook.document import FlowDocument, located_warnings
 from flowhook.document.codes import Code
 from flowhook.document.named_secrets import secret_paths
@@ -14,6 +17,17 @@ from flowhook.document.source import read
 from flowhook.errors import Fault
 
 _UNSET: Final = re.compile(r"secret (\S+) is not set")
+
+
+def print_problems(errors: Sequence[Fault], warnings: Sequence[Fault] = (), *, json: bool) -> None:
+    """Print problems: as lines on stderr, or on stdout as JSON, one object each, with code and severity."""
+    if not json:
+        for text in (*map(str, errors), *map(format_warning, warnings)):
+            print(text, file=sys.stderr)
+        return
+    for severity, faults in (("error", errors), ("warning", warnings)):
+        for each in faults:
+            print_json({**dataclasses.asdict(each), "severity": severity})
 
 
 def format_warning(warning: Fault) -> str:

@@ -24,6 +24,11 @@ class BodyFraming:
         """Whether to call `take` after a turn of the loop, even without further data."""
         return self._chunks is not None and self._chunks.more
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that were taken and are not decoded yet."""
+        return 0 if self._chunks is None else self._chunks.buffered
+
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the content of the body in `data`, and the bytes that follow the body.
 
@@ -69,5 +74,9 @@ class BodyTime:
     def stop(self, now: float, size: int) -> None:
         """Record that `size` bytes arrived."""
         self._left -= now - self._since
+        self.earn(size)
+
+    def earn(self, size: int) -> None:
+        """Record that `size` bytes arrived while they were not waited for."""
         if self._rate:
             self._left = min(self._timeout, self._left + size / self._rate)

@@ -84,6 +84,11 @@ class ChunkedBody:
         """Whether the body is complete."""
         return self._content.complete
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of the input that are not parsed yet."""
+        return len(self._buffer)
+
     def feed(self, data: bytes = b"") -> None:
         """Add input, and parse up to `LINES_AT_ONCE` of its lines.
 

@@ -23,12 +23,12 @@ from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, R
 
 from edge.http import responses
 from edge.http.body_framing import BodyFraming, BodyTime
-from edge.http.head import Head, MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
-from edge.http.header_views import RequestHeaders, ResponseHeaders
+from edge.http.head import Head, MalformedRequestError, take_head
+from edge.http.header_views import RequestHeaders, ResponseHeaders, encode_head
 from edge.http.receive_budget import Overloaded
 from edge.http.responses import Response
 from edge.http.server_context import ServerContext
-from edge.http.transport import BufferedTransport
+from edge.http.transport import BufferedTransport, loop_callback
 from flowhook import limits, logs
 
 LINGER_SECONDS: Final = 1.0
@@ -142,7 +142,7 @@ class Connection(BufferedTransport, HTTPConnection):
         if isinstance(headers, ResponseHeaders):
             encoded, close = headers.response.head, headers.response.close
         else:
-            encoded, close = _encoded(start_line, headers), headers.get("Connection", "").lower() == "close"
+            encoded, close = encode_head(start_line, headers), headers.get("Connection", "").lower() == "close"
         head, unread, server = self.head, self._body.unread, self._server
         if unread:
             few = 0 < unread <= DISCARDED_BYTES and not head.expects_continue
@@ -210,8 +210,11 @@ class Connection(BufferedTransport, HTTPConnection):
             self._read_body()
         elif phase is _Phase.DISCARD:
             self._discard()
-        elif not self._store(len(data)):
-            self._close()
+        else:
+            if phase is _Phase.BODY and self._body_time is not None:
+                self._body_time.earn(len(data))
+            if not self._store(len(data)):
+                self._close()
 
     def eof_received(self) -> bool:
         """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
@@ -227,8 +230,14 @@ class Connection(BufferedTransport, HTTPConnection):
             self._cut_short()
 
     def resume_writing(self) -> None:
-        """Go on with what waited for the sender to receive what was written."""
+        """Go on, in another call: a transport of asyncio that is closed within this one closes a second time."""
         super().resume_writing()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    @loop_callback
+    def _go_on(self) -> None:
+        if self._transport is None or self._blocked:  # if it is blocked again, it will be resumed again
+            return
         if self._phase is _Phase.END:
             self._linger()
         elif self._phase is _Phase.WAIT:
@@ -260,6 +269,7 @@ class Connection(BufferedTransport, HTTPConnection):
         self.deadline = now + (server.idle_timeout if self._served else server.header_timeout)
         self._await_head()
 
+    @loop_callback
     def _take_turn(self) -> None:
         if self._phase is _Phase.WAIT:
             self._phase = _Phase.HEAD
@@ -269,7 +279,9 @@ class Connection(BufferedTransport, HTTPConnection):
 
     def _read_head(self) -> None:
         try:
-            head = self._find_head()
+            head, self._buffer = take_head(self._buffer, self._searched)
+            if head is None:
+                self._charge(len(self._buffer))
         except MalformedRequestError as error:
             self._malformed(error)
             return
@@ -277,6 +289,7 @@ class Connection(BufferedTransport, HTTPConnection):
             self._refuse(responses.OVERLOADED)
             return
         if head is None:
+            self._searched = max(0, len(self._buffer) - 3)
             self._await_head()
             return
         self._release()
@@ -294,23 +307,6 @@ class Connection(BufferedTransport, HTTPConnection):
                 self._wait_for(room)
             else:
                 self._read_body()
-
-    def _find_head(self) -> Head | None:
-        """Take the next head from the buffer; None: it is incomplete."""
-        buffer = self._buffer
-        if buffer.startswith((b"\r", b"\n")):
-            buffer = self._buffer = skip_empty_lines(buffer)
-        end = buffer.find(b"\r\n\r\n", self._searched)
-        if end < 0 and len(buffer) <= limits.MAX_HEADER_BYTES:
-            check_partial_head(buffer, self._searched)
-            size, self._charged = len(buffer) - self._charged, len(buffer)
-            self._budget.take(size)
-            self._searched = max(0, len(buffer) - 3)
-            return None
-        if not 0 <= end <= limits.MAX_HEADER_BYTES:
-            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
-        self._buffer = buffer[end + 4 :]
-        return parse_head(buffer[: end + 2])
 
     def _await_head(self) -> None:
         if self._peer_ended:
@@ -336,9 +332,10 @@ class Connection(BufferedTransport, HTTPConnection):
         elif not self._body.unread:
             self._phase = _Phase.RESPONSE
             self.deadline = NEVER
-            delegate.finish()
+            if self._charge_buffered():
+                delegate.finish()
         elif self._body.has_more:
-            self._wait_for(_turn_of_the_loop())
+            self._wait_for(asyncio.sleep(0))
         else:
             self._await_body()
 
@@ -347,7 +344,21 @@ class Connection(BufferedTransport, HTTPConnection):
         self._room = future = asyncio.ensure_future(room)
         self.deadline = NEVER
         future.add_done_callback(self._continue_body)
+        self._charge_buffered()
 
+    def _charge_buffered(self) -> bool:
+        """Charge what was received and can't be used yet; end the connection and return False if there is no memory."""
+        try:
+            self._charge(len(self._buffer) + self._body.buffered)
+        except Overloaded:
+            if self._responding:
+                self._close()
+            else:
+                self._refuse(responses.OVERLOADED)
+            return False
+        return True
+
+    @loop_callback
     def _continue_body(self, room: asyncio.Future[None]) -> None:
         if self._room is room:
             self._room = None
@@ -435,14 +446,3 @@ class Connection(BufferedTransport, HTTPConnection):
         self._room = None
         if delegate is not None:
             delegate.on_connection_close()
-
-
-async def _turn_of_the_loop() -> None:
-    await asyncio.sleep(0)
-
-
-def _encoded(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> bytes:
-    """Return a response head as bytes, without the fields that a connection adds, and without the empty line."""
-    _, status, _ = start_line
-    lines = [f"{name}: {value}\r\n" for name, value in headers.get_all() if name not in ("Connection", "Date")]
-    return responses.status_line(int(status)) + "".join(lines).encode("latin-1")

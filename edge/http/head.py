@@ -20,6 +20,8 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
+from flowhook import limits
+
 MAX_FIELDS: Final = 256
 """Header fields of one request."""
 
@@ -124,6 +126,25 @@ class Head:
         self.length = 0
         self.expects_continue = False
         self.compressed = False
+
+
+def take_head(buffer: bytes, searched: int) -> tuple[Head | None, bytes]:
+    """Return the head at the beginning of a buffer, and the rest of it; None: the head is incomplete.
+
+    Up to the offset `searched`, the buffer contains no end of a head.
+
+    Raises:
+        MalformedRequestError: it is not acceptable, or can never be complete.
+    """
+    if buffer.startswith((b"\r", b"\n")):
+        buffer = skip_empty_lines(buffer)
+    end = buffer.find(b"\r\n\r\n", searched)
+    if end < 0 and len(buffer) <= limits.MAX_HEADER_BYTES:
+        check_partial_head(buffer, searched)
+        return None, buffer
+    if not 0 <= end <= limits.MAX_HEADER_BYTES:
+        raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
+    return parse_head(buffer[: end + 2]), buffer[end + 4 :]
 
 
 def skip_empty_lines(data: bytes) -> bytes:

@@ -11,8 +11,9 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
+from edge.http import responses
 from edge.http.head import Head
 from edge.http.responses import Response
 
@@ -93,3 +94,10 @@ def _headers(fields: Iterable[tuple[str, str]]) -> HTTPHeaders:
     for name, value in fields:
         headers.add(name, value)
     return headers
+
+
+def encode_head(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> bytes:
+    """Return a response head as bytes, without the fields that a connection adds, and without the empty line."""
+    _, status, _ = start_line
+    lines = [f"{name}: {value}\r\n" for name, value in headers.get_all() if name not in ("Connection", "Date")]
+    return responses.status_line(int(status)) + "".join(lines).encode("latin-1")

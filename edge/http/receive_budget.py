@@ -15,7 +15,7 @@ class Overloaded(Exception):  # noqa: N818 - names a state, not an error
 
 
 class ReceiveBudget:
-    """Bytes in use, and their maximum. A body that was received along with its head is not counted."""
+    """Bytes in use, and their maximum. A small body that was received along with its head is not counted."""
 
     __slots__ = ("_most", "used")
 

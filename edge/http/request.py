@@ -235,7 +235,9 @@ class IncomingRequest(HTTPMessageDelegate):
             response = responses.OVERLOADED if self._refused else await self._application.handler(self)
         except StreamClosedError:
             return
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._task.cancelling():
+                raise
             log.exception("request failed", address=str(self.peer.address))
             response = responses.INTERNAL
         finally:

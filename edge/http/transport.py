@@ -7,12 +7,33 @@ does, so some senders would never see the response.)
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
-from typing import cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from edge.http.peer import Peer, peer_address
 from edge.http.receive_budget import Overloaded, ReceiveBudget
 from edge.http.tls import certificate_names
+from flowhook import logs
+
+log = logs.get_logger(__name__)
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T", bound="BufferedTransport")
+
+
+def loop_callback(method: Callable[Concatenate[_T, _P], None]) -> Callable[Concatenate[_T, _P], None]:
+    """Let a method that the loop calls end the connection if it fails, as the loop does for `data_received`."""
+
+    def callback(self: _T, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception:
+            log.exception("connection failed", address=self.context.remote_ip)
+            self.abort()
+
+    return callback
 
 
 class BufferedTransport(asyncio.Protocol):
@@ -49,6 +70,10 @@ class BufferedTransport(asyncio.Protocol):
             self.context = self.context._replace(protocol="https", client_names=names)
         self._transport = transport
 
+    def abort(self) -> None:
+        """End the connection now."""
+        raise NotImplementedError
+
     def pause_writing(self) -> None:
         """Record that the kernel accepts no more data."""
         self._blocked = True
@@ -80,6 +105,18 @@ class BufferedTransport(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
         return True
+
+    def _charge(self, size: int) -> None:
+        """Charge `size` bytes for what is buffered, in place of what was charged so far.
+
+        Raises:
+            Overloaded: there is no memory for it.
+        """
+        more, self._charged = size - self._charged, size
+        if more > 0:
+            self._budget.take(more)
+        else:
+            self._budget.give_back(-more)
 
     def _release(self) -> None:
         """Give back what is charged for the buffer, because it is used now."""

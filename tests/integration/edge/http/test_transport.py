@@ -303,3 +303,98 @@ async def test_a_delegate_that_fails_ends_its_connection_and_no_other(ends, serv
     await until(lambda: server.requests)
     server.rooms[-1].set_exception(ZeroDivisionError())
     assert await received(peer) == b""
+
+
+@pytest.fixture
+async def defects():
+    """What the event loop reports of callbacks that failed."""
+    found = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
+    return found
+
+
+async def test_a_connection_that_ends_when_everything_is_written_ends_once(ends, server, defects):
+    _, peer = ends
+    await sent(peer, b"GET /a HTTP/1.0\r\n\r\n")
+    await until(lambda: server.requests)
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    server.requests[0].answer(b"x" * (8 * MIB))
+    while await received(peer, MIB):
+        pass
+    await until(lambda: server.closed)
+    await asyncio.sleep(0)
+    assert defects == []
+
+
+async def test_a_request_whose_delegate_fails_in_a_pipeline_ends_the_connection(ends, server, monkeypatch):
+    connection, peer = ends
+    await sent(peer, HEAD % 0 + HEAD % 0)
+    await until(lambda: server.requests)
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    server.start_request = lambda *_: 1 / 0
+    server.requests[0].answer(b"one")
+    assert (await received(peer)).endswith(b"\r\n\r\none")
+    assert await received(peer) == b""
+    assert server.closed == [connection]
+
+
+@pytest.mark.parametrize("next_request", [b"", HEAD % 4 + b"next"])
+async def test_what_came_along_with_a_head_is_charged_while_it_waits(ends, server, next_request):
+    _, peer = ends
+    await sent(peer, HEAD % 6 + b"abcdef" + next_request)
+    await until(lambda: server.requests)
+    assert server.budget.used == 6 + len(next_request)
+    let_send(server)
+    await until(lambda: server.requests[0].received == b"abcdef")
+    let_send(server)
+    await until(lambda: server.requests[0].events[-1] == "finish")
+    assert server.budget.used == len(next_request)
+    server.requests[0].answer(b"one")
+    if next_request:
+        await until(lambda: len(server.requests) == 2)
+        assert server.budget.used == 4
+        let_send(server)
+    await until(lambda: server.budget.used == 0)
+
+
+async def test_unparsed_chunks_are_charged_while_the_delegate_wants_nothing(ends, server):
+    _, peer = ends
+    chunks = b"1\r\nx\r\n" * 1000
+    await sent(peer, b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    await until(lambda: server.requests)
+    assert server.budget.used == len(chunks)
+    let_send(server)
+    await until(lambda: server.requests[0].received)
+    assert 0 < server.budget.used < len(chunks)
+
+
+async def test_what_came_along_with_a_head_is_refused_without_memory_for_it(ends, server):
+    _, peer = ends
+    server.budget.take(MIB)
+    await sent(peer, HEAD % 6 + b"abcdef")
+    assert (await received(peer, 1000)).startswith(b"HTTP/1.1 503 ")
+    assert server.requests[0].events == ["POST /a", "close"]
+    assert server.budget.used == MIB
+
+
+async def test_pieces_that_arrive_while_the_delegate_wants_nothing_earn_time(ends, server):
+    connection, peer = ends
+    server.body_timeout = 100.0
+    server.now = lambda: 0.0
+    await sent(peer, HEAD % 1000)
+    await until(lambda: server.requests)
+    connection.set_minimum_rate(1.0)
+    let_send(server)
+    await until(lambda: connection.deadline == 100.0)
+    server.now = lambda: 50.0
+    await sent(peer, b"a")
+    await until(lambda: server.requests[0].received == b"a")
+    await sent(peer, b"b" * 9)
+    await until(lambda: server.budget.used == 9)
+    let_send(server)
+    await until(lambda: len(server.requests[0].received) == 10)
+    let_send(server)
+    await until(lambda: connection.deadline < NEVER)
+    assert connection.deadline == 50.0 + 100.0 - 50.0 + 10.0

@@ -59,3 +59,16 @@ def test_with_a_minimum_rate_bytes_earn_time_again_but_never_more_than_there_was
     assert time.start(50.0) == 58.0
     time.stop(51.0, 1_000_000)
     assert time.start(60.0) == 70.0
+
+
+def test_bytes_that_arrive_while_nothing_is_waited_for_earn_time_too():
+    time = BodyTime(10.0, 100.0)
+    time.start(0.0)
+    time.stop(5.0, 0)
+    time.earn(300)
+    assert time.start(50.0) == 58.0
+    unlimited = BodyTime(10.0)
+    unlimited.start(0.0)
+    unlimited.stop(5.0, 0)
+    unlimited.earn(300)
+    assert unlimited.start(50.0) == 55.0

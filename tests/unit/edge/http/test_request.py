@@ -221,6 +221,17 @@ async def test_a_defect_is_answered_and_logged(caplog):
     assert status == 500
 
 
+async def test_a_handler_that_is_cancelled_from_within_is_a_defect():
+    async def fail(_request):
+        raise asyncio.CancelledError
+
+    exchange = Exchange(fail)
+    exchange.begin()
+    exchange.request.finish()
+    ((status, _, _),) = await exchange.end()
+    assert (status, exchange.connection.finished) == (500, 1)
+
+
 async def test_requests_in_progress_are_cancelled_at_the_end():
     cancelled = []
 

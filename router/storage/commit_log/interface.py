@@ -2,7 +2,7 @@
 
 All methods block and may be called from any thread but that of an event loop, unless they say otherwise.
 
-Source: the design of the replicated log, docs/adr/0023-replicated-log.md.
+Source: docs/adr/0005-replicated-log.md.
 """
 
 from __future__ import annotations

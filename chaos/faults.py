@@ -1,4 +1,4 @@
-"""Faults: what is done to a cluster, when, and to whom."""
+"""Makes faults in a cluster at random: their kinds, targets and times."""
 
 from __future__ import annotations
 

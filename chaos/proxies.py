@@ -21,7 +21,7 @@ class Mode(StrEnum):
     CUT = "cut"
     """Connections are reset, and new ones, too."""
     DELAY = "delay"
-    """All that is sent, in both directions, comes later."""
+    """All that is sent, in both directions, arrives later."""
     SWALLOW = "swallow answers"
     """What servers send is dropped; what they get has an effect."""
 

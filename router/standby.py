@@ -1,4 +1,4 @@
-"""The gRPC server of a router that does not own the shard: it says who does, and refuses all other calls."""
+"""The gRPC server of a router that does not own the shard: reports the owner, and refuses all other calls."""
 
 from __future__ import annotations
 

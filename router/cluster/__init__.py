@@ -1,7 +1,7 @@
-"""Which of several routers owns the shard of a replicated log: the others follow, and one of them takes over.
+"""Ownership of the shard of a replicated log among several routers: heartbeats, claims, takeover and hand-over.
 
-- `records`: what routers announce to each other. `ownership`: when to claim and when to give up, without I/O.
-- `shard_map`: who owns the shard, for those who ask. `fence_check`: whether this owner still is the owner.
+- `records`: the content of heartbeats. `ownership`: when to claim and when to give up, without I/O.
+- `shard_map`: the owner and the copies, as this router knows them. `fence_check`: confirms that this router owns it.
 - `member`: a router that follows, claims, serves, and follows again.
 
 Invariants: the log alone decides who the owner is; heartbeats and clocks only decide who tries, and when.

@@ -1,4 +1,4 @@
-"""Whether this router certainly still owned the shard a moment ago, so that it may hand out work.
+"""Confirms that this router owned the shard a moment ago, so that it may hand out work.
 
 Nothing can be stored by a former owner, since the log refuses it. But work that it handed out would be done twice.
 """

@@ -27,7 +27,7 @@ from router.storage.replicated.view import View, ViewPosition
 
 SNAPSHOT_PREFIX: Final = "snap/0/"
 LOOK_SECONDS: Final = 0.1
-"""Between two looks at what was heard and followed."""
+"""Between two updates of the ownership by heartbeats and by what was followed."""
 SNAPSHOT_CHECK_SECONDS: Final = 1.0
 """Between two checks whether a snapshot is due."""
 RETRY_SECONDS: Final = 0.5

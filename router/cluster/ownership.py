@@ -1,4 +1,4 @@
-"""When a router claims the shard, and when it gives up: a state machine without I/O and without a clock of its own.
+"""Decides when a router claims the shard and when it gives up: a state machine without I/O and without a clock.
 
     state         on                              leads to
     FOLLOWING     `due`: the owner is silent or   CLAIMING

@@ -1,4 +1,4 @@
-"""What routers announce to each other in heartbeats."""
+"""Content of heartbeats: the state that a router announces to the others."""
 
 from __future__ import annotations
 

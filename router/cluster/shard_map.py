@@ -1,4 +1,4 @@
-"""Who owns the shard, for those who ask a router."""
+"""The owner of the shard, and the state of its copies and of the log, as this router knows them."""
 
 from __future__ import annotations
 

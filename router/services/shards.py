@@ -1,4 +1,4 @@
-"""ShardService: which router owns the shard, for clients that know several routers, and for operators."""
+"""ShardService: reports which router owns the shard, to clients that know several routers and to operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replicated log under the database: what it promises, and the systems that keep it.
+"""The replicated log under the database: its protocols, and their implementations.
 
 - `interface`: the log, the heartbeats of routers and the store of large objects, as protocols; their errors.
 - `jetstream/`: NATS JetStream.

@@ -201,7 +201,7 @@ class CommitLog(Protocol):
 
 
 class Heartbeats(Protocol):
-    """Announces that this router is alive, and hears the others. It says nothing about ownership: the log fences.
+    """Announces that this router is alive, and receives the same from others. Ownership is decided by the log alone.
 
     Silence is measured by this machine's monotonic clock, so that clocks may differ.
     """

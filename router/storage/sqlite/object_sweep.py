@@ -1,4 +1,4 @@
-"""Removes objects that no row names: left by uploads and transactions that came to nothing, or by failed removals."""
+"""Removes objects that no row names: left by uploads and transactions that failed, or by failed removals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The replicated log on NATS JetStream.
 
-- `url`: what `nats://...` says; `connection`: the client on a thread of its own; `streams`, `servers`: what has to be
-  there, and the checks of it at the start.
+- `url`: parses `nats://...`; `connection`: the client on a thread of its own; `streams`, `servers`: create streams, and
+  check streams and servers at the start.
 - `log`, `append`, `batch_get`, `leader`: the log. `objects`, `facts`, `heartbeats`: the rest of what a router uses.
 - `opening`: puts them together.
 

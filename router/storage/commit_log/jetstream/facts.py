@@ -1,4 +1,4 @@
-"""Facts on which all routers agree, in a bucket of JetStream's key-value store."""
+"""Small values on which all routers agree, in a bucket of JetStream's key-value store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heartbeats of routers as plain messages of NATS: they need no quorum, and are lost while servers are."""
+"""Heartbeats of routers as plain messages of NATS, which need no quorum and are not stored."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class NatsHeartbeats:
-    """Sends and hears heartbeats."""
+    """Sends and receives heartbeats."""
 
     def __init__(self, connection: Connection, *, subject: str, router: str) -> None:
-        """Announce `router`, and hear the others, on the subjects `<subject>.<name>`.
+        """Announce `router`, and receive the others, on the subjects `<subject>.<name>`.
 
         Raises:
             InvalidError: the name can't be part of a subject (`ROUTER_NAME_INVALID`).
@@ -38,7 +38,7 @@ class NatsHeartbeats:
         self._lock = threading.Lock()
 
     async def start(self) -> None:
-        """Begin to hear; on the connection's loop."""
+        """Begin to receive; on the connection's loop."""
         await self._connection.subscribe(f"{self._subject}.*", self._on_message)
 
     def publish(self, content: bytes) -> None:

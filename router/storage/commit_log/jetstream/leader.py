@@ -1,4 +1,4 @@
-"""Questions to the leader of the log's stream, each answered for this life of the stream only."""
+"""Queries to the leader of the log's stream, which fail once the stream was deleted or created again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEHIND_SECONDS: Final = 15.0
 
 
 class Leader:
-    """Asks. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
+    """Queries the leader. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
 
     def __init__(self, connection: Connection, stream: LogStream, *, behind_seconds: float = BEHIND_SECONDS) -> None:
         self.behind_seconds = behind_seconds

@@ -1,4 +1,4 @@
-"""The log on a JetStream stream: its tail, its reader, purging, and how much room there is."""
+"""The log on a JetStream stream: its tail, reading, purging, and its free space."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class JetStreamLog:
             try:
                 await self._info()
             except (LogReplacedError, nats.errors.Error, OSError):
-                continue  # those who append and read are told
+                continue  # appends and reads report it
 
 
 def _gapless(records: list[LogRecord]) -> int:

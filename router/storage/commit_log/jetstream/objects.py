@@ -1,4 +1,4 @@
-"""The object store: in the format of JetStream's object store, so that `nats object` lists and reads what lies in it.
+"""The object store, in the format of JetStream's own, so that `nats object` lists and reads its objects.
 
 nats-py's own `put` waits for each chunk of 128 KiB, its `get` waits for ever when a server is lost, and its `delete`
 leaves a record behind for each object. Here, chunks are larger, several are on their way at once, reading polls, and

@@ -1,4 +1,4 @@
-"""The streams on which everything lies: their configuration, their creation, and the check of those that exist."""
+"""Streams and buckets of the log: their configuration, their creation, and the check of those that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parses `nats://user:password@host:4222,host:4222?replicas=3&...`: where the servers are, what is asked of them."""
+"""Parses the URL of the log, `nats://user:password@host:4222,host:4222?replicas=3&...`."""
 
 from __future__ import annotations
 

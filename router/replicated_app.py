@@ -20,6 +20,7 @@ from flowhook.private_files import make_directory
 from flowhook.process import ProcessState
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
+from router.cluster.heartbeats import HeartbeatSigner
 from router.cluster.member import Member, Term
 from router.cluster.shard_map import ShardMap
 from router.encryption import KEY_FILE, derive_key, is_key_missing, load_secrets_key
@@ -78,6 +79,7 @@ async def serve_replicated(
                 name,
                 replicated,
                 view,
+                signer=heartbeat_signer(key),
                 restore=partial(snapshots.restore_view, view, replicated.log.identity),
                 snapshot=task.run_if_due,
                 grew=schedule.grew,
@@ -91,6 +93,11 @@ async def serve_replicated(
             await member.run()
     finally:
         await asyncio.to_thread(replicated.close)
+
+
+def heartbeat_signer(key: bytes) -> HeartbeatSigner:
+    """Return the signer of heartbeats of the routers that have this key of secrets."""
+    return HeartbeatSigner(derive_key(key, b"flowhook cluster: heartbeats"))
 
 
 class _Runner:

@@ -15,6 +15,7 @@ from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.process import ProcessState
 from router.cluster.fence_check import FenceCheck
+from router.cluster.heartbeats import HeartbeatSigner, RouterHeartbeats
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
 from router.cluster.shard_map import LogReport, ShardSituation
@@ -94,6 +95,7 @@ class Member:
         name: of this router, unique in the cluster.
         replicated: the log, heartbeats and objects.
         view: this router's copy of the data.
+        signer: signs heartbeats, and verifies those of the others.
         restore: makes a view from the newest snapshot and returns its position, or None if there is none. Blocks.
         snapshot: makes a snapshot if one is due. Blocks.
         grew: called with the bytes of each record that was applied or appended, on any thread.
@@ -110,6 +112,7 @@ class Member:
         replicated: ReplicatedLog,
         view: View,
         *,
+        signer: HeartbeatSigner,
         restore: Callable[[], ViewPosition | None],
         snapshot: Callable[[], object],
         grew: Callable[[int], None],
@@ -121,6 +124,7 @@ class Member:
     ) -> None:
         self._replicated = replicated
         self._view = view
+        self._heartbeats = RouterHeartbeats(replicated.heartbeats, signer)
         self._restore = restore
         self._snapshot = snapshot
         self._grew = grew
@@ -134,7 +138,6 @@ class Member:
         self._position = 0
         self._follower: Follower | None = None
         self._recorder: LogRecorder | None = None
-        self._heard: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
         self._announced: tuple[Any, ...] = ()
@@ -208,12 +211,8 @@ class Member:
                 await asyncio.to_thread(self._snapshot)
 
     def _look(self, now: float) -> None:
-        for router, (heard, content) in self._replicated.heartbeats.heard().items():
-            if self._heard.get(router) != heard:
-                self._heard[router] = heard
-                record = RouterRecord.decode(content)
-                if record is not None:
-                    self._ownership.heard(record, heard)
+        for record, heard in self._heartbeats.news():
+            self._ownership.heard(record, heard)
         follower = self._follower
         if follower is not None:
             self._position = follower.position.position
@@ -237,7 +236,7 @@ class Member:
         self._changed = asyncio.Event()
 
     def _announce(self) -> None:
-        self._replicated.heartbeats.publish(self._record().encode())
+        self._heartbeats.publish(self._record())
 
     def _record(self) -> RouterRecord:
         own = self._ownership

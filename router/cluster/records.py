@@ -11,6 +11,7 @@ import orjson
 HEARTBEAT_SECONDS: Final = 0.5
 """Between two heartbeats of a router."""
 MAX_TEXT: Final = 512
+MAX_NUMBER: Final = 2**63 - 1
 
 
 class MemberState(StrEnum):
@@ -65,7 +66,7 @@ class RouterRecord:
 
     @classmethod
     def decode(cls, content: bytes) -> Self | None:
-        """Parse a heartbeat; None: it is none of this version."""
+        """Parse a heartbeat; None: it is none of this version, or a value is out of its range."""
         try:
             values = orjson.loads(content)
             record = cls(
@@ -76,9 +77,12 @@ class RouterRecord:
             return None
         texts: list[Any] = [getattr(record, name) for name in _TEXTS]
         numbers: list[Any] = [getattr(record, name) for name in _NUMBERS]
-        if not all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts):
-            return None
-        return record if all(type(number) is int for number in numbers) else None
+        valid = (
+            all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts)
+            and all(type(number) is int and 0 <= number <= MAX_NUMBER for number in numbers)
+            and type(record.candidate) is bool
+        )
+        return record if valid else None
 
 
 _TEXTS: Final = {"router", "address", "version"}

@@ -14,6 +14,9 @@ from flowhook.errors import InvalidError
 from router.storage.commit_log.jetstream.connection import Connection
 
 MOST_BYTES: Final = 4096
+MOST_ROUTERS: Final = 256
+"""Most routers of which a heartbeat is retained; the one that was silent longest makes room."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -60,6 +63,9 @@ class NatsHeartbeats:
 
     async def _on_message(self, message: Msg) -> None:
         name = message.subject.rpartition(".")[2]
-        if name != self._router:
-            with self._lock:
-                self._heard[name] = (time.monotonic(), message.data)
+        if name == self._router or len(message.data) > MOST_BYTES:
+            return
+        with self._lock:
+            self._heard[name] = (time.monotonic(), message.data)
+            if len(self._heard) > MOST_ROUTERS:
+                del self._heard[min(self._heard, key=lambda heard: self._heard[heard][0])]

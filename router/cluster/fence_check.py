@@ -11,7 +11,7 @@ from typing import Final
 
 from flowhook.errors import UnavailableError
 from router.cluster.ownership import EXPIRE_SECONDS
-from router.storage.commit_log.interface import CommitLog
+from router.storage.commit_log.interface import CommitLog, LogReplacedError
 from router.storage.replicated.recorder import LogRecorder
 
 CONFIRMED_SECONDS: Final = EXPIRE_SECONDS / 2
@@ -25,7 +25,7 @@ class FenceCheck:
         self._log = log
         self._recorder = recorder
         self._clock = clock
-        self._confirmed = clock()
+        self._confirmed = recorder.confirmed
 
     def confirmed(self) -> bool:
         """Whether the ownership was confirmed a moment ago. No I/O."""
@@ -34,7 +34,7 @@ class FenceCheck:
     def check(self) -> bool:
         """Ask the log, unless a record was appended meanwhile, and return whether this router still owns it. Blocks.
 
-        A log that can't be reached confirms nothing and refutes nothing.
+        A log that can't be reached confirms nothing and refutes nothing. Nobody owns what was replaced.
         """
         start, position = self._clock(), self._recorder.position
         if start - self._recorder.confirmed < CONFIRMED_SECONDS / 2:
@@ -43,6 +43,8 @@ class FenceCheck:
             tail = self._log.tail()
         except UnavailableError:
             return True
+        except LogReplacedError:
+            return False
         if tail is not None and tail.position > position and not self._recorder.wrote(tail.batch_id):
             return False
         self._confirmed = start

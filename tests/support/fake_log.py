@@ -25,6 +25,8 @@ class Fault(StrEnum):
     FULL = "the log is full"
     NO_QUORUM = "no answer until `stop` is set; it is not in the log"
     NO_QUORUM_BUT_IN = "no answer until `stop` is set; it is in the log"
+    REPLACED = "the log was deleted and created again"
+    DEFECT_BUT_IN = "an answer that the client does not understand; it is in the log"
 
 
 class FakeLog:
@@ -43,6 +45,11 @@ class FakeLog:
         fault = self.faults.pop(0) if self.faults else Fault.NONE
         if fault is Fault.FULL:
             raise ExhaustedError("the log is full", reason="LOG_FULL")
+        if fault is Fault.REPLACED:
+            raise LogReplacedError("the log was deleted and created again")
+        if fault is Fault.DEFECT_BUT_IN:
+            self.append(expected, batch_id, data)
+            raise KeyError("seq")
         if fault is Fault.OTHER_WRITER:
             self.append(self._tail(), "other", b"")
         if fault in (Fault.NO_QUORUM, Fault.NO_QUORUM_BUT_IN):

@@ -11,7 +11,7 @@ from typing import Final
 
 import apsw
 
-from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from flowhook.errors import ExhaustedError, FlowhookError, InternalError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, FencedError
 from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash, split
 from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
@@ -148,9 +148,13 @@ class LogRecorder:
         except ExhaustedError:
             # parts that are in the log already are void: the next transaction follows them
             raise storage_full() from None
-        except FlowhookError as error:
+        except UnavailableError as error:
             self._fail(error)
             raise
+        except Exception as error:
+            # the outcome is unknown, or the log is gone: for callers that is no fault of their calls
+            self._fail(error if isinstance(error, FlowhookError) else InternalError(f"append: {type(error).__name__}"))
+            raise FencedError("this router does not own the shard any more") from error
         self._confirmed = start
         self._grew(len(data))
         self._applied = replace(

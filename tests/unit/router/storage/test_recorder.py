@@ -141,6 +141,17 @@ def test_waiting_for_a_quorum_can_be_abandoned(owner, log):
         owner.count("b")
 
 
+@pytest.mark.parametrize("fault", [Fault.REPLACED, Fault.DEFECT_BUT_IN])
+def test_whatever_else_makes_an_append_fail_ends_the_ownership(owner, log, fault):
+    log.faults = [fault]
+    with pytest.raises(FencedError):  # which callers repeat, unlike a conflict or a defect
+        owner.count("a")
+    with pytest.raises(FencedError):
+        owner.count("b")
+    assert len(owner.losses) == 1
+    assert owner.view.position().position == 0
+
+
 def test_parts_of_an_owner_that_died_are_void(owner, log, tmp_path, followed):
     owner.count("a")
     log.faults = [Fault.NONE, Fault.OTHER_WRITER]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -304,7 +305,8 @@ async def _run(
 ) -> None:
     """Run everything until `stop` is requested, and end it in an order that loses nothing."""
     stop_host = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
+    async with contextlib.AsyncExitStack() as undo, asyncio.TaskGroup() as tasks:
+        undo.push_async_callback(server.stop, None)  # also when a task fails: the port is needed again
         tasks.create_task(host.run(stop_host))
         await server.start()
         following = tasks.create_task(flows.follow())

@@ -19,6 +19,7 @@ from router.cluster.heartbeats import HeartbeatSigner, RouterHeartbeats
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
 from router.cluster.shard_map import LogReport, ShardSituation
+from router.cluster.waits import first, unless
 from router.storage.commit_log.interface import FencedError, LogReplacedError, LogTrimmedError, ReplicatedLog
 from router.storage.interface import ShardState, Storage
 from router.storage.replicated.batch import RecordUnknownError
@@ -33,6 +34,9 @@ SNAPSHOT_CHECK_SECONDS: Final = 1.0
 """Between two checks whether a snapshot is due."""
 RETRY_SECONDS: Final = 0.5
 """Pause before following is tried again after the log could not be reached."""
+STORE_SECONDS: Final = 8.0
+"""How long a router that is to stop waits for calls to end, and for the log to take what they store, after runners had
+time to finish."""
 BLOCKED_SECONDS: Final = 5.0
 """Pause before following is tried again when an operator has to act."""
 
@@ -254,7 +258,7 @@ class Member:
     async def _wait_for_look(self) -> None:
         """Wait until `_look` has run again, or the process is to stop."""
         self._looked.clear()
-        await _first(self._looked.wait(), self._lifecycle.stop.wait())
+        await first(self._looked.wait(), self._lifecycle.stop.wait())
 
     # --- following --------------------------------------------------------------------------------------------------
 
@@ -355,7 +359,7 @@ class Member:
                 grew=self._grew,
             )
             storage = await self._open_storage(recorder)
-            state = await _unless(storage.own(0), self._lifecycle.stop, recorder.abandon)
+            state = await unless(storage.own(0), self._lifecycle.stop, recorder.abandon)
         except (FlowhookError, LogTrimmedError) as error:
             log.info("the shard was not taken over", cause=str(error))
             if storage is not None:
@@ -376,26 +380,36 @@ class Member:
     async def _serve(self, term: Term) -> None:
         """Serve until the process is to stop, or the shard is lost."""
         stop = self._new_stop()
+        abandoning: asyncio.TimerHandle | None = None
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")
         checking = asyncio.create_task(self._check_fence(term), name="check that the shard is still owned")
         try:
             while not serving.done() and self._ownership.owns and not self._lifecycle.stop.is_set():
-                await _first(self._wait_for_look(), asyncio.shield(serving))
+                await first(self._wait_for_look(), asyncio.shield(serving))
             if self._ownership.owns and self._lifecycle.stop.is_set():
                 self._ownership.stop()
                 stop.drain(self._drain_seconds)
+                # without a quorum, what is under way would never end
+                seconds = self._drain_seconds + STORE_SECONDS
+                abandoning = asyncio.get_running_loop().call_later(seconds, term.recorder.abandon)
             while not serving.done():
                 if not self._ownership.owns:
                     term.recorder.abandon()
                     stop.lose()
-                await _first(self._look_again(), asyncio.shield(serving))
+                await first(self._look_again(), asyncio.shield(serving))
             await serving
+        except* UnavailableError as errors:
+            # the storage can't serve here now, for example while it recovers: another router may fare better
+            log.warning("the shard can't be served", cause=str(errors.exceptions[0]))
+            self._ownership.lose()
         finally:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
             if not self._ownership.owns:
                 term.recorder.abandon()
             await term.storage.close()
+            if abandoning is not None:
+                abandoning.cancel()
             self._recorder = None
             self._ownership.done(time.monotonic())
             self._look(time.monotonic())
@@ -419,26 +433,6 @@ def _catch_up(follower: Follower, replicated: ReplicatedLog) -> None:
 def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: Any) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to know
         loop.call_soon_threadsafe(function, *arguments)
-
-
-async def _first(*waits: Awaitable[Any]) -> None:
-    """Wait until one of several is done; cancel the others."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[], None]) -> Any:
-    """Return the result of `work`; when `stop` is set meanwhile, call `abandon`, which makes it end."""
-    task = asyncio.ensure_future(work)
-    await _first(asyncio.shield(task), stop.wait())
-    if not task.done():
-        abandon()
-    return await task
 
 
 def _now_ms() -> int:

@@ -213,10 +213,10 @@ class Connection:
         login: dict[str, Any] = {}
         if self._creds_file:
             login["user_credentials"] = str(self._creds_file)
-        elif self._url.user and self._url.password:
-            login.update(user=self._url.user, password=self._url.password)
         elif self._url.user:
-            login["token"] = self._url.user
+            login.update(user=self._url.user, password=self._url.password)
+        elif self._url.password:
+            login["token"] = self._url.password
         if self._url.tls or self._ca_file:
             login["tls"] = ssl.create_default_context(cafile=self._ca_file)
         try:

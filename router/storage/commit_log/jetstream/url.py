@@ -28,7 +28,7 @@ class LogUrl:
         servers: `host:port` of each server.
         tls: whether connections are encrypted.
         user: name to log in with; empty: none.
-        password: its password, or without a user: a token.
+        password: its password; without a user: a token, which the URL has in place of both.
         replicas: copies of each stream that are asked for.
         trust_fsync: whether it is taken on trust that servers sync each write.
         prefix: beginning of the names of streams and buckets.
@@ -61,8 +61,12 @@ def parse_url(url: str) -> LogUrl:
         _refuse(
             "has no path and no fragment: parameters follow a `?`, and `/`, `?`, `#` in a password are %2F, %3F, %23"
         )
+    if "@" in query:
+        _refuse("has no `@` in its parameters: `?` in a password is %3F")
     login, _, hosts = location.rstrip("/").rpartition("@")
     user, _, password = login.partition(":")
+    if not password:
+        user, password = "", user
     servers = _addresses(hosts, CLIENT_PORT)
     pairs = parse_qsl(query, keep_blank_values=True)
     parameters = dict(pairs)

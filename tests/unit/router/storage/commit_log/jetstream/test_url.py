@@ -62,3 +62,15 @@ def test_no_error_and_no_repr_shows_the_password():
     with pytest.raises(InvalidError) as caught:
         parse_url("nats://user:secret@a:b:c")
     assert "secret" not in caught.value.message
+
+
+def test_a_token_is_a_secret():
+    url = parse_url("nats://secret@a")
+    assert (url.user, url.password) == ("", "secret")
+    assert "secret" not in repr(url)
+
+
+def test_a_question_mark_in_a_password_does_not_show_the_rest_of_it():
+    with pytest.raises(InvalidError, match="%3F") as caught:
+        parse_url("nats://user:pass?secret=secret@a")
+    assert "secret" not in caught.value.message

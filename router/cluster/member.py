@@ -142,6 +142,7 @@ class Member:
         self._position = 0
         self._follower: Follower | None = None
         self._recorder: LogRecorder | None = None
+        self._reporting: asyncio.Task[LogReport] | None = None
         self._changed = asyncio.Event()
         self._looked = asyncio.Event()
         self._announced: tuple[Any, ...] = ()
@@ -167,7 +168,10 @@ class Member:
 
     async def log_report(self) -> LogReport:
         """See `ShardMap`."""
-        return await asyncio.to_thread(self._report)
+        # one at a time: without a quorum each blocks for long, and the threads are needed to follow and to serve
+        if self._reporting is None or self._reporting.done():
+            self._reporting = asyncio.create_task(asyncio.to_thread(self._report), name="report the log")
+        return await asyncio.shield(self._reporting)
 
     def _report(self) -> LogReport:
         return LogReport(self._replicated.log.status(), self._replicated.objects.stored(SNAPSHOT_PREFIX))

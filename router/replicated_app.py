@@ -38,10 +38,13 @@ from router.storage.replicated.snapshot_schedule import SnapshotSchedule, Snapsh
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
 from router.storage.sqlite import open_sqlite
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.lock import DataLock
 
 HAND_OVER_SECONDS: Final = 2.0
 """Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
 
+LOCK_FILE: Final = "router.lock"
 MAX_NAME: Final = 64
 _UNUSABLE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 
@@ -59,7 +62,36 @@ async def serve_replicated(
     key = _load_shared(settings)
     name = _UNUSABLE_IN_NAMES.sub("-", lifecycle.name)[:MAX_NAME]
     view = View(settings.view_dir or settings.data_dir / "view")
-    make_directory(view.path.parent)
+    lock = await asyncio.to_thread(_lock, view)
+    try:
+        await _serve_view(settings, lifecycle, name, view, key=key, registry=registry or metrics.registry())
+    finally:
+        lock.release()
+
+
+def _lock(view: View) -> DataLock:
+    """Lock a view, which a follower writes and discards, for this process. Blocks.
+
+    Raises:
+        ConflictError: another process uses it (`DATA_DIR_IN_USE`).
+        UnavailableError: the directory can't be used.
+    """
+    try:
+        make_directory(view.path.parent)
+        return DataLock(view.path.with_name(LOCK_FILE))
+    except OSError as error:
+        raise translate(error) from error
+
+
+async def _serve_view(
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+    name: str,
+    view: View,
+    *,
+    key: bytes,
+    registry: CollectorRegistry,
+) -> None:
     replicated = await asyncio.to_thread(
         connect,
         settings.storage,
@@ -74,7 +106,7 @@ async def serve_replicated(
         schedule = SnapshotSchedule(time.monotonic())
         task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
         async with contextlib.aclosing(InputParser()) as parser:
-            runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry or metrics.registry())
+            runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
             member = Member(
                 name,
                 replicated,

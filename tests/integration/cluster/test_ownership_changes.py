@@ -157,3 +157,12 @@ async def test_a_log_that_was_deleted_and_made_again_is_refused(routers, url):
     again = routers.start("r1")
     with pytest.raises(LogReplacedError, match="rebuild-log"):
         await again.task
+
+
+async def test_two_routers_never_use_one_view(routers):
+    router = routers.start("r1")
+    await routers.owner()
+    other = routers.start("r2", view_dir=router.view_dir)
+    with pytest.raises(ConflictError) as raised:
+        await other.task
+    assert raised.value.reason == "DATA_DIR_IN_USE"

@@ -188,6 +188,8 @@ class Member:
             asyncio.create_task(self._look_forever(), name="look who owns the shard"),
             asyncio.create_task(self._make_snapshots(), name="make snapshots"),
         ]
+        for task in upkeep:  # without it this router would neither claim nor be heard
+            task.add_done_callback(lambda _: self._lifecycle.stop.set())
         try:
             while not self._lifecycle.stop.is_set():
                 self._address = await self._runner.stand_by()
@@ -201,9 +203,12 @@ class Member:
             self._ownership.stop()
             for task in upkeep:
                 task.cancel()
-            await asyncio.gather(*upkeep, return_exceptions=True)
+            ended = await asyncio.gather(*upkeep, return_exceptions=True)
             self._announce()
             await self._runner.stand_down()
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
 
     async def _look_forever(self) -> None:
         """Take in what was heard, and announce this router: at once when something changed, else periodically."""

@@ -124,16 +124,19 @@ class SnapshotTask:
             made = self._store.make(self._view)
             if made.purge_through:
                 self._log.purge(made.purge_through)
-        except FlowhookError as error:
+        except Exception as error:  # noqa: BLE001 - a defect must not end the snapshots, without which the log fills up
             self._failed(error)
             return False
         self._schedule.succeeded(self._clock())
         log.info("snapshot made", position=made.position, purged_through=made.purge_through)
         return True
 
-    def _failed(self, error: FlowhookError) -> None:
+    def _failed(self, error: Exception) -> None:
         now = self._clock()
         self._schedule.failed(now)
-        log.warning("snapshot failed", reason=error.reason, cause=error.message)
+        if isinstance(error, FlowhookError):
+            log.warning("snapshot failed", reason=error.reason, cause=error.message)
+        else:
+            log.error("snapshot failed", exc_info=error)
         if self._schedule.alarm(now):
             log.warning("snapshots have failed for long: the log grows until it is full", seconds=self.failing)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 
+import pytest
 from support.nats_servers import nats_server
 from support.patience import PATIENCE
 from support.replicated_routers import replicated_routers
@@ -95,3 +96,16 @@ async def test_an_owner_without_a_quorum_stops_in_time(tmp_path, monkeypatch):
                     server.process.send_signal(signal.SIGCONT)
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_a_router_that_can_not_watch_the_others_any_more_ends(routers, monkeypatch):
+    router = routers.start("r1")
+    await routers.owner()
+    defect = ValueError("a defect")
+
+    def fail(_heartbeats):
+        raise defect
+
+    monkeypatch.setattr(member.RouterHeartbeats, "news", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        await router.task

@@ -146,3 +146,13 @@ def test_failures_are_logged_and_the_alarm_after_an_hour(run, schedule):
     assert task.run_if_due()
     assert not task.alarm
     assert log.purged == [5]
+
+
+def test_a_defect_is_a_failure_and_the_next_attempt_is_made_all_the_same(run, schedule):
+    task, _, clock = run(KeyError("digest"), SnapshotMade(9, 5))
+    schedule.grew(100)
+    with capture_logs() as logged:
+        assert not task.run_if_due()
+    assert [entry["event"] for entry in logged] == ["snapshot failed"]
+    clock.now = 3600.0
+    assert task.run_if_due()

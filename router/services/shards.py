@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from flowhook.errors import ExhaustedError
@@ -11,9 +12,11 @@ from flowhook.wire import convert
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.services import error_mapping
+from router.services.authorization import caller_flows
 
 MAX_WATCHERS: Final = 1000
-"""Most streams of WatchShards; each edge, runner and client has one to each router."""
+"""Most streams of WatchShards; each edge, runner and client has one to each router. As many again with tokens that are
+restricted to some flows, so that senders can't keep edges and runners from knowing the owner."""
 
 
 class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
@@ -21,7 +24,7 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
 
     def __init__(self, shard_map: ShardMap) -> None:
         self._map = shard_map
-        self._watchers = 0
+        self._watchers: Counter[bool] = Counter()
 
     def situation(self) -> ShardSituation:
         """Return what this router knows of the shard."""
@@ -33,9 +36,10 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     ) -> None:
         """Stream the owner, and each change of it."""
         error_mapping.check_request_size(request)
-        if self._watchers >= MAX_WATCHERS:
+        restricted = caller_flows.get() is not None
+        if self._watchers[restricted] >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        self._watchers += 1
+        self._watchers[restricted] += 1
         reported: pb.ShardOwner | None = None
         try:
             while True:
@@ -46,7 +50,7 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
                     continue  # it may have changed meanwhile
                 await self._map.changed()
         finally:
-            self._watchers -= 1
+            self._watchers[restricted] -= 1
 
     @error_mapping.rpc_method
     async def GetShards(  # noqa: N802 - the name of the RPC

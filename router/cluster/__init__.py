@@ -1,6 +1,7 @@
 """Ownership of the shard of a replicated log among several routers: heartbeats, claims, takeover and hand-over.
 
-- `records`, `heartbeats`: what routers announce to each other, signed. `ownership`: when to claim and when to give up, without I/O.
+- `records`, `heartbeats`: what routers announce to each other, signed.
+- `ownership`: when to claim and when to give up, without I/O.
 - `shard_map`: the owner and the copies, as this router knows them. `fence_check`: confirms that this router owns it.
 - `member`: a router that follows, claims, serves, and follows again.
 

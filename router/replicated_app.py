@@ -103,7 +103,7 @@ async def _serve_view(
         await asyncio.to_thread(_check_key, replicated, key)
         await asyncio.to_thread(_check_log, replicated)
         snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
-        schedule = SnapshotSchedule(time.monotonic())
+        schedule = SnapshotSchedule.of_log(replicated.log, time.monotonic())
         task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)

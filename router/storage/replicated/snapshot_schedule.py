@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from flowhook import logs
 from flowhook.errors import FlowhookError
@@ -14,6 +14,9 @@ from router.storage.replicated.snapshots import SnapshotStore
 
 LOG_BYTES: Final = 256 * MIB
 """Growth of the log after which a snapshot is due."""
+LOG_SHARE: Final = 8
+"""The same as a share of a limited log, if that is less: it is purged behind the older of two snapshots, and must not
+refuse new events until then."""
 SNAPSHOT_SECONDS: Final = 1800.0
 """Time after which a snapshot is due, if anything changed."""
 RETRY_SECONDS: Final = 60.0
@@ -44,6 +47,18 @@ class SnapshotSchedule:
         self._last = now
         self._failing_since: float | None = None
         self._retry = now
+
+    @classmethod
+    def of_log(cls, log: CommitLog, now: float) -> Self:
+        """Return the schedule for a log, which may have grown more without a snapshot than it should. No I/O."""
+        room, size = log.room(), log.max_bytes
+        if room is None or size is None:
+            return cls(now)
+        log_bytes = min(LOG_BYTES, size // LOG_SHARE)
+        schedule = cls(now, log_bytes=log_bytes)
+        # what two snapshots and the time until the next one leave in it is no sign of that
+        schedule.grew(max(0, size - room - 2 * log_bytes))
+        return schedule
 
     def grew(self, size: int) -> None:
         """Count the bytes of records that the view applied or the owner appended."""

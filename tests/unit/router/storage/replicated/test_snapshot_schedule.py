@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from flowhook.errors import UnavailableError
+from flowhook.limits import MIB
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotMade
 
@@ -156,3 +157,28 @@ def test_a_defect_is_a_failure_and_the_next_attempt_is_made_all_the_same(run, sc
     assert [entry["event"] for entry in logged] == ["snapshot failed"]
     clock.now = 3600.0
     assert task.run_if_due()
+
+
+class SizedLog:
+    """A log of a size."""
+
+    def __init__(self, max_bytes, used):
+        self.max_bytes = max_bytes
+        self.used = used
+
+    def room(self):
+        return None if self.max_bytes is None else self.max_bytes - self.used
+
+
+@pytest.mark.parametrize(("max_bytes", "due"), [(None, 256), (2048, 256), (64, 8)])
+def test_a_small_log_has_snapshots_before_it_is_full(max_bytes, due):
+    schedule = SnapshotSchedule.of_log(SizedLog(max_bytes and max_bytes * MIB, 0), 0.0)
+    schedule.grew(due * MIB - 1)
+    assert not schedule.due(1.0)
+    schedule.grew(1)
+    assert schedule.due(1.0)
+
+
+@pytest.mark.parametrize(("used", "due"), [(0, False), (23, False), (24, True), (64, True)])
+def test_a_log_that_lacks_snapshots_gets_one_when_a_router_starts(used, due):
+    assert SnapshotSchedule.of_log(SizedLog(64 * MIB, used * MIB), 0.0).due(0.0) is due

@@ -82,3 +82,19 @@ def test_a_name_that_is_no_part_of_a_subject_is_refused(opened, server, name):
     with pytest.raises(InvalidError) as caught:
         opened(server, router=name or "\n")
     assert caught.value.reason == "ROUTER_NAME_INVALID"
+
+
+def test_a_client_is_replaced_though_the_first_attempt_fails_in_an_unknown_way(opened, server, monkeypatch):
+    first, second = opened(server, router="router-1"), opened(server, router="router-2")
+    connection, connect, attempts = first._connection, first._connection._connect_client, []
+
+    async def fail_once():
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ValueError("the credentials file is being written")
+        await connect()
+
+    monkeypatch.setattr(connection, "_connect_client", fail_once)
+    connection.call(connection.client.close())
+    hear(second.heartbeats, "router-1", b"back", lambda: first.heartbeats.publish(b"back"))
+    assert len(attempts) == 2

@@ -249,7 +249,7 @@ class Connection:
                 self._connected.clear()
                 try:
                     await self._connect_client()
-                except (nats.errors.Error, OSError, TimeoutError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is: nothing else would ever connect again
                     await self._report(error)
 
     async def _disconnect(self) -> None:

@@ -17,7 +17,7 @@ class TransactionLog(Protocol):
     """
 
     def begin(self, connection: apsw.Connection) -> None:
-        """Record changes from now on; the transaction has just begun."""
+        """Record changes from now on; the transaction is about to begin, which may fail."""
         ...
 
     def append(self) -> None:

@@ -193,8 +193,8 @@ class Writer:
 
     def _transact(self, batch: Sequence[QueuedWrite]) -> None:
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
         self._log.begin(connection)
+        connection.execute("BEGIN IMMEDIATE")
         if self._stale:
             for operation in self._operations:
                 operation.reload(connection)

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench import acceptance, bodies, calls, fairness, flows, parked
+from bench import acceptance, bodies, calls, fairness, flows, parked, replicated, takeover
 from bench.echo_server import echo_server
 from bench.events import BATCH
 from bench.log import log
@@ -30,6 +30,10 @@ FAIRNESS_SECONDS: Final = 60.0
 PARKED: Final = 100_000
 FLOWS: Final = 100_000
 PARKED_SPREAD: Final = 40.0
+ROUNDS: Final = 5
+UNFINISHED: Final = 100_000
+TAKEOVERS: Final = 3
+IDLE_SECONDS: Final = 20.0
 
 MAX_CAUSE: Final = 200
 """Characters of the cause of a failure in the table."""
@@ -65,6 +69,9 @@ def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
         async with running_cluster("--runners", "1") as cluster:
             return await bodies.bench(cluster, seconds)
 
+    async def taking_over() -> Figures:
+        return await takeover.bench(count(UNFINISHED), TAKEOVERS, max(2.0, IDLE_SECONDS * scale))
+
     return [
         BenchmarkPart("acceptance", 180, lambda: acceptance.bench(seconds), _acceptance_rows),
         BenchmarkPart("bodies", 60, other_bodies, _bodies_rows),
@@ -74,6 +81,8 @@ def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
         BenchmarkPart(
             "parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows
         ),
+        BenchmarkPart("replicated", 420, lambda: replicated.bench(ROUNDS, seconds), _replicated_rows),
+        BenchmarkPart("takeover", 300, taking_over, _takeover_rows),
     ]
 
 
@@ -128,6 +137,47 @@ def _parked_rows(figures: Figures) -> list[Row]:
         (f"{what}: bytes for each", f"{figures['parked_bytes_each']:,}", ""),
         (f"{what}: start of the router", f"{figures['parked_restart_seconds']} s", ""),
         (f"{what}: p99 of lateness at {figures['parked_due_rate']:,}/s", f"{figures['parked_late_p99_ms']} ms", ""),
+    ]
+
+
+def _replicated_rows(figures: Figures) -> list[Row]:
+    rows: list[Row] = []
+    for name, what in (
+        (replicated.EMBEDDED, "embedded storage"),
+        ("r1", "log on 1 server"),
+        ("r3", "log on 3 servers"),
+        ("r3_standby", "log on 3 servers, standby"),
+    ):
+        key = f"replicated_{name}"
+        rows += [
+            (
+                f"{what}: durable acceptance",
+                f"{figures[f'{key}_accept_rps']:,}/s",
+                f"{figures[f'{key}_accept_ratio']:.2f}",
+            ),
+            (f"{what}: whole executions", f"{figures[f'{key}_e2e_rps']:,}/s", f"{figures[f'{key}_e2e_ratio']:.2f}"),
+            (
+                f"{what}: acceptance p50, p99 at {figures['replicated_latency_rate']:,}/s",
+                f"{figures[f'{key}_p50_ms']}, {figures[f'{key}_p99_ms']} ms",
+                "",
+            ),
+        ]
+    return rows
+
+
+def _takeover_rows(figures: Figures) -> list[Row]:
+    rows = [
+        (f"{what}: until {until}", f"{figures[f'{key}_seconds']} s", "")
+        for name, what in (
+            ("takeover", "takeover"),
+            ("takeover_backlog", f"takeover, {figures['takeover_unfinished']:,} unfinished"),
+        )
+        for key, until in ((f"{name}_accept", "an event is accepted"), (f"{name}_serving", "serving"))
+    ]
+    return [
+        *rows,
+        ("two routers, three NATS servers at rest: CPU", f"{figures['idle_cpu_percent']} % of a core", ""),
+        ("the same: transactions in the log", f"{figures['idle_batches_per_second']}/s", ""),
     ]
 
 

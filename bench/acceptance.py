@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import statistics
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.bare_handler import bare_handler
@@ -11,6 +12,7 @@ from bench.events import ended, payload
 from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
 from bench.log import log
 from bench.requests import apply_flow, quantile, signed
+from flowhook.model import Execution
 from harness.cluster import running_cluster
 
 WARM_UP: Final = 1.0
@@ -40,21 +42,18 @@ async def bench(seconds: float) -> dict[str, Any]:
 
         bare_rates, accept_rates = [], []
         for _ in range(3):
-            bare_rates.append(await _rate("bare handler", bare_request, seconds))
-            accept_rates.append(await _rate("durable acceptance, flow paused", accept_request, seconds))
+            bare_rates.append(await rate("bare handler", bare_request, seconds))
+            accept_rates.append(await rate("durable acceptance, flow paused", accept_request, seconds))
         accept_rps = statistics.median(accept_rates)
 
         e2e_rates = []
         for number in range(2):
             flow_id = await apply_flow(client, f"run-{number}")
             request = signed(f"{cluster.http}/hook/{flow_id}", key)
-            await _rate("acceptance while executing", request, seconds)
-            executions = await ended(client, flow_id, within=MAX_SECONDS)
-            first = min(execution.receive_time_ms for execution in executions)
-            last = max(execution.end_time_ms or 0 for execution in executions)
-            e2e_rates.append(len(executions) * 1000 / (last - first))
+            await rate("acceptance while executing", request, seconds)
+            e2e_rates.append(execution_rate(await ended(client, flow_id, within=MAX_SECONDS)))
             log(f"whole executions: {e2e_rates[-1]:,.0f}/s")
-            bare_rates.append(await _rate("bare handler", bare_request, seconds))
+            bare_rates.append(await rate("bare handler", bare_request, seconds))
 
         latencies = await at_rate(run_request, accept_rps / 10, seconds)
         log(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
@@ -62,12 +61,24 @@ async def bench(seconds: float) -> dict[str, Any]:
     return _figures(bare_rates, accept_rates, e2e_rates, latencies)
 
 
-async def _rate(what: str, request: Request, seconds: float) -> float:
+async def rate(what: str, request: Request, seconds: float) -> float:
+    """Return the requests a second at saturation.
+
+    Raises:
+        RuntimeError: one was not answered with 2xx.
+    """
     result = await saturate(request, seconds)
     if result.failed or not result.requests:
         raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
     log(f"{what}: {result.per_second:,.0f}/s")
     return result.per_second
+
+
+def execution_rate(executions: Sequence[Execution]) -> float:
+    """Return the executions a second, from the first event received to the last execution ended."""
+    first = min(execution.receive_time_ms for execution in executions)
+    last = max(execution.end_time_ms or 0 for execution in executions)
+    return len(executions) * 1000 / (last - first)
 
 
 def _figures(bare: list[float], accept: list[float], e2e: list[float], latencies: list[float]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 - `service`: the service that flows call, which records each call. `flows`: what is sent to, and what it calls.
 - `cluster`: a local cluster whose processes can be killed, stopped and started again. `faults`: what is done to it.
-- `replicated_cluster`, `replicated_faults`: the same for a cluster on a replicated log. `log_servers`, `proxies`: the
-  servers of the log, and what is between them and the routers. `peers`: whose a connection is.
+- `replicated_cluster`, `replicated_faults`: the same for a cluster on a replicated log. `proxies`: what is between the
+  servers of the log and the routers. `peers`: whose a connection is.
 - `replication`: examines the log, and the routers' views of it.
 - `senders`: send events, each until it is acknowledged. `verdict`: compares them with executions and calls.
 """

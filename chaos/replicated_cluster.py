@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from chaos.cluster import BrokenCluster, Findings
-from chaos.log_servers import LogServers
 from chaos.peers import Peers
 from chaos.proxies import Proxies
 from chaos.replication import examine
 from flowhook.errors import FlowhookError
+from harness.log_servers import LogServers
 from router.storage.commit_log.jetstream import connect
 
 OWNER_SECONDS: Final = 1.0

@@ -1,4 +1,4 @@
 """Runs the product as processes, for tests, measurements (`bench/`) and campaigns (`chaos/`). It is not part of it.
 
-- `cluster`: a cluster of `flowhook up`.
+- `cluster`: a cluster of `flowhook up`. `log_servers`: NATS servers for a replicated log.
 """

@@ -1,7 +1,7 @@
-"""The NATS servers of the replicated log, started here and not by `flowhook up`, so that proxies can be before them.
+"""The NATS servers of the replicated log, started here and not by `flowhook up`: three, or one without a quorum.
 
 Their configuration is that of `flowhook up --storage nats:`, except that they don't announce their addresses to
-clients, which would go around the proxies.
+clients, which would go around proxies before them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -30,20 +30,25 @@ MONITOR_TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
 
 
 class LogServers:
-    """The servers `NAMES`, each of which may be ended and started again on its ports.
+    """The servers `NAMES`, or the first of them alone; each may be ended and started again on its ports.
 
     Args:
         data_dir: a server's data is in `<data_dir>/<name>`.
+        alone: one server, which stores everything by itself.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, alone: bool = False) -> None:
         make_directory(data_dir)
         self._prepared = NatsServers.prepare(data_dir)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        for name in NAMES:
+        self._names = NAMES[:1] if alone else NAMES
+        for name in self._names:
             path = data_dir / name / CONFIGURATION_FILE
             settings = orjson.loads(path.read_bytes())
-            settings["cluster"]["no_advertise"] = True
+            if alone:
+                del settings["cluster"]
+            else:
+                settings["cluster"]["no_advertise"] = True
             path.write_bytes(orjson.dumps(settings))
 
     async def start(self) -> None:
@@ -52,10 +57,10 @@ class LogServers:
         Raises:
             TimeoutError: they are not.
         """
-        for name in NAMES:
+        for name in self._names:
             await self.start_one(name)
         async with asyncio.timeout(READY_SECONDS):
-            for name in NAMES:
+            for name in self._names:
                 while not await self._prepared.is_ready(name):
                     await asyncio.sleep(PAUSE_SECONDS)
 
@@ -96,18 +101,18 @@ class LogServers:
 
     def ports(self) -> Mapping[str, int]:
         """Return the ports for clients, by server."""
-        return {name: ports.client for name, ports in self._prepared.ports.items()}
+        return {name: self._prepared.ports[name].client for name in self._names}
 
     def url(self, ports: Mapping[str, int]) -> str:
         """Return the URL of the storage, with servers reached at `ports`."""
         servers = ",".join(f"{LOOPBACK}:{port}" for port in ports.values())
-        monitors = ",".join(map(self._prepared.monitor, NAMES))
-        return f"nats://{USER}:{self._prepared.password}@{servers}?replicas={len(NAMES)}&monitor={monitors}"
+        monitors = ",".join(map(self._prepared.monitor, self._names))
+        return f"nats://{USER}:{self._prepared.password}@{servers}?replicas={len(self._names)}&monitor={monitors}"
 
     async def leader(self) -> str:
         """Return the name of the server that leads the stream of the log; empty: none does, as far as is known."""
         async with aiohttp.ClientSession(timeout=MONITOR_TIMEOUT) as session:
-            for name in NAMES:
+            for name in self._names:
                 url = f"http://{self._prepared.monitor(name)}/jsz?streams=1&accounts=1"
                 with suppress(aiohttp.ClientError, TimeoutError, ValueError):
                     async with session.get(url) as response:
@@ -127,6 +132,17 @@ class LogServers:
                 return bool(orjson.loads(answer.data).get("success"))
         except (nats.errors.Error, OSError, TimeoutError):
             return False
+
+
+@asynccontextmanager
+async def running_log_servers(data_dir: Path, *, alone: bool = False) -> AsyncIterator[LogServers]:
+    """Run the servers until the block is left; `alone`: one of them."""
+    servers = LogServers(data_dir, alone=alone)
+    try:
+        await servers.start()
+        yield servers
+    finally:
+        await servers.close()
 
 
 def _leads(name: str, state: Mapping[str, object]) -> bool:

@@ -4,6 +4,7 @@ import itertools
 from contextlib import ExitStack
 
 import pytest
+from support.cutting_relay import cutting_relay
 from support.nats_servers import nats_cluster, nats_server
 
 from router.storage.commit_log.jetstream import connect
@@ -20,6 +21,12 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     with nats_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture
+def relay(server):
+    with cutting_relay(server.address) as running:
         yield running
 
 

@@ -8,7 +8,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.cutting_relay import cutting_relay
 from support.nats_servers import nats_server
 from support.patience import PATIENCE
 
@@ -19,12 +18,6 @@ from router.storage.commit_log.jetstream import rebuild_log
 
 def positions(log, after=0):
     return [record.position for record in log.read(after)]
-
-
-@pytest.fixture
-def relay(server):
-    with cutting_relay(server.address) as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,12 +6,15 @@
 | 10071, 10164: wrong last sequence | the record at that position decides: ours, or another writer's |
 | the stream is full | not in, unless an earlier attempt had no answer |
 | anything else, or nothing within a second | unknown: the same bytes are published again |
+
+The first attempt is on a connection for appends alone (`direct`); what it leaves open is settled on the shared one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import threading
 from collections.abc import Mapping
@@ -20,9 +23,10 @@ from typing import Any, Final
 import nats.errors
 
 from flowhook import logs
-from flowhook.errors import ExhaustedError, InternalError
+from flowhook.errors import ExhaustedError, InternalError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
 from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.streams import LogStream
 
@@ -46,6 +50,7 @@ def append(
     connection: Connection,
     stream: LogStream,
     leader: Leader,
+    direct: Direct,
     *,
     expected: int,
     batch_id: str,
@@ -53,7 +58,24 @@ def append(
     stop: threading.Event | None = None,
 ) -> int:
     """Append a record; see `CommitLog.append`."""
-    future = connection.submit(_Append(connection, stream, leader, LogRecord(expected + 1, batch_id, data)).run())
+    headers = {
+        "Nats-Expected-Last-Sequence": str(expected),
+        "Nats-Msg-Id": batch_id,
+        "Fh-Format": FORMAT,
+    }
+    first = direct.request(stream.subject, headers, data, stop=stop)
+    answer = _parsed(first.answer)
+    if answer and not answer.get("error") and answer.get("seq") == expected + 1:
+        return expected + 1
+    appending = _Append(connection, stream, leader, LogRecord(expected + 1, batch_id, data), headers)
+    try:
+        future = connection.submit(
+            appending.run(answer, maybe_in=first.sent and first.answer != b"" and answer is None)
+        )
+    except UnavailableError:
+        if not first.sent:
+            raise
+        raise AppendAbandonedError("the connection to the log was closed during an append") from None
     while True:
         try:
             return future.result(STOP_SECONDS if stop else None)
@@ -64,32 +86,42 @@ def append(
                 raise AppendAbandonedError("the append was given up: its outcome is unknown") from None
 
 
+def _parsed(answer: bytes | None) -> Mapping[str, Any] | None:
+    """Return the fields of an answer; None: there is none that could be understood."""
+    with contextlib.suppress(ValueError):
+        fields = json.loads(answer or b"")
+        if isinstance(fields, dict):
+            return fields
+    return None
+
+
 class _Append:
     """A record on its way into the log; runs on the connection's loop."""
 
-    def __init__(self, connection: Connection, stream: LogStream, leader: Leader, record: LogRecord) -> None:
+    def __init__(
+        self, connection: Connection, stream: LogStream, leader: Leader, record: LogRecord, headers: dict[str, str]
+    ) -> None:
         self._connection = connection
         self._stream = stream
         self._leader = leader
         self._expected = record.position - 1
         self._batch_id = record.batch_id
         self._data = record.data
+        self._headers = headers
         self._maybe_in = False
         self._behind_since: float | None = None
         self._looking: asyncio.Task[Any] | None = None
         self._cause = ""
 
-    async def run(self) -> int:
-        headers = {
-            "Nats-Expected-Last-Sequence": str(self._expected),
-            "Nats-Msg-Id": self._batch_id,
-            "Fh-Format": FORMAT,
-        }
+    async def run(self, answer: Mapping[str, Any] | None, *, maybe_in: bool) -> int:
+        """Append; `answer` and `maybe_in` are what is known of an attempt before."""
+        self._maybe_in = maybe_in
         loop = asyncio.get_running_loop()
         complain_at = loop.time() + COMPLAIN_SECONDS
         try:
             while True:
-                position = await self._attempt(headers)
+                position = await self._attempt(answer)
+                answer = None
                 if position is not None:
                     return position
                 if loop.time() > complain_at:
@@ -100,16 +132,18 @@ class _Append:
             if self._looking:
                 self._looking.cancel()
 
-    async def _attempt(self, headers: dict[str, str]) -> int | None:
-        """Publish the record once; return its position, or None when it is unknown whether it is in."""
+    async def _attempt(self, answer: Mapping[str, Any] | None) -> int | None:
+        """Publish the record, unless that was answered; return its position, or None while its outcome is unknown."""
         sent = False
         try:
+            if answer is not None:
+                return await self._judge(answer)
             if not await self._connection.wait_connected(ATTEMPT_SECONDS):
                 self._cause = "no connection"
                 return None
             sent = True
             reply = await self._connection.client.request(
-                self._stream.subject, self._data, timeout=ATTEMPT_SECONDS, headers=headers
+                self._stream.subject, self._data, timeout=ATTEMPT_SECONDS, headers=self._headers
             )
             return await self._judge(json.loads(reply.data))
         except nats.errors.MaxPayloadError:

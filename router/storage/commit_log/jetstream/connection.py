@@ -49,7 +49,7 @@ class Connection:
         self._url = url
         self._name = name
         self._creds_file = creds_file
-        self._ca_file = ca_file
+        self._tls = ssl.create_default_context(cafile=ca_file) if url.tls or ca_file else None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
         self._subscriptions: list[tuple[str, Callback]] = []
@@ -119,6 +119,30 @@ class Connection:
             task = self._loop.create_task(function())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    @property
+    def url(self) -> LogUrl:
+        """Where the servers are."""
+        return self._url
+
+    @property
+    def name(self) -> str:
+        """By which servers know the connection."""
+        return self._name
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How connections are encrypted; None: not at all."""
+        return self._tls
+
+    @property
+    def login(self) -> dict[str, str] | None:
+        """Fields of the protocol's CONNECT with which other connections log in; None: that takes a credentials file."""
+        if self._creds_file:
+            return None
+        if self._url.user:
+            return {"user": self._url.user, "pass": self._url.password}
+        return {"auth_token": self._url.password} if self._url.password else {}
 
     @property
     def client(self) -> Client:
@@ -217,8 +241,8 @@ class Connection:
             login.update(user=self._url.user, password=self._url.password)
         elif self._url.password:
             login["token"] = self._url.password
-        if self._url.tls or self._ca_file:
-            login["tls"] = ssl.create_default_context(cafile=self._ca_file)
+        if self._tls:
+            login["tls"] = self._tls
         try:
             await client.connect(
                 [f"{'tls' if self._url.tls else 'nats'}://{server}" for server in self._url.servers],

@@ -17,6 +17,7 @@ from router.storage.commit_log.interface import LogRecord, LogReplacedError, Log
 from router.storage.commit_log.jetstream.append import append
 from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.servers import monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
@@ -46,6 +47,8 @@ class JetStreamLog:
         self._url = url
         self._stream = log_stream_of(info)
         self._leader = Leader(connection, self._stream, behind_seconds=behind_seconds)
+        self._direct = Direct(connection)
+        self._appends = False
         self._acknowledged = info.state.last_seq
         self._size = info.state.bytes
         self._announced = info.state.last_seq
@@ -71,11 +74,22 @@ class JetStreamLog:
     def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
         """Append a record, and announce it to waiting readers."""
         position = append(
-            self._connection, self._stream, self._leader, expected=expected, batch_id=batch_id, data=data, stop=stop
+            self._connection,
+            self._stream,
+            self._leader,
+            self._direct,
+            expected=expected,
+            batch_id=batch_id,
+            data=data,
+            stop=stop,
         )
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
-        self._connection.post(self._announce)
+        if not self._direct.publish(self._announcements, b"%d" % position):
+            self._connection.post(self._announce)
+        if not self._appends:
+            self._appends = True
+            self._connection.post(self._look)
         return position
 
     def tail(self) -> LogRecord | None:
@@ -185,12 +199,21 @@ class JetStreamLog:
             self._news = asyncio.Event()
 
     async def _observe_size(self) -> None:
-        while True:
-            await asyncio.sleep(STATE_SECONDS)
-            try:
-                await self._info()
-            except (LogReplacedError, nats.errors.Error, OSError):
-                continue  # appends and reads report it
+        try:
+            while True:
+                await asyncio.sleep(STATE_SECONDS)
+                await self._look()
+        finally:
+            self._direct.close()
+
+    async def _look(self) -> None:
+        """Note how large the log is, and connect to its leader if this process appends."""
+        try:
+            cluster = (await self._info()).cluster
+        except (LogReplacedError, nats.errors.Error, OSError):
+            return  # appends and reads report it
+        if self._appends:
+            await self._direct.renew((cluster and cluster.leader) or "")
 
 
 def _gapless(records: list[LogRecord]) -> int:

@@ -1,0 +1,130 @@
+"""Appends over the connection that is for appends alone, once there is one: what it leaves open is settled."""
+
+import threading
+import time
+
+import pytest
+from support.patience import PATIENCE
+
+from flowhook.errors import ExhaustedError
+from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
+from router.storage.commit_log.jetstream import direct
+
+from .test_append import in_background, positions
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def system(opened, server, relay, prefix):
+    """A log with one record, which is reached through the relay; the next append takes the connection of its own."""
+    url = server.url(prefix=prefix, max_bytes="50M").replace(server.address, relay.address)
+    system = opened(server, url=url)
+    system.log.append(0, "first", b"data")
+    wait_until(lambda: system.log._direct.ready)
+    return system
+
+
+def test_an_append_does_not_use_the_shared_connection(system):
+    before = system._connection.client.stats["out_msgs"]
+    assert [system.log.append(number, f"batch-{number}", b"data") for number in range(1, 20)] == list(range(2, 21))
+    assert system._connection.client.stats["out_msgs"] - before < 19  # those that ask for the state of the log
+    assert positions(system.log) == list(range(1, 21))
+
+
+def test_a_large_record_is_appended(system):
+    data = bytes(range(256)) * 3072
+    assert system.log.append(1, "large", data) == 2
+    assert next(system.log.read(1)).data == data
+
+
+def test_an_append_whose_answer_is_lost_is_in_once(opened, server, relay, system):
+    relay.lose_answers = True
+    appending = in_background(system.log.append, 1, "batch-2", b"data")
+    records = opened(server).log.read(1, wait_seconds=PATIENCE)
+    assert next(records).batch_id == "batch-2"
+    relay.cut()
+    assert appending.result(PATIENCE) == 2
+    assert positions(system.log) == [1, 2]
+
+
+def test_an_append_whose_request_is_lost_is_sent_again(relay, system):
+    relay.lose_requests = True
+    appending = in_background(system.log.append, 1, "batch-2", b"data")
+    with pytest.raises(TimeoutError):
+        appending.result(0.1)
+    relay.cut()
+    assert appending.result(PATIENCE) == 2
+
+
+def test_an_append_after_the_connection_has_ended_succeeds(relay, system):
+    relay.cut()
+    assert system.log.append(1, "batch-2", b"data") == 2
+    wait_until(lambda: system.log._direct.ready)
+    assert system.log.append(2, "batch-3", b"data") == 3
+
+
+def test_an_append_loses_to_another_writer(opened, server, system):
+    opened(server).log.append(1, "another", b"data")
+    with pytest.raises(FencedError):
+        system.log.append(1, "batch-2", b"data")
+    assert positions(system.log) == [1, 2]
+
+
+def test_an_append_without_an_answer_is_given_up_when_it_shall_stop(relay, system):
+    relay.lose_answers = True
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(AppendAbandonedError):
+        system.log.append(1, "batch-2", b"data", stop=stop)
+
+
+def test_an_append_in_progress_fails_when_the_log_is_closed(relay, system):
+    relay.lose_answers = True
+    appending = in_background(system.log.append, 1, "batch-2", b"data")
+    with pytest.raises(TimeoutError):
+        appending.result(0.1)
+    system.close()
+    with pytest.raises(AppendAbandonedError):
+        appending.result(PATIENCE)
+
+
+def test_a_full_log_refuses_at_once(opened, server, prefix):
+    log = opened(server, url=server.url(prefix=prefix, max_bytes="64K")).log
+    log.append(0, "batch-1", bytes(40_000))
+    wait_until(lambda: log._direct.ready)
+    with pytest.raises(ExhaustedError):
+        log.append(1, "batch-2", bytes(40_000))
+    log.purge(1)
+    assert log.append(1, "batch-2", bytes(40_000)) == 2
+
+
+def test_a_log_that_was_deleted_is_noticed(system, prefix):
+    connection = system._connection
+    connection.call(connection.jetstream.delete_stream(f"{prefix}_LOG_0"))
+    with pytest.raises(LogReplacedError):
+        system.log.append(1, "batch-2", b"data")
+
+
+def test_the_server_that_leads_the_log_is_the_one_connected_to(opened, cluster):
+    log = opened(cluster).log
+    log.append(0, "batch-1", b"data")
+    wait_until(lambda: log._direct.ready)
+    (leader,) = [server.name for server in log.status().servers if server.leader]
+    link = log._direct._next or log._direct._link
+    assert link.server == leader
+
+
+def test_a_connection_that_was_not_used_for_long_is_replaced(system, monkeypatch):
+    system.log.append(1, "batch-2", b"data")
+    used = system.log._direct._link
+    monkeypatch.setattr(direct, "IDLE_SECONDS", 0.0)
+    system._connection.call(system.log._look())
+    monkeypatch.undo()
+    assert system.log.append(2, "batch-3", b"data") == 3
+    assert system.log._direct._link is not used

@@ -111,7 +111,7 @@ class LogRecorder:
             return
         self._number += 1
         compressed, pieces = split(patchset, self._max_bytes)
-        records: list[tuple[str, bytes]] = []
+        records: list[tuple[ViewPosition, bytes]] = []
         applied = self._applied
         now_ms = self._now_ms()
         for part, piece in enumerate(pieces):
@@ -119,7 +119,6 @@ class LogRecorder:
                 self._ownership, self._number, now_ms, part, len(pieces), applied.last_hash, compressed, piece
             )
             data = encode(record)
-            records.append((record.batch_id, data))
             applied = replace(
                 applied,
                 position=applied.position + 1,
@@ -128,9 +127,10 @@ class LogRecorder:
                 epoch=self._ownership.epoch,
                 own=True,
             )
+            records.append((applied, data))
         applied.write(self._connection)  # the positions are known in advance; after the append only COMMIT may fail
-        for batch_id, data in records:
-            self._append(batch_id, data)
+        for after, data in records:
+            self._append(after, data)
         self._appended = True
 
     def roll_back(self) -> FlowhookError | None:
@@ -141,10 +141,11 @@ class LogRecorder:
         self._fail(UnavailableError("a transaction is in the log, but not in this router's view"))
         return self._failure
 
-    def _append(self, batch_id: str, data: bytes) -> None:
+    def _append(self, after: ViewPosition, data: bytes) -> None:
+        """Append a record, after which the log ends at `after`."""
         start = time.monotonic()
         try:
-            position = self._log.append(self._applied.position, batch_id, data, stop=self._stop)
+            self._log.append(self._applied.position, after.batch_id, data, stop=self._stop)
         except ExhaustedError:
             # parts that are in the log already are void: the next transaction follows them
             raise storage_full() from None
@@ -157,14 +158,7 @@ class LogRecorder:
             raise FencedError("this router does not own the shard any more") from error
         self._confirmed = start
         self._grew(len(data))
-        self._applied = replace(
-            self._applied,
-            position=position,
-            batch_id=batch_id,
-            last_hash=record_hash(data),
-            epoch=self._ownership.epoch,
-            own=True,
-        )
+        self._applied = after
 
     def _fail(self, error: FlowhookError) -> None:
         if self._failure is None:

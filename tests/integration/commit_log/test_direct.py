@@ -4,11 +4,14 @@ import threading
 import time
 
 import pytest
+from support.certificates import Authority
+from support.nats_servers import nats_server
 from support.patience import PATIENCE
 
 from flowhook.errors import ExhaustedError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
 from router.storage.commit_log.jetstream import direct
+from router.storage.commit_log.jetstream import log as log_module
 
 from .test_append import in_background, positions
 
@@ -94,6 +97,18 @@ def test_an_append_in_progress_fails_when_the_log_is_closed(relay, system):
         appending.result(PATIENCE)
 
 
+def test_the_connection_is_encrypted_as_the_shared_one_is(opened, servers, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    server = servers(nats_server(tmp_path, extra=f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'))
+    url = server.url(max_bytes="50M").replace("nats://", "tls://")
+    log = opened(None, url=url, ca_file=authority.ca_file).log
+    log.append(0, "batch-1", b"data")
+    wait_until(lambda: log._direct.ready)
+    assert [log.append(1, "batch-2", bytes(500_000)), log.append(2, "batch-3", b"data")] == [2, 3]
+    assert log._direct._link
+
+
 def test_a_full_log_refuses_at_once(opened, server, prefix):
     log = opened(server, url=server.url(prefix=prefix, max_bytes="64K")).log
     log.append(0, "batch-1", bytes(40_000))
@@ -128,3 +143,24 @@ def test_a_connection_that_was_not_used_for_long_is_replaced(system, monkeypatch
     monkeypatch.undo()
     assert system.log.append(2, "batch-3", b"data") == 3
     assert system.log._direct._link is not used
+
+
+def test_records_are_announced_while_another_router_waits_for_them(opened, server):
+    owner, standby = opened(server).log, opened(server).log
+    owner.append(0, "batch-1", b"data")
+    assert owner._announce_until == 0.0
+    waiting = in_background(lambda: next(standby.read(1, wait_seconds=PATIENCE)))
+    wait_until(lambda: owner._announce_until > 0.0)
+    owner.append(1, "batch-2", b"data")
+    assert waiting.result(PATIENCE).position == 2
+    wait_until(lambda: standby._announced == 2)
+
+
+def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monkeypatch):
+    system = opened(server)
+    assert list(system.log.read(0, wait_seconds=0.01)) == []
+    assert system.log._listens
+    monkeypatch.setattr(log_module, "ANNOUNCE_SECONDS", 0.0)
+    system._connection.call(system.log._look())
+    assert not system.log._listens
+    assert list(system.log.read(0, wait_seconds=0.01)) == []

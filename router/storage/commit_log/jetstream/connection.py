@@ -19,6 +19,7 @@ import nats.errors
 import uvloop
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServerError, ServiceUnavailableError
 
@@ -52,7 +53,8 @@ class Connection:
         self._tls = ssl.create_default_context(cafile=ca_file) if url.tls or ca_file else None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
-        self._subscriptions: list[tuple[str, Callback]] = []
+        self._subscriptions: dict[str, Callback] = {}
+        self._subscribed: dict[str, Subscription] = {}
         self._client = Client()
         self._connected = asyncio.Event()
         self._refused: asyncio.Future[None] | None = None
@@ -196,8 +198,16 @@ class Connection:
 
     async def subscribe(self, subject: str, callback: Callback) -> None:
         """Receive the messages of a subject, for as long as the connection is open and through all reconnections."""
-        self._subscriptions.append((subject, callback))
-        await self._client.subscribe(subject, cb=callback)
+        self._subscriptions[subject] = callback
+        self._subscribed[subject] = await self._client.subscribe(subject, cb=callback)
+
+    async def unsubscribe(self, subject: str) -> None:
+        """End `subscribe`."""
+        self._subscriptions.pop(subject, None)
+        subscribed = self._subscribed.pop(subject, None)
+        if subscribed:
+            with contextlib.suppress(nats.errors.Error):  # of a connection that has ended
+                await subscribed.unsubscribe()
 
     def unavailable(self, cause: str) -> UnavailableError:
         """Make the error for callers of what the log's servers did not do."""
@@ -258,8 +268,8 @@ class Connection:
                 pending_size=0,  # nothing is buffered while there is no connection
                 **login,
             )
-            for subject, callback in self._subscriptions:
-                await client.subscribe(subject, cb=callback)
+            for subject, callback in list(self._subscriptions.items()):
+                self._subscribed[subject] = await client.subscribe(subject, cb=callback)
         except BaseException:
             await _discard(client)
             raise

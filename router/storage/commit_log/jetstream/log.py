@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +39,12 @@ VERSIONS_SECONDS: Final = 60.0
 
 SOON_SECONDS: Final = 0.005
 
+READING_SECONDS: Final = 1.0
+"""How often a waiting reader says that it waits."""
+
+ANNOUNCE_SECONDS: Final = 3.0
+"""How long records are announced after a reader has said so: nobody listens to a log that has no other router."""
+
 
 class JetStreamLog:
     """A log; see the protocol for what its methods promise."""
@@ -52,13 +59,17 @@ class JetStreamLog:
         self._acknowledged = info.state.last_seq
         self._size = info.state.bytes
         self._announced = info.state.last_seq
+        self._reader = secrets.token_bytes(8)
+        self._said_at = 0.0
+        self._listens = False
+        self._announce_until = 0.0
         self._news = asyncio.Event()
         self._versions: dict[str, str] = {}
         self._versions_until = 0.0
 
     async def start(self) -> None:
         """Begin to follow announcements and the size of the log; on the connection's loop."""
-        await self._connection.subscribe(self._announcements, self._on_announced)
+        await self._connection.subscribe(self._readers, self._on_reader)
         self._connection.spawn(self._observe_size)
 
     @property
@@ -85,7 +96,7 @@ class JetStreamLog:
         )
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
-        if not self._direct.publish(self._announcements, b"%d" % position):
+        if time.monotonic() < self._announce_until and not self._direct.publish(self._announcements, b"%d" % position):
             self._connection.post(self._announce)
         if not self._appends:
             self._appends = True
@@ -167,6 +178,7 @@ class JetStreamLog:
             remaining = deadline - loop.time()
             if remaining <= 0:
                 return []
+            await self._say_that_it_waits()
             pause = POLL_SECONDS if self._announced <= after else SOON_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), min(remaining, pause))
@@ -192,6 +204,23 @@ class JetStreamLog:
         if client.is_connected:
             await client.publish(self._announcements, b"%d" % self._acknowledged)
 
+    @property
+    def _readers(self) -> str:
+        return f"{self._stream.subject}.reading"
+
+    async def _say_that_it_waits(self) -> None:
+        now, client = time.monotonic(), self._connection.client
+        if now - self._said_at >= READING_SECONDS and client.is_connected:
+            self._said_at = now
+            if not self._listens:
+                await self._connection.subscribe(self._announcements, self._on_announced)
+                self._listens = True
+            await client.publish(self._readers, self._reader)
+
+    async def _on_reader(self, message: Msg) -> None:
+        if message.data != self._reader:
+            self._announce_until = time.monotonic() + ANNOUNCE_SECONDS
+
     async def _on_announced(self, message: Msg) -> None:
         if message.data.isdigit():
             self._announced = max(self._announced, int(message.data))
@@ -207,11 +236,14 @@ class JetStreamLog:
             self._direct.close()
 
     async def _look(self) -> None:
-        """Note how large the log is, and connect to its leader if this process appends."""
+        """Note how large the log is, and set up for what this process does: to append, or to read."""
         try:
             cluster = (await self._info()).cluster
         except (LogReplacedError, nats.errors.Error, OSError):
             return  # appends and reads report it
+        if self._listens and time.monotonic() - self._said_at > ANNOUNCE_SECONDS:
+            self._listens = False  # an owner would hear itself
+            await self._connection.unsubscribe(self._announcements)
         if self._appends:
             await self._direct.renew((cluster and cluster.leader) or "")
 

@@ -81,7 +81,7 @@ def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
         BenchmarkPart(
             "parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows
         ),
-        BenchmarkPart("replicated", 420, lambda: replicated.bench(ROUNDS, seconds), _replicated_rows),
+        BenchmarkPart("replicated", 600, lambda: replicated.bench(ROUNDS, seconds), _replicated_rows),
         BenchmarkPart("takeover", 300, taking_over, _takeover_rows),
     ]
 

@@ -184,6 +184,7 @@ class _Link:
             self.server = str(info.get("server_name", ""))
             self.max_payload = int(info["max_payload"])
             if connection.tls is not None:
+                self._received = b""  # nothing that was not encrypted counts
                 self._socket = connection.tls.wrap_socket(self._socket, server_hostname=host.strip("[]"))
             self._inbox = f"_INBOX.{secrets.token_hex(16)}."
             self._number = 0

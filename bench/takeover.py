@@ -17,7 +17,7 @@ from typing import Any, Final
 import psutil
 
 from bench.events import ingest
-from bench.load import Connection, Request
+from bench.load import LoadConnection, Request
 from bench.log import log
 from bench.replicated import running_system
 from flowhook.errors import FlowhookError
@@ -84,7 +84,7 @@ async def _until_accepted(request: Request) -> float:
     """Send one event after another until one is accepted; return when that was."""
     while True:
         try:
-            connection = await Connection.open(request.url)
+            connection = await LoadConnection.open(request.url)
             status = await connection.exchange(request.encoded())
             connection.close()
             if status == ACCEPTED:

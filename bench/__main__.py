@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=names, help="may be repeated; default: all parts")
     options = parser.parse_args()
     chosen = [part for part in parts(options.seconds, options.scale) if not options.part or part.name in options.part]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the clusters, too
     figures, failures = asyncio.run(bench(chosen))
     figures["failures"] = failures
     (FOLDER / "latest.json").write_text(json.dumps(figures, indent=2) + "\n")

@@ -16,6 +16,8 @@ from router.storage.replicated.recorder import LogRecorder
 
 CONFIRMED_SECONDS: Final = EXPIRE_SECONDS / 2
 """For how long a confirmation counts: another router claims after twice that silence at the earliest."""
+UNREACHABLE_SECONDS: Final = 15.0
+"""For how long an owner that can't reach the log goes on to answer; as long as edges wait for a router."""
 
 
 class FenceCheck:
@@ -34,7 +36,9 @@ class FenceCheck:
     def check(self) -> bool:
         """Ask the log, unless a record was appended meanwhile, and return whether this router still owns it. Blocks.
 
-        A log that can't be reached confirms nothing and refutes nothing. Nobody owns what was replaced.
+        A log that can't be reached confirms nothing, and refutes nothing at first: nobody may be able to reach it.
+        After `UNREACHABLE_SECONDS` a router counts as cut off, since another one may own the shard by then, and this
+        one would answer reads from data that is no longer true. Nobody owns what was replaced.
         """
         start, position = self._clock(), self._recorder.position
         if start - self._recorder.confirmed < CONFIRMED_SECONDS / 2:
@@ -42,7 +46,7 @@ class FenceCheck:
         try:
             tail = self._log.tail()
         except UnavailableError:
-            return True
+            return self._clock() - max(self._confirmed, self._recorder.confirmed) < UNREACHABLE_SECONDS
         except LogReplacedError:
             return False
         if tail is not None and tail.position > position and not self._recorder.wrote(tail.batch_id):

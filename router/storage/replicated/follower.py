@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
 import apsw
 
-from flowhook.errors import ConflictError
+from flowhook.errors import ConflictError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
@@ -19,6 +20,8 @@ from router.storage.sqlite.schema import FORMAT_VERSION
 
 WAIT_SECONDS: Final = 0.1
 """How long one read of the log waits for further records."""
+CATCH_UP_SECONDS: Final = 5.0
+"""How long a record is asked for that the log must have."""
 PENDING_RECORDS: Final = 256
 """Most parts of one transaction."""
 
@@ -79,10 +82,19 @@ class Follower:
                 self.current = True
 
     def catch_up(self, through: int) -> None:
-        """Apply the records up to a position, at which the log has one. Blocks; see `follow`."""
+        """Apply the records up to a position, at which the log has one. Blocks; see `follow`.
+
+        Raises:
+            UnavailableError: a record in between could not be read for `CATCH_UP_SECONDS`.
+        """
         self._check()
         with self._opened() as connection:
+            read, since = self._read, time.monotonic()
             while self._read < through:
+                if self._read > read:
+                    read, since = self._read, time.monotonic()
+                elif time.monotonic() - since > CATCH_UP_SECONDS:
+                    raise UnavailableError(f"the log does not give the record at position {read + 1}")
                 for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
                     self._apply(connection, record)
                     if self._read == through:

@@ -160,6 +160,10 @@ class RouterSettings(CommonSettings):
     """Credentials file for NATS (JWT and seed), if the storage's URL names no user and password."""
     nats_ca_file: Path | None = None
     """PEM certificates that the TLS certificates of NATS servers are checked against; absent: those of the system."""
+    snapshot_log_bytes: Count = 256 * limits.MIB
+    """Growth of the replicated log after which a snapshot is made, so that the log can be purged."""
+    snapshot_seconds: Seconds = 1800.0
+    """Time after which a snapshot is made in any case, if the replicated log grew."""
     storage_max_bytes: Annotated[int, Field(ge=0)] = 0
     """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
     tls_cert_file: Path | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from flowhook import logs, metrics
 from flowhook.config import RouterSettings
@@ -21,8 +21,9 @@ from flowhook.process import ProcessState
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
 from router.cluster.heartbeats import HeartbeatSigner
-from router.cluster.member import Member, Term
-from router.cluster.shard_map import ShardMap
+from router.cluster.member import Member
+from router.cluster.namesake import refuse_namesake
+from router.cluster.term import Term
 from router.encryption import KEY_FILE, derive_key, is_key_missing, load_secrets_key
 from router.parsing import InputParser
 from router.services.shards import ShardService
@@ -102,29 +103,46 @@ async def _serve_view(
     try:
         await asyncio.to_thread(_check_key, replicated, key)
         await asyncio.to_thread(_check_log, replicated)
-        snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
-        schedule = SnapshotSchedule.of_log(replicated.log, time.monotonic())
-        task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
-            member = Member(
-                name,
-                replicated,
-                view,
-                signer=heartbeat_signer(key),
-                restore=partial(snapshots.restore_view, view, replicated.log.identity),
-                snapshot=task.run_if_due,
-                grew=schedule.grew,
-                open_storage=partial(_open, settings, view, replicated.objects),
-                new_stop=StopRequest,
-                runner=runner,
-                lifecycle=lifecycle,
-                drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
-            )
-            runner.use(member)
-            await member.run()
+            member = _new_member(name, replicated, view, runner, key=key, settings=settings, lifecycle=lifecycle)
+            async with refuse_namesake(name, replicated.heartbeats, lifecycle):
+                await member.run()
     finally:
         await asyncio.to_thread(replicated.close)
+
+
+def _new_member(
+    name: str,
+    replicated: ReplicatedLog,
+    view: View,
+    runner: _Runner,
+    *,
+    key: bytes,
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+) -> Member:
+    snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
+    schedule = SnapshotSchedule.of_log(
+        replicated.log, time.monotonic(), log_bytes=settings.snapshot_log_bytes, seconds=settings.snapshot_seconds
+    )
+    task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
+    member = Member(
+        name,
+        replicated,
+        view,
+        signer=heartbeat_signer(key),
+        restore=partial(snapshots.restore_view, view, replicated.log.identity),
+        snapshot=task.run_if_due,
+        grew=schedule.grew,
+        open_storage=partial(_open, settings, view, replicated.objects),
+        new_stop=StopRequest,
+        runner=runner,
+        lifecycle=lifecycle,
+        drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
+    )
+    runner.use(member, lambda: task.failing)
+    return member
 
 
 def heartbeat_signer(key: bytes) -> HeartbeatSigner:
@@ -133,7 +151,7 @@ def heartbeat_signer(key: bytes) -> HeartbeatSigner:
 
 
 class _Runner:
-    """See `member.TermRunner`."""
+    """See `term.TermRunner`."""
 
     def __init__(
         self,
@@ -154,23 +172,24 @@ class _Runner:
         self._shards: ShardService
         self._standby: StandbyServer
 
-    def use(self, shard_map: ShardMap) -> None:
-        """Answer with a map; call it once, before anything else."""
-        self._shards = ShardService(shard_map)
-        self._standby = StandbyServer(self._settings, self._verifier, self._shards, shard_map.owner)
+    def use(self, member: Member, snapshots_failing: Callable[[], float]) -> None:
+        """Answer with a map, and show it in metrics; call it once, before anything else."""
+        _observe(self._registry, member, snapshots_failing)
+        self._shards = ShardService(member)
+        self._standby = StandbyServer(self._settings, self._verifier, self._shards, member.owner)
 
     async def stand_by(self) -> str:
-        """See `member.TermRunner`."""
+        """See `term.TermRunner`."""
         self._port = await self._standby.start(self._port)
         self._lifecycle.announce("grpc", self._settings.host, self._port)
         return self._settings.advertise or _reachable(self._settings.host, self._port)
 
     async def stand_down(self) -> None:
-        """See `member.TermRunner`."""
+        """See `term.TermRunner`."""
         await self._standby.stop()
 
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
-        """See `member.TermRunner`."""
+        """See `term.TermRunner`."""
         of_term = CollectorRegistry(auto_describe=True)
         await serve_shard(
             self._settings,
@@ -189,6 +208,17 @@ class _Runner:
             before_bind=self._standby.stop,
             serving=lambda _port: serving(),
         )
+
+
+def _observe(registry: CollectorRegistry, member: Member, snapshots_failing: Callable[[], float]) -> None:
+    """Register the gauges of a router of several."""
+
+    def observe(name: str, documentation: str, read: Callable[[], float]) -> None:
+        Gauge(name, documentation, registry=registry).set_function(read)
+
+    observe("flowhook_router_owner", "Whether this router owns the log.", lambda: member.record().state.owns)
+    observe("flowhook_router_log_position", "Position of the log that is applied.", lambda: member.record().position)
+    observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
 
 
 def _reachable(host: str, port: int) -> str:

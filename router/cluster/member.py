@@ -7,8 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import flowhook
 from flowhook import logs
@@ -19,9 +18,10 @@ from router.cluster.heartbeats import HeartbeatSigner, RouterHeartbeats
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
 from router.cluster.shard_map import LogReport, ShardSituation
+from router.cluster.term import Serving, Term, TermRunner
 from router.cluster.waits import first, unless
 from router.storage.commit_log.interface import FencedError, LogReplacedError, LogTrimmedError, ReplicatedLog
-from router.storage.interface import ShardState, Storage
+from router.storage.interface import Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
@@ -41,55 +41,6 @@ BLOCKED_SECONDS: Final = 5.0
 """Pause before following is tried again when an operator has to act."""
 
 log = logs.get_logger(__name__)
-
-
-class Serving(Protocol):
-    """The ways to stop what serves the shard; see `serving.StopRequest`."""
-
-    def drain(self, seconds: float) -> None:
-        """Let what is under way finish."""
-        ...
-
-    def lose(self) -> None:
-        """Fail what is under way."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """An ownership of the shard.
-
-    Attributes:
-        storage: open, and written by this router alone.
-        state: the shard.
-        fence: whether this router certainly still is the owner.
-        recorder: appends to the log.
-    """
-
-    storage: Storage
-    state: ShardState
-    fence: FenceCheck
-    recorder: LogRecorder
-
-
-class TermRunner(Protocol):
-    """Serves the shard, and answers calls while another router does."""
-
-    async def stand_by(self) -> str:
-        """Answer those who ask who the owner is, until `stand_down`; no effect if it does so already.
-
-        Returns:
-            The address at which clients reach this router.
-        """
-        ...
-
-    async def stand_down(self) -> None:
-        """Stop that."""
-        ...
-
-    async def serve(self, term: Term, stop: Any, serving: Callable[[], None]) -> None:
-        """Serve until `stop` is requested; call `serving` once calls are answered."""
-        ...
 
 
 class Member:
@@ -147,6 +98,7 @@ class Member:
         self._looked = asyncio.Event()
         self._announced: tuple[Any, ...] = ()
         self._announced_at = 0.0
+        self._blocked = ""
 
     # --- who owns the shard -----------------------------------------------------------------------------------------
 
@@ -163,7 +115,7 @@ class Member:
 
     def situation(self) -> ShardSituation:
         """See `ShardMap`."""
-        copies = [(self._record(), 0.0), *self._ownership.peers(time.monotonic())]
+        copies = [(self.record(), 0.0), *self._ownership.peers(time.monotonic())]
         return ShardSituation(self.owner(), sorted(copies, key=lambda copy: copy[0].router))
 
     async def log_report(self) -> LogReport:
@@ -249,9 +201,10 @@ class Member:
         self._changed = asyncio.Event()
 
     def _announce(self) -> None:
-        self._heartbeats.publish(self._record())
+        self._heartbeats.publish(self.record())
 
-    def _record(self) -> RouterRecord:
+    def record(self) -> RouterRecord:
+        """Return what this router announces."""
         own = self._ownership
         return RouterRecord(
             router=own.router,
@@ -323,12 +276,13 @@ class Member:
         """Report why following ended; return how long to pause (s), None if it was asked to end."""
         if error is None:
             return None
-        self._lifecycle.detail = str(error)
+        self._lifecycle.detail = f"{error.reason}: {error.message}" if isinstance(error, FlowhookError) else str(error)
         if isinstance(error, ViewDivergedError):
             log.error("the view is discarded: it does not fit the log", cause=str(error))
             self._view.discard()
             return RETRY_SECONDS
         if isinstance(error, LogReplacedError | RecordUnknownError):
+            self._blocked = self._lifecycle.detail  # while it is tried again, too
             log.error("this router can't follow the log", reason=error.reason, cause=str(error))
             return BLOCKED_SECONDS
         if isinstance(error, UnavailableError | LogTrimmedError):
@@ -342,11 +296,15 @@ class Member:
         """Be ready while this router could take over, and the shard is served."""
         owner = self._ownership.owner()
         current = self._follower is not None and self._follower.current
+        if current:
+            self._blocked = ""
         if current and owner is not None and owner.serving:
             self._lifecycle.detail = ""
             self._lifecycle.ready.set()
         else:
-            self._lifecycle.detail = "waiting for an owner of the shard" if current else "following the log"
+            self._lifecycle.detail = (
+                "waiting for an owner of the shard" if current else self._blocked or "following the log"
+            )
             self._lifecycle.ready.clear()
 
     # --- owning -----------------------------------------------------------------------------------------------------

@@ -214,6 +214,10 @@ class Heartbeats(Protocol):
         """Return what other routers sent last, by their names, with its time (s, `time.monotonic`). No I/O."""
         ...
 
+    def namesake(self) -> float:
+        """Return when another router of this one's name was heard last (s, `time.monotonic`); 0: never. No I/O."""
+        ...
+
 
 class ObjectStore(Protocol):
     """Large objects: snapshots and bodies. Names consist of letters, digits, `-`, `_`, `.` and `/`.

@@ -8,17 +8,16 @@ from typing import Final, Self
 
 from flowhook import logs
 from flowhook.errors import FlowhookError
-from flowhook.limits import MIB
 from router.storage.commit_log.interface import CommitLog
 from router.storage.replicated.snapshots import SnapshotStore
 
-LOG_BYTES: Final = 256 * MIB
-"""Growth of the log after which a snapshot is due."""
 LOG_SHARE: Final = 8
-"""The same as a share of a limited log, if that is less: it is purged behind the older of two snapshots, and must not
-refuse new events until then."""
-SNAPSHOT_SECONDS: Final = 1800.0
-"""Time after which a snapshot is due, if anything changed."""
+"""Part of a limited log by which it grows until a snapshot is due at the latest: it is purged behind the older of two
+snapshots, and must not refuse new events until then."""
+CROWDED_SHARE: Final = 0.65
+"""Share of the log's limit from which on each minute's growth is worth a snapshot: new events will be refused soon."""
+CROWDED_SECONDS: Final = 60.0
+"""Time between two snapshots of a log that is nearly full."""
 RETRY_SECONDS: Final = 60.0
 """Time between a failed attempt and the next one."""
 ALARM_SECONDS: Final = 3600.0
@@ -38,7 +37,7 @@ class SnapshotSchedule:
         seconds: time after which a snapshot is due, if the log grew at all.
     """
 
-    def __init__(self, now: float, *, log_bytes: int = LOG_BYTES, seconds: float = SNAPSHOT_SECONDS) -> None:
+    def __init__(self, now: float, *, log_bytes: int, seconds: float) -> None:
         self._log_bytes = log_bytes
         self._seconds = seconds
         self._grown = 0
@@ -49,13 +48,13 @@ class SnapshotSchedule:
         self._retry = now
 
     @classmethod
-    def of_log(cls, log: CommitLog, now: float) -> Self:
+    def of_log(cls, log: CommitLog, now: float, *, log_bytes: int, seconds: float) -> Self:
         """Return the schedule for a log, which may have grown more without a snapshot than it should. No I/O."""
         room, size = log.room(), log.max_bytes
         if room is None or size is None:
-            return cls(now)
-        log_bytes = min(LOG_BYTES, size // LOG_SHARE)
-        schedule = cls(now, log_bytes=log_bytes)
+            return cls(now, log_bytes=log_bytes, seconds=seconds)
+        log_bytes = min(log_bytes, size // LOG_SHARE)
+        schedule = cls(now, log_bytes=log_bytes, seconds=seconds)
         # what two snapshots and the time until the next one leave in it is no sign of that
         schedule.grew(max(0, size - room - 2 * log_bytes))
         return schedule
@@ -64,10 +63,11 @@ class SnapshotSchedule:
         """Count the bytes of records that the view applied or the owner appended."""
         self._grown += size
 
-    def due(self, now: float) -> bool:
-        """Whether a snapshot is to be made."""
+    def due(self, now: float, *, crowded: bool = False) -> bool:
+        """Whether a snapshot is to be made; `crowded`: the log is nearly full."""
         grown = self._grown - self._covered
-        return grown > 0 and now >= self._retry and (grown >= self._log_bytes or now - self._last >= self._seconds)
+        seconds = min(CROWDED_SECONDS, self._seconds) if crowded else self._seconds
+        return grown > 0 and now >= self._retry and (grown >= self._log_bytes or now - self._last >= seconds)
 
     def begin(self) -> None:
         """Note that a snapshot is being made, which contains what was counted until now."""
@@ -132,7 +132,7 @@ class SnapshotTask:
 
     def run_if_due(self) -> bool:
         """Make a snapshot if one is due, and return whether one was made. Blocks; failures are logged, not raised."""
-        if not self._schedule.due(self._clock()):
+        if not self._schedule.due(self._clock(), crowded=self._is_crowded()):
             return False
         self._schedule.begin()
         try:
@@ -145,6 +145,10 @@ class SnapshotTask:
         self._schedule.succeeded(self._clock())
         log.info("snapshot made", position=made.position, purged_through=made.purge_through)
         return True
+
+    def _is_crowded(self) -> bool:
+        room, size = self._log.room(), self._log.max_bytes
+        return room is not None and size is not None and room < size * (1 - CROWDED_SHARE)
 
     def _failed(self, error: Exception) -> None:
         now = self._clock()

@@ -37,7 +37,7 @@ def test_every_metric_is_documented_and_no_other():
     families = [*EdgeMetrics().collect(), *router.collect(), *registry().collect()]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     # gauges are named where the values are that they show
-    for path in ("edge/app.py", "router/serving.py", "admin/exposition.py"):
+    for path in ("edge/app.py", "router/serving.py", "router/replicated_app.py", "admin/exposition.py"):
         names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))
     section = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import threading
 import time
 from typing import Final
@@ -16,6 +17,8 @@ from router.storage.commit_log.jetstream.connection import Connection
 MOST_BYTES: Final = 4096
 MOST_ROUTERS: Final = 256
 """Most routers of which a heartbeat is retained; the one that was silent longest makes room."""
+SENDER: Final = "Fh-Sender"
+"""Header that distinguishes routers of the same name."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -38,6 +41,8 @@ class NatsHeartbeats:
         self._subject = subject
         self._router = router
         self._heard: dict[str, tuple[float, bytes]] = {}
+        self._sender = secrets.token_hex(8)
+        self._namesake = 0.0
         self._lock = threading.Lock()
 
     async def start(self) -> None:
@@ -53,17 +58,25 @@ class NatsHeartbeats:
         with self._lock:
             return dict(self._heard)
 
+    def namesake(self) -> float:
+        """Return when another router of this one's name was heard last (s, `time.monotonic`); 0: never."""
+        return self._namesake
+
     async def _publish(self, content: bytes) -> None:
         client = self._connection.client
         try:
             if client.is_connected:
-                await client.publish(f"{self._subject}.{self._router}", content)
+                await client.publish(f"{self._subject}.{self._router}", content, headers={SENDER: self._sender})
         except (nats.errors.Error, OSError):
             return  # the next one follows within a second
 
     async def _on_message(self, message: Msg) -> None:
         name = message.subject.rpartition(".")[2]
-        if name == self._router or len(message.data) > MOST_BYTES:
+        if name == self._router:
+            if (message.headers or {}).get(SENDER) != self._sender:
+                self._namesake = time.monotonic()
+            return
+        if len(message.data) > MOST_BYTES:
             return
         with self._lock:
             self._heard[name] = (time.monotonic(), message.data)

@@ -32,6 +32,14 @@ def test_a_snapshot_is_due_after_a_time_if_anything_changed(schedule):
     assert schedule.due(1800.0)
 
 
+def test_a_snapshot_of_a_log_that_is_nearly_full_is_due_after_a_minute(schedule):
+    assert not schedule.due(60.0, crowded=True)
+    schedule.grew(1)
+    assert not schedule.due(59.0, crowded=True)
+    assert schedule.due(60.0, crowded=True)
+    assert not schedule.due(60.0)
+
+
 def test_what_was_appended_during_a_snapshot_counts_for_the_next_one(schedule):
     schedule.grew(100)
     schedule.begin()
@@ -85,8 +93,13 @@ class ScriptedStore:
 
 
 class PurgedLog:
-    def __init__(self):
+    def __init__(self, max_bytes=None, room=None):
+        self.max_bytes = max_bytes
+        self._room = room
         self.purged = []
+
+    def room(self):
+        return self._room
 
     def purge(self, through):
         self.purged.append(through)
@@ -115,6 +128,15 @@ def test_nothing_is_made_before_it_is_due(run):
     task, log, _ = run()
     assert not task.run_if_due()
     assert log.purged == []
+
+
+@pytest.mark.parametrize(("room", "due"), [(36, False), (34, True)])
+def test_a_log_is_nearly_full_before_it_refuses_events(schedule, room, due):
+    log, clock = PurgedLog(max_bytes=100, room=room), Clock()
+    task = SnapshotTask(ScriptedStore(SnapshotMade(9, 5)), log, Path("view.db"), schedule=schedule, clock=clock)
+    schedule.grew(1)
+    clock.now = 60.0
+    assert task.run_if_due() is due
 
 
 def test_the_log_is_purged_behind_the_older_snapshot_and_not_behind_a_single_one(run, schedule):
@@ -159,6 +181,9 @@ def test_a_defect_is_a_failure_and_the_next_attempt_is_made_all_the_same(run, sc
     assert task.run_if_due()
 
 
+USUAL = {"log_bytes": 256 * MIB, "seconds": 1800}
+
+
 class SizedLog:
     """A log of a size."""
 
@@ -172,7 +197,7 @@ class SizedLog:
 
 @pytest.mark.parametrize(("max_bytes", "due"), [(None, 256), (2048, 256), (64, 8)])
 def test_a_small_log_has_snapshots_before_it_is_full(max_bytes, due):
-    schedule = SnapshotSchedule.of_log(SizedLog(max_bytes and max_bytes * MIB, 0), 0.0)
+    schedule = SnapshotSchedule.of_log(SizedLog(max_bytes and max_bytes * MIB, 0), 0.0, **USUAL)
     schedule.grew(due * MIB - 1)
     assert not schedule.due(1.0)
     schedule.grew(1)
@@ -181,4 +206,4 @@ def test_a_small_log_has_snapshots_before_it_is_full(max_bytes, due):
 
 @pytest.mark.parametrize(("used", "due"), [(0, False), (23, False), (24, True), (64, True)])
 def test_a_log_that_lacks_snapshots_gets_one_when_a_router_starts(used, due):
-    assert SnapshotSchedule.of_log(SizedLog(64 * MIB, used * MIB), 0.0).due(0.0) is due
+    assert SnapshotSchedule.of_log(SizedLog(64 * MIB, used * MIB), 0.0, **USUAL).due(0.0) is due

@@ -1,0 +1,60 @@
+"""An ownership of the shard, and the interface of what serves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from router.cluster.fence_check import FenceCheck
+from router.storage.interface import ShardState, Storage
+from router.storage.replicated.recorder import LogRecorder
+
+
+class Serving(Protocol):
+    """The ways to stop what serves the shard; see `serving.StopRequest`."""
+
+    def drain(self, seconds: float) -> None:
+        """Let what is under way finish."""
+        ...
+
+    def lose(self) -> None:
+        """Fail what is under way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An ownership of the shard.
+
+    Attributes:
+        storage: open, and written by this router alone.
+        state: the shard.
+        fence: whether this router certainly still is the owner.
+        recorder: appends to the log.
+    """
+
+    storage: Storage
+    state: ShardState
+    fence: FenceCheck
+    recorder: LogRecorder
+
+
+class TermRunner(Protocol):
+    """Serves the shard, and answers calls while another router does."""
+
+    async def stand_by(self) -> str:
+        """Answer those who ask who the owner is, until `stand_down`; no effect if it does so already.
+
+        Returns:
+            The address at which clients reach this router.
+        """
+        ...
+
+    async def stand_down(self) -> None:
+        """Stop that."""
+        ...
+
+    async def serve(self, term: Term, stop: Any, serving: Callable[[], None]) -> None:
+        """Serve until `stop` is requested; call `serving` once calls are answered."""
+        ...

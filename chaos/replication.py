@@ -100,7 +100,7 @@ def _examine_views(
 ) -> None:
     """Replay the log up to the position of each view in turn, and compare.
 
-    If the beginning of the log was purged, the replay begins with the view that is furthest behind.
+    If the log begins behind a snapshot, the replay begins with the view that is furthest behind.
     """
     found = sorted(_open(views), key=lambda view: view.position.position)
     different: list[str] = []
@@ -111,7 +111,8 @@ def _examine_views(
     if not records or not found:
         return
     replay = View(folder)
-    start = replay.create(log.identity) if first == 1 else _copy(found.pop(0), replay)
+    whole = first == 1 and not decode(records[0].data).previous
+    start = replay.create(log.identity) if whole else _copy(found.pop(0), replay)
     follower = Follower(log, replay, start)
     for view in found:
         if view.position.position > records[-1].position:
@@ -119,7 +120,7 @@ def _examine_views(
             continue
         follower.catch_up(view.position.position)
         with replay.connected() as connection:
-            expected = _tables(connection)
+            expected = tables_of(connection)
         at = f"{view.router} at {view.position.position}"
         different += [f"{at}: {each}" for each in differences(expected, view.tables)]
         findings.counts["views_compared"] += 1
@@ -145,12 +146,12 @@ def _open(views: Mapping[str, Path]) -> Iterator[_RouterView]:
         try:
             position = ViewPosition.read(connection)
             if position is not None:
-                yield _RouterView(router, directory / FILE, position, _tables(connection))
+                yield _RouterView(router, directory / FILE, position, tables_of(connection))
         finally:
             connection.close()
 
 
-def _tables(connection: apsw.Connection) -> Tables:
+def tables_of(connection: apsw.Connection) -> Tables:
     """Return the rows of all tables by their names, each in the order of its primary key."""
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     tables = {}

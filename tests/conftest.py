@@ -32,6 +32,7 @@ GROUPS: Final = {
     **{f"tests/e2e/test_{name}.py": "own clusters" for name in OWN_CLUSTER},
     "tests/integration/runner/": "runners",
     "tests/integration/commit_log/": "servers of the log",
+    "tests/integration/cluster/": "servers of the log",
     "tests/integration/cli/": "commands",
     "tests/e2e/": "shared clusters",
     "tests/integration/admin/": "shared clusters",

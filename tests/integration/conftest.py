@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support import warm
+from support.nats_servers import nats_cluster, nats_server
 
 from flowhook.offload import offload
 from runner import app, local_run
@@ -17,6 +18,20 @@ def _warm_processes():
         patch.setattr(local_run, "InterpreterStarter", warm.new_starter)
         patch.setattr(offload, "OffloadWorker", warm.KeptWorker)
         yield
+
+
+@pytest.fixture(scope="session")
+def log_server(tmp_path_factory):
+    """One NATS server that several folders share: each test has streams of its own."""
+    with nats_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def log_cluster(tmp_path_factory):
+    """Three of them; a test that stops some starts them again."""
+    with nats_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 def pytest_sessionfinish():

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+import shutil
+from contextlib import asynccontextmanager, closing, suppress
 
+import aiohttp
 import grpc
 from prometheus_client import CollectorRegistry
 
+from chaos.replication import examine
+from edge import app as edge_app
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
-from flowhook.config import RouterSettings
+from flowhook.config import EdgeSettings, RouterSettings
+from flowhook.errors import UnavailableError
 from flowhook.process import ProcessState
 from flowhook.tokens import ensure_tokens
 from flowhook.v1 import shard_service_pb2, shard_service_pb2_grpc
 from router import app
 from router.encryption import load_secrets_key
+from router.storage.commit_log.jetstream import connect as connect_log
 
 
 class ReplicatedRouter:
@@ -36,8 +42,9 @@ class ReplicatedRouter:
             }
             | settings
         )
-        self._token = cluster.token
-        self.task = asyncio.create_task(app.serve(self.settings, self.lifecycle, registry=CollectorRegistry()))
+        self.token = cluster.token
+        self.registry = CollectorRegistry()
+        self.task = asyncio.create_task(app.serve(self.settings, self.lifecycle, registry=self.registry))
 
     @property
     def target(self):
@@ -52,16 +59,34 @@ class ReplicatedRouter:
             await asyncio.sleep(0.01)
 
     async def shard(self):
-        async with connect(self.target, self._token()) as channel:
+        async with connect(self.target, self.token()) as channel:
             stub = shard_service_pb2_grpc.ShardServiceStub(channel)
             return (await stub.GetShards(shard_service_pb2.GetShardsRequest())).shards[0]
 
     def client(self):
-        return AsyncClient(self.target, token=self._token())
+        return AsyncClient(self.target, token=self.token())
+
+    def metric(self, name):
+        return self.registry.get_sample_value(name)
+
+    async def follows(self, position):
+        """Wait until it has applied the log up to a position."""
+
+        while (await self.copy()).position < position:
+            await self.until(lambda _: True)
+            await asyncio.sleep(0.01)
+
+    async def copy(self):
+        """Return what it says of its own copy of the data."""
+        return next(copy for copy in (await self.shard()).copies if copy.router == self.name)
 
     async def stop(self):
         self.lifecycle.stop.set()
         await self.task
+
+    def wipe(self):
+        """Remove its copy of the data, while it is stopped."""
+        shutil.rmtree(self.view_dir)
 
 
 class ReplicatedRouters:
@@ -74,8 +99,8 @@ class ReplicatedRouters:
         ensure_tokens(directory)
         load_secrets_key(directory)
 
-    def token(self):
-        return (self.directory / "admin.token").read_text().strip()
+    def token(self, role="admin"):
+        return (self.directory / f"{role}.token").read_text().strip()
 
     def start(self, name, **settings):
         router = ReplicatedRouter(self, name, **settings)
@@ -95,10 +120,89 @@ class ReplicatedRouters:
                             return router
             await asyncio.sleep(0.01)
 
+    def other(self, router):
+        """Return the router that runs beside another one."""
+        return next(each for each in self.routers if each is not router and not each.task.done())
+
+    @property
+    def target(self):
+        """Addresses of all routers, for a client that follows the owner."""
+        return ",".join(router.target for router in self.routers if not router.task.done())
+
+    def client(self):
+        return AsyncClient(self.target, token=self.token())
+
+    async def assert_views_equal(self):
+        """Stop all, and compare their views with the log, row by row."""
+        await self.close()
+        routers = {router.name: router for router in self.routers}
+        await asyncio.to_thread(assert_views_equal, self.url, routers.values())
+
     async def close(self):
         for router in self.routers:
             router.lifecycle.stop.set()
         await asyncio.gather(*(router.task for router in self.routers), return_exceptions=True)
+
+
+@asynccontextmanager
+async def running_edge(routers, **settings):
+    """Run an edge in front of all routers, and give a function that posts JSON to a flow."""
+    settings = EdgeSettings(data_dir=routers.directory, router=routers.target, http_port=0, **settings)
+    lifecycle = ProcessState(name="edge-1", role="edge")
+    serving = asyncio.create_task(edge_app.serve(settings, lifecycle, registry=CollectorRegistry()))
+    ready = asyncio.create_task(lifecycle.ready.wait())
+    try:
+        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        async with aiohttp.ClientSession(f"http://{lifecycle.addresses['http']}") as session:
+
+            async def post(flow_id, body, headers=None):
+                async with session.post(f"/hook/{flow_id}", json=body, headers=headers) as response:
+                    return response.status, response.headers, await response.json()
+
+            yield post
+    finally:
+        ready.cancel()
+        lifecycle.stop.set()
+        await serving
+
+
+def assert_views_equal(url, routers):
+    """Compare the views of routers that have stopped with the log, row by row. Blocks."""
+    with closing(connect_log(url, router="examiner")) as replicated:
+        found = examine(replicated.log, {router.name: router.view_dir for router in routers})
+    assert not any(found.problems.values()), found.problems
+    assert found.counts["views_compared"] >= len(routers) - 1, found.counts  # another may start from the first one
+
+
+class Load:
+    """Sends events to a flow until it is told to stop, and remembers those that were acknowledged."""
+
+    def __init__(self, client, flow_id, body):
+        self._client = client
+        self._flow_id = flow_id
+        self._body = body
+        self._stopping = False
+        self.ids = []
+
+    async def run(self):
+        while not self._stopping:
+            with suppress(UnavailableError):  # it was not acknowledged
+                self.ids.append(await self._client.ingest(self._flow_id, self._body))
+
+    def stop(self):
+        self._stopping = True
+
+
+@asynccontextmanager
+async def load(client, flow_id, body=b"{}"):
+    """Send events meanwhile; at the end, every one of them is answered."""
+    load = Load(client, flow_id, body)
+    running = asyncio.create_task(load.run())
+    try:
+        yield load
+    finally:
+        load.stop()
+        await running
 
 
 @asynccontextmanager

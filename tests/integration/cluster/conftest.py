@@ -1,26 +1,48 @@
-"""One NATS server for all tests of this folder; each test has streams of its own."""
+"""Routers on one NATS server; each test has streams of its own."""
 
 import itertools
+import os
 
 import pytest
-from support.nats_servers import nats_server
-from support.replicated_routers import replicated_routers
+from support.replicated_routers import assert_views_equal, replicated_routers
+from support.router_processes import CLOCK_SHIFT, RouterProcesses, shifted_clock
 
+PAUSES = "FLOWHOOK_PAUSED_OWNER_ROUNDS" in os.environ
+"""Whether the campaign of `test_paused_owner` runs, on three servers."""
 numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with nats_server(tmp_path_factory.mktemp("nats")) as server:
-        yield server
+@pytest.fixture
+def server(log_server):
+    return log_server
 
 
 @pytest.fixture
-def url(server):
-    return server.url(prefix=f"T{next(numbers)}", max_bytes="64M")
+def max_bytes():
+    """Limit of the log, as its URL has it."""
+    return "64M"
+
+
+@pytest.fixture
+def url(server, max_bytes):
+    return server.url(prefix=f"R{next(numbers)}", max_bytes=max_bytes)
 
 
 @pytest.fixture
 async def routers(tmp_path, url):
     async with replicated_routers(tmp_path / "data", url) as routers:
         yield routers
+
+
+@pytest.fixture(scope="session")
+def processes(request, tmp_path_factory):
+    """Two router processes, the second one with a clock that is a minute ahead; at the end, their views are equal."""
+    directory = tmp_path_factory.mktemp("processes")
+    servers = request.getfixturevalue("log_cluster" if PAUSES else "log_server")
+    url = servers.url(prefix="PROCESSES", max_bytes="64M")
+    processes = RouterProcesses(directory / "data", url)
+    processes.start("r1")
+    processes.start("r2", **shifted_clock(directory / "clock", CLOCK_SHIFT))
+    yield processes
+    processes.close()
+    assert_views_equal(url, processes.routers)

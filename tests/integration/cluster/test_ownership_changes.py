@@ -166,3 +166,15 @@ async def test_two_routers_never_use_one_view(routers):
     with pytest.raises(ConflictError) as raised:
         await other.task
     assert raised.value.reason == "DATA_DIR_IN_USE"
+
+
+async def test_a_second_router_of_the_same_name_is_refused(routers):
+    owner = routers.start("r1")
+    await routers.owner()
+    ids = await accepted(owner, 3)
+    namesake = routers.start("r1", view_dir=routers.directory / "another")
+    with pytest.raises(ConflictError) as raised:
+        await namesake.task
+    assert raised.value.reason == "ROUTER_NAME_IN_USE"
+    assert (await owner.shard()).owner.epoch == 1
+    assert set(await known(owner)) == set(ids)

@@ -1,27 +1,24 @@
-"""One server, and one cluster of three, that all tests of this folder share: each test has streams of its own."""
+"""Connects routers to one server, or to a cluster of three; each test has streams of its own."""
 
 import itertools
 from contextlib import ExitStack
 
 import pytest
 from support.cutting_relay import cutting_relay
-from support.nats_servers import nats_cluster, nats_server
 
 from router.storage.commit_log.jetstream import connect
 
 _PREFIXES = (f"T{number}" for number in itertools.count())
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with nats_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+@pytest.fixture
+def server(log_server):
+    return log_server
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    with nats_cluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
+@pytest.fixture
+def cluster(log_cluster):
+    return log_cluster
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from router.cluster.records import HEARTBEAT_SECONDS
 from router.storage.commit_log.interface import Heartbeats
 
 NEW_SECONDS: Final = 4 * HEARTBEAT_SECONDS
-"""A router that hears its name within this time after its start is the one that ends; later, the other one is."""
+"""A router that hears its name within this time after its start, and is not ready yet, is the one that ends."""
 REPEAT_SECONDS: Final = 60.0
 """Between two warnings."""
 
@@ -43,7 +43,7 @@ async def _watch(name: str, heartbeats: Heartbeats, lifecycle: ProcessState) -> 
     started, warned = time.monotonic(), 0.0
     while True:
         heard, now = heartbeats.namesake(), time.monotonic()
-        if heard and heard - started < NEW_SECONDS:
+        if heard and heard - started < NEW_SECONDS and not lifecycle.ready.is_set():
             lifecycle.stop.set()
             raise ConflictError(
                 f"another router is named {name}: give each its own FLOWHOOK_PROCESS_NAME", reason="ROUTER_NAME_IN_USE"

@@ -21,7 +21,7 @@ from router.storage.replicated.view import View
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("cli.commands.cluster.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setitem(Connection.persist.__kwdefaults__, "seconds", 1.0)
+    monkeypatch.setitem(Connection.persist.__kwdefaults__, "seconds", 0.3)
 
 
 async def delete(server, url):

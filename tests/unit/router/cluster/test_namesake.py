@@ -47,8 +47,12 @@ async def test_a_new_router_whose_name_is_in_use_ends(lifecycle):
     assert raised.value.reason == "ROUTER_NAME_IN_USE"
 
 
-async def test_a_router_that_has_its_name_for_long_stays_and_complains_once(lifecycle, monkeypatch):
-    monkeypatch.setattr(namesake, "NEW_SECONDS", -60.0)
+@pytest.mark.parametrize("ready", [True, False])
+async def test_a_router_that_is_ready_or_old_stays_and_complains_once(lifecycle, monkeypatch, ready):
+    if ready:
+        lifecycle.ready.set()
+    else:
+        monkeypatch.setattr(namesake, "NEW_SECONDS", -60.0)
     heard = Heard()
     with capture_logs() as logged:
         async with refuse_namesake("router-1", heard, lifecycle):

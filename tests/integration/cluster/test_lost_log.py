@@ -12,6 +12,7 @@ from support.replica import tables
 from support.routers import flow
 
 from flowhook.errors import UnavailableError
+from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.opening import rebuild_log
@@ -60,7 +61,7 @@ async def assert_nothing_is_acknowledged(owner, standby):
         assert not router.lifecycle.ready.is_set()
         async with router.client() as client:
             with pytest.raises(UnavailableError) as raised:
-                await client._transport.call(client.flows._stub.ListFlows, None, repeatable=False)
+                await client._transport.call(client.flows._stub.ListFlows, ListFlowsRequest(), repeatable=False)
         assert raised.value.reason == "SHARD_MOVED"
 
 

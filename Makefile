@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock baseline clean anew
+.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock vendor baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group uv --output-file requirements-uv.lock
 	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+
+vendor: ## renew the vendored files of the console from npm, as their manifest says
+	python3 install/vendor.py
 
 baseline: $(DEV) ## renew protos/baseline.binpb, which `buf breaking` compares the gRPC API with
 	cd protos && ../$(BIN)/buf build --exclude-source-info --output baseline.binpb

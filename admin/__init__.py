@@ -1,10 +1,13 @@
-"""The admin process: health, metrics and an overview of the cluster, on a port of its own. Only a gRPC client.
+"""The admin process: health and metrics, the console and the JSON API, on a port of its own. Only a gRPC client.
 
-- `app`: the composition root.
-- `health`: readiness of the cluster and descriptions of its processes; pure.
-- `host_check`: the check of the Host header; pure.
-- `exposition`: the metrics of all processes as one Prometheus text.
-- `handlers`: the HTTP handlers; `overview.html` is the template of the page.
+- `app`: the composition root; `application`: the routes.
+- `base_handler`, `signed_in_handler`: base classes of HTTP handlers, without and with credentials.
+- `health`, `exposition`, `status_handlers`: readiness of the cluster and the metrics of its processes.
+- `security/`: sessions, roles, limits, checks of Host and origin.
+- `operations/`: what people and programs can do, as functions over the router's client, and the table of them.
+- `api/`: the operations as JSON over HTTP, and their OpenAPI description.
+- `console/`: pages for people.
 
-Must not live here: storage, flows, anything of the other three processes. Nothing here changes the cluster.
+Must not live here: storage, flows, anything of the other three processes. Nothing here has rights of its own: whatever
+changes the cluster is a call to the router with the token of the person or program that asked for it.
 """

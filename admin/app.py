@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import aclosing
 from typing import Final
 
 import tornado.httpserver
 
-from admin import handlers
+from admin.application import application
+from admin.base_handler import AdminContext
+from admin.security.router_clients import RouterClients
+from admin.signed_in_handler import MAX_BODY
 from flowhook.client import AsyncClient
 from flowhook.client.channel import open_channel
 from flowhook.config import AdminSettings, read_token
@@ -21,11 +25,15 @@ from flowhook.process_reports import ProcessReporter
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
 
+CALL_TIMEOUT: Final = 10.0
+"""Seconds within which the router must respond to calls on behalf of people and programs."""
+
 TOKENS: Final = ("view", "admin")
-"""Token names to try, in order, when no token is configured. `view` suffices, because this process changes nothing; an
-older data directory has no `view.token`."""
+"""Token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
+and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`."""
 
 IDLE_SECONDS: Final = 75.0
+BODY_SECONDS: Final = 10.0
 BACKLOG: Final = 128
 
 
@@ -36,20 +44,26 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
         InvalidError: there is no token, or a TLS file can't be read.
         UnavailableError: the address can't be bound (`ADDRESS_UNUSABLE`).
     """
-    client = AsyncClient(
-        settings.router,
-        token=read_token(settings, *TOKENS),
-        ca_file=settings.router_ca_file,
-        cert_file=settings.client_cert_file,
-        key_file=settings.client_key_file,
-        timeout=ROUTER_TIMEOUT,
-    )
-    async with client, open_channel(settings, *TOKENS) as channel:
+
+    def connect(token: str, timeout: float = CALL_TIMEOUT) -> AsyncClient:
+        return AsyncClient(
+            settings.router,
+            token=token,
+            ca_file=settings.router_ca_file,
+            cert_file=settings.client_cert_file,
+            key_file=settings.client_key_file,
+            timeout=timeout,
+        )
+
+    client = connect(read_token(settings, *TOKENS), ROUTER_TIMEOUT)
+    async with client, open_channel(settings, *TOKENS) as channel, aclosing(RouterClients(connect)) as clients:
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
-            handlers.application(client, settings.names()),
+            application(AdminContext(client, settings.names(), clients)),
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,
+            max_body_size=MAX_BODY,
+            body_timeout=BODY_SECONDS,
         )
         server.add_socket(listener)
         lifecycle.announce("http", settings.host, listener.getsockname()[1])

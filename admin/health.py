@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from flowhook.client import ProcessInfo
 
@@ -33,19 +34,33 @@ def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
     return found
 
 
-def describe_process(process: ProcessInfo) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ProcessView:
+    """What operators are shown of a process. `detail`: why it is not ready."""
+
+    name: str
+    role: str
+    ready: bool
+    detail: str
+    build: str
+    pid: int
+    host: str
+    last_seen_seconds: float
+
+
+def describe_process(process: ProcessInfo) -> ProcessView:
     """Return the description of a process for operators."""
     ready = is_ready(process)
-    return {
-        "name": process.name,
-        "role": process.role,
-        "ready": ready,
-        "detail": "" if ready else _cause(process),
-        "build": process.build,
-        "pid": process.pid,
-        "host": process.host,
-        "last_seen_seconds": round(process.last_seen, 3),
-    }
+    return ProcessView(
+        name=process.name,
+        role=process.role,
+        ready=ready,
+        detail="" if ready else _cause(process),
+        build=process.build,
+        pid=process.pid,
+        host=process.host,
+        last_seen_seconds=round(process.last_seen, 3),
+    )
 
 
 def _cause(process: ProcessInfo) -> str:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Generic, NamedTuple, TypeVar
 
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import Change, Execution, Flow, WorkflowError, to_datetime
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(NamedTuple, Generic[T_co]):
+    """A part of a list, and the token of the next part; empty: there is none."""
+
+    items: Sequence[T_co]
+    next_page_token: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import ExecutionChange
+from flowhook.client.results import ExecutionChange, Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
@@ -68,16 +68,45 @@ class Executions:
             unresolved: only executions that faulted, have no resolution and are not superseded by a replay; of an
                 execution and its replays that all faulted, only the last.
         """
-        wanted = [convert.status_to_proto(status) for status in statuses]
+        wanted = tuple(statuses)
 
-        async def page(page_size: int, page_token: str) -> tuple[Sequence[Execution], str]:
-            request = ListExecutionsRequest(
+        async def page(page_size: int, page_token: str) -> Page[Execution]:
+            return await self.page(
                 flow_id=flow_id, statuses=wanted, page_size=page_size, page_token=page_token, unresolved=unresolved
             )
-            response = await self._call(self._stub.ListExecutions, request)
-            return [convert.execution_from_proto(each) for each in response.executions], response.next_page_token
 
         return items(page, limit)
+
+    async def page(
+        self,
+        *,
+        flow_id: str = "",
+        statuses: Iterable[Status] = (),
+        unresolved: bool = False,
+        page_size: int = 50,
+        page_token: str = "",
+    ) -> Page[Execution]:
+        """Return a page of what `list` yields.
+
+        Args:
+            flow_id: as for `list`.
+            statuses: as for `list`.
+            unresolved: as for `list`.
+            page_size: executions on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
+
+        Raises:
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        request = ListExecutionsRequest(
+            flow_id=flow_id,
+            statuses=[convert.status_to_proto(status) for status in statuses],
+            page_size=page_size,
+            page_token=page_token,
+            unresolved=unresolved,
+        )
+        response = await self._call(self._stub.ListExecutions, request)
+        return Page([convert.execution_from_proto(each) for each in response.executions], response.next_page_token)
 
     async def replay(
         self,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import AppliedFlow
+from flowhook.client.results import AppliedFlow, Page
 from flowhook.model import Flow
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
@@ -58,13 +58,23 @@ class Flows:
 
     def list(self) -> AsyncIterator[Flow]:
         """Yield all flows by ascending ID; their `document` and `definition` are empty."""
+        return items(self._page)
 
-        async def page(page_size: int, page_token: str) -> tuple[Sequence[Flow], str]:
-            request = ListFlowsRequest(page_size=page_size, page_token=page_token)
-            response = await self._call(self._stub.ListFlows, request)
-            return [convert_resources.flow_from_proto(flow) for flow in response.flows], response.next_page_token
+    async def page(self, *, page_size: int = 100, page_token: str = "") -> Page[Flow]:
+        """Return a page of what `list` yields.
 
-        return items(page)
+        Args:
+            page_size: flows on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before; empty: the first page.
+
+        Raises:
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        return await self._page(page_size, page_token)
+
+    async def _page(self, page_size: int, page_token: str) -> Page[Flow]:
+        response = await self._call(self._stub.ListFlows, ListFlowsRequest(page_size=page_size, page_token=page_token))
+        return Page([convert_resources.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run.

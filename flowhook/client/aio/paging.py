@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Final, Protocol, TypeVar
+
+from flowhook.client.results import Page
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -13,10 +15,10 @@ PAGE_SIZE: Final = 500
 
 
 class ReadPage(Protocol[T_co]):
-    """Reads a page: at most `page_size` items, from the position `page_token` on, and the token of the next page."""
+    """Reads a page: at most `page_size` items, from the position `page_token` on."""
 
-    async def __call__(self, page_size: int, page_token: str) -> tuple[Sequence[T_co], str]:
-        """Return the items and the token, which is empty on the last page."""
+    async def __call__(self, page_size: int, page_token: str) -> Page[T_co]:
+        """Return the page."""
 
 
 async def items(read: ReadPage[T], limit: int | None = None) -> AsyncIterator[T]:

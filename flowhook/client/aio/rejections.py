@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.results import Page
 from flowhook.model import RejectedRequest
 from flowhook.v1.rejection_service_pb2 import GetRejectionRequest, ListRejectionsRequest
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
@@ -22,14 +23,26 @@ class Rejections:
     def list(self, *, flow_id: str = "", limit: int | None = None) -> AsyncIterator[RejectedRequest]:
         """Yield refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
 
-        async def page(page_size: int, page_token: str) -> tuple[Sequence[RejectedRequest], str]:
-            request = ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
-            response = await self._call(self._stub.ListRejections, request)
-            return [
-                convert_resources.rejection_from_proto(each) for each in response.rejections
-            ], response.next_page_token
+        async def page(page_size: int, page_token: str) -> Page[RejectedRequest]:
+            return await self.page(flow_id=flow_id, page_size=page_size, page_token=page_token)
 
         return items(page, limit)
+
+    async def page(self, *, flow_id: str = "", page_size: int = 100, page_token: str = "") -> Page[RejectedRequest]:
+        """Return a page of what `list` yields.
+
+        Args:
+            flow_id: only requests to this flow; empty: to any.
+            page_size: requests on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before, for the same flow; empty: the first page.
+
+        Raises:
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        request = ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
+        response = await self._call(self._stub.ListRejections, request)
+        found = [convert_resources.rejection_from_proto(each) for each in response.rejections]
+        return Page(found, response.next_page_token)
 
     async def get(self, rejection_id: str) -> RejectedRequest:
         """Return a refused request.

@@ -46,4 +46,4 @@ def test_a_process_that_fell_silent_is_not_counted_on():
 
 def test_a_silent_process_is_described_as_such():
     shown = health.describe_process(_process("edge-1", last_seen=40.0))
-    assert (shown["ready"], shown["detail"]) == (False, "no report for 40 s")
+    assert (shown.ready, shown.detail) == (False, "no report for 40 s")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin.host_check import is_allowed_host
+from admin.security.host_check import is_allowed_host
 
 NAMES = frozenset({"admin.example.com", "fd00::5"})
 

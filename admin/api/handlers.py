@@ -1,0 +1,128 @@
+"""HTTP handlers of the JSON API. Credentials are a bearer token, or the session of the console."""
+
+from __future__ import annotations
+
+import http
+import re
+from contextlib import aclosing
+from typing import Any, Final
+
+import orjson
+import tornado.web
+
+from admin.api import openapi
+from admin.base_handler import AdminContext
+from admin.operations.operation import Operation
+from admin.signed_in_handler import SignedInHandler
+from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
+"""Characters that names of files don't get."""
+
+
+class ApiHandler(SignedInHandler):
+    """Base class of the API's handlers."""
+
+    def authenticate(self) -> None:
+        """Find the bearer token, else the session, as which writing needs its CSRF token in a header.
+
+        Raises:
+            UnauthenticatedError: there is neither.
+            PermissionDeniedError: the session's CSRF token is missing.
+        """
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        if scheme:
+            if scheme.lower() != "bearer" or not token.strip():
+                raise UnauthenticatedError("send `Authorization: Bearer TOKEN`", reason="TOKEN_MISSING")
+            self.token = token.strip()
+            if not self.token.isascii() or not self.token.isprintable():
+                raise UnauthenticatedError("the token is unknown, revoked or expired")
+            return
+        super().authenticate()
+        if self.request.method == "POST" and self.session is not None:
+            given = self.request.headers.get(CSRF_HEADER, "")
+            if not self.session.has_csrf_token(given):
+                raise PermissionDeniedError(f"send the session's token in {CSRF_HEADER}", reason="CSRF_TOKEN_INVALID")
+
+    def finish_error(self, error: FlowhookError) -> None:
+        """Respond with a problem detail."""
+        if isinstance(error, UnauthenticatedError):
+            self.set_header("WWW-Authenticate", 'Bearer realm="flowhook"')
+        self.finish_problem(error)
+
+
+class OperationHandler(ApiHandler):
+    """Performs one operation."""
+
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST")
+
+    def initialize(self, context: AdminContext, operation: Operation[Any]) -> None:  # type: ignore[override]
+        """Store the operation."""
+        super().initialize(context)
+        self._operation = operation
+        self.SUPPORTED_METHODS = ("POST",) if operation.writes else ("GET", "HEAD")  # type: ignore[assignment]
+
+    async def show(self, *values: str) -> None:
+        """Respond with the result of an operation that reads."""
+        self.finish_json(await self.run(self._operation, self._path(values)))
+
+    async def submit(self, *values: str) -> None:
+        """Respond with the result of an operation that writes."""
+        parameters = self._operation.read(self._path(values), self._json())
+        async with self.router() as client:
+            self.finish_json(await self._operation.run(client, parameters))
+
+    def _path(self, values: tuple[str, ...]) -> dict[str, str]:
+        return dict(zip(self._operation.path_parameters, values, strict=True))
+
+    def _json(self) -> dict[str, Any]:
+        if not self.body:
+            return {}
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+            raise InvalidError("send JSON: Content-Type: application/json", reason="BODY_INVALID")
+        try:
+            value = orjson.loads(self.body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise InvalidError("the body must be a JSON object", reason="BODY_INVALID")
+        return value
+
+
+class BodyHandler(OperationHandler):
+    """Streams the body of a request: the operation yields bytes, whatever they are."""
+
+    async def show(self, *values: str) -> None:
+        """Respond with the bytes; browsers store them and never show them."""
+        parameters = self._operation.read_query(self._path(values), self.query())
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="{_UNSAFE.sub("_", values[0])}.bin"')
+        async with self.router() as client, aclosing(await self._operation.run(client, parameters)) as chunks:
+            async for chunk in chunks:
+                self.write(chunk)
+                await self.flush()
+
+    def finish_error(self, error: FlowhookError) -> None:
+        """Respond with a problem detail; close the connection before the end if the body has begun."""
+        if self._headers_written:
+            raise error
+        self.clear_header("Content-Disposition")
+        super().finish_error(error)
+
+
+class DescriptionHandler(ApiHandler):
+    """`/api/openapi.json`: the description of the API."""
+
+    async def show(self, *_values: str) -> None:
+        """Respond with it."""
+        self.finish_json(openapi.description())
+
+
+class UnknownPathHandler(ApiHandler):
+    """Any other path below `/api`: 404."""
+
+    async def show(self, *_values: str) -> None:
+        """Respond with 404."""
+        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)

@@ -1,0 +1,123 @@
+"""Describes the API as OpenAPI 3.1, from the table of operations; pure.
+
+Source: https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+import flowhook
+from admin.operations.operation import Operation
+from admin.operations.table import OPERATIONS
+
+PREFIX: Final = "/api"
+_REFERENCE: Final = "#/components/schemas/{model}"
+
+_PROBLEM: Final = {
+    "description": "A problem detail of RFC 9457.",
+    "type": "object",
+    "properties": {
+        "status": {"type": "integer"},
+        "title": {"type": "string"},
+        "reason": {"type": "string", "description": "Stable cause in UPPER_SNAKE_CASE."},
+        "detail": {"type": "string", "description": "What is wrong, for people."},
+    },
+    "required": ["status", "title"],
+}
+_ERRORS: Final = {
+    "400": "A parameter or the body is not acceptable.",
+    "401": "There is no token, or the router does not know it.",
+    "403": "The token lacks the scope `admin`, or `view` for what only reads.",
+    "404": "There is no such thing.",
+    "409": "The state does not permit it.",
+    "429": "A limit is reached; `Retry-After` says when to try again.",
+    "503": "The router does not answer.",
+}
+
+
+@cache
+def description() -> dict[str, Any]:
+    """Return the description of the API; the caller does not change it."""
+    results = [each.result for each in OPERATIONS if each.result is not bytes]
+    definitions, outputs = TypeAdapter.json_schemas(
+        [(result.__name__, "serialization", TypeAdapter(result)) for result in results], ref_template=_REFERENCE
+    )
+    schemas: dict[str, Any] = {"Problem": _PROBLEM, **outputs.get("$defs", {})}
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        result = None
+        if operation.result is not bytes:
+            result = definitions[(operation.result.__name__, "serialization")]
+        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation, result, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Flowhook", "version": flowhook.__version__, "description": "The API of the admin process."},
+        "security": [{"bearer": []}, {"session": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the router."},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "flowhook_session",
+                    "description": "A session of the console; writing needs the header `X-CSRF-Token`, too.",
+                },
+            },
+        },
+    }
+
+
+def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    _, defined = models_json_schema([(operation.parameters, "validation")], ref_template=_REFERENCE)
+    own = dict(defined.get("$defs", {}))
+    model = own.pop(operation.parameters.__name__)
+    schemas.update(own)
+    fields = model.get("properties", {})
+    required = set(model.get("required", ()))
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [_parameter(name, fields[name], place="path") for name in operation.path_parameters],
+        "responses": {"200": {"description": "OK", "content": _content(result)}, **_errors()},
+    }
+    others = {name: field for name, field in fields.items() if name not in operation.path_parameters}
+    if operation.writes:
+        body = {
+            "type": "object",
+            "properties": others,
+            "required": sorted(required & others.keys()),
+            "additionalProperties": False,
+        }
+        described["requestBody"] = {
+            "required": bool(required & others.keys()),
+            "content": {"application/json": {"schema": body}},
+        }
+    else:
+        described["parameters"] += [_parameter(name, field, place="query") for name, field in others.items()]
+    return described
+
+
+def _parameter(name: str, schema: dict[str, Any], *, place: str) -> dict[str, Any]:
+    text = schema.get("description", "")
+    return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
+
+
+def _content(result: Any) -> dict[str, Any]:
+    if result is None:
+        return {"application/octet-stream": {}}
+    return {"application/json": {"schema": result}}
+
+
+def _errors() -> dict[str, Any]:
+    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {
+        status: {"description": text, "content": {"application/problem+json": schema}}
+        for status, text in _ERRORS.items()
+    }

@@ -1,0 +1,94 @@
+"""The routes of the admin process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import tornado.web
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule
+
+from admin import status_handlers
+from admin.api import handlers as api
+from admin.api.openapi import PREFIX
+from admin.base_handler import AdminContext, BaseHandler
+from admin.console import actions, cluster, executions, flows, live, login, page, rejections, secrets, static_files
+from admin.operations.operation import PLACEHOLDER
+from admin.operations.table import OPERATIONS, READ_BODY
+
+_SEGMENT: Final = "([^/]+)"
+
+PAGES: Final = (
+    ("/", page.HomePage),
+    ("/login", login.LoginPage),
+    ("/logout", login.LogoutHandler),
+    ("/flows", flows.FlowsPage),
+    ("/flows/{flow_id}", flows.FlowPage),
+    ("/executions", executions.ExecutionsPage),
+    ("/executions/stream", live.ExecutionStream),
+    ("/executions/{execution_id}", executions.ExecutionPage),
+    ("/rejections", rejections.RejectionsPage),
+    ("/rejections/{rejection_id}", rejections.RejectionPage),
+    ("/secrets", secrets.SecretsPage),
+    ("/cluster", cluster.ClusterPage),
+    ("/healthz", status_handlers.LivenessHandler),
+    ("/readyz", status_handlers.ReadinessHandler),
+    ("/health", status_handlers.HealthHandler),
+    ("/metrics", status_handlers.MetricsHandler),
+    (f"{PREFIX}/openapi.json", api.DescriptionHandler),
+)
+"""Paths and their handlers, beside the operations of the API and the actions of the console's forms."""
+
+
+class NotFoundHandler(BaseHandler):
+    """Any other path: 404."""
+
+
+class _MethodMatches(PathMatches):
+    """Matches requests by path and method: forms are sent to the path of the page that they stand on."""
+
+    def __init__(self, path: str, methods: tuple[str, ...]) -> None:
+        super().__init__(path)
+        self._methods = methods
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return the arguments of the path; None if it is not this one, or the method is not."""
+        return super().match(request) if request.method in self._methods else None
+
+
+def application(context: AdminContext) -> tornado.web.Application:
+    """Return the application."""
+    return tornado.web.Application(
+        list(_rules(context)),
+        default_handler_class=NotFoundHandler,
+        default_handler_args={"context": context},
+        log_function=lambda _handler: None,  # silent in normal operation; failures are logged where they happen
+    )
+
+
+def _rules(context: AdminContext) -> Iterator[Rule]:
+    shared = {"context": context}
+    for operation, then in actions.ACTIONS:
+        only = _MethodMatches(_pattern(operation.path), (operation.method,))
+        yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
+    for path, page_class in PAGES:
+        yield Rule(PathMatches(_pattern(path)), page_class, shared)
+    yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
+    body = {**shared, "operation": READ_BODY}
+    yield Rule(PathMatches(_pattern(READ_BODY.path)), api.BodyHandler, body)
+    for operation in OPERATIONS:
+        methods = ("POST",) if operation.writes else ("GET", "HEAD")
+        handler = api.BodyHandler if operation is READ_BODY else api.OperationHandler
+        only = _MethodMatches(_pattern(PREFIX + operation.path), methods)
+        yield Rule(only, handler, {**shared, "operation": operation})
+    for operation in OPERATIONS:  # for requests with any other method: 405
+        yield Rule(
+            PathMatches(_pattern(PREFIX + operation.path)), api.OperationHandler, {**shared, "operation": operation}
+        )
+    yield Rule(PathMatches(rf"{PREFIX}(?:/.*)?"), api.UnknownPathHandler, shared)
+
+
+def _pattern(path: str) -> str:
+    return PLACEHOLDER.sub(lambda _match: _SEGMENT, re.sub(r"[.]", r"\\.", path)) + "$"

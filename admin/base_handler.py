@@ -1,0 +1,148 @@
+"""Base class of the HTTP handlers of the admin process: the check of Host, the headers of every response, problems."""
+
+from __future__ import annotations
+
+import http
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import orjson
+import tornado.web
+
+from admin.security import host_check
+from admin.security.login_limiter import LoginLimiter
+from admin.security.router_clients import RouterClients
+from admin.security.sessions import Sessions
+from flowhook.client import AsyncClient
+from flowhook.errors import (
+    ConflictError,
+    ExhaustedError,
+    FlowhookError,
+    InvalidError,
+    NotFoundError,
+    OutOfRangeError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
+
+SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Nothing but files of this process: no inline script or style, no eval, no frames. Source: CSP Level 3."""
+
+STATUSES: Final = (
+    (InvalidError, http.HTTPStatus.BAD_REQUEST),
+    (UnauthenticatedError, http.HTTPStatus.UNAUTHORIZED),
+    (PermissionDeniedError, http.HTTPStatus.FORBIDDEN),
+    (NotFoundError, http.HTTPStatus.NOT_FOUND),
+    (ConflictError, http.HTTPStatus.CONFLICT),
+    (OutOfRangeError, http.HTTPStatus.GONE),
+    (ExhaustedError, http.HTTPStatus.TOO_MANY_REQUESTS),
+    (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
+)
+"""HTTP status by class of error; 500 for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminContext:
+    """What all handlers share.
+
+    Attributes:
+        client: client of the router with this process's own token, for health and metrics only; owned by the caller.
+        names: names by which the process may be called (see `host_check`).
+        clients: clients with the tokens of people and programs.
+        sessions: the sessions of the console.
+        limiter: limits attempts to log in.
+        streams: handlers of live lists that are open.
+        clock: monotonic, in seconds.
+    """
+
+    client: AsyncClient
+    names: Collection[str]
+    clients: RouterClients
+    sessions: Sessions = field(default_factory=Sessions)
+    limiter: LoginLimiter = field(default_factory=LoginLimiter)
+    streams: set[object] = field(default_factory=set)
+    clock: Callable[[], float] = time.monotonic
+
+
+def status_of(error: FlowhookError) -> http.HTTPStatus:
+    """Return the HTTP status for an error."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), http.HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+class BaseHandler(tornado.web.RequestHandler):
+    """Base class of all handlers: HEAD like GET, problem details for errors, no caching."""
+
+    SUPPORTED_METHODS: tuple[str, ...] = ("GET", "HEAD")
+
+    def initialize(self, context: AdminContext) -> None:
+        """Store what all handlers share."""
+        self.context = context
+
+    def prepare(self) -> None:
+        """Refuse a request whose Host is not a name of this process (see `host_check`)."""
+        self.check_host()
+
+    def check_host(self) -> bool:
+        """Whether Host is a name of this process; else the request is answered."""
+        connection = cast("HTTP1Connection", self.request.connection)
+        own_address = connection.stream.socket.getsockname()[0]
+        if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
+            self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
+            problem = {
+                "status": http.HTTPStatus.MISDIRECTED_REQUEST,
+                "title": http.HTTPStatus.MISDIRECTED_REQUEST.phrase,
+                "reason": "HOST_UNKNOWN",
+                "detail": "Unknown Host header: FLOWHOOK_ADMIN_HOSTS lists the names of this server.",
+            }
+            self.finish_json(problem, content_type="application/problem+json")
+            return False
+        return True
+
+    def set_default_headers(self) -> None:
+        """Set the headers of every response. Source: OWASP, "HTTP Headers Cheat Sheet"."""
+        self.set_header("Server", "flowhook")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Content-Security-Policy", SECURITY_POLICY)
+        self.set_header("Referrer-Policy", "same-origin")  # `no-referrer` would make browsers send `Origin: null`
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+
+    async def head(self) -> None:
+        """Respond as to GET; Tornado omits the body."""
+        await self.get()
+
+    async def get(self) -> None:
+        """Respond with 404; subclasses override this."""
+        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """Respond with a problem detail (RFC 9457) that reveals no internals."""
+        title = http.HTTPStatus(status_code).phrase
+        if status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
+        self.finish_json({"status": status_code, "title": title}, content_type="application/problem+json")
+
+    def finish_problem(self, error: FlowhookError) -> None:
+        """Respond with the problem detail (RFC 9457) of an error."""
+        status = status_of(error)
+        self.set_status(status)
+        if isinstance(error, ExhaustedError | UnavailableError):
+            self.set_header("Retry-After", str(error.retry_after))
+        problem = {"status": status, "title": status.phrase, "reason": error.reason, "detail": error.message}
+        self.finish_json(problem, content_type="application/problem+json")
+
+    def finish_json(self, value: object, *, content_type: str = "application/json") -> None:
+        """Respond with JSON."""
+        self.set_header("Content-Type", content_type)
+        self.finish(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n")

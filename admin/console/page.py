@@ -1,0 +1,84 @@
+"""Base class of the console's pages: sessions, CSRF tokens, errors as pages."""
+
+from __future__ import annotations
+
+import http
+from typing import Any, Final
+from urllib.parse import quote
+
+from admin.base_handler import status_of
+from admin.console import rendering
+from admin.security.sessions import Role
+from admin.signed_in_handler import COOKIE, SignedInHandler
+from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+
+CSRF_FIELD: Final = "csrf_token"
+HTML: Final = "text/html; charset=UTF-8"
+
+
+class Page(SignedInHandler):
+    """Base class of pages. `section` is the entry of the menu that a page belongs to."""
+
+    section = ""
+
+    def finish_page(self, template: str, **values: Any) -> None:
+        """Respond with a template."""
+        session = self.session
+        self.set_header("Content-Type", HTML)
+        self.finish(
+            rendering.render(
+                template,
+                section=self.section,
+                role=None if session is None else session.role,
+                operator=session is not None and session.role is Role.OPERATOR,
+                csrf_token="" if session is None else session.csrf_token,
+                **values,
+            )
+        )
+
+    def checked_form(self) -> dict[str, list[str]]:
+        """Return the fields of the form, without its CSRF token.
+
+        Raises:
+            InvalidError: there is no form.
+            PermissionDeniedError: it does not contain the session's CSRF token (`CSRF_TOKEN_INVALID`).
+        """
+        fields = self.form()
+        given = fields.pop(CSRF_FIELD, [""])
+        if self.session is None or not self.session.has_csrf_token(given[0]):
+            raise PermissionDeniedError(
+                "the form is not one of your session: open the page again", reason="CSRF_TOKEN_INVALID"
+            )
+        return fields
+
+    def finish_error(self, error: FlowhookError) -> None:
+        """Send whoever is not logged in to the login; show a page about any other error."""
+        if isinstance(error, UnauthenticatedError):
+            self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
+            self.clear_cookie(COOKIE)
+            read = self.request.method != "POST" and self.request.uri not in ("/", None)
+            self.redirect(f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login", status=303)
+            return
+        if isinstance(error, ExhaustedError | UnavailableError):
+            self.set_header("Retry-After", str(error.retry_after))
+        self.finish_error_page(status_of(error), error.message, error.reason)
+
+    def finish_error_page(self, status: http.HTTPStatus, message: str, reason: str = "") -> None:
+        """Respond with a page about an error."""
+        self.set_status(status)
+        self.finish_page("error.html", status=status.value, title=status.phrase, message=message, reason=reason)
+
+    def write_error(self, status_code: int, **_kwargs: Any) -> None:
+        """Respond with a page that reveals no internals."""
+        status = http.HTTPStatus(status_code)
+        if status is http.HTTPStatus.METHOD_NOT_ALLOWED:
+            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
+        self.finish_error_page(status, "")
+
+
+class HomePage(Page):
+    """`/`: the list of flows."""
+
+    async def show(self, *_values: str) -> None:
+        """Redirect to it."""
+        self.redirect("/flows", status=http.HTTPStatus.SEE_OTHER)

@@ -1,0 +1,88 @@
+"""Renders the console's templates: Jinja2, which escapes every value and refuses names that are not defined."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+import flowhook
+from admin.console import static_files
+from admin.console.json_format import indent_json
+
+FOLDER: Final = Path(__file__).parent
+MINUTE: Final = 60
+HOUR: Final = 3600
+DAY: Final = 86_400
+
+MAX_OUTPUT: Final = 16 * 1024
+"""Characters of a task's output that a page shows; the API has all of them."""
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page."""
+    return _ENVIRONMENT.get_template(template).render(now=datetime.now(UTC), **values)
+
+
+def ago(time: datetime, now: datetime) -> str:
+    """Return the distance of a time from now, in one unit."""
+    seconds = int((now - time).total_seconds())
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
+        if abs(seconds) >= unit:
+            return f"{seconds // unit} {name} ago" if seconds > 0 else f"in {-seconds // unit} {name}"
+    return "now"
+
+
+def exact(time: datetime) -> str:
+    """Return a time in UTC, to the millisecond."""
+    return time.strftime("%Y-%m-%d %H:%M:%S.") + f"{time.microsecond // 1000:03d} UTC"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with about three digits."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < MINUTE else f"{seconds / MINUTE:.1f} min"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes with its unit."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"
+
+
+def json_text(fragment: Any) -> str:
+    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `MAX_OUTPUT`."""
+    text = fragment.contents
+    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    if len(text) > MAX_OUTPUT:
+        return f"{text[:MAX_OUTPUT]}\n… {len(text) - MAX_OUTPUT} more characters"
+    return indent_json(text) or text
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= {
+        "ago": ago,
+        "exact": exact,
+        "duration": duration,
+        "size": size,
+        "json_text": json_text,
+        "iso": datetime.isoformat,
+    }
+    environment.globals |= {"static": static_files.url, "build": flowhook.__version__}
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()

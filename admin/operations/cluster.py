@@ -1,0 +1,33 @@
+"""Operations on the cluster: its processes, its shards and its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from admin import health
+from admin.operations.operation import Parameters
+from flowhook.client import AsyncClient, LogServerInfo, ShardInfo
+
+
+class NoParameters(Parameters):
+    """Parameters of `get_cluster`: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    processes: tuple[health.ProcessView, ...]
+    shards: tuple[ShardInfo, ...]
+    servers: tuple[LogServerInfo, ...]
+
+
+async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterView:
+    """Return the state of the cluster."""
+    processes = await client.cluster.processes(metrics=False)
+    shards = await client.cluster.shards()
+    reasons = tuple(health.unready_reasons(processes))
+    shown = tuple(map(health.describe_process, processes))
+    return ClusterView(not reasons, reasons, shown, shards.shards, shards.servers)

@@ -1,0 +1,279 @@
+"""Operations on executions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+
+from admin.operations.operation import Parameters
+from flowhook.client import AsyncClient
+from flowhook.model import Event, Execution, ExecutionDetail, Headers, Status, TaskState, WorkflowError, to_datetime
+
+
+class ExecutionList(Parameters):
+    """Parameters of `list_executions`."""
+
+    flow: str = ""
+    """ID of a flow; empty: any."""
+    status: tuple[Status, ...] = ()
+    """Any of these statuses; none: any."""
+    unresolved: bool = False
+    """Only executions that faulted and that nobody replayed or resolved."""
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Executions on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before, with the same conditions; empty: the newest executions."""
+
+
+class ExecutionId(Parameters):
+    """Parameters of operations on one execution."""
+
+    execution_id: str
+    """ID of the execution."""
+
+
+class Replay(ExecutionId):
+    """Parameters of `replay_execution`."""
+
+    revision: Literal["recorded", "latest"] = "recorded"
+    """Revision of the flow to run: the one that the execution ran, or the latest."""
+    start: Literal["beginning", "failed_task"] = "beginning"
+    """Task to begin with: the first one, or the one that failed, with the results of those before it."""
+    request_id: Annotated[str, Field(max_length=64, pattern=r"^[\x21-\x7e]*$")] = ""
+    """Idempotency key: calls with the same one start one execution."""
+
+
+class Resolve(ExecutionId):
+    """Parameters of `resolve_execution`."""
+
+    reason: Annotated[str, Field(max_length=1000)] = ""
+    """Why nothing is to be done any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """An error of a workflow: a problem detail of RFC 9457."""
+
+    type: str
+    status: int
+    title: str
+    instance: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionView:
+    """An operator's decision that nothing is to be done any more."""
+
+    reason: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionView:
+    """An execution."""
+
+    id: str
+    flow_id: str
+    flow_revision: int
+    status: Status
+    attempts: int
+    received_at: datetime
+    ended_at: datetime | None
+    error: ErrorView | None
+    replay_of: str
+    replayed_by: str
+    replayed: bool
+    resolution: ResolutionView | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """Executions, newest first, and the token of the next page; empty: there is none."""
+
+    executions: tuple[ExecutionView, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderView:
+    """A header field; what is not UTF-8 in its value is written with backslashes."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """The request that started an execution, without credentials; its body is read apart."""
+
+    method: str
+    path: str
+    query: str
+    content_type: str
+    headers: tuple[HeaderView, ...]
+    authenticated_by: str
+    dedupe_key: str
+    traceparent: str
+    body_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunView:
+    """One run of one task."""
+
+    number: int
+    task: str
+    state: TaskState
+    began_at: datetime | None
+    ended_at: datetime | None
+    tries: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalView:
+    """The recorded result of a task that had an effect: its output, or its error."""
+
+    key: str
+    output: Any
+    error: ErrorView | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDetailView:
+    """An execution with all that is stored of it, but for its body."""
+
+    execution: ExecutionView
+    request: RequestView
+    tasks: tuple[TaskRunView, ...]
+    journal: tuple[JournalView, ...]
+    output: Any
+
+
+async def list_executions(client: AsyncClient, parameters: ExecutionList) -> ExecutionPage:
+    """Return a page of executions."""
+    page = await client.executions.page(
+        flow_id=parameters.flow,
+        statuses=parameters.status,
+        unresolved=parameters.unresolved,
+        page_size=parameters.page_size,
+        page_token=parameters.page_token,
+    )
+    return ExecutionPage(tuple(map(view, page.items)), page.next_page_token)
+
+
+async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
+    """Return an execution."""
+    return detail_view(await client.executions.get(parameters.execution_id))
+
+
+async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterator[bytes]:
+    """Return the body of the request that started an execution, byte for byte, in chunks."""
+    return client.executions.body(parameters.execution_id)
+
+
+async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
+    """Start a new execution from the stored request of one that ended, and return it."""
+    replay = await client.executions.replay(
+        parameters.execution_id,
+        latest=parameters.revision == "latest",
+        from_failed=parameters.start == "failed_task",
+        request_id=parameters.request_id,
+    )
+    return view(replay)
+
+
+async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+    """Cancel an execution and return it."""
+    return view(await client.executions.cancel(parameters.execution_id))
+
+
+async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+    """Suspend an execution and return it."""
+    return view(await client.executions.suspend(parameters.execution_id))
+
+
+async def resume_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+    """Resume a suspended execution and return it."""
+    return view(await client.executions.resume(parameters.execution_id))
+
+
+async def resolve_execution(client: AsyncClient, parameters: Resolve) -> ExecutionView:
+    """Note that nothing is to be done any more about an execution that failed, and return it."""
+    return view(await client.executions.resolve(parameters.execution_id, parameters.reason))
+
+
+def view(execution: Execution) -> ExecutionView:
+    """Return what is shown of an execution in lists."""
+    note = execution.resolution
+    return ExecutionView(
+        id=execution.id,
+        flow_id=execution.flow_id,
+        flow_revision=execution.flow_revision,
+        status=execution.status,
+        attempts=execution.attempts,
+        received_at=execution.received_at,
+        ended_at=execution.ended_at,
+        error=_error(execution.error),
+        replay_of=execution.replay_of,
+        replayed_by=execution.replayed_by,
+        replayed=execution.replayed,
+        resolution=None if note is None else ResolutionView(note.reason, to_datetime(note.time_ms)),
+    )
+
+
+def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
+    """Return what is shown of one execution. Outputs are passed on as the JSON that they are: numbers stay verbatim."""
+    return ExecutionDetailView(
+        execution=view(detail.execution),
+        request=_request(detail.event),
+        tasks=tuple(
+            TaskRunView(
+                number=run.number,
+                task=run.task,
+                state=run.state,
+                began_at=None if run.begin_time_ms is None else to_datetime(run.begin_time_ms),
+                ended_at=None if run.end_time_ms is None else to_datetime(run.end_time_ms),
+                tries=run.tries,
+                detail=run.detail,
+            )
+            for run in detail.history
+        ),
+        journal=tuple(JournalView(each.key, _json(each.output), _error(each.error)) for each in detail.journal),
+        output=_json(detail.output),
+    )
+
+
+def header_views(headers: Headers) -> tuple[HeaderView, ...]:
+    """Return what is shown of header fields."""
+    return tuple(HeaderView(name, value.decode("utf-8", "backslashreplace")) for name, value in headers)
+
+
+def _request(event: Event) -> RequestView:
+    return RequestView(
+        method=event.method,
+        path=event.path,
+        query=event.query,
+        content_type=event.content_type,
+        headers=header_views(event.headers),
+        authenticated_by=" ".join(filter(None, event.principal or ())),
+        dedupe_key=event.dedupe_key,
+        traceparent=event.traceparent,
+        body_size=len(event.body) if event.body_blob is None else event.body_blob.size,
+    )
+
+
+def _error(error: WorkflowError | None) -> ErrorView | None:
+    if error is None:
+        return None
+    return ErrorView(error.type, error.status, error.title, error.instance, error.detail)
+
+
+def _json(value: bytes | None) -> orjson.Fragment | None:
+    return orjson.Fragment(value) if value else None

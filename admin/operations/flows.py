@@ -1,0 +1,95 @@
+"""Operations on flows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from admin.operations.operation import Parameters
+from flowhook.client import AsyncClient
+from flowhook.model import Flow
+
+PageSize = Annotated[int, Field(ge=1, le=1000)]
+
+
+class FlowList(Parameters):
+    """Parameters of `list_flows`."""
+
+    page_size: PageSize = 100
+    """Flows on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before; empty: the first page."""
+
+
+class FlowName(Parameters):
+    """Parameters of operations on one flow."""
+
+    flow_id: str
+    """ID of the flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowView:
+    """A flow."""
+
+    id: str
+    revision: int
+    paused: bool
+    has_webhook: bool
+    created_at: datetime
+    updated_at: datetime
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPage:
+    """Flows by ascending ID, and the token of the next page; empty: there is none."""
+
+    flows: tuple[FlowView, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDetail:
+    """A flow with the text of its file."""
+
+    flow: FlowView
+    document: str
+
+
+async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
+    """Return a page of flows."""
+    page = await client.flows.page(page_size=parameters.page_size, page_token=parameters.page_token)
+    return FlowPage(tuple(map(view, page.items)), page.next_page_token)
+
+
+async def get_flow(client: AsyncClient, parameters: FlowName) -> FlowDetail:
+    """Return the latest revision of a flow."""
+    flow = await client.flows.get(parameters.flow_id)
+    return FlowDetail(view(flow), flow.document.decode("utf-8", "replace"))
+
+
+async def pause_flow(client: AsyncClient, parameters: FlowName) -> FlowView:
+    """Pause a flow and return it."""
+    return view(await client.flows.pause(parameters.flow_id))
+
+
+async def resume_flow(client: AsyncClient, parameters: FlowName) -> FlowView:
+    """Resume a flow and return it."""
+    return view(await client.flows.resume(parameters.flow_id))
+
+
+def view(flow: Flow) -> FlowView:
+    """Return what is shown of a flow in lists."""
+    return FlowView(
+        id=flow.id,
+        revision=flow.revision,
+        paused=flow.paused,
+        has_webhook=flow.has_webhook,
+        created_at=flow.created_at,
+        updated_at=flow.updated_at,
+        next_at=flow.next_at,
+    )

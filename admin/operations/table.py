@@ -1,0 +1,181 @@
+"""The table of all operations: what `/api` offers, and what the console's forms do."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from admin.operations import cluster, executions, flows, rejections, secrets
+from admin.operations.operation import Operation
+
+LIST_FLOWS: Final = Operation(
+    "list_flows", "GET", "/flows", "List flows by ID.", flows.FlowList, flows.FlowPage, flows.list_flows
+)
+GET_FLOW: Final = Operation(
+    "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowName, flows.FlowDetail, flows.get_flow
+)
+PAUSE_FLOW: Final = Operation(
+    "pause_flow",
+    "POST",
+    "/flows/{flow_id}/pause",
+    "Pause a flow: events are accepted and queued, and not run.",
+    flows.FlowName,
+    flows.FlowView,
+    flows.pause_flow,
+)
+RESUME_FLOW: Final = Operation(
+    "resume_flow",
+    "POST",
+    "/flows/{flow_id}/resume",
+    "Resume a flow: queued and new events are run.",
+    flows.FlowName,
+    flows.FlowView,
+    flows.resume_flow,
+)
+LIST_EXECUTIONS: Final = Operation(
+    "list_executions",
+    "GET",
+    "/executions",
+    "List executions, newest first.",
+    executions.ExecutionList,
+    executions.ExecutionPage,
+    executions.list_executions,
+)
+GET_EXECUTION: Final = Operation(
+    "get_execution",
+    "GET",
+    "/executions/{execution_id}",
+    "Get an execution with its request, its tasks and its output.",
+    executions.ExecutionId,
+    executions.ExecutionDetailView,
+    executions.get_execution,
+)
+READ_BODY: Final = Operation(
+    "read_body",
+    "GET",
+    "/executions/{execution_id}/body",
+    "Read the body of the request that started an execution, byte for byte.",
+    executions.ExecutionId,
+    bytes,
+    executions.read_body,
+)
+REPLAY_EXECUTION: Final = Operation(
+    "replay_execution",
+    "POST",
+    "/executions/{execution_id}/replay",
+    "Start a new execution from the stored request of one that ended.",
+    executions.Replay,
+    executions.ExecutionView,
+    executions.replay_execution,
+)
+CANCEL_EXECUTION: Final = Operation(
+    "cancel_execution",
+    "POST",
+    "/executions/{execution_id}/cancel",
+    "Cancel an execution that has not ended.",
+    executions.ExecutionId,
+    executions.ExecutionView,
+    executions.cancel_execution,
+)
+SUSPEND_EXECUTION: Final = Operation(
+    "suspend_execution",
+    "POST",
+    "/executions/{execution_id}/suspend",
+    "Suspend an execution that has not ended.",
+    executions.ExecutionId,
+    executions.ExecutionView,
+    executions.suspend_execution,
+)
+RESUME_EXECUTION: Final = Operation(
+    "resume_execution",
+    "POST",
+    "/executions/{execution_id}/resume",
+    "Resume a suspended execution.",
+    executions.ExecutionId,
+    executions.ExecutionView,
+    executions.resume_execution,
+)
+RESOLVE_EXECUTION: Final = Operation(
+    "resolve_execution",
+    "POST",
+    "/executions/{execution_id}/resolve",
+    "Note that nothing is to be done any more about an execution that failed.",
+    executions.Resolve,
+    executions.ExecutionView,
+    executions.resolve_execution,
+)
+LIST_REJECTIONS: Final = Operation(
+    "list_rejections",
+    "GET",
+    "/rejections",
+    "List refused requests, newest first.",
+    rejections.RejectionList,
+    rejections.RejectionPage,
+    rejections.list_rejections,
+)
+GET_REJECTION: Final = Operation(
+    "get_rejection",
+    "GET",
+    "/rejections/{rejection_id}",
+    "Get a refused request.",
+    rejections.RejectionId,
+    rejections.RejectionDetail,
+    rejections.get_rejection,
+)
+LIST_SECRETS: Final = Operation(
+    "list_secrets",
+    "GET",
+    "/secrets",
+    "List the names of secrets.",
+    secrets.SecretList,
+    secrets.SecretNames,
+    secrets.list_secrets,
+)
+SET_SECRET: Final = Operation(
+    "set_secret",
+    "POST",
+    "/secrets",
+    "Create or replace a secret.",
+    secrets.SecretValue,
+    secrets.SecretView,
+    secrets.set_secret,
+)
+DELETE_SECRET: Final = Operation(
+    "delete_secret",
+    "POST",
+    "/secrets/{name}/delete",
+    "Delete a secret.",
+    secrets.SecretName,
+    secrets.Deleted,
+    secrets.delete_secret,
+)
+GET_CLUSTER: Final = Operation(
+    "get_cluster",
+    "GET",
+    "/cluster",
+    "Get the processes and the shards of the cluster.",
+    cluster.NoParameters,
+    cluster.ClusterView,
+    cluster.get_cluster,
+)
+
+OPERATIONS: Final[tuple[Operation[Any], ...]] = (
+    LIST_FLOWS,
+    GET_FLOW,
+    PAUSE_FLOW,
+    RESUME_FLOW,
+    LIST_EXECUTIONS,
+    GET_EXECUTION,
+    READ_BODY,
+    REPLAY_EXECUTION,
+    CANCEL_EXECUTION,
+    SUSPEND_EXECUTION,
+    RESUME_EXECUTION,
+    RESOLVE_EXECUTION,
+    LIST_REJECTIONS,
+    GET_REJECTION,
+    LIST_SECRETS,
+    SET_SECRET,
+    DELETE_SECRET,
+    GET_CLUSTER,
+)
+"""All operations, in the order in which they are described."""

@@ -1,0 +1,11 @@
+"""What protects the admin port: sessions, roles, limits on logins, checks of Host and of the request's origin.
+
+- `host_check`: the check of the Host header; pure.
+- `same_origin`: the check that a form was sent by a page of this process; pure.
+- `sessions`: sessions and their roles; pure, the time is an argument.
+- `login_limiter`: limits how often an address may present unknown tokens; pure, the time is an argument.
+- `router_clients`: clients of the router, one for each bearer token, and the role that a token has there.
+
+The router alone decides what a token may do: every call on behalf of a person carries the token that she presented.
+Nothing here grants a right.
+"""

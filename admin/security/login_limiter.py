@@ -1,0 +1,55 @@
+"""Limits how often an address may present tokens that the router does not know; pure: the time is an argument.
+
+Tokens can't be guessed (256 random bits). The limit protects the router from the calls that each attempt makes.
+"""
+
+from __future__ import annotations
+
+import math
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from flowhook.token_bucket import TokenBucket
+
+BURST: Final = 10
+"""Attempts that an address may make at once."""
+
+SECONDS_PER_ATTEMPT: Final = 6.0
+"""Time in which an address gains one further attempt."""
+
+MAX_ADDRESSES: Final = 10_000
+"""Addresses that are remembered; beyond it the one that was seen least recently is forgotten."""
+
+_NETWORK_BITS: Final = 64
+
+
+class LoginLimiter:
+    """Counts attempts by address, those of an IPv6 network (/64) together."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def attempt(self, address: str, now: float) -> int:
+        """Count an attempt and return 0, or return the seconds, rounded up, until one is allowed."""
+        key = _network(address)
+        bucket = self._buckets.pop(key, None)
+        if bucket is None:
+            bucket = TokenBucket(per_second=1 / SECONDS_PER_ATTEMPT, burst=BURST, now=now)
+            if len(self._buckets) >= MAX_ADDRESSES:
+                del self._buckets[next(iter(self._buckets))]
+        self._buckets[key] = bucket
+        return math.ceil(bucket.take(now))
+
+    def succeeded(self, address: str) -> None:
+        """Forget the attempts of an address, because it presented a valid token."""
+        self._buckets.pop(_network(address), None)
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # of a socket that has no address
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return str(int(parsed) >> _NETWORK_BITS)
+    return str(parsed)

@@ -1,0 +1,104 @@
+"""Sessions of the console, in memory; pure: the time is an argument, in seconds of one monotonic clock.
+
+A session holds the bearer token that its owner logged in with, because each of her calls to the router carries it. It
+stays in this process: an encrypted cookie would hand it to the browser, where logging out could not revoke it, and
+would need a key that survives. There is one admin process in a cluster, and whoever logged in before it restarted logs
+in again.
+
+Source: OWASP, "Session Management Cheat Sheet" (256 random bits; idle and absolute expiry; the ID is not stored).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+MAX_AGE_SECONDS: Final = 12 * 3600.0
+"""Time after which a session ends, whatever happens in it."""
+
+MAX_IDLE_SECONDS: Final = 3600.0
+"""Time without a request after which a session ends."""
+
+MAX_SESSIONS: Final = 1000
+"""Sessions at a time; beyond it the one that is idle longest ends."""
+
+_SECRET_BYTES: Final = 32
+
+
+class Role(StrEnum):
+    """What the owner of a session may do, as the router's answers about her token show."""
+
+    VIEWER = "viewer"
+    """Read; a token with the scope `view`."""
+    OPERATOR = "operator"
+    """Read and write; a token with the scope `admin`."""
+
+
+@dataclass(slots=True)
+class Session:
+    """A session.
+
+    Attributes:
+        token: the bearer token, never shown.
+        csrf_token: what every form of the session has to contain.
+        began: time of the login.
+        used: time of the last request.
+    """
+
+    token: str = field(repr=False)
+    role: Role
+    csrf_token: str = field(repr=False)
+    began: float
+    used: float
+
+    def has_csrf_token(self, value: str) -> bool:
+        """Whether a form contains the session's token; takes the same time for every value."""
+        return hmac.compare_digest(self.csrf_token.encode(), value.encode("utf-8", "surrogatepass"))
+
+
+class Sessions:
+    """All sessions, by the hash of their IDs: a copy of this process's memory does not show the IDs themselves."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[bytes, Session] = {}  # in the order of last use
+
+    def begin(self, token: str, role: Role, now: float) -> str:
+        """Begin a session and return its ID, for the cookie."""
+        self._expire(now)
+        while len(self._sessions) >= MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        session_id = secrets.token_urlsafe(_SECRET_BYTES)
+        self._sessions[_key(session_id)] = Session(token, role, secrets.token_urlsafe(_SECRET_BYTES), now, now)
+        return session_id
+
+    def find(self, session_id: str, now: float) -> Session | None:
+        """Return a session that has not expired, and count it as used now."""
+        key = _key(session_id)
+        session = self._sessions.pop(key, None)
+        if session is None or _is_expired(session, now):
+            return None
+        session.used = now
+        self._sessions[key] = session
+        return session
+
+    def end(self, session_id: str) -> None:
+        """End a session, if there is one of this ID."""
+        self._sessions.pop(_key(session_id), None)
+
+    def _expire(self, now: float) -> None:
+        self._sessions = {key: each for key, each in self._sessions.items() if not _is_expired(each, now)}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+
+def _is_expired(session: Session, now: float) -> bool:
+    return now - session.began >= MAX_AGE_SECONDS or now - session.used >= MAX_IDLE_SECONDS
+
+
+def _key(session_id: str) -> bytes:
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).digest()

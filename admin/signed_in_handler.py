@@ -1,0 +1,204 @@
+"""Base class of the handlers that need credentials: sessions, bearer tokens, bodies, and calls of operations."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qs
+
+import tornado.web
+
+from admin.base_handler import BaseHandler
+from admin.operations.operation import Operation
+from admin.security.same_origin import is_same_origin
+from admin.security.sessions import Role, Session
+from flowhook.client import AsyncClient
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
+
+COOKIE: Final = "flowhook_session"
+
+MAX_BODY: Final = 512 * 1024
+"""Bytes that a form or a JSON body may have."""
+
+MAX_FIELDS: Final = 100
+"""Fields that a form or a query may have."""
+
+
+@tornado.web.stream_request_body
+class SignedInHandler(BaseHandler):
+    """Base class of the handlers that need credentials.
+
+    The body is received only after `prepare` has checked them, and parsed only by `form`: Tornado would parse it first.
+    """
+
+    max_body = MAX_BODY
+    operators_only = True
+    token: str | None = None
+    session: Session | None = None
+
+    def prepare(self) -> None:
+        """Check Host and the size of the body, and find the session or the bearer token."""
+        self._body = bytearray()
+        self._refusal: FlowhookError | None = None
+        cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)
+        if not self.check_host():
+            return
+        length = self.request.headers.get("Content-Length") or "0"
+        if length.isdecimal() and int(length[:20]) > self.max_body:
+            raise tornado.web.HTTPError(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            self.authenticate()
+            self.authorize()
+        except FlowhookError as error:
+            self._refusal = error  # answered once the request was read: before, the connection would be closed
+
+    def data_received(self, chunk: bytes) -> None:
+        """Collect the body, whose size is limited; that of a request that is refused is dropped."""
+        if self._refusal is None:
+            self._body += chunk
+
+    async def get(self, *values: str) -> None:
+        """Show what the request asks for, unless `prepare` refused it."""
+        await self._respond(self.show, values)
+
+    async def head(self, *values: str) -> None:
+        """Respond as to GET; Tornado omits the body."""
+        await self._respond(self.show, values)
+
+    async def post(self, *values: str) -> None:
+        """Perform what the request asks for, unless `prepare` refused it."""
+        await self._respond(self.submit, values)
+
+    async def _respond(self, perform: Callable[..., Awaitable[None]], values: tuple[str, ...]) -> None:
+        try:
+            if self._refusal is not None:
+                raise self._refusal
+            await perform(*values)
+        except FlowhookError as error:
+            self.finish_error(error)
+
+    async def show(self, *values: str) -> None:
+        """Respond with what a request without a body asks for; subclasses override this.
+
+        Raises:
+            FlowhookError: there is no such thing, or the router does not answer.
+        """
+        raise NotImplementedError
+
+    async def submit(self, *values: str) -> None:
+        """Perform what a request with a body asks for; subclasses override this.
+
+        Raises:
+            FlowhookError: it can't be done.
+        """
+        raise NotImplementedError
+
+    def authenticate(self) -> None:
+        """Find the session.
+
+        Raises:
+            UnauthenticatedError: there is none, or it has expired.
+        """
+        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock())
+        if self.session is None:
+            raise UnauthenticatedError("log in first: there is no session, or it has expired", reason="SESSION_MISSING")
+        self.token = self.session.token
+
+    def authorize(self) -> None:
+        """Check the origin of requests that change something, and the role of their sender.
+
+        Raises:
+            PermissionDeniedError: the request was not sent by a page of this process, or by a viewer.
+        """
+        if self.request.method == "POST" and self.session is not None:
+            self.check_origin()
+            if self.operators_only and self.session.role is not Role.OPERATOR:
+                raise PermissionDeniedError(
+                    "your token may only view: log in with one that has the scope admin", reason="SCOPE_MISSING"
+                )
+
+    def check_origin(self) -> None:
+        """Check that a page of this process sent the request, or no browser did.
+
+        Raises:
+            PermissionDeniedError: another page did.
+        """
+        headers = self.request.headers
+        if not is_same_origin(headers.get("Host"), headers.get("Origin"), headers.get("Sec-Fetch-Site")):
+            raise PermissionDeniedError("the request was sent by a page of another origin", reason="ORIGIN_FOREIGN")
+
+    def finish_error(self, error: FlowhookError) -> None:
+        """Respond with an error."""
+        self.finish_problem(error)
+
+    @property
+    def body(self) -> bytes:
+        """The body of the request."""
+        return bytes(self._body)
+
+    def form(self) -> dict[str, list[str]]:
+        """Parse the body as a form (`application/x-www-form-urlencoded`).
+
+        Raises:
+            InvalidError: it is none, or has too many fields (`FORM_INVALID`).
+        """
+        if self.request.headers.get("Content-Type", "").partition(";")[0].strip() != (
+            "application/x-www-form-urlencoded"
+        ):
+            raise InvalidError("send a form: application/x-www-form-urlencoded", reason="FORM_INVALID")
+        return _fields(self.body, "FORM_INVALID")
+
+    def query(self) -> dict[str, list[str]]:
+        """Parse the query.
+
+        Raises:
+            InvalidError: it is not UTF-8, or has too many fields (`QUERY_INVALID`).
+        """
+        return _fields(self.request.query.encode("utf-8", "surrogateescape"), "QUERY_INVALID")
+
+    @asynccontextmanager
+    async def router(self) -> AsyncIterator[AsyncClient]:
+        """Lend a client of the router that presents the token of the session or of the request.
+
+        Raises:
+            UnauthenticatedError: the router does not know the token (any more).
+            ExhaustedError: the address has presented too many unknown tokens.
+        """
+        token = self.token or ""
+        address = self.request.remote_ip or ""
+        clients = self.context.clients
+        known = clients.is_known(token)
+        if not known and (wait := self.context.limiter.attempt(address, self.context.clock())):
+            raise ExhaustedError(
+                f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
+            )
+        async with clients.client(token) as client:
+            yield client
+        if not known:
+            self.context.limiter.succeeded(address)
+
+    async def run(
+        self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None
+    ) -> Any:
+        """Perform an operation with the parameters of the path, and of the query or the given fields.
+
+        Raises:
+            FlowhookError: a parameter is not acceptable, or the router refuses.
+        """
+        parameters = operation.read_query(path, self.query() if query is None else query)
+        async with self.router() as client:
+            return await operation.run(client, parameters)
+
+
+def _fields(text: bytes, reason: str) -> dict[str, list[str]]:
+    try:
+        return parse_qs(
+            text.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, encoding="utf-8"
+        )
+    except ValueError:
+        raise InvalidError(f"write UTF-8, in at most {MAX_FIELDS} fields", reason=reason) from None

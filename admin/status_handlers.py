@@ -1,0 +1,67 @@
+"""HTTP handlers of `/healthz`, `/readyz`, `/health` and `/metrics`, which ask for no credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+
+import tornado.web
+
+import flowhook
+from admin import exposition, health
+from admin.base_handler import BaseHandler
+from flowhook.client import ProcessInfo
+from flowhook.errors import FlowhookError
+
+
+class StatusHandler(BaseHandler):
+    """Base class of those that ask for the processes."""
+
+    async def processes(self, *, metrics: bool = False) -> tuple[list[ProcessInfo], list[str]]:
+        """Return all processes, and why the cluster is not ready; no processes when the router does not respond."""
+        try:
+            found = list(await self.context.client.cluster.processes(metrics=metrics))
+        except FlowhookError as error:
+            return [], [error.message]
+        return found, health.unready_reasons(found)
+
+
+class LivenessHandler(BaseHandler):
+    """`/healthz`: this process runs."""
+
+    async def get(self) -> None:
+        """Respond with 200."""
+        self.finish_json({"status": "ok", "build": flowhook.__version__})
+
+
+class ReadinessHandler(StatusHandler):
+    """`/readyz`: a webhook that arrives now is executed by a flow."""
+
+    async def get(self) -> None:
+        """Respond with 200, or with 503 and the reasons."""
+        _, reasons = await self.processes()
+        self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
+        self.finish_json({"ready": not reasons, "reasons": reasons})
+
+
+class HealthHandler(StatusHandler):
+    """`/health`: all processes."""
+
+    async def get(self) -> None:
+        """Respond with 200 and what is known, even when the cluster is not ready."""
+        processes, reasons = await self.processes()
+        shown = [health.describe_process(process) for process in processes]
+        self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})
+
+
+class MetricsHandler(StatusHandler):
+    """`/metrics`: all processes, for Prometheus."""
+
+    async def get(self) -> None:
+        """Respond with 200, or with 503 when the router, which collects the metrics, does not respond."""
+        processes, reasons = await self.processes(metrics=True)
+        if not processes and reasons:
+            raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
+        self.set_header("Content-Type", exposition.CONTENT_TYPE)
+        # parsing megabytes of metrics must not block health checks
+        self.finish(await asyncio.to_thread(exposition.merge_metrics, processes))

@@ -1,0 +1,46 @@
+"""One router and one admin process for all tests of a module; each test has flows and browsers of its own."""
+
+from __future__ import annotations
+
+import pytest_asyncio
+from support.consoles import running_console
+from support.routers import running_router
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router(tmp_path_factory):
+    async with running_router(tmp_path_factory.mktemp("router") / "data") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(router):
+    async with router.client() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(router):
+    async with running_console(router) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(console):
+    """A browser that nobody logged in with."""
+    async with console.browser() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def operator(console, router):
+    async with console.browser() as browser:
+        await browser.log_in(router.token("admin"))
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def viewer(console, router):
+    async with console.browser() as browser:
+        await browser.log_in(router.token("view"))
+        yield browser

@@ -1,0 +1,243 @@
+"""Who may see and do what: logins, sessions, origins, roles."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+import pytest_asyncio
+from support.consoles import running_console
+from support.patience import PATIENCE
+from support.routers import flow
+
+from admin.security import sessions
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PAGES = ["/flows", "/flows/x", "/executions", "/executions/x", "/rejections", "/rejections/x", "/secrets", "/cluster"]
+
+
+async def test_signed_out_the_console_sends_to_the_login(browser):
+    answer = await browser.get("/")
+    assert (answer.status, answer.headers["Location"]) == (303, "/login")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_no_page_is_shown_without_a_login(browser, path):
+    answer = await browser.get(path)
+    assert (answer.status, answer.headers["Location"]) == (303, f"/login?next={path.replace('/', '%2F')}")
+    assert answer.text == ""
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/openapi.json", "/nope", "/executions/x/body"])
+async def test_the_api_answers_nobody_without_a_token(browser, path):
+    answer = await browser.get(f"/api{path}")
+    assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="flowhook"'
+
+
+async def test_a_login_sets_a_cookie_that_no_script_and_no_other_site_gets(browser, router):
+    answer = await browser.log_in(router.token("admin"))
+    assert answer.headers["Location"] == "/flows"
+    cookie = answer.headers["Set-Cookie"]
+    for attribute in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="):
+        assert attribute in cookie
+    assert "Secure" not in cookie
+    assert router.token("admin") not in cookie
+    assert (await browser.get("/flows")).status == 200
+
+
+@pytest.mark.parametrize("headers", [{"X-Forwarded-Proto": "https"}, {"Origin": "https://HOST"}])
+async def test_under_tls_the_cookie_is_secure(browser, console, router, headers):
+    headers = {name: value.replace("HOST", console.address) for name, value in headers.items()}
+    answer = await browser.request("POST", "/login", data={"token": router.token("admin")}, headers=headers)
+    assert answer.status == 303
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+async def test_a_login_leads_to_the_page_that_was_asked_for(browser, router):
+    answer = await browser.request("POST", "/login?next=%2Fcluster", data={"token": router.token("view")})
+    assert answer.headers["Location"] == "/cluster"
+
+
+@pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
+async def test_a_login_leads_nowhere_else(browser, router, target):
+    answer = await browser.request("POST", "/login", params={"next": target}, data={"token": router.token("view")})
+    assert answer.headers["Location"] == "/flows"
+
+
+@pytest.mark.parametrize(
+    ("token", "status"), [("fhk_unknown", 401), ("", 400), ("snow ☃", 401), ("x" * 600, 401), ("a\nb", 401)]
+)
+async def test_a_token_that_is_none_begins_no_session(console, token, status):
+    async with console.browser() as browser:
+        answer = await browser.request("POST", "/login", data={"token": token})
+        assert answer.status == status
+        assert "Set-Cookie" not in answer.headers
+        assert 'name="token"' in answer.text
+
+
+async def test_a_token_of_an_edge_may_not_log_in(browser, router):
+    answer = await browser.request("POST", "/login", data={"token": router.token("edge")})
+    assert answer.status == 403
+    assert "neither the scope view nor the scope admin" in answer.text
+
+
+async def test_many_wrong_tokens_are_too_many(router):
+    async with running_console(router) as console, console.browser() as browser:
+        statuses = [
+            (await browser.request("POST", "/login", data={"token": f"fhk_{number}"})).status for number in range(11)
+        ]
+        assert statuses == [401] * 10 + [429]
+        answer = await browser.get("/api/flows", headers={"Authorization": "Bearer fhk_other"})
+        assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
+
+
+async def test_a_login_by_a_form_of_another_site_is_refused(browser, router):
+    answer = await browser.request(
+        "POST", "/login", data={"token": router.token("admin")}, headers={"Origin": "https://evil.example"}
+    )
+    assert answer.status == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_body_that_is_too_large_is_not_read(console):
+    reader, writer = await asyncio.open_connection(*console.address.split(":"))
+    writer.write(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_logging_out_ends_the_session(operator):
+    cookies = {cookie.key: cookie.value for cookie in operator.session.cookie_jar}
+    assert (await operator.post("/logout")).headers["Location"] == "/login"
+    again = await operator.get("/flows", cookies=cookies)
+    assert again.status == 303
+
+
+async def test_a_viewer_may_log_out(viewer):
+    assert (await viewer.post("/logout")).headers["Location"] == "/login"
+    assert (await viewer.get("/flows")).status == 303
+
+
+async def test_an_expired_session_is_none(router, monkeypatch):
+    async with running_console(router) as console, console.browser() as browser:
+        await browser.log_in(router.token("admin"))
+        monkeypatch.setattr(sessions, "MAX_IDLE_SECONDS", 0.0)
+        assert (await browser.get("/flows")).headers["Location"] == "/login?next=%2Fflows"
+        assert (await browser.post("/secrets", {"name": "a", "value": "b"})).headers["Location"] == "/login"
+        answer = await browser.get("/executions/stream")
+        assert (answer.status, answer.text) == (401, "")
+
+
+class TestForms:
+    """A form counts only if a page of this session sent it."""
+
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def paused(self, client):
+        await client.flows.apply([flow("forms")])
+        await client.flows.resume("forms")
+
+        async def paused():
+            return (await client.flows.get("forms")).paused
+
+        return paused
+
+    async def test_one_of_this_session_is_performed(self, operator, paused):
+        answer = await operator.post("/flows/forms/pause")
+        assert (answer.status, answer.headers["Location"]) == (303, "/flows/forms")
+        assert await paused()
+
+    @pytest.mark.parametrize("token", ["", "wrong", "☃"])
+    async def test_one_without_the_csrf_token_is_refused(self, operator, paused, token):
+        answer = await operator.request("POST", "/flows/forms/pause", data={"csrf_token": token})
+        assert answer.status == 403
+        assert not await paused()
+
+    async def test_the_csrf_token_of_another_session_is_none(self, operator, viewer, paused):
+        await viewer.get("/flows")
+        answer = await operator.request("POST", "/flows/forms/pause", data={"csrf_token": viewer.csrf_token})
+        assert answer.status == 403
+        assert not await paused()
+
+    @pytest.mark.parametrize(
+        "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    )
+    async def test_one_of_another_origin_is_refused_even_with_the_token(self, operator, paused, headers):
+        answer = await operator.post("/flows/forms/pause", headers=headers)
+        assert answer.status == 403
+        assert not await paused()
+
+    async def test_one_of_this_origin_is_performed(self, operator, console, paused):
+        headers = {"Origin": f"http://{console.address}", "Sec-Fetch-Site": "same-origin"}
+        assert (await operator.post("/flows/forms/pause", headers=headers)).status == 303
+        assert await paused()
+
+    async def test_a_viewer_changes_nothing(self, viewer, paused):
+        await viewer.get("/flows/forms")
+        answer = await viewer.post("/flows/forms/pause")
+        assert answer.status == 403
+        assert not await paused()
+
+    async def test_a_viewer_is_shown_no_buttons(self, viewer, operator, paused):
+        assert "/flows/forms/pause" not in (await viewer.get("/flows/forms")).text
+        assert "/flows/forms/pause" in (await operator.get("/flows/forms")).text
+
+    async def test_a_get_changes_nothing(self, operator, paused):
+        assert (await operator.get("/flows/forms/pause")).status == 404
+        assert not await paused()
+
+
+class TestApi:
+    async def test_a_viewers_token_reads_and_does_not_write(self, browser, client, router):
+        await client.flows.apply([flow("api")])
+        headers = {"Authorization": f"Bearer {router.token('view')}"}
+        assert (await browser.get("/api/flows/api", headers=headers)).status == 200
+        answer = await browser.request("POST", "/api/flows/api/pause", headers=headers)
+        assert (answer.status, orjson.loads(answer.body)["reason"]) == (403, "SCOPE_MISSING")
+        assert not (await client.flows.get("api")).paused
+
+    async def test_an_admins_token_writes(self, browser, client, router):
+        await client.flows.apply([flow("api")])
+        headers = {"Authorization": f"Bearer {router.token('admin')}"}
+        answer = await browser.request("POST", "/api/flows/api/pause", headers=headers)
+        assert (answer.status, orjson.loads(answer.body)["paused"]) == (200, True)
+        assert (await browser.request("POST", "/api/flows/api/resume", headers=headers)).status == 200
+
+    @pytest.mark.parametrize("value", ["Bearer", "Basic eDp5", "Bearer fhk_unknown", "Bearer a b"])
+    async def test_another_token_is_none(self, browser, value):
+        answer = await browser.get("/api/flows", headers={"Authorization": value})
+        assert answer.status == 401
+
+    async def test_a_session_needs_the_csrf_token_to_write(self, operator, client):
+        await client.flows.apply([flow("api")])
+        assert (await operator.get("/api/flows/api")).status == 200
+        answer = await operator.request("POST", "/api/flows/api/pause")
+        assert (answer.status, orjson.loads(answer.body)["reason"]) == (403, "CSRF_TOKEN_INVALID")
+        answer = await operator.request("POST", "/api/flows/api/resume", headers={"X-CSRF-Token": operator.csrf_token})
+        assert answer.status == 200
+
+    async def test_a_viewers_session_does_not_write(self, viewer, client):
+        await client.flows.apply([flow("api")])
+        answer = await viewer.request("POST", "/api/flows/api/pause", headers={"X-CSRF-Token": viewer.csrf_token})
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize("path", ["/login", "/flows", "/executions", "/cluster", "/flows/unknown", "/api/flows"])
+async def test_no_response_permits_inline_scripts_or_frames(operator, path):
+    headers = (await operator.get(path)).headers
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert (headers["X-Content-Type-Options"], headers["Cache-Control"]) == ("nosniff", "no-store")
+
+
+async def test_pages_have_no_inline_script_or_style(operator):
+    for path in ("/login", "/flows", "/executions", "/rejections", "/secrets", "/cluster"):
+        text = (await operator.get(path)).text
+        assert "<script>" not in text
+        assert "<style" not in text
+        assert " style=" not in text
+        assert " on" not in [part[:3] for part in text.split("<")]

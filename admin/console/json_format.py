@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_INDENT: Final = 32
+MAX_INDENT: Final = 16
 """Levels that are indented; deeper ones are shown as deep as this."""
 
 _TOKEN: Final = re.compile(r'[ \t\n\r]*+("(?:[^"\\]|\\.)*+"|[{}\[\],:]|[^ \t\n\r{}\[\],:"]++)')

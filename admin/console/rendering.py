@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import orjson
 
 import flowhook
 from admin.console import static_files
@@ -55,10 +56,9 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def json_text(fragment: Any) -> str:
+def json_text(fragment: orjson.Fragment) -> str:
     """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `MAX_OUTPUT`."""
-    text = fragment.contents
-    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    text = orjson.dumps(fragment).decode("utf-8", "replace")
     if len(text) > MAX_OUTPUT:
         return f"{text[:MAX_OUTPUT]}\n… {len(text) - MAX_OUTPUT} more characters"
     return indent_json(text) or text

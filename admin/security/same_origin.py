@@ -10,7 +10,6 @@ Forgery Prevention Cheat Sheet", "Verifying Origin With Standard Headers".
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 _OWN: Final = ("same-origin", "none")
 """Values of `Sec-Fetch-Site` of requests by own pages, and of those that the user made by hand."""
@@ -28,7 +27,5 @@ def is_same_origin(host: str | None, origin: str | None, fetch_site: str | None)
     """
     if fetch_site is not None and fetch_site not in _OWN:
         return False
-    if origin is None:
-        return True
-    parts = urlsplit(origin)
-    return bool(host) and parts.scheme in ("http", "https") and parts.netloc.lower() == (host or "").lower()
+    own = (host or "").lower()
+    return origin is None or (bool(own) and origin.lower() in (f"http://{own}", f"https://{own}"))

@@ -1,0 +1,66 @@
+"""Parameters are those that are declared, and messages say which there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from admin.operations import table
+from admin.operations.table import LIST_EXECUTIONS, OPERATIONS, PAUSE_FLOW, REPLAY_EXECUTION, SET_SECRET
+from flowhook.errors import InvalidError
+from flowhook.model import Status
+
+
+def test_parameters_of_a_query_are_read():
+    query = {"flow": ["orders"], "status": ["faulted", "cancelled"], "page_size": ["7"], "unresolved": ["true"]}
+    read = LIST_EXECUTIONS.read_query({}, query)
+    assert (read.flow, read.status) == ("orders", (Status.FAULTED, Status.CANCELLED))
+    assert (read.page_size, read.unresolved) == (7, True)
+
+
+def test_empty_parameters_count_as_absent():
+    assert LIST_EXECUTIONS.read_query({}, {"flow": [""], "status": [""]}) == LIST_EXECUTIONS.read_query({}, {})
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"statsu": ["faulted"]}, "there is no parameter 'statsu': write flow, status, unresolved"),
+        ({"status": ["broken"]}, "'faulted'"),
+        ({"page_size": ["0"]}, "page_size: "),
+        ({"page_size": ["many"]}, "page_size: "),
+        ({"flow": ["a", "b"]}, "flow may be given once"),
+        ({"unresolved": ["perhaps"]}, "unresolved: "),
+    ],
+)
+def test_others_are_refused(query, message):
+    with pytest.raises(InvalidError, match=r"^[^\n]*$") as caught:
+        LIST_EXECUTIONS.read_query({}, query)
+    assert message in caught.value.message
+    assert caught.value.reason == "PARAMETER_INVALID"
+
+
+def test_a_parameter_of_the_path_is_no_other():
+    with pytest.raises(InvalidError, match="flow_id"):
+        PAUSE_FLOW.read({"flow_id": "orders"}, {"flow_id": "other"})
+
+
+@pytest.mark.parametrize("body", [{"revision": "newest"}, {"start": 1}, {"request_id": "ä"}, {"x": None}])
+def test_a_body_is_checked(body):
+    with pytest.raises(InvalidError):
+        REPLAY_EXECUTION.read({"execution_id": "evt_1"}, body)
+
+
+def test_the_value_of_a_secret_stands_in_no_message():
+    with pytest.raises(InvalidError) as caught:
+        SET_SECRET.read({}, {"name": "", "value": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(SET_SECRET.read({}, {"name": "a", "value": "hunter2"}))
+
+
+def test_names_and_paths_are_unique():
+    assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS)
+    assert len({(operation.method, operation.path) for operation in OPERATIONS}) == len(OPERATIONS)
+
+
+def test_every_operation_stands_in_the_table():
+    assert {value for name, value in vars(table).items() if isinstance(value, table.Operation)} == set(OPERATIONS)

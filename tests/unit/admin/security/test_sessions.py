@@ -1,0 +1,82 @@
+"""Sessions end in time, and only their own IDs find them."""
+
+from __future__ import annotations
+
+import pytest
+
+from admin.security import sessions
+from admin.security.sessions import MAX_AGE_SECONDS, MAX_IDLE_SECONDS, Role, Sessions
+
+
+@pytest.fixture
+def store():
+    return Sessions()
+
+
+def test_a_session_is_found_by_its_id_with_its_token_and_role(store):
+    session_id = store.begin("fhk_a", Role.VIEWER, 0.0)
+    session = store.find(session_id, 1.0)
+    assert (session.token, session.role) == ("fhk_a", Role.VIEWER)
+
+
+@pytest.mark.parametrize("session_id", ["", "x", "☃", "\udc80"])
+def test_another_id_finds_none(store, session_id):
+    store.begin("fhk_a", Role.VIEWER, 0.0)
+    assert store.find(session_id, 1.0) is None
+
+
+def test_two_sessions_of_one_token_are_two(store):
+    first, second = store.begin("fhk_a", Role.OPERATOR, 0.0), store.begin("fhk_a", Role.OPERATOR, 0.0)
+    assert first != second
+    assert store.find(first, 0.0).csrf_token != store.find(second, 0.0).csrf_token
+
+
+def test_a_session_ends_after_a_time_without_requests(store):
+    session_id = store.begin("fhk_a", Role.VIEWER, 0.0)
+    assert store.find(session_id, MAX_IDLE_SECONDS - 1)
+    assert store.find(session_id, 2 * MAX_IDLE_SECONDS - 2)
+    assert store.find(session_id, 3 * MAX_IDLE_SECONDS - 2) is None
+    assert len(store) == 0
+
+
+def test_a_session_ends_at_last_however_often_it_is_used(store):
+    session_id = store.begin("fhk_a", Role.VIEWER, 0.0)
+    now = 0.0
+    while now + MAX_IDLE_SECONDS / 2 < MAX_AGE_SECONDS:
+        now += MAX_IDLE_SECONDS / 2
+        assert store.find(session_id, now)
+    assert store.find(session_id, MAX_AGE_SECONDS) is None
+
+
+def test_a_session_that_was_ended_is_found_no_more(store):
+    session_id = store.begin("fhk_a", Role.VIEWER, 0.0)
+    store.end(session_id)
+    store.end("unknown")
+    assert store.find(session_id, 0.0) is None
+
+
+def test_beyond_the_limit_the_one_that_is_idle_longest_ends(store, monkeypatch):
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    first, second = store.begin("fhk_a", Role.VIEWER, 0.0), store.begin("fhk_b", Role.VIEWER, 1.0)
+    store.find(first, 2.0)
+    third = store.begin("fhk_c", Role.VIEWER, 3.0)
+    assert [store.find(each, 4.0) is not None for each in (first, second, third)] == [True, False, True]
+
+
+def test_sessions_that_expired_take_no_place(store):
+    store.begin("fhk_a", Role.VIEWER, 0.0)
+    store.begin("fhk_b", Role.VIEWER, MAX_AGE_SECONDS)
+    assert len(store) == 1
+
+
+def test_only_the_csrf_token_of_the_session_is_one(store):
+    session = store.find(store.begin("fhk_a", Role.OPERATOR, 0.0), 0.0)
+    assert session.has_csrf_token(session.csrf_token)
+    for other in ("", "☃", "\udc80", session.csrf_token[:-1], session.csrf_token + "x"):
+        assert not session.has_csrf_token(other)
+
+
+def test_a_session_does_not_print_its_secrets(store):
+    session = store.find(store.begin("fhk_secret", Role.OPERATOR, 0.0), 0.0)
+    assert "fhk_secret" not in repr(session)
+    assert session.csrf_token not in repr(session)

@@ -27,15 +27,16 @@ DOCUMENTS = {
     "ruamel.yaml": "reads flow files",
 }
 STORAGE = {"apsw": "the router's alone"}
+PAGES = {"jinja2": "the templates of the console; an admin process's alone"}
 CLIENTS = {"flowhook.client.aio.client": "the methods of clients; a channel is enough"}
 HTTP = {"tornado": "speaks HTTP, at edges and admin processes"}
 BODIES = {"flowhook.payloads": "reads what senders send"}
 
 NEEDLESS = {
-    "edge.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS,
-    "router.app": HEAVY | CLIENTS | HTTP,
+    "edge.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | PAGES,
+    "router.app": HEAVY | CLIENTS | HTTP | PAGES,
     "admin.app": HEAVY | DOCUMENTS | STORAGE | BODIES,
-    "runner.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
+    "runner.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES | PAGES,
     "runner.worker.fork_server": {"rich": HEAVY["rich"], "typer": HEAVY["typer"]} | STORAGE | HTTP,
     "runner.quarantine.process": {"grpc": "opens no connection", "pydantic": "is given no settings"} | STORAGE | HTTP,
     "flowhook.process": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,

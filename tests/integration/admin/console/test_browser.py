@@ -1,0 +1,74 @@
+"""The console in a real browser: what only it can tell, such as whether the policy lets htmx do its work."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+from support.browsers import chromium
+from support.patience import PATIENCE
+from support.routers import flow
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chrome():
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(chrome, console):
+    """A tab; what it complains of, such as violations of the policy, fails the test."""
+    context = await chrome.new_context(base_url=f"http://{console.address}", viewport={"width": 360, "height": 740})
+    context.set_default_timeout(PATIENCE * 1000)
+    page = await context.new_page()
+    complaints = []
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    await context.close()
+    assert complaints == []
+
+
+async def log_in(tab, token):
+    await tab.goto("/")
+    await tab.get_by_label("Token").fill(token)
+    await tab.get_by_role("button", name="Log in").click()
+    await tab.wait_for_url("**/flows")
+
+
+async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(tab, router, client):
+    await client.flows.apply([flow("seen")])
+    await log_in(tab, router.token("admin"))
+    await tab.get_by_role("link", name="seen").click()
+    await tab.get_by_role("link", name="Executions", exact=True).last.click()
+    await tab.get_by_text("No execution meets these conditions").wait_for()
+    await tab.evaluate("document.title = 'not reloaded'")
+    body = b'{"text": "<script>document.title = 1</script>"}'
+    execution_id = await client.ingest("seen", body)
+    link = tab.get_by_role("link", name=execution_id)
+    await link.wait_for()
+    assert await tab.title() == "not reloaded"
+    await link.click()
+    await tab.get_by_text("<script>document.title = 1</script>").first.wait_for()
+    assert await tab.title() == f"{execution_id} · Flowhook"
+
+
+async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):
+    await client.flows.apply([flow("asked")])
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/flows/asked")
+    await tab.get_by_text("Pause …").click()
+    await tab.get_by_role("button", name="Pause").click()
+    await tab.get_by_role("button", name="Resume").wait_for()
+    assert (await client.flows.get("asked")).paused
+
+
+async def test_no_page_is_wider_than_a_small_screen(tab, router):
+    await log_in(tab, router.token("admin"))
+    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections"):
+        await tab.goto(path)
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path

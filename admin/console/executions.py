@@ -24,6 +24,12 @@ MAX_SHOWN: Final = 64 * 1024
 MAX_HEX: Final = 4 * 1024
 """Bytes of a body that a page shows in hexadecimal."""
 
+MAX_ENTRIES: Final = 100
+"""Entries of the journal that a page shows; the API has all of them."""
+
+MAX_ENTRY: Final = 2 * 1024
+"""Characters of the output of such an entry that a page shows."""
+
 LIVE: Final = "live"
 
 
@@ -83,7 +89,14 @@ class ExecutionPage(Page):
         """Respond with the execution, and with views of its body that are made here from its bytes."""
         detail = await self.run(GET_EXECUTION, {"execution_id": values[0]})
         shown = await self._read_body(values[0])
-        self.finish_page("execution.html", detail=detail, execution=detail.execution, body=_body_view(shown))
+        self.finish_page(
+            "execution.html",
+            detail=detail,
+            execution=detail.execution,
+            body=_body_view(shown),
+            max_entries=MAX_ENTRIES,
+            max_entry=MAX_ENTRY,
+        )
 
     async def _read_body(self, execution_id: str) -> bytes:
         """Return the first bytes of the body: `MAX_SHOWN`, and one more if there is one."""

@@ -19,7 +19,7 @@ HOUR: Final = 3600
 DAY: Final = 86_400
 
 MAX_OUTPUT: Final = 16 * 1024
-"""Characters of a task's output that a page shows; the API has all of them."""
+"""Characters of an output that a page shows; the API has all of them."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -56,11 +56,11 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def json_text(fragment: orjson.Fragment) -> str:
-    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `MAX_OUTPUT`."""
+def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
+    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters."""
     text = orjson.dumps(fragment).decode("utf-8", "replace")
-    if len(text) > MAX_OUTPUT:
-        return f"{text[:MAX_OUTPUT]}\n… {len(text) - MAX_OUTPUT} more characters"
+    if len(text) > limit:
+        return f"{text[:limit]}\n… {len(text) - limit} more characters"
     return indent_json(text) or text
 
 

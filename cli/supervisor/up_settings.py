@@ -27,7 +27,7 @@ class UpSettings(BaseSettings):
     http_port: Port = 8080
     """Port that senders reach; 0 lets the system choose."""
     admin_port: Port = 8081
-    """Port of health, metrics and the overview page; 0 lets the system choose."""
+    """Port of health, metrics and the console; 0 lets the system choose."""
     grpc_port: Port = 50051
     """Port of the first router; 0 lets the system choose, as it does for the others."""
     edges: Annotated[int, Field(ge=1, le=64)] = 1

@@ -38,6 +38,8 @@ async def executions(router, client):
         ids["completed"] = await client.ingest("shown", BODY, headers=headers)
         [assignment] = await runner.assignments(1)
         await runner.checkpoint(assignment, 0, "/do/0/keep#0", BODY)
+        for index in range(1, 103):
+            await runner.checkpoint(assignment, index, f"/do/0/keep#{index}", b'"' + b"x" * 10_000 + b'"')
         await runner.complete(assignment, BODY)
         ids["faulted"] = await client.ingest("shown", b"\xff<script>", content_type="text/plain")
         [assignment] = await runner.assignments(1)
@@ -215,6 +217,13 @@ class TestExecutions:
             assert (body.status, body.body) == (200, BODY)
             assert body.headers["Content-Type"] == "application/octet-stream"
             assert body.headers["Content-Disposition"].startswith("attachment; ")
+
+    async def test_a_long_journal_is_cut_on_the_page_only(self, viewer, executions):
+        page = await viewer.get(f"/executions/{executions['completed']}")
+        assert "There are 3 more entries" in page.text
+        assert len(page.body) < 350_000
+        answer = await viewer.get(f"/api/executions/{executions['completed']}")
+        assert len(orjson.loads(answer.body)["journal"]) == 103
 
     async def test_bytes_that_are_no_text_are_shown_in_hexadecimal(self, viewer, executions):
         text = (await viewer.get(f"/executions/{executions['faulted']}")).text

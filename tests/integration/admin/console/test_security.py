@@ -12,6 +12,7 @@ from support.patience import PATIENCE
 from support.routers import flow
 
 from admin.security import sessions
+from flowhook.tokens import TokenScope, create_token, revoke_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -119,6 +120,15 @@ async def test_logging_out_ends_the_session(operator):
 async def test_a_viewer_may_log_out(viewer):
     assert (await viewer.post("/logout")).headers["Location"] == "/login"
     assert (await viewer.get("/flows")).status == 303
+
+
+async def test_a_token_that_is_revoked_ends_its_session(browser, router):
+    token = create_token(router.settings.data_dir, "guest", [TokenScope.VIEW])
+    await browser.log_in(token)
+    assert (await browser.get("/flows")).status == 200
+    revoke_token(router.settings.data_dir, "guest")
+    for _ in range(2):
+        assert (await browser.get("/flows")).headers["Location"] == "/login?next=%2Fflows"
 
 
 async def test_an_expired_session_is_none(router, monkeypatch):

@@ -14,7 +14,19 @@ from admin import status_handlers
 from admin.api import handlers as api
 from admin.api.openapi import PREFIX
 from admin.base_handler import AdminContext, BaseHandler
-from admin.console import actions, cluster, executions, flows, live, login, page, rejections, secrets, static_files
+from admin.console import (
+    actions,
+    cluster,
+    executions,
+    faults,
+    flows,
+    live,
+    login,
+    page,
+    rejections,
+    secrets,
+    static_files,
+)
 from admin.operations.operation import PLACEHOLDER
 from admin.operations.table import OPERATIONS, READ_BODY
 
@@ -29,6 +41,7 @@ PAGES: Final = (
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", executions.ExecutionPage),
+    ("/faults", faults.FaultsPage),
     ("/rejections", rejections.RejectionsPage),
     ("/rejections/{rejection_id}", rejections.RejectionPage),
     ("/secrets", secrets.SecretsPage),

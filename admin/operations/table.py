@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.operations import cluster, executions, flows, rejections, secrets
+from admin.operations import cluster, executions, faults, flows, rejections, secrets
 from admin.operations.operation import Operation
 
 LIST_FLOWS: Final = Operation(
@@ -103,6 +103,15 @@ RESOLVE_EXECUTION: Final = Operation(
     executions.ExecutionView,
     executions.resolve_execution,
 )
+LIST_FAULTS: Final = Operation(
+    "list_faults",
+    "GET",
+    "/faults",
+    "Group the executions that faulted and that nobody replayed or resolved.",
+    faults.FaultList,
+    faults.Faults,
+    faults.list_faults,
+)
 LIST_REJECTIONS: Final = Operation(
     "list_rejections",
     "GET",
@@ -171,6 +180,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     SUSPEND_EXECUTION,
     RESUME_EXECUTION,
     RESOLVE_EXECUTION,
+    LIST_FAULTS,
     LIST_REJECTIONS,
     GET_REJECTION,
     LIST_SECRETS,

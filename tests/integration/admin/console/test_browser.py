@@ -69,6 +69,6 @@ async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):
 
 async def test_no_page_is_wider_than_a_small_screen(tab, router):
     await log_in(tab, router.token("admin"))
-    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections"):
+    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults"):
         await tab.goto(path)
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -79,6 +79,7 @@ def every_page(executions, rejection):
         "/executions",
         "/executions?status=faulted&live=off",
         *(f"/executions/{execution_id}" for execution_id in executions.values()),
+        "/faults",
         "/rejections",
         f"/rejections/{rejection}",
         "/secrets",
@@ -115,7 +116,7 @@ async def test_every_button_has_a_twin_in_the_api(operator, every_page, client):
     ]
     for action in actions:
         assert any(twin.fullmatch(f"/api{action}") for twin in twins), action
-    assert {action for method, action in forms if method == "get"} == {"/executions", "/rejections"}
+    assert {action for method, action in forms if method == "get"} == {"/executions", "/faults", "/rejections"}
 
 
 async def test_every_page_has_a_twin_whose_answer_is_as_described(browser, router, every_page):

@@ -16,7 +16,17 @@ from flowhook.tokens import TokenScope, create_token, revoke_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PAGES = ["/flows", "/flows/x", "/executions", "/executions/x", "/rejections", "/rejections/x", "/secrets", "/cluster"]
+PAGES = [
+    "/flows",
+    "/flows/x",
+    "/executions",
+    "/executions/x",
+    "/faults",
+    "/rejections",
+    "/rejections/x",
+    "/secrets",
+    "/cluster",
+]
 
 
 async def test_signed_out_the_console_sends_to_the_login(browser):

@@ -1,0 +1,20 @@
+"""`/faults`."""
+
+from __future__ import annotations
+
+from admin.console.page import Page
+from admin.operations.faults import MAX_LOOKED_AT
+from admin.operations.table import LIST_FAULTS
+
+
+class FaultsPage(Page):
+    """`/faults`: executions that failed and that nobody has dealt with, in groups."""
+
+    section = "faults"
+
+    async def show(self, *_values: str) -> None:
+        """Respond with the groups."""
+        parameters = LIST_FAULTS.read_query({}, self.query())
+        async with self.router() as client:
+            faults = await LIST_FAULTS.run(client, parameters)
+        self.finish_page("faults.html", faults=faults, flow=parameters.flow, most=MAX_LOOKED_AT)

@@ -16,6 +16,7 @@ from admin.api.openapi import PREFIX
 from admin.base_handler import AdminContext, BaseHandler
 from admin.console import (
     actions,
+    apply,
     cluster,
     executions,
     faults,
@@ -28,7 +29,7 @@ from admin.console import (
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import OPERATIONS, READ_BODY
+from admin.operations.table import APPLY_FLOW, OPERATIONS, READ_BODY
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -38,6 +39,7 @@ PAGES: Final = (
     ("/logout", login.LogoutHandler),
     ("/flows", flows.FlowsPage),
     ("/flows/{flow_id}", flows.FlowPage),
+    ("/apply", apply.ApplyPage),
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", executions.ExecutionPage),
@@ -86,6 +88,7 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
     for operation, then in actions.ACTIONS:
         only = _MethodMatches(_pattern(operation.path), (operation.method,))
         yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
+    yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)

@@ -21,6 +21,7 @@ from flowhook.errors import (
     ExhaustedError,
     FlowhookError,
     InvalidError,
+    InvalidFlowError,
     NotFoundError,
     OutOfRangeError,
     PermissionDeniedError,
@@ -139,7 +140,14 @@ class BaseHandler(tornado.web.RequestHandler):
         self.set_status(status)
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
-        problem = {"status": status, "title": status.phrase, "reason": error.reason, "detail": error.message}
+        problem: dict[str, object] = {
+            "status": status,
+            "title": status.phrase,
+            "reason": error.reason,
+            "detail": error.message,
+        }
+        if isinstance(error, InvalidFlowError):
+            problem["faults"] = [{"line": fault.line, "key": fault.key, "cause": fault.cause} for fault in error.faults]
         self.finish_json(problem, content_type="application/problem+json")
 
     def finish_json(self, value: object, *, content_type: str = "application/json") -> None:

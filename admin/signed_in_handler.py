@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "flowhook_session"
 
-MAX_BODY: Final = 512 * 1024
-"""Bytes that a form or a JSON body may have."""
+MAX_BODY: Final = 1024 * 1024
+"""Bytes that a form or a JSON body may have: a flow's file of 256 KiB, each byte of it as `%XX`, and a rest."""
 
 MAX_FIELDS: Final = 100
 """Fields that a form or a query may have."""

@@ -26,6 +26,19 @@ _PROBLEM: Final = {
         "title": {"type": "string"},
         "reason": {"type": "string", "description": "Stable cause in UPPER_SNAKE_CASE."},
         "detail": {"type": "string", "description": "What is wrong, for people."},
+        "faults": {
+            "type": "array",
+            "description": "Faults of a flow's file; the line is 0 for the whole file.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "line": {"type": "integer"},
+                    "key": {"type": "string"},
+                    "cause": {"type": "string"},
+                },
+                "required": ["line", "key", "cause"],
+            },
+        },
     },
     "required": ["status", "title"],
 }

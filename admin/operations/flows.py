@@ -10,7 +10,7 @@ from pydantic import Field
 
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
-from flowhook.model import Flow
+from flowhook.model import Change, Flow
 
 PageSize = Annotated[int, Field(ge=1, le=1000)]
 
@@ -29,6 +29,15 @@ class FlowName(Parameters):
 
     flow_id: str
     """ID of the flow."""
+
+
+class FlowDocument(Parameters):
+    """Parameters of `apply_flow`."""
+
+    document: str
+    """The file: YAML, at most 256 KiB in UTF-8."""
+    dry_run: bool = False
+    """Only check and compare it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,15 @@ class FlowDetail:
     document: str
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedView:
+    """A flow that was applied, what changed by that, and what its author should know."""
+
+    flow: FlowView
+    change: Change
+    warnings: tuple[str, ...]
+
+
 async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
     """Return a page of flows."""
     page = await client.flows.page(page_size=parameters.page_size, page_token=parameters.page_token)
@@ -70,6 +88,14 @@ async def get_flow(client: AsyncClient, parameters: FlowName) -> FlowDetail:
     """Return the latest revision of a flow."""
     flow = await client.flows.get(parameters.flow_id)
     return FlowDetail(view(flow), flow.document.decode("utf-8", "replace"))
+
+
+async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedView:
+    """Create or update a flow, or only check its file."""
+    # forms have line ends of two characters (HTML, "application/x-www-form-urlencoded"), which YAML reads as one
+    document = parameters.document.replace("\r\n", "\n").encode()
+    [applied] = await client.flows.apply((document,), dry_run=parameters.dry_run)
+    return AppliedView(view(applied.flow), applied.change, applied.warnings)
 
 
 async def pause_flow(client: AsyncClient, parameters: FlowName) -> FlowView:

@@ -13,6 +13,15 @@ LIST_FLOWS: Final = Operation(
 GET_FLOW: Final = Operation(
     "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowName, flows.FlowDetail, flows.get_flow
 )
+APPLY_FLOW: Final = Operation(
+    "apply_flow",
+    "POST",
+    "/flows",
+    "Create a flow, or give it a new revision; or check its file.",
+    flows.FlowDocument,
+    flows.AppliedView,
+    flows.apply_flow,
+)
 PAUSE_FLOW: Final = Operation(
     "pause_flow",
     "POST",
@@ -170,6 +179,7 @@ GET_CLUSTER: Final = Operation(
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
     GET_FLOW,
+    APPLY_FLOW,
     PAUSE_FLOW,
     RESUME_FLOW,
     LIST_EXECUTIONS,

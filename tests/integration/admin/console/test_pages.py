@@ -76,6 +76,7 @@ def every_page(executions, rejection):
     return [
         "/flows",
         "/flows/shown",
+        "/apply?flow=shown",
         "/executions",
         "/executions?status=faulted&live=off",
         *(f"/executions/{execution_id}" for execution_id in executions.values()),
@@ -122,7 +123,7 @@ async def test_every_button_has_a_twin_in_the_api(operator, every_page, client):
 async def test_every_page_has_a_twin_whose_answer_is_as_described(browser, router, every_page):
     headers = {"Authorization": f"Bearer {router.token('view')}"}
     description = openapi.description()
-    for page in every_page:
+    for page in (page for page in every_page if not page.startswith("/apply")):
         path, _, query = page.partition("?")
         answer = await browser.get(f"/api{path}?{query.replace('live=off', '')}", headers=headers)
         assert answer.status == 200, (path, answer.text)
@@ -269,6 +270,49 @@ class TestExecutions:
         assert (await operator.post(f"{path}/cancel")).status == 409
         assert (await operator.post(f"{path}/resolve", {"reason": SCRIPT})).status == 303
         assert SCRIPT in unescape((await operator.get(path)).text)
+
+
+class TestApplying:
+    async def test_a_file_is_applied_and_shown_as_it_was_written(self, operator, client):
+        await operator.get("/apply")
+        answer = await operator.post("/flows", {"document": flow("typed").decode().replace("\n", "\r\n")})
+        assert (answer.status, answer.headers["Location"]) == (303, "/flows/typed")
+        assert (await client.flows.get("typed")).document == flow("typed")
+        assert flow("typed").decode() in unescape((await operator.get("/apply?flow=typed")).text)
+
+    async def test_faults_stand_beside_the_text_with_their_lines(self, operator):
+        await operator.get("/apply")
+        answer = await operator.post("/flows", {"document": flow("typed").decode() + f"nope: '{SCRIPT}'\n"})
+        assert answer.status == 400
+        assert "line 5: <code>nope</code>" in answer.text
+        assert f"nope: '{SCRIPT}'" in unescape(answer.text)
+        assert "<script>" not in answer.text
+
+    async def test_the_example_is_valid(self, operator):
+        answer = await operator.get("/apply")
+        [text] = re.findall(r"<textarea[^>]*>\n(.*)</textarea>", answer.text, re.DOTALL)
+        answer = await operator.post("/flows", {"document": unescape(text)})
+        assert answer.headers["Location"] == "/flows/my-flow"
+
+    async def test_the_api_names_faults(self, browser, router):
+        headers = {"Authorization": f"Bearer {router.token('admin')}"}
+        body = {"document": "do: []", "dry_run": True}
+        answer = await browser.request("POST", "/api/flows", json=body, headers=headers)
+        problem = orjson.loads(answer.body)
+        Draft202012Validator(openapi.description()["components"]["schemas"]["Problem"]).validate(problem)
+        assert (answer.status, problem["reason"]) == (400, "FLOW_INVALID")
+        assert "document" in [fault["key"] for fault in problem["faults"]]
+
+    async def test_the_api_checks_without_applying(self, browser, router, client):
+        headers = {"Authorization": f"Bearer {router.token('admin')}"}
+        body = {"document": flow("dry").decode(), "dry_run": True}
+        answer = await browser.request("POST", "/api/flows", json=body, headers=headers)
+        assert (answer.status, orjson.loads(answer.body)["change"]) == (200, "created")
+        assert "dry" not in [each.id async for each in client.flows.list()]
+
+    async def test_a_viewer_does_not_apply(self, viewer):
+        assert "<textarea" not in (await viewer.get("/apply")).text
+        assert (await viewer.post("/flows", {"document": flow("viewed").decode()})).status == 403
 
 
 class TestSecrets:

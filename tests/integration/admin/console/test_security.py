@@ -26,6 +26,7 @@ PAGES = [
     "/rejections/x",
     "/secrets",
     "/cluster",
+    "/apply",
 ]
 
 

@@ -57,6 +57,6 @@ class ApplyHandler(ApplyPage):
             applied = await self.run(APPLY_FLOW, {}, fields)
         except InvalidFlowError as error:
             self.set_status(http.HTTPStatus.BAD_REQUEST)
-            self.show_form(fields["document"][0].replace("\r\n", "\n"), error.faults)
+            self.show_form(fields["document"][0], error.faults)
         else:
             self.redirect(f"/flows/{quote(applied.flow.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)

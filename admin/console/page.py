@@ -49,7 +49,8 @@ class Page(SignedInHandler):
             raise PermissionDeniedError(
                 "the form is not one of your session: open the page again", reason="CSRF_TOKEN_INVALID"
             )
-        return fields
+        # browsers end lines with CRLF in forms (HTML, "multi-line text"), whatever their text was before
+        return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
 
     def finish_error(self, error: FlowhookError) -> None:
         """Send whoever is not logged in to the login; show a page about any other error."""

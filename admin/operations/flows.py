@@ -40,6 +40,22 @@ class FlowDocument(Parameters):
     """Only check and compare it."""
 
 
+class EventBody(FlowName):
+    """Parameters of `send_event`."""
+
+    body: str = ""
+    """The body of the request as text, sent in UTF-8."""
+    content_type: Annotated[str, Field(max_length=255)] = "application/json"
+    """Media type of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentView:
+    """An event that was accepted: the ID of its execution."""
+
+    execution_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class FlowView:
     """A flow."""
@@ -92,10 +108,13 @@ async def get_flow(client: AsyncClient, parameters: FlowName) -> FlowDetail:
 
 async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedView:
     """Create or update a flow, or only check its file."""
-    # forms have line ends of two characters (HTML, "application/x-www-form-urlencoded"), which YAML reads as one
-    document = parameters.document.replace("\r\n", "\n").encode()
-    [applied] = await client.flows.apply((document,), dry_run=parameters.dry_run)
+    [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=parameters.dry_run)
     return AppliedView(view(applied.flow), applied.change, applied.warnings)
+
+
+async def send_event(client: AsyncClient, parameters: EventBody) -> SentView:
+    """Start an execution, as a sender whose request was verified does."""
+    return SentView(await client.ingest(parameters.flow_id, parameters.body.encode(), parameters.content_type))
 
 
 async def pause_flow(client: AsyncClient, parameters: FlowName) -> FlowView:

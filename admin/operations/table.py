@@ -22,6 +22,15 @@ APPLY_FLOW: Final = Operation(
     flows.AppliedView,
     flows.apply_flow,
 )
+SEND_EVENT: Final = Operation(
+    "send_event",
+    "POST",
+    "/flows/{flow_id}/events",
+    "Send a test event to a flow, without a signature; the token needs the scope `ingest`, too.",
+    flows.EventBody,
+    flows.SentView,
+    flows.send_event,
+)
 PAUSE_FLOW: Final = Operation(
     "pause_flow",
     "POST",
@@ -180,6 +189,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
     GET_FLOW,
     APPLY_FLOW,
+    SEND_EVENT,
     PAUSE_FLOW,
     RESUME_FLOW,
     LIST_EXECUTIONS,

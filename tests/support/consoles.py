@@ -56,8 +56,9 @@ class Browser:
 class Console:
     """A running admin process; `browser` opens a client with an empty cookie jar."""
 
-    def __init__(self, address):
+    def __init__(self, address, stop):
         self.address = address
+        self.stop = stop
 
     @asynccontextmanager
     async def browser(self):
@@ -74,7 +75,7 @@ async def running_console(router, **settings):
     serving = asyncio.create_task(app.serve(settings, lifecycle))
     await lifecycle.ready.wait()
     try:
-        yield Console(lifecycle.addresses["http"])
+        yield Console(lifecycle.addresses["http"], lifecycle.stop.set)
     finally:
         lifecycle.stop.set()
         await serving

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import re
 from html import unescape
 
+import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
+from support.consoles import running_console
 from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
 from admin.api import openapi
 from flowhook.client import channel
+from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 
@@ -272,6 +276,33 @@ class TestExecutions:
         assert SCRIPT in unescape((await operator.get(path)).text)
 
 
+class TestSending:
+    async def test_a_test_event_starts_an_execution(self, operator, client):
+        await client.flows.apply([flow("tested")])
+        await operator.get("/flows/tested")
+        answer = await operator.post(
+            "/flows/tested/events", {"body": '{\r\n"a": 1}', "content_type": "application/json"}
+        )
+        assert answer.status == 303
+        execution_id = answer.headers["Location"].removeprefix("/executions/")
+        detail = await client.executions.get(execution_id)
+        assert (detail.execution.flow_id, detail.event.body) == ("tested", b'{\n"a": 1}')
+
+    async def test_a_body_that_is_not_what_its_type_says_is_refused(self, operator, client):
+        await client.flows.apply([flow("tested")])
+        await operator.get("/flows/tested")
+        answer = await operator.post("/flows/tested/events", {"body": "{", "content_type": "application/json"})
+        assert answer.status == 400
+        assert "not JSON" in answer.text
+
+    async def test_a_token_that_may_not_send_does_not(self, router, console, client):
+        await client.flows.apply([flow("tested")])
+        token = create_token(router.settings.data_dir, "steering", [TokenScope.ADMIN])
+        async with console.browser() as browser:
+            await browser.log_in(token)
+            assert (await browser.post("/flows/tested/events", {"body": "{}"})).status == 403
+
+
 class TestApplying:
     async def test_a_file_is_applied_and_shown_as_it_was_written(self, operator, client):
         await operator.get("/apply")
@@ -369,6 +400,17 @@ class TestLive:
             await operator.post("/logout")
             while await response.content.readline():
                 pass
+
+    async def test_a_process_that_stops_ends_its_streams(self, router):
+        async with asyncio.timeout(PATIENCE):
+            async with running_console(router) as console, console.browser() as browser:
+                await browser.log_in(router.token("view"))
+                async with browser.session.get("/executions/stream") as response:
+                    await next_event(response)
+                    console.stop()
+                    with contextlib.suppress(aiohttp.ClientPayloadError):
+                        while await response.content.readline():
+                            pass
 
     async def test_a_condition_that_is_none_begins_no_stream(self, viewer):
         assert (await viewer.get("/executions/stream?status=broken")).status == 400

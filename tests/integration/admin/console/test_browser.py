@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 from support.browsers import chromium
@@ -55,6 +57,29 @@ async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(ta
     await link.click()
     await tab.get_by_text("<script>document.title = 1</script>").first.wait_for()
     assert await tab.title() == f"{execution_id} · Flowhook"
+
+
+HIDE = """hidden => {
+    Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+async def test_a_hidden_tab_has_no_stream_and_catches_up_when_it_is_shown(tab, router, client):
+    await client.flows.apply([flow("hidden")])
+    await log_in(tab, router.token("view"))
+    ended = asyncio.Event()
+    for event in ("requestfailed", "requestfinished"):
+        tab.on(event, lambda request: ended.set() if "/executions/stream" in request.url else None)
+    async with tab.expect_response("**/executions/stream?*"):
+        await tab.goto("/executions?flow=hidden")
+    await tab.evaluate(HIDE, True)
+    async with asyncio.timeout(PATIENCE):
+        await ended.wait()
+    execution_id = await client.ingest("hidden", {})
+    async with tab.expect_response("**/executions/stream?*"):
+        await tab.evaluate(HIDE, False)
+    await tab.get_by_role("link", name=execution_id).wait_for()
 
 
 async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs
 
 import tornado.web
+from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
 from admin.operations.operation import Operation
@@ -79,6 +80,8 @@ class SignedInHandler(BaseHandler):
             if self._refusal is not None:
                 raise self._refusal
             await perform(*values)
+        except StreamClosedError:
+            return  # nobody is left to receive the rest
         except FlowhookError as error:
             self.finish_error(error)
 

@@ -8,6 +8,7 @@ from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
 from flowhook.model import Status
+from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import connect, rebuild_log
 from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash
@@ -42,7 +43,7 @@ async def test_one_router_serves_and_the_other_says_which(routers):
     }
     async with standby.client() as client:
         with pytest.raises(UnavailableError) as raised:
-            await client._transport.call(client.flows._stub.ListFlows, None, repeatable=False)
+            await client._transport.call(client.flows._stub.ListFlows, ListFlowsRequest(), repeatable=False)
     assert raised.value.reason == "SHARD_MOVED"
 
 

@@ -26,6 +26,7 @@ class Fault:
         kind: what was done.
         target: to what.
         role: of the target: `OWNER`, `LEADER` or `EVERYTHING`, or empty.
+        struck: when it was killed, after it had been found out who is to be; None: it was not, or at `began`.
     """
 
     kind: str
@@ -33,13 +34,15 @@ class Fault:
     began: float
     ended: float
     role: str = ""
+    struck: float | None = None
 
 
 class Made(NamedTuple):
-    """The target of a fault that was made, and its role."""
+    """The target of a fault that was made, its role, and when it was killed, if it was."""
 
     target: str
     role: str = ""
+    struck: float | None = None
 
 
 OWNER: Final = "owner"
@@ -74,7 +77,7 @@ class FaultInjector:
             began = time.monotonic()
             made = await make()
             if made.target:
-                fault = Fault(kind, made.target, began, time.monotonic(), made.role)
+                fault = Fault(kind, made.target, began, time.monotonic(), made.role, made.struck)
                 self.faults.append(fault)
                 lasted = f", {fault.ended - fault.began:.1f} s"
                 self._report(f"{kind}: {made.target}{f' ({made.role})' if made.role else ''}{lasted}")
@@ -120,4 +123,5 @@ class FaultInjector:
 
     async def _signal(self, target: str, number: signal.Signals) -> Made:
         role = OWNER if target in self._cluster.routers and await self._cluster.owner() == target else ""
-        return Made(target, role) if self._cluster.signal(target, number) else NOTHING
+        struck = time.monotonic()
+        return Made(target, role, struck) if self._cluster.signal(target, number) else NOTHING

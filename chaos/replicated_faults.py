@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -108,11 +109,12 @@ class ReplicatedFaultInjector(FaultInjector):
         """End servers, and start them again after a while."""
         servers = self._replicated.servers
         role = LEADER if await servers.leader() in names else ""
+        struck = time.monotonic()
         await asyncio.gather(*(servers.end(name, number) for name in names))
         await asyncio.sleep(self._chance.uniform(*AWAY_SECONDS))
         for name in names:
             await servers.start_one(name)
-        return Made(" and ".join(names), role)
+        return Made(" and ".join(names), role, struck)
 
     async def _disturb(self) -> Made:
         disturbance = Disturbance(

@@ -199,6 +199,7 @@ def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[Fault], r
     moments = sorted((each.asked, each.at) for each in acknowledged)
     for fault in faults:
         if fault.kind.startswith("kill -9") and fault.role == role:
-            after = next((at for asked, at in moments if asked > fault.began), None)
+            struck = fault.began if fault.struck is None else fault.struck
+            after = next((at for asked, at in moments if asked > struck), None)
             if after is not None and not any(fault.began < other.began < after for other in faults):
-                yield after - fault.began
+                yield after - struck

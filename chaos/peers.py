@@ -71,8 +71,8 @@ def _family(pid: int) -> list[int]:
 
 def _has_socket(pid: int, inode: str) -> bool:
     wanted = Path(f"socket:[{inode}]")
-    with suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
             with suppress(OSError):
                 if Path(entry.path).readlink() == wanted:
                     return True

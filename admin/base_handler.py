@@ -94,8 +94,8 @@ class BaseHandler(tornado.web.RequestHandler):
 
     def check_host(self) -> bool:
         """Whether Host is a name of this process; else the request is answered."""
-        connection = cast("HTTP1Connection", self.request.connection)
-        own_address = connection.stream.socket.getsockname()[0]
+        own = cast("HTTP1Connection", self.request.connection).stream.socket
+        own_address = "" if own is None else own.getsockname()[0]  # None: the client has disconnected already
         if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
             self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
             problem = {

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "flowhook_session"
 
+MAX_TOKEN: Final = 512
+"""Characters of a token at most."""
+
 MAX_BODY: Final = 1024 * 1024
 """Bytes that a form or a JSON body may have: a flow's file of 256 KiB, each byte of it as `%XX`, and a rest."""
 

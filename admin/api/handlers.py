@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 import re
 from contextlib import aclosing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 import tornado.web
@@ -13,8 +13,11 @@ import tornado.web
 from admin.api import openapi
 from admin.base_handler import AdminContext
 from admin.operations.operation import Operation
-from admin.signed_in_handler import SignedInHandler
+from admin.signed_in_handler import MAX_TOKEN, SignedInHandler
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 
@@ -37,7 +40,7 @@ class ApiHandler(SignedInHandler):
             if scheme.lower() != "bearer" or not token.strip():
                 raise UnauthenticatedError("send `Authorization: Bearer TOKEN`", reason="TOKEN_MISSING")
             self.token = token.strip()
-            if not self.token.isascii() or not self.token.isprintable():
+            if len(self.token) > MAX_TOKEN or not self.token.isascii() or not self.token.isprintable():
                 raise UnauthenticatedError("the token is unknown, revoked or expired")
             return
         super().authenticate()
@@ -107,7 +110,8 @@ class BodyHandler(OperationHandler):
     def finish_error(self, error: FlowhookError) -> None:
         """Respond with a problem detail; close the connection before the end if the body has begun."""
         if self._headers_written:
-            raise error
+            cast("HTTP1Connection", self.request.connection).stream.close()  # `finish` would end it as if it were whole
+            return
         self.clear_header("Content-Disposition")
         super().finish_error(error)
 

@@ -7,13 +7,13 @@ the token may do, and its answer is the role of the session.
 from __future__ import annotations
 
 import http
-from typing import Any, Final
+from typing import Any
 
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.security.router_clients import find_role
 from admin.security.sessions import MAX_AGE_SECONDS
-from admin.signed_in_handler import COOKIE
+from admin.signed_in_handler import COOKIE, MAX_TOKEN
 from flowhook.errors import (
     ExhaustedError,
     FlowhookError,
@@ -22,9 +22,6 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-
-MAX_TOKEN: Final = 512
-"""Characters of a token at most."""
 
 
 class LoginPage(Page):

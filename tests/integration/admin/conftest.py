@@ -12,7 +12,12 @@ from admin import app
 from flowhook.client import channel
 from flowhook.config import AdminSettings
 from flowhook.process import ProcessState
-from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+from flowhook.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+)
 from flowhook.wire import convert
 
 
@@ -45,12 +50,21 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
         return cluster_service_pb2.ReportProcessResponse()
 
 
+class HalfBodies(execution_service_pb2_grpc.ExecutionServiceServicer):
+    """Bodies that a router begins to send, before it goes away."""
+
+    async def ReadBody(self, request, context):  # noqa: N802 - the name of the RPC
+        yield execution_service_pb2.ReadBodyResponse(chunk=b"half")
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+
+
 @pytest.fixture
 async def router():
     """A server of ClusterService alone; `stop` it to see the router away."""
     server = grpc.aio.server(options=channel.SERVER_OPTIONS)
     cluster = Cluster()
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
+    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(HalfBodies(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     cluster.target = f"127.0.0.1:{port}"
@@ -72,8 +86,8 @@ async def admin(router, tmp_path):
 
     async with aiohttp.ClientSession(f"http://{lifecycle.addresses['http']}") as session:
 
-        async def ask(method, path, host=None):
-            headers = None if host is None else {"Host": host}
+        async def ask(method, path, host=None, **headers):
+            headers |= {} if host is None else {"Host": host}
             async with session.request(method, path, headers=headers) as response:
                 return response.status, response.headers, await response.text()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.patience import PATIENCE
@@ -162,3 +164,24 @@ async def test_a_port_that_is_taken_is_named(tmp_path):
 async def test_without_a_token_it_does_not_start(tmp_path):
     with pytest.raises(InvalidError, match=r"view\.token"):
         await app.serve(AdminSettings(data_dir=tmp_path, admin_port=0), ProcessState(name="admin-1", role="admin"))
+
+
+async def test_a_download_that_the_router_did_not_finish_does_not_look_whole(admin):
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await admin("GET", "/api/executions/evt_x/body", Authorization="Bearer fhk_t")
+
+
+async def test_a_client_that_disconnects_at_once_leaves_no_trace_in_the_log(admin, caplog):
+    host, _, port = admin.address.rpartition(":")
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(b"GET /flows HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    assert (await admin("GET", "/healthz"))[0] == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_token_longer_than_any_is_unknown(admin):
+    status, _, text = await admin("GET", "/api/flows", Authorization=f"Bearer {'x' * 20_000}")
+    assert (status, json.loads(text)["reason"]) == (401, "UNAUTHENTICATED")

@@ -26,6 +26,10 @@ MAX_IDLE_SECONDS: Final = 3600.0
 MAX_SESSIONS: Final = 1000
 """Sessions at a time; beyond it the one that is idle longest ends."""
 
+MAX_PER_TOKEN: Final = 100
+"""Sessions of one token at a time; beyond it the one of them that is idle longest ends, so that the owner of one token
+can't end the sessions of others by logging in again and again."""
+
 _SECRET_BYTES: Final = 32
 
 
@@ -69,17 +73,23 @@ class Sessions:
     def begin(self, token: str, role: Role, now: float) -> str:
         """Begin a session and return its ID, for the cookie."""
         self._expire(now)
-        while len(self._sessions) >= MAX_SESSIONS:
+        own = [key for key, each in self._sessions.items() if each.token == token]
+        if len(own) >= MAX_PER_TOKEN:
+            del self._sessions[own[0]]
+        elif len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         session_id = secrets.token_urlsafe(_SECRET_BYTES)
         self._sessions[_key(session_id)] = Session(token, role, secrets.token_urlsafe(_SECRET_BYTES), now, now)
         return session_id
 
-    def find(self, session_id: str, now: float) -> Session | None:
-        """Return a session that has not expired, and count it as used now."""
+    def find(self, session_id: str, now: float, *, use: bool = True) -> Session | None:
+        """Return a session that has not expired, and count it as used now, if `use`."""
         key = _key(session_id)
-        session = self._sessions.pop(key, None)
-        if session is None or _is_expired(session, now):
+        session = self._sessions.get(key)
+        if session is None or (not use and not _is_expired(session, now)):
+            return session
+        del self._sessions[key]
+        if _is_expired(session, now):
             return None
         session.used = now
         self._sessions[key] = session

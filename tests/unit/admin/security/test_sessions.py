@@ -80,3 +80,20 @@ def test_a_session_does_not_print_its_secrets(store):
     session = store.find(store.begin("fhk_secret", Role.OPERATOR, 0.0), 0.0)
     assert "fhk_secret" not in repr(session)
     assert session.csrf_token not in repr(session)
+
+
+def test_a_look_that_is_no_use_does_not_prolong_a_session(store):
+    session_id = store.begin("fhk_a", Role.VIEWER, 0.0)
+    assert store.find(session_id, MAX_IDLE_SECONDS - 1, use=False) is not None
+    assert store.find(session_id, MAX_IDLE_SECONDS, use=False) is None
+    assert len(store) == 0
+
+
+def test_logins_with_one_token_do_not_end_the_sessions_of_another(store, monkeypatch):
+    monkeypatch.setattr(sessions, "MAX_PER_TOKEN", 2)
+    other = store.begin("fhk_a", Role.OPERATOR, 0.0)
+    first, second, third = (store.begin("fhk_b", Role.VIEWER, float(number)) for number in range(3))
+    assert store.find(first, 3.0) is None
+    assert store.find(second, 3.0)
+    assert store.find(third, 3.0)
+    assert store.find(other, 3.0)

@@ -14,7 +14,7 @@ import tornado.web
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
-from admin.security.sessions import Sessions
+from admin.security.sessions import Session, Sessions
 from flowhook.client import AsyncClient
 from flowhook.errors import (
     ConflictError,
@@ -61,7 +61,7 @@ class AdminContext:
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
-        streams: handlers of live lists that are open.
+        streams: handlers of live lists that are open, and their sessions.
         clock: monotonic, in seconds.
     """
 
@@ -70,7 +70,7 @@ class AdminContext:
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
-    streams: set[object] = field(default_factory=set)
+    streams: dict[object, Session | None] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
 
 
@@ -94,8 +94,8 @@ class BaseHandler(tornado.web.RequestHandler):
 
     def check_host(self) -> bool:
         """Whether Host is a name of this process; else the request is answered."""
-        own = cast("HTTP1Connection", self.request.connection).stream.socket
-        own_address = "" if own is None else own.getsockname()[0]  # None: the client has disconnected already
+        stream = cast("HTTP1Connection", self.request.connection).stream
+        own_address = "" if stream.closed() else stream.socket.getsockname()[0]  # the client may have disconnected
         if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
             self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
             problem = {

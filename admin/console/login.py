@@ -36,8 +36,11 @@ class LoginPage(Page):
             self.check_origin()
 
     async def show(self, *_values: str) -> None:
-        """Respond with the form."""
-        self._finish("")
+        """Respond with the form; redirect whoever is logged in to the page that was asked for."""
+        if self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock()) is None:
+            self._finish("")
+        else:
+            self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
 
     async def submit(self, *_values: str) -> None:
         """Begin a session and redirect to the page that was asked for; or show the form again, with the reason."""
@@ -51,6 +54,7 @@ class LoginPage(Page):
                 self.set_header("Retry-After", str(error.retry_after))
             self._finish(_explain(error))
             return
+        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")  # of whoever used this browser before
         session_id = self.context.sessions.begin(self.token, role, self.context.clock())
         self.set_cookie(
             COOKIE,

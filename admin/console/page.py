@@ -55,14 +55,27 @@ class Page(SignedInHandler):
     def finish_error(self, error: FlowhookError) -> None:
         """Send whoever is not logged in to the login; show a page about any other error."""
         if isinstance(error, UnauthenticatedError):
-            self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
-            self.clear_cookie(COOKIE)
+            if (session_id := self.get_cookie(COOKIE)) is not None:
+                self.context.sessions.end(session_id)
+                self.clear_cookie(COOKIE)
             read = self.request.method != "POST" and self.request.uri not in ("/", None)
-            self.redirect(f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login", status=303)
+            login = f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login"
+            if session_id is None and self._is_foreign_link():
+                self.finish_page("reload.html", login=login)
+            else:
+                self.redirect(login, status=http.HTTPStatus.SEE_OTHER)
             return
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
         self.finish_error_page(status_of(error), error.message, error.reason)
+
+    def _is_foreign_link(self) -> bool:
+        """Whether a link of another site led here: browsers then omit the cookie, because it is `SameSite=Strict`.
+
+        They send it to the login, if a page of this process leads there, and the login leads back.
+        """
+        headers = self.request.headers
+        return headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") == "navigate"
 
     def finish_error_page(self, status: http.HTTPStatus, message: str, reason: str = "") -> None:
         """Respond with a page about an error."""

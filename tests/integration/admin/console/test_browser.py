@@ -97,3 +97,24 @@ async def test_no_page_is_wider_than_a_small_screen(tab, router):
     for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults"):
         await tab.goto(path)
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def test_a_link_of_another_site_leads_to_its_page_and_does_not_log_out(tab, router, console):
+    await log_in(tab, router.token("view"))
+    await tab.goto("about:blank")
+    await tab.set_content(f'<a href="http://{console.address}/cluster">the cluster</a>')
+    await tab.get_by_role("link").click()
+    await tab.get_by_role("heading", name="Cluster").wait_for()
+    assert tab.url.endswith("/cluster")
+
+
+async def test_a_live_list_says_that_the_session_has_ended_and_asks_no_more(tab, router, console):
+    await log_in(tab, router.token("view"))
+    async with tab.expect_response("**/executions/stream*"):
+        await tab.goto("/executions")
+    other = await tab.context.new_page()
+    await other.goto("/flows")
+    await other.get_by_role("button", name="Log out").click()
+    await tab.get_by_text("Your session has ended").wait_for()
+    await tab.get_by_role("link", name="Log in again").click()
+    await tab.get_by_label("Token").wait_for()

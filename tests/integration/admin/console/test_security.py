@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from support.consoles import running_console
 from support.patience import PATIENCE
 from support.routers import flow
 
+from admin.console import live
 from admin.security import sessions
 from flowhook.tokens import TokenScope, create_token, revoke_token
 
@@ -150,6 +152,48 @@ async def test_an_expired_session_is_none(router, monkeypatch):
         assert (await browser.post("/secrets", {"name": "a", "value": "b"})).headers["Location"] == "/login"
         answer = await browser.get("/executions/stream")
         assert (answer.status, answer.text) == (401, "")
+
+
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+
+
+async def test_a_link_of_another_site_does_not_log_out(console, operator):
+    async with console.browser() as without_cookie:  # as browsers follow such a link: SameSite=Strict
+        answer = await without_cookie.get("/flows?page_size=5", headers=CROSS_SITE)
+    assert "Set-Cookie" not in answer.headers
+    login = "/login?next=%2Fflows%3Fpage_size%3D5"
+    assert (answer.status, f'content="0; url={login}"' in answer.text) == (200, True)
+    answer = await operator.get(login)
+    assert (answer.status, answer.headers["Location"]) == (303, "/flows?page_size=5")
+
+
+async def test_a_login_ends_the_session_that_the_browser_had(browser, router):
+    await browser.log_in(router.token("admin"))
+    before = {cookie.key: cookie.value for cookie in browser.session.cookie_jar}
+    await browser.log_in(router.token("view"))
+    browser.session.cookie_jar.clear()
+    assert (await browser.get("/flows", cookies=before)).status == 303
+
+
+async def test_an_open_live_list_does_not_prolong_a_session(router, monkeypatch):
+    async with running_console(router) as console, console.browser() as browser:
+        await browser.log_in(router.token("view"))
+        async with asyncio.timeout(PATIENCE), browser.session.get("/executions/stream") as response:
+            await response.content.readline()
+            monkeypatch.setattr(sessions, "MAX_IDLE_SECONDS", 1.0)
+            text = await response.text()
+            assert "Your session has ended" in text
+            assert text.endswith("event: ended\ndata:\n\n")
+
+
+async def test_one_session_does_not_occupy_all_live_lists(viewer, operator):
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(live.MAX_SESSION_STREAMS):
+            stream = await stack.enter_async_context(viewer.session.get("/executions/stream"))
+            assert stream.status == 200
+        assert (await viewer.get("/executions/stream")).status == 429
+        stream = await stack.enter_async_context(operator.session.get("/executions/stream"))
+        assert stream.status == 200
 
 
 class TestForms:

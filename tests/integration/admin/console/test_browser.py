@@ -9,6 +9,7 @@ import pytest_asyncio
 from support.browsers import chromium
 from support.patience import PATIENCE
 from support.routers import flow
+from support.runners import attached
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -92,10 +93,18 @@ async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):
     assert (await client.flows.get("asked")).paused
 
 
-async def test_no_page_is_wider_than_a_small_screen(tab, router):
+async def test_no_page_is_wider_than_a_small_screen(tab, router, client):
+    await client.flows.apply([flow("narrow")])
+    async with attached(router, credit=1) as runner:
+        execution_id = await client.ingest("narrow", {}, headers=[("x-" + "n" * 100, b"v" * 500)])
+        [assignment] = await runner.assignments(1)
+        error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
+        await runner.settle({"lease": assignment.lease, "faulted": error})
     await log_in(tab, router.token("admin"))
-    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults"):
+    own = (f"/executions/{execution_id}", "/flows/narrow", "/apply?flow=narrow")
+    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults", *own):
         await tab.goto(path)
+        await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 

@@ -94,15 +94,14 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
     body = {**shared, "operation": READ_BODY}
     yield Rule(PathMatches(_pattern(READ_BODY.path)), api.BodyHandler, body)
+    methods: dict[str, tuple[str, ...]] = {}
     for operation in OPERATIONS:
-        methods = ("POST",) if operation.writes else ("GET", "HEAD")
         handler = api.BodyHandler if operation is READ_BODY else api.OperationHandler
-        only = _MethodMatches(_pattern(PREFIX + operation.path), methods)
-        yield Rule(only, handler, {**shared, "operation": operation})
-    for operation in OPERATIONS:  # for requests with any other method: 405
-        yield Rule(
-            PathMatches(_pattern(PREFIX + operation.path)), api.OperationHandler, {**shared, "operation": operation}
-        )
+        path = _pattern(PREFIX + operation.path)
+        yield Rule(_MethodMatches(path, api.methods_of(operation)), handler, {**shared, "operation": operation})
+        methods[path] = methods.get(path, ()) + api.methods_of(operation)
+    for path, known in methods.items():
+        yield Rule(PathMatches(path), api.OtherMethodHandler, {**shared, "methods": known})
     yield Rule(PathMatches(rf"{PREFIX}(?:/.*)?"), api.UnknownPathHandler, shared)
 
 

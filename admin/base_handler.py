@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -49,6 +49,24 @@ STATUSES: Final = (
     (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
 )
 """HTTP status by class of error; 500 for others."""
+
+
+REASONS: Final[Mapping[int, str]] = {
+    http.HTTPStatus.NOT_FOUND: "PATH_UNKNOWN",
+    http.HTTPStatus.METHOD_NOT_ALLOWED: "METHOD_NOT_ALLOWED",
+    http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "BODY_TOO_LARGE",
+    http.HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+}
+"""Reason by HTTP status, for errors that are no `FlowhookError`."""
+
+
+UNREAD: Final = (
+    http.HTTPStatus.BAD_REQUEST,
+    http.HTTPStatus.METHOD_NOT_ALLOWED,
+    http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    http.HTTPStatus.MISDIRECTED_REQUEST,
+)
+"""Statuses that answer a request before its body was read: Tornado closes the connection, and clients must know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,7 @@ class BaseHandler(tornado.web.RequestHandler):
         own_address = "" if stream.closed() else stream.socket.getsockname()[0]  # the client may have disconnected
         if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
             self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
+            self.set_error_headers(http.HTTPStatus.MISDIRECTED_REQUEST)
             problem = {
                 "status": http.HTTPStatus.MISDIRECTED_REQUEST,
                 "title": http.HTTPStatus.MISDIRECTED_REQUEST.phrase,
@@ -130,9 +149,19 @@ class BaseHandler(tornado.web.RequestHandler):
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Respond with a problem detail (RFC 9457) that reveals no internals."""
         title = http.HTTPStatus(status_code).phrase
+        self.set_error_headers(status_code)
+        reason = REASONS.get(
+            status_code, "INTERNAL" if status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else "BAD_REQUEST"
+        )
+        problem = {"status": status_code, "title": title, "reason": reason}
+        self.finish_json(problem, content_type="application/problem+json")
+
+    def set_error_headers(self, status_code: int) -> None:
+        """Set the headers of an error that is no `FlowhookError`."""
         if status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
-        self.finish_json({"status": status_code, "title": title}, content_type="application/problem+json")
+        if status_code in UNREAD:
+            self.set_header("Connection", "close")
 
     def finish_problem(self, error: FlowhookError) -> None:
         """Respond with the problem detail (RFC 9457) of an error."""

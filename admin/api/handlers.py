@@ -56,16 +56,19 @@ class ApiHandler(SignedInHandler):
         self.finish_problem(error)
 
 
+def methods_of(operation: Operation[Any]) -> tuple[str, ...]:
+    """Return the HTTP methods of an operation."""
+    return ("POST",) if operation.writes else ("GET", "HEAD")
+
+
 class OperationHandler(ApiHandler):
     """Performs one operation."""
-
-    SUPPORTED_METHODS = ("GET", "HEAD", "POST")
 
     def initialize(self, context: AdminContext, operation: Operation[Any]) -> None:  # type: ignore[override]
         """Store the operation."""
         super().initialize(context)
         self._operation = operation
-        self.SUPPORTED_METHODS = ("POST",) if operation.writes else ("GET", "HEAD")  # type: ignore[assignment]
+        self.SUPPORTED_METHODS = methods_of(operation)
 
     async def show(self, *values: str) -> None:
         """Respond with the result of an operation that reads."""
@@ -124,9 +127,24 @@ class DescriptionHandler(ApiHandler):
         self.finish_json(openapi.description())
 
 
+class OtherMethodHandler(ApiHandler):
+    """The path of operations with another method than theirs: 405."""
+
+    def initialize(self, context: AdminContext, methods: tuple[str, ...]) -> None:  # type: ignore[override]
+        """Store the methods that there are."""
+        super().initialize(context)
+        self.SUPPORTED_METHODS = methods
+
+
 class UnknownPathHandler(ApiHandler):
     """Any other path below `/api`: 404."""
 
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST")
+
     async def show(self, *_values: str) -> None:
+        """Respond with 404."""
+        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
+
+    async def submit(self, *_values: str) -> None:
         """Respond with 404."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)

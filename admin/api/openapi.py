@@ -40,7 +40,7 @@ _PROBLEM: Final = {
             },
         },
     },
-    "required": ["status", "title"],
+    "required": ["status", "title", "reason"],
 }
 _ERRORS: Final = {
     "400": "A parameter or the body is not acceptable.",

@@ -84,10 +84,8 @@ class Page(SignedInHandler):
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Respond with a page that reveals no internals."""
-        status = http.HTTPStatus(status_code)
-        if status is http.HTTPStatus.METHOD_NOT_ALLOWED:
-            self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
-        self.finish_error_page(status, "")
+        self.set_error_headers(status_code)
+        self.finish_error_page(http.HTTPStatus(status_code), "")
 
 
 class HomePage(Page):

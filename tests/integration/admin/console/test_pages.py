@@ -148,7 +148,8 @@ async def test_a_problem_is_as_described(browser, router):
         ("/executions?status=broken", 400, "PARAMETER_INVALID"),
         ("/executions?page_token=x", 400, "PAGE_TOKEN_INVALID"),
         ("/executions?flow=%FF", 400, "QUERY_INVALID"),
-        ("/nope", 404, None),
+        ("/nope", 404, "PATH_UNKNOWN"),
+        ("/flows/%FF", 400, "BAD_REQUEST"),
     ]:
         answer = await browser.get(f"/api{path}", headers=headers)
         problem = orjson.loads(answer.body)
@@ -164,8 +165,11 @@ async def test_the_description_of_the_api_is_served(browser, router):
 
 async def test_a_method_that_is_none_is_refused(browser, router):
     headers = {"Authorization": f"Bearer {router.token('admin')}"}
-    answer = await browser.request("DELETE", "/api/flows/shown", headers=headers)
-    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    for path, allowed in [("/flows/shown", "GET, HEAD"), ("/flows", "GET, HEAD, POST"), ("/flows/shown/pause", "POST")]:
+        answer = await browser.request("DELETE", f"/api{path}", headers=headers)
+        assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+        assert orjson.loads(answer.body)["reason"] == "METHOD_NOT_ALLOWED"
+    assert (await browser.request("POST", "/api/nope", headers=headers)).status == 404
 
 
 class TestExecutions:

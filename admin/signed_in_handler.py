@@ -178,7 +178,7 @@ class SignedInHandler(BaseHandler):
         token = self.token or ""
         address = self.request.remote_ip or ""
         clients = self.context.clients
-        known = clients.is_known(token)
+        known = self.session is not None or clients.is_known(token)  # the router knew a session's token at its login
         if not known and (wait := self.context.limiter.attempt(address, self.context.clock())):
             raise ExhaustedError(
                 f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait

@@ -13,7 +13,7 @@ from support.patience import PATIENCE
 from support.routers import flow
 
 from admin.console import live
-from admin.security import sessions
+from admin.security import router_clients, sessions
 from flowhook.tokens import TokenScope, create_token, revoke_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -106,6 +106,18 @@ async def test_many_wrong_tokens_are_too_many(router):
         assert statuses == [401] * 10 + [429]
         answer = await browser.get("/api/flows", headers={"Authorization": "Bearer fhk_other"})
         assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
+
+
+async def test_the_wrong_tokens_of_others_at_an_address_refuse_no_session(router, monkeypatch):
+    monkeypatch.setattr(router_clients, "MAX_CLIENTS", 1)  # each of them takes the place of the session's client
+    async with running_console(router) as console, console.browser() as browser:
+        await browser.log_in(router.token("view"))
+        statuses = [
+            (await browser.get("/api/flows", headers={"Authorization": f"Bearer fhk_{number}"})).status
+            for number in range(11)
+        ]
+        assert statuses == [401] * 10 + [429]
+        assert (await browser.get("/flows")).status == 200
 
 
 async def test_a_login_by_a_form_of_another_site_is_refused(browser, router):

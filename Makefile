@@ -52,9 +52,10 @@ format: $(DEV) ## apply ruff's fixes and formatting
 # Before Python 3.12 there is no cheap way to measure coverage (sys.monitoring).
 COVERAGE := import sys; print("--cov --cov-report=" if sys.version_info >= (3, 12) else "")
 
+# More processes than cores: many tests wait for servers, timeouts and processes that start.
 test: $(DEV) ## the whole test suite, and the share of lines that it executed
 	@rm -f .coverage
-	$(BIN)/python -m pytest --numprocesses 3 $$($(BIN)/python -c '$(COVERAGE)')
+	$(BIN)/python -m pytest --numprocesses 6 $$($(BIN)/python -c '$(COVERAGE)')
 	@test ! -e .coverage || echo "lines executed: $$($(BIN)/coverage report --format=total) %"
 
 coverage: $(DEV) ## the lines that the last `make test` did not execute, by file

@@ -1,9 +1,9 @@
 """Distributes the suite over the workers of `make test`.
 
-Half of the time that processes take is waiting, so there are three workers for two cores. A group of tests runs in one
-worker, one after another: the groups of `GROUPS`, by what they start, and each other module. The groups of `GROUPS`
-begin first, longest first, so that no worker is left with a long one at the end. No two tests that share a cluster, or
-a module's fixtures, ever run at the same time.
+More than half of the time that processes take is waiting, so there are six workers for two cores. A group of tests runs
+in one worker, one after another: the groups of `GROUPS`, by what they start, and each other module. The groups of
+`GROUPS` begin first, longest first, so that no worker is left with a long one at the end. No two tests that share a
+cluster, or a module's fixtures, ever run at the same time.
 """
 
 from __future__ import annotations

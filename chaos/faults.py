@@ -19,7 +19,7 @@ STOPPED_SECONDS: Final = (0.2, 8.0)
 
 
 @dataclass(slots=True)
-class Fault:
+class InjectedFault:
     """A fault that was made; times are of `time.monotonic()`.
 
     Attributes:
@@ -64,7 +64,7 @@ class FaultInjector:
         self._cluster = cluster
         self._report = report
         self._chance = chance
-        self.faults: list[Fault] = []
+        self.faults: list[InjectedFault] = []
 
     async def run(self, seconds: float) -> None:
         """Make faults for some time, then let the cluster run undisturbed."""
@@ -77,7 +77,7 @@ class FaultInjector:
             began = time.monotonic()
             made = await make()
             if made.target:
-                fault = Fault(kind, made.target, began, time.monotonic(), made.role, made.struck)
+                fault = InjectedFault(kind, made.target, began, time.monotonic(), made.role, made.struck)
                 self.faults.append(fault)
                 lasted = f", {fault.ended - fault.began:.1f} s"
                 self._report(f"{kind}: {made.target}{f' ({made.role})' if made.role else ''}{lasted}")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from chaos import flows
 from chaos.cluster import RUNNERS, Findings
-from chaos.faults import EVERYTHING, LEADER, OWNER, Fault
+from chaos.faults import EVERYTHING, LEADER, OWNER, InjectedFault
 from chaos.peers import UNKNOWN
 from chaos.senders import Acknowledged
 from chaos.service import Call
@@ -64,7 +64,7 @@ def judge(
     acknowledged: Sequence[Acknowledged],
     executions: Mapping[str, tuple[str, Status]],
     calls: Sequence[Call],
-    faults: Sequence[Fault],
+    faults: Sequence[InjectedFault],
 ) -> Verdict:
     """Judge a campaign after all executions have ended.
 
@@ -105,7 +105,7 @@ def judge(
     return verdict
 
 
-def _is_late(call: Call, asked: float, faults: Sequence[Fault]) -> bool:
+def _is_late(call: Call, asked: float, faults: Sequence[InjectedFault]) -> bool:
     """Whether a call may have been under way in a runner that was stopped, and reached the service when it went on.
 
     No check in a runner can prevent that: it may be stopped after the check, and lose its lease. It is a call by that
@@ -138,7 +138,7 @@ def _missing(executions: Mapping[str, tuple[str, Status]], calls: Sequence[Call]
             yield from (f"{key} completed without {step}" for step in flows.steps(flow_id) if (key, step) not in made)
 
 
-def _repeats(calls: Sequence[Call], faults: Sequence[Fault]) -> tuple[list[Call], list[Call]]:
+def _repeats(calls: Sequence[Call], faults: Sequence[InjectedFault]) -> tuple[list[Call], list[Call]]:
     """Return answered calls that were made again, and those of them for which no fault is to blame."""
     by_effect: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
@@ -194,7 +194,7 @@ def _too_many(calls: Sequence[Call], executions: Mapping[str, tuple[str, Status]
             running.discard(execution_id)
 
 
-def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[Fault], role: str) -> Iterator[float]:
+def _recoveries(acknowledged: Sequence[Acknowledged], faults: Sequence[InjectedFault], role: str) -> Iterator[float]:
     """Yield the time from each kill to the next acknowledgement, if no other fault was made meanwhile."""
     moments = sorted((each.asked, each.at) for each in acknowledged)
     for fault in faults:

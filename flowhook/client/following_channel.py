@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import grpc
 import grpc.aio
 
-from flowhook.client.owner_watch import Ownership, OwnerWatch
+from flowhook.client.owner_watch import OwnerChannel, OwnerWatch
 from flowhook.client.router_errors import lost, replaced
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class FollowingChannel(grpc.aio.Channel):
         def call(
             requests: Any = None, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
         ) -> FollowingStream:
-            async def begin() -> tuple[Ownership, Any]:
+            async def begin() -> tuple[OwnerChannel, Any]:
                 ownership, left = await _owner(self._watch, timeout, wait=bool(wait_for_ready))
                 stub = ownership.method(kind, method, options)
                 return ownership, stub(requests, timeout=left, wait_for_ready=wait_for_ready, **more)
@@ -104,10 +104,10 @@ class FollowingChannel(grpc.aio.Channel):
 class FollowingStream:
     """A streaming call, which begins with its first operation. Its methods are those of the calls of `grpc.aio`."""
 
-    def __init__(self, begin: Callable[[], Awaitable[tuple[Ownership, Any]]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[tuple[OwnerChannel, Any]]]) -> None:
         self._begin = begin
         self._beginning = asyncio.Lock()
-        self._begun: tuple[Ownership, Any] | None = None
+        self._begun: tuple[OwnerChannel, Any] | None = None
         self._failure: grpc.RpcError | None = None
         self._cancelled = False
         self._callbacks: list[Callable[[Any], None]] = []
@@ -159,7 +159,7 @@ class FollowingStream:
         ownership, call = self._begun or await self._start()
         return await _result(operation(call), call, ownership)
 
-    async def _start(self) -> tuple[Ownership, Any]:
+    async def _start(self) -> tuple[OwnerChannel, Any]:
         """Begin the call, unless another operation does."""
         async with self._beginning:
             if self._begun is not None:
@@ -182,7 +182,7 @@ class FollowingStream:
             return begun
 
 
-async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tuple[Ownership, float | None]:
+async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tuple[OwnerChannel, float | None]:
     """Return the owner for a call with a timeout of `seconds`, and what is left of them.
 
     Raises:
@@ -195,7 +195,7 @@ async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tup
     return ownership, max(seconds - (time.monotonic() - start), 0.001)
 
 
-async def _result(operation: Awaitable[T], call: Any, ownership: Ownership) -> T:
+async def _result(operation: Awaitable[T], call: Any, ownership: OwnerChannel) -> T:
     """Wait for an operation on a call.
 
     Raises:

@@ -55,7 +55,7 @@ class OwnedCall(Protocol):
         ...
 
 
-class Ownership:
+class OwnerChannel:
     """One ownership of the shard.
 
     Attributes:
@@ -110,11 +110,11 @@ class OwnerWatch:
         self._problems: dict[str, grpc.aio.AioRpcError | None] = {}
         self._watches: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
-        self._ownership: Ownership | None = None
+        self._ownership: OwnerChannel | None = None
         self._serving = False
         self._closed = False
 
-    async def owner(self, seconds: float) -> Ownership:
+    async def owner(self, seconds: float) -> OwnerChannel:
         """Return the current ownership, as soon as its owner serves.
 
         Raises:
@@ -211,7 +211,7 @@ class OwnerWatch:
         if latest is None:
             return
         if before is None or (before.report.epoch, before.report.address) != (latest.epoch, latest.address):
-            self._ownership = Ownership(latest, self._channel(latest.address))
+            self._ownership = OwnerChannel(latest, self._channel(latest.address))
             if before is not None:
                 before.end()
         self._serving = latest.serving

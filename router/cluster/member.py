@@ -25,9 +25,9 @@ from router.storage.interface import Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.snapshots import snapshot_prefix
 from router.storage.replicated.view import View, ViewPosition
 
-SNAPSHOT_PREFIX: Final = "snap/0/"
 LOOK_SECONDS: Final = 0.1
 """Between two updates of the ownership by heartbeats and by what was followed."""
 SNAPSHOT_CHECK_SECONDS: Final = 1.0
@@ -126,7 +126,7 @@ class Member:
         return await asyncio.shield(self._reporting)
 
     def _report(self) -> LogReport:
-        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(SNAPSHOT_PREFIX))
+        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(snapshot_prefix()))
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -180,8 +180,8 @@ class Member:
             self._ownership.heard(record, heard)
         follower = self._follower
         if follower is not None:
-            self._position = follower.position.position
             position = follower.position
+            self._position = position.position
             self._ownership.follows(current=follower.current, epoch=follower.epoch, own=position.own, now=now)
         elif self._recorder is not None:
             self._position = self._recorder.position

@@ -32,7 +32,7 @@ class RecordUnknownError(ConflictError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ownership:
+class BatchWriter:
     """Who writes the records.
 
     Attributes:
@@ -63,7 +63,7 @@ class BatchPart:
         patchset: this part's bytes.
     """
 
-    ownership: Ownership
+    ownership: BatchWriter
     number: int
     time_ms: int
     part: int
@@ -153,7 +153,7 @@ def decode(data: bytes) -> BatchPart:
     if not batch.epoch or not batch.part < batch.parts:
         raise RecordUnknownError("a record of the log is damaged")
     return BatchPart(
-        Ownership(batch.shard, batch.epoch, batch.writer, batch.schema),
+        BatchWriter(batch.shard, batch.epoch, batch.writer, batch.schema),
         batch.number,
         batch.time_ms,
         batch.part,

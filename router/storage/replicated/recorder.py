@@ -13,7 +13,7 @@ import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, FencedError
-from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash, split
+from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash, split
 from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
 from router.storage.sqlite.errors import storage_full
 from router.storage.sqlite.schema import FORMAT_VERSION
@@ -53,7 +53,7 @@ class LogRecorder:
         self._lost = lost
         self._now_ms = now_ms
         self._grew = grew
-        self._ownership = Ownership(shard, position.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
+        self._ownership = BatchWriter(shard, position.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
         self._number = 0
         self._max_bytes = min(MAX_RECORD_BYTES, log.max_record_bytes)
         self._stop = threading.Event()

@@ -35,6 +35,11 @@ MAX_HEADER_BYTES: Final = 18
 log = logs.get_logger(__name__)
 
 
+def snapshot_prefix(shard: int = 0) -> str:
+    """Return the beginning of the names of a shard's snapshots in the object store."""
+    return f"snap/{shard}/"
+
+
 class SnapshotDamagedError(UnavailableError):
     """A file is not a usable copy of a view."""
 
@@ -68,7 +73,7 @@ class SnapshotStore:
     def __init__(self, objects: ObjectStore, directory: Path, *, shard: int = 0) -> None:
         self._objects = objects
         self._directory = directory
-        self._prefix = f"snap/{shard}/"
+        self._prefix = snapshot_prefix(shard)
         self._lock = threading.Lock()
 
     def make(self, view: Path) -> SnapshotMade:

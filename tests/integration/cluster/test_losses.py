@@ -15,7 +15,7 @@ from router import serving
 from router.cluster import member
 from router.storage.commit_log.interface import FencedError
 from router.storage.commit_log.jetstream.opening import connect
-from router.storage.replicated.batch import BatchPart, Ownership, decode, encode, record_hash
+from router.storage.replicated.batch import BatchPart, BatchWriter, decode, encode, record_hash
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.sqlite.errors import storage_full
 
@@ -26,7 +26,7 @@ async def overtake(url):
     try:
         end = await asyncio.to_thread(thief.log.tail)
         epoch = decode(end.data).ownership.epoch + 1
-        part = BatchPart(Ownership(0, epoch, os.urandom(16), 1), 1, 0, 0, 2, record_hash(end.data), False, b"void")
+        part = BatchPart(BatchWriter(0, epoch, os.urandom(16), 1), 1, 0, 0, 2, record_hash(end.data), False, b"void")
         await asyncio.to_thread(thief.log.append, end.position, part.batch_id, encode(part))
     finally:
         await asyncio.to_thread(thief.close)

@@ -4,10 +4,10 @@ import pytest
 
 from chaos.replication import differences, log_problems
 from router.storage.commit_log.interface import LogRecord
-from router.storage.replicated.batch import BatchPart, Ownership, encode, record_hash
+from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash
 
-FIRST = Ownership(0, 1, b"a" * 16, 1)
-SECOND = Ownership(0, 2, b"b" * 16, 1)
+FIRST = BatchWriter(0, 1, b"a" * 16, 1)
+SECOND = BatchWriter(0, 2, b"b" * 16, 1)
 
 
 def log(*written):
@@ -37,7 +37,7 @@ def test_a_sound_log():
     "written",
     [
         [(FIRST, 1, 0, 1), (SECOND, 1, 0, 1), (FIRST, 2, 0, 1)],
-        [(FIRST, 1, 0, 1), (Ownership(0, 1, b"c" * 16, 1), 2, 0, 1)],
+        [(FIRST, 1, 0, 1), (BatchWriter(0, 1, b"c" * 16, 1), 2, 0, 1)],
         [(FIRST, 1, 0, 1), (FIRST, 3, 0, 1)],
         [(FIRST, 1, 0, 2), (FIRST, 2, 0, 1)],
         [(FIRST, 1, 0, 1), (SECOND, 2, 0, 1)],

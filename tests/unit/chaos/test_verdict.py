@@ -4,7 +4,7 @@ import pytest
 
 from chaos import flows
 from chaos.cluster import Findings
-from chaos.faults import EVERYTHING, LEADER, OWNER, Fault
+from chaos.faults import EVERYTHING, LEADER, OWNER, InjectedFault
 from chaos.senders import Acknowledged
 from chaos.service import Call
 from chaos.verdict import judge
@@ -74,7 +74,7 @@ def test_events_of_one_key_run_one_after_another():
     assert kinds(judge(events, executions, calls(1.05, key=1), [])) == set()
 
 
-STOP = Fault("SIGSTOP", "runner-1", 2.0, 8.0)
+STOP = InjectedFault("SIGSTOP", "runner-1", 2.0, 8.0)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ STOP = Fault("SIGSTOP", "runner-1", 2.0, 8.0)
         (STOP, "", 0.9, set()),
         (STOP, "runner-2", 0.9, {"out_of_order"}),
         (STOP, "runner-1", 2.1, {"out_of_order"}),
-        (Fault("SIGSTOP", "runner-1", 7.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
-        (Fault("SIGSTOP", "router-1", 2.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
-        (Fault("SIGSTOP", "runner-1", -20.0, -10.0), "runner-1", -30.0, {"out_of_order"}),
+        (InjectedFault("SIGSTOP", "runner-1", 7.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
+        (InjectedFault("SIGSTOP", "router-1", 2.0, 8.0), "runner-1", 0.9, {"out_of_order"}),
+        (InjectedFault("SIGSTOP", "runner-1", -20.0, -10.0), "runner-1", -30.0, {"out_of_order"}),
     ],
     ids=[
         "lost its leases",
@@ -121,9 +121,9 @@ def test_a_limited_flow_runs_no_more_than_it_may(at_once, expected):
     ("faults", "avoidable"),
     [
         ([], 1),
-        ([Fault("kill -9", "runner-1", 1.5, 1.5)], 0),
-        ([Fault("SIGSTOP", "runner-1", 0.5, 5.0)], 0),
-        ([Fault("kill -9", "runner-1", 40.0, 40.0)], 1),
+        ([InjectedFault("kill -9", "runner-1", 1.5, 1.5)], 0),
+        ([InjectedFault("SIGSTOP", "runner-1", 0.5, 5.0)], 0),
+        ([InjectedFault("kill -9", "runner-1", 40.0, 40.0)], 1),
     ],
     ids=["none", "just after the answer", "under way", "long after"],
 )
@@ -137,14 +137,14 @@ def test_recovery_lasts_from_a_kill_to_the_next_acknowledgement_unless_another_f
     moments = ((1.9, 2.1), (4.4, 4.5), (8.9, 9.0), (11.4, 11.5), (20.0, 21.0))
     events = [acknowledged(f"evt_{number}", asked=asked, at=at) for number, (asked, at) in enumerate(moments)]
     faults = [
-        Fault("kill -9", "router-1", 2.0, 2.0, OWNER),
-        Fault("kill -9", "router-2", 5.0, 5.0),
-        Fault("kill -9 of everything", "everything", 6.0, 8.0, EVERYTHING),
-        Fault("kill -9", "edge-1", 9.2, 9.2),
-        Fault("kill -9 of a NATS server", "nats-2", 10.0, 10.0, LEADER),
-        Fault("kill -9", "router-1", 12.0, 12.0, OWNER),
-        Fault("SIGSTOP", "edge-1", 13.0, 14.0),
-        Fault("kill -9", "router-1", 22.0, 22.0, OWNER),
+        InjectedFault("kill -9", "router-1", 2.0, 2.0, OWNER),
+        InjectedFault("kill -9", "router-2", 5.0, 5.0),
+        InjectedFault("kill -9 of everything", "everything", 6.0, 8.0, EVERYTHING),
+        InjectedFault("kill -9", "edge-1", 9.2, 9.2),
+        InjectedFault("kill -9 of a NATS server", "nats-2", 10.0, 10.0, LEADER),
+        InjectedFault("kill -9", "router-1", 12.0, 12.0, OWNER),
+        InjectedFault("SIGSTOP", "edge-1", 13.0, 14.0),
+        InjectedFault("kill -9", "router-1", 22.0, 22.0, OWNER),
     ]
     executions = {event.event_id: (flows.WAIT, COMPLETED) for event in events}
     verdict = judge(events, executions, [], faults)

@@ -1,4 +1,4 @@
-"""What the console's buttons do: each form is sent to the path of an operation of the API, without `/api`."""
+"""Handles the forms of the console: each is sent to the path of an operation of the API, without `/api`."""
 
 from __future__ import annotations
 

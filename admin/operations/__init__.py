@@ -1,4 +1,4 @@
-"""What people and programs can do through the admin port: functions over the router's client, and the table of them.
+"""Operations of the console and of the JSON API: functions over the router's client, and the table that lists them.
 
 A page of the console and its twin in the API call the same function. `table.OPERATIONS` names every function with the
 path that it has in the API, from which the API's routes, its OpenAPI description, and the actions of forms are made.

@@ -1,4 +1,4 @@
-"""What protects the admin port: sessions, roles, limits on logins, checks of Host and of the request's origin.
+"""Access control of the admin port: sessions, roles, login rate limits, and checks of Host and Origin.
 
 - `host_check`: the check of the Host header; pure.
 - `same_origin`: the check that a form was sent by a page of this process; pure.

@@ -6,14 +6,7 @@ import asyncio
 
 import pytest
 from support.patience import PATIENCE
-
-
-def refusal(answer):
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["status"] == answer.status
-    assert set(problem) == {"type", "title", "status", "reason", "detail"}
-    return answer.status, problem["reason"]
+from support.problems import refusal
 
 
 @pytest.fixture(autouse=True)

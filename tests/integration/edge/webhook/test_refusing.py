@@ -8,16 +8,9 @@ import logging
 
 import pytest
 from support.patience import PATIENCE, seen_within, turns
+from support.problems import refusal
 
 JSON = [("Content-Type", "application/json")]
-
-
-def refusal(answer):
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["status"] == answer.status
-    assert set(problem) == {"type", "title", "status", "reason", "detail"}
-    return answer.status, problem["reason"]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from admin.base_handler import AdminContext, BaseHandler
 from admin.console import (
     actions,
     apply,
+    audit,
     cluster,
     executions,
     faults,
@@ -29,7 +30,7 @@ from admin.console import (
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, OPERATIONS, READ_BODY
+from admin.operations.table import APPLY_FLOW, OPERATIONS
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -48,6 +49,7 @@ PAGES: Final = (
     ("/rejections/{rejection_id}", rejections.RejectionPage),
     ("/secrets", secrets.SecretsPage),
     ("/cluster", cluster.ClusterPage),
+    ("/audit", audit.AuditPage),
     ("/healthz", status_handlers.LivenessHandler),
     ("/readyz", status_handlers.ReadinessHandler),
     ("/health", status_handlers.HealthHandler),
@@ -92,11 +94,12 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
-    body = {**shared, "operation": READ_BODY}
-    yield Rule(PathMatches(_pattern(READ_BODY.path)), api.BodyHandler, body)
+    for operation in OPERATIONS:
+        if operation.result is bytes:
+            yield Rule(PathMatches(_pattern(operation.path)), api.DownloadHandler, {**shared, "operation": operation})
     methods: dict[str, tuple[str, ...]] = {}
     for operation in OPERATIONS:
-        handler = api.BodyHandler if operation is READ_BODY else api.OperationHandler
+        handler = api.DownloadHandler if operation.result is bytes else api.OperationHandler
         path = _pattern(PREFIX + operation.path)
         yield Rule(_MethodMatches(path, api.methods_of(operation)), handler, {**shared, "operation": operation})
         methods[path] = methods.get(path, ()) + api.methods_of(operation)

@@ -198,7 +198,7 @@ class SignedInHandler(BaseHandler):
         """
         parameters = operation.read_query(path, self.query() if query is None else query)
         async with self.router() as client:
-            return await operation.run(client, parameters)
+            return await operation.perform(client, parameters)
 
 
 def _fields(text: bytes, reason: str) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ import typer
 import flowhook
 from cli.commands import (
     apply,
+    audit,
     check,
     cluster,
     components,
@@ -51,6 +52,7 @@ def create() -> typer.Typer:
     app.add_typer(executions.app, name="executions")
     app.add_typer(rejections.app, name="rejections")
     app.add_typer(cluster.app, name="cluster")
+    app.add_typer(audit.app, name="audit")
     app.add_typer(tokens.app, name="tokens")
     app.add_typer(components.app, name="components")
     migrate.register(app)
@@ -66,8 +68,20 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer passes it by po
 
 def _options(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints it
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="TEXT",
+            help="Why: the router's audit log keeps it (FLOWHOOK_REASON).",
+            envvar="FLOWHOOK_REASON",
+        ),
+    ] = "",
 ) -> None:
-    pass
+    if reason:
+        from flowhook.audit_reason import set_audit_reason
+
+        set_audit_reason(reason)

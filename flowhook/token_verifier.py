@@ -25,12 +25,14 @@ class TokenGrant(NamedTuple):
     """Permissions of one value of a token.
 
     Attributes:
+        name: name of the token.
         scopes: scopes of the token.
         flows: IDs of the only flows whose events it may ingest; None: any.
         until: Unix time (s) at which it expires.
         sha256: hash of the value, in hex.
     """
 
+    name: str
     scopes: frozenset[TokenScope]
     flows: frozenset[str] | None
     until: float
@@ -109,6 +111,6 @@ def last_uses(data_dir: Path) -> Mapping[str, int]:
 def _grants(info: TokenInfo) -> list[TokenGrant]:
     flows = info.flows or None
     end = float("inf") if info.expires is None else info.expires
-    return [TokenGrant(info.scopes, flows, end, info.sha256)] + [
-        TokenGrant(info.scopes, flows, value.until, value.sha256) for value in info.earlier
+    return [TokenGrant(info.name, info.scopes, flows, end, info.sha256)] + [
+        TokenGrant(info.name, info.scopes, flows, value.until, value.sha256) for value in info.earlier
     ]

@@ -15,6 +15,7 @@ from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import (
+    audit_service_pb2,
     cluster_service_pb2,
     execution_service_pb2,
     flow_service_pb2,
@@ -24,6 +25,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     shard_service_pb2,
 )
+from router.services.audit_recorder import AuditRecorder
 from router.services.authorization import Authorizer
 
 MAX_CONCURRENT_CALLS: Final = 20_000
@@ -39,16 +41,17 @@ OWNER_SERVICES: Final = tuple(
         (execution_service_pb2, "ExecutionService"),
         (runner_service_pb2, "RunnerService"),
         (cluster_service_pb2, "ClusterService"),
+        (audit_service_pb2, "AuditService"),
     )
 )
 """Services that only the owner of the shard offers."""
 SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
 
 
-def new_server(verifier: TokenVerifier) -> grpc.aio.Server:
-    """Return a server that authorizes all calls, without services and without a port."""
+def new_server(verifier: TokenVerifier, audit: AuditRecorder | None = None) -> grpc.aio.Server:
+    """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
     return grpc.aio.server(
-        interceptors=[Authorizer(verifier)],
+        interceptors=[Authorizer(verifier), *([] if audit is None else [audit])],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )

@@ -21,6 +21,7 @@ from flowhook.process import ProcessState
 from flowhook.process_reports import build_report
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import (
+    audit_service_pb2_grpc,
     cluster_service_pb2_grpc,
     execution_service_pb2_grpc,
     flow_service_pb2_grpc,
@@ -42,6 +43,8 @@ from router.registry_watch import RegistryWatch
 from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
+from router.services.audit import AuditService
+from router.services.audit_recorder import AuditRecorder
 from router.services.body_streams import BodySender, UploadReceiver
 from router.services.callbacks import CallbackReceiver
 from router.services.cluster import ClusterService
@@ -207,7 +210,7 @@ async def serve_shard(
     await flows.start(await host.recover(), [cron_scheduler, publisher])
     await host.settle()
 
-    server = new_server(verifier)
+    server = new_server(verifier, AuditRecorder(storage.audit, now_ms=_now_ms))
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
         IngestService(
             host=host,
@@ -245,6 +248,7 @@ async def serve_shard(
     rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(
         RejectionService(storage.rejections, now_ms=_now_ms), server
     )
+    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(storage.audit), server)
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, cipher=cipher, now_ms=_now_ms), server
     )

@@ -78,7 +78,7 @@ class OperationHandler(ApiHandler):
         """Respond with the result of an operation that writes."""
         parameters = self._operation.read(self._path(values), self._json())
         async with self.router() as client:
-            self.finish_json(await self._operation.run(client, parameters))
+            self.finish_json(await self._operation.perform(client, parameters))
 
     def _path(self, values: tuple[str, ...]) -> dict[str, str]:
         return dict(zip(self._operation.path_parameters, values, strict=True))
@@ -97,14 +97,16 @@ class OperationHandler(ApiHandler):
         return value
 
 
-class BodyHandler(OperationHandler):
-    """Streams the body of a request: the operation yields bytes, whatever they are."""
+class DownloadHandler(OperationHandler):
+    """Streams the result of an operation that yields bytes, whatever they are."""
 
     async def show(self, *values: str) -> None:
         """Respond with the bytes; browsers store them and never show them."""
-        parameters = self._operation.read_query(self._path(values), self.query())
+        path = self._path(values)
+        parameters = self._operation.read_query(path, self.query())
+        name = self._operation.download.format(**{each: _UNSAFE.sub("_", value) for each, value in path.items()})
         self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f'attachment; filename="{_UNSAFE.sub("_", values[0])}.bin"')
+        self.set_header("Content-Disposition", f'attachment; filename="{name}"')
         async with self.router() as client, aclosing(await self._operation.run(client, parameters)) as chunks:
             async for chunk in chunks:
                 self.write(chunk)

@@ -88,7 +88,7 @@ def description() -> dict[str, Any]:
 
 
 def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    _, defined = models_json_schema([(operation.parameters, "validation")], ref_template=_REFERENCE)
+    _, defined = models_json_schema([(operation.model, "validation")], ref_template=_REFERENCE)
     own = dict(defined.get("$defs", {}))
     model = own.pop(operation.parameters.__name__)
     schemas.update(own)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, get_origin
+from functools import cache
+from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from flowhook.audit_reason import MAX_REASON, audit_reason
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 
@@ -25,6 +27,20 @@ class Parameters(BaseModel):
 P = TypeVar("P", bound=Parameters)
 
 
+class Reason(Parameters):
+    """What operations take that change something."""
+
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
+    """Why; stands in the audit log."""
+
+
+@cache
+def _with_reason(parameters: type[P]) -> type[P]:
+    if "reason" in parameters.model_fields:
+        return parameters
+    return create_model(parameters.__name__, __base__=(parameters, Reason), __doc__=parameters.__doc__)  # type: ignore[arg-type] # both are bases
+
+
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[P]):
     """An operation.
@@ -37,6 +53,7 @@ class Operation(Generic[P]):
         parameters: parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`).
         result: type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed.
         run: performs it.
+        download: of one whose result is streamed: name of the file, with `{name}` for parameters of the path.
     """
 
     name: str
@@ -46,6 +63,7 @@ class Operation(Generic[P]):
     parameters: type[P]
     result: type
     run: Callable[[AsyncClient, P], Awaitable[Any]]
+    download: str = ""
 
     @property
     def writes(self) -> bool:
@@ -56,6 +74,16 @@ class Operation(Generic[P]):
     def path_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that its path contains."""
         return tuple(PLACEHOLDER.findall(self.path))
+
+    @property
+    def model(self) -> type[P]:
+        """Model of its parameters; those of one that writes include a reason for the audit log."""
+        return self.parameters if not self.writes else _with_reason(self.parameters)
+
+    async def perform(self, client: AsyncClient, parameters: P) -> Any:
+        """Run it; the router notes the reason that `parameters` give."""
+        with audit_reason(getattr(parameters, "reason", "")):
+            return await self.run(client, parameters)
 
     def read(self, path: Mapping[str, str], given: Mapping[str, Any]) -> P:
         """Return its parameters.
@@ -71,7 +99,7 @@ class Operation(Generic[P]):
         if clash := given.keys() & path.keys():
             raise InvalidError(f"{min(clash)} stands in the path already", reason="PARAMETER_INVALID")
         try:
-            return self.parameters.model_validate({**given, **path})
+            return self.model.model_validate({**given, **path})
         except ValidationError as error:
             raise InvalidError(self._explain(error), reason="PARAMETER_INVALID") from None
 
@@ -84,7 +112,7 @@ class Operation(Generic[P]):
         given: dict[str, Any] = {}
         for name, texts in query.items():
             values = [text for text in texts if text]
-            field = self.parameters.model_fields.get(name)
+            field = self.model.model_fields.get(name)
             if field is not None and get_origin(field.annotation) is tuple:
                 given[name] = tuple(values)
             elif len(values) > 1:
@@ -97,6 +125,6 @@ class Operation(Generic[P]):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"])) or "parameters"
         if first["type"] == "extra_forbidden":
-            known = [each for each in self.parameters.model_fields if each not in self.path_parameters]
+            known = [each for each in self.model.model_fields if each not in self.path_parameters]
             return f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
         return f"{name[:100]}: {first['msg']}"

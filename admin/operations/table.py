@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.operations import cluster, executions, faults, flows, rejections, secrets
+from admin.operations import audit, cluster, executions, faults, flows, rejections, secrets
 from admin.operations.operation import Operation
 
 LIST_FLOWS: Final = Operation(
@@ -75,6 +75,7 @@ READ_BODY: Final = Operation(
     executions.ExecutionId,
     bytes,
     executions.read_body,
+    download="{execution_id}.bin",
 )
 REPLAY_EXECUTION: Final = Operation(
     "replay_execution",
@@ -184,6 +185,25 @@ GET_CLUSTER: Final = Operation(
     cluster.ClusterView,
     cluster.get_cluster,
 )
+LIST_AUDIT: Final = Operation(
+    "list_audit",
+    "GET",
+    "/audit",
+    "List what was changed, by whom, newest first.",
+    audit.AuditList,
+    audit.AuditPage,
+    audit.list_audit,
+)
+EXPORT_AUDIT: Final = Operation(
+    "export_audit",
+    "GET",
+    "/audit/export",
+    "Read the audit log as JSON objects, one a line, newest first.",
+    audit.AuditConditions,
+    bytes,
+    audit.export_audit,
+    download="audit.jsonl",
+)
 
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
@@ -207,5 +227,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     SET_SECRET,
     DELETE_SECRET,
     GET_CLUSTER,
+    LIST_AUDIT,
+    EXPORT_AUDIT,
 )
 """All operations, in the order in which they are described."""

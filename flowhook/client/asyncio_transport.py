@@ -10,6 +10,7 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
+from flowhook.audit_reason import reason_metadata
 from flowhook.client import channel
 from flowhook.client.retrying import CallRetries, translate
 from flowhook.errors import UnavailableError
@@ -46,7 +47,9 @@ class AsyncTransport:
         attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
         while True:
             try:
-                response = await method(request, timeout=attempts.remaining(time.monotonic()))
+                response = await method(
+                    request, timeout=attempts.remaining(time.monotonic()), metadata=reason_metadata()
+                )
                 check(response)
             except (grpc.aio.AioRpcError, UnavailableError) as error:
                 await asyncio.sleep(attempts.delay_after(error, time.monotonic()))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import grpc
 
+from flowhook.audit_reason import reason_metadata
 from flowhook.client.blocking_following_channel import BlockingFollowingChannel
 from flowhook.client.channel import CHANNEL_OPTIONS
 from flowhook.client.retrying import CallRetries, translate
@@ -58,7 +59,11 @@ class BlockingTransport:
         attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
         while True:
             try:
-                response = method(request, timeout=attempts.remaining(time.monotonic()), metadata=self._metadata)
+                response = method(
+                    request,
+                    timeout=attempts.remaining(time.monotonic()),
+                    metadata=(*self._metadata, *reason_metadata()),
+                )
                 check(response)
             except (grpc.RpcError, UnavailableError) as error:
                 time.sleep(attempts.delay_after(error, time.monotonic()))

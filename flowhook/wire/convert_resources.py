@@ -1,9 +1,9 @@
-"""Pure conversion of flows, secrets and rejections between `flowhook.model` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion of flows, secrets, rejections and audit entries between `flowhook.model` and `flowhook.v1`."""
 
 from __future__ import annotations
 
-from flowhook.model import Change, Flow, RejectedRequest, SecretInfo
-from flowhook.v1 import flow_service_pb2, rejection_service_pb2
+from flowhook.model import AuditEntry, Change, Flow, RejectedRequest, SecretInfo
+from flowhook.v1 import audit_service_pb2, flow_service_pb2, rejection_service_pb2
 from flowhook.v1 import secret_service_pb2 as secret_pb2
 from flowhook.wire.convert import headers_from_proto, milliseconds, timestamp
 
@@ -84,4 +84,30 @@ def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRe
         body_size=message.body_size,
         body=message.body,
         suppressed=message.suppressed,
+    )
+
+
+def audit_entry_to_proto(entry: AuditEntry) -> audit_service_pb2.AuditEntry:
+    """Return an entry of the audit log as a message."""
+    return audit_service_pb2.AuditEntry(
+        number=entry.number,
+        time=timestamp(entry.time_ms),
+        actor=entry.actor,
+        action=entry.action,
+        target=entry.target,
+        reason=entry.reason,
+        error=entry.error,
+    )
+
+
+def audit_entry_from_proto(message: audit_service_pb2.AuditEntry) -> AuditEntry:
+    """Return the entry of the audit log that a message holds."""
+    return AuditEntry(
+        number=message.number,
+        time_ms=milliseconds(message.time),
+        actor=message.actor,
+        action=message.action,
+        target=message.target,
+        reason=message.reason,
+        error=message.error,
     )

@@ -112,6 +112,17 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
     raise AssertionError("abort raises")
 
 
+def reason_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Return the reason with which a call was ended by `abort`; the gRPC code's name if it has none."""
+    details = next((value for key, value in context.trailing_metadata() or () if key == _DETAILS), b"")
+    info = error_details_pb2.ErrorInfo()
+    if isinstance(details, bytes):
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Unpack(info):
+                return str(info.reason)
+    return str(context.code().name)
+
+
 def to_rpc_error(error: FlowhookError) -> grpc.aio.AioRpcError:
     """Return an error as a call raises it that a router refused with it."""
     packed = to_status(error)

@@ -35,6 +35,7 @@ _SERVICES: Final[Mapping[str, frozenset[TokenScope]]] = {
     "flowhook.v1.RunnerService": frozenset({TokenScope.RUN}),
     "flowhook.v1.ClusterService": _ADMIN,
     "flowhook.v1.RejectionService": _ADMIN,
+    "flowhook.v1.AuditService": _READ,
     "flowhook.v1.ShardService": _ANY,
     "grpc.health.v1.Health": _ANY,
     "grpc.reflection.v1alpha.ServerReflection": _ANY,
@@ -64,6 +65,9 @@ _OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Healt
 caller_scopes: ContextVar[frozenset[TokenScope]] = ContextVar("caller_scopes", default=frozenset())
 """Scopes of the current call's token."""
 
+
+caller_name: ContextVar[str] = ContextVar("caller_name", default="")
+"""Name of the current call's token."""
 
 caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
 """The only flows to which the current call may send events; None: any flow."""
@@ -118,6 +122,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
                 )
         except FlowhookError as error:
             return refusal(error)
+        caller_name.set(grant.name)
         caller_scopes.set(grant.scopes)
         caller_flows.set(grant.flows)
         return handler

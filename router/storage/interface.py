@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from flowhook.model import Change, Flow, SecretInfo, Status
+from flowhook.model import AuditEntry, Change, Flow, SecretInfo, Status
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.model import (
     Appended,
+    AuditFilter,
     ExecutionContent,
     ExecutionRecord,
     ExecutionResult,
@@ -314,6 +315,23 @@ class RejectionLog(Protocol):
         ...
 
 
+class AuditLog(Protocol):
+    """A bounded log of calls that changed something: the oldest entries make room for new ones."""
+
+    async def add(self, entry: AuditEntry) -> None:
+        """Add an entry, ignoring its `number`."""
+        ...
+
+    async def page(
+        self, wanted: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> tuple[list[AuditEntry], int | None]:
+        """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
+
+        A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
+        """
+        ...
+
+
 class Storage(Protocol):
     """The whole storage. Opened by the backend's factory; after `close`, every call raises UnavailableError."""
 
@@ -330,6 +348,11 @@ class Storage(Protocol):
     @property
     def rejections(self) -> RejectionLog:
         """The log of rejected requests."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log."""
         ...
 
     @property

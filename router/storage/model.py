@@ -382,6 +382,14 @@ class FlowDraft(NamedTuple):
     reacts: bool = False
 
 
+class AuditFilter(NamedTuple):
+    """Conditions on entries of the audit log, all of which must hold; an empty one holds for any. See `AuditEntry`."""
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+
+
 class StoredRejection(NamedTuple):
     """A rejected request as stored: `content` is opaque; `number` is assigned by storage, ascending."""
 

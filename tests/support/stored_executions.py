@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from flowhook import ids, limits
-from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
+from flowhook.model import AuditEntry, Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import (
     Ended,
@@ -81,6 +81,7 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
     await storage.registry.apply_flows(drafts, now_ms=1)
     await storage.registry.set_secret("key", b"sealed", now_ms=1)
     await storage.rejections.add([StoredRejection(0, "rej_1", "shop", 1, b"rejected")])
+    await storage.audit.add(AuditEntry(0, 1, "admin", "FlowService/ApplyFlows", "shop 1", "first", ""))
     await state.write([Scheduled("shop", FUTURE_MS, 5)])
 
     def event(number, payload=b"", **fields):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from flowhook.client.aio.audit import Audit
 from flowhook.client.aio.cluster import Cluster
 from flowhook.client.aio.executions import Executions
 from flowhook.client.aio.flows import Flows
@@ -45,6 +46,7 @@ class AsyncClient:
         executions: past and present executions; scope `admin`.
         rejections: requests that edges refused; scope `admin`.
         cluster: the processes of the cluster; scope `admin`.
+        audit: the audit log; scope `admin` or `view`.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class AsyncClient:
         self.executions = Executions(self._transport)
         self.rejections = Rejections(self._transport)
         self.cluster = Cluster(self._transport)
+        self.audit = Audit(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """The only format there is: a file of another one is refused."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
@@ -124,6 +124,15 @@ CREATE TABLE rejection (
   content BLOB NOT NULL
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY,
+  time_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  target TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  error TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE dedupe (
   digest BLOB PRIMARY KEY,

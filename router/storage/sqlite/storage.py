@@ -13,8 +13,9 @@ from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
-from router.storage.interface import EventLog, Registry, RejectionLog, ShardState
+from router.storage.interface import AuditLog, EventLog, Registry, RejectionLog, ShardState
 from router.storage.limits import StorageLimits
+from router.storage.sqlite.audit import AuditOperation, SqliteAuditLog
 from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.bodies import SqliteBodyStore
@@ -63,6 +64,7 @@ class SqliteStorage:
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
         self._reject = RejectOperation()
+        self._audited = AuditOperation()
         self._writer = Writer(
             connection,
             [
@@ -73,6 +75,7 @@ class SqliteStorage:
                 self._change,
                 self._expire,
                 self._reject,
+                self._audited,
                 self._probe,
             ],
             transaction_log,
@@ -82,6 +85,7 @@ class SqliteStorage:
         self._queries = Readers(path)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change, limits)
         self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
+        self._audit = SqliteAuditLog(self._writer, self._readers, self._audited)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
         self._sweeping: asyncio.Task[None] | None = None
@@ -117,6 +121,11 @@ class SqliteStorage:
     def rejections(self) -> RejectionLog:
         """See `interface.Storage`."""
         return self._rejections
+
+    @property
+    def audit(self) -> AuditLog:
+        """See `interface.Storage`."""
+        return self._audit
 
     @property
     def bodies(self) -> BodyStore:

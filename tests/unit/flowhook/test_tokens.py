@@ -187,7 +187,7 @@ def test_a_rotated_token_has_two_values_until_the_overlap_ends(tmp_path, verifie
     before = create_token(tmp_path, "billing", [TokenScope.INGEST], flows=["orders"])
     after = rotate_token(tmp_path, "billing", overlap=3600)
     for token in (before, after):
-        assert verifier.find(token)[:2] == ({TokenScope.INGEST}, {"orders"})
+        assert verifier.find(token)[:3] == ("billing", {TokenScope.INGEST}, {"orders"})
     clock.now += 3601
     assert _scopes(verifier, before) is None
     assert _scopes(verifier, after) == {TokenScope.INGEST}

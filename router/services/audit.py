@@ -1,0 +1,35 @@
+"""AuditService: lists the entries of the audit log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowhook.v1 import audit_service_pb2 as pb
+from flowhook.v1 import audit_service_pb2_grpc
+from flowhook.wire import convert_resources
+from router.services import error_mapping
+from router.services.paging import page_token_after, parse_page
+from router.storage.interface import AuditLog
+from router.storage.model import AuditFilter
+
+DEFAULT_PAGE: Final = 100
+
+
+class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
+    """See protos/flowhook/v1/audit_service.proto."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+
+    @error_mapping.rpc_method
+    async def ListAuditEntries(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListAuditEntriesRequest, context: error_mapping.Context
+    ) -> pb.ListAuditEntriesResponse:
+        """Return a page of entries, newest first."""
+        del context
+        size, before = parse_page(request, default=DEFAULT_PAGE)
+        wanted = AuditFilter(request.actor, request.action, request.target)
+        entries, following = await self._audit.page(wanted, before_number=before, limit=size)
+        return pb.ListAuditEntriesResponse(
+            entries=map(convert_resources.audit_entry_to_proto, entries), next_page_token=page_token_after(following)
+        )

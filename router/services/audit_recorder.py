@@ -1,0 +1,115 @@
+"""Records in the audit log the calls that change something on behalf of an operator.
+
+A call is recorded when it was performed, before it is answered: whoever has the answer finds the entry. If the entry
+can't be stored, the call is answered nevertheless, because its effect has taken place, and the loss is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from flowhook import logs
+from flowhook.audit_reason import REASON_KEY
+from flowhook.errors import UnavailableError
+from flowhook.model import AuditEntry
+from flowhook.v1 import flow_service_pb2
+from flowhook.wire import status
+from router.services.authorization import caller_name
+from router.storage.interface import AuditLog
+
+MAX_TEXT: Final = 500
+"""Characters of a target and of a reason that are stored."""
+
+_PREFIX: Final = "/flowhook.v1."
+
+log = logs.get_logger(__name__)
+
+
+def _field(name: str) -> Callable[[Any, Any], str]:
+    return lambda request, _response: str(getattr(request, name))
+
+
+def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service_pb2.ApplyFlowsResponse | None) -> str:
+    """Return the flows that were created or changed; empty: none."""
+    if request.dry_run:
+        return ""
+    if response is None:
+        return f"{len(request.documents)} documents"
+    unchanged = flow_service_pb2.AppliedFlow.CHANGE_UNCHANGED
+    return ", ".join(f"{each.flow.id} {each.flow.revision}" for each in response.flows if each.change != unchanged)
+
+
+AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
+    "FlowService/ApplyFlows": _applied,
+    "FlowService/PauseFlow": _field("flow_id"),
+    "FlowService/ResumeFlow": _field("flow_id"),
+    "FlowService/DeleteFlow": _field("flow_id"),
+    "SecretService/SetSecret": _field("name"),
+    "SecretService/DeleteSecret": _field("name"),
+    "ExecutionService/ReplayExecution": _field("execution_id"),
+    "ExecutionService/CancelExecution": _field("execution_id"),
+    "ExecutionService/SuspendExecution": _field("execution_id"),
+    "ExecutionService/ResumeExecution": _field("execution_id"),
+    "ExecutionService/ResolveExecution": _field("execution_id"),
+}
+"""Methods that are recorded, with what returns the target from request and response (None: it was refused).
+
+A call without a target is not recorded: it changes nothing.
+"""
+
+
+class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+    """Records the calls of the methods in `AUDITED`. It stands behind the `Authorizer`."""
+
+    def __init__(self, audit: AuditLog, *, now_ms: Callable[[], int]) -> None:
+        self._audit = audit
+        self._now_ms = now_ms
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the handler of a call, wrapped if it is recorded."""
+        handler = await continuation(handler_call_details)
+        action = handler_call_details.method.removeprefix(_PREFIX)
+        if action not in AUDITED or handler is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._recorded(action, handler.unary_unary, _reason(handler_call_details)),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _recorded(self, action: str, perform: Any, reason: str) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def record(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                response = await perform(request, context)
+            except grpc.aio.AbortError:
+                await self._add(action, AUDITED[action](request, None), reason, status.reason_of(context))
+                raise
+            await self._add(action, AUDITED[action](request, response), reason, "")
+            return response
+
+        return record
+
+    async def _add(self, action: str, target: str, reason: str, error: str) -> None:
+        if not target:
+            return
+        actor = caller_name.get()
+        entry = AuditEntry(0, self._now_ms(), actor, action, target[:MAX_TEXT], reason[:MAX_TEXT], error)
+        try:
+            await self._audit.add(entry)
+        except UnavailableError:
+            log.exception("audit entry not stored", actor=actor, action=action, target=entry.target)
+
+
+def _reason(details: grpc.HandlerCallDetails) -> str:
+    """Return what the caller gave as its reason."""
+    found = next((value for key, value in details.invocation_metadata or () if key == REASON_KEY), b"")
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""

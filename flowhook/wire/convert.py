@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import (
     Blob,
     Event,
@@ -35,6 +36,7 @@ from flowhook.model import (
 from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2
 
 _ExecutionPb = execution_service_pb2.Execution
+_FilterPb = execution_service_pb2.ExecutionFilter
 
 _STATUS_TO_PROTO = {
     Status.PENDING: _ExecutionPb.STATUS_PENDING,
@@ -299,6 +301,41 @@ def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
             if message.HasField("resolution")
             else None
         ),
+    )
+
+
+def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.ExecutionFilter:
+    """Return conditions on executions as a message."""
+    received_from, received_until = conditions.receive_from_ms, conditions.receive_until_ms
+    return _FilterPb(
+        flow_id=conditions.flow_id,
+        statuses=[status_to_proto(status) for status in conditions.statuses],
+        unresolved=conditions.unresolved,
+        receive_from=None if received_from is None else timestamp(received_from),
+        receive_until=None if received_until is None else timestamp(received_until),
+        error_type=conditions.error_type,
+        error_task=conditions.error_task,
+        error_status=conditions.error_status,
+        error_title=conditions.error_title,
+        min_attempts=conditions.min_attempts,
+        attributes=[_FilterPb.Attribute(name=name, value=value) for name, value in conditions.attributes],
+    )
+
+
+def filter_from_proto(message: execution_service_pb2.ExecutionFilter) -> ExecutionFilter:
+    """Return the conditions on executions that a message holds."""
+    return ExecutionFilter(
+        flow_id=message.flow_id,
+        statuses=tuple(status_from_proto(status) for status in message.statuses),
+        unresolved=message.unresolved,
+        receive_from_ms=milliseconds(message.receive_from) if message.HasField("receive_from") else None,
+        receive_until_ms=milliseconds(message.receive_until) if message.HasField("receive_until") else None,
+        error_type=message.error_type,
+        error_task=message.error_task if message.HasField("error_task") else None,
+        error_status=message.error_status,
+        error_title=message.error_title,
+        min_attempts=message.min_attempts,
+        attributes=tuple((each.name, each.value) for each in message.attributes),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from flowhook import held_results, ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
@@ -17,6 +18,7 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.replay import resumption
 from router.services import error_mapping
 from router.services.body_streams import BodySender
+from router.services.filters import read_filter
 from router.services.paging import MAX_PAGE, page_token_after, parse_page
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionRecord, NewEvent
@@ -84,28 +86,19 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
         size, before = parse_page(request, default=DEFAULT_PAGE)
-        wanted = {convert.status_from_proto(status) for status in request.statuses}
-        if request.unresolved:
-            if wanted and Status.FAULTED not in wanted:
-                return pb.ListExecutionsResponse()
-            wanted = {Status.FAULTED}
-        # the stored status of these may lag: that an execution was woken or started is stored later or never
-        stored = wanted | _IN_MOTION if wanted & _IN_MOTION else wanted
-        read = size if stored == wanted else MAX_PAGE
-        records = await self._state.list_executions(
-            flow_id=request.flow_id,
-            statuses=stored,
-            before_seq=before,
-            limit=read + 1,
-            unresolved=request.unresolved,
-        )
-        page = await self._records.current(records[:read])
-        if wanted:
-            page = [record for record in page if record.status in wanted]
-        last = page[size - 1] if len(page) > size else records[read - 1] if len(records) > read else None
+        wanted = read_filter(request.filter)
+        # what is stored of these may lag: that an execution was woken or started is stored later or never
+        lagging = not _IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
+        stored = wanted
+        if lagging and wanted.statuses:
+            stored = wanted._replace(statuses=tuple(_IN_MOTION.union(wanted.statuses)))
+        read = MAX_PAGE if lagging else size
+        records, rest = await self._state.list_executions(stored, before_seq=before, limit=read)
+        page = [record for record in await self._records.current(records) if _meets(record, wanted)]
+        last = page[size - 1].seq if len(page) > size else rest
         return pb.ListExecutionsResponse(
             executions=[convert.execution_to_proto(_listed(record)) for record in page[:size]],
-            next_page_token=page_token_after(None if last is None else last.seq),
+            next_page_token=page_token_after(last),
         )
 
     @error_mapping.rpc_method
@@ -248,6 +241,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         record = await self._commands.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+
+def _meets(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
+    """Whether the current state of an execution, of which an older one met conditions, meets them."""
+    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:

@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from flowhook.model import AuditEntry, Change, Flow, SecretInfo, Status
+from flowhook.execution_filter import ALL, ExecutionFilter
+from flowhook.model import AuditEntry, Change, Flow, SecretInfo
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.model import (
     Appended,
     AuditFilter,
     ExecutionContent,
+    ExecutionListing,
     ExecutionRecord,
     ExecutionResult,
     FlowDraft,
@@ -163,16 +165,14 @@ class ShardState(Protocol):
 
     async def list_executions(
         self,
+        conditions: ExecutionFilter = ALL,
         *,
-        flow_id: str = "",
-        statuses: Collection[Status] = (),
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
-        unresolved: bool = False,
-    ) -> list[ExecutionRecord]:
-        """Return executions that meet all conditions, newest first.
+    ) -> ExecutionListing:
+        """Return executions that meet all conditions, newest first, at most `limit`.
 
-        `unresolved`: no later replay of their event is unfinished, completed or faulted, and they have no `resolution`.
+        There may be fewer, or none, although the list continues: the time that one call takes is bounded.
         """
         ...
 

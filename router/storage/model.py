@@ -336,6 +336,18 @@ class ExecutionRecord(NamedTuple):
     resolution: Resolution | None = None
 
 
+class ExecutionListing(NamedTuple):
+    """Part of a list of executions.
+
+    Attributes:
+        records: executions, newest first.
+        next_before_seq: number before which the list continues; None: nothing more meets the conditions.
+    """
+
+    records: list[ExecutionRecord]
+    next_before_seq: int | None
+
+
 class ExecutionContent(NamedTuple):
     """The large parts of an execution: its event, journal and results."""
 

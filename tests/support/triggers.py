@@ -91,7 +91,7 @@ class Triggers:
         self.shard.wall.stop(at_ms / 1000)
 
     async def executions(self):
-        return await self.shard.state.list_executions()
+        return (await self.shard.state.list_executions()).records
 
 
 def _flow_and_seq(record):

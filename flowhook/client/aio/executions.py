@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import ExecutionChange, Page
+from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
@@ -58,6 +59,7 @@ class Executions:
         statuses: Iterable[Status] = (),
         limit: int | None = None,
         unresolved: bool = False,
+        where: ExecutionFilter = ALL,
     ) -> AsyncIterator[Execution]:
         """Yield executions that meet all conditions, newest first, at most `limit` of them.
 
@@ -67,13 +69,12 @@ class Executions:
             limit: how many executions to yield at most.
             unresolved: only executions that faulted, have no resolution and are not superseded by a replay; of an
                 execution and its replays that all faulted, only the last.
+            where: further conditions; arguments from above take the place of those that it has of the same name.
         """
-        wanted = tuple(statuses)
+        conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
 
         async def page(page_size: int, page_token: str) -> Page[Execution]:
-            return await self.page(
-                flow_id=flow_id, statuses=wanted, page_size=page_size, page_token=page_token, unresolved=unresolved
-            )
+            return await self.page(where=conditions, page_size=page_size, page_token=page_token)
 
         return items(page, limit)
 
@@ -83,27 +84,27 @@ class Executions:
         flow_id: str = "",
         statuses: Iterable[Status] = (),
         unresolved: bool = False,
+        where: ExecutionFilter = ALL,
         page_size: int = 50,
         page_token: str = "",
     ) -> Page[Execution]:
-        """Return a page of what `list` yields.
+        """Return a page of what `list` yields; it may be short, or empty, although there is a next one.
 
         Args:
             flow_id: as for `list`.
             statuses: as for `list`.
             unresolved: as for `list`.
+            where: as for `list`.
             page_size: executions on the page at most, in [1, 1000].
             page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
 
         Raises:
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+            InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
+                (`PAGE_TOKEN_INVALID`).
         """
+        conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
         request = ListExecutionsRequest(
-            flow_id=flow_id,
-            statuses=[convert.status_to_proto(status) for status in statuses],
-            page_size=page_size,
-            page_token=page_token,
-            unresolved=unresolved,
+            page_size=page_size, page_token=page_token, filter=convert.filter_to_proto(conditions)
         )
         response = await self._call(self._stub.ListExecutions, request)
         return Page([convert.execution_from_proto(each) for each in response.executions], response.next_page_token)
@@ -197,6 +198,16 @@ class Executions:
         Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
         """
         return self._stream(self._stub.WatchExecutions, WatchExecutionsRequest(flow_id=flow_id), _change)
+
+
+def _conditions(
+    where: ExecutionFilter, flow_id: str, statuses: Iterable[Status], *, unresolved: bool
+) -> ExecutionFilter:
+    return where._replace(
+        flow_id=flow_id or where.flow_id,
+        statuses=tuple(statuses) or where.statuses,
+        unresolved=unresolved or where.unresolved,
+    )
 
 
 def _chunk(response: ReadBodyResponse) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from flowhook import limits
-from flowhook.model import JournalEntry, Status
+from flowhook.model import JournalEntry
 from router.storage.model import (
     ExecutionContent,
     ExecutionRecord,
@@ -21,8 +21,8 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, SUPERSEDES, dedupe_digest, journal_entry, load_subscriptions, record
-from router.storage.sqlite.schema import CODES, STATUSES, UNENDED, WAITING
+from router.storage.sqlite.rows import RECORD, dedupe_digest, journal_entry, load_subscriptions, record
+from router.storage.sqlite.schema import STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import BatchStatement
 
 _UNENDED = BatchStatement(
@@ -44,8 +44,6 @@ _JOURNALS = BatchStatement(
 )
 WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
-
-_UNSUCCESSFUL = frozenset({Status.CANCELLED, Status.FAULTED})
 
 
 def unfinished(connection: apsw.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
@@ -226,46 +224,6 @@ def schedules(connection: apsw.Connection, after_id: str, limit: int) -> list[Sc
         "SELECT flow_id, due_ms, last_ms FROM schedule WHERE flow_id > ? ORDER BY flow_id LIMIT ?", (after_id, limit)
     )
     return [Scheduled(*row) for row in rows]
-
-
-def list_executions(
-    connection: apsw.Connection,
-    flow_id: str,
-    statuses: Collection[Status],
-    before_seq: int | None,
-    limit: int,
-    *,
-    unresolved: bool = False,
-) -> list[ExecutionRecord]:
-    """Return executions that meet all conditions, newest first."""
-    index = "NOT INDEXED"
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    if flow_id:
-        index = "INDEXED BY execution_by_flow"
-        conditions.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
-        parameters.append(flow_id)
-    if statuses:
-        conditions.append(f"e.status IN ({', '.join(str(CODES[status]) for status in statuses)})")
-        if not any(status.ended for status in statuses):
-            index = "INDEXED BY execution_by_end"
-            conditions.append(f"e.end_time_ms = {UNENDED}")
-        elif _UNSUCCESSFUL.issuperset(statuses):
-            index = f"INDEXED BY execution_unsuccessful{'_by_flow' if flow_id else ''}"
-            conditions.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
-    if unresolved:
-        conditions.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
-        conditions.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
-    if before_seq is not None:
-        conditions.append("e.seq < ?")
-        parameters.append(before_seq)
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = connection.execute(
-        f"SELECT {RECORD} FROM execution e {index} CROSS JOIN flow_key k ON k.key = e.flow {where}"  # noqa: S608
-        " ORDER BY e.seq DESC LIMIT ?",
-        (*parameters, limit),
-    )
-    return [record(row) for row in rows]
 
 
 def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...], int]:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 import apsw
 
 from flowhook.errors import ConflictError
-from flowhook.model import JournalEntry, Status
+from flowhook.execution_filter import ALL, ExecutionFilter
+from flowhook.model import JournalEntry
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.limits import StorageLimits
@@ -16,6 +17,7 @@ from router.storage.model import (
     Delivered,
     Ended,
     ExecutionContent,
+    ExecutionListing,
     ExecutionRecord,
     ExecutionResult,
     Journaled,
@@ -31,7 +33,7 @@ from router.storage.model import (
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import inbound_events, queries
+from router.storage.sqlite import execution_list, inbound_events, queries
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.expiry import ExpireOperation, ExpiryStep
@@ -179,19 +181,14 @@ class SqliteShardState:
 
     async def list_executions(
         self,
+        conditions: ExecutionFilter = ALL,
         *,
-        flow_id: str = "",
-        statuses: Collection[Status] = (),
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
-        unresolved: bool = False,
-    ) -> list[ExecutionRecord]:
+    ) -> ExecutionListing:
         """See `interface.ShardState`."""
-        wanted = frozenset(statuses)
         return await self._queries.run(
-            lambda connection: queries.list_executions(
-                connection, flow_id, wanted, before_seq, limit, unresolved=unresolved
-            )
+            lambda connection: execution_list.list_executions(connection, conditions, before_seq, limit)
         )
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:

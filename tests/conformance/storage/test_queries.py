@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
 from router.storage.model import Requeued, Started
 
@@ -46,18 +47,21 @@ async def test_any_conditions_together_give_what_meets_them_newest_first(cluster
             and (not statuses or record.status in statuses)
             and (before_seq is None or record.seq < before_seq)
         ]
-        found = await cluster.state.list_executions(flow_id=flow_id, statuses=statuses, before_seq=before_seq)
-        assert found == expected, (flow_id, statuses, before_seq)
+        wanted = ExecutionFilter(flow_id=flow_id, statuses=tuple(statuses))
+        found = await cluster.state.list_executions(wanted, before_seq=before_seq)
+        assert found == (expected, None), (flow_id, statuses, before_seq)
 
 
 async def test_pages_together_give_the_whole_list_once(cluster, executions):
-    pages = []
+    found = []
     before_seq = None
-    while page := await cluster.state.list_executions(flow_id="bank", before_seq=before_seq, limit=4):
-        assert len(page) <= 4
-        pages += page
-        before_seq = page[-1].seq
-    assert pages == [record for record in reversed(executions) if record.flow_id == "bank"]
+    wanted = ExecutionFilter(flow_id="bank")
+    for size in (4, 4, 4, 3):
+        page, before_seq = await cluster.state.list_executions(wanted, before_seq=before_seq, limit=4)
+        assert len(page) == size
+        found += page
+    assert before_seq is None
+    assert found == [record for record in reversed(executions) if record.flow_id == "bank"]
 
 
 async def test_an_unknown_execution_is_not_found(cluster, executions):
@@ -69,5 +73,6 @@ async def test_an_unknown_execution_is_not_found(cluster, executions):
 
 
 async def test_statuses_that_nothing_has_find_nothing(cluster, executions):
-    assert await cluster.state.list_executions(statuses=[Status.WAITING]) == []
-    assert len(await cluster.state.list_executions(statuses=[Status.WAITING, *UNENDED])) == 12
+    assert await cluster.state.list_executions(ExecutionFilter(statuses=(Status.WAITING,))) == ([], None)
+    wanted = ExecutionFilter(statuses=(Status.WAITING, *UNENDED))
+    assert len((await cluster.state.list_executions(wanted)).records) == 12

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Resolution, Status
 from router.storage.model import Resolved
 
@@ -27,8 +28,8 @@ async def failed(replay):
 
 
 async def unresolved(cluster):
-    found = await cluster.state.list_executions(statuses={Status.FAULTED}, unresolved=True)
-    return {record.id for record in found}
+    found = await cluster.state.list_executions(ExecutionFilter(unresolved=True))
+    return {record.id for record in found.records}
 
 
 async def test_an_execution_without_a_replay_is_replayed_by_none(cluster, failed):

@@ -6,6 +6,7 @@ import pytest
 
 from flowhook import limits
 from flowhook.errors import ConflictError
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.storage.model import (
     Appended,
@@ -317,9 +318,10 @@ async def test_a_suspended_execution_is_found_suspended_until_it_is_requeued(clu
     assert await cluster.state.unfinished() == [
         UnfinishedExecution(seq, event.event_id, "shop", 1, 0, True, Status.SUSPENDED)
     ]
-    assert [record.id for record in await cluster.state.list_executions(statuses=[Status.SUSPENDED])]
+    suspended = ExecutionFilter(statuses=(Status.SUSPENDED,))
+    assert [record.id for record in (await cluster.state.list_executions(suspended)).records] == [event.event_id]
     await cluster.state.write([Requeued(seq, 0)])
-    assert await cluster.state.list_executions(statuses=[Status.SUSPENDED]) == []
+    assert (await cluster.state.list_executions(suspended)).records == []
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])

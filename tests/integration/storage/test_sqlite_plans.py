@@ -6,8 +6,9 @@ from functools import partial
 import apsw
 import pytest
 
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
-from router.storage.sqlite import changes, queries, registry
+from router.storage.sqlite import changes, execution_list, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -34,11 +35,10 @@ def plan(path, storage):
     return plans_of
 
 
-@pytest.mark.parametrize(
-    ("flow_id", "statuses", "before_seq"), list(itertools.product(["", "shop"], [frozenset(), *KINDS], [None, 9]))
-)
-async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses, before_seq):
-    plans = plan(queries.list_executions, flow_id, statuses, before_seq, 10)
+@pytest.mark.parametrize(("flow_id", "statuses"), list(itertools.product(["", "shop"], [frozenset(), *KINDS])))
+async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses):
+    wanted = ExecutionFilter(flow_id=flow_id, statuses=tuple(statuses))
+    plans = plan(execution_list.read_window, execution_list.as_sql(wanted), 1, 9, 10)
     assert not [step for step in plans if "TEMP B-TREE" in step]
     [main] = [step for step in plans if " e" in step]
     if statuses and Status.FAULTED in statuses:
@@ -51,7 +51,8 @@ async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses, be
 
 @pytest.mark.parametrize("flow_id", ["", "shop"])
 async def test_what_is_unresolved_is_found_by_a_look_at_an_index_for_each_that_failed(plan, flow_id):
-    plans = plan(lambda connection: queries.list_executions(connection, flow_id, KINDS[2], None, 9, unresolved=True))
+    wanted = execution_list.as_sql(ExecutionFilter(flow_id=flow_id, unresolved=True))
+    plans = plan(execution_list.read_window, wanted, 1, 9, 9)
     assert any("replay_by_root (replay_root=? AND rowid>?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN r")]
 

@@ -30,9 +30,11 @@ def test_a_list_reads_page_after_page_up_to_its_limit(router):
         "ExecutionService.ListExecutions", executions=executions("a", "b"), next_page_token="second"
     )
     second, _ = router.answer("ExecutionService.ListExecutions", executions=executions("c"), next_page_token="third")
-    conditions = {"flow_id": "hello", "statuses": [execution_pb.Execution.STATUS_FAULTED], "unresolved": True}
-    assert first == execution_pb.ListExecutionsRequest(page_size=3, **conditions)
-    assert second == execution_pb.ListExecutionsRequest(page_size=1, page_token="second", **conditions)
+    wanted = execution_pb.ExecutionFilter(
+        flow_id="hello", statuses=[execution_pb.Execution.STATUS_FAULTED], unresolved=True
+    )
+    assert first == execution_pb.ListExecutionsRequest(page_size=3, filter=wanted)
+    assert second == execution_pb.ListExecutionsRequest(page_size=1, page_token="second", filter=wanted)
     assert ids(pending) == ["a", "b", "c"]
 
 

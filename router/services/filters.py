@@ -1,0 +1,33 @@
+"""Reads and checks the conditions of requests that select executions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flowhook.errors import InvalidError
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
+
+MAX_ATTRIBUTES: Final = 8
+"""Search attributes that a filter may have: a flow declares at most so many."""
+
+
+def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
+    """Return the conditions of a request.
+
+    Raises:
+        InvalidError: one is not acceptable (`FILTER_INVALID`).
+    """
+    if len(message.attributes) > MAX_ATTRIBUTES:
+        raise _invalid(f"at most {MAX_ATTRIBUTES} `attributes` may be given")
+    if any(not attribute.name for attribute in message.attributes):
+        raise _invalid("each of `attributes` must have a `name`")
+    for name in ("error_status", "min_attempts"):
+        if getattr(message, name) < 0:
+            raise _invalid(f"`{name}` must not be negative")
+    return convert.filter_from_proto(message)
+
+
+def _invalid(message: str) -> InvalidError:
+    return InvalidError(message, reason="FILTER_INVALID")

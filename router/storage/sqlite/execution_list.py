@@ -1,0 +1,165 @@
+"""Lists executions that meet conditions, newest first, in bounded time.
+
+Some conditions have an index of their own; the others are checked for each execution that is looked at. Therefore a
+list is read in windows of sequence numbers, until there are enough executions or the time is over.
+"""
+
+from __future__ import annotations
+
+from statistics import median_low
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.model import Status
+from router.storage.model import ExecutionListing, ExecutionRecord
+from router.storage.sqlite.rows import RECORD, SUPERSEDES, record
+from router.storage.sqlite.schema import CODES, UNENDED
+
+SCAN_SECONDS: Final = 0.5
+"""Time after which a list ends with what was found."""
+
+FIRST_WINDOW: Final = 16_384
+"""Sequence numbers in the first window."""
+
+SHORT_SECONDS: Final = 0.02
+"""A window that took less is followed by one four times as large."""
+
+CLOCK_SKEW_MS: Final = 3600 * 1000
+"""How much the receive times of executions with neighbouring numbers may differ: senders' clocks are not equal."""
+
+_SAMPLE: Final = 9
+"""Executions whose median receive time stands for their place in the log: some senders' clocks are wrong by years."""
+
+_UNSUCCESSFUL: Final = frozenset({Status.CANCELLED, Status.FAULTED})
+_ERROR: Final = "json_extract(CAST(e.error AS TEXT), '$.{}')"
+
+
+class Conditions(NamedTuple):
+    """Conditions as SQL: the clause that chooses an index, terms joined by AND, and values of their parameters."""
+
+    using: str
+    terms: list[str]
+    values: list[Any]
+
+
+def list_executions(
+    connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None, limit: int
+) -> ExecutionListing:
+    """Return executions that meet all conditions, newest first; see `interface.ShardState`."""
+    conditions = as_sql(wanted)
+    lowest, before = _range(connection, wanted, before_seq)
+    deadline = monotonic() + SCAN_SECONDS
+    found: list[ExecutionRecord] = []
+    window = FIRST_WINDOW
+    while before > lowest:
+        began = monotonic()
+        if began > deadline:
+            return ExecutionListing(found, before)
+        low = max(lowest, before - window)
+        found += read_window(connection, conditions, low, before, limit + 1 - len(found))
+        if len(found) > limit:
+            return ExecutionListing(found[:limit], found[limit - 1].seq)
+        before = low
+        if monotonic() - began < SHORT_SECONDS:
+            window *= 4
+    return ExecutionListing(found, None)
+
+
+def read_window(
+    connection: apsw.Connection, conditions: Conditions, low: int, before: int, limit: int
+) -> list[ExecutionRecord]:
+    """Return executions with numbers in [low, before) that meet conditions, newest first."""
+    where = " AND ".join([*conditions.terms, "e.seq >= ?", "e.seq < ?"])
+    rows = connection.execute(
+        f"SELECT {RECORD} FROM execution e {conditions.using} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
+        f" WHERE {where} ORDER BY e.seq DESC LIMIT ?",
+        (*conditions.values, low, before, limit),
+    )
+    return [record(row) for row in rows]
+
+
+def as_sql(wanted: ExecutionFilter) -> Conditions:
+    """Return the conditions of a filter as SQL on `execution e`."""
+    index = "NOT INDEXED"
+    terms: list[str] = []
+    values: list[Any] = []
+    statuses = frozenset(wanted.statuses)
+    if wanted.faulted_only:
+        statuses = (statuses or _UNSUCCESSFUL) & {Status.FAULTED}
+    if wanted.flow_id:
+        index = "INDEXED BY execution_by_flow"
+        terms.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
+        values.append(wanted.flow_id)
+    if wanted.statuses or wanted.faulted_only:
+        terms.append(f"e.status IN ({', '.join(str(CODES[status]) for status in sorted(statuses))})")
+        if not any(status.ended for status in statuses):
+            index = "INDEXED BY execution_by_end"
+            terms.append(f"e.end_time_ms = {UNENDED}")
+        elif _UNSUCCESSFUL.issuperset(statuses):
+            index = f"INDEXED BY execution_unsuccessful{'_by_flow' if wanted.flow_id else ''}"
+            terms.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
+    if wanted.unresolved:
+        terms.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
+        terms.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
+    for term, value in _checked(wanted):
+        terms.append(term)
+        values.append(value)
+    if wanted.attributes:
+        terms.append("0")  # no execution has any
+    return Conditions(index, terms, values)
+
+
+def _checked(wanted: ExecutionFilter) -> list[tuple[str, Any]]:
+    """Return the terms that no index serves, each with the value of its parameter."""
+    terms: list[tuple[str, Any]] = []
+    if wanted.receive_from_ms is not None:
+        terms.append(("e.receive_time_ms >= ?", wanted.receive_from_ms))
+    if wanted.receive_until_ms is not None:
+        terms.append(("e.receive_time_ms < ?", wanted.receive_until_ms))
+    if wanted.min_attempts:
+        # while it runs, the stored number of attempts may be too small
+        terms.append((f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})", wanted.min_attempts))
+    if wanted.error_type:
+        whole = "/" in wanted.error_type or ":" in wanted.error_type
+        type_ = _ERROR.format("type")
+        last = f"substr({type_}, -{len(wanted.error_type) + 1}) = '/' || ?"
+        terms.append((f"{type_} = ?" if whole else last, wanted.error_type))
+    if wanted.error_task is not None:
+        terms.append((f"{_ERROR.format('instance')} = ?", wanted.error_task))
+    if wanted.error_status:
+        terms.append((f"{_ERROR.format('status')} = ?", wanted.error_status))
+    if wanted.error_title:
+        terms.append((f"{_ERROR.format('title')} = ?", wanted.error_title))
+    return terms
+
+
+def _range(connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None) -> tuple[int, int]:
+    """Return the numbers to look at: [lowest, before)."""
+    lowest: int | None = connection.execute("SELECT min(seq) FROM execution").get
+    if lowest is None:
+        return 0, 0
+    before: int = connection.execute("SELECT max(seq) FROM execution").get + 1
+    if before_seq is not None:
+        before = min(before, before_seq)
+    if wanted.receive_from_ms is not None:
+        lowest = _first_received(connection, lowest, before, wanted.receive_from_ms - CLOCK_SKEW_MS)
+    if wanted.receive_until_ms is not None:
+        before = _first_received(connection, lowest, before, wanted.receive_until_ms + CLOCK_SKEW_MS)
+    return lowest, before
+
+
+def _first_received(connection: apsw.Connection, low: int, high: int, time_ms: int) -> int:
+    """Return about the first number in [low, high) of an execution received at a Unix time or later, or `high`."""
+    while low < high:
+        middle = (low + high) // 2
+        rows: list[Any] = connection.execute(
+            "SELECT receive_time_ms FROM execution WHERE seq >= ? ORDER BY seq LIMIT ?", (middle, _SAMPLE)
+        ).fetchall()
+        if rows and median_low(row[0] for row in rows) < time_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return low

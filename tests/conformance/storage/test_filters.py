@@ -1,0 +1,91 @@
+"""Each condition on executions finds exactly those that meet it."""
+
+import pytest
+
+from flowhook.execution_filter import ALL, ExecutionFilter
+from flowhook.model import Status, WorkflowError
+from router.storage.model import Ended, Started
+from router.storage.sqlite import execution_list
+
+DAY_MS = 24 * 3600 * 1000
+TIMEOUT = WorkflowError(
+    "https://serverlessworkflow.io/spec/1.0.0/errors/timeout", 408, "Timed out", "/do/0/charge", "a'b"
+)
+OWN = WorkflowError("https://example.com/errors/declined*", 402, "Declined", "/do/1/charge")
+
+
+@pytest.fixture
+async def days(cluster, new_event):
+    """The IDs of executions received a day apart: one that completed, two that faulted, a cancelled and a new one."""
+    events = [new_event("shop" if day % 2 else "bank", receive_time_ms=day * DAY_MS) for day in range(5)]
+    seqs = await cluster.append(*events)
+    await cluster.state.write(
+        [
+            Ended(seqs[0], Status.COMPLETED, 9, 2),
+            Ended(seqs[1], Status.FAULTED, 9, 1, error=TIMEOUT),
+            Ended(seqs[2], Status.FAULTED, 9, 3, error=OWN),
+            Ended(seqs[3], Status.CANCELLED, 9, 1),
+            Started(seqs[4], 1),
+        ]
+    )
+    return [event.event_id for event in events]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (ALL, [4, 3, 2, 1, 0]),
+        (ExecutionFilter(receive_from_ms=2 * DAY_MS), [4, 3, 2]),
+        (ExecutionFilter(receive_from_ms=2 * DAY_MS + 1), [4, 3]),
+        (ExecutionFilter(receive_until_ms=2 * DAY_MS), [1, 0]),
+        (ExecutionFilter(receive_from_ms=DAY_MS, receive_until_ms=3 * DAY_MS, flow_id="shop"), [1]),
+        (ExecutionFilter(receive_from_ms=9 * DAY_MS), []),
+        (ExecutionFilter(receive_until_ms=0), []),
+        (ExecutionFilter(error_type="timeout"), [1]),
+        (ExecutionFilter(error_type=TIMEOUT.type), [1]),
+        (ExecutionFilter(error_type="errors/timeout"), []),
+        (ExecutionFilter(error_type="declined*"), [2]),
+        (ExecutionFilter(error_type="*"), []),
+        (ExecutionFilter(error_task="/do/0/charge"), [1]),
+        (ExecutionFilter(error_task=""), []),
+        (ExecutionFilter(error_status=402), [2]),
+        (ExecutionFilter(error_title="Declined", flow_id="bank"), [2]),
+        (ExecutionFilter(error_title="Declined", flow_id="shop"), []),
+        (ExecutionFilter(error_status=402, statuses=(Status.COMPLETED,)), []),
+        (ExecutionFilter(error_status=402, statuses=(Status.COMPLETED, Status.FAULTED)), [2]),
+        (ExecutionFilter(error_status=402, unresolved=True), [2]),
+        # the attempts of the one that has not ended may be stored later
+        (ExecutionFilter(min_attempts=2), [4, 2, 0]),
+        (ExecutionFilter(min_attempts=3, statuses=(Status.FAULTED,)), [2]),
+        (ExecutionFilter(attributes=(("order", "1"),)), []),
+    ],
+    ids=str,
+)
+async def test_a_condition_finds_what_meets_it(cluster, days, wanted, expected):
+    found = await cluster.state.list_executions(wanted)
+    assert ([days.index(record.id) for record in found.records], found.next_before_seq) == (expected, None)
+
+
+async def test_an_execution_is_found_by_its_time_although_the_clocks_of_senders_differ(cluster, new_event):
+    times = [100 * DAY_MS + minute * 60_000 for minute in (5, 0, 30, 10, 45, 20, 1, 59, 7)] * 10
+    times[40] = 0
+    times[50] = 999 * DAY_MS
+    await cluster.append(*(new_event(receive_time_ms=time_ms) for time_ms in times))
+    wanted = ExecutionFilter(receive_from_ms=100 * DAY_MS, receive_until_ms=100 * DAY_MS + 10 * 60_000)
+    found = await cluster.state.list_executions(wanted)
+    expected = [at for at in reversed(times) if wanted.receive_from_ms <= at < wanted.receive_until_ms]
+    assert [record.receive_time_ms for record in found.records] == expected
+
+
+async def test_a_list_whose_time_is_over_says_where_it_continues(cluster, new_event, monkeypatch):
+    seqs = await cluster.append(*(new_event() for _ in range(10)))
+    monkeypatch.setattr(execution_list, "FIRST_WINDOW", 4)
+    monkeypatch.setattr(execution_list, "SHORT_SECONDS", 0)
+    moments = iter(range(100))
+    monkeypatch.setattr(execution_list, "monotonic", lambda: next(moments) * 0.2)
+    wanted = ExecutionFilter(statuses=(Status.FAULTED,))
+    pages = [await cluster.state.list_executions(wanted)]
+    while pages[-1].next_before_seq is not None:
+        pages.append(await cluster.state.list_executions(wanted, before_seq=pages[-1].next_before_seq))
+    assert [page.records for page in pages] == [[]] * len(pages)
+    assert [page.next_before_seq for page in pages] == [seqs[-4], seqs[-8], None]

@@ -1,0 +1,29 @@
+"""Filters of requests that make no sense are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook.errors import InvalidError
+from flowhook.execution_filter import ALL
+from flowhook.v1.execution_service_pb2 import ExecutionFilter
+from router.services.filters import MAX_ATTRIBUTES, read_filter
+
+
+def test_no_filter_is_one_that_all_meet():
+    assert read_filter(ExecutionFilter()) == ALL
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"error_status": -1}, "error_status"),
+        ({"min_attempts": -1}, "min_attempts"),
+        ({"attributes": [ExecutionFilter.Attribute(value="x")]}, "name"),
+        ({"attributes": [ExecutionFilter.Attribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
+    ],
+)
+def test_a_condition_that_nothing_can_mean_is_refused(fields, message):
+    with pytest.raises(InvalidError, match=message) as caught:
+        read_filter(ExecutionFilter(**fields))
+    assert caught.value.reason == "FILTER_INVALID"

@@ -6,7 +6,7 @@ field is `INDEX:LINE:KEY`, INDEX being the document's position in the request; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn, cast
 
 import grpc
@@ -112,15 +112,15 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
     raise AssertionError("abort raises")
 
 
-def reason_of(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the reason with which a call was ended by `abort`; the gRPC code's name if it has none."""
-    details = next((value for key, value in context.trailing_metadata() or () if key == _DETAILS), b"")
+def reason_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the reason in the trailing metadata of a call that failed; empty if it has none."""
+    details = next((value for key, value in metadata if key == _DETAILS), b"")
     info = error_details_pb2.ErrorInfo()
     if isinstance(details, bytes):
         for detail in status_pb2.Status.FromString(details).details:
             if detail.Unpack(info):
                 return str(info.reason)
-    return str(context.code().name)
+    return ""
 
 
 def to_rpc_error(error: FlowhookError) -> grpc.aio.AioRpcError:

@@ -19,6 +19,7 @@ from flowhook.errors import UnavailableError
 from flowhook.model import AuditEntry
 from flowhook.v1 import flow_service_pb2
 from flowhook.wire import status
+from router.services import error_mapping
 from router.services.authorization import caller_name
 from router.storage.interface import AuditLog
 
@@ -87,12 +88,11 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
         )
 
     def _recorded(self, action: str, perform: Any, reason: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def record(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            try:
-                response = await perform(request, context)
-            except grpc.aio.AbortError:
-                await self._add(action, AUDITED[action](request, None), reason, status.reason_of(context))
-                raise
+        async def record(request: Message, context: error_mapping.Context) -> Any:
+            async def refused(error: str) -> None:
+                await self._add(action, AUDITED[action](request, None), reason, error)
+
+            response = await perform(request, _ObservedContext(context, refused))
             await self._add(action, AUDITED[action](request, response), reason, "")
             return response
 
@@ -107,6 +107,22 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
             await self._audit.add(entry)
         except UnavailableError:
             log.exception("audit entry not stored", actor=actor, action=action, target=entry.target)
+
+
+class _ObservedContext:
+    """The context of a call; calls `refused` with the reason of a refusal before `abort` answers the caller."""
+
+    def __init__(self, context: error_mapping.Context, refused: Callable[[str], Awaitable[None]]) -> None:
+        self._context = context
+        self._refused = refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        """End the call with an error."""
+        await self._refused(status.reason_of(trailing_metadata) or code.name)
+        await self._context.abort(code, details, trailing_metadata)
 
 
 def _reason(details: grpc.HandlerCallDetails) -> str:

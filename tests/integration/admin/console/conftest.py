@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest_asyncio
+from support.browsers import chromium, watched_tab
 from support.consoles import running_console
 from support.routers import running_router
 
@@ -44,3 +45,16 @@ async def viewer(console, router):
     async with console.browser() as browser:
         await browser.log_in(router.token("view"))
         yield browser
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chrome():
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(chrome, console):
+    """A tab of a small screen; what it complains of, such as violations of the policy, fails the test."""
+    async with watched_tab(chrome, f"http://{console.address}") as page:
+        yield page

@@ -5,42 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import pytest_asyncio
-from support.browsers import chromium
+from support.browsers import log_in
 from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chrome():
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def tab(chrome, console):
-    """A tab; what it complains of, such as violations of the policy, fails the test."""
-    context = await chrome.new_context(base_url=f"http://{console.address}", viewport={"width": 360, "height": 740})
-    context.set_default_timeout(PATIENCE * 1000)
-    page = await context.new_page()
-    complaints = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    await context.close()
-    assert complaints == []
-
-
-async def log_in(tab, token):
-    await tab.goto("/")
-    await tab.get_by_label("Token").fill(token)
-    await tab.get_by_role("button", name="Log in").click()
-    await tab.wait_for_url("**/flows")
 
 
 async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(tab, router, client):

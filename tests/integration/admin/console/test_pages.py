@@ -419,10 +419,10 @@ class TestLive:
     async def test_a_condition_that_is_none_begins_no_stream(self, viewer):
         assert (await viewer.get("/executions/stream?status=broken")).status == 400
 
-    async def test_switched_off_there_is_no_stream_and_no_script(self, viewer):
+    async def test_switched_off_there_is_no_stream_and_no_htmx(self, viewer):
         text = (await viewer.get("/executions?live=off")).text
         assert "/executions/stream" not in text
-        assert "<script" not in text
+        assert "htmx.min.js" not in text
 
 
 async def next_event(response):

@@ -1,0 +1,91 @@
+"""What the console's own scripts add: keys, copying, exact times, light and dark."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from support.browsers import log_in, watched_tab
+from support.routers import flow
+
+import admin.console
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STATIC = Path(admin.console.__file__).parent / "static"
+OWN_LINES = 300
+"""Lines of scripts of our own, without the vendored ones."""
+ALL_KIB = 40
+"""KiB that all scripts of a page may have, compressed."""
+
+
+async def test_scripts_are_few():
+    own = [path.read_text() for path in (STATIC / "js").glob("*.js")]
+    assert 0 < sum(text.count("\n") for text in own) <= OWN_LINES
+    vendored = [STATIC / "vendor" / name for name in ("htmx.min.js", "hx-sse.min.js")]
+    compressed = [gzip.compress(text.encode()) for text in own] + [
+        gzip.compress(each.read_bytes()) for each in vendored
+    ]
+    assert sum(map(len, compressed)) <= ALL_KIB * 1024
+
+
+async def test_keys_move_along_rows_open_one_and_go_to_pages(tab, router, client):
+    await client.flows.apply([flow("keyed-a"), flow("keyed-b")])
+    ids = [await client.ingest("keyed-a", {}) for _ in range(3)]
+    await log_in(tab, router.token("view"))
+    await tab.goto("/executions?flow=keyed-a&live=off")
+    await tab.keyboard.press("j")
+    await tab.keyboard.press("j")
+    await tab.keyboard.press("j")
+    await tab.keyboard.press("k")
+    await tab.keyboard.press("Enter")
+    await tab.wait_for_url(f"**/executions/{ids[1]}")
+    await tab.keyboard.press("g")
+    await tab.keyboard.press("f")
+    await tab.wait_for_url("**/flows")
+    await tab.keyboard.press("?")
+    await tab.get_by_role("dialog", name="Keyboard").wait_for()
+    await tab.keyboard.press("Escape")
+    await tab.get_by_role("dialog").wait_for(state="hidden")
+
+
+async def test_a_slash_leads_to_the_conditions_and_what_is_typed_there_is_text(tab, router):
+    await log_in(tab, router.token("view"))
+    await tab.goto("/executions?live=off")
+    await tab.keyboard.press("/")
+    await tab.keyboard.type("jg?f")
+    assert await tab.get_by_label("Flow", exact=True).input_value() == "jg?f"
+    assert tab.url.endswith("/executions?live=off")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_chosen_theme_stays(chrome, console, router, scheme):
+    async with watched_tab(chrome, f"http://{console.address}", color_scheme=scheme) as tab:
+        await log_in(tab, router.token("view"))
+        paper = "getComputedStyle(document.body).backgroundColor"
+        by_system = await tab.evaluate(paper)
+        seen = {by_system}
+        for expected in ("light", "dark"):
+            await tab.keyboard.press("t")
+            assert await tab.evaluate("document.documentElement.dataset.theme") == expected
+            seen.add(await tab.evaluate(paper))
+            await tab.reload()
+            assert await tab.evaluate("document.documentElement.dataset.theme") == expected
+        await tab.get_by_role("button", name="Light or dark").click()
+        assert await tab.evaluate(paper) == by_system
+        assert len(seen) == 2
+
+
+async def test_times_say_the_exact_one_in_utc_and_here(tab, router, client):
+    await client.flows.apply([flow("timed")])
+    await log_in(tab, router.token("view"))
+    await tab.goto("/flows/timed")
+    time = tab.locator("time").first
+    await time.hover()
+    utc, here = (await time.get_attribute("title")).split("\n")
+    assert utc.endswith(" UTC")
+    assert here
+    await tab.evaluate("document.querySelector('time').dateTime = new Date(Date.now() - 7.5 * 3600e3).toISOString()")
+    await tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert await time.inner_text() == "7 h ago"

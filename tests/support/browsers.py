@@ -41,7 +41,7 @@ async def watched_tab(browser, base_url, **options):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     await context.close()
-    assert complaints == []
+    assert complaints == [], complaints
 
 
 async def log_in(tab, token):

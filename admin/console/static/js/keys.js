@@ -45,8 +45,9 @@ const ACTIONS = {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (isTyping(event.target)) {
-    if (event.key === "Escape") event.target.blur();
+  const [target] = event.composedPath(); // the editor is in a shadow tree
+  if (isTyping(target)) {
+    if (event.key === "Escape") target.blur();
     return;
   }
   if (document.querySelector("dialog[open]")) return;

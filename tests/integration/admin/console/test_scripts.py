@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
-
 import pytest
 from support.browsers import log_in, watched_tab
 from support.routers import flow
 
-import admin.console
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-STATIC = Path(admin.console.__file__).parent / "static"
-OWN_LINES = 300
-"""Lines of scripts of our own, without the vendored ones."""
-ALL_KIB = 40
-"""KiB that all scripts of a page may have, compressed."""
-
-
-async def test_scripts_are_few():
-    own = [path.read_text() for path in (STATIC / "js").glob("*.js")]
-    assert 0 < sum(text.count("\n") for text in own) <= OWN_LINES
-    vendored = [STATIC / "vendor" / name for name in ("htmx.min.js", "hx-sse.min.js")]
-    compressed = [gzip.compress(text.encode()) for text in own] + [
-        gzip.compress(each.read_bytes()) for each in vendored
-    ]
-    assert sum(map(len, compressed)) <= ALL_KIB * 1024
 
 
 async def test_keys_move_along_rows_open_one_and_go_to_pages(tab, router, client):

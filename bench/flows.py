@@ -76,7 +76,7 @@ async def _look_up(cluster: Cluster, names: list[str]) -> list[float]:
     return sorted(times)
 
 
-def _memory(pid: int) -> float:
+def memory(pid: int) -> float:
     """Return the resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
@@ -103,8 +103,8 @@ async def bench(count: int) -> dict[str, Any]:
                 "flows_hit_p50_ms": round(quantile(hits, 0.5) * 1000, 3),
                 "flows_hit_p99_ms": round(quantile(hits, 0.99) * 1000, 3),
                 "flows_asked_for": len(names),
-                "flows_edge_mib": round(_memory(cluster.pid("edge-1"))),
-                "flows_router_mib": round(_memory(cluster.pid("router-1"))),
+                "flows_edge_mib": round(memory(cluster.pid("edge-1"))),
+                "flows_router_mib": round(memory(cluster.pid("router-1"))),
             }
 
 

@@ -34,6 +34,8 @@ from admin.operations.table import APPLY_FLOW, OPERATIONS
 
 _SEGMENT: Final = "([^/]+)"
 
+_COMPRESSED: Final = frozenset({"text/html", "text/css", "text/javascript", "application/json"})
+
 PAGES: Final = (
     ("/", page.HomePage),
     ("/login", login.LoginPage),
@@ -75,12 +77,20 @@ class _MethodMatches(PathMatches):
         return super().match(request) if request.method in self._methods else None
 
 
+class _Compression(tornado.web.GZipContentEncoding):
+    """Compresses pages, styles, scripts and JSON; neither streams, whose events must not wait, nor downloads."""
+
+    def _compressible_type(self, ctype: str) -> bool:
+        return ctype in _COMPRESSED
+
+
 def application(context: AdminContext) -> tornado.web.Application:
     """Return the application."""
     return tornado.web.Application(
         list(_rules(context)),
         default_handler_class=NotFoundHandler,
         default_handler_args={"context": context},
+        transforms=[_Compression],
         log_function=lambda _handler: None,  # silent in normal operation; failures are logged where they happen
     )
 

@@ -76,6 +76,9 @@ class OperationHandler(ApiHandler):
 
     async def submit(self, *values: str) -> None:
         """Respond with the result of an operation that writes."""
+        if self.session is None and not self.context.clients.is_known(self.token or ""):
+            async with self.router() as client:  # before a stranger's bytes are parsed
+                await client.cluster.shards()
         parameters = self._operation.read(self._path(values), self._json())
         async with self.router() as client:
             self.finish_json(await self._operation.perform(client, parameters))

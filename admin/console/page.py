@@ -31,7 +31,7 @@ class Page(SignedInHandler):
                 section=self.section,
                 role=None if session is None else session.role,
                 operator=session is not None and session.role is Role.OPERATOR,
-                csrf_token="" if session is None else session.csrf_token,
+                csrf_token="" if session is None else session.csrf_token(),
                 **values,
             )
         )

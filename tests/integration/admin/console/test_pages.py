@@ -433,10 +433,21 @@ async def next_event(response):
     return "".join(lines)
 
 
+async def test_pages_are_compressed_and_streams_are_not(viewer, console):
+    cookies = {cookie.key: cookie.value for cookie in viewer.session.cookie_jar}
+    options = {"cookies": cookies, "headers": {"Accept-Encoding": "gzip"}, "auto_decompress": False}
+    async with aiohttp.ClientSession(f"http://{console.address}", **options) as session:
+        async with session.get("/flows") as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert b"<h1>" in gzip.decompress(await response.read())
+        async with session.get("/executions/stream") as response:
+            assert "Content-Encoding" not in response.headers
+
+
 async def test_static_files_are_stored_by_browsers(browser):
     text = (await browser.get("/login")).text
     links = [link for link in LINK.findall(text) if link.startswith("/static/")]
-    assert len(links) == 2
+    assert len(links) >= 2
     for link in links:
         answer = await browser.get(link)
         assert (answer.status, answer.headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")

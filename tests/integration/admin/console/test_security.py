@@ -311,6 +311,11 @@ class TestApi:
         answer = await browser.get("/api/flows", headers={"Authorization": value})
         assert answer.status == 401
 
+    async def test_bytes_of_a_stranger_are_not_parsed(self, browser):
+        headers = {"Authorization": "Bearer fhk_unknown", "Content-Type": "application/json"}
+        answer = await browser.request("POST", "/api/flows", data=b"{", headers=headers)
+        assert answer.status == 401
+
     async def test_a_session_needs_the_csrf_token_to_write(self, operator, client):
         await client.flows.apply([flow("api")])
         assert (await operator.get("/api/flows/api")).status == 200

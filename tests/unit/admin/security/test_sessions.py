@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from admin.security import sessions
@@ -28,7 +30,7 @@ def test_another_id_finds_none(store, session_id):
 def test_two_sessions_of_one_token_are_two(store):
     first, second = store.begin("fhk_a", Role.OPERATOR, 0.0), store.begin("fhk_a", Role.OPERATOR, 0.0)
     assert first != second
-    assert store.find(first, 0.0).csrf_token != store.find(second, 0.0).csrf_token
+    assert not store.find(first, 0.0).has_csrf_token(store.find(second, 0.0).csrf_token())
 
 
 def test_a_session_ends_after_a_time_without_requests(store):
@@ -71,15 +73,25 @@ def test_sessions_that_expired_take_no_place(store):
 
 def test_only_the_csrf_token_of_the_session_is_one(store):
     session = store.find(store.begin("fhk_a", Role.OPERATOR, 0.0), 0.0)
-    assert session.has_csrf_token(session.csrf_token)
-    for other in ("", "☃", "\udc80", session.csrf_token[:-1], session.csrf_token + "x"):
+    token = session.csrf_token()
+    assert session.has_csrf_token(token)
+    for other in ("", "☃", "\udc80", token[:-1], token[:-4], token + "x", token + "AAAA", "A" * 88):
         assert not session.has_csrf_token(other)
 
 
 def test_a_session_does_not_print_its_secrets(store):
     session = store.find(store.begin("fhk_secret", Role.OPERATOR, 0.0), 0.0)
     assert "fhk_secret" not in repr(session)
-    assert session.csrf_token not in repr(session)
+    assert repr(session.csrf_secret) not in repr(session)
+
+
+def test_no_two_forms_have_the_same_token_and_none_has_the_secret(store):
+    session = store.find(store.begin("fhk_a", Role.OPERATOR, 0.0), 0.0)
+    tokens = {session.csrf_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert all(session.has_csrf_token(token) for token in tokens)
+    decoded = [base64.urlsafe_b64decode(token) for token in tokens]
+    assert not any(session.csrf_secret in each for each in decoded)
 
 
 def test_a_look_that_is_no_use_does_not_prolong_a_session(store):

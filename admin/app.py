@@ -21,6 +21,7 @@ from flowhook.errors import UnavailableError
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.server_certificates import Certificates, load_certificates
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
@@ -35,6 +36,9 @@ and metrics only, and everything else with the tokens of those who ask. An older
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
 BACKLOG: Final = 128
+
+RENEWAL_SECONDS: Final = 10.0
+"""Between two looks at the files of the certificate."""
 
 
 async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
@@ -57,6 +61,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
 
     client = connect(read_token(settings, *TOKENS), ROUTER_TIMEOUT)
     async with client, open_channel(settings, *TOKENS) as channel, aclosing(RouterClients(connect)) as clients:
+        certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
             application(AdminContext(client, settings.names(), clients)),
@@ -64,16 +69,26 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=MAX_BODY,
             body_timeout=BODY_SECONDS,
+            ssl_options=None if certificates is None else certificates.context,
         )
         server.add_socket(listener)
         lifecycle.announce("http", settings.host, listener.getsockname()[1])
         async with asyncio.TaskGroup() as group:
             reporter = group.create_task(ProcessReporter(channel, lifecycle).run(), name="report")
+            renewal = group.create_task(_renew(certificates), name="renew the certificate")
             lifecycle.ready.set()
             await lifecycle.stop.wait()
             reporter.cancel()
+            renewal.cancel()
         server.stop()
         await server.close_all_connections()
+
+
+async def _renew(certificates: Certificates | None) -> None:
+    """Reload the certificate when its files change."""
+    while certificates is not None:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        await asyncio.to_thread(certificates.refresh)
 
 
 def _listen(host: str, port: int) -> socket.socket:

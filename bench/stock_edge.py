@@ -14,10 +14,10 @@ from tornado.httputil import HTTPServerConnectionDelegate
 
 from edge import app
 from edge.http.receive_budget import ReceiveBudget
-from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
 from flowhook import limits, process
 from flowhook.config import EdgeSettings
+from flowhook.server_certificates import Certificates
 
 UNLIMITED: Final = 1 << 60
 """Bytes of a body that the server lets through; the edge has limits of its own."""

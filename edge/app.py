@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from edge.http import tls
 from edge.http.forwarded import TrustedProxies, parse_networks
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.request import Application
@@ -34,6 +33,7 @@ from flowhook.errors import UnavailableError
 from flowhook.offload.offload import Offload
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.server_certificates import load_certificates
 
 BACKLOG: Final = 1024
 """Connections that the kernel queues until they are accepted."""
@@ -130,7 +130,7 @@ async def _serve(
         budget=budget,
         max_connections=_file_limit(settings.max_connections),
         shared=proxies.trusts,
-        certificates=tls.load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
+        certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     counts.add_gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
     counts.add_gauge(

@@ -234,6 +234,11 @@ class AdminSettings(CommonSettings):
     """Host names, separated by commas and without ports, by which operators reach it; `host`, `localhost`,
     loopback addresses and the local address of a connection are always accepted."""
 
+    admin_tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
+    admin_tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+
     def names(self) -> frozenset[str]:
         """Return the names that the `Host` header may have, lower-case."""
         names = (*self.admin_hosts.split(","), self.host)

@@ -62,6 +62,6 @@ def _check_files(settings: UpSettings) -> None:
 
         flow_files.read_flow_files([settings.flows])
     if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
-        from edge.http import tls
+        from flowhook.server_certificates import load_certificates
 
-        tls.load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)

@@ -45,6 +45,9 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_CLIENT_CERT_FILE",
         "FLOWHOOK_CLIENT_KEY_FILE",
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
+        # for an admin process that is started alone
+        "FLOWHOOK_ADMIN_TLS_CERT_FILE",
+        "FLOWHOOK_ADMIN_TLS_KEY_FILE",
         # for routers, and it may contain a password
         "FLOWHOOK_STORAGE",
         # different for each router

@@ -24,9 +24,10 @@ from edge.http.peer import network_identity, peer_address
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
-from edge.http.tls import HANDSHAKE_SECONDS, Certificates
+from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
 from flowhook.config import EdgeSettings
+from flowhook.server_certificates import Certificates
 
 SWEEP_SECONDS: Final = 0.25
 """Interval of deadline checks; a timeout fires at most this much late."""

@@ -73,7 +73,11 @@ async def running_console(router, **settings):
     settings = AdminSettings(data_dir=router.settings.data_dir, router=router.target, admin_port=0, **settings)
     lifecycle = ProcessState(name="admin-1", role="admin")
     serving = asyncio.create_task(app.serve(settings, lifecycle))
-    await lifecycle.ready.wait()
+    ready = asyncio.create_task(lifecycle.ready.wait())
+    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        ready.cancel()
+        await serving
     try:
         yield Console(lifecycle.addresses["http"], lifecycle.stop.set)
     finally:

@@ -13,9 +13,9 @@ from cli.supervisor.http_probe import probe
 from edge.http import responses
 from edge.http.request import Application
 from edge.http.server import Server
-from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
 from flowhook.config import EdgeSettings
+from flowhook.server_certificates import Certificates
 
 
 async def handle(_request):

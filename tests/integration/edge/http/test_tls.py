@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority
 from support.patience import PATIENCE
 
-from edge.http.tls import Certificates, load_certificates
 from flowhook.errors import InvalidError
+from flowhook.server_certificates import Certificates, load_certificates
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from support.patience import PATIENCE
 from edge.http import responses
 from edge.http.request import Application
 from edge.http.server import Server
-from edge.http.tls import Certificates
 from edge.metrics import EdgeMetrics
 from flowhook.config import EdgeSettings
+from flowhook.server_certificates import Certificates
 
 COUNT = 500
 """Requests."""

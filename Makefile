@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock vendor baseline clean anew
+.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock vendor screenshots baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 
 vendor: ## renew the vendored files of the console from npm, as their manifest says
 	python3 install/vendor.py
+
+screenshots: $(DEV) ## renew the pictures of the console in docs/screenshots; needs chromium
+	$(BIN)/python -m harness.screenshots
 
 baseline: $(DEV) ## renew protos/baseline.binpb, which `buf breaking` compares the gRPC API with
 	cd protos && ../$(BIN)/buf build --exclude-source-info --output baseline.binpb

@@ -1,0 +1,203 @@
+"""Takes pictures of the console's pages, light and dark, for the docs (`make screenshots`); needs Chromium.
+
+A local cluster runs a shop's flows beside those of `examples/`; a stand-in for the shop's other systems answers them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from flowhook.client import AsyncClient
+from flowhook.model import Status
+from harness.cluster import Cluster, running_cluster
+
+ROOT: Final = Path(__file__).parents[1]
+PICTURES: Final = ROOT / "docs" / "screenshots"
+SIZE: Final = {"width": 1200, "height": 800}
+KEY: Final = "key-of-the-shop"
+ORDERS: Final = 60
+FORGED: Final = {7, 27, 47}
+"""Orders with a wrong signature."""
+SETTLED_SECONDS: Final = 60.0
+
+FLOW: Final = """\
+document:
+  dsl: 1.0.3
+  namespace: shop
+  name: orders
+  version: 1.0.0
+  summary: Charges an order, reserves its goods and tells the warehouse.
+webhook:
+  auth: {hmac: {secret: shop-key, header: X-Signature, prefix: "sha256="}}
+  keep_rejected_bodies: true
+do:
+  - decide:
+      switch:
+        - refund: {when: .body.total < 0, then: refund}
+        - sale: {then: prepare}
+  - refund:
+      call: http
+      with: {method: post, endpoint: "URL/refunds", body: {order: "${ .body.order }"}}
+      then: end
+  - prepare:
+      fork:
+        branches:
+          - reserve:
+              call: http
+              with: {method: post, endpoint: "URL/stock", body: {items: "${ .body.items }"}}
+          - charge:
+              call: http
+              with: {method: post, endpoint: "URL/payments", body: {amount: "${ .body.total }"}}
+  - ship:
+      try:
+        - tell:
+            call: http
+            with: {method: post, endpoint: "URL/warehouse", body: {shipped: "${ .[0].reserved }"}}
+      catch:
+        errors: {with: {status: 503}}
+        retry: {delay: {milliseconds: 200}, limit: {attempt: {count: 2}}}
+"""
+
+
+async def main() -> int:
+    """Take the pictures; returns the exit code."""
+    chromium = os.environ.get("FLOWHOOK_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        print("there is no chromium: install it, or name one in FLOWHOOK_CHROMIUM", file=sys.stderr)
+        return 1
+    async with (
+        _shop() as url,
+        running_cluster("--flows", str(ROOT / "examples"), "--allow-private-addresses") as cluster,
+    ):
+        samples = await _story(cluster, url)
+        await _take(cluster, chromium, samples)
+    return 0
+
+
+class _shop:  # noqa: N801 - a context manager
+    """The shop's other systems: each fifth payment is refused, and the warehouse is away now and then."""
+
+    async def __aenter__(self) -> str:
+        self.asked = 0
+        application = web.Application()
+        application.router.add_post("/{system}", self._answer)
+        self.runner = web.AppRunner(application)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self.runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        system = request.match_info["system"]
+        await asyncio.sleep({"payments": 0.12, "stock": 0.05}.get(system, 0.03))
+        if system == "payments" and self.asked % 5 == 0:
+            return web.json_response({"type": "about:blank", "title": "card declined", "status": 402}, status=402)
+        if system == "warehouse" and self.asked % 4 == 0:
+            return web.json_response({"error": "busy"}, status=503)
+        return web.json_response({"ok": True, "reserved": system == "stock"})
+
+
+async def _story(cluster: Cluster, url: str) -> dict[str, str]:
+    """Let things happen, and return the samples for parameters of paths."""
+    client = cluster.client
+    await client.secrets.set("shop-key", KEY.encode())
+    await client.secrets.set("approver-key", b"s3cr3t")
+    await client.flows.apply([FLOW.replace("URL", url).encode()])
+    async with aiohttp.ClientSession(cluster.http) as session:
+        for number in range(ORDERS):
+            total = -12.5 if number % 9 == 0 else 19.9 + number
+            body = json.dumps(
+                {
+                    "order": f"A-{1000 + number}",
+                    "total": total,
+                    "currency": "EUR",
+                    "customer": {"name": "Ada", "email": f"ada{number % 7}@example.com"},
+                    "items": [{"sku": "tea-green", "count": 2}, {"sku": "mug", "count": 1}],
+                }
+            ).encode()
+            key = "a-wrong-key" if number in FORGED else KEY
+            signature = "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+            headers = {"Content-Type": "application/json", "X-Signature": signature, "User-Agent": "shop/7.2"}
+            async with session.post("/hook/shop.orders", data=body, headers=headers) as response:
+                await response.read()
+        for name in ("Ada", "Grace", "Edsger"):
+            async with session.post("/hook/hello", json={"name": name}) as response:
+                await response.read()
+        async with session.post("/hook/approval", json={"order": "PO-7", "amount": 1200}) as response:
+            await response.read()
+    await _settled(client)
+    await client.flows.pause("quote")
+    faulted = [each.id async for each in client.executions.list(statuses=[Status.FAULTED], limit=2)]
+    rejected = [each.id async for each in client.rejections.list(limit=1)]
+    return {"flow_id": "shop.orders", "execution_id": faulted[0], "rejection_id": rejected[0]}
+
+
+async def _settled(client: AsyncClient) -> None:
+    """Wait until all orders have ended, and the edge has reported what it refused."""
+    async with asyncio.timeout(SETTLED_SECONDS):
+        while (await client.executions.page(statuses=[Status.PENDING, Status.RUNNING], page_size=1)).items:
+            await asyncio.sleep(0.2)
+        while not (await client.rejections.page(page_size=1)).items:
+            await asyncio.sleep(0.2)
+
+
+async def _take(cluster: Cluster, chromium: str, samples: Mapping[str, str]) -> None:
+    """Visit all pages with a browser, in both themes."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - a development dependency
+
+    PICTURES.mkdir(exist_ok=True)
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for theme in ("light", "dark"):
+            context = await browser.new_context(base_url=cluster.admin, viewport=SIZE, color_scheme=theme)  # type: ignore[arg-type]
+            page = await context.new_page()
+            await page.goto("/login")
+            await page.screenshot(path=PICTURES / f"login-{theme}.png")
+            await page.get_by_label("Token").fill(cluster.token("admin"))
+            await page.get_by_role("button", name="Log in").click()
+            await page.wait_for_url("**/flows")
+            for name, path in pages(samples).items():
+                await page.goto(path)
+                await page.screenshot(path=PICTURES / f"{name}-{theme}.png")
+                print(f"{name}-{theme}.png")
+        await browser.close()
+
+
+def pages(samples: Mapping[str, Any]) -> dict[str, str]:
+    """Return the path of each picture."""
+    execution = f"/executions/{samples['execution_id']}"
+    flow = f"/flows/{samples['flow_id']}"
+    return {
+        "flows": "/flows",
+        "flow": flow,
+        "apply": f"/apply?flow={samples['flow_id']}",
+        "executions": "/executions",
+        "execution": execution,
+        "faults": "/faults",
+        "rejections": "/rejections",
+        "rejection": f"/rejections/{samples['rejection_id']}",
+        "secrets": "/secrets",
+        "cluster": "/cluster",
+        "audit": "/audit",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

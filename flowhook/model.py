@@ -349,6 +349,7 @@ class ExecutionDetail:
         journal: results of its calls since the journal was last compacted.
         output: JSON, None unless it completed.
         history: its task runs, in the order in which they began.
+        attributes: its search attributes: names and values, by name.
     """
 
     execution: Execution
@@ -357,6 +358,7 @@ class ExecutionDetail:
     output: bytes | None
     reply: Reply | None = None
     history: tuple[TaskRun, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

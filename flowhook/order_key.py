@@ -15,8 +15,6 @@ import orjson
 from flowhook import limits
 from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
-from flowhook.model import Event
-from flowhook.workflow_input import admission_view
 
 
 class OrderKey:
@@ -25,21 +23,17 @@ class OrderKey:
     Attributes:
         expression: as written.
         paths: the paths in `.` that it reads.
-        webhook: whether the flow has a `webhook`.
-        raw: whether that leaves bodies unparsed: `.body` is null then, as in the workflow's input.
     """
 
-    __slots__ = ("_accessor", "expression", "paths", "raw", "webhook")
+    __slots__ = ("_accessor", "expression", "paths")
 
-    def __init__(self, expression: str, *, webhook: bool = True, raw: bool = False) -> None:
+    def __init__(self, expression: str) -> None:
         """Compile an expression in `${ }`, which was checked when the flow was applied.
 
         Raises:
             InvalidExpression: it is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
         """
         self.expression = expression
-        self.webhook = webhook
-        self.raw = raw
         self._accessor = compile_accessor(strip_markers(expression), variables=())
         self.paths = paths_in(strip_markers(expression))
 
@@ -49,10 +43,6 @@ class OrderKey:
             return _text(self._accessor(view))
         except ExpressionTypeError:
             return ""
-
-    def of_event(self, event: Event) -> str:
-        """Return the key of an event. Blocking: it parses the body."""
-        return self.of_view(admission_view(event, webhook=self.webhook, raw=self.raw))
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,9 @@ from typing import Final
 
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
+from flowhook.search_attributes import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
 from flowhook.token_bucket import TokenBucket
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
@@ -25,6 +27,9 @@ MAX_SECONDS: Final = 253_402_300_799
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Methods whose requests are complete without a body, whatever their Content-Type."""
+
+NO_KEYS: Final = KeyExpressions()
+"""For flows that neither order events nor declare search attributes."""
 
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _HASH_BYTES: Final = 32
@@ -99,8 +104,8 @@ class AdmissionControl:
         if wait:
             raise ExhaustedError("the flow's rate limit is reached", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
-    async def order_key(self, entry: FlowEntry, event: envelope_pb2.Event) -> str:
-        """Return the ordering key that an event carries, or else evaluate its flow's `order_by`; empty: no order.
+    async def keys(self, entry: FlowEntry, event: envelope_pb2.Event) -> EventKeys:
+        """Return the order key that an event carries, or else evaluate its flow's `order_by`; and its attributes.
 
         A key from an edge that used another revision of the flow is ignored: that edge has not received the latest yet.
         The body of an event that no edge has parsed is checked as well.
@@ -115,12 +120,14 @@ class AdmissionControl:
             raise InvalidError(
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
             )
+        expressions = entry.keys if key is None or entry.keys.search else NO_KEYS
         if has_unparsed_body(event) and not entry.raw:
-            made = await self._parser.check(convert.event_from_proto(event), entry.order_key if key is None else None)
-            return made if key is None else key
-        if key is None:
-            return await self.order_key_of(entry, convert.event_from_proto(event)) if entry.order_key else ""
-        return key
+            made = await self._parser.check(convert.event_from_proto(event), expressions)
+        elif expressions:
+            made = await self._parser.keys(expressions, convert.event_from_proto(event))
+        else:
+            made = EventKeys()
+        return made if key is None else made._replace(order_key=key)
 
     async def check_body(self, event: envelope_pb2.Event, *, raw: bool) -> None:
         """Check the body of an event that no edge has parsed, unless it is passed on `raw`.
@@ -131,15 +138,15 @@ class AdmissionControl:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if has_unparsed_body(event) and not raw:
-            await self._parser.check(convert.event_from_proto(event), None)
+            await self._parser.check(convert.event_from_proto(event), NO_KEYS)
 
-    async def order_key_of(self, entry: FlowEntry, event: Event) -> str:
-        """Evaluate a flow's `order_by` for an event and return the ordering key; empty: no order.
+    async def keys_of(self, entry: FlowEntry, event: Event) -> EventKeys:
+        """Evaluate a flow's `order_by` and `search` for an event and return its keys.
 
         Raises:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
-        return "" if entry.order_key is None else await self._parser.order_key(entry.order_key, event)
+        return await self._parser.keys(entry.keys, event) if entry.keys else EventKeys()
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.
@@ -160,6 +167,27 @@ class AdmissionControl:
 def event_id_taken() -> InvalidError:
     """Return the error for an event whose ID is that of another flow's event: as its duplicate it would be lost."""
     return InvalidError("the event's ID belongs to an event of another flow", reason="EVENT_ID_TAKEN")
+
+
+def take_attributes(message: envelope_pb2.Event) -> Attributes:
+    """Remove the search attributes that an edge computed from an event, and return them: they are stored apart.
+
+    Raises:
+        InvalidError: no edge computes such attributes (`SEARCH_ATTRIBUTES_INVALID`).
+    """
+    attributes = tuple((each.name, each.value) for each in message.attributes)
+    message.ClearField("attributes")
+    names = {name for name, _ in attributes}
+    if len(attributes) > MAX_ATTRIBUTES or len(names) < len(attributes):
+        raise InvalidError(
+            f"an event has at most {MAX_ATTRIBUTES} search attributes, each once", reason="SEARCH_ATTRIBUTES_INVALID"
+        )
+    if not all(0 < len(name) <= MAX_NAME and 0 < len(value) <= MAX_VALUE for name, value in attributes):
+        raise InvalidError(
+            f"search attributes have names of 1 to {MAX_NAME} and values of 1 to {MAX_VALUE} characters",
+            reason="SEARCH_ATTRIBUTES_INVALID",
+        )
+    return attributes
 
 
 def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:

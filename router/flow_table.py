@@ -21,8 +21,8 @@ from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
 from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
+from flowhook.event_keys import KeyExpressions
 from flowhook.model import Flow
-from flowhook.order_key import OrderKey
 from flowhook.token_bucket import TokenBucket
 from router.event_triggers.definition import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
@@ -73,7 +73,7 @@ class FlowEntry:
         max_backlog: executions that may be unfinished.
         dedupe_seconds: how long dedupe keys are stored.
         bucket: its rate limit; None: it has none.
-        order_key: evaluates `order_by`; None: the flow sets no order.
+        keys: its `order_by` and `search`.
         raw: whether bodies are passed on unparsed.
         callbacks: those of the latest revision, by name.
         versions: latest revision of each document version that was asked for.
@@ -84,7 +84,7 @@ class FlowEntry:
     max_backlog: int
     dedupe_seconds: float
     bucket: TokenBucket | None
-    order_key: OrderKey | None
+    keys: KeyExpressions
     raw: bool
     callbacks: Mapping[str, CallbackEntry]
     versions: dict[str, int]
@@ -284,7 +284,7 @@ class FlowTable:
     def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
         webhook = document.webhook
         dedupe = None if webhook is None else webhook.dedupe
-        order_by = document.execution.order_by
+        policy = document.execution
         earlier = self._entries.get(flow.id)
         if earlier is not None and earlier.revision == flow.revision:
             bucket, callbacks = earlier.bucket, earlier.callbacks
@@ -295,10 +295,10 @@ class FlowTable:
         return FlowEntry(
             id=flow.id,
             revision=flow.revision,
-            max_backlog=min(document.execution.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
+            max_backlog=min(policy.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
-            order_key=None if order_by is None else OrderKey(order_by, webhook=webhook is not None, raw=raw),
+            keys=KeyExpressions(policy.order_by, policy.search, webhook=webhook is not None, raw=raw),
             raw=raw,
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},

@@ -1,6 +1,6 @@
 """Parses bodies and flow documents for the router; large bodies and all documents in separate processes.
 
-Events from edges need no parsing: edges have parsed them, and evaluated the order key. Events from internal services,
+Events from edges need no parsing: edges have parsed them, and evaluated the keys. Events from internal services,
 emitted events and requests to callbacks are parsed here: inline up to `INLINE_BYTES`, else in a separate process, so
 that the event loop is not blocked.
 """
@@ -17,11 +17,11 @@ from flowhook import cloud_events, limits, logs
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.document.codes import Code
 from flowhook.errors import Fault, InvalidFlowError
+from flowhook.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import TooCostlyError
-from flowhook.order_key import OrderKey
 from flowhook.payloads import parse as parse_body
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
@@ -48,29 +48,29 @@ class InputParser:
         await self._offload.aclose()
         await self._documents.aclose()
 
-    async def order_key(self, order_key: OrderKey, event: Event) -> str:
-        """Return the order key of an event; empty, with a warning, when its body takes too much to parse.
+    async def keys(self, expressions: KeyExpressions, event: Event) -> EventKeys:
+        """Return the keys of an event; none, with a warning, when its body takes too much to parse.
 
         Raises:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
-            return order_key.of_event(event)
+            return expressions.of_event(event)
         serialized = convert.event_to_proto(event).SerializeToString()
         try:
-            (key,) = await self._offload.run(event.flow_id, read_order_key, _packed(order_key), serialized)
+            packed = await self._offload.run(event.flow_id, read_keys, _pack_expressions(expressions), serialized)
         except TooCostlyError as error:
             log.warning(
-                "event too costly to parse; it runs without an order key",
+                "event too costly to parse; it runs without order key and search attributes",
                 flow=event.flow_id,
                 event_id=event.id,
                 reason=error.reason,
             )
-            return ""
-        return key.decode()
+            return EventKeys()
+        return _unpack_keys(packed)
 
-    async def check(self, event: Event, order_key: OrderKey | None) -> str:
-        """Check that a body matches its Content-Type, as edges do, and return the order key, if `order_key` is given.
+    async def check(self, event: Event, expressions: KeyExpressions) -> EventKeys:
+        """Check that a body matches its Content-Type, as edges do, and return the event's keys.
 
         Raises:
             InvalidError: the body does not match (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or
@@ -78,11 +78,10 @@ class InputParser:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         if _is_small(event):
-            return _checked(event, order_key)
-        packed = b"" if order_key is None else _packed(order_key)
+            return _checked(event, expressions)
         serialized = convert.event_to_proto(event).SerializeToString()
-        (key,) = await self._offload.run(event.flow_id, read_checked, packed, serialized)
-        return key.decode()
+        packed = _pack_expressions(expressions)
+        return _unpack_keys(await self._offload.run(event.flow_id, read_checked, packed, serialized))
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
         """Return the CloudEvent of a request to a callback; see `cloud_events.from_callback`.
@@ -141,15 +140,22 @@ def _is_small(event: Event) -> bool:
     return not any(name == "content-encoding" for name, _ in event.headers)
 
 
-def _checked(event: Event, order_key: OrderKey | None) -> str:
+def _checked(event: Event, expressions: KeyExpressions) -> EventKeys:
     content = parse_body(event.content_type, event.body, event.headers, limit=limits.MAX_BODY_BYTES)
-    if order_key is None:
-        return ""
-    return order_key.of_view(webhook_view(event, content.body)) if order_key.webhook else order_key.of_event(event)
+    if not expressions:
+        return EventKeys()
+    if expressions.webhook:
+        return expressions.of_view(webhook_view(event, content.body))
+    return expressions.of_event(event)
 
 
-def _packed(order_key: OrderKey) -> bytes:
-    return orjson.dumps([order_key.expression, order_key.webhook, order_key.raw])
+def _pack_expressions(expressions: KeyExpressions) -> bytes:
+    return orjson.dumps([expressions.order_by, expressions.search, expressions.webhook, expressions.raw])
+
+
+def _unpack_keys(packed: Sequence[bytes]) -> EventKeys:
+    order_key, attributes = packed
+    return EventKeys(order_key.decode(), tuple((name, value) for name, value in orjson.loads(attributes)))
 
 
 # --- in the separate process ------------------------------------------------------------------------------------------
@@ -158,14 +164,14 @@ _DEFINITION = b"definition"
 _FAULTS = b"faults"
 
 
-def read_order_key(order_key: bytes, event: bytes) -> Iterator[bytes]:
-    """Yield the order key of a serialized event."""
-    yield _unpacked(order_key).of_event(_event(event)).encode()
+def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
+    """Yield the order key of a serialized event, and its search attributes as JSON."""
+    yield from _pack_keys(_unpack_expressions(expressions).of_event(_event(event)))
 
 
-def read_checked(order_key: bytes, event: bytes) -> Iterator[bytes]:
-    """Check the body of a serialized event against its Content-Type; yield the order key, empty without `order_key`."""
-    yield _checked(_event(event), _unpacked(order_key) if order_key else None).encode()
+def read_checked(expressions: bytes, event: bytes) -> Iterator[bytes]:
+    """Check the body of a serialized event against its Content-Type; yield what `read_keys` does."""
+    yield from _pack_keys(_checked(_event(event), _unpack_expressions(expressions)))
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
@@ -192,9 +198,13 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
         yield orjson.dumps(document.definition)
 
 
-def _unpacked(order_key: bytes) -> OrderKey:
-    expression, webhook, raw = orjson.loads(order_key)
-    return OrderKey(expression, webhook=webhook, raw=raw)
+def _unpack_expressions(packed: bytes) -> KeyExpressions:
+    order_by, search, webhook, raw = orjson.loads(packed)
+    return KeyExpressions(order_by, search, webhook=webhook, raw=raw)
+
+
+def _pack_keys(keys: EventKeys) -> tuple[bytes, bytes]:
+    return keys.order_key.encode(), orjson.dumps(keys.attributes)
 
 
 def _event(serialized: bytes) -> Event:

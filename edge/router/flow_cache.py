@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from edge.metrics import EdgeMetrics
 from edge.router.client import RegistryUpdate, RouterClient
 from edge.router.flow_existence import PACE_SECONDS, FlowExistence
-from edge.webhook.compiled_endpoints import EventOrdering, FlowEndpoints
+from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits, logs
 from flowhook.document.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
@@ -317,8 +317,9 @@ class FlowCache:
         except ValidationError:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
-        ordering = EventOrdering((definition.get("execution") or {}).get("order_by"), found.flow_revision)
-        return FlowEndpoints(flow_id, webhook, secrets, revision, ordering=ordering)
+        execution = definition.get("execution") or {}
+        keys = KeyRules(execution.get("order_by"), execution.get("search") or {}, found.flow_revision)
+        return FlowEndpoints(flow_id, webhook, secrets, revision, keys=keys)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
         if endpoints is None:

@@ -5,7 +5,7 @@ Whatever the body contains, the edge gets at most `MAX_SELECTED_BYTES` of it bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from flowhook.dedupe_key import DedupeKey
 from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, parse, select
 from flowhook.payloads.selection import encode_json
+from flowhook.search_attributes import SearchAttributes
 
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB
 """JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing."""
@@ -29,15 +30,19 @@ class BodyQuery:
         selection: parts of the body to return.
         order_by: expression of the order key; None: not needed.
         dedupe: expression of the dedupe key; None: not needed.
+        search: paths of the search attributes by name.
     """
 
     selection: Selection
     order_by: str | None
     dedupe: str | None
+    search: Mapping[str, str]
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a body and yield the selected part of it as JSON, its order key and its dedupe key; for `flowhook.offload`.
+    """Parse a body and yield the selected part of it as JSON, and its keys; for `flowhook.offload`.
+
+    The keys are its order key, its dedupe key, and its search attributes as JSON.
 
     Args:
         kind: JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
@@ -58,3 +63,4 @@ def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> It
     seen: dict[str, Any] = {**orjson.loads(view), "body": content}
     yield b"" if query.order_by is None else OrderKey(query.order_by).of_view(seen).encode()
     yield b"" if query.dedupe is None else DedupeKey(query.dedupe).of_view(seen).encode("utf-8", "replace")
+    yield orjson.dumps(SearchAttributes(query.search).of_view(seen))

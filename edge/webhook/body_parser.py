@@ -54,7 +54,7 @@ class BodyParser:
             InvalidError: as for `at_once`, or parsing exceeds its resource limits (`TOO_COSTLY`).
             ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
-        selected, order_key, dedupe = await self._offload.run(
+        selected, order_key, dedupe, attributes = await self._offload.run(
             endpoint.flow_id,
             parse_large_body,
             orjson.dumps([head.content_type, _of_the_body(head.headers), endpoint.max_parsed]),
@@ -62,7 +62,12 @@ class BodyParser:
             orjson.dumps(webhook_view(event, None)),
             request.body,
         )
-        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode())
+        return ParsedContent(
+            orjson.loads(selected),
+            order_key.decode(),
+            dedupe.decode(),
+            tuple((name, value) for name, value in orjson.loads(attributes)),
+        )
 
 
 def _of_the_body(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -31,6 +32,7 @@ from flowhook.ids import slot_of
 from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY
+from flowhook.search_attributes import Attributes, SearchAttributes
 from flowhook.signatures import (
     MAX_JSON_BYTES,
     KeyedVerifier,
@@ -74,19 +76,21 @@ URLS: Final = frozenset(
 """Fields in which proxies and browsers repeat the URL, and with it a credential that the URL contains."""
 
 
-class EventOrdering(NamedTuple):
-    """The ordering rule of a flow's events.
+class KeyRules(NamedTuple):
+    """How the order key and the search attributes of a flow's events are computed.
 
     Attributes:
         order_by: expression that computes the order key; None: events are not ordered.
-        revision: flow revision that defines the rule.
+        search: paths of the search attributes by name.
+        revision: flow revision that defines the rules.
     """
 
     order_by: str | None = None
+    search: Mapping[str, str] = MappingProxyType({})
     revision: int = 0
 
 
-NO_ORDER: Final = EventOrdering()
+NO_KEYS: Final = KeyRules()
 
 
 class CompiledEndpoint:
@@ -114,7 +118,8 @@ class CompiledEndpoint:
         handshakes: handshakes of its providers; None when they have none.
         flow: responses of the flow itself, when senders wait for them.
         order_key: order key of the flow's events; None when they are not ordered, and for callbacks.
-        flow_revision: flow revision that defines `order_key`.
+        search: search attributes of the flow's events; None when there are none, and for callbacks.
+        flow_revision: flow revision that defines `order_key` and `search`.
         wanted: JSON of the parts needed of a large body (`body_offload.BodyQuery`).
         dropped_query: names of query parameters that are not stored.
     """
@@ -151,6 +156,7 @@ class CompiledEndpoint:
         "reads_json",
         "response",
         "schemes",
+        "search",
         "sender_limiter",
         "slot",
         "stores_rejected_bodies",
@@ -167,7 +173,7 @@ class CompiledEndpoint:
         *,
         callback: str = "",
         one_time: bool = False,
-        ordering: EventOrdering = NO_ORDER,
+        keys: KeyRules = NO_KEYS,
     ) -> None:
         self.flow_id = flow_id
         self.slot = slot_of(flow_id)
@@ -217,12 +223,12 @@ class CompiledEndpoint:
         )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        self.order_key = None if ordering.order_by is None else OrderKey(ordering.order_by)
-        self.flow_revision = ordering.revision
-        self.needs_view = self._dedupe is not None or self.order_key is not None or self.response.needs_view
-        self.wanted = orjson.dumps(
-            BodyQuery(self._selection(), ordering.order_by, None if self._dedupe is None else self._dedupe.expression)
-        )
+        self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
+        self.search = SearchAttributes(keys.search) if keys.search else None
+        self.flow_revision = keys.revision
+        self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
+        dedupe_by = None if self._dedupe is None else self._dedupe.expression
+        self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
 
     def _selection(self) -> Selection:
         """Return the parts of a body that are read, apart from its order and dedupe keys."""
@@ -321,6 +327,12 @@ class CompiledEndpoint:
             return ""
         return self.order_key.of_view(view) if content.order_key is None else content.order_key
 
+    def attributes_of(self, view: Mapping[str, Any] | None, content: ParsedContent) -> Attributes:
+        """Return the search attributes of an event; see `dedupe_key` for the arguments."""
+        if self.search is None:
+            return ()
+        return self.search.of_view(view) if content.attributes is None else content.attributes
+
 
 class FlowEndpoints:
     """The endpoints of one flow.
@@ -340,12 +352,12 @@ class FlowEndpoints:
         secrets: Mapping[str, bytes],
         revision: int,
         *,
-        ordering: EventOrdering = NO_ORDER,
+        keys: KeyRules = NO_KEYS,
     ) -> None:
         self.flow_id = flow_id
         self.revision = revision
         self.secret_names = webhook.secret_names()
-        self.own = CompiledEndpoint(flow_id, webhook, secrets, ordering=ordering)
+        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys)
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: CompiledEndpoint(flow_id, callback, secrets, callback=name)

@@ -345,6 +345,9 @@ class WebhookHandler:
         # set even when it is empty, so that the router need not evaluate it
         message.order_key = endpoint.order_key_of(shown, content)
         message.flow_revision = endpoint.flow_revision
+        if endpoint.search is not None:
+            for name, value in endpoint.attributes_of(shown, content):
+                message.attributes.add(name=name, value=value)
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))

@@ -318,8 +318,12 @@ def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.Execut
         error_status=conditions.error_status,
         error_title=conditions.error_title,
         min_attempts=conditions.min_attempts,
-        attributes=[_FilterPb.Attribute(name=name, value=value) for name, value in conditions.attributes],
+        attributes=_attributes_to_proto(conditions.attributes),
     )
+
+
+def _attributes_to_proto(attributes: Iterable[tuple[str, str]]) -> list[envelope_pb2.SearchAttribute]:
+    return [envelope_pb2.SearchAttribute(name=name, value=value) for name, value in attributes]
 
 
 def filter_from_proto(message: execution_service_pb2.ExecutionFilter) -> ExecutionFilter:
@@ -380,6 +384,7 @@ def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecuti
         tasks=[task_record_to_proto(entry) for entry in detail.journal],
         output=detail.output or b"",
         history=map(_task_run_to_proto, detail.history),
+        attributes=_attributes_to_proto(detail.attributes),
     )
 
 
@@ -398,4 +403,5 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
         ),
         output=message.output or None,
         history=tuple(map(_task_run_from_proto, message.history)),
+        attributes=tuple((each.name, each.value) for each in message.attributes),
     )

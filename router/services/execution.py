@@ -76,6 +76,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 history=await asyncio.to_thread(
                     build_task_history, await self._state.history(record.seq), ended=record.status.ended
                 ),
+                attributes=content.attributes,
             )
         )
 

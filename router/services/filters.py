@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
+from flowhook.search_attributes import MAX_ATTRIBUTES, cut_value
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
-
-MAX_ATTRIBUTES: Final = 8
-"""Search attributes that a filter may have: a flow declares at most so many."""
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
@@ -26,7 +22,8 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
     for name in ("error_status", "min_attempts"):
         if getattr(message, name) < 0:
             raise _invalid(f"`{name}` must not be negative")
-    return convert.filter_from_proto(message)
+    wanted = convert.filter_from_proto(message)
+    return wanted._replace(attributes=tuple((name, cut_value(value)) for name, value in wanted.attributes))
 
 
 def _invalid(message: str) -> InvalidError:

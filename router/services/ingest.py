@@ -13,7 +13,14 @@ from flowhook.offload import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
-from router.admission import AdmissionControl, event_id_taken, fill_defaults, has_unparsed_body, validate_and_serialize
+from router.admission import (
+    AdmissionControl,
+    event_id_taken,
+    fill_defaults,
+    has_unparsed_body,
+    take_attributes,
+    validate_and_serialize,
+)
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
@@ -247,10 +254,15 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         """Check an event and count it as being stored; `_forget` reverts the count."""
         check_flow_permitted(message.flow_id)
         entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
+        # they are stored apart; those of another flow are part of its payload, and nobody looks at them
+        attributes = take_attributes(message) if entry.keys.search else ()
         payload = validate_and_serialize(message)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
-        order_key = message.order_key if is_read else await self._admission.order_key(entry, message)
+        if is_read:
+            order_key = message.order_key
+        else:
+            order_key, attributes = await self._admission.keys(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError(
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
@@ -274,6 +286,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
             order_key=order_key,
             body=message.body_blob.id if message.HasField("body_blob") else "",
+            attributes=attributes,
         )
 
     def _forget(self, events: list[NewEvent]) -> None:

@@ -34,6 +34,7 @@ class NewEvent(NamedTuple):
         body: ID of the body that it names, or empty: a waiting one (see `bodies`), or that of `replay_of`, which the
             two executions then share.
         quiet: no lifecycle events of the execution are recorded (see `LifecycleRecorded`).
+        attributes: its search attributes, each name once; a replay gets those of `replay_of` in addition.
     """
 
     event_id: str
@@ -48,6 +49,7 @@ class NewEvent(NamedTuple):
     resumes: Resumption | None = None
     body: str = ""
     quiet: bool = False
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 class Appended(NamedTuple):
@@ -349,13 +351,14 @@ class ExecutionListing(NamedTuple):
 
 
 class ExecutionContent(NamedTuple):
-    """The large parts of an execution: its event, journal and results."""
+    """The large parts of an execution: its event, journal and results; and its search attributes by name."""
 
     payload: bytes
     journal: tuple[JournalEntry, ...]
     output: bytes | None
     reply: bytes | None
     journal_start: int = 0
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 class JournalSize(NamedTuple):

@@ -107,14 +107,16 @@ class ExecutionStarter:
             origin=start.origin,
             depth=start.depth,
         )
+        order_key, attributes = await self._admission.keys_of(entry, event)
         return NewEvent(
             event.id,
             entry.id,
             start.revision or entry.revision,
             now_ms,
             convert.event_to_proto(event).SerializeToString(),
-            order_key=await self._admission.order_key_of(entry, event),
+            order_key=order_key,
             quiet=start.quiet,
+            attributes=attributes,
         )
 
     async def _refused(self, start: ExecutionStart, error: FlowhookError) -> Appended | FlowhookError:

@@ -111,8 +111,9 @@ class MemoryRouter(
             await self._server.stop(None)
             self._server = None
 
-    def put_flow(self, flow_id, *, order_by=None, **webhook):
-        execution = {} if order_by is None else {"order_by": order_by}
+    def put_flow(self, flow_id, *, order_by=None, search=None, **webhook):
+        keys = {"order_by": order_by, "search": search}
+        execution = {name: value for name, value in keys.items() if value is not None}
         self.flows[flow_id] = orjson.dumps({"webhook": {"auth": "none", **webhook}, "execution": execution})
         self._tell(flow_id=flow_id)
 

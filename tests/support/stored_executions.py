@@ -93,7 +93,13 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
     stored = []
     for start in range(0, count, BATCH):
         events = [
-            event(number, dedupe_key=f"d{number}", dedupe_until_ms=FUTURE_MS, order_key=f"o{number % 7}")
+            event(
+                number,
+                dedupe_key=f"d{number}",
+                dedupe_until_ms=FUTURE_MS,
+                order_key=f"o{number % 7}",
+                attributes=(("order", f"{number}"), ("region", "north")),
+            )
             for number in range(start, min(start + BATCH, count))
         ]
         seqs = [appended.seq for appended in await log.append(events)]

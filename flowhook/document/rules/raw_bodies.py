@@ -21,7 +21,11 @@ def check_raw_bodies(data: dict[str, Any]) -> Iterator[Problem]:
     """
     webhook = mapping(data.get("webhook"))
     if webhook.get("parse") == "raw":
-        yield from _check(mapping(data.get("execution")).get("order_by"), ("execution", "order_by"))
+        execution = mapping(data.get("execution"))
+        yield from _check(execution.get("order_by"), ("execution", "order_by"))
+        for name, path in mapping(execution.get("search")).items():
+            if isinstance(path, str) and _looks_at_body(strip_markers(path)):
+                yield Problem(("execution", "search", name), Code.BODY_NOT_PARSED, CAUSE)
         yield from _check_endpoint(webhook, ("webhook",))
     for name, callback in mapping(webhook.get("callbacks")).items():
         if mapping(callback).get("parse") == "raw":

@@ -38,9 +38,17 @@ _ERROR: Final = "json_extract(CAST(e.error AS TEXT), '$.{}')"
 
 
 class Conditions(NamedTuple):
-    """Conditions as SQL: the clause that chooses an index, terms joined by AND, and values of their parameters."""
+    """Conditions as SQL on `execution e`.
 
-    using: str
+    Attributes:
+        tables: what is read, and by which index.
+        number: the column in whose order it is read: the number of the execution.
+        terms: conditions that must all hold.
+        values: values of their parameters.
+    """
+
+    tables: str
+    number: str
     terms: list[str]
     values: list[Any]
 
@@ -72,10 +80,11 @@ def read_window(
     connection: apsw.Connection, conditions: Conditions, low: int, before: int, limit: int
 ) -> list[ExecutionRecord]:
     """Return executions with numbers in [low, before) that meet conditions, newest first."""
-    where = " AND ".join([*conditions.terms, "e.seq >= ?", "e.seq < ?"])
+    number = conditions.number
+    where = " AND ".join([*conditions.terms, f"{number} >= ?", f"{number} < ?"])
     rows = connection.execute(
-        f"SELECT {RECORD} FROM execution e {conditions.using} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
-        f" WHERE {where} ORDER BY e.seq DESC LIMIT ?",
+        f"SELECT {RECORD} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
+        f" WHERE {where} ORDER BY {number} DESC LIMIT ?",
         (*conditions.values, low, before, limit),
     )
     return [record(row) for row in rows]
@@ -83,23 +92,23 @@ def read_window(
 
 def as_sql(wanted: ExecutionFilter) -> Conditions:
     """Return the conditions of a filter as SQL on `execution e`."""
-    index = "NOT INDEXED"
+    tables, number = "execution e NOT INDEXED", "e.seq"
     terms: list[str] = []
     values: list[Any] = []
     statuses = frozenset(wanted.statuses)
     if wanted.faulted_only:
         statuses = (statuses or _UNSUCCESSFUL) & {Status.FAULTED}
     if wanted.flow_id:
-        index = "INDEXED BY execution_by_flow"
+        tables = "execution e INDEXED BY execution_by_flow"
         terms.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
         values.append(wanted.flow_id)
     if wanted.statuses or wanted.faulted_only:
         terms.append(f"e.status IN ({', '.join(str(CODES[status]) for status in sorted(statuses))})")
         if not any(status.ended for status in statuses):
-            index = "INDEXED BY execution_by_end"
+            tables = "execution e INDEXED BY execution_by_end"
             terms.append(f"e.end_time_ms = {UNENDED}")
         elif _UNSUCCESSFUL.issuperset(statuses):
-            index = f"INDEXED BY execution_unsuccessful{'_by_flow' if wanted.flow_id else ''}"
+            tables = f"execution e INDEXED BY execution_unsuccessful{'_by_flow' if wanted.flow_id else ''}"
             terms.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
     if wanted.unresolved:
         terms.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
@@ -107,9 +116,15 @@ def as_sql(wanted: ExecutionFilter) -> Conditions:
     for term, value in _checked(wanted):
         terms.append(term)
         values.append(value)
-    if wanted.attributes:
-        terms.append("0")  # no execution has any
-    return Conditions(index, terms, values)
+    for position, attribute in enumerate(wanted.attributes):
+        if position:
+            terms.append("EXISTS (SELECT 1 FROM search_attribute b WHERE b.seq = e.seq AND b.name = ? AND b.value = ?)")
+        else:
+            tables = "search_attribute a INDEXED BY search_attribute_by_value CROSS JOIN execution e ON e.seq = a.seq"
+            number = "a.seq"
+            terms.append("a.name = ? AND a.value = ?")
+        values += attribute
+    return Conditions(tables, number, terms, values)
 
 
 def _checked(wanted: ExecutionFilter) -> list[tuple[str, Any]]:

@@ -56,6 +56,15 @@ _INSERT_BLOB = BatchStatement(
     3,
 )
 _INSERT_BODY = BatchStatement("INSERT INTO body (seq, id) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 2)
+_INSERT_ATTRIBUTE = BatchStatement(
+    "INSERT INTO search_attribute (seq, name, value) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 3
+)
+_INHERIT_ATTRIBUTES = BatchStatement(
+    "INSERT INTO search_attribute (seq, name, value) SELECT e.seq, a.name, a.value FROM execution e"
+    " JOIN execution o ON o.event_id = e.replay_of JOIN search_attribute a ON a.seq = o.seq"
+    " WHERE e.seq IN ({rows}) ON CONFLICT DO NOTHING",
+    0,
+)
 _BODIES = BatchStatement(
     "SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})", 0
 )
@@ -170,6 +179,7 @@ class AppendOperation:
                 resumes,
                 body,
                 _,
+                _,
             ) = event
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
@@ -230,6 +240,7 @@ class _EventRows:
         self.scopes: list[tuple[int, str]] = []
         self.quiet: list[tuple[int]] = []
         self.replays: list[tuple[int]] = []
+        self.attributes: list[tuple[int, str, str]] = []
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
 
@@ -252,9 +263,10 @@ class _EventRows:
         ]
 
     def mark(self, new: Sequence[LoggedEvent]) -> None:
-        """Add the rows that mark quiet executions and replays."""
+        """Add the rows that mark quiet executions and replays, and those of search attributes."""
         self.quiet += [(seq,) for seq, event in new if event.quiet]
         self.replays += [(seq,) for seq, event in new if event.replay_of]
+        self.attributes += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
@@ -266,6 +278,8 @@ class _EventRows:
         _UPDATE_SCOPE.run(connection, self.scopes)
         _UPDATE_QUIET.run(connection, self.quiet)
         _UPDATE_ROOT.run(connection, self.replays)
+        _INSERT_ATTRIBUTE.run(connection, self.attributes)
+        _INHERIT_ATTRIBUTES.run(connection, self.replays)
         _INSERT_JOURNAL.run(connection, self.journal)
 
 

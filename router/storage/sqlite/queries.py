@@ -170,7 +170,10 @@ def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> Exec
     if payload is None:  # expired since the snapshot was taken
         return None
     journal, start = _journal(entries)
-    return ExecutionContent(payload, journal, output, reply, start)
+    attributes: list[Any] = connection.execute(
+        "SELECT name, value FROM search_attribute WHERE seq = ? ORDER BY name", (seq,)
+    ).fetchall()
+    return ExecutionContent(payload, journal, output, reply, start, tuple(attributes))
 
 
 def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[bytes, ...]:

@@ -74,6 +74,13 @@ CREATE INDEX execution_unsuccessful_by_flow ON execution (flow) WHERE status IN 
 CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL;
 CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
+CREATE TABLE search_attribute ( -- rows only of flows that declare `execution.search`
+  seq INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (seq, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX search_attribute_by_value ON search_attribute (name, value, seq);
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;

@@ -89,3 +89,49 @@ async def test_a_list_whose_time_is_over_says_where_it_continues(cluster, new_ev
         pages.append(await cluster.state.list_executions(wanted, before_seq=pages[-1].next_before_seq))
     assert [page.records for page in pages] == [[]] * len(pages)
     assert [page.next_before_seq for page in pages] == [seqs[-4], seqs[-8], None]
+
+
+async def search(cluster, *attributes, **conditions):
+    found = await cluster.state.list_executions(ExecutionFilter(attributes=attributes, **conditions))
+    return [record.seq for record in found.records]
+
+
+async def test_executions_are_found_by_all_of_their_attributes(cluster, new_event):
+    north, south = ("region", "north"), ("region", "south")
+    seqs = await cluster.append(
+        new_event("shop", attributes=(("order", "1"), north)),
+        new_event("shop", attributes=(("order", "2"), north)),
+        new_event("bank", attributes=(("order", "2"), south)),
+        new_event("shop"),
+    )
+    await cluster.end(seqs[1])
+    await cluster.restart()
+    assert await search(cluster, ("order", "2")) == [seqs[2], seqs[1]]
+    assert await search(cluster, ("order", "2"), flow_id="bank") == [seqs[2]]
+    assert await search(cluster, ("order", "2"), north) == [seqs[1]]
+    assert await search(cluster, north, ("order", "2")) == [seqs[1]]
+    assert await search(cluster, north, statuses=(Status.PENDING,)) == [seqs[0]]
+    assert await search(cluster, north, receive_from_ms=2**50) == []
+    for nothing in (("order", "3"), ("Order", "2"), ("region", "2")):
+        assert await search(cluster, nothing) == []
+    assert (await cluster.state.content(seqs[0])).attributes == (("order", "1"), north)
+    assert (await cluster.state.content(seqs[3])).attributes == ()
+
+
+async def test_a_replay_has_the_attributes_of_what_it_replays_and_both_expire(cluster, new_event):
+    original = new_event(attributes=(("order", "1"),))
+    [seq] = await cluster.append(original)
+    await cluster.end(seq)
+    [again] = await cluster.append(new_event(replay_of=original.event_id))
+    await cluster.end(again, end_time_ms=9_000)
+    [last] = await cluster.append(new_event(replay_of=original.event_id, attributes=(("order", "2"), ("more", "x"))))
+    assert await search(cluster, ("order", "1")) == [again, seq]
+    assert (await cluster.state.content(last)).attributes == (("more", "x"), ("order", "2"))
+    assert await cluster.state.expire(ended_before_ms=5_000) == 1
+    assert await search(cluster, ("order", "1")) == [again]
+
+
+async def test_a_duplicate_leaves_no_attributes(cluster, new_event):
+    first, second = (new_event(dedupe_key="k", dedupe_until_ms=2**45, attributes=(("order", o),)) for o in "12")
+    await cluster.append(first, second)
+    assert await search(cluster, ("order", "2")) == []

@@ -12,9 +12,9 @@ from support.cpu import loop_seconds
 
 from flowhook import ids, limits
 from flowhook.errors import InvalidError, InvalidFlowError
+from flowhook.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
 from flowhook.offload.offload import Offload
-from flowhook.order_key import OrderKey
 from router.parsing import InputParser
 from router.scheduling.matching import EventContent, FilterShape
 
@@ -58,10 +58,10 @@ def event(body, content_type="application/json", headers=(), callback=""):
     ],
 )
 async def test_the_order_key_of_a_large_body_is_made_elsewhere(parser, message, path):
-    order_key = OrderKey(f"${{ {path} }}")
+    expressions = KeyExpressions(f"${{ {path} }}")
 
     async def read():
-        assert await parser.order_key(order_key, message) == "a"
+        assert await parser.keys(expressions, message) == ("a", ())
 
     assert await loop_seconds(read, BOUND) < BOUND
 
@@ -70,10 +70,10 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
     message = event(XML, "application/xml")
     async with aclosing(InputParser(Offload("reading bodies", seconds=0.02))) as parser:
         with capture_logs() as written:
-            assert await parser.order_key(OrderKey("${ .body.order.account }"), message) == ""
+            assert await parser.keys(KeyExpressions("${ .body.order.account }"), message) == EventKeys()
     assert written == [
         {
-            "event": "event too costly to parse; it runs without an order key",
+            "event": "event too costly to parse; it runs without order key and search attributes",
             "log_level": "warning",
             "flow": "f",
             "event_id": message.id,
@@ -86,16 +86,17 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
 async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(parser, lines):
     """The edge sees none either, nor does the workflow's input."""
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
-    assert await parser.order_key(OrderKey("${ .body.account }", raw=True), message) == ""
-    assert await parser.order_key(OrderKey("${ .method }", raw=True), message) == "POST"
+    assert await parser.keys(KeyExpressions("${ .body.account }", raw=True), message) == EventKeys()
+    assert (await parser.keys(KeyExpressions("${ .method }", raw=True), message)).order_key == "POST"
 
 
 @pytest.mark.parametrize("lines", [1, 400_000])
 @pytest.mark.parametrize(("path", "webhook", "key"), [(".body.account", True, "a"), (".account", False, "a")])
 async def test_a_flow_without_a_webhook_looks_into_the_content_itself(parser, lines, path, webhook, key):
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
-    order_key = OrderKey(f"${{ {path} }}", webhook=webhook)
-    assert await parser.check(message, order_key) == await parser.order_key(order_key, message) == key
+    expressions = KeyExpressions(f"${{ {path} }}", {"account": path, "none": ".x"}, webhook=webhook)
+    expected = (key, (("account", key),))
+    assert await parser.check(message, expressions) == await parser.keys(expressions, message) == expected
 
 
 async def test_the_event_of_a_callback_is_made_elsewhere_when_it_is_large(parser):

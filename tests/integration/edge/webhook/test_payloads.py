@@ -169,6 +169,17 @@ async def test_the_edge_makes_the_order_key_also_when_there_is_none(edge, router
     assert [event.order_key for event in events] == ["a", "", ""]
 
 
+@pytest.mark.parametrize("lines", [1, 400_000], ids=["small", "large"])
+async def test_the_edge_makes_the_search_attributes_that_a_flow_declares(edge, router, lines):
+    router.put_flow("found", search={"order": ".body.order.id", "via": "${ .query.via }", "none": ".body.none"})
+    body = orjson.dumps({"order": {"id": 7}, "lines": [1] * lines})
+    await edge.post("/hook/found?via=shop", body, [("Content-Type", "application/json")])
+    await edge.post("/hook/open", body, [("Content-Type", "application/json")])
+    made, none = edge.events()
+    assert [(each.name, each.value) for each in made.attributes] == [("order", "7"), ("via", "shop")]
+    assert not none.attributes
+
+
 class TestRatesOfSenders:
     async def test_one_credential_has_one_rate(self, edge, router):
         router.put_secret("other", b"another key")

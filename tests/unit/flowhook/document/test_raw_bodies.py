@@ -16,6 +16,7 @@ DO = "do: [{a: {set: {c: 1}}}]\n"
     ("keys", "line", "key"),
     [
         ("webhook: {auth: none, parse: raw}\nexecution: {order_by: '${ .body.x }'}\n", 3, "execution.order_by"),
+        ("webhook: {auth: none, parse: raw}\nexecution: {search: {order: .body.x}}\n", 3, "execution.search.order"),
         ("webhook: {auth: none, parse: raw}\nexecution: {order_by: '${ .[\"body\"] }'}\n", 3, "execution.order_by"),
         (
             "webhook: {auth: none, parse: raw, dedupe: {key: '${ \"a\\(.body.x)\" }'}}\n",

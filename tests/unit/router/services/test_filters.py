@@ -6,8 +6,10 @@ import pytest
 
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
+from flowhook.search_attributes import MAX_ATTRIBUTES
+from flowhook.v1.envelope_pb2 import SearchAttribute
 from flowhook.v1.execution_service_pb2 import ExecutionFilter
-from router.services.filters import MAX_ATTRIBUTES, read_filter
+from router.services.filters import read_filter
 
 
 def test_no_filter_is_one_that_all_meet():
@@ -19,8 +21,8 @@ def test_no_filter_is_one_that_all_meet():
     [
         ({"error_status": -1}, "error_status"),
         ({"min_attempts": -1}, "min_attempts"),
-        ({"attributes": [ExecutionFilter.Attribute(value="x")]}, "name"),
-        ({"attributes": [ExecutionFilter.Attribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
+        ({"attributes": [SearchAttribute(value="x")]}, "name"),
+        ({"attributes": [SearchAttribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
     ],
 )
 def test_a_condition_that_nothing_can_mean_is_refused(fields, message):

@@ -1,0 +1,109 @@
+"""Search attributes: made when an event is accepted, by whoever is to make them, and found again."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from support.routers import flow
+from support.runners import attached
+
+from flowhook import ids
+from flowhook.client import channel
+from flowhook.errors import InvalidError
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
+from flowhook.v1.envelope_pb2 import Event, SearchAttribute
+from flowhook.wire.failures import failure_from_proto
+
+SEARCH = b"execution: {search: {order: .order, paid: '${ .paid }'}}\n"
+
+
+@pytest.fixture
+async def revision(client):
+    """Revision of a flow that declares attributes."""
+    [applied] = await client.flows.apply([flow("shop", SEARCH)])
+    return applied.flow.revision
+
+
+async def found(client, *attributes, **conditions):
+    wanted = ExecutionFilter(attributes=attributes)
+    return [each.id async for each in client.executions.list(where=wanted, **conditions)]
+
+
+async def submit(router, *attributes, flow_id="shop", **fields):
+    """Submit an event as an edge does."""
+    event = Event(id=ids.mint(ids.slot_of(flow_id)), flow_id=flow_id, **fields)
+    event.attributes.extend(SearchAttribute(name=name, value=value) for name, value in attributes)
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        stub = ingest_service_pb2_grpc.IngestServiceStub(connection)
+        response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=[event]))
+    [result] = response.results
+    if result.HasField("rejected"):
+        raise failure_from_proto(result.rejected)
+    return event.id
+
+
+async def test_the_attributes_of_a_services_event_are_made_by_the_router(client, revision):
+    one = await client.ingest("shop", {"order": 4711, "paid": True})
+    two = await client.ingest("shop", {"order": "4711"})
+    large = await client.ingest("shop", {"order": 7, "lines": ["x" * 100] * 1000})
+    assert await found(client, ("order", "4711")) == [two, one]
+    assert await found(client, ("order", "4711"), ("paid", "true")) == [one]
+    assert await found(client, ("order", "7")) == [large]
+    assert await found(client, ("order", "7"), flow_id="other") == []
+    assert (await client.executions.get(one)).attributes == (("order", "4711"), ("paid", "true"))
+
+
+async def test_the_attributes_that_an_edge_made_by_the_present_revision_count(router, client, revision):
+    event = {"path": "/hook/shop", "order_key": "", "body": b'{"order": 1}', "content_type": "application/json"}
+    edges = await submit(router, ("order", "x"), flow_revision=revision, **event)
+    assert await found(client, ("order", "x")) == [edges]
+    stale = await submit(router, ("order", "y"), flow_revision=revision + 1, **event)
+    assert await found(client, ("order", "y")) == []
+    assert await found(client, ("order", "1")) == [stale]
+    assert not (await client.executions.get(edges)).event.path.startswith("order")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [[("order", "x"), ("order", "y")], [("order", "x" * 201)], [("", "x")], [(str(n), "x") for n in range(9)]],
+)
+async def test_attributes_that_no_edge_makes_are_refused(router, client, revision, attributes):
+    with pytest.raises(InvalidError) as refusal:
+        await submit(router, *attributes, path="/hook/shop", order_key="", flow_revision=revision)
+    assert refusal.value.reason == "SEARCH_ATTRIBUTES_INVALID"
+
+
+async def test_a_flow_that_declares_none_has_none(router, client):
+    [applied] = await client.flows.apply([flow("plain")])
+    event = await submit(
+        router, ("order", "x"), flow_id="plain", path="/hook/plain", order_key="", flow_revision=applied.flow.revision
+    )
+    assert (await client.executions.get(event)).attributes == ()
+    assert await found(client, ("order", "x")) == []
+
+
+async def test_a_replay_is_found_by_the_attributes_of_its_original_and_so_is_what_a_flow_starts(
+    router, client, revision
+):
+    original = await client.ingest("shop", {"order": 4711})
+    async with attached(router, credit=1) as runner:
+        [assignment] = await runner.assignments(1)
+        await runner.complete(assignment)
+    await client.flows.apply([flow("shop", b"execution: {search: {other: .x}}\n")])
+    again = await client.executions.replay(original, latest=True)
+    assert await found(client, ("order", "4711")) == [again.id, original]
+
+
+async def test_a_filter_of_too_many_attributes_is_refused(client):
+    with pytest.raises(InvalidError) as refusal:
+        await found(client, *(("order", str(number)) for number in range(9)))
+    assert refusal.value.reason == "FILTER_INVALID"
+
+
+async def test_the_stored_event_does_not_repeat_its_attributes(router, client, revision):
+    body = orjson.dumps({"order": 1})
+    event = await submit(router, ("order", "needle"), path="/h", order_key="", flow_revision=revision, body=body)
+    assert await found(client, ("order", "needle")) == [event]
+    stored = (await client.executions.get(event)).event
+    assert "needle" not in repr(stored)

@@ -38,6 +38,33 @@ class ExecutionChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionCount:
+    """Number of executions; `more`: there may be more of them."""
+
+    count: int
+    more: bool
+
+
+class ScannedExecution(NamedTuple):
+    """An execution and the event that started it.
+
+    Attributes:
+        execution: as in lists.
+        event: the event, a serialized `flowhook.v1.Event`; None where it, or its body, is stored apart because it is
+            large.
+        has_webhook: whether the flow has a `webhook`: the input of its workflow then describes the request.
+        raw: whether the flow takes bodies unparsed.
+        next_page_token: token of the page that begins after it.
+    """
+
+    execution: Execution
+    event: bytes | None
+    has_webhook: bool
+    raw: bool
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """A process of the cluster. `last_seen`: seconds since its last report. `metrics`: Prometheus text format."""
 

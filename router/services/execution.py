@@ -8,8 +8,7 @@ from typing import Final
 
 from flowhook import held_results, ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.model import Execution, ExecutionDetail, Status
+from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
@@ -18,20 +17,16 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.replay import resumption
 from router.services import error_mapping
 from router.services.body_streams import BodySender
-from router.services.filters import read_filter
-from router.services.paging import MAX_PAGE, page_token_after, parse_page
+from router.services.execution_lists import ExecutionLists
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionRecord, NewEvent
 from router.task_history import build_task_history
 
-DEFAULT_PAGE: Final = 50
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """Time for which a replay's `request_id` is deduplicated."""
 MAX_REQUEST_ID: Final = 64
 MAX_REASON: Final = 1000
 """Characters of the reason of a resolution."""
-_IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
-"""Statuses for which the scheduling core is more current than storage."""
 
 
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -55,6 +50,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._registry = registry
         self._now_ms = now_ms
         self._replaying = asyncio.Lock()
+        self._lists = ExecutionLists(state, host.executions, admission)
 
     @error_mapping.rpc_method
     async def GetExecution(  # noqa: N802 - the name of the RPC
@@ -86,21 +82,26 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ListExecutionsResponse:
         """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
-        size, before = parse_page(request, default=DEFAULT_PAGE)
-        wanted = read_filter(request.filter)
-        # what is stored of these may lag: that an execution was woken or started is stored later or never
-        lagging = not _IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
-        stored = wanted
-        if lagging and wanted.statuses:
-            stored = wanted._replace(statuses=tuple(_IN_MOTION.union(wanted.statuses)))
-        read = MAX_PAGE if lagging else size
-        records, rest = await self._state.list_executions(stored, before_seq=before, limit=read)
-        page = [record for record in await self._records.current(records) if _meets(record, wanted)]
-        last = page[size - 1].seq if len(page) > size else rest
-        return pb.ListExecutionsResponse(
-            executions=[convert.execution_to_proto(_listed(record)) for record in page[:size]],
-            next_page_token=page_token_after(last),
-        )
+        records, token = await self._lists.page(request)
+        executions = [convert.execution_to_proto(_listed(record)) for record in records]
+        return pb.ListExecutionsResponse(executions=executions, next_page_token=token)
+
+    @error_mapping.rpc_method
+    async def CountExecutions(  # noqa: N802 - the name of the RPC
+        self, request: pb.CountExecutionsRequest, context: error_mapping.Context
+    ) -> pb.CountExecutionsResponse:
+        """Count executions, up to a limit."""
+        del context
+        return await self._lists.count(request)
+
+    @error_mapping.rpc_method
+    async def ScanEvents(  # noqa: N802 - the name of the RPC
+        self, request: pb.ScanEventsRequest, context: error_mapping.Context
+    ) -> pb.ScanEventsResponse:
+        """Return a page of executions with their events, newest first."""
+        del context
+        records, token = await self._lists.page(request)
+        return await self._lists.with_events([(record, _listed(record)) for record in records], token)
 
     @error_mapping.rpc_method
     async def WatchExecutions(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -242,11 +243,6 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         record = await self._commands.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
-
-
-def _meets(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
-    """Whether the current state of an execution, of which an older one met conditions, meets them."""
-    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:

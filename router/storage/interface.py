@@ -176,6 +176,21 @@ class ShardState(Protocol):
         """
         ...
 
+    async def count_executions(self, conditions: ExecutionFilter = ALL, *, limit: int) -> tuple[int, bool]:
+        """Return how many executions meet all conditions, at most `limit`, and whether there may be more.
+
+        The time that it takes is bounded.
+        """
+        ...
+
+    async def payloads(self, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
+        """Return serialized events; None for a large one, which is stored apart, and for an unknown one.
+
+        At most `DEFAULT_PAGE` at a time. The result has as many of the first ones as have `most_bytes` together, at
+        least one.
+        """
+        ...
+
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """Return the last stored schedule state of each flow, by ascending flow ID."""
         ...

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterable
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import ExecutionChange, Page
+from flowhook.client.results import ExecutionChange, ExecutionCount, Page, ScannedExecution
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
+    CountExecutionsRequest,
     GetExecutionRequest,
     ListExecutionsRequest,
     ReadBodyRequest,
@@ -19,6 +20,8 @@ from flowhook.v1.execution_service_pb2 import (
     ReplayExecutionRequest,
     ResolveExecutionRequest,
     ResumeExecutionRequest,
+    ScanEventsRequest,
+    ScannedEvent,
     SuspendExecutionRequest,
     WatchExecutionsRequest,
     WatchExecutionsResponse,
@@ -108,6 +111,36 @@ class Executions:
         )
         response = await self._call(self._stub.ListExecutions, request)
         return Page([convert.execution_from_proto(each) for each in response.executions], response.next_page_token)
+
+    async def count(self, where: ExecutionFilter = ALL) -> ExecutionCount:
+        """Count executions that meet conditions, up to 10,000.
+
+        Raises:
+            InvalidError: a condition is not acceptable (`FILTER_INVALID`).
+        """
+        request = CountExecutionsRequest(filter=convert.filter_to_proto(where))
+        response = await self._call(self._stub.CountExecutions, request)
+        return ExecutionCount(response.count, response.more)
+
+    async def scan(
+        self, where: ExecutionFilter = ALL, *, page_size: int = 50, page_token: str = ""
+    ) -> Page[ScannedExecution]:
+        """Return a page of executions with their events, newest first.
+
+        It may be short, or empty, although there is a next one: its events have at most 4 MiB together.
+
+        Args:
+            where: conditions that they meet.
+            page_size: executions on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before, or of the execution before; empty: the first page.
+
+        Raises:
+            InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
+                (`PAGE_TOKEN_INVALID`).
+        """
+        request = ScanEventsRequest(filter=convert.filter_to_proto(where), page_size=page_size, page_token=page_token)
+        response = await self._call(self._stub.ScanEvents, request)
+        return Page([_scanned(each) for each in response.events], response.next_page_token)
 
     async def replay(
         self,
@@ -207,6 +240,16 @@ def _conditions(
         flow_id=flow_id or where.flow_id,
         statuses=tuple(statuses) or where.statuses,
         unresolved=unresolved or where.unresolved,
+    )
+
+
+def _scanned(message: ScannedEvent) -> ScannedExecution:
+    return ScannedExecution(
+        convert.execution_from_proto(message.execution),
+        message.event.SerializeToString() if message.HasField("event") else None,
+        message.has_webhook,
+        message.raw,
+        message.next_page_token,
     )
 
 

@@ -21,6 +21,9 @@ from router.storage.sqlite.schema import CODES, UNENDED
 SCAN_SECONDS: Final = 0.5
 """Time after which a list ends with what was found."""
 
+COUNT_SECONDS: Final = 0.2
+"""Time after which a count ends."""
+
 FIRST_WINDOW: Final = 16_384
 """Sequence numbers in the first window."""
 
@@ -53,6 +56,27 @@ class Conditions(NamedTuple):
     values: list[Any]
 
 
+def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit: int) -> tuple[int, bool]:
+    """Return how many executions meet all conditions, and whether there may be more; see `interface.ShardState`."""
+    conditions = as_sql(wanted)
+    lowest, before = _range(connection, wanted, None)
+    deadline = monotonic() + COUNT_SECONDS
+    count, window = 0, FIRST_WINDOW
+    while before > lowest:
+        began = monotonic()
+        if began > deadline:
+            return count, True
+        low = max(lowest, before - window)
+        sql, values = _window(conditions, "1", low, before, limit + 1 - count)
+        count += connection.execute(f"SELECT count(*) FROM ({sql})", values).get  # noqa: S608
+        if count > limit:
+            return limit, True
+        before = low
+        if monotonic() - began < SHORT_SECONDS:
+            window *= 4
+    return count, False
+
+
 def list_executions(
     connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None, limit: int
 ) -> ExecutionListing:
@@ -80,14 +104,18 @@ def read_window(
     connection: apsw.Connection, conditions: Conditions, low: int, before: int, limit: int
 ) -> list[ExecutionRecord]:
     """Return executions with numbers in [low, before) that meet conditions, newest first."""
+    return [record(row) for row in connection.execute(*_window(conditions, RECORD, low, before, limit))]
+
+
+def _window(conditions: Conditions, columns: str, low: int, before: int, limit: int) -> tuple[str, tuple[Any, ...]]:
+    """Return a query for columns of executions with numbers in [low, before), and values of its parameters."""
     number = conditions.number
     where = " AND ".join([*conditions.terms, f"{number} >= ?", f"{number} < ?"])
-    rows = connection.execute(
-        f"SELECT {RECORD} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
-        f" WHERE {where} ORDER BY {number} DESC LIMIT ?",
-        (*conditions.values, low, before, limit),
+    sql = (
+        f"SELECT {columns} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
+        f" WHERE {where} ORDER BY {number} DESC LIMIT ?"
     )
-    return [record(row) for row in rows]
+    return sql, (*conditions.values, low, before, limit)
 
 
 def as_sql(wanted: ExecutionFilter) -> Conditions:

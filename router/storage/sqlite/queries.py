@@ -37,6 +37,7 @@ _IDENTIFIED = BatchStatement(
     0,
 )
 _PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
+_PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})", 0)
 _BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
 _JOURNALS = BatchStatement(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position",
@@ -84,6 +85,20 @@ def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int])
             revision, scope = unended[seq]
             result[seq] = Work(seq, revision, payload, *journals[seq], scope)
     return result
+
+
+def payloads(connection: apsw.Connection, seqs: Sequence[int], most_bytes: int) -> dict[int, bytes | None]:
+    """Return the payloads of the first ones up to `most_bytes`; see `interface.ShardState.payloads`."""
+    sizes = dict(_PAYLOAD_SIZES.fetch(connection, _singles(seqs)))
+    chosen: dict[int, bytes | None] = {}
+    total = 0
+    for seq in seqs:
+        total += sizes.get(seq, 0)
+        if total > most_bytes and chosen:
+            break
+        chosen[seq] = None
+    chosen.update(_PAYLOADS.fetch(connection, _singles(seq for seq in chosen if seq in sizes)))
+    return chosen
 
 
 def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:

@@ -191,6 +191,16 @@ class SqliteShardState:
             lambda connection: execution_list.list_executions(connection, conditions, before_seq, limit)
         )
 
+    async def count_executions(self, conditions: ExecutionFilter = ALL, *, limit: int) -> tuple[int, bool]:
+        """See `interface.ShardState`."""
+        return await self._queries.run(
+            lambda connection: execution_list.count_executions(connection, conditions, limit)
+        )
+
+    async def payloads(self, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.payloads(connection, seqs, most_bytes))
+
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))

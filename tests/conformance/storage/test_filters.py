@@ -2,6 +2,7 @@
 
 import pytest
 
+from flowhook import limits
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Status, WorkflowError
 from router.storage.model import Ended, Started
@@ -64,6 +65,15 @@ async def days(cluster, new_event):
 async def test_a_condition_finds_what_meets_it(cluster, days, wanted, expected):
     found = await cluster.state.list_executions(wanted)
     assert ([days.index(record.id) for record in found.records], found.next_before_seq) == (expected, None)
+    assert await cluster.state.count_executions(wanted, limit=9) == (len(expected), False)
+
+
+async def test_a_count_ends_at_its_limit_or_when_its_time_is_over(cluster, days, monkeypatch):
+    assert await cluster.state.count_executions(limit=5) == (5, False)
+    assert await cluster.state.count_executions(limit=4) == (4, True)
+    monkeypatch.setattr(execution_list, "FIRST_WINDOW", 2)
+    monkeypatch.setattr(execution_list, "COUNT_SECONDS", -1)
+    assert await cluster.state.count_executions(limit=9) == (0, True)
 
 
 async def test_an_execution_is_found_by_its_time_although_the_clocks_of_senders_differ(cluster, new_event):
@@ -135,3 +145,21 @@ async def test_a_duplicate_leaves_no_attributes(cluster, new_event):
     first, second = (new_event(dedupe_key="k", dedupe_until_ms=2**45, attributes=(("order", o),)) for o in "12")
     await cluster.append(first, second)
     assert await search(cluster, ("order", "2")) == []
+
+
+async def test_payloads_are_read_in_order_up_to_a_number_of_bytes(cluster, new_event):
+    large = b"x" * (limits.INLINE_BODY_BYTES + 1)
+    seqs = await cluster.append(*(new_event(payload=payload) for payload in (b"first", large, b"third", b"last")))
+    assert await cluster.state.payloads(seqs[::-1], most_bytes=9) == {
+        seqs[3]: b"last",
+        seqs[2]: b"third",
+        seqs[1]: None,
+    }
+    assert await cluster.state.payloads(seqs[::-1], most_bytes=1) == {seqs[3]: b"last"}
+    assert await cluster.state.payloads([*seqs, 99], most_bytes=99) == {
+        seqs[0]: b"first",
+        seqs[1]: None,
+        seqs[2]: b"third",
+        seqs[3]: b"last",
+        99: None,
+    }

@@ -8,7 +8,7 @@ from support.routers import flow
 from support.runners import attached
 
 from flowhook import ids
-from flowhook.client import channel
+from flowhook.client import ExecutionCount, channel
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
@@ -107,3 +107,42 @@ async def test_the_stored_event_does_not_repeat_its_attributes(router, client, r
     assert await found(client, ("order", "needle")) == [event]
     stored = (await client.executions.get(event)).event
     assert "needle" not in repr(stored)
+
+
+async def test_executions_are_counted(client, revision):
+    for order in (1, 2, 2):
+        await client.ingest("shop", {"order": order})
+    assert await client.executions.count() == ExecutionCount(3, more=False)
+    wanted = ExecutionFilter(flow_id="shop", attributes=(("order", "2"),))
+    assert await client.executions.count(wanted) == ExecutionCount(2, more=False)
+
+
+class TestScans:
+    async def test_executions_come_with_their_events_and_how_their_flows_see_these(self, client):
+        raw = flow("raw", b"webhook: {auth: none, parse: raw}\n")
+        await client.flows.apply([flow("plain"), flow("hooked", b"webhook: {auth: none}\n"), raw, flow("gone")])
+        flows = ["plain", "hooked", "raw", "gone"]
+        sent = [await client.ingest(each, {"n": number}) for number, each in enumerate(flows)]
+        await client.flows.delete("gone")
+        page = await client.executions.scan(page_size=3)
+        rest = await client.executions.scan(page_token=page.next_page_token)
+        found = [*page.items, *rest.items]
+        assert (len(page.items), rest.next_page_token) == (3, "")
+        assert [each.execution.id for each in found] == sent[::-1]
+        assert [orjson.loads(Event.FromString(each.event).body)["n"] for each in found] == [3, 2, 1, 0]
+        assert [(each.has_webhook, each.raw) for each in found[1:]] == [(True, True), (True, False), (False, False)]
+        again = await client.executions.scan(page_token=found[1].next_page_token)
+        assert [each.execution.id for each in again.items] == sent[1::-1]
+
+    async def test_a_page_has_events_of_4_mib_and_none_that_are_stored_apart(self, client):
+        await client.flows.apply([flow("plain")])
+        sizes = [100, 900_000, 900_000, 2_000_000, 900_000, 900_000, 900_000]
+        for size in sizes:
+            await client.ingest("plain", b"x" * size, content_type="text/plain")
+        page = await client.executions.scan()
+        rest = await client.executions.scan(page_token=page.next_page_token)
+        lengths = [
+            [each.event and len(Event.FromString(each.event).body) for each in one.items] for one in (page, rest)
+        ]
+        assert lengths == [[900_000, 900_000, 900_000, None, 900_000], [900_000, 100]]
+        assert rest.next_page_token == ""

@@ -1,0 +1,122 @@
+"""Lists and counts executions that meet the conditions of a request, and reads their events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from flowhook.errors import InternalError, NotFoundError
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.model import Execution, Status
+from flowhook.v1 import envelope_pb2
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
+from router.admission import AdmissionControl
+from router.dispatch.observers.execution_records import ExecutionRecords
+from router.services.filters import read_filter
+from router.services.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
+from router.storage.interface import ShardState
+from router.storage.model import ExecutionRecord
+
+DEFAULT_PAGE: Final = 50
+MAX_COUNT: Final = 10_000
+"""Executions that are counted."""
+SCAN_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of events in one response of ScanEvents; at least one event is in it."""
+_IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
+"""Statuses for which the scheduling core is more current than storage."""
+
+
+class FilteredRequest(PagedRequest, Protocol):
+    """A request for a page of executions."""
+
+    @property
+    def filter(self) -> pb.ExecutionFilter:
+        """Their conditions."""
+        ...
+
+
+class ExecutionLists:
+    """Lists of executions."""
+
+    def __init__(self, state: ShardState, records: ExecutionRecords, admission: AdmissionControl) -> None:
+        self._state = state
+        self._records = records
+        self._admission = admission
+
+    async def page(self, request: FilteredRequest) -> tuple[list[ExecutionRecord], str]:
+        """Return a page of executions, newest first, and the token of the next one; empty: there is none.
+
+        The page may be short when few of the records read qualify.
+
+        Raises:
+            InvalidError: the request is not acceptable.
+            UnavailableError: storage can't serve.
+        """
+        size, before = parse_page(request, default=DEFAULT_PAGE)
+        wanted = read_filter(request.filter)
+        # what is stored of these may lag: that an execution was woken or started is stored later or never
+        lagging = not _IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
+        stored = wanted
+        if lagging and wanted.statuses:
+            stored = wanted._replace(statuses=tuple(_IN_MOTION.union(wanted.statuses)))
+        read = MAX_PAGE if lagging else size
+        records, rest = await self._state.list_executions(stored, before_seq=before, limit=read)
+        page = [record for record in await self._records.current(records) if _meets(record, wanted)]
+        last = page[size - 1].seq if len(page) > size else rest
+        return page[:size], page_token_after(last)
+
+    async def count(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
+        """Count executions, at most `MAX_COUNT`.
+
+        Raises:
+            InvalidError: the request is not acceptable.
+            UnavailableError: storage can't serve.
+        """
+        count, more = await self._state.count_executions(read_filter(request.filter), limit=MAX_COUNT)
+        return pb.CountExecutionsResponse(count=count, more=more)
+
+    async def with_events(
+        self, page: Sequence[tuple[ExecutionRecord, Execution]], next_page_token: str
+    ) -> pb.ScanEventsResponse:
+        """Return executions with their events, up to `SCAN_BYTES`.
+
+        Args:
+            page: executions, newest first, each as stored and as it is shown.
+            next_page_token: token of the page after these.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        payloads = await self._state.payloads([record.seq for record, _ in page], most_bytes=SCAN_BYTES)
+        response = pb.ScanEventsResponse(next_page_token=next_page_token)
+        for record, execution in page:
+            if record.seq not in payloads:
+                response.next_page_token = response.events[-1].next_page_token
+                break
+            payload = payloads[record.seq]
+            event = None if payload is None else envelope_pb2.Event.FromString(payload)
+            if event is not None and event.HasField("body_blob"):
+                event = None
+            has_webhook, raw = await self._input_form(record.flow_id, event)
+            response.events.add(
+                execution=convert.execution_to_proto(execution),
+                event=event,
+                has_webhook=has_webhook,
+                raw=raw,
+                next_page_token=page_token_after(record.seq),
+            )
+        return response
+
+    async def _input_form(self, flow_id: str, event: envelope_pb2.Event | None) -> tuple[bool, bool]:
+        """Return whether the input of a flow describes a request, and whether bodies are unparsed there."""
+        try:
+            entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
+        except (NotFoundError, InternalError):  # it is deleted, or unreadable
+            return event is not None and bool(event.path), False
+        return entry.keys.webhook, entry.raw
+
+
+def _meets(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
+    """Whether the current state of an execution, of which an older one met conditions, meets them."""
+    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts

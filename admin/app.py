@@ -21,6 +21,7 @@ from flowhook.errors import UnavailableError
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.server_certificates import Certificates, load_certificates
 
 ROUTER_TIMEOUT: Final = 0.8
@@ -60,11 +61,16 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
         )
 
     client = connect(read_token(settings, *TOKENS), ROUTER_TIMEOUT)
-    async with client, open_channel(settings, *TOKENS) as channel, aclosing(RouterClients(connect)) as clients:
-        certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
+    certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
+    async with (
+        client,
+        open_channel(settings, *TOKENS) as channel,
+        aclosing(RouterClients(connect)) as clients,
+        aclosing(ConditionEvaluator()) as evaluator,
+    ):
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
-            application(AdminContext(client, settings.names(), clients)),
+            application(AdminContext(client, settings.names(), clients, evaluator=evaluator)),
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=MAX_BODY,

@@ -28,6 +28,7 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from flowhook.search.evaluator import ConditionEvaluator
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -80,6 +81,7 @@ class AdminContext:
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
         streams: handlers of live lists that are open, and their sessions.
+        evaluator: evaluates jq conditions; owned by the caller.
         clock: monotonic, in seconds.
     """
 
@@ -89,6 +91,7 @@ class AdminContext:
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
     streams: dict[object, Session | None] = field(default_factory=dict)
+    evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
     clock: Callable[[], float] = time.monotonic
 
 

@@ -12,6 +12,7 @@ import tornado.web
 from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
+from admin.operations import execution_list
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role, Session
@@ -183,6 +184,7 @@ class SignedInHandler(BaseHandler):
             raise ExhaustedError(
                 f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
             )
+        execution_list.evaluator.set(self.context.evaluator)
         async with clients.client(token) as client:
             yield client
         if not known:

@@ -1,36 +1,51 @@
-"""`/executions` and `/executions/ID`."""
+"""`/executions`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlencode
 
-from admin.console.hexdump import hexdump
-from admin.console.json_format import indent_json
 from admin.console.page import Page
-from admin.operations.executions import ExecutionId, ExecutionList
-from admin.operations.table import GET_EXECUTION, LIST_EXECUTIONS, READ_BODY
+from admin.operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
+from admin.operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
+from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Status
 
 ROWS: Final = 50
 """Executions on a page at most, live or not."""
 
-MAX_SHOWN: Final = 64 * 1024
-"""Bytes of a body that a page shows; the whole body can be downloaded."""
-
-MAX_HEX: Final = 4 * 1024
-"""Bytes of a body that a page shows in hexadecimal."""
-
-MAX_ENTRIES: Final = 100
-"""Entries of the journal that a page shows; the API has all of them."""
-
-MAX_ENTRY: Final = 2 * 1024
-"""Characters of the output of such an entry that a page shows."""
-
 LIVE: Final = "live"
+
+PERIODS: Final = (("15m", "last 15 min"), ("1h", "last hour"), ("24h", "last day"))
+"""Values of `since` that a click sets, and their names."""
+
+LABELS: Final = {
+    "flow": "flow",
+    "status": "",
+    "unresolved": "",
+    "attribute": "",
+    "since": "since",
+    "until": "until",
+    "error_type": "error",
+    "error_task": "task",
+    "error_status": "error status",
+    "error_title": "error title",
+    "min_attempts": "attempts ≥",
+    "jq": "jq",
+}
+"""Conditions in the order in which they are shown, and what precedes their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A condition as text, and the query of the page without it."""
+
+    text: str
+    removed: str
 
 
 def read_filters(query: Mapping[str, Sequence[str]]) -> ExecutionList:
@@ -44,12 +59,39 @@ def read_filters(query: Mapping[str, Sequence[str]]) -> ExecutionList:
     return LIST_EXECUTIONS.read_query({}, {**query, "page_size": [str(ROWS)]})
 
 
+def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
+    """Return the conditions as parameters of a URL: names and values."""
+    pairs: list[tuple[str, str]] = []
+    for name in LABELS:
+        value = getattr(filters, name)
+        if isinstance(value, tuple):
+            pairs += [(name, str(each)) for each in value]
+        elif value:
+            pairs.append((name, "true" if value is True else str(value)))
+    return pairs
+
+
 def filter_query(filters: ExecutionList, **others: str) -> str:
-    """Return the conditions as parameters of a URL."""
-    pairs = [("flow", filters.flow), *(("status", status.value) for status in filters.status)]
-    if filters.unresolved:
-        pairs.append(("unresolved", "true"))
-    return urlencode([(name, value) for name, value in (*pairs, *others.items()) if value])
+    """Return the conditions as the query of a URL; `others` replace or add parameters, empty ones are left out."""
+    kept = [pair for pair in condition_pairs(filters) if pair[0] not in others]
+    return urlencode([(name, value) for name, value in (*kept, *others.items()) if value])
+
+
+def chips(filters: ExecutionList) -> list[Chip]:
+    """Return the conditions, each with the query that lacks it."""
+    pairs = condition_pairs(filters)
+    return [
+        Chip(_text(name, value), urlencode(pairs[:place] + pairs[place + 1 :]))
+        for place, (name, value) in enumerate(pairs)
+    ]
+
+
+def _text(name: str, value: str) -> str:
+    if name == "unresolved":
+        return name
+    if name == "attribute":
+        return " = ".join(value.split(":", 1))
+    return f"{LABELS[name]} {value}".strip()
 
 
 class ExecutionsPage(Page):
@@ -65,63 +107,36 @@ class ExecutionsPage(Page):
             raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
         filters = read_filters(query)
         async with self.router() as client:
-            page = await LIST_EXECUTIONS.run(client, filters)
+            page, total = await asyncio.gather(LIST_EXECUTIONS.run(client, filters), _total(client, filters))
         first = not filters.page_token
+        can_live = first and not filters.jq
         self.finish_page(
             "executions.html",
             page=page,
+            total=total,
             filters=filters,
+            chips=chips(filters),
+            periods=[(name, filter_query(filters, since=since), since) for since, name in PERIODS],
             statuses=list(Status),
             first=first,
-            live=first and live == "on",
+            can_live=can_live,
+            live=can_live and live == "on",
             query=filter_query(filters),
             older=filter_query(filters, page_token=page.next_page_token),
             switched=filter_query(filters, live="off" if live == "on" else "on"),
+            **row_values(filters, page),
         )
 
 
-class ExecutionPage(Page):
-    """`/executions/ID`: one execution."""
-
-    section = "executions"
-
-    async def show(self, *values: str) -> None:
-        """Respond with the execution, and with views of its body that are made here from its bytes."""
-        detail = await self.run(GET_EXECUTION, {"execution_id": values[0]})
-        shown = await self._read_body(values[0])
-        self.finish_page(
-            "execution.html",
-            detail=detail,
-            execution=detail.execution,
-            body=_body_view(shown),
-            max_entries=MAX_ENTRIES,
-            max_entry=MAX_ENTRY,
-        )
-
-    async def _read_body(self, execution_id: str) -> bytes:
-        """Return the first bytes of the body: `MAX_SHOWN`, and one more if there is one."""
-        body = bytearray()
-        async with (
-            self.router() as client,
-            aclosing(await READ_BODY.run(client, ExecutionId(execution_id=execution_id))) as chunks,
-        ):
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MAX_SHOWN:
-                    break
-        return bytes(body[: MAX_SHOWN + 1])
+def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool]:
+    """Return what the rows show beside the executions: whether there are conditions, and whether the list ends here."""
+    return {"filtered": bool(condition_pairs(filters)), "complete": not page.next_page_token}
 
 
-def _body_view(body: bytes) -> dict[str, Any]:
-    """Return the views of a body: as text, indented if it is whole JSON, and in hexadecimal."""
-    cut = len(body) > MAX_SHOWN
-    body = body[:MAX_SHOWN]
-    text = body.decode("utf-8", "replace")
-    return {
-        "text": text,
-        "pretty": None if cut else indent_json(text),
-        "hex": hexdump(body[:MAX_HEX]),
-        "cut": cut,
-        "hex_cut": len(body) > MAX_HEX,
-        "utf8": "\ufffd" not in text or body.decode("utf-8", "ignore").encode() == body,
-    }
+async def _total(client: AsyncClient, filters: ExecutionList) -> ExecutionTotal | None:
+    """Return how many executions meet the conditions; None with a condition in jq, which nobody has counted."""
+    if filters.jq:
+        return None
+    conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
+    total: ExecutionTotal = await COUNT_EXECUTIONS.run(client, conditions)
+    return total

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final, cast
 from tornado.iostream import StreamClosedError
 
 from admin.console import rendering
-from admin.console.executions import read_filters
+from admin.console.executions import read_filters, row_values
 from admin.console.page import Page
-from admin.operations.executions import ExecutionList, ExecutionPage
+from admin.operations.execution_list import ExecutionList, ExecutionPage
 from admin.operations.table import LIST_EXECUTIONS
 from admin.signed_in_handler import COOKIE
-from flowhook.errors import ExhaustedError, FlowhookError, UnauthenticatedError, UnavailableError
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -63,6 +63,8 @@ class ExecutionStream(Page):
     async def show(self, *_values: str) -> None:
         """Send the rows, and again whenever they change."""
         filters = read_filters(self.query())
+        if filters.jq:
+            raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
         streams = self.context.streams
         if len(streams) >= MAX_STREAMS:
             raise ExhaustedError(f"{MAX_STREAMS} live lists are open: close one", reason="TOO_MANY_STREAMS")
@@ -92,7 +94,9 @@ class ExecutionStream(Page):
                     raise
                 page = shown
             if page != shown or loop.time() - sent_at >= REFRESH_SECONDS:
-                await self._send(_event(rendering.render("execution_rows.html", page=page)))
+                await self._send(
+                    _event(rendering.render("execution_rows.html", page=page, **row_values(filters, page)))
+                )
                 shown, sent_at = page, loop.time()
             try:
                 await asyncio.wait_for(self._closed.wait(), INTERVAL_SECONDS)

@@ -1,4 +1,4 @@
-"""Operations on executions."""
+"""Operations on single executions; `execution_list` finds them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,6 @@ from pydantic import Field
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.model import Event, Execution, ExecutionDetail, Headers, Status, TaskState, WorkflowError, to_datetime
-
-
-class ExecutionList(Parameters):
-    """Parameters of `list_executions`."""
-
-    flow: str = ""
-    """ID of a flow; empty: any."""
-    status: tuple[Status, ...] = ()
-    """Any of these statuses; none: any."""
-    unresolved: bool = False
-    """Only executions that faulted and that nobody replayed or resolved."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Executions on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before, with the same conditions; empty: the newest executions."""
 
 
 class ExecutionId(Parameters):
@@ -93,14 +78,6 @@ class ExecutionView:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionPage:
-    """Executions, newest first, and the token of the next page; empty: there is none."""
-
-    executions: tuple[ExecutionView, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
 class HeaderView:
     """A header field; what is not UTF-8 in its value is written with backslashes."""
 
@@ -146,6 +123,14 @@ class JournalView:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeView:
+    """A search attribute."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionDetailView:
     """An execution with all that is stored of it, but for its body."""
 
@@ -154,18 +139,7 @@ class ExecutionDetailView:
     tasks: tuple[TaskRunView, ...]
     journal: tuple[JournalView, ...]
     output: Any
-
-
-async def list_executions(client: AsyncClient, parameters: ExecutionList) -> ExecutionPage:
-    """Return a page of executions."""
-    page = await client.executions.page(
-        flow_id=parameters.flow,
-        statuses=parameters.status,
-        unresolved=parameters.unresolved,
-        page_size=parameters.page_size,
-        page_token=parameters.page_token,
-    )
-    return ExecutionPage(tuple(map(view, page.items)), page.next_page_token)
+    attributes: tuple[AttributeView, ...]
 
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
@@ -247,6 +221,7 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
         ),
         journal=tuple(JournalView(each.key, _json(each.output), _error(each.error)) for each in detail.journal),
         output=_json(detail.output),
+        attributes=tuple(AttributeView(name, value) for name, value in detail.attributes),
     )
 
 

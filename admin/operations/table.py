@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.operations import audit, cluster, executions, faults, flows, rejections, secrets
+from admin.operations import audit, cluster, execution_list, executions, faults, flows, rejections, secrets
 from admin.operations.operation import Operation
 
 LIST_FLOWS: Final = Operation(
@@ -54,9 +54,18 @@ LIST_EXECUTIONS: Final = Operation(
     "GET",
     "/executions",
     "List executions, newest first.",
-    executions.ExecutionList,
-    executions.ExecutionPage,
-    executions.list_executions,
+    execution_list.ExecutionList,
+    execution_list.ExecutionPage,
+    execution_list.list_executions,
+)
+COUNT_EXECUTIONS: Final = Operation(
+    "count_executions",
+    "GET",
+    "/executions/count",
+    "Count executions, up to 10,000.",
+    execution_list.ExecutionConditions,
+    execution_list.ExecutionTotal,
+    execution_list.count_executions,
 )
 GET_EXECUTION: Final = Operation(
     "get_execution",
@@ -213,6 +222,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     PAUSE_FLOW,
     RESUME_FLOW,
     LIST_EXECUTIONS,
+    COUNT_EXECUTIONS,
     GET_EXECUTION,
     READ_BODY,
     REPLAY_EXECUTION,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from flowhook.client import Page, ScannedExecution
@@ -83,23 +82,19 @@ async def search(
         UnavailableError: the router can't be reached.
     """
     result = SearchResult([], 0, 0, 0, "", None, page_token)
-    await evaluator.evaluate(program, [])  # refuses a program that does not compile, whatever there is to look at
     deadline = time.monotonic() + seconds
     size = FIRST_BATCH
     while True:
         began = time.monotonic()
         page = await source.scan(where, page_size=size, page_token=result.next_page_token)
-        result = _extended(result, page, limit, await _evaluated(evaluator, program, page.items))
+        # also when there is nothing to look at: a program that does not compile is refused
+        evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])
+        result = _extended(result, page, limit, evaluation)
         now = time.monotonic()
         if not result.next_page_token or len(result.found) >= limit or now >= deadline:
             return result
         if now - began < SHORT_SECONDS:
             size = min(MAX_BATCH, size * 4)
-
-
-async def _evaluated(evaluator: ConditionEvaluator, program: str, items: Sequence[ScannedExecution]) -> Evaluation:
-    whole = [each for each in items if each.event is not None]
-    return await evaluator.evaluate(program, whole) if whole else Evaluation([], 0, "")
 
 
 def _extended(result: SearchResult, page: Page[ScannedExecution], limit: int, evaluation: Evaluation) -> SearchResult:

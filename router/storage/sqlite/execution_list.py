@@ -58,7 +58,7 @@ class Conditions(NamedTuple):
 
 def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit: int) -> tuple[int, bool]:
     """Return how many executions meet all conditions, and whether there may be more; see `interface.ShardState`."""
-    conditions = as_sql(wanted)
+    conditions = as_sql(wanted, lagging=False)
     lowest, before = _range(connection, wanted, None)
     deadline = monotonic() + COUNT_SECONDS
     count, window = 0, FIRST_WINDOW
@@ -118,8 +118,11 @@ def _window(conditions: Conditions, columns: str, low: int, before: int, limit: 
     return sql, (*conditions.values, low, before, limit)
 
 
-def as_sql(wanted: ExecutionFilter) -> Conditions:
-    """Return the conditions of a filter as SQL on `execution e`."""
+def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
+    """Return the conditions of a filter as SQL.
+
+    `lagging`: executions that have not ended meet a condition on attempts, whose stored number may be too small.
+    """
     tables, number = "execution e NOT INDEXED", "e.seq"
     terms: list[str] = []
     values: list[Any] = []
@@ -141,7 +144,7 @@ def as_sql(wanted: ExecutionFilter) -> Conditions:
     if wanted.unresolved:
         terms.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
         terms.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
-    for term, value in _checked(wanted):
+    for term, value in _checked(wanted, lagging=lagging):
         terms.append(term)
         values.append(value)
     for position, attribute in enumerate(wanted.attributes):
@@ -155,7 +158,7 @@ def as_sql(wanted: ExecutionFilter) -> Conditions:
     return Conditions(tables, number, terms, values)
 
 
-def _checked(wanted: ExecutionFilter) -> list[tuple[str, Any]]:
+def _checked(wanted: ExecutionFilter, *, lagging: bool) -> list[tuple[str, Any]]:
     """Return the terms that no index serves, each with the value of its parameter."""
     terms: list[tuple[str, Any]] = []
     if wanted.receive_from_ms is not None:
@@ -163,8 +166,8 @@ def _checked(wanted: ExecutionFilter) -> list[tuple[str, Any]]:
     if wanted.receive_until_ms is not None:
         terms.append(("e.receive_time_ms < ?", wanted.receive_until_ms))
     if wanted.min_attempts:
-        # while it runs, the stored number of attempts may be too small
-        terms.append((f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})", wanted.min_attempts))
+        enough = f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})" if lagging else "e.attempts >= ?"
+        terms.append((enough, wanted.min_attempts))
     if wanted.error_type:
         whole = "/" in wanted.error_type or ":" in wanted.error_type
         type_ = _ERROR.format("type")

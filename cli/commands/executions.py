@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli import finding
 from cli.options import DataDir, Json, Router
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Execution, Status
@@ -51,19 +52,41 @@ def _list(
             help="Only faulted ones without a running or completed replay, that are not marked as resolved.",
         ),
     ] = False,
+    search: finding.Search = None,
+    since: finding.Since = "",
+    until: finding.Until = "",
+    error: finding.ErrorType = "",
+    task: finding.Task = "",
+    attempts: finding.Attempts = 0,
+    jq: finding.Jq = "",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """List executions, newest first."""
-    from cli.client_factory import open_client, require_flow
+    """List executions, newest first. All conditions must hold."""
+    from cli.client_factory import client_for, client_settings, require_flow
     from cli.output import execution_as_json, print_json, print_table
 
     if unresolved and status:
         raise typer.BadParameter("give one of --unresolved and --status")
-    with open_client(router, data_dir) as client:
-        listed = client.executions.list(flow_id=flow, statuses=status or (), limit=limit, unresolved=unresolved)
+    where = finding.conditions(
+        flow=flow,
+        statuses=status or (),
+        unresolved=unresolved,
+        search=search or (),
+        since=since,
+        until=until,
+        error=error,
+        task=task,
+        attempts=attempts,
+    )
+    settings = client_settings(router, data_dir)
+    with client_for(settings) as client:
+        if jq:
+            listed = iter(finding.search_events(settings, where, jq, limit))
+        else:
+            listed = client.executions.list(where=where, limit=limit)
         found = require_flow(client, flow, listed)
         if json:
             for execution in found:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pytest
+from support.command_flows import HELLO
 from support.commands import send_event, wait_for_end
 
 
@@ -54,3 +56,38 @@ def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster)
     again = cluster.run("executions", "cancel", execution_id)
     assert (again.code, len(again.err.splitlines())) == (1, 1)
     cluster.run("flows", "resume", "hello")
+
+
+def test_executions_are_found_by_what_is_in_their_events(cluster, tmp_path):
+    flow = tmp_path / "found.yaml"
+    flow.write_text(HELLO.replace("name: hello", "name: found") + "execution: {search: {order: .body.order}}\n")
+    cluster.run("apply", "-f", flow)
+    ids = [send_event(cluster, "found", f'{{"order": {order}}}') for order in (4711, 4712)]
+    send_event(cluster, "hello", '{"order": 4711}')
+
+    def found(*options):
+        return [row["id"] for row in cluster.run("executions", "list", "--json", *options).rows]
+
+    assert found("--search", "order=4711") == ids[:1]
+    assert found("--search", "order=4711", "--search", "order=4712") == []
+    assert found("--flow", "found", "--since", "1h", "--attempts", "0") == ids[::-1]
+    assert found("--flow", "found", "--until", "2001-01-01") == []
+    assert found("--flow", "found", "--error", "timeout", "--task", "/do/0/x") == []
+    searched = cluster.run("executions", "list", "--json", "--flow", "found", "--jq", ".body.order > 4711")
+    assert ([row["id"] for row in searched.rows], searched.err) == (ids[1:], "flowhook: 2 scanned\n")
+    failing = cluster.run("executions", "list", "--flow", "found", "--jq", ".body.order.x")
+    assert "the condition failed on 2, first with: Cannot index number" in failing.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--search", "order"), "write NAME=VALUE"),
+        (("--since", "yesterday"), "--since: write a time such as"),
+        (("--jq", "nope"), "unknown function nope/0"),
+    ],
+)
+def test_a_condition_that_is_none_is_refused(cluster, options, message):
+    refused = cluster.run("executions", "list", *options)
+    assert refused.code != 0
+    assert message in refused.err

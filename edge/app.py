@@ -21,11 +21,14 @@ from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher
 from edge.router.rejections import RejectionReporter
 from edge.router.replies import SyncReplies
+from edge.router.verifier_stream import attach_forever
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.document_fetcher import DocumentFetcher
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
 from edge.webhook.pipeline import WebhookHandler
+from edge.webhook.reverification import Reverification
+from edge.webhook.verification import RequestViews
 from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
@@ -102,10 +105,12 @@ async def _serve(
         router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
     )
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
+    views = RequestViews(proxies, settings.public_url)
     rejections = RejectionReporter(router, directory, PerFlowLimiter(loop.time), counts)
     outbound = DocumentFetcher(allow_private_addresses=settings.allow_private_addresses)
     keys = KeyCache(outbound, refusals, loop.time)
     offload = Offload("parsing large bodies")
+    contents = BodyParser(offload)
     uploads = BodyUploads(router, counts, timeout=settings.router_timeout)
     gateway = WebhookHandler(
         directory,
@@ -116,11 +121,11 @@ async def _serve(
         rejections=rejections,
         keys=keys,
         outbound=outbound,
-        contents=BodyParser(offload),
+        contents=contents,
         uploads=uploads,
-        proxies=proxies,
-        public_url=settings.public_url,
+        views=views,
     )
+    reverification = Reverification(directory, rejections, keys=keys, contents=contents, views=views)
     budget = ReceiveBudget()
     application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
     server = make_server(
@@ -154,6 +159,7 @@ async def _serve(
                 tasks.create_task(ingest.run(), name="ingest"),
                 tasks.create_task(callbacks.run(), name="ingest callbacks"),
                 tasks.create_task(rejections.run(), name="report rejections"),
+                tasks.create_task(attach_forever(router, reverification.answer), name="verify rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
                 tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
             ]

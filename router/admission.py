@@ -207,8 +207,8 @@ def has_unparsed_body(message: envelope_pb2.Event) -> bool:
     return bool(message.body) or message.method not in BODYLESS_METHODS
 
 
-def validate_and_serialize(message: envelope_pb2.Event) -> bytes:
-    """Validate an event and return it serialized.
+def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") -> bytes:
+    """Validate an event and return it serialized, with the ID of the rejection after which it was accepted, if any.
 
     Raises:
         InvalidError: a field of it is invalid.
@@ -218,8 +218,12 @@ def validate_and_serialize(message: envelope_pb2.Event) -> bytes:
             "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
         )
-    if message.origin or message.depth:
-        raise InvalidError("`origin` and `depth` must not be set: the router sets them", reason="ORIGIN_INVALID")
+    if message.origin or message.depth or message.rejection_id:
+        raise InvalidError(
+            "`origin`, `depth` and `rejection_id` must not be set: the router sets them", reason="ORIGIN_INVALID"
+        )
+    if rejection_id:
+        message.rejection_id = rejection_id
     if message.callback_token and not message.callback:
         raise InvalidError("`callback_token` requires `callback`", reason="CALLBACK_NOT_NAMED")
     payload = message.SerializeToString()

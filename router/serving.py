@@ -54,10 +54,12 @@ from router.services.flow import FlowService
 from router.services.health import HealthService
 from router.services.ingest import IngestService
 from router.services.rejection import RejectionService
+from router.services.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
 from router.services.start_execution_rpc import start_execution
+from router.services.verifier_pool import VerifierPool
 from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState, Storage
 from router.triggers.cron_scheduler import CronScheduler
@@ -211,27 +213,25 @@ async def serve_shard(
     await host.settle()
 
     server = new_server(verifier, AuditRecorder(storage.audit, now_ms=_now_ms))
-    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestService(
-            host=host,
-            state=state,
+    ingest = IngestService(
+        host=host,
+        state=state,
+        admission=admission,
+        callbacks=CallbackReceiver(
             admission=admission,
-            callbacks=CallbackReceiver(
-                admission=admission,
-                arrivals=host.arrivals,
-                state=state,
-                keys=callback_keys,
-                parser=parser,
-                now_ms=_now_ms,
-            ),
-            tokens=tokens,
-            metrics=router_metrics,
-            bodies=bodies,
-            uploads=uploads,
+            arrivals=host.arrivals,
+            state=state,
+            keys=callback_keys,
+            parser=parser,
             now_ms=_now_ms,
         ),
-        server,
+        tokens=tokens,
+        metrics=router_metrics,
+        bodies=bodies,
+        uploads=uploads,
+        now_ms=_now_ms,
     )
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(
             registry=storage.registry,
@@ -245,9 +245,7 @@ async def serve_shard(
         ),
         server,
     )
-    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(
-        RejectionService(storage.rejections, now_ms=_now_ms), server
-    )
+    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(_rejection_service(storage, key, ingest), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(storage.audit), server)
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, cipher=cipher, now_ms=_now_ms), server
@@ -294,6 +292,15 @@ async def serve_shard(
         if stop.drain_seconds is not None or not stop.requested.is_set():
             raise
         # the shard is lost: what was under way could not be stored here, and callers repeat it with the next owner
+
+
+def _rejection_service(storage: Storage, key: bytes, ingest: IngestService) -> RejectionService:
+    """Return the service of rejected requests, whose events `ingest` stores."""
+    verifiers, seal = VerifierPool(), OriginalSeal(key)
+    acceptance = RejectionAcceptance(
+        storage.rejections, storage.registry, verifiers, seal, store=ingest.store, now_ms=_now_ms
+    )
+    return RejectionService(storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms)
 
 
 async def _run(

@@ -12,7 +12,7 @@ from cli.options import DataDir, Json, Router
 if TYPE_CHECKING:
     from flowhook.model import RejectedRequest
 
-app = typer.Typer(help="Look at requests that were refused, and why.", no_args_is_help=True)
+app = typer.Typer(help="Look at requests that were refused, and why; accept them after the fix.", no_args_is_help=True)
 
 COLUMNS: Final = ("ID", "TIME", "FLOW", "STATUS", "REASON", "FROM")
 
@@ -21,6 +21,9 @@ COLUMNS: Final = ("ID", "TIME", "FLOW", "STATUS", "REASON", "FROM")
 def _list(
     *,
     flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="REASON", help="Only those with this reason, as SIGNATURE_MISMATCH.")
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number; the newest are printed.")] = 100,
     json: Json = False,
     router: Router = None,
@@ -31,7 +34,7 @@ def _list(
     from cli.output import print_json, print_table
 
     with open_client(router, data_dir) as client:
-        found = list(require_flow(client, flow, client.rejections.list(flow_id=flow, limit=limit)))
+        found = list(require_flow(client, flow, client.rejections.list(flow_id=flow, reason=reason, limit=limit)))
     if json:
         for each in found:
             print_json(_as_json(each))
@@ -67,6 +70,28 @@ def _show(
         print_fields(content.items())
 
 
+@app.command("accept")
+def _accept(
+    *,
+    rejection_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the rejection.")],
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Verify a refused request again, after its flow or a secret was corrected, and accept it."""
+    from cli.client_factory import open_client
+    from cli.output import print_json
+
+    with open_client(router, data_dir) as client:
+        accepted = client.rejections.accept(rejection_id)
+    if json:
+        event, execution = accepted.event_id, accepted.execution_id or None
+        print_json({"id": rejection_id, "event": event, "execution": execution, "duplicate": accepted.duplicate})
+        return
+    known = " (accepted before)" if accepted.duplicate else ""
+    typer.echo(f"{rejection_id}: accepted as {accepted.event_id}{known}")
+
+
 def _row(found: RejectedRequest) -> tuple[object, ...]:
     from cli.output import rfc3339
 
@@ -91,4 +116,6 @@ def _as_json(found: RejectedRequest) -> dict[str, Any]:
         "query": found.query,
         "body_size": None if found.body_size < 0 else found.body_size,
         "suppressed": found.suppressed,
+        "acceptable": found.acceptability.value,
+        "accepted_as": found.accepted_event_id or None,
     }

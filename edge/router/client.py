@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from edge.router.grpc_upload import begin_upload
+from edge.router.grpc_verifier import Verify, serve_verifications
 from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import UnavailableError
 from flowhook.model import Blob
@@ -161,6 +162,10 @@ class RouterClient(Protocol):
         """
         ...
 
+    async def verify_rejections(self, verify: Verify) -> None:
+        """Answer with `verify` what the router wants verified again, until it ends the stream."""
+        ...
+
     def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """Yield changes after a revision (0: from now on) until the router ends the stream.
 
@@ -262,6 +267,10 @@ class GrpcRouterClient:
                 raise status.from_rpc_error(error) from None
 
         await _until_owned(attempt, REPORT_SECONDS)
+
+    async def verify_rejections(self, verify: Verify) -> None:
+        """See `RouterClient.verify_rejections`."""
+        await serve_verifications(self._rejections.AttachVerifier(None), verify)
 
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """See `RouterClient.watch`."""

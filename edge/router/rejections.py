@@ -1,7 +1,8 @@
 """Reports refused requests to the router, for operators: a few per flow, in batches, on a best-effort basis.
 
-A report contains no credential, not even one in the wrong place. Of headers it contains the values that are known to be
-harmless, and the lengths of the others; of the query, the names; of a one-time URL, all but the token.
+What a report shows contains no credential, not even one in the wrong place. Of headers it contains the values that are
+known to be harmless, and the lengths of the others; of the query, the names; of a one-time URL, all but the token. Only
+if the flow stores refused requests, the request as it was received is enclosed apart, and the router encrypts it.
 
 The cause of a signature mismatch is diagnosed after the sender got its response, by one thread, for a few requests at a
 time. The memory of waiting requests is bounded.
@@ -12,10 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from edge.http.forwarded import Address
 from edge.http.head import Head
+from edge.http.peer import Peer
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
@@ -26,8 +29,8 @@ from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
 from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import MAX_OTHERS, NamedVerifiers, diagnose
-from flowhook.v1.rejection_service_pb2 import Rejection
-from flowhook.wire.convert import headers_to_proto, timestamp
+from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection
+from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
 
 FLUSH_SECONDS: Final = 0.5
 MAX_BATCH: Final = 100
@@ -41,6 +44,9 @@ MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES
 """Total size of the bodies of these requests."""
 
 MAX_BODY_BYTES: Final = 64 * 1024
+MAX_HEAD_BYTES: Final = 24 * 1024
+"""Size of the head of a request that can be accepted later: serialized, it is within the router's limit."""
+
 MAX_TEXT: Final = 2048
 MAX_DETAIL: Final = 1024
 MAX_FIELDS: Final = 100
@@ -118,6 +124,7 @@ class RejectionReporter:
         self,
         endpoint: CompiledEndpoint,
         head: Head,
+        peer: Peer,
         address: Address,
         answer: Response,
         *,
@@ -130,6 +137,7 @@ class RejectionReporter:
         Args:
             endpoint: endpoint that received the request.
             head: head of the request.
+            peer: the other side of the connection, which may be a proxy.
             address: address of the sender.
             answer: response to the sender.
             error: why authentication failed, if it did.
@@ -160,7 +168,10 @@ class RejectionReporter:
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
             suppressed=self._allowances.take_suppressed(endpoint.flow_id),
+            acceptability=_acceptability(endpoint, head, answer, body),
         )
+        if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
+            rejection.original.CopyFrom(_original(head, peer))
         mismatch = error is not None and error.reason == "SIGNATURE_MISMATCH"
         suspect = seen if mismatch and self._may_be_diagnosed(body) else None
         self._waiting.append(_Noted(rejection, endpoint, suspect))
@@ -179,18 +190,22 @@ class RejectionReporter:
         rejection, endpoint, seen = noted
         if seen is not None:
             try:
-                verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
-                now = rejection.time.seconds + rejection.time.nanos / 1e9
-                hint = await asyncio.to_thread(self._explain, verifiers, seen, now, others)
-            except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
-                log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
-                hint = ""
+                hint = await self.diagnosis(endpoint, seen, milliseconds(rejection.time) / 1000)
             finally:
                 self._suspects -= 1
                 self._suspect_bytes -= len(seen.body)
             if hint:
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
         return rejection
+
+    async def diagnosis(self, endpoint: CompiledEndpoint, seen: RequestView, now: float) -> str:
+        """Return what would have made a request pass at a Unix time in seconds; empty: nothing is found."""
+        verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
+        try:
+            return await asyncio.to_thread(self._explain, verifiers, seen, now, others)
+        except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
+            log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
+            return ""
 
     def _others(self, endpoint: CompiledEndpoint) -> list[NamedVerifiers]:
         """Return other endpoints whose credentials the sender may have used, those of the same flow first."""
@@ -215,6 +230,35 @@ class RejectionReporter:
                 await self._router.report(batch)
             except FlowhookError:
                 self._counts.unreported += len(batch)
+
+
+def _acceptability(endpoint: CompiledEndpoint, head: Head, answer: Response, body: bytes) -> Rejection.Acceptability:
+    """Return whether a request can be accepted once the flow or a secret is corrected."""
+    if answer.status != HTTPStatus.UNAUTHORIZED:
+        return Rejection.ACCEPTABILITY_NOT_AUTHENTICATION
+    if endpoint.one_time:
+        return Rejection.ACCEPTABILITY_ONE_TIME_URL
+    if not endpoint.stores_rejected_bodies:
+        return Rejection.ACCEPTABILITY_NOT_STORED
+    received = len(body) == head.length if head.length >= 0 else bool(body)
+    whole = received and len(body) <= MAX_BODY_BYTES and head.size <= MAX_HEAD_BYTES
+    return Rejection.ACCEPTABILITY_ACCEPTABLE if whole else Rejection.ACCEPTABILITY_INCOMPLETE
+
+
+def _original(head: Head, peer: Peer) -> OriginalRequest:
+    """Return a request as it was received, credentials included.
+
+    The router encrypts it, and returns it to edges only, which verify it again.
+    """
+    return OriginalRequest(
+        method=head.method,
+        target=head.target,
+        host=head.host,
+        headers=headers_to_proto(head.headers),
+        peer=str(peer.address),
+        scheme=peer.protocol,
+        client_names=peer.client_names,
+    )
 
 
 def _credentials(endpoint: CompiledEndpoint, head: Head) -> list[bytes]:

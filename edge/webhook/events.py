@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.parsed_content import ParsedContent
 from flowhook import ids
 from flowhook.model import Event, Principal
-from flowhook.signatures import Match, RequestView, credentials_of, strip_query, without_credential_copies
+from flowhook.signatures import Match, RequestView, Verifier, credentials_of, strip_query, without_credential_copies
+from flowhook.v1 import envelope_pb2
+from flowhook.wire.convert import event_to_proto
 
 
 def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match: Match) -> Event:
@@ -38,6 +43,29 @@ def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match
         head.traceparent,
     )
     return _mid_flow(event, endpoint) if endpoint.callback else event
+
+
+def event_message(
+    endpoint: CompiledEndpoint,
+    seen: RequestView,
+    verified: tuple[Verifier, Match],
+    view: Mapping[str, Any] | None,
+    *,
+    event: Event,
+    content: ParsedContent,
+) -> envelope_pb2.Event:
+    """Return an event for the router, with its keys and search attributes; for the arguments see `dedupe_key`."""
+    key = endpoint.dedupe_key(verified, seen, view, content)
+    message = event_to_proto(event)
+    if key:
+        message.dedupe_key = key
+    # set even when it is empty, so that the router need not evaluate it
+    message.order_key = endpoint.order_key_of(view, content)
+    message.flow_revision = endpoint.flow_revision
+    if endpoint.search is not None:
+        for name, value in endpoint.attributes_of(view, content):
+            message.attributes.add(name=name, value=value)
+    return message
 
 
 def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:

@@ -8,17 +8,16 @@ Source: docs/http.md is the contract; RFC 9110 for the statuses.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import math
 import re
 import time
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
 from edge.http import responses
 from edge.http.body_stream import BodyStream, BodyTooLargeError
-from edge.http.forwarded import Address, TrustedProxies
+from edge.http.forwarded import Address
 from edge.http.head import Head
 from edge.http.peer import network_identity
 from edge.http.receive_budget import Overloaded
@@ -27,18 +26,19 @@ from edge.http.responses import Response
 from edge.router.body_uploads import BodyUploads, SignatureRejectedError, UploadedBody
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher, IngestUnavailableError
-from edge.router.rejections import RejectionReporter
+from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
-from edge.webhook.events import build_event
+from edge.webhook.events import build_event, event_message
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.parsed_content import ParsedContent
 from edge.webhook.sender_rate_limiter import sender_identity
+from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Event
@@ -52,7 +52,6 @@ from flowhook.signatures import (
     json_of,
 )
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
-from flowhook.wire.convert import event_to_proto
 from flowhook.wire.failures import THROTTLED, failure_to_proto
 from flowhook.workflow_input import webhook_view
 
@@ -64,9 +63,6 @@ traceparent twice, the second time in UTF-8, which takes two bytes for each byte
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 """Syntax of the token of a one-time URL; only the router can tell whether a token is valid."""
-
-_Outcome = tuple[Verifier, Match] | SignatureError
-"""Outcome of verification: the verifier that passed and its match, or the reason why none passed."""
 
 _OF_CALLBACKS: Final = {
     "CALLBACK_NOT_FOUND": responses.CALLBACK_NOT_FOUND,
@@ -105,12 +101,11 @@ class WebhookHandler:
         outbound: DocumentFetcher,
         contents: BodyParser,
         uploads: BodyUploads,
-        proxies: TrustedProxies | None = None,
-        public_url: str = "",
+        views: RequestViews,
     ) -> None:
         """Create a handler of its collaborators.
 
-        `ingest` stores events, except those for `callbacks`, which take the router longer. Senders see `public_url`.
+        `ingest` stores events, except those for `callbacks`, which take the router longer.
         """
         self._directory = directory
         self._ingest = ingest
@@ -122,8 +117,7 @@ class WebhookHandler:
         self._outbound = outbound
         self._contents = contents
         self._uploads = uploads
-        self._proxies = proxies or None
-        self._public_url = public_url.rstrip("/")
+        self._views = views
 
     async def handle(self, request: IncomingRequest) -> Response:
         """Handle one request and return the response.
@@ -137,7 +131,7 @@ class WebhookHandler:
             endpoint = await self._endpoint(request.head)
         except _Refused as refusal:
             return refusal.answer
-        address, seen = self._view(request)
+        address, seen = self._views.view(request.head, request.address, request.scheme, request.client_names)
         error: SignatureError | None = None
         try:
             answer = await self._accept(endpoint, request, address, seen)
@@ -150,7 +144,9 @@ class WebhookHandler:
         except IngestUnavailableError:
             return responses.ROUTER_UNAVAILABLE
         if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._rejections.record(endpoint, request.head, address, answer, error=error, seen=seen, now=time.time())
+            self._rejections.record(
+                endpoint, request.head, request.peer, address, answer, error=error, seen=seen, now=time.time()
+            )
         return answer
 
     async def _accept(
@@ -174,7 +170,7 @@ class WebhookHandler:
             )
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.needs_json_body and (seen.json is None or len(seen.body) > endpoint.max_unverified_json):
-            seen = await _with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
+            seen = await with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
         try:
             content = self._contents.at_once(endpoint, head, seen) or await self._contents.apart(
                 endpoint, head, seen, event
@@ -192,26 +188,21 @@ class WebhookHandler:
                 return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
         return await self._store(endpoint, request, seen, verified, event=event, content=content)
 
-    def _view(self, request: IncomingRequest) -> tuple[Address, RequestView]:
-        """Return the sender's address, and the request as input for verification, without its body."""
-        head = request.head
-        address, scheme, host = request.address, request.scheme, head.host
-        if self._proxies is not None:
-            address, scheme, behind = self._proxies.origin(address, scheme, head.headers)
-            host = behind or host
-        url = f"{self._public_url or f'{scheme}://{host}'}{head.target}"
-        return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", request.client_names)
-
     async def _authenticated(
         self, endpoint: CompiledEndpoint, request: IncomingRequest, seen: RequestView, address: Address
     ) -> tuple[RequestView, tuple[Verifier, Match], UploadedBody | None]:
         """Receive and verify the body of a request; return the request, the match, and the upload of a large body."""
         if endpoint.early_keyed:
             seen = await self._keys.add(seen, endpoint.early_keyed)
-        verified = _check(endpoint.early, seen) if endpoint.early else None
+        now = time.time()
+        verified = check(endpoint.early, seen, now) if endpoint.early else None
         good = verified is not None and not isinstance(verified, SignatureError)
         if not good and not endpoint.has_signature(seen.headers):
-            raise self._unauthenticated(endpoint, address, seen, verified, _check(endpoint.late, seen))
+            errors = verified, check(endpoint.late, seen, now)
+            if endpoint.stores_rejected_bodies and 0 < request.head.length <= min(MAX_BODY_BYTES, endpoint.max_body):
+                with contextlib.suppress(Overloaded):
+                    seen = seen._replace(body=await request.body(MAX_BODY_BYTES))
+            raise self._unauthenticated(endpoint, address, seen, *errors)
         if 0 <= request.head.length <= limits.STREAMED_BODY_BYTES:
             body = await request.body(endpoint.max_body)
         else:
@@ -228,22 +219,12 @@ class WebhookHandler:
         if verified is None or isinstance(verified, SignatureError):
             earlier = verified
             if endpoint.reads_json or endpoint.late_keyed or len(body) > INLINE_BYTES:
-                seen, verified = await self._proved(endpoint, seen)
+                seen, verified = await check_with_body(endpoint, seen, self._keys, time.time())
             else:
-                verified = _check(endpoint.late, seen)
+                verified = check(endpoint.late, seen, time.time())
             if isinstance(verified, SignatureError):
                 raise self._unauthenticated(endpoint, address, seen, earlier, verified)
         return seen, verified, None
-
-    async def _proved(self, endpoint: CompiledEndpoint, seen: RequestView) -> tuple[RequestView, _Outcome]:
-        """Verify a request by its parsed body and fetched keys; return it with these, and the outcome."""
-        if endpoint.reads_json:
-            seen = await _with_json(seen, JsonBody(endpoint.max_unverified_json))
-        if endpoint.late_keyed:
-            seen = await self._keys.add(seen, endpoint.late_keyed)
-        if len(seen.body) <= INLINE_BYTES:
-            return seen, _check(endpoint.late, seen)
-        return seen, await asyncio.to_thread(_check, endpoint.late, seen)
 
     async def _stream(
         self,
@@ -251,7 +232,7 @@ class WebhookHandler:
         head: Head,
         address: Address,
         seen: RequestView,
-        earlier: _Outcome | None,
+        earlier: Outcome | None,
         *,
         body: BodyStream,
     ) -> UploadedBody:
@@ -310,10 +291,9 @@ class WebhookHandler:
         return endpoint
 
     def _unauthenticated(
-        self, endpoint: CompiledEndpoint, address: Address, seen: RequestView, *outcomes: _Outcome | None
+        self, endpoint: CompiledEndpoint, address: Address, seen: RequestView, *outcomes: Outcome | None
     ) -> _Refused:
-        errors = [outcome for outcome in outcomes if isinstance(outcome, SignatureError)]
-        error = max(errors, key=lambda each: each.specificity)
+        error = most_specific(*outcomes)
         self._refusals.warning(
             "request unauthenticated",
             **endpoint.log_fields,
@@ -338,16 +318,7 @@ class WebhookHandler:
     ) -> Response:
         """Store the event, and return the response that the flow configures."""
         shown = webhook_view(event, content.body) if endpoint.needs_view else None
-        key = endpoint.dedupe_key(verified, seen, shown, content)
-        message = event_to_proto(event)
-        if key:
-            message.dedupe_key = key
-        # set even when it is empty, so that the router need not evaluate it
-        message.order_key = endpoint.order_key_of(shown, content)
-        message.flow_revision = endpoint.flow_revision
-        if endpoint.search is not None:
-            for name, value in endpoint.attributes_of(shown, content):
-                message.attributes.add(name=name, value=value)
+        message = event_message(endpoint, seen, verified, shown, event=event, content=content)
         if endpoint.flow is not None:
             try:
                 return await request.hold(self._replies.hold(message, endpoint.flow))
@@ -389,23 +360,3 @@ def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, seen
     wait = endpoint.sender_limiter.take(sender_identity(match, address, authenticated=endpoint.asks), time.monotonic())
     if wait:
         raise _Refused(responses.sender_rate_limited(math.ceil(wait)), seen=seen)
-
-
-async def _with_json(seen: RequestView, body: JsonBody) -> RequestView:
-    """Return a request whose body is parsed as JSON only once; a large one is parsed in a thread."""
-    if len(seen.body) > INLINE_BYTES:
-        await asyncio.to_thread(body.of, seen.body)
-    return seen._replace(json=body)
-
-
-def _check(verifiers: Sequence[Verifier], seen: RequestView) -> _Outcome:
-    """Return the match of the first verifier that passes, or the most specific refusal."""
-    now = time.time()
-    worst: SignatureError | None = None
-    for verifier in verifiers:
-        try:
-            return verifier, verifier.verify(seen, now)
-        except SignatureError as error:
-            if worst is None or error.specificity > worst.specificity:
-                worst = error
-    return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")

@@ -136,6 +136,8 @@ def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
         message.callback_token = event.callback_token
     if event.depth:
         message.depth = event.depth
+    if event.rejection_id:
+        message.rejection_id = event.rejection_id
     if event.body_blob is not None:
         message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
         message.parts.extend(part_to_proto(part) for part in event.parts)
@@ -163,6 +165,7 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         callback=message.callback,
         callback_token=message.callback_token,
         depth=message.depth,
+        rejection_id=message.rejection_id,
     )
     if not message.HasField("body_blob"):
         return event

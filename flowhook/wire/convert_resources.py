@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from flowhook.model import AuditEntry, Change, Flow, RejectedRequest, SecretInfo
+from flowhook.model import (
+    Acceptability,
+    AuditEntry,
+    Change,
+    Flow,
+    RejectedRequest,
+    RejectionCount,
+    SecretInfo,
+)
 from flowhook.v1 import audit_service_pb2, flow_service_pb2, rejection_service_pb2
 from flowhook.v1 import secret_service_pb2 as secret_pb2
 from flowhook.wire.convert import headers_from_proto, milliseconds, timestamp
@@ -14,6 +22,15 @@ _CHANGE_TO_PROTO = {
     Change.UNCHANGED: _AppliedPb.CHANGE_UNCHANGED,
 }
 _CHANGE_FROM_PROTO: dict[int, Change] = {value: change for change, value in _CHANGE_TO_PROTO.items()}
+
+_RejectionPb = rejection_service_pb2.Rejection
+_ACCEPTABILITY_FROM_PROTO: dict[int, Acceptability] = {
+    _RejectionPb.ACCEPTABILITY_ACCEPTABLE: Acceptability.ACCEPTABLE,
+    _RejectionPb.ACCEPTABILITY_NOT_AUTHENTICATION: Acceptability.NOT_AUTHENTICATION,
+    _RejectionPb.ACCEPTABILITY_NOT_STORED: Acceptability.NOT_STORED,
+    _RejectionPb.ACCEPTABILITY_INCOMPLETE: Acceptability.INCOMPLETE,
+    _RejectionPb.ACCEPTABILITY_ONE_TIME_URL: Acceptability.ONE_TIME_URL,
+}
 
 
 def flow_to_proto(flow: Flow) -> flow_service_pb2.Flow:
@@ -84,6 +101,20 @@ def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRe
         body_size=message.body_size,
         body=message.body,
         suppressed=message.suppressed,
+        acceptability=_ACCEPTABILITY_FROM_PROTO.get(message.acceptability, Acceptability.UNKNOWN),
+        accepted_event_id=message.accepted_event_id,
+        accept_time_ms=milliseconds(message.accept_time) if message.HasField("accept_time") else None,
+    )
+
+
+def rejection_count_from_proto(message: rejection_service_pb2.RejectionCount) -> RejectionCount:
+    """Return the count of refused requests that a message holds."""
+    return RejectionCount(
+        message.flow_id,
+        message.reason,
+        message.count,
+        milliseconds(message.first_time),
+        milliseconds(message.last_time),
     )
 
 

@@ -58,6 +58,8 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.ShardService/GetShards": _READ,
     "/flowhook.v1.RejectionService/GetRejection": _READ,
     "/flowhook.v1.RejectionService/ListRejections": _READ,
+    "/flowhook.v1.RejectionService/CountRejections": _READ,
+    "/flowhook.v1.RejectionService/AttachVerifier": frozenset({TokenScope.VERIFY}),
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({TokenScope.VERIFY}),
 }
 

@@ -39,8 +39,12 @@ class CallbackReceiver:
         self._parser = parser
         self._now_ms = now_ms
 
-    async def receive(self, message: envelope_pb2.Event) -> str:
+    async def receive(self, message: envelope_pb2.Event, rejection_id: str = "") -> str:
         """Store an event for a callback; it is durable when this returns.
+
+        Args:
+            message: the event.
+            rejection_id: ID of the rejection after which an operator accepted it, if so.
 
         Returns:
             ID of the earlier event this one duplicates, or empty.
@@ -59,7 +63,7 @@ class CallbackReceiver:
         callback = entry.callbacks.get(message.callback)
         if callback is None or (callback.only_one_time and not message.callback_token):
             raise NotFoundError("the flow does not declare this callback", reason="CALLBACK_NOT_FOUND")
-        validate_and_serialize(message)
+        validate_and_serialize(message, rejection_id)
         if message.HasField("body_blob"):
             raise InvalidError("a callback's event must carry its body inline", reason="BODY_BLOB_INVALID")
         token, execution_id = message.callback_token, ""

@@ -12,7 +12,7 @@ from flowhook.model import Status, WorkflowError
 from flowhook.offload import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
-from flowhook.wire.failures import failure_to_proto
+from flowhook.wire.failures import failure_from_proto, failure_to_proto
 from router.admission import (
     AdmissionControl,
     event_id_taken,
@@ -108,15 +108,29 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         started, called = iter(starts), iter(calls)
         return _Response(results=[next(called if message.callback else started) for message in messages])
 
-    async def _starts(self, messages: Sequence[envelope_pb2.Event]) -> list[_Result]:
-        """Store events that start executions."""
+    async def store(self, message: envelope_pb2.Event, rejection_id: str) -> _Accepted:
+        """Store the event of a rejected request that an operator accepted.
+
+        Raises:
+            FlowhookError: it is not stored.
+        """
+        if message.callback:
+            result = await self._call_back(message, rejection_id)
+        else:
+            (result,) = await self._starts([message], rejection_id)
+        if result.HasField("rejected"):
+            raise failure_from_proto(result.rejected)
+        return result.accepted
+
+    async def _starts(self, messages: Sequence[envelope_pb2.Event], rejection_id: str = "") -> list[_Result]:
+        """Store events that start executions; those of a rejected request are marked with its ID."""
         fates: list[_Fate] = []
         events: list[NewEvent] = []
         size = 0
         try:
             for message in messages:
                 try:
-                    events.append(event := await self._admitted(message))
+                    events.append(event := await self._admitted(message, rejection_id))
                 except FlowhookError as error:
                     fates.append(error)
                 except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
@@ -161,11 +175,11 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if message.HasField("body_blob"):
             self._bodies.discard(message.body_blob.id, message.flow_id)
 
-    async def _call_back(self, message: envelope_pb2.Event) -> _Result:
+    async def _call_back(self, message: envelope_pb2.Event, rejection_id: str = "") -> _Result:
         """Store an event for executions that wait for it."""
         try:
             check_flow_permitted(message.flow_id)
-            earlier = await self._callbacks.receive(message)
+            earlier = await self._callbacks.receive(message, rejection_id)
         except FlowhookError as error:
             return self._rejected(error)
         except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
@@ -250,13 +264,13 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise _why_not(appended)
         return appended.seq, appended.duplicate_of or event.event_id, bool(appended.duplicate_of)
 
-    async def _admitted(self, message: envelope_pb2.Event) -> NewEvent:
+    async def _admitted(self, message: envelope_pb2.Event, rejection_id: str = "") -> NewEvent:
         """Check an event and count it as being stored; `_forget` reverts the count."""
         check_flow_permitted(message.flow_id)
         entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)
         # they are stored apart; those of another flow are part of its payload, and nobody looks at them
         attributes = take_attributes(message) if entry.keys.search else ()
-        payload = validate_and_serialize(message)
+        payload = validate_and_serialize(message, rejection_id)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
         if is_read:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from flowhook import limits
@@ -12,7 +12,9 @@ from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from router.services import error_mapping
-from router.services.paging import page_token_after, parse_page
+from router.services.paging import MAX_PAGE, page_token_after, parse_page
+from router.services.rejection_acceptance import INCOMPLETE, OriginalSeal, RejectionAcceptance, resolved, take_original
+from router.services.verifier_pool import VerifierPool
 from router.storage.interface import RejectionLog
 from router.storage.model import StoredRejection
 
@@ -43,8 +45,19 @@ _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
 class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
-    def __init__(self, rejections: RejectionLog, *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        rejections: RejectionLog,
+        *,
+        seal: OriginalSeal,
+        acceptance: RejectionAcceptance,
+        verifiers: VerifierPool,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._rejections = rejections
+        self._seal = seal
+        self._acceptance = acceptance
+        self._verifiers = verifiers
         self._now_ms = now_ms
 
     @error_mapping.rpc_method
@@ -56,7 +69,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         if not 0 < len(request.rejections) <= MAX_REPORTED:
             raise InvalidError(f"a report must have 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
         now_ms = self._now_ms()
-        await self._rejections.add([_stored(each, now_ms) for each in request.rejections])
+        await self._rejections.add([self._stored(each, now_ms) for each in request.rejections])
         return pb.ReportRejectionsResponse()
 
     @error_mapping.rpc_method
@@ -66,8 +79,10 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         """Return a page of rejections, newest first."""
         del context
         size, before = parse_page(request, default=DEFAULT_PAGE)
-        found = await self._rejections.page(flow_id=request.flow_id, before_number=before, limit=size + 1)
-        listed = [pb.Rejection.FromString(each.content) for each in found[:size]]
+        found = await self._rejections.page(
+            flow_id=request.flow_id, reason=request.reason, before_number=before, limit=size + 1
+        )
+        listed = [resolved(each) for each in found[:size]]
         for each in listed:
             del each.headers[:]
             each.ClearField("body")
@@ -80,24 +95,68 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     ) -> pb.GetRejectionResponse:
         """Return one rejection."""
         del context
-        found = await self._rejections.get(request.rejection_id)
+        return pb.GetRejectionResponse(rejection=resolved(await self._found(request.rejection_id)))
+
+    @error_mapping.rpc_method
+    async def CountRejections(  # noqa: N802 - the name of the RPC
+        self, request: pb.CountRejectionsRequest, context: error_mapping.Context
+    ) -> pb.CountRejectionsResponse:
+        """Count rejections by flow and reason."""
+        del context
+        counts = [
+            pb.RejectionCount(
+                flow_id=each.flow_id,
+                reason=each.reason,
+                count=each.rejections,
+                first_time=convert.timestamp(each.first_ms),
+                last_time=convert.timestamp(each.last_ms),
+            )
+            for each in await self._rejections.count(flow_id=request.flow_id, limit=MAX_PAGE)
+        ]
+        return pb.CountRejectionsResponse(counts=counts)
+
+    @error_mapping.rpc_method
+    async def AcceptRejection(  # noqa: N802 - the name of the RPC
+        self, request: pb.AcceptRejectionRequest, context: error_mapping.Context
+    ) -> pb.AcceptRejectionResponse:
+        """Verify a refused request again, and accept it as an event."""
+        del context
+        return await self._acceptance.accept(await self._found(request.rejection_id))
+
+    @error_mapping.rpc_method
+    async def AttachVerifier(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
+        self, request_iterator: AsyncIterator[pb.AttachVerifierRequest], context: error_mapping.Context
+    ) -> None:
+        """Ask an edge to verify requests until it ends the stream."""
+        await self._verifiers.serve(request_iterator, context.write)
+
+    async def _found(self, rejection_id: str) -> StoredRejection:
+        found = await self._rejections.get(rejection_id)
         if found is None:
-            raise NotFoundError(f"there is no rejection {request.rejection_id[:64]}", reason="REJECTION_NOT_FOUND")
-        return pb.GetRejectionResponse(rejection=pb.Rejection.FromString(found.content))
+            raise NotFoundError(f"there is no rejection {rejection_id[:64]}", reason="REJECTION_NOT_FOUND")
+        return found
 
-
-def _stored(message: pb.Rejection, now_ms: int) -> StoredRejection:
-    """Return a rejection to store, with each field cut to its bounds."""
-    if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= limits.MAX_FLOW_ID_LENGTH:
-        raise InvalidError("a rejection must have an ID and a flow", reason="REPORT_INVALID")
-    # unknown fields can have any length
-    message.DiscardUnknownFields()
-    for name, limit in MAX_TEXTS.items():
-        setattr(message, name, getattr(message, name)[:limit])
-    message.body = message.body[:MAX_BODY_BYTES]
-    for name in ("headers", "body"):
-        if message.ByteSize() > MAX_BYTES:
+    def _stored(self, message: pb.Rejection, now_ms: int) -> StoredRejection:
+        """Return a rejection to store, with each field cut to its bounds, and its original request encrypted."""
+        if not _ID.fullmatch(message.id) or not 0 < len(message.flow_id) <= limits.MAX_FLOW_ID_LENGTH:
+            raise InvalidError("a rejection must have an ID and a flow", reason="REPORT_INVALID")
+        # unknown fields can have any length
+        message.DiscardUnknownFields()
+        for name in ("accepted_event_id", "accept_time"):
             message.ClearField(name)
-    # a time in the future would expire other rejections: those a week older than the newest are removed
-    time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
-    return StoredRejection(0, message.id, message.flow_id, time_ms, message.SerializeToString())
+        for name, limit in MAX_TEXTS.items():
+            setattr(message, name, getattr(message, name)[:limit])
+        original = take_original(message)
+        body = message.body
+        message.body = body[:MAX_BODY_BYTES]
+        for name in ("headers", "body"):
+            if message.ByteSize() > MAX_BYTES:
+                message.ClearField(name)
+        if original is not None and message.body != body:
+            original, message.acceptability = None, INCOMPLETE
+        # a time in the future would expire other rejections: those a week older than the newest are removed
+        time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
+        sealed = None if original is None else self._seal.seal(message, original)
+        return StoredRejection(
+            0, message.id, message.flow_id, time_ms, message.SerializeToString(), message.reason, sealed
+        )

@@ -32,6 +32,7 @@ from router.storage.model import (
     LoggedEvent,
     NewEvent,
     RegistryChange,
+    RejectionCount,
     Scheduled,
     StateChange,
     StoredRejection,
@@ -320,13 +321,28 @@ class RejectionLog(Protocol):
         ...
 
     async def page(
-        self, *, flow_id: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
+        self, *, flow_id: str = "", reason: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
     ) -> list[StoredRejection]:
-        """Return rejections, newest first."""
+        """Return rejections, newest first, without `sealed`."""
         ...
 
     async def get(self, rejection_id: str) -> StoredRejection | None:
-        """Return a rejection, or None when it is not stored (any more)."""
+        """Return a rejection without `sealed`, or None when it is not stored (any more)."""
+        ...
+
+    async def sealed(self, rejection_id: str) -> bytes | None:
+        """Return the encrypted request of a rejection, or None when it is not stored (any more)."""
+        ...
+
+    async def count(self, *, flow_id: str = "", limit: int) -> list[RejectionCount]:
+        """Count rejections by flow and reason; return up to `limit` counts, the greatest first."""
+        ...
+
+    async def accepted(self, rejection_id: str, event_id: str, *, now_ms: int) -> None:
+        """Record that a rejected request was accepted as an event, and delete its encrypted form.
+
+        Without effect if the rejection is no longer stored, or was accepted before.
+        """
         ...
 
 

@@ -406,10 +406,36 @@ class AuditFilter(NamedTuple):
 
 
 class StoredRejection(NamedTuple):
-    """A rejected request as stored: `content` is opaque; `number` is assigned by storage, ascending."""
+    """A rejected request as stored.
+
+    Attributes:
+        number: assigned by storage, ascending.
+        id: its ID.
+        flow_id: flow that the request was for.
+        time_ms: when it was rejected, Unix ms.
+        content: opaque.
+        reason: stable cause.
+        sealed: the request with its credentials, encrypted; None: it is not stored, or not read (see `RejectionLog`).
+        accepted_id: ID of the event that it was accepted as; empty: it was not.
+        accept_time_ms: when it was accepted, Unix ms; None: it was not.
+    """
 
     number: int
     id: str
     flow_id: str
     time_ms: int
     content: bytes
+    reason: str = ""
+    sealed: bytes | None = None
+    accepted_id: str = ""
+    accept_time_ms: int | None = None
+
+
+class RejectionCount(NamedTuple):
+    """How many rejections of a flow have a reason, and when the first and the latest of them were made (Unix ms)."""
+
+    flow_id: str
+    reason: str
+    rejections: int
+    first_ms: int
+    last_ms: int

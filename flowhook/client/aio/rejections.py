@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
-from flowhook.model import RejectedRequest
-from flowhook.v1.rejection_service_pb2 import GetRejectionRequest, ListRejectionsRequest
+from flowhook.model import AcceptedRejection, RejectedRequest, RejectionCount
+from flowhook.v1.rejection_service_pb2 import (
+    AcceptRejectionRequest,
+    CountRejectionsRequest,
+    GetRejectionRequest,
+    ListRejectionsRequest,
+)
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.wire import convert_resources
 
 
 class Rejections:
-    """Requests that edges refused: a bounded log. Scope `admin` or `view`."""
+    """Requests that edges refused: a bounded log. Scope `admin` or `view`; `accept` needs `admin`."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._call = transport.call
         self._stub = RejectionServiceStub(transport.channel)
 
-    def list(self, *, flow_id: str = "", limit: int | None = None) -> AsyncIterator[RejectedRequest]:
+    def list(self, *, flow_id: str = "", reason: str = "", limit: int | None = None) -> AsyncIterator[RejectedRequest]:
         """Yield refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
 
         async def page(page_size: int, page_token: str) -> Page[RejectedRequest]:
-            return await self.page(flow_id=flow_id, page_size=page_size, page_token=page_token)
+            return await self.page(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
 
         return items(page, limit)
 
-    async def page(self, *, flow_id: str = "", page_size: int = 100, page_token: str = "") -> Page[RejectedRequest]:
+    async def page(
+        self, *, flow_id: str = "", reason: str = "", page_size: int = 100, page_token: str = ""
+    ) -> Page[RejectedRequest]:
         """Return a page of what `list` yields.
 
         Args:
             flow_id: only requests to this flow; empty: to any.
+            reason: only requests that were refused for this reason, for example `SIGNATURE_MISMATCH`; empty: for any.
             page_size: requests on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, for the same flow; empty: the first page.
+            page_token: `next_page_token` of the page before, for the same flow and reason; empty: the first page.
 
         Raises:
             InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
         """
-        request = ListRejectionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
+        request = ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRejections, request)
         found = [convert_resources.rejection_from_proto(each) for each in response.rejections]
         return Page(found, response.next_page_token)
@@ -52,3 +60,22 @@ class Rejections:
         """
         response = await self._call(self._stub.GetRejection, GetRejectionRequest(rejection_id=rejection_id))
         return convert_resources.rejection_from_proto(response.rejection)
+
+    async def count(self, *, flow_id: str = "") -> Sequence[RejectionCount]:
+        """Count the refused requests in the log by flow and reason, the greatest first, at most 1000 counts."""
+        response = await self._call(self._stub.CountRejections, CountRejectionsRequest(flow_id=flow_id))
+        return [convert_resources.rejection_count_from_proto(each) for each in response.counts]
+
+    async def accept(self, rejection_id: str) -> AcceptedRejection:
+        """Verify a refused request again, under the flow's present revision and secrets, and accept it as an event.
+
+        A repeated call returns the same event.
+
+        Raises:
+            NotFoundError: the request is not in the log (any more), or its flow or callback was deleted.
+            ConflictError: it can't be accepted (`REJECTION_NOT_ACCEPTABLE`), or is still refused (`STILL_REFUSED`): the
+                message says why.
+            UnavailableError: no edge is there to verify it (`NO_VERIFIER`, `VERIFICATION_TIMEOUT`).
+        """
+        response = await self._call(self._stub.AcceptRejection, AcceptRejectionRequest(rejection_id=rejection_id))
+        return AcceptedRejection(response.event_id, response.execution_id, response.duplicate)

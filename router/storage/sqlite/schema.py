@@ -128,9 +128,14 @@ CREATE TABLE rejection (
   id TEXT NOT NULL UNIQUE,
   flow_id TEXT NOT NULL,
   time_ms INTEGER NOT NULL,
-  content BLOB NOT NULL
+  reason TEXT NOT NULL,
+  accepted_id TEXT, -- of the event that it was accepted as
+  accept_time_ms INTEGER,
+  content BLOB NOT NULL,
+  sealed BLOB -- the request with its credentials, encrypted
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
+CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);
 CREATE TABLE audit (
   number INTEGER PRIMARY KEY,
   time_ms INTEGER NOT NULL,

@@ -10,6 +10,7 @@ from support.patience import PATIENCE
 
 from edge.http import responses
 from edge.http.head import parse_head
+from edge.http.peer import Peer
 from edge.router.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
@@ -17,6 +18,7 @@ from flowhook.document.webhook import Webhook
 from flowhook.signatures import RequestView, SignatureError
 
 NOW = 1_700_000_000.0
+PEER = Peer("192.0.2.1", "http", ip_address("192.0.2.1"))
 WRONG = SignatureError("the signature does not match", reason="SIGNATURE_MISMATCH")
 
 
@@ -66,9 +68,7 @@ async def noting(router, counts, running, explain):
 
     def note(body):
         seen = RequestView("POST", "http://h/hook/f", "/hook/f", "", head.headers, body)
-        noted.record(
-            endpoint, head, ip_address("192.0.2.1"), responses.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW
-        )
+        noted.record(endpoint, head, PEER, PEER.address, responses.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW)
 
     async def reported(count):
         router.expected = count

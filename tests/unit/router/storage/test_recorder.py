@@ -85,7 +85,7 @@ def test_a_transaction_without_changes_is_no_record(owner, log):
 
 
 def test_rejections_are_not_recorded(owner, log):
-    owner.transact("INSERT INTO rejection (id, flow_id, time_ms, content) VALUES ('r', 'f', 1, x'')")
+    owner.transact("INSERT INTO rejection (id, flow_id, time_ms, reason, content) VALUES ('r', 'f', 1, '', x'')")
     assert log.tail() is None
 
 

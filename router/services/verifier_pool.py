@@ -1,0 +1,124 @@
+"""The edges that verify refused requests again when the router asks them to: it parses nothing of a sender itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from flowhook.errors import ExhaustedError, UnavailableError
+from flowhook.v1 import rejection_service_pb2 as pb
+
+MAX_VERIFIERS: Final = 1000
+"""Most edges attached at a time."""
+
+MAX_VERIFICATIONS: Final = 4
+"""Verifications at a time; further ones wait for their turn."""
+
+VERIFICATION_SECONDS: Final = 10.0
+"""Timeout of a verification, by whichever edges."""
+
+
+class _VerifierLostError(Exception):
+    """The stream of an edge ended before it answered."""
+
+
+class _Verifier:
+    """An attached edge: what it is to be sent, and what it is asked."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._outgoing: asyncio.Queue[pb.AttachVerifierResponse] = asyncio.Queue()  # as long as `_waiting` at most
+        self._waiting: dict[str, asyncio.Future[pb.AttachVerifierRequest]] = {}
+
+    async def ask(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
+        """Send a request to the edge, and return its answer.
+
+        Raises:
+            _VerifierLostError: the stream ended first.
+        """
+        self._asked += 1
+        asked = pb.AttachVerifierResponse()
+        asked.CopyFrom(request)
+        asked.verification_id = str(self._asked)
+        answer: asyncio.Future[pb.AttachVerifierRequest] = asyncio.get_running_loop().create_future()
+        self._waiting[asked.verification_id] = answer
+        self._outgoing.put_nowait(asked)
+        try:
+            return await answer
+        finally:
+            del self._waiting[asked.verification_id]
+
+    async def send_all(self, write: Callable[[pb.AttachVerifierResponse], Awaitable[None]]) -> None:
+        """Send requests until cancelled."""
+        while True:
+            await write(await self._outgoing.get())
+
+    async def read_all(self, answers: AsyncIterator[pb.AttachVerifierRequest]) -> None:
+        """Receive answers until the stream ends. One that nobody waits for any more is dropped."""
+        async for answer in answers:
+            waiting = self._waiting.get(answer.verification_id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+    def end(self) -> None:
+        """Fail what is unanswered."""
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(_VerifierLostError())
+
+
+class VerifierPool:
+    """The attached edges, which are asked in turn."""
+
+    def __init__(self, *, seconds: float = VERIFICATION_SECONDS) -> None:
+        self._seconds = seconds
+        self._verifiers: deque[_Verifier] = deque()
+        self._places = asyncio.Semaphore(MAX_VERIFICATIONS)
+
+    async def serve(
+        self,
+        answers: AsyncIterator[pb.AttachVerifierRequest],
+        write: Callable[[pb.AttachVerifierResponse], Awaitable[None]],
+    ) -> None:
+        """Serve the stream of an edge until it ends.
+
+        Raises:
+            ExhaustedError: too many edges are attached (`TOO_MANY_VERIFIERS`).
+        """
+        if len(self._verifiers) >= MAX_VERIFIERS:
+            raise ExhaustedError("too many edges are attached", reason="TOO_MANY_VERIFIERS", retry_after=10)
+        verifier = _Verifier()
+        self._verifiers.append(verifier)
+        loops = [asyncio.ensure_future(verifier.send_all(write)), asyncio.ensure_future(verifier.read_all(answers))]
+        try:
+            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._verifiers.remove(verifier)
+            verifier.end()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)  # a broken stream is no news: the edge attaches again
+
+    async def verify(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
+        """Let an edge verify a request; if its stream ends, another one.
+
+        Raises:
+            UnavailableError: no edge is attached (`NO_VERIFIER`), or none answered in time (`VERIFICATION_TIMEOUT`).
+        """
+        try:
+            async with asyncio.timeout(self._seconds), self._places:
+                while self._verifiers:
+                    self._verifiers.rotate(-1)
+                    try:
+                        return await self._verifiers[-1].ask(request)
+                    except _VerifierLostError:
+                        continue
+        except TimeoutError:
+            raise UnavailableError(
+                f"no edge verified the request within {self._seconds:.0f} s: try again", reason="VERIFICATION_TIMEOUT"
+            ) from None
+        raise UnavailableError(
+            "no edge is connected that could verify the request: start one, and try again", reason="NO_VERIFIER"
+        )

@@ -50,6 +50,7 @@ PAGES: Final = (
     ("/faults", faults.FaultsPage),
     ("/rejections", rejections.RejectionsPage),
     ("/rejections/{rejection_id}", rejections.RejectionPage),
+    ("/rejections/{rejection_id}/accept", rejections.AcceptHandler),
     ("/secrets", secrets.SecretsPage),
     ("/cluster", cluster.ClusterPage),
     ("/audit", audit.AuditPage),

@@ -436,7 +436,8 @@ class Acceptability(StrEnum):
 class RejectedRequest:
     """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists.
 
-    `accepted_event_id` and `accept_time_ms` are those of its later acceptance; empty and None: it was not accepted.
+    `diagnosis` says what would have made it pass; it is the end of `detail`, too. `accepted_event_id` and
+    `accept_time_ms` are those of its later acceptance; empty and None: it was not accepted.
     """
 
     id: str
@@ -457,6 +458,7 @@ class RejectedRequest:
     acceptability: Acceptability = Acceptability.UNKNOWN
     accepted_event_id: str = ""
     accept_time_ms: int | None = None
+    diagnosis: str = ""
 
     @property
     def accepted_at(self) -> datetime | None:

@@ -1,11 +1,57 @@
-"""`/rejections` and `/rejections/ID`."""
+"""`/rejections` and `/rejections/ID`, and the acceptance of a refused request."""
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+import http
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
+from admin.console.hexdump import hexdump
+from admin.console.json_format import indent_json
 from admin.console.page import Page
-from admin.operations.table import GET_REJECTION, LIST_REJECTIONS
+from admin.operations.rejections import RejectionId
+from admin.operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
+from flowhook.errors import ConflictError
+from flowhook.model import Acceptability
+
+MAX_HEX: Final = 4 * 1024
+"""Bytes of a body that a page shows in hexadecimal."""
+
+MAX_COUNTS: Final = 20
+"""Counts that the list shows; the API has all of them."""
+
+ADVICE: Final[Mapping[str, str]] = {
+    "CREDENTIALS_MISSING": "The request has no credentials: set them at the sender.",
+    "CREDENTIALS_MALFORMED": "The credentials can't be read, or are there twice.",
+    "CREDENTIALS_WRONG": "Another user name, password or key. Compare the flow's secret with that of the sender.",
+    "SIGNATURE_MISSING": "There is no signature: the sender is another provider, or has no secret set.",
+    "SIGNATURE_MALFORMED": "The signature is not in the form that the flow's auth expects.",
+    "SIGNATURE_MISMATCH": "The sender signs with another secret, or something on the way changes the body.",
+    "KEY_UNKNOWN": "The sender's keys contain no such key: it was withdrawn, or is forged.",
+    "BODY_UNSIGNED": "The request has a body that the signature does not cover.",
+    "TIMESTAMP_MALFORMED": "The time of signing can't be read: is timestamp.unit right?",
+    "TIMESTAMP_STALE": "It was signed too long ago, or a clock is wrong: synchronise it, or raise the tolerance.",
+    "SECRET_NOT_SET": "The flow's secret has no value yet: set it.",
+    "SECRET_INVALID": "The flow's secret does not have the form that its auth needs: set it again.",
+    "BODY_INVALID": "The body is not what its Content-Type or Content-Encoding says.",
+    "BODY_TOO_LARGE": "The body is larger than the flow's max_body, or than what can be verified.",
+    "METHOD_NOT_ALLOWED": "The method is not one of the flow's methods.",
+    "ADDRESS_FORBIDDEN": "The sender's address is not in allow_from.",
+    "SENDER_RATE_LIMITED": "This sender has used up the sender_rate_limit. It was told to send again later.",
+    "RATE_LIMITED": "The rate_limit is used up. The sender was told to send again later.",
+    "BACKLOG_FULL": "The flow has too many unfinished events. The sender was told to send again later.",
+}
+"""What a reason means and what to do about it, as in docs/http.md."""
+
+OBSTACLES: Final[Mapping[Acceptability, str]] = {
+    Acceptability.UNKNOWN: "It was reported by an earlier version.",
+    Acceptability.NOT_AUTHENTICATION: "It was not refused for its credentials: the sender has to send another one.",
+    Acceptability.NOT_STORED: "The flow does not store refused requests. With webhook.keep_rejected_bodies it does.",
+    Acceptability.INCOMPLETE: "Not all of it was received, or it has more than 64 KiB.",
+    Acceptability.ONE_TIME_URL: "It was sent to a one-time URL, whose token is not stored.",
+}
+"""Why a refused request can't be accepted."""
 
 
 class RejectionsPage(Page):
@@ -18,9 +64,16 @@ class RejectionsPage(Page):
         parameters = LIST_REJECTIONS.read_query({}, self.query())
         async with self.router() as client:
             page = await LIST_REJECTIONS.run(client, parameters)
-        older = urlencode({"flow": parameters.flow, "page_token": page.next_page_token})
+        conditions = {"flow": parameters.flow, "reason": parameters.reason}
+        given = {name: value for name, value in conditions.items() if value}
         self.finish_page(
-            "rejections.html", page=page, flow=parameters.flow, first=not parameters.page_token, older=older
+            "rejections.html",
+            page=page,
+            filters=parameters,
+            first=not parameters.page_token,
+            max_counts=MAX_COUNTS,
+            newest=urlencode(given),
+            older=urlencode({**given, "page_token": page.next_page_token}),
         )
 
 
@@ -31,5 +84,53 @@ class RejectionPage(Page):
 
     async def show(self, *values: str) -> None:
         """Respond with the request."""
-        detail = await self.run(GET_REJECTION, {"rejection_id": values[0]})
-        self.finish_page("rejection.html", detail=detail, rejection=detail.rejection)
+        await self.show_rejection(values[0])
+
+    async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
+        """Respond with a request, and why it can't be accepted, if that was tried."""
+        detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
+        rejection = detail.rejection
+        self.finish_page(
+            "rejection.html",
+            detail=detail,
+            rejection=rejection,
+            cause=rejection.detail.removesuffix(f"; {rejection.diagnosis}")
+            if rejection.diagnosis
+            else rejection.detail,
+            advice=ADVICE.get(rejection.reason, ""),
+            obstacle=OBSTACLES.get(rejection.acceptability, ""),
+            problem=problem,
+            body=await self._body(rejection_id) if detail.has_body else None,
+        )
+
+    async def _body(self, rejection_id: str) -> dict[str, Any]:
+        """Return the views of the stored body: as text, indented if it is JSON, and in hexadecimal."""
+        async with self.router() as client:
+            chunks = await READ_REJECTION_BODY.run(client, RejectionId(rejection_id=rejection_id))
+            body = b"".join([chunk async for chunk in chunks])
+        text = body.decode("utf-8", "replace")
+        return {
+            "text": text,
+            "pretty": indent_json(text),
+            "hex": hexdump(body[:MAX_HEX]),
+            "hex_cut": len(body) > MAX_HEX,
+            "utf8": text.encode() == body,
+            "size": len(body),
+        }
+
+
+class AcceptHandler(RejectionPage):
+    """Accepts a request; shows it again, with the reason, if it is still refused."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *values: str) -> None:
+        """Accept it, and redirect to its page, which links to the execution."""
+        fields = self.checked_form()
+        try:
+            await self.run(ACCEPT_REJECTION, {"rejection_id": values[0]}, fields)
+        except ConflictError as error:
+            self.set_status(http.HTTPStatus.CONFLICT)
+            await self.show_rejection(values[0], error.message)
+        else:
+            self.redirect(f"/rejections/{quote(values[0], safe='')}", status=http.HTTPStatus.SEE_OTHER)

@@ -87,7 +87,10 @@ class HeaderView:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """The request that started an execution, without credentials; its body is read apart."""
+    """The request that started an execution, without credentials; its body is read apart.
+
+    `rejection_id` is that of the rejection after which an operator accepted it; empty: it was accepted at once.
+    """
 
     method: str
     path: str
@@ -98,6 +101,7 @@ class RequestView:
     dedupe_key: str
     traceparent: str
     body_size: int
+    rejection_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,7 @@ def _request(event: Event) -> RequestView:
         dedupe_key=event.dedupe_key,
         traceparent=event.traceparent,
         body_size=len(event.body) if event.body_blob is None else event.body_blob.size,
+        rejection_id=event.rejection_id,
     )
 
 

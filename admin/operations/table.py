@@ -158,6 +158,24 @@ GET_REJECTION: Final = Operation(
     rejections.RejectionDetail,
     rejections.get_rejection,
 )
+READ_REJECTION_BODY: Final = Operation(
+    "read_rejection_body",
+    "GET",
+    "/rejections/{rejection_id}/body",
+    "Read the body of a refused request, byte for byte, if the flow stores it: its first 64 KiB.",
+    rejections.RejectionId,
+    bytes,
+    rejections.read_rejection_body,
+)
+ACCEPT_REJECTION: Final = Operation(
+    "accept_rejection",
+    "POST",
+    "/rejections/{rejection_id}/accept",
+    "Verify a refused request again, after its flow or a secret was corrected, and accept it.",
+    rejections.RejectionId,
+    rejections.AcceptedView,
+    rejections.accept_rejection,
+)
 LIST_SECRETS: Final = Operation(
     "list_secrets",
     "GET",
@@ -233,6 +251,8 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FAULTS,
     LIST_REJECTIONS,
     GET_REJECTION,
+    READ_REJECTION_BODY,
+    ACCEPT_REJECTION,
     LIST_SECRETS,
     SET_SECRET,
     DELETE_SECRET,

@@ -195,6 +195,7 @@ class RejectionReporter:
                 self._suspects -= 1
                 self._suspect_bytes -= len(seen.body)
             if hint:
+                rejection.diagnosis = hint[:MAX_DETAIL]
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
         return rejection
 

@@ -104,6 +104,7 @@ def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRe
         acceptability=_ACCEPTABILITY_FROM_PROTO.get(message.acceptability, Acceptability.UNKNOWN),
         accepted_event_id=message.accepted_event_id,
         accept_time_ms=milliseconds(message.accept_time) if message.HasField("accept_time") else None,
+        diagnosis=message.diagnosis,
     )
 
 

@@ -30,6 +30,7 @@ MAX_TEXTS: Final[Mapping[str, int]] = {
     "callback": 127,
     "reason": 63,
     "detail": 1024,
+    "diagnosis": 1024,
     "address": 64,
     "method": 32,
     "path": 2048,

@@ -8,24 +8,25 @@ from typing import Final
 from edge.router.client import RouterClient
 from edge.router.grpc_verifier import Verify
 from flowhook import logs
-from flowhook.errors import FlowhookError
+from flowhook.errors import FlowhookError, UnavailableError
 
 RECONNECT_SECONDS: Final = 0.5
-MAX_RECONNECT_SECONDS: Final = 15.0
+
+REFUSED_SECONDS: Final = 15.0
+"""Pause after a router refused the stream, as one of an earlier version does."""
 
 log = logs.get_logger(__name__)
 
 
-async def attach_forever(router: RouterClient, verify: Verify, *, seconds: float = RECONNECT_SECONDS) -> None:
-    """Attach to the router as a verifier whenever it is there, until cancelled; after `seconds` at first."""
-    pause = seconds
+async def attach_forever(router: RouterClient, verify: Verify) -> None:
+    """Attach to the router as a verifier whenever it is there, until cancelled."""
     while True:
-        began = asyncio.get_running_loop().time()
+        pause = RECONNECT_SECONDS
         try:
             await router.verify_rejections(verify)
-        except FlowhookError as error:  # the watch of flows reports that the router is away
+        except UnavailableError:
+            pass  # the watch of flows reports that the router is away
+        except FlowhookError as error:
             log.debug("not attached as a verifier", reason=error.reason)
-        if asyncio.get_running_loop().time() - began > MAX_RECONNECT_SECONDS:
-            pause = seconds
+            pause = REFUSED_SECONDS
         await asyncio.sleep(pause)
-        pause = min(2 * pause, MAX_RECONNECT_SECONDS)

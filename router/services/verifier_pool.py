@@ -20,6 +20,10 @@ VERIFICATION_SECONDS: Final = 10.0
 """Timeout of a verification, by whichever edges."""
 
 
+ATTACH_SECONDS: Final = 2.0
+"""How long a verification waits for an edge when none is attached: after a restart they attach again."""
+
+
 class _VerifierLostError(Exception):
     """The stream of an edge ended before it answered."""
 
@@ -72,8 +76,10 @@ class _Verifier:
 class VerifierPool:
     """The attached edges, which are asked in turn."""
 
-    def __init__(self, *, seconds: float = VERIFICATION_SECONDS) -> None:
+    def __init__(self, *, seconds: float = VERIFICATION_SECONDS, attach_seconds: float = ATTACH_SECONDS) -> None:
         self._seconds = seconds
+        self._attach_seconds = attach_seconds
+        self._attached = asyncio.Event()
         self._verifiers: deque[_Verifier] = deque()
         self._places = asyncio.Semaphore(MAX_VERIFICATIONS)
 
@@ -91,11 +97,14 @@ class VerifierPool:
             raise ExhaustedError("too many edges are attached", reason="TOO_MANY_VERIFIERS", retry_after=10)
         verifier = _Verifier()
         self._verifiers.append(verifier)
+        self._attached.set()
         loops = [asyncio.ensure_future(verifier.send_all(write)), asyncio.ensure_future(verifier.read_all(answers))]
         try:
             await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._verifiers.remove(verifier)
+            if not self._verifiers:
+                self._attached.clear()
             verifier.end()
             for loop in loops:
                 loop.cancel()
@@ -109,16 +118,25 @@ class VerifierPool:
         """
         try:
             async with asyncio.timeout(self._seconds), self._places:
-                while self._verifiers:
-                    self._verifiers.rotate(-1)
+                while True:
+                    verifier = await self._next()
                     try:
-                        return await self._verifiers[-1].ask(request)
+                        return await verifier.ask(request)
                     except _VerifierLostError:
                         continue
         except TimeoutError:
             raise UnavailableError(
                 f"no edge verified the request within {self._seconds:.0f} s: try again", reason="VERIFICATION_TIMEOUT"
             ) from None
-        raise UnavailableError(
-            "no edge is connected that could verify the request: start one, and try again", reason="NO_VERIFIER"
-        )
+
+    async def _next(self) -> _Verifier:
+        """Return the edge whose turn it is."""
+        try:
+            async with asyncio.timeout(self._attach_seconds):
+                await self._attached.wait()
+        except TimeoutError:
+            raise UnavailableError(
+                "no edge is connected that could verify the request: start one, and try again", reason="NO_VERIFIER"
+            ) from None
+        self._verifiers.rotate(-1)
+        return self._verifiers[-1]

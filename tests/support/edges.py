@@ -1,0 +1,33 @@
+"""A real edge in this process, before a router that is one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
+
+from edge import app
+from flowhook.config import EdgeSettings
+from flowhook.process import ProcessState
+
+
+@asynccontextmanager
+async def running_edge(router, **settings):
+    """Serve before a `RunningRouter`; yield the address, `HOST:PORT`."""
+    settings = {"http_port": 0, "drain_seconds": 0.1, "host": "127.0.0.1"} | settings
+    chosen = EdgeSettings(data_dir=router.settings.data_dir, router=router.target, **settings)
+    lifecycle = ProcessState(name="edge-1", role="edge")
+    serving = asyncio.create_task(app.serve(chosen, lifecycle, registry=CollectorRegistry()))
+    ready = asyncio.create_task(lifecycle.ready.wait())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+        yield lifecycle.addresses["http"]
+    finally:
+        ready.cancel()
+        lifecycle.stop.set()
+        await serving

@@ -100,10 +100,10 @@ class RejectionPage(Page):
             advice=ADVICE.get(rejection.reason, ""),
             obstacle=OBSTACLES.get(rejection.acceptability, ""),
             problem=problem,
-            body=await self._body(rejection_id) if detail.has_body else None,
+            body=await self._body_views(rejection_id) if detail.has_body else None,
         )
 
-    async def _body(self, rejection_id: str) -> dict[str, Any]:
+    async def _body_views(self, rejection_id: str) -> dict[str, Any]:
         """Return the views of the stored body: as text, indented if it is JSON, and in hexadecimal."""
         async with self.router() as client:
             chunks = await READ_REJECTION_BODY.run(client, RejectionId(rejection_id=rejection_id))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import asynccontextmanager
+from unittest import mock
 
 from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
 from edge import app
+from edge.router.rejections import RejectionReporter
 from flowhook.config import EdgeSettings
 from flowhook.process import ProcessState
 
 
 @asynccontextmanager
 async def running_edge(router, **settings):
-    """Serve before a `RunningRouter`; yield the address, `HOST:PORT`."""
+    """Serve before a `RunningRouter`, and report rejections at once; yield the address, `HOST:PORT`."""
     settings = {"http_port": 0, "drain_seconds": 0.1, "host": "127.0.0.1"} | settings
     chosen = EdgeSettings(data_dir=router.settings.data_dir, router=router.target, **settings)
     lifecycle = ProcessState(name="edge-1", role="edge")
-    serving = asyncio.create_task(app.serve(chosen, lifecycle, registry=CollectorRegistry()))
+    prompt = functools.partial(RejectionReporter, flush_seconds=0.01)
+    with mock.patch.object(app, "RejectionReporter", prompt):
+        serving = asyncio.create_task(app.serve(chosen, lifecycle, registry=CollectorRegistry()))
+        await asyncio.sleep(0)
     ready = asyncio.create_task(lifecycle.ready.wait())
     try:
         async with asyncio.timeout(PATIENCE):

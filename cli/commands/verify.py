@@ -49,6 +49,7 @@ def _verify(
     from cli.output import print_json
     from flowhook.signatures import SignatureError, build_verifiers, verify_any
     from flowhook.signatures.diagnosis import diagnose
+    from flowhook.signatures.secret_variants import SecretVariants
 
     kinds = _kinds(provider, auth)
     content = _read(secret_file) if secret_file is not None else b""
@@ -60,7 +61,7 @@ def _verify(
     try:
         match = verify_any(verifiers, request, now)
     except SignatureError as error:
-        hint = diagnose(verifiers, request, now)
+        hint = diagnose(verifiers, request, now, readings=SecretVariants(kinds, secrets))
         found: dict[str, Any] = {"valid": False, "reason": error.reason, "detail": error.detail, "hint": hint or None}
     else:
         found = {"valid": True, "scheme": match.scheme, "delivery_id": _delivery(verifiers, request)}

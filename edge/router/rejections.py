@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -28,7 +28,7 @@ from edge.webhook.log_limiter import PerFlowLimiter
 from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
 from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
-from flowhook.signatures.diagnosis import MAX_OTHERS, NamedVerifiers, diagnose
+from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection
 from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
 
@@ -83,7 +83,7 @@ HARMLESS: Final = frozenset(
 log = logs.get_logger(__name__)
 
 
-Explain = Callable[[Sequence[Verifier], RequestView, float, Sequence[NamedVerifiers]], str]
+Explain = Callable[[Sequence[Verifier], RequestView, float, Sequence[NamedVerifiers], Iterable[NamedVerifiers]], str]
 """Explains why verifiers refuse a request, like `diagnose`. Blocking."""
 
 
@@ -172,8 +172,8 @@ class RejectionReporter:
         )
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
-        mismatch = error is not None and error.reason == "SIGNATURE_MISMATCH"
-        suspect = seen if mismatch and self._may_be_diagnosed(body) else None
+        diagnosed = error is not None and error.reason in DIAGNOSED
+        suspect = seen if diagnosed and self._may_be_diagnosed(body) else None
         self._waiting.append(_Noted(rejection, endpoint, suspect))
         self._due.set()
 
@@ -203,7 +203,7 @@ class RejectionReporter:
         """Return what would have made a request pass at a Unix time in seconds; empty: nothing is found."""
         verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
         try:
-            return await asyncio.to_thread(self._explain, verifiers, seen, now, others)
+            return await asyncio.to_thread(self._explain, verifiers, seen, now, others, endpoint.secret_variants)
         except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
             log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
             return ""

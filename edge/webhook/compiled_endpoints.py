@@ -43,6 +43,7 @@ from flowhook.signatures import (
     can_stream,
     reads_json,
 )
+from flowhook.signatures.secret_variants import SecretVariants
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -120,6 +121,7 @@ class CompiledEndpoint:
         order_key: order key of the flow's events; None when they are not ordered, and for callbacks.
         search: search attributes of the flow's events; None when there are none, and for callbacks.
         flow_revision: flow revision that defines `order_key` and `search`.
+        secret_variants: other readings of its secrets, for diagnoses.
         wanted: JSON of the parts needed of a large body (`body_offload.BodyQuery`).
         dropped_query: names of query parameters that are not stored.
     """
@@ -157,6 +159,7 @@ class CompiledEndpoint:
         "response",
         "schemes",
         "search",
+        "secret_variants",
         "sender_limiter",
         "slot",
         "stores_rejected_bodies",
@@ -188,6 +191,7 @@ class CompiledEndpoint:
         self._networks = webhook.allow_from
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
         verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
+        self.secret_variants = SecretVariants(webhook.auth, secrets)
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:

@@ -17,6 +17,7 @@ from edge.webhook.verification import Outcome, RequestViews, check, check_with_b
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
+from flowhook.signatures.diagnosis import DIAGNOSED
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds
@@ -115,9 +116,7 @@ class Reverification:
         error = most_specific(outcome, late)
         if error.reason == "KEY_UNAVAILABLE":
             raise UnavailableError(error.detail, reason=error.reason)
-        hint = ""
-        if error.reason == "SIGNATURE_MISMATCH":
-            hint = await self._rejections.diagnosis(endpoint, seen, now)
+        hint = await self._rejections.diagnosis(endpoint, seen, now) if error.reason in DIAGNOSED else ""
         raise SignatureError(f"{error.detail}; {hint}" if hint else error.detail, reason=error.reason)
 
     async def _endpoint(self, flow_id: str, path: str, revision: int) -> CompiledEndpoint:

@@ -4,6 +4,9 @@ A refused request is verified again with the usual differences between what was 
 a proxy, a body that was parsed and serialised again on the way, a secret of another URL. The variant that passes is the
 reason.
 
+So are the usual mistakes of operators: a line break at the end of a secret, a key in base64 that is taken as text, a
+signature in another encoding.
+
 The sender of a wrong signature chooses the input: the body, and the headers that name other URLs. So all variants share
 one budget of hashed bytes, and the variants of a body are bounded as well: in nested arrays, for example, indentation
 grows with the square of the size. This still takes too long for an event loop: call it in a thread, and bound the
@@ -12,20 +15,15 @@ number of concurrent calls.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
-
-import orjson
+from itertools import chain, islice
+from typing import Final
 
 from flowhook import limits
-from flowhook.errors import InvalidError
-from flowhook.payloads.content_encoding import decompress
 from flowhook.signatures.json_body import reads_json
 from flowhook.signatures.no_auth import NoAuthVerifier
+from flowhook.signatures.request_variants import MAX_BODY_BYTES, body_variants, signature_variants, url_variants
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_HASHED_BYTES: Final = 16 * limits.MIB
@@ -37,23 +35,14 @@ TRIAL_BYTES: Final = 16 * limits.KIB
 READING: Final = 32
 """Ratio of the time to parse JSON to the time to hash it."""
 
-MAX_HOSTS: Final = 4
-"""Hosts that a URL is tried with, including its own: a sender can repeat the headers that name them."""
-
-MAX_BODY_BYTES: Final = 256 * limits.KIB
-"""Largest body of which variants are tried."""
-
-MAX_REWRITTEN_BYTES: Final = 16 * 1024
-"""Largest JSON that is serialised again: the usual size of an event, and a few milliseconds of work."""
-
-MAX_REWRITTEN_DEPTH: Final = 32
-"""Deepest JSON that is serialised again."""
-
 MAX_OTHERS: Final = 50
 """Other URLs whose secrets are tried."""
 
 NamedVerifiers = tuple[str, Sequence[Verifier]]
-"""Name of a URL for operators, and its verifiers."""
+"""Name of a URL for operators, and its verifiers; or what they have in place of the right ones, as an explanation."""
+
+DIAGNOSED: Final = frozenset({"SIGNATURE_MISMATCH", "SIGNATURE_MALFORMED", "CREDENTIALS_WRONG"})
+"""Reasons of refusals that a diagnosis may explain; the detail of the others is the cause."""
 
 
 class _BudgetExhausted(Exception):  # noqa: N818 - an end, not an error
@@ -94,7 +83,11 @@ def _effort(verifier: Verifier, request: RequestView) -> int:
 
 
 def diagnose(
-    verifiers: Sequence[Verifier], request: RequestView, now: float, others: Iterable[NamedVerifiers] = ()
+    verifiers: Sequence[Verifier],
+    request: RequestView,
+    now: float,
+    others: Iterable[NamedVerifiers] = (),
+    readings: Iterable[NamedVerifiers] = (),
 ) -> str:
     """Return an explanation of what would have made the request pass; empty if nothing is found.
 
@@ -103,97 +96,41 @@ def diagnose(
         request: as it was verified.
         now: Unix time in seconds.
         others: further URLs, the flow's own first, whose secrets the sender may have used.
+        readings: the same verifiers with their secrets read otherwise (`secret_variants`).
     """
-    try:
-        return _reason(_VariantBudget(now), verifiers, request, others)
-    except _BudgetExhausted:
-        return ""
-
-
-def _reason(
-    trials: _VariantBudget, verifiers: Sequence[Verifier], request: RequestView, others: Iterable[NamedVerifiers]
-) -> str:
-    of_url = [verifier for verifier in verifiers if getattr(verifier, "signs_url", False)]
-    for hint, variant in _urls(request) if of_url else ():
-        if trials.passes(of_url, variant):
-            return hint
-    of_body = [verifier for verifier in verifiers if getattr(verifier, "signs_body", False)]
-    if of_body and len(request.body) <= MAX_BODY_BYTES:
-        for hint, body in body_variants(request):
-            if body != request.body and trials.passes(of_body, request._replace(body=body)):
+    budget = _VariantBudget(now)
+    with suppress(_BudgetExhausted):
+        for hint, those, variant in chain(_of_request(verifiers, request), _of_secrets(request, others, readings)):
+            if budget.passes(those, variant):
                 return hint
-    for name, those in islice(others, MAX_OTHERS):
-        if trials.passes(those, request):
-            return f"it passes with the credentials of {name}: the sender has the wrong secret, or calls the wrong URL"
     return ""
 
 
-def _urls(request: RequestView) -> Iterator[tuple[str, RequestView]]:
-    """Yield the request with other URLs that it may have been sent to, each with an explanation."""
-    try:
-        url = urlsplit(request.url)
-        port = url.port
-    except ValueError:
-        return
-    hosts = {url.netloc: ""}
-    if port is not None and url.hostname:
-        hosts.setdefault(url.hostname, ", without the port")
-    for name, value in request.headers:
-        if name in ("x-forwarded-host", "x-original-host") and len(hosts) < MAX_HOSTS:
-            hosts.setdefault(value.decode("latin-1").split(",")[0].strip(), ", at the host that a proxy names")
-    paths = {url.path: ""}
-    paths.setdefault(url.path.rstrip("/"), ", without the slash at its end")
-    paths.setdefault(f"{url.path.rstrip('/')}/", ", with a slash at its end")
-    for scheme in ("https", "http"):
-        for host, at_host in hosts.items():
-            for path, at_path in paths.items():
-                variant = urlunsplit((scheme, host, path, url.query, ""))
-                if variant != request.url:
-                    hint = f"it was signed for a {scheme} URL{at_host}{at_path}: set --public-url to what senders use"
-                    yield hint, request._replace(url=variant)
+_Trial = tuple[str, Sequence[Verifier], RequestView]
+"""An explanation, and the verifiers and the request of which it is one if they pass."""
 
 
-def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
-    """Yield other bodies that may have been signed, each with an explanation."""
-    body = request.body
-    line_ends = "a proxy changed its line ends or its last line"
-    for variant in (body.rstrip(b"\r\n"), body + b"\n", body + b"\r\n", body.replace(b"\r\n", b"\n")):
-        yield line_ends, variant
-    yield line_ends, body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    yield "a byte order mark was added on the way", body.removeprefix(b"\xef\xbb\xbf")
-    codings = ", ".join(value.decode("latin-1") for name, value in request.headers if name == "content-encoding")
-    if codings:
-        with suppress(InvalidError):
-            yield "the sender signs the body before it compresses it", decompress(body, codings, MAX_BODY_BYTES)
-    if len(body) > MAX_REWRITTEN_BYTES:
-        return
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return
-    if _is_deeper(value, MAX_REWRITTEN_DEPTH):
-        return
-    for write in _WRITERS:
-        try:
-            text = write(value)
-        except (TypeError, ValueError):
-            continue
-        yield "a proxy parsed the JSON and wrote it again: forward bodies unchanged", text
+def _of_request(verifiers: Sequence[Verifier], request: RequestView) -> Iterator[_Trial]:
+    """Yield variants of the request."""
+    of_url = [verifier for verifier in verifiers if getattr(verifier, "signs_url", False)]
+    for hint, variant in url_variants(request) if of_url else ():
+        yield hint, of_url, variant
+    for verifier in verifiers:
+        for hint, variant in signature_variants(request, verifier):
+            yield hint, [verifier], variant
+    of_body = [verifier for verifier in verifiers if getattr(verifier, "signs_body", False)]
+    if of_body and len(request.body) <= MAX_BODY_BYTES:
+        for hint, body in body_variants(request):
+            if body != request.body:
+                yield hint, of_body, request._replace(body=body)
 
 
-def _is_deeper(value: Any, depth: int) -> bool:
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return any(depth == 0 or _is_deeper(member, depth - 1) for member in members)
-
-
-_WRITERS: Final[tuple[Callable[[Any], bytes], ...]] = (
-    orjson.dumps,
-    lambda value: json.dumps(value).encode(),
-    lambda value: json.dumps(value, ensure_ascii=False).encode(),
-    lambda value: json.dumps(value, separators=(",", ":")).encode(),
-    lambda value: json.dumps(value, separators=(",", ":"), sort_keys=True).encode(),
-    lambda value: json.dumps(value, indent=2).encode(),
-    lambda value: json.dumps(value, indent=4).encode(),
-    lambda value: orjson.dumps(value).replace(b"/", b"\\/"),
-)
-"""Common serialisations of JSON."""
+def _of_secrets(
+    request: RequestView, others: Iterable[NamedVerifiers], readings: Iterable[NamedVerifiers]
+) -> Iterator[_Trial]:
+    """Yield the request with other secrets."""
+    for hint, those in readings:
+        yield hint, those, request
+    for name, those in islice(others, MAX_OTHERS):
+        hint = f"it passes with the credentials of {name}: the sender has the wrong secret, or calls the wrong URL"
+        yield hint, those, request

@@ -13,6 +13,9 @@ from typing import Final
 from flowhook.providers.scheme import Unit
 from flowhook.signatures.types import SignatureError
 
+_YEAR_5138: Final = 1e11
+"""A Unix time in seconds that no sender means; as milliseconds it is in 1973."""
+
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
 _MILLISECONDS: Final = re.compile(rb"[0-9]{1,15}")
 _RFC_3339: Final = re.compile(
@@ -47,8 +50,10 @@ def check_age(signed_at: float, tolerance: float, now: float) -> None:
     age = now - signed_at
     if not -tolerance <= age <= tolerance:
         direction = "old" if age > 0 else "ahead of our clock"
+        unit = "; it looks like milliseconds: is `timestamp.unit` right?" if signed_at > _YEAR_5138 else ""
         raise SignatureError(
-            f"the timestamp is {abs(age):.0f} s {direction}; {tolerance:.0f} s are allowed", reason="TIMESTAMP_STALE"
+            f"the timestamp is {abs(age):.0f} s {direction}; {tolerance:.0f} s are allowed{unit}",
+            reason="TIMESTAMP_STALE",
         )
 
 

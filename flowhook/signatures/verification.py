@@ -43,6 +43,7 @@ class SignatureVerifier:
         keys: number of keys.
         delivery_in_json: whether the delivery ID is in the JSON body.
         reads_json: see `json_body.reads_json`.
+        signature_tag: prefix of the signature, where a header contains nothing else; None elsewhere.
         signs_body: whether the body is signed as a whole, rather than fields of it.
         signs_url: whether the URL is signed.
     """
@@ -59,6 +60,8 @@ class SignatureVerifier:
         self.credential_query = frozenset(location.name for location in signatures if location.kind == "query")
         self._layout = scheme.layout
         self._tag = scheme.tag.encode()
+        hashed = scheme.layout is Layout.WHOLE and scheme.method is SignatureMethod.HMAC
+        self.signature_tag = self._tag if hashed else None
         self._unit = scheme.unit
         self._tolerance = scheme.tolerance
         content = resolve_settings(scheme, kind)

@@ -52,7 +52,7 @@ def diagnosed():
 
 @pytest.fixture
 def explain(diagnosed):
-    def explain(verifiers, request, now, others):
+    def explain(verifiers, request, now, others, readings):
         diagnosed.append(request)
         return "because"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hmac
 import json
 
 import orjson
@@ -13,14 +15,17 @@ from hypothesis import strategies as st
 from flowhook.document.auth import parse_auth
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
 from flowhook.signatures.diagnosis import (
-    MAX_BODY_BYTES,
     MAX_HASHED_BYTES,
-    MAX_REWRITTEN_BYTES,
-    MAX_REWRITTEN_DEPTH,
     TRIAL_BYTES,
-    body_variants,
     diagnose,
 )
+from flowhook.signatures.request_variants import (
+    MAX_BODY_BYTES,
+    MAX_REWRITTEN_BYTES,
+    MAX_REWRITTEN_DEPTH,
+    body_variants,
+)
+from flowhook.signatures.secret_variants import SecretVariants
 
 NOW = 1_700_000_000.0
 URL = "https://hooks.example.com/hook/f"
@@ -161,3 +166,68 @@ def test_the_host_of_a_proxy_is_tried_among_the_first_that_are_named():
 
 
 HOSTS_SENT = [(name, value.decode()) for name, value in HOSTS]
+
+
+HMAC = {"hmac": {"secret": "k", "header": "X-Signature", "prefix": "sha256="}}
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        (lambda digest: digest.hex(), "in hex"),
+        (lambda digest: f"v1={digest.hex()}", "in hex"),
+        (lambda digest: base64.b64encode(digest).decode(), "in base64"),
+        (lambda digest: f"sha256={base64.urlsafe_b64encode(digest).decode().rstrip('=')}", "in base64"),
+    ],
+)
+def test_a_signature_in_another_form_is_reported(written, found):
+    digest = hmac.digest(b"sesame", b"{}", "sha256")
+    request = RequestView("POST", URL, "/hook/f", "", [("x-signature", written(digest).encode())], b"{}")
+    assert found in reported(request, HMAC)
+    assert reported(request._replace(body=b"other"), HMAC) == ""
+
+
+KEY = b"a key of sixteen"
+
+
+@pytest.mark.parametrize(
+    ("secret", "used", "hint"),
+    [
+        (b"sesame\n", b"sesame", "line breaks"),
+        (b'"sesame"', b"sesame", "quotes"),
+        (b"whsec_sesame", b"sesame", "prefix whsec_"),
+        (base64.b64encode(KEY), KEY, "in base64"),
+        (b"whsec_" + base64.b64encode(KEY), KEY, "in base64"),
+        (KEY.hex().encode(), KEY, "in hexadecimal"),
+    ],
+)
+def test_a_secret_that_was_set_wrongly_is_reported(secret, used, hint):
+    auth = parse_auth(GITHUB)
+    refused = build_verifiers(auth, {"k": secret})
+    variants = SecretVariants(auth, {"k": secret, "unused": b"other"})
+    assert hint in diagnose(refused, sent(secret=used), NOW, (), variants)
+    assert diagnose(refused, sent(secret=b"neither"), NOW, (), variants) == ""
+    assert "sesame" not in repr(variants)
+
+
+@pytest.mark.parametrize(
+    ("signed", "arrived", "kind", "hint"),
+    [
+        (b"plain", gzip.compress(b"plain"), "application/json", "a proxy compresses"),
+        ("\u00e9".encode("latin-1"), "\u00e9".encode(), "text/plain", "character encoding"),
+        ("\u00e9".encode(), "\u00e9".encode("latin-1"), "text/plain", "character encoding"),
+        (b"a=b+c", b"a=b%20c", "application/x-www-form-urlencoded", "parsed the form"),
+    ],
+)
+def test_what_proxies_do_beside_is_reported(signed, arrived, kind, hint):
+    assert hint in reported(sent(signed, headers=[("Content-Type", kind)])._replace(body=arrived))
+
+
+def test_the_form_of_the_json_is_named():
+    assert "with its JSON without spaces" in reported(sent(b'{"a":1}')._replace(body=b'{"a": 1}'))
+
+
+def test_a_key_of_another_url_is_reported():
+    auth = {"api_key": {"header": "X-Api-Key", "secret": "k"}}
+    request = RequestView("POST", URL, "/hook/f", "", [("x-api-key", b"other")], b"")
+    assert "credentials of flow h" in reported(request, auth, [("flow h", verifiers(auth, b"other"))])

@@ -90,13 +90,12 @@ class RejectionPage(Page):
         """Respond with a request, and why it can't be accepted, if that was tried."""
         detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
         rejection = detail.rejection
+        cause = rejection.detail.removesuffix(f"; {rejection.diagnosis}") if rejection.diagnosis else rejection.detail
         self.finish_page(
             "rejection.html",
             detail=detail,
             rejection=rejection,
-            cause=rejection.detail.removesuffix(f"; {rejection.diagnosis}")
-            if rejection.diagnosis
-            else rejection.detail,
+            cause="" if cause == rejection.reason else cause,
             advice=ADVICE.get(rejection.reason, ""),
             obstacle=OBSTACLES.get(rejection.acceptability, ""),
             problem=problem,

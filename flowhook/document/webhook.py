@@ -335,7 +335,8 @@ class InboundEndpoint(Model):
         sender_rate_limit: limit for each sender, identified by its credential or, without credentials, by its address.
         max_body: bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after.
         parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
-        keep_rejected_bodies: whether `rejections show` has the bodies of refused requests, the first 64 KiB of each.
+        keep_rejected_bodies: whether refused requests are stored: the first 64 KiB of their bodies and, encrypted,
+            what those that fail authentication are verified again by.
         allow_from: networks that senders may come from; empty: any.
     """
 

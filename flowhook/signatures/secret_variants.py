@@ -25,7 +25,7 @@ def _from_base64(secret: bytes) -> bytes:
 
 _READINGS: Final[tuple[tuple[str, Callable[[bytes], bytes]], ...]] = (
     (
-        "it passes with the secret without the spaces, line breaks or quotes around it: set the secret again without",
+        "it passes with the secret without the spaces, line breaks or quotes around it: set it again without them",
         lambda secret: secret.strip(b" \t\r\n\"'"),
     ),
     (

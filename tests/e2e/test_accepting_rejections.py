@@ -51,6 +51,12 @@ async def test_it_runs_once_after_the_secret_was_corrected_however_often_it_is_a
     again = await system.client.rejections.accept(rejection.id)
     assert (accepted.duplicate, again.duplicate) == (False, True)
     assert accepted.execution_id == again.execution_id == f"evt_{rejection.id.removeprefix('rej_')}"
+    printed = await system.flowhook("rejections", "accept", rejection.id)
+    assert printed.out == f"{rejection.id}: accepted as {accepted.event_id} (accepted before)\n"
+    [shown] = (await system.flowhook("rejections", "show", rejection.id, "--json")).rows
+    assert (shown["accepted_as"], shown["acceptable"]) == (accepted.event_id, "acceptable")
+    unknown = await system.flowhook("rejections", "accept", "rej_none")
+    assert (unknown.code, "no rejection rej_none" in unknown.err) == (1, True)
     detail = await system.ended(accepted.execution_id)
     assert detail.event.rejection_id == rejection.id
     assert detail.event.body == BODY

@@ -88,7 +88,7 @@ async def test_what_still_fails_is_shown_with_the_diagnosis_and_then_accepted_wi
     assert "the request is still refused: SIGNATURE_MISMATCH" in failed.text
     await client.secrets.set("corrected", b"right")
     diagnosed = await operator.post(f"/rejections/{rejection}/accept")
-    assert "parsed the JSON and wrote it again" in diagnosed.text
+    assert "a proxy parsed it and wrote it again" in diagnosed.text
     rejection = await refuse("mended")
     await client.secrets.set("mended", b"right")
     await operator.get(f"/rejections/{rejection}")

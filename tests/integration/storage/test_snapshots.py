@@ -174,7 +174,8 @@ def test_temporary_files_are_private_and_removed(view, store, objects, directory
 def test_rejections_are_in_no_snapshot_and_leave_no_pages(view, store, made, tmp_path):
     made(1)
     view.connection.execute(
-        "INSERT INTO rejection (id, flow_id, time_ms, content) VALUES ('r', 'shop', 1, ?)", (b"private" * 100_000,)
+        "INSERT INTO rejection (id, flow_id, time_ms, reason, content) VALUES ('r', 'shop', 1, '', ?)",
+        (b"private" * 100_000,),
     )
     made(2)
     restored = tmp_path / "restored.db"

@@ -190,6 +190,8 @@ def request_as_json(event: Event) -> dict[str, Any]:
         "principal": None if principal is None else {"scheme": principal.scheme, "secret": principal.secret},
         "size": len(event.body),
     }
+    if event.rejection_id:
+        shown["accepted_after"] = event.rejection_id
     if event.body_blob is not None:
         parts = [_part_as_json(part) for part in stored_attachments(event)]
         return {**shown, "size": event.body_blob.size, "body": _parsed(event.form), "parts": parts}

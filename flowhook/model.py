@@ -436,8 +436,8 @@ class Acceptability(StrEnum):
 class RejectedRequest:
     """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists.
 
-    `diagnosis` says what would have made it pass; it is the end of `detail`, too. `accepted_event_id` and
-    `accept_time_ms` are those of its later acceptance; empty and None: it was not accepted.
+    `diagnosis` says what would have made it pass; it is the end of `detail`, too. `accepted_event_id`,
+    `accepted_by` (name of a token) and `accept_time_ms` are those of its later acceptance; empty and None: none.
     """
 
     id: str
@@ -459,6 +459,7 @@ class RejectedRequest:
     accepted_event_id: str = ""
     accept_time_ms: int | None = None
     diagnosis: str = ""
+    accepted_by: str = ""
 
     @property
     def accepted_at(self) -> datetime | None:

@@ -59,6 +59,7 @@ class RejectionView:
     acceptability: Acceptability
     accepted_event_id: str
     accepted_execution_id: str
+    accepted_by: str
     accepted_at: datetime | None
 
 
@@ -163,5 +164,6 @@ def _view(rejection: RejectedRequest) -> RejectionView:
         acceptability=rejection.acceptability,
         accepted_event_id=rejection.accepted_event_id,
         accepted_execution_id="" if rejection.callback else rejection.accepted_event_id,
+        accepted_by=rejection.accepted_by,
         accepted_at=rejection.accepted_at,
     )

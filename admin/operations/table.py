@@ -166,6 +166,7 @@ READ_REJECTION_BODY: Final = Operation(
     rejections.RejectionId,
     bytes,
     rejections.read_rejection_body,
+    download="{rejection_id}.bin",
 )
 ACCEPT_REJECTION: Final = Operation(
     "accept_rejection",

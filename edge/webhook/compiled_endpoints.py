@@ -207,8 +207,7 @@ class CompiledEndpoint:
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
-        signatures = [verifier.required_headers for verifier in self.late]
-        self._signatures = frozenset[str]().union(*signatures) if all(signatures) else None
+        self._signatures = _signature_headers(self.late)
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
         self.asks = bool(webhook.auth) and not one_time
@@ -386,6 +385,12 @@ class FlowEndpoints:
         if name in self._one_time:
             return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
+
+
+def _signature_headers(verifiers: Sequence[Verifier]) -> frozenset[str] | None:
+    """Return the headers that may contain a signature; None: one of the verifiers needs no certain header."""
+    names = [verifier.required_headers for verifier in verifiers]
+    return frozenset[str]().union(*names) if all(names) else None
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

@@ -105,6 +105,7 @@ def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRe
         accepted_event_id=message.accepted_event_id,
         accept_time_ms=milliseconds(message.accept_time) if message.HasField("accept_time") else None,
         diagnosis=message.diagnosis,
+        accepted_by=message.accepted_by,
     )
 
 

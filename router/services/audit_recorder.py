@@ -57,6 +57,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "ExecutionService/SuspendExecution": _field("execution_id"),
     "ExecutionService/ResumeExecution": _field("execution_id"),
     "ExecutionService/ResolveExecution": _field("execution_id"),
+    "RejectionService/AcceptRejection": _field("rejection_id"),
 }
 """Methods that are recorded, with what returns the target from request and response (None: it was refused).
 

@@ -143,7 +143,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
             raise InvalidError("a rejection must have an ID and a flow", reason="REPORT_INVALID")
         # unknown fields can have any length
         message.DiscardUnknownFields()
-        for name in ("accepted_event_id", "accept_time"):
+        for name in ("accepted_event_id", "accepted_by", "accept_time"):
             message.ClearField(name)
         for name, limit in MAX_TEXTS.items():
             setattr(message, name, getattr(message, name)[:limit])

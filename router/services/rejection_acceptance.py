@@ -16,6 +16,7 @@ from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.ingest_service_pb2 import Accepted
 from flowhook.wire import convert
 from router.encryption import SecretCipher, derive_key
+from router.services.authorization import caller_name
 from router.services.verifier_pool import VerifierPool
 from router.storage.interface import Registry, RejectionLog
 from router.storage.model import StoredRejection
@@ -100,7 +101,9 @@ class RejectionAcceptance:
         # made of the rejection's ID, so that accepting it twice is one event, also when the router ends in between
         event.id = ids.PREFIX + rejection.id.partition("_")[2]
         accepted = await self._store(event, rejection.id)
-        await self._rejections.accepted(rejection.id, accepted.execution_id, now_ms=self._now_ms())
+        await self._rejections.accepted(
+            rejection.id, accepted.execution_id, by=caller_name.get(), now_ms=self._now_ms()
+        )
         return _response(rejection, accepted.execution_id, duplicate=accepted.duplicate)
 
     async def _original(self, rejection: pb.Rejection) -> pb.OriginalRequest:
@@ -153,6 +156,7 @@ def resolved(found: StoredRejection) -> pb.Rejection:
     rejection = pb.Rejection.FromString(found.content)
     if found.accepted_id and found.accept_time_ms is not None:
         rejection.accepted_event_id = found.accepted_id
+        rejection.accepted_by = found.accepted_by
         rejection.accept_time.CopyFrom(convert.timestamp(found.accept_time_ms))
     return rejection
 

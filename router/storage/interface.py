@@ -338,8 +338,8 @@ class RejectionLog(Protocol):
         """Count rejections by flow and reason; return up to `limit` counts, the greatest first."""
         ...
 
-    async def accepted(self, rejection_id: str, event_id: str, *, now_ms: int) -> None:
-        """Record that a rejected request was accepted as an event, and delete its encrypted form.
+    async def accepted(self, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
+        """Record that a rejected request was accepted as an event, and by whom, and delete its encrypted form.
 
         Without effect if the rejection is no longer stored, or was accepted before.
         """

@@ -417,6 +417,7 @@ class StoredRejection(NamedTuple):
         reason: stable cause.
         sealed: the request with its credentials, encrypted; None: it is not stored, or not read (see `RejectionLog`).
         accepted_id: ID of the event that it was accepted as; empty: it was not.
+        accepted_by: name of the token with which it was accepted.
         accept_time_ms: when it was accepted, Unix ms; None: it was not.
     """
 
@@ -428,6 +429,7 @@ class StoredRejection(NamedTuple):
     reason: str = ""
     sealed: bytes | None = None
     accepted_id: str = ""
+    accepted_by: str = ""
     accept_time_ms: int | None = None
 
 

@@ -18,14 +18,15 @@ MAX_IN_ALL: Final = 10_000
 KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
 _ALL: Final = (1 << 63) - 1
-_COLUMNS = "number, id, flow_id, time_ms, content, reason, accepted_id, accept_time_ms"
+_COLUMNS = "number, id, flow_id, time_ms, content, reason, accepted_id, accepted_by, accept_time_ms"
 
 
 class Acceptance(NamedTuple):
-    """The acceptance of a rejected request as an event, at a time in Unix ms."""
+    """The acceptance of a rejected request as an event, by the token with a name, at a time in Unix ms."""
 
     rejection_id: str
     event_id: str
+    by: str
     time_ms: int
 
 
@@ -44,9 +45,9 @@ class RejectOperation:
         acceptances = [each for each in arguments if isinstance(each, Acceptance)]
         self._add(connection, [row for each in arguments if not isinstance(each, Acceptance) for row in each])
         connection.executemany(
-            "UPDATE rejection SET accepted_id = ?, accept_time_ms = ?, sealed = NULL"
+            "UPDATE rejection SET accepted_id = ?, accepted_by = ?, accept_time_ms = ?, sealed = NULL"
             " WHERE id = ? AND accepted_id IS NULL",
-            [(each.event_id, each.time_ms, each.rejection_id) for each in acceptances],
+            [(each.event_id, each.by, each.time_ms, each.rejection_id) for each in acceptances],
         )
         return [None] * len(arguments)
 
@@ -107,9 +108,11 @@ class SqliteRejectionLog:
         """See `interface.RejectionLog`."""
         return await self._readers.run(partial(_count, flow_id=flow_id, limit=limit))
 
-    async def accepted(self, rejection_id: str, event_id: str, *, now_ms: int) -> None:
+    async def accepted(self, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
         """See `interface.RejectionLog`."""
-        await self._writer.call(self._operation, Acceptance(rejection_id, event_id, now_ms), size=0, refusable=False)
+        await self._writer.call(
+            self._operation, Acceptance(rejection_id, event_id, by, now_ms), size=0, refusable=False
+        )
 
 
 def _page(
@@ -130,9 +133,18 @@ def _get(connection: apsw.Connection, rejection_id: str) -> StoredRejection | No
 
 
 def _row(*row: Any) -> StoredRejection:
-    number, rejection_id, flow_id, time_ms, content, reason, accepted_id, accept_time_ms = row
+    *columns, accepted_id, accepted_by, accept_time_ms = row
+    number, rejection_id, flow_id, time_ms, content, reason = columns
     return StoredRejection(
-        number, rejection_id, flow_id, time_ms, content, reason, None, accepted_id or "", accept_time_ms
+        number,
+        rejection_id,
+        flow_id,
+        time_ms,
+        content,
+        reason,
+        accepted_id=accepted_id or "",
+        accepted_by=accepted_by or "",
+        accept_time_ms=accept_time_ms,
     )
 
 

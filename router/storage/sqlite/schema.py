@@ -130,6 +130,7 @@ CREATE TABLE rejection (
   time_ms INTEGER NOT NULL,
   reason TEXT NOT NULL,
   accepted_id TEXT, -- of the event that it was accepted as
+  accepted_by TEXT,
   accept_time_ms INTEGER,
   content BLOB NOT NULL,
   sealed BLOB -- the request with its credentials, encrypted

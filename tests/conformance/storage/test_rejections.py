@@ -69,8 +69,13 @@ async def test_the_request_of_one_that_was_accepted_is_deleted_and_the_first_acc
     assert await log.sealed(rejection(1).id) == b"sealed 1"
     assert (await log.get(rejection(1).id)).sealed is None
     for event_id, now_ms in (("evt_1", 5000), ("evt_2", 6000)):
-        await log.accepted(rejection(1).id, event_id, now_ms=now_ms)
+        await log.accepted(rejection(1).id, event_id, by=f"by {event_id}", now_ms=now_ms)
     found = await log.get(rejection(1).id)
-    assert (found.accepted_id, found.accept_time_ms, found.reason) == ("evt_1", 5000, "A")
+    assert (found.accepted_id, found.accepted_by, found.accept_time_ms, found.reason) == (
+        "evt_1",
+        "by evt_1",
+        5000,
+        "A",
+    )
     assert (await log.sealed(rejection(1).id), await log.sealed(rejection(2).id)) == (None, b"sealed 2")
-    await log.accepted("rej_none", "evt_3", now_ms=1)
+    await log.accepted("rej_none", "evt_3", by="", now_ms=1)

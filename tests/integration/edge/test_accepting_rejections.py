@@ -107,7 +107,8 @@ async def test_it_is_accepted_once_the_secret_is_corrected(place, name, auth, he
     assert not {"x-api-key", "authorization", "x-hub-signature-256"} & {field for field, _ in event.headers}
     assert event.receive_time_ms >= rejection.time_ms
     found = await place.client.rejections.get(rejection.id)
-    assert (found.accepted_event_id, found.accepted_at is not None) == (execution.id, True)
+    assert (found.accepted_event_id, found.accepted_by) == (execution.id, "admin")
+    assert found.accepted_at >= found.refused_at
 
 
 async def test_what_is_still_wrong_is_refused_with_the_diagnosis_and_can_be_accepted_later(place):

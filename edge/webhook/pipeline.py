@@ -15,6 +15,8 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+from tornado.iostream import StreamClosedError
+
 from edge.http import responses
 from edge.http.body_stream import BodyStream, BodyTooLargeError
 from edge.http.forwarded import Address
@@ -200,7 +202,7 @@ class WebhookHandler:
         if not good and not endpoint.has_signature(seen.headers):
             errors = verified, check(endpoint.late, seen, now)
             if endpoint.stores_rejected_bodies and 0 < request.head.length <= min(MAX_BODY_BYTES, endpoint.max_body):
-                with contextlib.suppress(Overloaded):
+                with contextlib.suppress(Overloaded, StreamClosedError):  # it is refused and recorded all the same
                     seen = seen._replace(body=await request.body(MAX_BODY_BYTES))
             raise self._unauthenticated(endpoint, address, seen, *errors)
         if 0 <= request.head.length <= limits.STREAMED_BODY_BYTES:

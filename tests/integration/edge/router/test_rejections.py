@@ -8,6 +8,8 @@ import hmac
 
 from support.patience import PATIENCE
 
+from flowhook.v1.rejection_service_pb2 import Rejection
+
 KEY = b"sesame"
 
 
@@ -96,3 +98,37 @@ async def test_a_one_time_token_is_not_reported(edge):
     (found,) = await reported(edge, 1)
     assert (found.callback, found.path) == ("done", "/hook/open/done/…")
     assert token.encode() not in found.SerializeToString()
+
+
+KEYED = {"api_key": {"header": "X-Api-Key", "secret": "key"}}
+
+
+async def test_a_request_is_enclosed_only_if_the_flow_stores_refused_requests(edge):
+    for name, stored in (("stored", True), ("unstored", False)):
+        edge.router.put_flow(name, auth=KEYED, keep_rejected_bodies=stored)
+        headers = [("Content-Type", "application/json"), ("X-Api-Key", "wrong-key")]
+        assert (await edge.post(f"/hook/{name}?a=b", b"{}", headers)).status == 401
+    stored, unstored = sorted(await reported(edge, 2), key=lambda each: each.flow_id)
+    assert (stored.acceptability, unstored.acceptability) == (Rejection.ACCEPTABILITY_ACCEPTABLE, 3)
+    assert (stored.original.target, stored.original.peer, stored.body) == ("/hook/stored?a=b", "127.0.0.1", b"{}")
+    assert ("x-api-key", b"wrong-key") in [(field.name, field.value) for field in stored.original.headers]
+    assert not unstored.HasField("original")
+    assert b"wrong-key" not in unstored.SerializeToString()
+
+
+async def test_a_sender_that_leaves_before_its_body_is_complete_is_reported_too(edge):
+    edge.router.put_flow("left", auth=KEYED, keep_rejected_bodies=True)
+    sender = await edge.connect()
+    sender.write(b"POST /hook/left HTTP/1.1\r\nHost: h\r\nX-Api-Key: wrong\r\nContent-Length: 9\r\n\r\n{")
+    sender.close()
+    (found,) = await reported(edge, 1)
+    assert (found.reason, found.acceptability) == ("CREDENTIALS_WRONG", Rejection.ACCEPTABILITY_INCOMPLETE)
+
+
+async def test_a_request_with_too_large_a_head_is_reported_without_it(edge):
+    edge.router.put_flow("headed", auth=KEYED, keep_rejected_bodies=True)
+    headers = [("Content-Type", "application/json"), ("X-Api-Key", "wrong"), ("X-Large", "x" * 30_000)]
+    assert (await edge.post("/hook/headed", b"{}", headers)).status == 401
+    (found,) = await reported(edge, 1)
+    assert found.acceptability == Rejection.ACCEPTABILITY_INCOMPLETE
+    assert not found.HasField("original")

@@ -4,6 +4,8 @@ A replay that starts at a failed call drops the journal after that call. Effects
 performed again when the flow reaches their tasks once more; when that is, or whether it happens at all, is unknown. So
 their results stay in the journal under their keys with `PREFIX` in front. When the flow asks for one, it is journaled
 again, at that position.
+
+A replay with a given output of a task holds that output in the same way.
 """
 
 from __future__ import annotations
@@ -16,6 +18,12 @@ from flowhook.model import SNAPSHOT_KEY, JournalEntry
 
 PREFIX: Final = "~"
 """Prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`."""
+
+ONLY_THESE: Final = ""
+"""Key of a held entry that is no result: results that the snapshot before it holds are not used any more."""
+
+GIVEN_OUTPUT: Final = "#0:output"
+"""Ends the key of a held output: the first run of the task before it is not performed, and has this raw output."""
 
 
 def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:

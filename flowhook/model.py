@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
+from flowhook.replays import ReplayOrigin
+
 Headers = tuple[tuple[str, bytes], ...]
 """Header fields in wire order: lower-case name, value without surrounding whitespace."""
 
@@ -84,6 +86,7 @@ class Event(NamedTuple):
     parts: tuple[Part, ...] = ()
     form: bytes = b""
     rejection_id: str = ""
+    replay: ReplayOrigin | None = None
 
     @property
     def received_at(self) -> datetime:

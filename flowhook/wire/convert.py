@@ -33,6 +33,7 @@ from flowhook.model import (
     TaskState,
     WorkflowError,
 )
+from flowhook.replays import ReplayedTask, ReplayOrigin, ReplayPreview
 from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2
 
 _ExecutionPb = execution_service_pb2.Execution
@@ -142,6 +143,8 @@ def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
         message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
         message.parts.extend(part_to_proto(part) for part in event.parts)
         message.form = event.form
+    if event.replay is not None:
+        message.replay.CopyFrom(envelope_pb2.ReplayOrigin(**event.replay._asdict()))
 
 
 def event_from_proto(message: envelope_pb2.Event) -> Event:
@@ -167,10 +170,23 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         depth=message.depth,
         rejection_id=message.rejection_id,
     )
+    if message.HasField("replay"):
+        event = event._replace(replay=replay_origin_from_proto(message.replay))
     if not message.HasField("body_blob"):
         return event
     parts = tuple(part_from_proto(part) for part in message.parts)
     return event._replace(body_blob=blob_from_proto(message.body_blob), parts=parts, form=message.form)
+
+
+def replay_origin_from_proto(message: envelope_pb2.ReplayOrigin) -> ReplayOrigin:
+    """Return what a replay took over."""
+    return ReplayOrigin(
+        from_failed_task=message.from_failed_task,
+        task=message.task,
+        output_given=message.output_given,
+        edited_from=message.edited_from,
+        attachment_owner=message.attachment_owner,
+    )
 
 
 def blob_to_proto(blob: Blob) -> envelope_pb2.Blob:
@@ -407,4 +423,24 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
         output=message.output or None,
         history=tuple(map(_task_run_from_proto, message.history)),
         attributes=tuple((each.name, each.value) for each in message.attributes),
+    )
+
+
+def preview_to_proto(preview: ReplayPreview) -> execution_service_pb2.PreviewReplayResponse:
+    """Return a preview as the response of PreviewReplay."""
+    return execution_service_pb2.PreviewReplayResponse(
+        flow_revision=preview.flow_revision,
+        taken_over=[execution_service_pb2.ReplayedTask(**each._asdict()) for each in preview.taken_over],
+        again=[execution_service_pb2.ReplayedTask(**each._asdict()) for each in preview.again],
+        keeps_idempotency_keys=preview.keeps_idempotency_keys,
+    )
+
+
+def preview_from_proto(message: execution_service_pb2.PreviewReplayResponse) -> ReplayPreview:
+    """Return the preview that a response of PreviewReplay holds."""
+    return ReplayPreview(
+        message.flow_revision,
+        tuple(ReplayedTask(each.task, each.kind) for each in message.taken_over),
+        tuple(ReplayedTask(each.task, each.kind) for each in message.again),
+        message.keeps_idempotency_keys,
     )

@@ -51,6 +51,7 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.ExecutionService/ListExecutions": _READ,
     "/flowhook.v1.ExecutionService/CountExecutions": _READ,
     "/flowhook.v1.ExecutionService/ScanEvents": _READ,
+    "/flowhook.v1.ExecutionService/PreviewReplay": _READ,
     "/flowhook.v1.ExecutionService/ReadBody": _READ,
     "/flowhook.v1.ExecutionService/WatchExecutions": _READ,
     "/flowhook.v1.ClusterService/GetCluster": _READ,

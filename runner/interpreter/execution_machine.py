@@ -44,7 +44,7 @@ from runner.interpreter.history import TaskHistory
 from runner.interpreter.journal import Journal, diverged, event_of, holds_time, pointer_of, time_entry, time_of
 from runner.interpreter.lifecycle_events import LifecycleEmitter
 from runner.interpreter.nodes import Program
-from runner.interpreter.requests import AwaitCompletion, Listen, Now, ReceivedEvent, Sleep, WithTimeout
+from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, ReceivedEvent, Sleep, WithTimeout
 from runner.interpreter.retry_policy import is_transient
 from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.state import SharedState
@@ -102,15 +102,16 @@ class ExecutionMachine:
         self._ending: WorkflowCompleted | WorkflowFaulted | None = None
         self.started = False
         self._shared = SharedState(workflow, self._journal, HANDLERS, observer)
-        if lifecycle_types or observer is not None:
+        if lifecycle_types:
             self.set_lifecycle_types(lifecycle_types)
+        self._shared.update_observed()
         self._fibers = FiberScheduler(run_workflow(program, self._shared))
 
     def set_lifecycle_types(self, types: Collection[str]) -> None:
         """Emit lifecycle events of these types, for tasks that start from now on."""
         shared = self._shared
         shared.emitter = LifecycleEmitter(self._journal, self._workflow, types) if types else None
-        shared.is_observed = shared.emitter is not None or shared.observer is not None
+        shared.update_observed()
 
     def start(self) -> Step:
         """Start the execution; returns the first step."""
@@ -212,7 +213,7 @@ class ExecutionMachine:
         """Answer a request with a held result, without performing the effect again; returns whether there was one."""
         for pending in self._fibers.pending.values():
             key = pending.keys[0]
-            if key in self._journal.held and isinstance(pending.request, Perform | AwaitCompletion):
+            if key in self._journal.held and isinstance(pending.request, Perform | AwaitCompletion | GivenOutput):
                 entry = self._journal.held.pop(key)
                 self._journal.write(entry)
                 self._replay(entry)
@@ -235,7 +236,7 @@ class ExecutionMachine:
                 self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Now():
                 self._fibers.answer(pending, time_of(entry, "now"))
-            case AwaitCompletion():
+            case AwaitCompletion() | GivenOutput():
                 self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Listen(key=key):
                 self._fibers.answer(pending, ReceivedEvent(event_of(entry), callback=entry.key != f"{key}:event"))

@@ -8,7 +8,17 @@ from typing import Any
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.fibers import ExternalRequest, Fiber, FiberGroup, PendingRequest
-from runner.interpreter.requests import AwaitCompletion, BranchResult, Fork, Listen, Pause, Request, Steps, WithTimeout
+from runner.interpreter.requests import (
+    AwaitCompletion,
+    BranchResult,
+    Fork,
+    GivenOutput,
+    Listen,
+    Pause,
+    Request,
+    Steps,
+    WithTimeout,
+)
 
 
 class FiberScheduler:
@@ -133,6 +143,8 @@ class FiberScheduler:
                 self._effects.append(pending)
             case Listen() | AwaitCompletion():
                 self.subscribed[pending.keys[0]] = pending
+            case GivenOutput():
+                pass  # the journal has it
             case _:
                 self.undated.append(pending)
         return pending

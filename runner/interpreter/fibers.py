@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from flowhook.model import Subscription
 from runner.interpreter.effects import Perform
-from runner.interpreter.requests import AwaitCompletion, BranchResult, Fork, Listen, Now, Sleep, Steps, WithTimeout
+from runner.interpreter.requests import (
+    AwaitCompletion,
+    BranchResult,
+    Fork,
+    GivenOutput,
+    Listen,
+    Now,
+    Sleep,
+    Steps,
+    WithTimeout,
+)
 
-ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion
+ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion | GivenOutput
 """Requests that are answered from outside."""
 
 

@@ -26,6 +26,7 @@ class Journal:
         snapshot: content of the last entry that compacted the journal, None when there is none.
         size: number of entries since the snapshot.
         held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
+        given_outputs: keys of the outputs that a replay gave to tasks which have not run yet.
         writes: new entries that were not taken yet.
         lifecycle_events: those to store with the next entry.
         history: history of tasks, to store with the next entry, too.
@@ -34,8 +35,10 @@ class Journal:
     __slots__ = (
         "_bytes",
         "_entries",
+        "_only_these",
         "_position",
         "_postponed_at",
+        "given_outputs",
         "held",
         "history",
         "lifecycle_events",
@@ -54,6 +57,8 @@ class Journal:
         self._postponed_at = (0, 0)
         self._entries = entries
         self.held: dict[str, JournalEntry] = {}
+        self.given_outputs: set[str] = set()
+        self._only_these = False
         self.writes: list[JournalWrite] = []
         self.lifecycle_events: list[LifecycleEvent] = []
         if entries:
@@ -62,7 +67,9 @@ class Journal:
                 if entry.key == SNAPSHOT_KEY:
                     self.snapshot = entry.output
                     self._position = index + 1
+            self._only_these = self.held.pop(held_results.ONLY_THESE, None) is not None
             present = (*self._entries[self._position :], *self.held.values())
+            self.given_outputs.update(entry.key for entry in present if entry.key.endswith(held_results.GIVEN_OUTPUT))
             self.size = len(present)
             self._bytes = sum(map(_size, present))
 
@@ -112,9 +119,13 @@ class Journal:
         return events
 
     def hold(self, results: Iterable[JournalEntry]) -> None:
-        """Hold results from a snapshot, except those that were requested since."""
+        """Hold results from a snapshot, except those that were requested since, or that a replay does not take over."""
+        if self._only_these:
+            return
         since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
-        self.held.update((entry.key, entry) for entry in results if entry.key not in since)
+        held = {entry.key: entry for entry in results if entry.key not in since}
+        self.held.update(held)
+        self.given_outputs.update(key for key in held if key.endswith(held_results.GIVEN_OUTPUT))
 
     def postpone_compaction(self) -> None:
         """Record that compaction failed: `needs_compaction` is false until the journal has grown as much again."""

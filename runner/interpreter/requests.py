@@ -135,7 +135,14 @@ class AwaitCompletion:
         return (Subscription(self.key, execution_id=self.execution_id),)
 
 
-Request = Perform | Pause | Now | Sleep | Fork | WithTimeout | Listen | AwaitCompletion
+@dataclass(frozen=True, slots=True)
+class GivenOutput:
+    """Take the output that a replay gave to a task, from the held results. Answered with an `EffectResult`."""
+
+    key: str
+
+
+Request = Perform | Pause | Now | Sleep | Fork | WithTimeout | Listen | AwaitCompletion | GivenOutput
 Steps = Generator[Request, Any, Any]
 """Yields requests, receives the answers, returns a result."""
 

@@ -70,6 +70,7 @@ def restore(shared: SharedState) -> dict[str, Any] | None:
         shared.workflow.one_time.used = content["used_urls"] or {}
     shared.resuming.extend(content["frames"])
     shared.journal.hold(JournalEntry(key, output.encode()) for key, output in content["held"])
+    shared.update_observed()
     return {"limit": content["limit"]}
 
 

@@ -54,7 +54,8 @@ class SharedState:
         handlers: implementations of the kinds of tasks.
         observer: called with each task that ends.
         emitter: emits lifecycle events; None: there are no subscribers.
-        is_observed: whether there is an observer or an emitter.
+        is_observed: whether something happens at the start or the end of tasks: there is an observer or an emitter, or
+            a replay gave a task its output.
         context: `$context`; branches that export change it one after another.
         tasks: number of tasks started so far.
         visits: number of visits to each place outside of loops and functions.
@@ -73,6 +74,11 @@ class SharedState:
     visits: dict[str, int] = field(default_factory=dict)
     limit: WithTimeout | None = None
     resuming: deque[dict[str, Any]] = field(default_factory=deque)
+
+    def update_observed(self) -> None:
+        """Set `is_observed`."""
+        observed = self.observer is not None or self.emitter is not None
+        self.is_observed = observed or bool(self.journal.given_outputs)
 
 
 @dataclass(slots=True)

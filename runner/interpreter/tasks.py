@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
+
+from flowhook.held_results import GIVEN_OUTPUT
 from flowhook.model import WorkflowError
 from runner.interpreter import dataflow, snapshot
+from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault_of
 from runner.interpreter.history import BRANCHED_PREFIX, CANCELLED, COMPLETED, FAULTED_PREFIX, SKIPPED, WITHOUT_CLOCK
 from runner.interpreter.lifecycle_events import TaskEvents
 from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, Node
-from runner.interpreter.requests import PAUSE, Now, Steps, TaskSteps, WithTimeout
+from runner.interpreter.requests import PAUSE, GivenOutput, Now, Steps, TaskSteps, WithTimeout
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, TaskProgress, run_branch
@@ -72,6 +76,9 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             else:
                 steps = _run_task(node, state, scope, data, resumed)
                 if shared.is_observed:
+                    given = f"{key}{GIVEN_OUTPUT}"
+                    if given in journal.given_outputs and resumed is None:
+                        steps = _with_given_output(given, node, state, scope, data)
                     steps = _reported(steps, node, state, scope, resumed)
                 data, directive = yield from steps
             outcome = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
@@ -154,6 +161,26 @@ def _act(
         scope.context = state.shared.context  # other branches may have changed it
         data = yield from dataflow.transform_output(node.output, node.export, state, scope, data)
     return data, directive
+
+
+def _with_given_output(key: str, node: Node, state: BranchState, scope: ExpressionScope, data: Any) -> TaskSteps:
+    """Take the raw output that a replay gave to a task, in place of `_run_task`: neither it nor its extensions run.
+
+    Its condition and the transformation of its input are not evaluated. A `switch` takes none of its cases.
+    """
+    state.shared.journal.given_outputs.discard(key)
+    state.visit(node.pointer)  # as if it had run: later runs have the keys that they would have otherwise
+    if scope.events is not None:
+        scope.events.created()
+        scope.events.started()
+    if node.reads_clock:
+        scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
+    scope.input = data
+    given: EffectResult = yield GivenOutput(key)
+    scope.context = state.shared.context
+    raw = orjson.loads(given.output or b"null")
+    output = yield from dataflow.transform_output(node.output, node.export, state, scope, raw)
+    return output, node.then
 
 
 def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any]) -> Steps:

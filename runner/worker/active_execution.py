@@ -98,6 +98,12 @@ class ActiveExecution:
         )
 
     @property
+    def attachment_owner(self) -> str:
+        """ID that handles of attachments begin with: the same as in the execution whose journal it continues."""
+        replay = self.event.replay
+        return self.effect_scope if replay is None else replay.attachment_owner or self.effect_scope
+
+    @property
     def has_due_effect(self) -> bool:
         """Whether the journal is durable as far as the next held effect requires."""
         return bool(self.held) and self.held[0][0] <= self.durable

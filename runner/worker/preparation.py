@@ -104,7 +104,7 @@ class ExecutionPreparer:
                         execution.event,
                         webhook=has_webhook(flow.program.definition),
                         raw=raw,
-                        owner=execution.effect_scope,
+                        owner=execution.attachment_owner,
                         contents=contents,
                     )
                     return Prepared(
@@ -145,7 +145,7 @@ class ExecutionPreparer:
         event = execution.event
         execution.attachments = EventAttachments(
             event,
-            execution.effect_scope,
+            execution.attachment_owner,
             raw=raw,
             slices=lambda offset, size: self._bodies.read(event.id, offset, size),
         )
@@ -158,7 +158,7 @@ class ExecutionPreparer:
                 event,
                 webhook=has_webhook(definition),
                 raw=takes_raw_body(definition),
-                owner=execution.effect_scope,
+                owner=execution.attachment_owner,
                 contents=contents,
             ),
         )

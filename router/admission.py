@@ -10,7 +10,7 @@ from typing import Final
 from flowhook import ids, limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.event_keys import EventKeys, KeyExpressions
-from flowhook.model import Event
+from flowhook.model import Event, Origin
 from flowhook.search_attributes import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
 from flowhook.token_bucket import TokenBucket
 from flowhook.v1 import envelope_pb2
@@ -147,6 +147,33 @@ class AdmissionControl:
             ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
         """
         return await self._parser.keys(entry.keys, event) if entry.keys else EventKeys()
+
+    async def keys_of_edited(self, entry: FlowEntry | None, event: Event, *, raw: bool) -> EventKeys:
+        """Check an event whose body an operator wrote, as if a sender had sent it, and return its keys.
+
+        Args:
+            entry: the flow; None: it is deleted, and there are no keys.
+            event: with its body.
+            raw: whether the revision that will run takes bodies unparsed.
+
+        Raises:
+            InvalidError: see `check_body`; of an event that no request made, the body is not JSON (`BODY_INVALID`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        if event.origin is not Origin.REQUEST:
+            await self._parser.check_json(event.flow_id, event.body, "the input")
+        elif not raw:
+            await self._parser.check(event, NO_KEYS)
+        return EventKeys() if entry is None else await self.keys_of(entry, event)
+
+    async def check_output(self, flow_id: str, output: bytes) -> None:
+        """Check that the output that an operator gives to a task is JSON.
+
+        Raises:
+            InvalidError: it is not (`BODY_INVALID`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        await self._parser.check_json(flow_id, output, "the output")
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.

@@ -16,7 +16,7 @@ import orjson
 from flowhook import cloud_events, limits, logs
 from flowhook.document import FlowDocument, load_definition, parse
 from flowhook.document.codes import Code
-from flowhook.errors import Fault, InvalidFlowError
+from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
@@ -82,6 +82,18 @@ class InputParser:
         serialized = convert.event_to_proto(event).SerializeToString()
         packed = _pack_expressions(expressions)
         return _unpack_keys(await self._offload.run(event.flow_id, read_checked, packed, serialized))
+
+    async def check_json(self, flow_id: str, text: bytes, what: str) -> None:
+        """Check that a text is JSON; `what` names it in the error.
+
+        Raises:
+            InvalidError: it is not (`BODY_INVALID`), or takes too much to parse (`TOO_COSTLY`).
+            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        """
+        if len(text) <= INLINE_BYTES:
+            _parse_json(text, what)
+        else:
+            await self._offload.run(flow_id, read_json, what.encode(), text)
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
         """Return the CloudEvent of a request to a callback; see `cloud_events.from_callback`.
@@ -158,6 +170,14 @@ def _unpack_keys(packed: Sequence[bytes]) -> EventKeys:
     return EventKeys(order_key.decode(), tuple((name, value) for name, value in orjson.loads(attributes)))
 
 
+def _parse_json(text: bytes, what: str) -> None:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidError(f"{what} is not JSON: {error.msg}, at {where}", reason="BODY_INVALID") from None
+
+
 # --- in the separate process ------------------------------------------------------------------------------------------
 
 _DEFINITION = b"definition"
@@ -172,6 +192,12 @@ def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
 def read_checked(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Check the body of a serialized event against its Content-Type; yield what `read_keys` does."""
     yield from _pack_keys(_checked(_event(event), _unpack_expressions(expressions)))
+
+
+def read_json(what: bytes, text: bytes) -> Iterator[bytes]:
+    """Check that a text is JSON; yield nothing."""
+    _parse_json(text, what.decode())
+    yield from ()
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ does not know of the earlier report. It has the same number in all reports, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -38,30 +38,50 @@ def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[Task
         if not text:
             runs = {number: run for number, run in runs.items() if run.end_time_ms is not None}
             continue
-        for item in _items(text):
+        for item in read_items(text):
             run = _run(item, TaskState.CANCELLED if ended else TaskState.RUNNING)
-            if run is not None:
-                runs[run.number] = _merged(runs.get(run.number), run)
+            runs[run.number] = _merged(runs.get(run.number), run)
     ordered = [runs[number] for number in sorted(runs)]
     if len(ordered) > MAX_SHOWN:
         ordered[MAX_SHOWN // 2 : -MAX_SHOWN // 2] = []
     return tuple(ordered)
 
 
-def _items(text: bytes) -> list[Any]:
+class HistoryItem(NamedTuple):
+    """A report about a task: number, task, start and end (Unix ms, 0: unknown), tries, result."""
+
+    number: int
+    task: str
+    began: int
+    ended: int
+    tries: int
+    result: str
+
+
+def read_items(text: bytes) -> list[HistoryItem]:
+    """Return the reports in a fragment, without malformed ones."""
     try:
         items = orjson.loads(text)
     except orjson.JSONDecodeError:
         return []
-    return items if isinstance(items, list) else []
+    return [item for each in items if (item := _item(each))] if isinstance(items, list) else []
 
 
-def _run(item: Any, unfinished: TaskState) -> TaskRun | None:
+def _item(item: Any) -> HistoryItem | None:
     match item:
-        case [int(number), str(task), int(began), int(ended), int(tries), str(result)]:
-            state = unfinished if not ended else _STATES.get(result[:1], TaskState.COMPLETED)
-            return TaskRun(number, task, began or None, ended or None, tries, state, result[1:])
+        case [int(), str(), int(), int(), int(), str()]:
+            return HistoryItem(*item)
     return None
+
+
+def state_of(result: str) -> TaskState:
+    """Return the state of a task that ended, from its reported result."""
+    return _STATES.get(result[:1], TaskState.COMPLETED)
+
+
+def _run(item: HistoryItem, unfinished: TaskState) -> TaskRun:
+    state = state_of(item.result) if item.ended else unfinished
+    return TaskRun(item.number, item.task, item.began or None, item.ended or None, item.tries, state, item.result[1:])
 
 
 def _merged(known: TaskRun | None, run: TaskRun) -> TaskRun:

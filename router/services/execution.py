@@ -6,25 +6,22 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import held_results, ids, limits
-from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook import held_results
+from flowhook.errors import InvalidError
 from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
-from router.replay import resumption
 from router.services import error_mapping
 from router.services.body_streams import BodySender
 from router.services.execution_lists import ExecutionLists
+from router.services.replays import Replays, past_retention
 from router.storage.interface import Registry, ShardState
-from router.storage.model import ExecutionRecord, NewEvent
+from router.storage.model import ExecutionRecord
 from router.task_history import build_task_history
 
-REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
-"""Time for which a replay's `request_id` is deduplicated."""
-MAX_REQUEST_ID: Final = 64
 MAX_REASON: Final = 1000
 """Characters of the reason of a resolution."""
 
@@ -45,11 +42,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._host = host
         self._commands, self._records = host.commands, host.executions
         self._state = state
-        self._admission = admission
         self._reads = reads
-        self._registry = registry
-        self._now_ms = now_ms
-        self._replaying = asyncio.Lock()
+        self._replays = Replays(host=host, state=state, admission=admission, registry=registry, now_ms=now_ms)
         self._lists = ExecutionLists(state, host.executions, admission)
 
     @error_mapping.rpc_method
@@ -61,7 +55,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         record = await self._records.find(request.execution_id)
         content = await self._state.content(record.seq)
         if content is None:
-            raise _past_retention(record.id)
+            raise past_retention(record.id)
         return convert.detail_to_proto(
             ExecutionDetail(
                 execution=_execution(record),
@@ -122,59 +116,16 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
-        if not request.unless_replayed:
-            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
-        async with self._replaying:  # or two calls could both find no replay before either starts one
-            return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(await self._replay(request)))
+        record = await self._replays.start(request)
+        return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
-    async def _replay(self, request: pb.ReplayExecutionRequest) -> Execution:
-        if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
-            raise InvalidError(
-                f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
-            )
-        original = await self._records.find(request.execution_id)
-        if not original.status.ended:
-            raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
-        # the space distinguishes it from senders' keys, which have visible characters only
-        dedupe_key = f"replay {original.id} {request.request_id}" if request.request_id else ""
-        if request.unless_replayed:
-            if dedupe_key:
-                now_ms = self._now_ms()
-                earlier = await self._state.deduplicated(original.flow_id, dedupe_key, now_ms=now_ms)
-                if earlier is not None:  # a retry of the same call, whose response was lost
-                    return _execution(await self._records.find(earlier))
-            _check_unsettled(original)
-        content = await self._state.content(original.seq)
-        if content is None:
-            raise _past_retention(original.id)
-        latest = request.revision == pb.ReplayExecutionRequest.REVISION_LATEST
-        revision = await self._revision(original, latest=latest)
-        from_failed = request.start == pb.ReplayExecutionRequest.START_FAILED_TASK
-        resumes = resumption(original, content, revision) if from_failed else None
-        event = envelope_pb2.Event.FromString(content.payload)
-        event.id = ids.mint(ids.slot_of(original.flow_id))
-        now_ms = self._now_ms()
-        appended = await self._host.append(
-            [
-                NewEvent(
-                    event.id,
-                    original.flow_id,
-                    revision,
-                    now_ms,
-                    event.SerializeToString(),
-                    dedupe_key,
-                    now_ms + REPLAY_WINDOW_MS,
-                    original.id,
-                    original.order_key,
-                    resumes,
-                    event.body_blob.id,
-                    original.quiet,
-                )
-            ]
-        )
-        if appended[0].body_missing:
-            raise _past_retention(original.id)
-        return _execution(await self._records.find(appended[0].duplicate_of or event.id))
+    @error_mapping.rpc_method
+    async def PreviewReplay(  # noqa: N802 - the name of the RPC
+        self, request: pb.PreviewReplayRequest, context: error_mapping.Context
+    ) -> pb.PreviewReplayResponse:
+        """Return what a replay would do."""
+        del context
+        return convert.preview_to_proto(await self._replays.preview(request.replay))
 
     @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
@@ -200,22 +151,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         record = await self._records.find(request.execution_id)
         content = await self._state.content(record.seq)
         if content is None:
-            raise _past_retention(record.id)
+            raise past_retention(record.id)
         await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
-
-    async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
-        """Return the revision that a replay runs.
-
-        The revision of the original execution is stored as long as that execution, even if its flow is deleted.
-
-        Raises:
-            NotFoundError: the latest revision is requested and the flow is deleted (`FLOW_NOT_FOUND`).
-            ExhaustedError: the backlog is full.
-        """
-        entry = await self._admission.flow(original.flow_id) if latest else self._admission.known(original.flow_id)
-        limit = limits.DEFAULT_FLOW_BACKLOG if entry is None else entry.max_backlog
-        self._admission.check_backlog(original.flow_id, limit)
-        return entry.revision if latest and entry is not None else original.flow_revision
 
     @error_mapping.rpc_method
     async def CancelExecution(  # noqa: N802 - the name of the RPC
@@ -245,22 +182,6 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
 
-def _check_unsettled(original: ExecutionRecord) -> None:
-    """Check that a failed execution was neither replayed nor resolved.
-
-    Raises:
-        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or marked as resolved (`EXECUTION_RESOLVED`).
-    """
-    if original.replayed:
-        raise ConflictError(
-            f"{original.id} has already been replayed, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
-        )
-    if original.resolution is not None:
-        reason = original.resolution.reason
-        said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
-        raise ConflictError(said, reason="EXECUTION_RESOLVED")
-
-
 def _execution(record: ExecutionRecord) -> Execution:
     return Execution(
         id=record.id,
@@ -282,7 +203,3 @@ def _listed(record: ExecutionRecord) -> Execution:
     """Return an execution without the response of its error, which could make a page too large for a message."""
     error = record.error
     return _execution(record if error is None else record._replace(error=error.without_response()))
-
-
-def _past_retention(execution_id: str) -> NotFoundError:
-    return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")

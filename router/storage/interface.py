@@ -152,6 +152,13 @@ class ShardState(Protocol):
         """
         ...
 
+    async def located_history(self, seq: int) -> tuple[tuple[int, bytes], ...]:
+        """Return the same as `history`, each piece with the index of the journal entry that was written next.
+
+        After the last entry that is any index beyond it.
+        """
+        ...
+
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
         """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None when there is none."""
         ...

@@ -34,7 +34,9 @@ class NewEvent(NamedTuple):
         body: ID of the body that it names, or empty: a waiting one (see `bodies`), or that of `replay_of`, which the
             two executions then share.
         quiet: no lifecycle events of the execution are recorded (see `LifecycleRecorded`).
-        attributes: its search attributes, each name once; a replay gets those of `replay_of` in addition.
+        attributes: its search attributes, each name once; a replay gets those of `replay_of` in addition, unless it
+            is `edited`.
+        edited: whether it is a replay with another body.
     """
 
     event_id: str
@@ -50,6 +52,7 @@ class NewEvent(NamedTuple):
     body: str = ""
     quiet: bool = False
     attributes: tuple[tuple[str, str], ...] = ()
+    edited: bool = False
 
 
 class Appended(NamedTuple):

@@ -76,9 +76,6 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             else:
                 steps = _run_task(node, state, scope, data, resumed)
                 if shared.is_observed:
-                    given = f"{key}{GIVEN_OUTPUT}"
-                    if given in journal.given_outputs and resumed is None:
-                        steps = _with_given_output(given, node, state, scope, data)
                     steps = _reported(steps, node, state, scope, resumed)
                 data, directive = yield from steps
             outcome = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
@@ -163,7 +160,7 @@ def _act(
     return data, directive
 
 
-def _with_given_output(key: str, node: Node, state: BranchState, scope: ExpressionScope, data: Any) -> TaskSteps:
+def _with_given_output(key: str, node: Node, state: BranchState, scope: ExpressionScope) -> TaskSteps:
     """Take the raw output that a replay gave to a task, in place of `_run_task`: neither it nor its extensions run.
 
     Its condition and the transformation of its input are not evaluated. A `switch` takes none of its cases.
@@ -175,7 +172,7 @@ def _with_given_output(key: str, node: Node, state: BranchState, scope: Expressi
         scope.events.started()
     if node.reads_clock:
         scope.started_at_ms = yield Now(state.effect_key(node.pointer, ":now"))
-    scope.input = data
+    scope.input = scope.raw
     given: EffectResult = yield GivenOutput(key)
     scope.context = state.shared.context
     raw = orjson.loads(given.output or b"null")
@@ -208,8 +205,14 @@ def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, 
 def _reported(
     steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
 ) -> TaskSteps:
-    """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer."""
+    """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer.
+
+    Where a replay gave the task its output, the steps are replaced.
+    """
     shared = state.shared
+    given = f"{state.prefix}{node.pointer}{state.suffix}{GIVEN_OUTPUT}"
+    if given in shared.journal.given_outputs and resumed is None:
+        steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:
         number = shared.tasks if resumed is None else resumed["number"]
         scope.events = events = TaskEvents(shared.emitter, node.pointer, number, created=resumed is not None)

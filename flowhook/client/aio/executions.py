@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator, Iterable
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import ExecutionChange, ExecutionCount, Page, ScannedExecution
+from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
+from flowhook.replays import ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
     CountExecutionsRequest,
+    EditedInput,
     GetExecutionRequest,
     ListExecutionsRequest,
+    PreviewReplayRequest,
     ReadBodyRequest,
     ReadBodyResponse,
     ReplayExecutionRequest,
@@ -148,6 +152,10 @@ class Executions:
         *,
         latest: bool = False,
         from_failed: bool = False,
+        from_task: str = "",
+        output: bytes | None = None,
+        body: bytes | None = None,
+        content_type: str | None = None,
         request_id: str = "",
         unless_replayed: bool = False,
     ) -> Execution:
@@ -158,25 +166,63 @@ class Executions:
             latest: run the flow's latest revision instead of the revision that it ran.
             from_failed: start at the task that failed, with the journal before it and the same idempotency keys,
                 instead of at the beginning.
+            from_task: start at the first run of this task (as in `TaskRun.task`), with the journal before it and new
+                idempotency keys.
+            output: raw output of `from_task` as JSON: the task is not performed.
+            body: body instead of the stored one, at most 1 MiB.
+            content_type: media type of `body`; None: that of the stored request.
             request_id: idempotency key: calls with the same one start one execution; at most 64 ASCII characters.
                 Generated when absent, so that a call that is retried starts one execution.
             unless_replayed: refuse an execution that is `replayed`, or has a resolution.
 
         Raises:
-            NotFoundError: the execution is unknown, or past retention.
+            InvalidError: the arguments do not go together, or `output` or `body` is not acceptable.
+            NotFoundError: the execution is unknown, or past retention; or it did not run the task (`TASK_NOT_FOUND`).
             ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
+                `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
-        options = ReplayExecutionRequest
-        request = ReplayExecutionRequest(
-            execution_id=execution_id,
-            revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
-            start=options.START_FAILED_TASK if from_failed else options.START_BEGINNING,
-            request_id=request_id or uuid.uuid4().hex,
-            unless_replayed=unless_replayed,
+        request = _replay_request(
+            execution_id,
+            latest=latest,
+            from_failed=from_failed,
+            from_task=from_task,
+            output=output,
+            body=body,
+            content_type=content_type,
         )
+        request.request_id = request_id or uuid.uuid4().hex
+        request.unless_replayed = unless_replayed
         response = await self._call(self._stub.ReplayExecution, request)
         return convert.execution_from_proto(response.execution)
+
+    async def preview_replay(
+        self,
+        execution_id: str,
+        *,
+        latest: bool = False,
+        from_failed: bool = False,
+        from_task: str = "",
+        output: bytes | None = None,
+        body: bytes | None = None,
+        content_type: str | None = None,
+    ) -> ReplayPreview:
+        """Return what `replay` would do with the same arguments, and start nothing. Scope `admin` or `view`.
+
+        Raises:
+            FlowhookError: as `replay`.
+        """
+        request = _replay_request(
+            execution_id,
+            latest=latest,
+            from_failed=from_failed,
+            from_task=from_task,
+            output=output,
+            body=body,
+            content_type=content_type,
+        )
+        response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
+        return convert.preview_from_proto(response)
 
     async def resolve(self, execution_id: str, reason: str = "") -> Execution:
         """Mark a failed execution as resolved, so that it needs no further action, and return it.
@@ -262,3 +308,31 @@ def _change(response: WatchExecutionsResponse) -> ExecutionChange | None:
     if not response.HasField("execution"):
         return None
     return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)
+
+
+def _replay_request(
+    execution_id: str,
+    *,
+    latest: bool,
+    from_failed: bool,
+    from_task: str,
+    output: bytes | None,
+    body: bytes | None,
+    content_type: str | None,
+) -> ReplayExecutionRequest:
+    options = ReplayExecutionRequest
+    if from_failed and from_task:
+        raise InvalidError("give one of `from_failed` and `from_task`", reason="START_INVALID")
+    if body is None and content_type is not None:
+        raise InvalidError("`content_type` needs `body`", reason="BODY_MISSING")
+    start = options.START_TASK if from_task else options.START_BEGINNING
+    request = ReplayExecutionRequest(
+        execution_id=execution_id,
+        revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
+        start=options.START_FAILED_TASK if from_failed else start,
+        task=from_task,
+        output=output,
+    )
+    if body is not None:
+        request.input.CopyFrom(EditedInput(body=body, content_type=content_type))
+    return request

@@ -180,6 +180,7 @@ class AppendOperation:
                 body,
                 _,
                 _,
+                _,
             ) = event
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
@@ -240,6 +241,7 @@ class _EventRows:
         self.scopes: list[tuple[int, str]] = []
         self.quiet: list[tuple[int]] = []
         self.replays: list[tuple[int]] = []
+        self.inheriting: list[tuple[int]] = []
         self.attributes: list[tuple[int, str, str]] = []
         self.journal: list[tuple[Any, ...]] = []
         self.bytes = 0
@@ -265,7 +267,9 @@ class _EventRows:
     def mark(self, new: Sequence[LoggedEvent]) -> None:
         """Add the rows that mark quiet executions and replays, and those of search attributes."""
         self.quiet += [(seq,) for seq, event in new if event.quiet]
-        self.replays += [(seq,) for seq, event in new if event.replay_of]
+        replays = [(seq, event) for seq, event in new if event.replay_of]
+        self.replays += [(seq,) for seq, _ in replays]
+        self.inheriting += [(seq,) for seq, event in replays if not event.edited]
         self.attributes += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
 
     def insert(self, connection: apsw.Connection) -> None:
@@ -279,7 +283,7 @@ class _EventRows:
         _UPDATE_QUIET.run(connection, self.quiet)
         _UPDATE_ROOT.run(connection, self.replays)
         _INSERT_ATTRIBUTE.run(connection, self.attributes)
-        _INHERIT_ATTRIBUTES.run(connection, self.replays)
+        _INHERIT_ATTRIBUTES.run(connection, self.inheriting)
         _INSERT_JOURNAL.run(connection, self.journal)
 
 

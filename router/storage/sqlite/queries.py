@@ -191,15 +191,15 @@ def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> Exec
     return ExecutionContent(payload, journal, output, reply, start, tuple(attributes))
 
 
-def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[bytes, ...]:
+def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[tuple[int, bytes], ...]:
     """Return at most `most_bytes` of the task history that runners reported; see `interface.ShardState.history`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= most_bytes:
-        return tuple(fragment for _, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
+        return tuple((place // 2, fragment) for place, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
     last_of_first, first_of_last = _within(most_bytes // 2, sizes), _within(most_bytes // 2, reversed(sizes))
     pieces: list[Any] = connection.execute(_FRAGMENTS, (seq, last_of_first, first_of_last)).fetchall()
-    first = [fragment for place, fragment in pieces if place <= last_of_first]
-    return (*first, b"", *(fragment for _, fragment in pieces[len(first) :]))
+    first = [(place // 2, fragment) for place, fragment in pieces if place <= last_of_first]
+    return (*first, (first_of_last // 2, b""), *((place // 2, each) for place, each in pieces[len(first) :]))
 
 
 def _within(most_bytes: int, sizes: Iterable[tuple[int, int]]) -> int:

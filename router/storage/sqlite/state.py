@@ -165,6 +165,10 @@ class SqliteShardState:
 
     async def history(self, seq: int) -> tuple[bytes, ...]:
         """See `interface.ShardState`."""
+        return tuple(fragment for _, fragment in await self.located_history(seq))
+
+    async def located_history(self, seq: int) -> tuple[tuple[int, bytes], ...]:
+        """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:

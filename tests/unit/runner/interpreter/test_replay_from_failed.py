@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowhook.errors import ConflictError
 from flowhook.model import RaiseOrigin, Status
-from router.replay import resumption
+from router.replay.from_failed_task import resumption
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import EffectResult, WorkflowFaulted

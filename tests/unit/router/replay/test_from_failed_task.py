@@ -6,7 +6,7 @@ import pytest
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, RaiseOrigin, Status, WorkflowError
-from router.replay import before_failure, resumption
+from router.replay.from_failed_task import before_failure, resumption
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")

@@ -1,0 +1,141 @@
+"""Computes the journal that a replay from a given task takes over from the original execution.
+
+The journal is cut before the first entry that was written after the task began. A prefix of a journal is the journal of
+an execution that crashed there, so a runner resumes from it, in loops, `try`, functions and forks as well. Results that
+tasks beside it in a `fork` had after the cut are held (`flowhook.held_results`) if those tasks began before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from flowhook import held_results
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.model import SNAPSHOT_KEY, JournalEntry
+from router.replay.journal_keys import is_around, position_of, position_of_task, results_of, retained_before
+from router.replay.task_runs import LocatedRun
+from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
+
+MAX_NAMED: Final = 5
+"""Tasks that an error names at most."""
+
+
+class Cut(NamedTuple):
+    """Where a journal is cut.
+
+    Attributes:
+        index: of the first entry that is not taken over.
+        number: of the run that begins there; None: unknown.
+    """
+
+    index: int
+    number: int | None
+
+
+def cut_before(
+    task: str, original: ExecutionRecord, content: ExecutionContent, runs: Sequence[LocatedRun], revision: int
+) -> Cut:
+    """Return where the journal of an execution is cut for a replay that begins at the first run of a task.
+
+    Args:
+        task: as in `TaskRun.task`.
+        original: the execution to replay.
+        content: its journal.
+        runs: its tasks, in the order in which they began.
+        revision: of the flow, that the replay runs.
+
+    Raises:
+        NotFoundError: no run of the task is known (`TASK_NOT_FOUND`).
+        ConflictError: the entries before it are compacted, or fit the original's revision only (`JOURNAL_COMPACTED`).
+    """
+    run = next((each for each in runs if each.task == task), None)
+    begins = [] if run is None or run.begin is None else [run.begin]
+    if (entry := _first_entry(task, content, inner=run is not None)) is not None:
+        begins.append(entry)
+    if not begins:
+        raise NotFoundError(_not_run(task, original, runs), reason="TASK_NOT_FOUND")
+    cut = Cut(min(begins), None if run is None else run.number)
+    if not content.journal or content.journal[0].key != SNAPSHOT_KEY:
+        return cut
+    if cut.index <= content.journal_start:
+        raise ConflictError(_compacted(task, original, content, runs), reason="JOURNAL_COMPACTED")
+    if revision != original.flow_revision:
+        raise ConflictError(
+            f"the journal of {original.id} is compacted and fits revision {original.flow_revision} only: replay it on"
+            " that one, or from the start",
+            reason="JOURNAL_COMPACTED",
+        )
+    return cut
+
+
+def resumption(
+    task: str, cut: Cut, content: ExecutionContent, runs: Sequence[LocatedRun], output: bytes | None
+) -> Resumption:
+    """Return the journal that a replay takes over, with idempotency keys of its own.
+
+    Args:
+        task: that it begins with.
+        cut: from `cut_before`.
+        content: journal of the original.
+        runs: tasks of the original.
+        output: raw output of the task, as JSON: it is not performed; None: it is.
+    """
+    ordered = [
+        (index, entry)
+        for index, entry in enumerate(content.journal, content.journal_start)
+        if not entry.key.startswith(held_results.PREFIX)
+    ]
+    head = [entry for index, entry in ordered if index < cut.index]
+    tail = [entry for index, entry in ordered if index >= cut.index]
+    held = _results_beside(cut, tail, runs)
+    if head and head[0].key == SNAPSHOT_KEY:
+        held.append(JournalEntry(held_results.ONLY_THESE, b"null"))
+    if output is not None:
+        held.append(JournalEntry(f"{task}{held_results.GIVEN_OUTPUT}", output))
+    retained = (*retained_before(head, tail), *held_results.hold(held))
+    return Resumption("", retained, content.journal_start)
+
+
+def _first_entry(task: str, content: ExecutionContent, *, inner: bool) -> int | None:
+    """Return the index of the first entry of a task, or, with `inner`, of one that it encloses."""
+    outer = position_of_task(task)
+    for index, entry in enumerate(content.journal, content.journal_start):
+        position = position_of(entry.key)
+        if position is None or outer is None or entry.key.startswith(held_results.PREFIX):
+            continue
+        if position.task == task or (inner and is_around(outer, position)):
+            return index
+    return None
+
+
+def _results_beside(cut: Cut, tail: Sequence[JournalEntry], runs: Sequence[LocatedRun]) -> list[JournalEntry]:
+    """Return the results, after the cut, of tasks that had begun before the task of the cut, and not ended."""
+    if cut.number is None:
+        return []
+    # the last run counts: of several runs of one task before the cut, the others had ended
+    last = {run.task: run for run in runs if run.number < cut.number}
+    unfinished = {task for task, run in last.items() if run.end is None or run.end > cut.index}
+    beside: list[JournalEntry] = []
+    for key, entry in results_of(tail[::-1]).items():  # of results under one key the first one
+        position = position_of(key)
+        if position is not None and position.task in unfinished:
+            beside.append(entry)
+    return beside
+
+
+def _not_run(task: str, original: ExecutionRecord, runs: Sequence[LocatedRun]) -> str:
+    known = list(dict.fromkeys(run.task for run in runs))
+    named = ", ".join(known[:MAX_NAMED]) + (", …" if len(known) > MAX_NAMED else "")
+    stored = f"; it ran {named}" if known else ""
+    said = f"{original.id} did not run the task {task[:200]}, or that is not stored{stored}"
+    return f"{said}. {original.replay_of} ran the tasks before those" if original.replay_of else said
+
+
+def _compacted(task: str, original: ExecutionRecord, content: ExecutionContent, runs: Sequence[LocatedRun]) -> str:
+    said = f"the journal of {original.id} is compacted beyond {task[:200]}"
+    later = (run.task for run in runs if run.begin is not None and run.begin > content.journal_start)
+    first = next(later, None)
+    if first is None:
+        return f"{said}, and no task began after that: replay it from the start"
+    return f"{said}: replay it from {first} or a later task, or from the start"

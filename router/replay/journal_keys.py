@@ -1,0 +1,129 @@
+"""Parses the keys of journal entries: the task of an entry, and what kind of result it holds.
+
+A journal key consists of the JSON Pointer of a task, the indexes of the enclosing loops in brackets, `#` and the number
+of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:failed` belong to retries, `:timeout` and
+`:attempt` to time limits, `:end` to another flow that the task runs, `:output` to an output that a replay gave to the
+task. `/timeout` is the time limit of the whole flow. Within a function defined in the workflow, or an extension, the
+key follows the key of the call, or of the extended task, and a space. A deadline has two entries: `{"until": …}` when
+it is set, `{"over": …}` when it has passed. Held entries (`flowhook.held_results`) are not ordered with the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+
+from flowhook.model import JournalEntry
+
+TASK_LIMIT: Final = ":timeout"
+RETRIES: Final = (":retry", ":failed")
+_LIMITS: Final = (TASK_LIMIT, ":attempt")
+_FLOW_LIMIT: Final = "/timeout"
+_END: Final = ":end"
+_RESULTS: Final = ("", _END, ":output")
+_WITHIN: Final = " /use/"
+"""Separates the key of a call from the position in the function that it calls; names contain no slash."""
+
+_TASK: Final = re.compile(
+    r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?P<what>(?::[a-z]+)?)", re.DOTALL
+)
+
+
+class JournalPosition(NamedTuple):
+    """Position that an entry belongs to: a task, its iteration (`[1][0]`), and the key of the enclosing call."""
+
+    call: str
+    pointer: str
+    iteration: str
+    visit: str
+
+    @property
+    def task(self) -> str:
+        """The task, as in `TaskRun.task`."""
+        return f"{self.call}{' ' if self.call else ''}{self.pointer}{self.iteration}"
+
+
+def position_of(key: str) -> JournalPosition | None:
+    """Parse the position from a key; None: the key has none."""
+    call, within, task = key.rpartition(_WITHIN)
+    parts = _TASK.fullmatch(task)
+    return (
+        None
+        if parts is None
+        else JournalPosition(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
+    )
+
+
+def position_of_task(task: str) -> JournalPosition | None:
+    """Parse the position of a task (`TaskRun.task`)."""
+    return position_of(f"{task}#0")
+
+
+def is_around(outer: JournalPosition, inner: JournalPosition) -> bool:
+    """Whether a position equals or encloses another one."""
+    if outer.pointer == _FLOW_LIMIT:
+        return True
+    if outer.call != inner.call:
+        call = position_of(inner.call)
+        return call is not None and is_around(outer, call)
+    is_deeper = f"{inner.pointer}/".startswith(f"{outer.pointer}/")
+    return is_deeper and inner.iteration.startswith(outer.iteration)
+
+
+def is_limit(key: str) -> bool:
+    """Whether a key is that of a time limit."""
+    return key.endswith(_LIMITS) or key.startswith(f"{_FLOW_LIMIT}#")
+
+
+def is_over(entry: JournalEntry) -> bool:
+    """Whether an entry says that a deadline has passed."""
+    try:
+        moment = orjson.loads(entry.output or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(moment, dict) and "over" in moment
+
+
+def results_of(dropped: Sequence[JournalEntry]) -> dict[str, JournalEntry]:
+    """Return the results of performed tasks, by key; not the entries for deadlines or received events.
+
+    The start of a flow that was run and failed is left out: it is run again.
+    """
+    failed = failed_flows(dropped)
+    results: dict[str, JournalEntry] = {}
+    for entry in dropped:
+        parts = _TASK.fullmatch(entry.key.rpartition(_WITHIN)[2])
+        is_result = parts is not None and parts["what"] in _RESULTS and not is_limit(entry.key)
+        if is_result and entry.error is None and entry.key not in failed:
+            results[entry.key] = entry
+    return results
+
+
+def failed_flows(journal: Iterable[JournalEntry]) -> set[str]:
+    """Return the keys under which flows were started that failed."""
+    return {entry.key.removesuffix(_END) for entry in journal if entry.error is not None and entry.key.endswith(_END)}
+
+
+def retained_before(head: Iterable[JournalEntry], tail: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return the entries before a cut, without starts of flows that failed after it and without running time limits."""
+    failed = failed_flows(tail)
+    return without_running_limits([entry for entry in head if entry.key not in failed])
+
+
+def without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return a journal without time limits that were running at its end: these start again."""
+    retained: list[JournalEntry] = []
+    over: set[str] = set()
+    for entry in reversed(journal):
+        if is_limit(entry.key):
+            if is_over(entry):
+                over.add(entry.key)
+            elif entry.key in over:
+                over.remove(entry.key)  # a block that is tried again has the same key
+            else:
+                continue
+        retained.append(entry)
+    return tuple(reversed(retained))

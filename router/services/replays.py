@@ -1,0 +1,289 @@
+"""Starts replays of executions, and says beforehand what they would do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from flowhook import held_results, ids, limits
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.event_keys import EventKeys
+from flowhook.replays import ReplayPreview
+from flowhook.v1 import envelope_pb2
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
+from flowhook.workflow_input import takes_raw_body
+from router.admission import AdmissionControl
+from router.dispatch.shard_runtime import ShardRuntime
+from router.replay import from_failed_task, from_task
+from router.replay.edited_input import edit
+from router.replay.preview import Preview, tasks_of
+from router.replay.task_runs import LocatedRun, locate_runs
+from router.storage.interface import Registry, ShardState
+from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
+
+REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
+"""Time for which a replay's `request_id` is deduplicated."""
+MAX_REQUEST_ID: Final = 64
+MAX_TASK: Final = 4096
+"""Characters of the task that a replay begins with."""
+
+_Request = pb.ReplayExecutionRequest
+
+
+class _Plan(NamedTuple):
+    """What a replay is made of.
+
+    Attributes:
+        keys: those of an edited event; else the original's order key, while storage copies its search attributes.
+        runs: tasks of the original; empty where they are not needed.
+        cut: of the original's journal, for a replay from a given task.
+    """
+
+    original: ExecutionRecord
+    content: ExecutionContent
+    event: envelope_pb2.Event
+    revision: int
+    keys: EventKeys
+    resumes: Resumption | None
+    runs: tuple[LocatedRun, ...] = ()
+    cut: from_task.Cut | None = None
+
+
+class Replays:
+    """Replays executions that ended."""
+
+    def __init__(
+        self,
+        *,
+        host: ShardRuntime,
+        state: ShardState,
+        admission: AdmissionControl,
+        registry: Registry,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._host = host
+        self._records = host.executions
+        self._state = state
+        self._admission = admission
+        self._registry = registry
+        self._now_ms = now_ms
+        self._replaying = asyncio.Lock()
+
+    async def start(self, request: _Request) -> ExecutionRecord:
+        """Start a new execution from the event of one that ended, and return it; see `ReplayExecution`.
+
+        Raises:
+            FlowhookError: it can't be replayed in this way.
+        """
+        if not request.unless_replayed:
+            return await self._start(request)
+        async with self._replaying:  # or two calls could both find no replay before either starts one
+            return await self._start(request)
+
+    async def _start(self, request: _Request) -> ExecutionRecord:
+        if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
+            raise InvalidError(
+                f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
+            )
+        original = await self._ended(request)
+        # the space distinguishes it from senders' keys, which have visible characters only
+        dedupe_key = f"replay {original.id} {request.request_id}" if request.request_id else ""
+        if request.unless_replayed:
+            if dedupe_key:
+                now_ms = self._now_ms()
+                earlier = await self._state.deduplicated(original.flow_id, dedupe_key, now_ms=now_ms)
+                if earlier is not None:  # a retry of the same call, whose response was lost
+                    return await self._records.find(earlier)
+            _check_unsettled(original)
+        plan = await self._plan(request, original)
+        event = plan.event
+        now_ms = self._now_ms()
+        appended = await self._host.append(
+            [
+                NewEvent(
+                    event.id,
+                    original.flow_id,
+                    plan.revision,
+                    now_ms,
+                    event.SerializeToString(),
+                    dedupe_key,
+                    now_ms + REPLAY_WINDOW_MS,
+                    original.id,
+                    plan.keys.order_key,
+                    plan.resumes,
+                    event.body_blob.id,
+                    original.quiet,
+                    plan.keys.attributes,
+                    edited=request.HasField("input"),
+                )
+            ]
+        )
+        if appended[0].body_missing:
+            raise past_retention(original.id)
+        return await self._records.find(appended[0].duplicate_of or event.id)
+
+    async def preview(self, request: _Request) -> ReplayPreview:
+        """Return what a replay would do; see `PreviewReplay`.
+
+        Raises:
+            FlowhookError: as `start`.
+        """
+        original = await self._ended(request)
+        if request.unless_replayed:
+            _check_unsettled(original)
+        plan = await self._plan(request, original)
+        definition = await self._definition(original.flow_id, plan.revision)
+        if not plan.runs:
+            plan = plan._replace(runs=await self._runs(original.seq))
+        return await asyncio.to_thread(_preview, request, plan, definition)
+
+    async def _ended(self, request: _Request) -> ExecutionRecord:
+        original = await self._records.find(request.execution_id)
+        if not original.status.ended:
+            raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
+        return original
+
+    async def _plan(self, request: _Request, original: ExecutionRecord) -> _Plan:
+        """Check a request, and compute what the replay takes over."""
+        _check_combination(request)
+        content = await self._state.content(original.seq)
+        if content is None:
+            raise past_retention(original.id)
+        latest = request.revision == _Request.REVISION_LATEST
+        revision = await self._revision(original, latest=latest)
+        event = envelope_pb2.Event.FromString(content.payload)
+        event.id = ids.mint(ids.slot_of(original.flow_id))
+        owner = event.replay.attachment_owner or original.effect_scope or original.id
+        edited_from, taken_from = event.replay.edited_from, event.replay.attachment_owner
+        event.replay.Clear()
+        event.replay.edited_from = edited_from
+        plan = _Plan(original, content, event, revision, EventKeys(original.order_key), None)
+        if request.start == _Request.START_FAILED_TASK:
+            event.replay.from_failed_task = True
+            event.replay.attachment_owner = taken_from
+            return plan._replace(resumes=from_failed_task.resumption(original, content, revision))
+        if request.start == _Request.START_TASK:
+            event.replay.task, event.replay.output_given = request.task, request.HasField("output")
+            event.replay.attachment_owner = owner
+            return await self._from_task(request, plan)
+        event.replay.SetInParent()
+        if request.HasField("input"):
+            edit(event, request.input, original.id)
+            return plan._replace(keys=await self._keys(event, revision))
+        return plan
+
+    async def _from_task(self, request: _Request, plan: _Plan) -> _Plan:
+        output = request.output if request.HasField("output") else None
+        if output is not None:
+            await self._admission.check_output(plan.original.flow_id, output)
+        runs = await self._runs(plan.original.seq)
+
+        def computed() -> _Plan:
+            cut = from_task.cut_before(request.task, plan.original, plan.content, runs, plan.revision)
+            resumes = from_task.resumption(request.task, cut, plan.content, runs, output)
+            return plan._replace(resumes=resumes, runs=runs, cut=cut)
+
+        return await asyncio.to_thread(computed)  # there may be thousands of entries
+
+    async def _runs(self, seq: int) -> tuple[LocatedRun, ...]:
+        return await asyncio.to_thread(locate_runs, await self._state.located_history(seq))
+
+    async def _keys(self, edited: envelope_pb2.Event, revision: int) -> EventKeys:
+        """Check an edited event, and return its order key and search attributes."""
+        try:
+            entry = await self._admission.flow(edited.flow_id)
+        except NotFoundError:
+            entry = None  # deleted: executions of one key may run at the same time
+        definition = await self._definition(edited.flow_id, revision)
+        event = convert.event_from_proto(edited)
+        return await self._admission.keys_of_edited(entry, event, raw=takes_raw_body(definition))
+
+    async def _definition(self, flow_id: str, revision: int) -> dict[str, Any]:
+        flow = await self._registry.get_flow(flow_id, revision=revision)
+        definition: dict[str, Any] = {} if flow is None else orjson.loads(flow.definition)
+        return definition
+
+    async def _revision(self, original: ExecutionRecord, *, latest: bool) -> int:
+        """Return the revision that a replay runs.
+
+        The revision of the original execution is stored as long as that execution, even if its flow is deleted.
+
+        Raises:
+            NotFoundError: the latest revision is requested and the flow is deleted (`FLOW_NOT_FOUND`).
+            ExhaustedError: the backlog is full.
+        """
+        entry = await self._admission.flow(original.flow_id) if latest else self._admission.known(original.flow_id)
+        limit = limits.DEFAULT_FLOW_BACKLOG if entry is None else entry.max_backlog
+        self._admission.check_backlog(original.flow_id, limit)
+        return entry.revision if latest and entry is not None else original.flow_revision
+
+
+def past_retention(execution_id: str) -> NotFoundError:
+    """Return the error for an execution that is not stored any more."""
+    return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")
+
+
+def _check_combination(request: _Request) -> None:
+    """Check that the parts of a request go together.
+
+    Raises:
+        InvalidError: they do not.
+    """
+    from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING)
+    if request.HasField("input") and not from_beginning:
+        raise InvalidError(
+            "an edited input changes what all tasks have seen: it needs a replay from the beginning",
+            reason="EDIT_NOT_FROM_BEGINNING",
+        )
+    if request.start == _Request.START_TASK:
+        if not 0 < len(request.task) <= MAX_TASK:
+            raise InvalidError(
+                f"name the task to begin with, in at most {MAX_TASK} characters, as the list of tasks shows it",
+                reason="TASK_REQUIRED",
+            )
+    elif request.task or request.HasField("output"):
+        raise InvalidError("`task` and `output` need START_TASK", reason="TASK_WITHOUT_START")
+    if len(request.output) > limits.MAX_RESULT_BYTES:
+        raise InvalidError(
+            f"the output of a task must have at most {limits.MAX_RESULT_BYTES} bytes", reason="OUTPUT_TOO_LARGE"
+        )
+
+
+def _check_unsettled(original: ExecutionRecord) -> None:
+    """Check that a failed execution was neither replayed nor resolved.
+
+    Raises:
+        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or marked as resolved (`EXECUTION_RESOLVED`).
+    """
+    if original.replayed:
+        raise ConflictError(
+            f"{original.id} has already been replayed, as {original.replayed_by}", reason="EXECUTION_REPLAYED"
+        )
+    if original.resolution is not None:
+        reason = original.resolution.reason
+        said = f"{original.id} is marked as resolved{f': {reason}' if reason else ''}"
+        raise ConflictError(said, reason="EXECUTION_RESOLVED")
+
+
+def _preview(request: _Request, plan: _Plan, definition: Any) -> ReplayPreview:
+    tasks = Preview(definition, plan.runs)
+    if plan.resumes is None:
+        return ReplayPreview(plan.revision, (), tasks.again(0, 0, ()), keeps_idempotency_keys=False)
+    ordered, held = held_results.split_held(plan.resumes.journal)
+    if plan.cut is not None:
+        cut, first, task = plan.cut.index, plan.cut.number, request.task
+    else:
+        cut, first, task = plan.content.journal_start + len(ordered), tasks.failed(plan.original.error), ""
+    again = tasks.again(first, cut, tasks_of(held_results.hold(held.values())), task=task)
+    if request.HasField("output"):
+        again = tuple(each for each in again if each.task != task)
+    return ReplayPreview(
+        plan.revision,
+        tasks.taken_over(plan.resumes.journal, cut),
+        again,
+        keeps_idempotency_keys=bool(plan.resumes.effect_scope),
+    )

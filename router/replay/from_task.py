@@ -53,10 +53,11 @@ def cut_before(
     begins = [] if run is None or run.begin is None else [run.begin]
     if (entry := _first_entry(task, content, inner=run is not None)) is not None:
         begins.append(entry)
-    if not begins:
+    is_compacted = bool(content.journal) and content.journal[0].key == SNAPSHOT_KEY
+    if not begins and (run is None or not is_compacted):
         raise NotFoundError(_not_run(task, original, runs), reason="TASK_NOT_FOUND")
-    cut = Cut(min(begins), None if run is None else run.number)
-    if not content.journal or content.journal[0].key != SNAPSHOT_KEY:
+    cut = Cut(min(begins, default=0), None if run is None else run.number)
+    if not is_compacted:
         return cut
     if cut.index <= content.journal_start:
         raise ConflictError(_compacted(task, original, content, runs), reason="JOURNAL_COMPACTED")
@@ -125,10 +126,10 @@ def _results_beside(cut: Cut, tail: Sequence[JournalEntry], runs: Sequence[Locat
 
 
 def _not_run(task: str, original: ExecutionRecord, runs: Sequence[LocatedRun]) -> str:
-    known = list(dict.fromkeys(run.task for run in runs))
+    known = list(dict.fromkeys(run.task for run in runs if run.begin is not None and run.task != task))
     named = ", ".join(known[:MAX_NAMED]) + (", …" if len(known) > MAX_NAMED else "")
     stored = f"; it ran {named}" if known else ""
-    said = f"{original.id} did not run the task {task[:200]}, or that is not stored{stored}"
+    said = f"{original.id} did not run the task {task[:200]}, or when it began is not stored{stored}"
     return f"{said}. {original.replay_of} ran the tasks before those" if original.replay_of else said
 
 

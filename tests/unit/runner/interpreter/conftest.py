@@ -40,10 +40,13 @@ class StandingClock(Clock):
 
 
 class RunOutcome:
-    """How far a run came: to its end, to `stop_after`, or to where only an event can help (then `step` is None)."""
+    """How far a run came: to its end, to `stop_after`, or to where only an event can help (then `step` is None).
 
-    def __init__(self, turn, world, journal, turns, performing, *, tasks):
-        self.tasks = tasks
+    `fragments` is its history, with the index of the entry that was written next.
+    """
+
+    def __init__(self, turn, world, journal, turns, performing, *, tasks, fragments):
+        self.tasks, self.fragments = tasks, fragments
         self.step, self.world, self.journal, self.turns = turn.ending, world, journal, turns
         self.subscriptions, self.performing = turn.subscriptions, performing
 
@@ -77,18 +80,23 @@ def execute(evaluator):
         )
         world = world or World()
         written, turns, reported = list(journal), 0, []
+
+        def keep(writes):
+            for write in writes:
+                reported.append((len(written), write.history))
+                written.append(write.entry)
+
         execution = ExecutionMachine(program, given, journal)
         turn, waiting = execution.start(), []
         while True:
-            written += [write.entry for write in turn.writes]
-            reported += [write.history for write in turn.writes]
+            keep(turn.writes)
             waiting = [*(effect for effect in waiting if effect.key not in turn.cancel), *turn.perform]
             turns += turn.paused
             if turn.ending is not None or (stop_after is not None and len(written) >= stop_after):
                 break
             if waiting and not turn.paused:
                 effect = waiting.pop(0)
-                written += [write.entry for write in execution.queue_result(effect, world.perform(effect))]
+                keep(execution.queue_result(effect, world.perform(effect)))
                 turn = execution.advance()
                 continue
             if turn.wake_at_ms is not None:
@@ -96,9 +104,9 @@ def execute(evaluator):
             elif turn.subscriptions:
                 break
             turn = execution.advance()
-        reported.append(execution.take_history())
-        tasks = [task for each in reported if each for task in orjson.loads(each)]
-        return RunOutcome(turn, world, tuple(written), turns, waiting, tasks=tasks)
+        reported.append((len(written), execution.take_history()))
+        tasks = [task for _, each in reported if each for task in orjson.loads(each)]
+        return RunOutcome(turn, world, tuple(written), turns, waiting, tasks=tasks, fragments=reported)
 
     run.World = World
     run.Clock = StandingClock

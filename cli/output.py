@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
+from flowhook.replays import ReplayOrigin
 from flowhook.workflow_input import stored_attachments
 
 STATUS_STYLES: Final = {
@@ -163,9 +164,21 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
     """Return the JSON representation of everything that is stored of an execution."""
     return {
         **execution_as_json(detail.execution),
+        "replay": _replay_as_json(detail.event.replay),
         "request": request_as_json(detail.event),
         "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),
+    }
+
+
+def _replay_as_json(replay: ReplayOrigin | None) -> dict[str, Any] | None:
+    if replay is None:
+        return None
+    return {
+        "from": "task" if replay.task else "failed" if replay.from_failed_task else "start",
+        "task": replay.task or None,
+        "output_given": replay.output_given,
+        "edited_from": replay.edited_from or None,
     }
 
 

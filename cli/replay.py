@@ -6,16 +6,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import typer
 
 from cli.client_factory import require_flow
 from cli.failures import EXIT_REFUSED
-from cli.output import execution_as_json, print_json
+from cli.output import execution_as_json, print_json, print_table
 from flowhook.client import Client
 from flowhook.errors import ConflictError, FlowhookError
 from flowhook.model import Execution, Status
+from flowhook.replays import ReplayPreview
 
 MAX_UNCONFIRMED: Final = 10
 """Maximum number of executions that are replayed on a terminal without a confirmation."""
@@ -28,15 +29,25 @@ _SKIPPED: Final = {
 _REPLAY_FAILED: Final = "their replays, which failed, come in their place"
 
 
+class ReplayOptions(NamedTuple):
+    """What a replay runs, and from where; see `Client.executions.replay`."""
+
+    latest: bool = False
+    from_failed: bool = False
+    from_task: str = ""
+    output: bytes | None = None
+    body: bytes | None = None
+    content_type: str | None = None
+
+
 class Replayer:
     """Replays executions with fixed options, and prints the progress."""
 
     def __init__(
         self,
         client: Client,
+        options: ReplayOptions,
         *,
-        latest: bool,
-        from_failed: bool,
         again: bool,
         dry_run: bool,
         rate: float | None,
@@ -46,16 +57,14 @@ class Replayer:
 
         Args:
             client: client of the router.
-            latest: run the latest revision of the flow, rather than the one that the execution ran.
-            from_failed: start from the failed task, rather than from the start.
+            options: what to run, and from where.
             again: also replay executions that were replayed already, or are marked as resolved.
             dry_run: only print what would be replayed.
             rate: maximum number of replays started per second; None: no limit.
             json: print JSON, for programs.
         """
         self._client = client
-        self._latest = latest
-        self._from_failed = from_failed
+        self._options = options._asdict()
         self._again = again
         self._dry_run = dry_run
         self._interval = 1 / rate if rate else 0.0
@@ -79,7 +88,7 @@ class Replayer:
         execution = self._client.executions.get(execution_id).execution
         if not execution.status.ended:
             raise ConflictError(f"{execution_id} has not ended: {execution.status}", reason="EXECUTION_NOT_ENDED")
-        self._preview(execution)
+        self._preview(execution, self._client.executions.preview_replay(execution_id, **self._options))
 
     def all(self, flow: str, statuses: Sequence[Status], *, ask: bool) -> int:
         """Replay all executions that match now, in order of arrival, and return the number of failures.
@@ -142,17 +151,36 @@ class Replayer:
         return wanted
 
     def _start(self, execution_id: str) -> None:
-        started = self._client.executions.replay(
-            execution_id, latest=self._latest, from_failed=self._from_failed, unless_replayed=not self._again
-        )
+        options = self._options
+        started = self._client.executions.replay(execution_id, **options, unless_replayed=not self._again)
         if self._json:
             print_json(execution_as_json(started))
         else:
             print(f"{execution_id}: replayed as {started.id}")
 
-    def _preview(self, execution: Execution) -> None:
+    def _preview(self, execution: Execution, preview: ReplayPreview | None = None) -> None:
+        """Print what would be replayed and, for a single execution, which of its tasks would run again."""
         if self._json:
-            print_json(execution_as_json(execution))
-        else:
-            error = "" if execution.error is None else f", {execution.error.status} {execution.error.title}"
-            print(f"{execution.id}: {execution.status}{error}; would be replayed")
+            shown = execution_as_json(execution)
+            print_json(shown if preview is None else {**shown, "replay": _preview_as_json(preview)})
+            return
+        error = "" if execution.error is None else f", {execution.error.status} {execution.error.title}"
+        print(f"{execution.id}: {execution.status}{error}; would be replayed")
+        if preview is None:
+            return
+        keys = "with the same idempotency keys" if preview.keeps_idempotency_keys else "with new idempotency keys"
+        print(f"on revision {preview.flow_revision}, {keys}")
+        rows = [
+            *(("taken over", each.task, each.kind) for each in preview.taken_over),
+            *(("runs again", each.task, each.kind) for each in preview.again),
+        ]
+        print_table(("REPLAY", "TASK", "KIND"), rows, empty="no task of it is known")
+
+
+def _preview_as_json(preview: ReplayPreview) -> dict[str, Any]:
+    return {
+        "revision": preview.flow_revision,
+        "keeps_idempotency_keys": preview.keeps_idempotency_keys,
+        "taken_over": [each._asdict() for each in preview.taken_over],
+        "again": [each._asdict() for each in preview.again],
+    }

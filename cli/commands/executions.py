@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from cli import finding
+from cli.commands.replay import replay
 from cli.options import DataDir, Json, Router
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Execution, Status
@@ -21,20 +21,6 @@ Statuses = Annotated[
     list[Status] | None,
     typer.Option("--status", help="Only those in this status; may be given several times.", case_sensitive=False),
 ]
-
-
-class ReplayStart(StrEnum):
-    """Starting point of a replay."""
-
-    START = "start"
-    FAILED = "failed"
-
-
-class ReplayRevision(StrEnum):
-    """Flow revision that a replay runs."""
-
-    PINNED = "pinned"
-    LATEST = "latest"
 
 
 COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "ATTEMPTS", "REPLAY", "ERROR")
@@ -127,60 +113,7 @@ def _get(
     print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
 
 
-@app.command("replay")
-def _replay(
-    *,
-    execution_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the execution.", show_default=False)] = "",
-    flow: Flow = "",
-    status: Statuses = None,
-    start: Annotated[
-        ReplayStart,
-        typer.Option("--from", help="From the start, or from the failed task with the results before it."),
-    ] = ReplayStart.START,
-    revision: Annotated[
-        ReplayRevision, typer.Option(help="The revision that was executed, or the flow's latest one.")
-    ] = ReplayRevision.PINNED,
-    again: Annotated[
-        bool, typer.Option("--again", help="Include those that were replayed already, or are marked as resolved.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be replayed; start nothing.")] = False,
-    rate: Annotated[
-        float | None, typer.Option(metavar="N", min=0.001, help="Maximum number per second.", show_default=False)
-    ] = None,
-    json: Json = False,
-    router: Router = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Run the stored event of an execution again, or, with --flow and --status, of all that match."""
-    from cli.client_factory import open_client
-    from cli.replay import Replayer
-
-    wanted = status or []
-    if bool(execution_id) == bool(flow):
-        raise typer.BadParameter("give the ID of an execution, or --flow with --status")
-    if execution_id and wanted:
-        raise typer.BadParameter("--status requires --flow")
-    if flow and not wanted:
-        raise typer.BadParameter("--flow requires --status, such as --status faulted")
-    if not all(item.ended for item in wanted):
-        raise typer.BadParameter("only ended executions can be replayed: completed, faulted, cancelled")
-    if start is ReplayStart.FAILED and Status.COMPLETED in wanted:
-        raise typer.BadParameter("completed executions have no failed task; use --from start")
-    with open_client(router, data_dir) as client:
-        replay = Replayer(
-            client,
-            latest=revision is ReplayRevision.LATEST,
-            from_failed=start is ReplayStart.FAILED,
-            again=again,
-            dry_run=dry_run,
-            rate=rate,
-            json=json,
-        )
-        if execution_id:
-            replay.one(execution_id)
-        elif replay.all(flow, wanted, ask=not yes and sys.stdin.isatty()):
-            raise typer.Exit(1)
+app.command("replay")(replay)
 
 
 @app.command("resolve")

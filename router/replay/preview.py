@@ -39,23 +39,26 @@ class Preview:
         entries = [entry for entry in retained if not entry.key.endswith(held_results.GIVEN_OUTPUT)]
         return self._described([*done, *tasks_of(entries)])
 
-    def again(self, number: int | None, cut: int, held: Iterable[str], *, task: str = "") -> tuple[ReplayedTask, ...]:
+    def again(
+        self, number: int | None, cut: int, retained: Sequence[JournalEntry] = (), *, task: str = ""
+    ) -> tuple[ReplayedTask, ...]:
         """Return the tasks that run again: those from a run on, and those that were under way beside it.
 
         Args:
             number: of the first run that is run again; None: none is known.
             cut: as in `taken_over`.
-            held: tasks whose results are taken over although they come later.
+            retained: as in `taken_over`. Tasks whose results are held do not run again although they come later.
             task: that the replay begins with, if that is given.
         """
-        known, inner = frozenset(held), position_of_task(task)
+        held = frozenset(tasks_of([entry for entry in retained if entry.key.startswith(held_results.PREFIX)]))
+        known, inner = frozenset(tasks_of(retained)), position_of_task(task)
         found = []
         for run in self._runs:
-            if run.state is TaskState.SKIPPED or run.task in known:
+            if run.state is TaskState.SKIPPED or run.task in held:
                 continue
             if number is not None and run.number >= number:
                 found.append(run.task)
-            elif (run.end is None or run.end > cut) and self._kind(run.task) in _EFFECTS:
+            elif (run.end is None or run.end > cut) and run.task not in known and self._kind(run.task) in _EFFECTS:
                 outer = position_of_task(run.task)
                 if outer is None or inner is None or not is_around(outer, inner):
                     found.append(run.task)

@@ -272,18 +272,17 @@ def _check_unsettled(original: ExecutionRecord) -> None:
 def _preview(request: _Request, plan: _Plan, definition: Any) -> ReplayPreview:
     tasks = Preview(definition, plan.runs)
     if plan.resumes is None:
-        return ReplayPreview(plan.revision, (), tasks.again(0, 0, ()), keeps_idempotency_keys=False)
-    ordered, held = held_results.split_held(plan.resumes.journal)
+        return ReplayPreview(plan.revision, (), tasks.again(0, 0), keeps_idempotency_keys=False)
+    retained = plan.resumes.journal
     if plan.cut is not None:
-        cut, first, task = plan.cut.index, plan.cut.number, request.task
+        cut, first = plan.cut.index, plan.cut.number
     else:
-        cut, first, task = plan.content.journal_start + len(ordered), tasks.failed(plan.original.error), ""
-    again = tasks.again(first, cut, tasks_of(held_results.hold(held.values())), task=task)
-    if request.HasField("output"):
-        again = tuple(each for each in again if each.task != task)
+        cut = plan.content.journal_start + len(held_results.split_held(retained)[0])
+        first = tasks.failed(plan.original.error)
+    again = tasks.again(first, cut, retained, task=request.task)
     return ReplayPreview(
         plan.revision,
-        tasks.taken_over(plan.resumes.journal, cut),
+        tasks.taken_over(retained, cut),
         again,
         keeps_idempotency_keys=bool(plan.resumes.effect_scope),
     )

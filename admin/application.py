@@ -27,11 +27,12 @@ from admin.console import (
     login,
     page,
     rejections,
+    replay,
     secrets,
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, OPERATIONS
+from admin.operations.table import APPLY_FLOW, OPERATIONS, REPLAY_EXECUTION
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -47,6 +48,7 @@ PAGES: Final = (
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),
+    ("/executions/{execution_id}/replay", replay.ReplayPage),
     ("/faults", faults.FaultsPage),
     ("/rejections", rejections.RejectionsPage),
     ("/rejections/{rejection_id}", rejections.RejectionPage),
@@ -103,6 +105,7 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
         only = _MethodMatches(_pattern(operation.path), (operation.method,))
         yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
     yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
+    yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)

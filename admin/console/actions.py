@@ -33,7 +33,6 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
     (table.SEND_EVENT, _sent),
     (table.PAUSE_FLOW, _flow),
     (table.RESUME_FLOW, _flow),
-    (table.REPLAY_EXECUTION, _execution),
     (table.CANCEL_EXECUTION, _execution),
     (table.SUSPEND_EXECUTION, _execution),
     (table.RESUME_EXECUTION, _execution),

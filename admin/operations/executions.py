@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -13,6 +13,7 @@ from pydantic import Field
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.model import Event, Execution, ExecutionDetail, Headers, Status, TaskState, WorkflowError, to_datetime
+from flowhook.replays import ReplayOrigin
 
 
 class ExecutionId(Parameters):
@@ -20,17 +21,6 @@ class ExecutionId(Parameters):
 
     execution_id: str
     """ID of the execution."""
-
-
-class Replay(ExecutionId):
-    """Parameters of `replay_execution`."""
-
-    revision: Literal["recorded", "latest"] = "recorded"
-    """Revision of the flow to run: the one that the execution ran, or the latest."""
-    start: Literal["beginning", "failed_task"] = "beginning"
-    """Task to begin with: the first one, or the one that failed, with the results of those before it."""
-    request_id: Annotated[str, Field(max_length=64, pattern=r"^[\x21-\x7e]*$")] = ""
-    """Idempotency key: calls with the same one start one execution."""
 
 
 class Resolve(ExecutionId):
@@ -105,6 +95,20 @@ class RequestView:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayOriginView:
+    """What a replay took over from the execution that it replays.
+
+    Without `from_failed_task` and `task` it began at the beginning. `output_given`: the task was not performed.
+    `edited_from`: ID of the execution whose request is edited here; empty: the request is as received.
+    """
+
+    from_failed_task: bool
+    task: str
+    output_given: bool
+    edited_from: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRunView:
     """One run of one task."""
 
@@ -144,6 +148,7 @@ class ExecutionDetailView:
     journal: tuple[JournalView, ...]
     output: Any
     attributes: tuple[AttributeView, ...]
+    replay: ReplayOriginView | None
 
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
@@ -154,17 +159,6 @@ async def get_execution(client: AsyncClient, parameters: ExecutionId) -> Executi
 async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterator[bytes]:
     """Return the body of the request that started an execution, byte for byte, in chunks."""
     return client.executions.body(parameters.execution_id)
-
-
-async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
-    """Start a new execution from the stored request of one that ended, and return it."""
-    replay = await client.executions.replay(
-        parameters.execution_id,
-        latest=parameters.revision == "latest",
-        from_failed=parameters.start == "failed_task",
-        request_id=parameters.request_id,
-    )
-    return view(replay)
 
 
 async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
@@ -226,6 +220,7 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
         journal=tuple(JournalView(each.key, _json(each.output), _error(each.error)) for each in detail.journal),
         output=_json(detail.output),
         attributes=tuple(AttributeView(name, value) for name, value in detail.attributes),
+        replay=_replay(detail.event.replay),
     )
 
 
@@ -247,6 +242,12 @@ def _request(event: Event) -> RequestView:
         body_size=len(event.body) if event.body_blob is None else event.body_blob.size,
         rejection_id=event.rejection_id,
     )
+
+
+def _replay(replay: ReplayOrigin | None) -> ReplayOriginView | None:
+    if replay is None:
+        return None
+    return ReplayOriginView(replay.from_failed_task, replay.task, replay.output_given, replay.edited_from)
 
 
 def _error(error: WorkflowError | None) -> ErrorView | None:

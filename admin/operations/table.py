@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.operations import audit, cluster, execution_list, executions, faults, flows, rejections, secrets
+from admin.operations import audit, cluster, execution_list, executions, faults, flows, rejections, replays, secrets
 from admin.operations.operation import Operation
 
 LIST_FLOWS: Final = Operation(
@@ -91,9 +91,18 @@ REPLAY_EXECUTION: Final = Operation(
     "POST",
     "/executions/{execution_id}/replay",
     "Start a new execution from the stored request of one that ended.",
-    executions.Replay,
+    replays.Replay,
     executions.ExecutionView,
-    executions.replay_execution,
+    replays.replay_execution,
+)
+PREVIEW_REPLAY: Final = Operation(
+    "preview_replay",
+    "GET",
+    "/executions/{execution_id}/replay",
+    "Say which tasks a replay would take over and which would run again; start nothing.",
+    replays.ReplayChoice,
+    replays.ReplayPreviewView,
+    replays.preview_replay,
 )
 CANCEL_EXECUTION: Final = Operation(
     "cancel_execution",
@@ -244,6 +253,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     COUNT_EXECUTIONS,
     GET_EXECUTION,
     READ_BODY,
+    PREVIEW_REPLAY,
     REPLAY_EXECUTION,
     CANCEL_EXECUTION,
     SUSPEND_EXECUTION,

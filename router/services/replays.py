@@ -20,7 +20,7 @@ from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
 from router.replay import from_failed_task, from_task
 from router.replay.edited_input import edit
-from router.replay.preview import Preview, tasks_of
+from router.replay.preview import Preview
 from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption

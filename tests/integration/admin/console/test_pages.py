@@ -84,6 +84,7 @@ def every_page(executions, rejection):
         "/executions",
         "/executions?status=faulted&live=off",
         *(f"/executions/{execution_id}" for execution_id in executions.values()),
+        f"/executions/{executions['faulted']}/replay",
         "/faults",
         "/rejections",
         f"/rejections/{rejection}",

@@ -1,0 +1,169 @@
+"""`/executions/ID/replay`: how to replay an execution, and what will run again, before a button does it."""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final
+from urllib.parse import quote
+
+from admin.base_handler import status_of
+from admin.console.page import Page
+from admin.operations.executions import ExecutionDetailView, ExecutionId
+from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
+from flowhook.client import AsyncClient
+from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError
+from flowhook.model import Status
+
+MAX_EDITABLE: Final = 64 * 1024
+"""Bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown."""
+
+_CONTROL: Final = re.compile(r"[^\t\n -\U0010ffff]")
+"""A character that a form would not return as it is."""
+
+STEP: Final = "step"
+INPUT: Final = "input"
+REASON: Final = "reason"
+"""Field for the audit log; the question what a replay would do is not logged."""
+
+_STEPS: Final = ("preview", "replay")
+_INPUTS: Final = ("recorded", "edited")
+_TASK_FIELDS: Final = ("task", "output")
+_BODY_FIELDS: Final = ("body", "content_type")
+
+
+class ReplayPage(Page):
+    """`/executions/ID/replay`: the form, with what the URL names, and what that would do."""
+
+    section = "executions"
+
+    async def show(self, *values: str) -> None:
+        """Respond with the form; its fields may be given in the query."""
+        await self.show_form(values[0], self.query())
+
+    async def show_form(
+        self, execution_id: str, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None
+    ) -> None:
+        """Respond with the form, filled in, and with what would run again, or with an error."""
+        preview = None
+        fields = {name: values for name, values in fields.items() if name != REASON}
+        async with self.router() as client:
+            detail = await GET_EXECUTION.run(client, ExecutionId(execution_id=execution_id))
+            text = await _editable_body(client, execution_id)
+            shown = _shown(fields, detail, text)
+            if error is None:
+                try:
+                    preview = await PREVIEW_REPLAY.run(
+                        client, PREVIEW_REPLAY.read({"execution_id": execution_id}, chosen(shown))
+                    )
+                except UnauthenticatedError:
+                    raise
+                except FlowhookError as problem:
+                    error = problem
+        if error is not None:
+            self.set_status(status_of(error))
+        self.finish_page(
+            "replay.html",
+            execution=detail.execution,
+            fields=shown,
+            tasks=_tasks(detail, shown["task"]),
+            editable=text is not None,
+            preview=preview,
+            error=error,
+        )
+
+
+class ReplayHandler(ReplayPage):
+    """Takes the form: shows what would run again, or starts the replay and redirects to it."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *values: str) -> None:
+        """Perform the step that the button names."""
+        fields = self.checked_form()
+        step = fields.pop(STEP, ["replay"])[0]
+        if step not in _STEPS:
+            raise InvalidError(f"{STEP}: write {' or '.join(_STEPS)}", reason="PARAMETER_INVALID")
+        if step == "preview":
+            await self.show_form(values[0], fields)
+            return
+        try:
+            parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(_single(fields)))
+            async with self.router() as client:
+                started = await REPLAY_EXECUTION.perform(client, parameters)
+        except UnauthenticatedError:
+            raise
+        except FlowhookError as error:
+            await self.show_form(values[0], fields, error)
+        else:
+            self.redirect(f"/executions/{quote(started.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+
+
+def chosen(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that a form means: it sends all of its fields, whether they apply or not.
+
+    Raises:
+        InvalidError: `input` is neither of its values.
+    """
+    given = dict(fields)
+    edited = given.pop(INPUT, "recorded")
+    if edited not in _INPUTS:
+        raise InvalidError(f"{INPUT}: write {' or '.join(_INPUTS)}", reason="PARAMETER_INVALID")
+    unused = {name for name in ("output", REASON, "request_id", "revision", "start", "task") if not given.get(name)}
+    if edited == "recorded":
+        unused.update(_BODY_FIELDS)
+    if given.get("start") != "task":
+        unused.update(_TASK_FIELDS)
+    return {name: text for name, text in given.items() if name not in unused}
+
+
+def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return fields that are given once.
+
+    Raises:
+        InvalidError: one is given more than once.
+    """
+    if repeated := [name for name, values in fields.items() if len(values) > 1]:
+        raise InvalidError(f"{repeated[0][:100]} may be given once", reason="PARAMETER_INVALID")
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, text: str | None) -> dict[str, str]:
+    """Return all fields of the form: those that are given, and defaults."""
+    failed = detail.execution.status in (Status.FAULTED, Status.CANCELLED)
+    given = _single(fields)
+    return {
+        "revision": "recorded",
+        "start": "task" if given.get("task") else "failed_task" if failed and not fields else "beginning",
+        "task": "",
+        "output": "",
+        INPUT: "recorded",
+        "body": text or "",
+        "content_type": detail.request.content_type,
+        **{name: value for name, value in given.items() if value or name in _BODY_FIELDS},
+    }
+
+
+def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, Any]]:
+    """Return the tasks to choose from, each once, with their last states; and the given one, if it is another."""
+    states = {run.task: run.state for run in detail.tasks}
+    if task:
+        states.setdefault(task, None)
+    return [{"task": name, "state": state} for name, state in states.items()]
+
+
+async def _editable_body(client: AsyncClient, execution_id: str) -> str | None:
+    """Return the body, if it is text that a form can contain; else None."""
+    body = bytearray()
+    async with aclosing(await READ_BODY.run(client, ExecutionId(execution_id=execution_id))) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > MAX_EDITABLE:
+                return None
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if _CONTROL.search(text) else text

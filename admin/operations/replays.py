@@ -1,0 +1,98 @@
+"""Operations on replays: starting one, and saying beforehand what it would do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from admin.operations.executions import ExecutionId, ExecutionView, view
+from flowhook.client import AsyncClient
+from flowhook.errors import InvalidError
+
+
+class ReplayChoice(ExecutionId):
+    """Parameters of `preview_replay`."""
+
+    revision: Literal["recorded", "latest"] = "recorded"
+    """Revision of the flow to run: the one that the execution ran, or the latest."""
+    start: Literal["beginning", "failed_task", "task"] = "beginning"
+    """Task to begin with: the first one; the one that failed; or `task`, with the results of those before it."""
+    task: Annotated[str, Field(max_length=4096)] = ""
+    """With `start` `task`: the task, as the execution's list of tasks shows it. Its first run counts."""
+    output: str | None = None
+    """Output of `task` as JSON: the task is not performed, and the flow continues after it."""
+    body: str | None = None
+    """Body instead of the stored one, from the beginning only."""
+    content_type: str | None = None
+    """Media type of `body`; if it is absent, that of the stored request."""
+
+
+class Replay(ReplayChoice):
+    """Parameters of `replay_execution`."""
+
+    request_id: Annotated[str, Field(max_length=64, pattern=r"^[\x21-\x7e]*$")] = ""
+    """Idempotency key: calls with the same one start one execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedTaskView:
+    """A task of the execution, and its kind in the DSL; empty: the revision that would run has no such task."""
+
+    task: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPreviewView:
+    """What a replay would do.
+
+    Tasks in `taken_over` are not performed. Tasks in `again` run again if the flow takes the same course; tasks that it
+    did not reach may run as well.
+    """
+
+    flow_revision: int
+    taken_over: tuple[ReplayedTaskView, ...]
+    again: tuple[ReplayedTaskView, ...]
+    keeps_idempotency_keys: bool
+
+
+async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
+    """Start a new execution from the stored request of one that ended, and return it."""
+    options = _options(parameters)
+    started = await client.executions.replay(parameters.execution_id, request_id=parameters.request_id, **options)
+    return view(started)
+
+
+async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreviewView:
+    """Return what a replay would do, and start nothing."""
+    preview = await client.executions.preview_replay(parameters.execution_id, **_options(parameters))
+    return ReplayPreviewView(
+        preview.flow_revision,
+        tuple(ReplayedTaskView(*each) for each in preview.taken_over),
+        tuple(ReplayedTaskView(*each) for each in preview.again),
+        preview.keeps_idempotency_keys,
+    )
+
+
+def _options(parameters: ReplayChoice) -> dict[str, Any]:
+    """Return the arguments of the client.
+
+    Raises:
+        InvalidError: `start` and `task` do not go together (`PARAMETER_INVALID`).
+    """
+    if (parameters.start == "task") is not bool(parameters.task):
+        raise InvalidError("task: name a task together with start=task, and only then", reason="PARAMETER_INVALID")
+    return {
+        "latest": parameters.revision == "latest",
+        "from_failed": parameters.start == "failed_task",
+        "from_task": parameters.task,
+        "output": _bytes(parameters.output),
+        "body": _bytes(parameters.body),
+        "content_type": parameters.content_type,
+    }
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogatepass")

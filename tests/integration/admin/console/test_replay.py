@@ -1,0 +1,269 @@
+"""The page of a replay, and its twin in the API: what it says and what it does, with a real runner."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import orjson
+import pytest
+import pytest_asyncio
+from support.browsers import chromium
+from support.ends import ended
+from support.patience import PATIENCE
+from support.served import running_runner
+
+from flowhook.model import Status
+from flowhook.replays import ReplayOrigin
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+FLOW = """
+document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
+webhook: {auth: none}
+do:
+  - first: {set: {text: "${ .body.text }"}}
+  - "<b>\\"x\\"": {set: {text: "${ .text }", marked: true}}
+  - last: {set: {seen: "${ . }"}}
+"""
+FAILING = """
+document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
+do:
+  - kept: {wait: {milliseconds: 1}}
+  - fails: {raise: {error: {type: "https://example.com/no", status: 500, title: no}}}
+  - last: {set: {done: true}}
+"""
+MARKED = '/do/1/<b>"x"'
+HEADERS = {"Content-Type": "application/json"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def runner(router):
+    async with running_runner(router, "runner-1"):
+        yield
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def executions(client):
+    """A completed execution, one whose body is no text, and one that faulted."""
+    await client.flows.apply([FLOW.replace("NAME", "page").encode(), FAILING.replace("NAME", "fails").encode()])
+    ids = {
+        "completed": await client.ingest("page", b'\n{"text": "</textarea><script>1</script>", "n": 1}'),
+        "binary": await client.ingest("page", b"\x00\xff", content_type="image/png"),
+        "faulted": await client.ingest("fails", {}),
+    }
+    for execution_id in ids.values():
+        await ended(client, execution_id)
+    return ids
+
+
+async def started(client, answer):
+    """Return the replay that an answer leads to, once it has ended."""
+    assert answer.status == 303, answer.text
+    execution_id = answer.headers["Location"].removeprefix("/executions/")
+    await ended(client, execution_id)
+    return await client.executions.get(execution_id)
+
+
+def hidden_fields(page):
+    """Return the fields of the form that replays what the page says."""
+    form = re.search(r'<section class="preview".*?(<form.*?</form>)', page, re.DOTALL)[1]
+    fields = {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
+    if text := re.search(r'<textarea name="body"[^>]*>\n(.*?)</textarea>', form, re.DOTALL):
+        fields["body"] = unescape(text[1])
+    fields.pop("csrf_token")
+    return fields
+
+
+async def test_the_page_of_an_execution_leads_to_it(operator, executions):
+    for status in ("completed", "faulted"):
+        path = f"/executions/{executions[status]}"
+        page = (await operator.get(path)).text
+        assert f'href="{path}/replay"' in page
+        assert ("Replay from the failed task" in page) is (status == "faulted")
+
+
+async def test_it_says_what_will_run_and_then_does_it_without_scripts(operator, client, executions):
+    path = f"/executions/{executions['completed']}/replay"
+    page = await operator.get(path)
+    assert page.status == 200
+    words = " ".join(re.sub(r"<[^>]+>", "", page.text).split())
+    assert "Revision 1 runs with the input as it was, from the beginning." in words
+    assert "/do/0/first (set) runs again" in words
+    # the first line break of the body is kept
+    assert '<textarea id="body" name="body" rows="12" spellcheck="false">\n\n{' in page.text
+    chosen = {"step": "preview", "start": "task", "task": MARKED, "output": '{"text": "given"}', "input": "recorded"}
+    page = await operator.post(path, {**chosen, "body": "ignored", "content_type": "x", "revision": "latest"})
+    assert page.status == 200
+    assert "<b>" not in page.text
+    words = " ".join(unescape(re.sub(r"<[^>]+>", "", page.text)).split())
+    assert f"Revision 1, the latest, runs with the input as it was, at {MARKED}." in words
+    assert f"{MARKED} is not performed: its output is the given one." in words
+    assert "/do/2/last (set) runs again" in words
+    before = [each.id async for each in client.executions.list(flow_id="page")]
+    replay = await started(client, await operator.post(path, hidden_fields(page.text)))
+    assert replay.execution.id not in before
+    assert orjson.loads(replay.output) == {"seen": {"text": "given"}}
+    page = (await operator.get(f"/executions/{replay.execution.id}")).text
+    words = " ".join(unescape(re.sub(r"<[^>]+>", "", page)).split())
+    assert f"{executions['completed']}, at task {MARKED}, whose output was given" in words
+    assert "<b>" not in page
+
+
+async def test_edited_input_arrives_as_it_is_and_is_marked(operator, client, executions):
+    path = f"/executions/{executions['completed']}/replay"
+    body = '\r\n{"text": "</textarea>&amp;\r\n \u00e9"}'
+    fields = {"step": "preview", "input": "edited", "body": body.replace("\r\n", "\\n"), "start": "beginning"}
+    refused = await operator.post(path, {**fields, "content_type": "application/json", "task": "/do/0/first"})
+    assert refused.status == 400
+    assert "BODY_INVALID" in refused.text or "not JSON" in refused.text
+    assert "</textarea>&amp;amp;" not in refused.text.partition("Change it")[0]
+    fields["body"] = '\n{"text": "</textarea>&amp; \u00e9"}'
+    page = await operator.post(path, {**fields, "content_type": "application/json", "task": "/do/0/first"})
+    assert page.status == 200
+    assert hidden_fields(page.text)["body"] == fields["body"]
+    replay = await started(client, await operator.post(path, hidden_fields(page.text)))
+    assert replay.event.body == fields["body"].encode()
+    assert replay.event.replay == ReplayOrigin(edited_from=executions["completed"])
+    page = (await operator.get(f"/executions/{replay.execution.id}")).text
+    assert "edited copy of the request of" in page
+    assert "with edited input" in page
+
+
+async def test_an_empty_body_is_an_edited_one(operator, client, executions):
+    await operator.get("/secrets")
+    path = f"/executions/{executions['binary']}/replay"
+    replay = await started(client, await operator.post(path, {"input": "edited", "body": "", "content_type": ""}))
+    assert (replay.event.body, replay.event.content_type) == (b"", "")
+
+
+async def test_a_body_that_is_no_text_is_not_shown(operator, executions):
+    page = await operator.get(f"/executions/{executions['binary']}/replay")
+    assert "it is not shown" in page.text
+    assert '<textarea id="body" name="body" rows="12" spellcheck="false">\n</textarea>' in page.text
+
+
+async def test_a_faulted_one_is_replayed_from_the_failed_task_with_one_click(operator, client, executions):
+    path = f"/executions/{executions['faulted']}"
+    await operator.get(path)
+    refused = await operator.post(f"{path}/replay", {"start": "failed_task"})
+    assert refused.status == 409  # it would only raise the same again
+    assert "no task would run again" in unescape(refused.text)
+    page = await operator.post(
+        f"{path}/replay", {"step": "preview", "start": "task", "task": "/do/1/fails", "output": "{}"}
+    )
+    words = " ".join(re.sub(r"<[^>]+>", "", page.text).split())
+    assert "/do/0/kept (wait) is taken over" in words
+    replay = await started(client, await operator.post(f"{path}/replay", hidden_fields(page.text)))
+    assert replay.execution.status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "said"),
+    [
+        ({"start": "task", "task": "/do/9/<i>"}, 404, "did not run the task /do/9/<i>"),
+        ({"start": "task"}, 400, "name a task"),
+        ({"start": "task", "task": "/do/0/first", "output": "{"}, 400, "not JSON"),
+        ({"start": "task", "task": "/do/0/first", "input": "edited", "body": "{}"}, 400, "from the beginning"),
+        ({"start": "somewhere"}, 400, "start"),
+        ({"input": "other"}, 400, "input: write recorded or edited"),
+        ({"start": "failed_task"}, 409, "did not fail"),
+        ({"revision": "older"}, 400, "revision"),
+        ({"nope": "1"}, 400, "there is no parameter"),
+    ],
+)
+async def test_what_makes_no_sense_is_said_on_the_page(operator, executions, fields, status, said):
+    path = f"/executions/{executions['completed']}/replay"
+    await operator.get(path)
+    for step in ("preview", "replay"):
+        answer = await operator.post(path, {"step": step, **fields})
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "text/html; charset=UTF-8")
+        assert said in unescape(answer.text)
+        assert "<i>" not in answer.text
+    answer = await operator.post(path, {"step": "other"})
+    assert answer.status == 400
+
+
+async def test_a_viewer_sees_what_would_run_and_changes_nothing(viewer, executions):
+    path = f"/executions/{executions['completed']}/replay?start=task&task=/do/2/last"
+    page = await viewer.get(path)
+    assert (page.status, "Your token may only view" in page.text, "<form method" in page.text) == (200, True, True)
+    assert f'action="/executions/{executions["completed"]}/replay"' not in page.text
+    for step in ("preview", "replay"):
+        answer = await viewer.post(f"/executions/{executions['completed']}/replay", {"step": step})
+        assert answer.status == 403
+
+
+async def test_an_execution_that_is_unknown_or_runs_or_whose_flow_is_deleted_is_answered(operator, client, executions):
+    assert (await operator.get("/executions/evt_nope/replay")).status == 404
+    await client.flows.apply([FLOW.replace("NAME", "gone").encode()])
+    execution_id = await client.ingest("gone", {"text": "a"})
+    await ended(client, execution_id)
+    await client.flows.delete("gone")
+    path = f"/executions/{execution_id}/replay"
+    assert (await operator.get(path)).status == 200
+    for step in ("preview", "replay"):
+        answer = await operator.post(path, {"step": step, "revision": "latest"})
+        assert (answer.status, "there is no flow gone" in answer.text) == (404, True)
+    replay = await started(client, await operator.post(path, {"start": "task", "task": "/do/2/last"}))
+    assert replay.execution.flow_id == "gone"
+
+
+async def test_the_api_does_the_same(browser, router, client, executions):
+    path = f"/api/executions/{executions['completed']}/replay"
+    view = {"Authorization": f"Bearer {router.token('view')}"}
+    admin = {"Authorization": f"Bearer {router.token('admin')}", **HEADERS}
+    answer = await browser.get(f"{path}?start=task&task=/do/2/last", headers=view)
+    assert orjson.loads(answer.body) == {
+        "flow_revision": 1,
+        "taken_over": [],
+        "again": [{"task": "/do/2/last", "kind": "set"}],
+        "keeps_idempotency_keys": False,
+    }
+    body = orjson.dumps({"start": "task", "task": "/do/2/last", "output": "[1]", "request_id": "once"})
+    assert (await browser.request("POST", path, headers={**view, **HEADERS}, data=body)).status == 403
+    made = [orjson.loads((await browser.request("POST", path, headers=admin, data=body)).body) for _ in range(2)]
+    assert made[0]["id"] == made[1]["id"]
+    await ended(client, made[0]["id"])
+    shown = orjson.loads((await browser.get(f"/api/executions/{made[0]['id']}", headers=view)).body)
+    assert shown["output"] == [1]
+    assert shown["replay"] == {
+        "from_failed_task": False,
+        "task": "/do/2/last",
+        "output_given": True,
+        "edited_from": "",
+    }
+    for wrong in ({"task": "/do/2/last"}, {"start": "task"}, {"body": "{"}, {"output": "1"}, {"step": "preview"}):
+        answer = await browser.request("POST", path, headers=admin, data=orjson.dumps(wrong))
+        assert answer.status == 400
+        assert orjson.loads(answer.body)["reason"] in ("PARAMETER_INVALID", "BODY_INVALID", "TASK_WITHOUT_START")
+
+
+async def test_in_a_browser_one_replays_from_a_task_with_its_output_overridden(console, router, client, executions):
+    async with chromium() as chrome:
+        context = await chrome.new_context(base_url=f"http://{console.address}", viewport={"width": 360, "height": 740})
+        context.set_default_timeout(PATIENCE * 1000)
+        tab = await context.new_page()
+        complaints = []
+        tab.on(
+            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else 0
+        )
+        await tab.goto("/")
+        await tab.get_by_label("Token").fill(router.token("admin"))
+        await tab.get_by_role("button", name="Log in").click()
+        await tab.wait_for_url("**/flows")
+        await tab.goto(f"/executions/{executions['completed']}")
+        await tab.get_by_role("link", name="Replay …").click()
+        await tab.get_by_role("radio", name="at this task").check()
+        await tab.get_by_label("Task", exact=True).select_option(MARKED)
+        await tab.get_by_label("Output of this task").fill('{"by": "hand"}')
+        await tab.get_by_role("button", name="Show what will run").click()
+        await tab.get_by_text("is not performed").wait_for()
+        assert await tab.evaluate("document.documentElement.scrollWidth <= 360")
+        await tab.get_by_role("button", name="Replay", exact=True).click()
+        await tab.get_by_text("whose output was given").wait_for()
+        replay = tab.url.rpartition("/")[2]
+        await ended(client, replay)
+        assert orjson.loads((await client.executions.get(replay)).output) == {"seen": {"by": "hand"}}
+        await context.close()
+    assert complaints == []

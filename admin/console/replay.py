@@ -15,7 +15,7 @@ from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError
-from flowhook.model import Status
+from flowhook.model import Status, TaskState
 
 MAX_EDITABLE: Final = 64 * 1024
 """Bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown."""
@@ -148,7 +148,7 @@ def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, tex
 
 def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, Any]]:
     """Return the tasks to choose from, each once, with their last states; and the given one, if it is another."""
-    states = {run.task: run.state for run in detail.tasks}
+    states: dict[str, TaskState | None] = {run.task: run.state for run in detail.tasks}
     if task:
         states.setdefault(task, None)
     return [{"task": name, "state": state} for name, state in states.items()]

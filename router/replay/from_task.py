@@ -25,11 +25,11 @@ class Cut(NamedTuple):
     """Where a journal is cut.
 
     Attributes:
-        index: of the first entry that is not taken over.
+        position: index of the first entry that is not taken over.
         number: of the run that begins there; None: unknown.
     """
 
-    index: int
+    position: int
     number: int | None
 
 
@@ -59,7 +59,7 @@ def cut_before(
     cut = Cut(min(begins, default=0), None if run is None else run.number)
     if not is_compacted:
         return cut
-    if cut.index <= content.journal_start:
+    if cut.position <= content.journal_start:
         raise ConflictError(_compacted(task, original, content, runs), reason="JOURNAL_COMPACTED")
     if revision != original.flow_revision:
         raise ConflictError(
@@ -87,8 +87,8 @@ def resumption(
         for index, entry in enumerate(content.journal, content.journal_start)
         if not entry.key.startswith(held_results.PREFIX)
     ]
-    head = [entry for index, entry in ordered if index < cut.index]
-    tail = [entry for index, entry in ordered if index >= cut.index]
+    head = [entry for index, entry in ordered if index < cut.position]
+    tail = [entry for index, entry in ordered if index >= cut.position]
     held = _results_beside(cut, tail, runs)
     if head and head[0].key == SNAPSHOT_KEY:
         held.append(JournalEntry(held_results.ONLY_THESE, b"null"))
@@ -116,7 +116,7 @@ def _results_beside(cut: Cut, tail: Sequence[JournalEntry], runs: Sequence[Locat
         return []
     # the last run counts: of several runs of one task before the cut, the others had ended
     last = {run.task: run for run in runs if run.number < cut.number}
-    unfinished = {task for task, run in last.items() if run.end is None or run.end > cut.index}
+    unfinished = {task for task, run in last.items() if run.end is None or run.end > cut.position}
     beside: list[JournalEntry] = []
     for key, entry in results_of(tail[::-1]).items():  # of results under one key the first one
         position = position_of(key)

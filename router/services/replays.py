@@ -275,7 +275,7 @@ def _preview(request: _Request, plan: _Plan, definition: Any) -> ReplayPreview:
         return ReplayPreview(plan.revision, (), tasks.again(0, 0), keeps_idempotency_keys=False)
     retained = plan.resumes.journal
     if plan.cut is not None:
-        cut, first = plan.cut.index, plan.cut.number
+        cut, first = plan.cut.position, plan.cut.number
     else:
         cut = plan.content.journal_start + len(held_results.split_held(retained)[0])
         first = tasks.failed(plan.original.error)

@@ -67,6 +67,45 @@ def test_what_was_replayed_or_resolved_is_skipped_and_counted_when_it_is_replaye
     assert "resolved: refunded by hand" in cluster.run("executions", "list", "--flow", "again").out
 
 
+def test_one_is_replayed_from_a_task_or_with_an_output_or_with_another_body(cluster, tmp_path):
+    path = tmp_path / "parts.yaml"
+    path.write_text(FAULTY.replace("faulty", "parts") + "  - last: {set: {seen: '${ . }'}}\n")
+    assert cluster.run("apply", "-f", path).code == 0
+    failed = send_event(cluster, "parts", "{}")
+    assert wait_for_end(cluster, failed)["status"] == "faulted"
+    given = ("--from-task", "/do/0/add", "--set-output", '{"sum": 3}')
+    preview = cluster.run("executions", "replay", failed, *given, "--dry-run")
+    assert preview.out.splitlines()[:2] == [
+        f"{failed}: faulted, 400 Expression Error; would be replayed",
+        "on revision 1, with new idempotency keys",
+    ]
+    as_json = cluster.run("executions", "replay", failed, "--from-task", "/do/0/add", "--dry-run", "--json").rows[0]
+    assert as_json["replay"]["again"] == [{"task": "/do/0/add", "kind": "set"}]
+    (made,) = cluster.run("executions", "replay", failed, *given, "--json").rows
+    shown = wait_for_end(cluster, made["id"])
+    assert (shown["status"], shown["output"]) == ("completed", {"seen": {"sum": 3}})
+    assert shown["replay"] == {"from": "task", "task": "/do/0/add", "output_given": True, "edited_from": None}
+    body = tmp_path / "body.json"
+    body.write_text("41")
+    edited = ("--data", f"@{body}", "--content-type", "application/json", "--again", "--latest", "--json")
+    (made,) = cluster.run("executions", "replay", failed, *edited).rows
+    shown = wait_for_end(cluster, made["id"])
+    assert shown["output"] == {"seen": {"sum": 42}}
+    assert (shown["replay"]["from"], shown["replay"]["edited_from"]) == ("start", failed)
+    unknown = cluster.run("executions", "replay", failed, "--again", "--from-task", "/do/7/x")
+    assert (unknown.code, "did not run the task /do/7/x" in unknown.err) == (1, True)
+    for wrong in (
+        [failed, "--set-output", "1"],
+        [failed, "--from-task", "/do/0/add", "--from-failed"],
+        [failed, "--from-task", "/do/0/add", "--data", "1"],
+        [failed, "--content-type", "text/plain"],
+        [failed, "--data", f"@{tmp_path}/none"],
+        ["--flow", "parts", "--status", "faulted", "--from-task", "/do/0/add"],
+        ["--flow", "parts", "--status", "faulted", "--data", "1"],
+    ):
+        assert cluster.run("executions", "replay", *wrong).code == 2, wrong
+
+
 def test_of_an_execution_and_its_replay_that_both_failed_one_is_replayed(cluster, tmp_path):
     path = tmp_path / "chain.yaml"
     path.write_text(FAULTY.replace("faulty", "chain"))

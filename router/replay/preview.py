@@ -86,11 +86,10 @@ class Preview:
     def _kind(self, task: str) -> str:
         """Return the kind of a task; empty: the flow has no such task."""
         position = position_of_task(task)
-        pointer = "" if position is None else position.pointer
-        for text in (f"{pointer}{position.iteration if position else ''}", pointer):
-            if kind := kind_of(_at(self._definition, text)):
-                return kind
-        return ""
+        text = "" if position is None else position.pointer + position.iteration
+        while not (kind := kind_of(_at(self._definition, text))) and text.endswith("]"):
+            text = text.rpartition("[")[0]  # an index, unless names end like one
+        return kind or ""
 
 
 def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
@@ -103,6 +102,8 @@ def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
 
 def _at(value: Any, pointer: str) -> Any:
     """Return the value at a JSON Pointer; None: there is none."""
+    if not pointer.startswith("/"):
+        return None
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict):

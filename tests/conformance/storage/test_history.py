@@ -25,6 +25,18 @@ async def test_history_is_kept_in_the_order_it_was_told_in_also_after_a_restart(
     assert (await cluster.state.content(seq)).output is None
 
 
+async def test_history_is_located_by_the_entry_that_was_written_next(cluster, new_event):
+    (seq,) = await cluster.append(new_event())
+    await cluster.state.write([entry(seq, 0, b"[0]"), entry(seq, 1)])
+    await cluster.state.write([Parked(seq, 9, 1, history=b"[2]")])
+    await cluster.state.write([entry(seq, 2, b"[2, 2]"), entry(seq, 3, b"[3]", compacts=True), entry(seq, 4, b"[4]")])
+    await cluster.state.write([Ended(seq, Status.COMPLETED, 5, 1, b"{}", history=b"[5]")])
+    (*located, last) = await cluster.state.located_history(seq)
+    assert located == [(0, b"[0]"), (2, b"[2]"), (2, b"[2, 2]"), (3, b"[3]"), (4, b"[4]")]
+    assert last[0] > 4
+    assert last[1] == b"[5]"
+
+
 async def test_history_outlives_the_entries_that_are_compacted(cluster, new_event):
     (seq,) = await cluster.append(new_event())
     await cluster.state.write([entry(seq, 0, b"[0]"), entry(seq, 1, b"[1]")])

@@ -142,6 +142,16 @@ async def test_a_replay_has_the_attributes_of_what_it_replays_and_both_expire(cl
     assert await search(cluster, ("order", "1")) == [again]
 
 
+async def test_a_replay_with_another_body_has_its_own_attributes_only(cluster, new_event):
+    original = new_event(attributes=(("order", "1"), ("region", "north")))
+    await cluster.append(original)
+    edited = new_event(replay_of=original.event_id, attributes=(("order", "2"),), edited=True)
+    [seq] = await cluster.append(edited)
+    assert (await cluster.state.content(seq)).attributes == (("order", "2"),)
+    [again] = await cluster.append(new_event(replay_of=edited.event_id))
+    assert (await cluster.state.content(again)).attributes == (("order", "2"),)
+
+
 async def test_a_duplicate_leaves_no_attributes(cluster, new_event):
     first, second = (new_event(dedupe_key="k", dedupe_until_ms=2**45, attributes=(("order", o),)) for o in "12")
     await cluster.append(first, second)

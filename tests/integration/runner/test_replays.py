@@ -274,6 +274,16 @@ async def test_the_order_key_is_made_anew_of_an_edited_body(cluster):
     assert (await cluster.client.executions.get(blocked.id)).execution.status is Status.PENDING
 
 
+async def test_search_attributes_are_made_anew_of_an_edited_body(cluster):
+    head = "webhook: {auth: none}\nexecution: {search: {order: .body.order, region: .body.region}}\n"
+    await cluster.apply("found", ("keep", "{set: '${ .body }'}"), head=head)
+    first = await cluster.run("found", {"order": 1, "region": "north"})
+    edited, _ = await cluster.replay(first, body=b'{"order": 2}')
+    assert edited.attributes == (("order", "2"),)
+    plain, _ = await cluster.replay(first, from_task="/do/0/keep")
+    assert plain.attributes == (("order", "1"), ("region", "north"))
+
+
 async def test_an_edited_input_of_a_flow_that_no_request_started_is_json(cluster):
     await cluster.apply("child", ("keep", "{set: '${ {got: .} }'}"))
     run = "{run: {workflow: {namespace: default, name: child, version: 1.0.0, input: {a: 1}}}}"
@@ -285,6 +295,29 @@ async def test_an_edited_input_of_a_flow_that_no_request_started_is_json(cluster
     assert caught.value.reason == "BODY_INVALID"
     detail, _ = await cluster.replay(child.id, body=b"[1]")
     assert orjson.loads(detail.output) == {"got": [1]}
+
+
+async def test_a_flow_that_was_run_before_the_task_is_not_run_again(cluster):
+    await cluster.apply("inner", "a")
+    run = "{run: {workflow: {namespace: default, name: inner, version: 1.0.0}}}"
+    branches = f"{{fork: {{branches: [{{start: {run}}}, {{b: {cluster.call('outer', 'b')}}}]}}}}"
+    await cluster.apply("outer", ("f", branches), "c")
+    execution_id = await cluster.run("outer", {})
+    children = [each.id async for each in cluster.client.executions.list(flow_id="inner")]
+    for task in ("/do/0/f/fork/branches/1/b", "/do/1/c"):
+        await cluster.replay(execution_id, from_task=task)
+        assert [each.id async for each in cluster.client.executions.list(flow_id="inner")] == children
+    await cluster.replay(execution_id, from_task="/do/0/f/fork/branches/0/start")
+    assert len([each async for each in cluster.client.executions.list(flow_id="inner")]) == len(children) + 1
+
+
+async def test_on_a_revision_that_makes_other_calls_it_faults_instead_of_guessing(cluster):
+    await cluster.apply("changed", "a", "b", "c")
+    execution_id = await cluster.run("changed", {})
+    await cluster.apply("changed", "other", "b", "c")
+    detail, received = await cluster.replay(execution_id, Status.FAULTED, from_task="/do/2/c", latest=True)
+    assert "the journal diverged from the flow" in detail.execution.error.detail
+    assert received == []
 
 
 async def test_a_replay_from_a_task_after_a_wait_begins_after_the_snapshot(cluster):

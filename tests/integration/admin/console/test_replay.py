@@ -8,6 +8,7 @@ from html import unescape
 import orjson
 import pytest
 import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
 from support.browsers import chromium
 from support.ends import ended
 from support.patience import PATIENCE
@@ -253,13 +254,15 @@ async def test_in_a_browser_one_replays_from_a_task_with_its_output_overridden(c
         await tab.get_by_role("button", name="Log in").click()
         await tab.wait_for_url("**/flows")
         await tab.goto(f"/executions/{executions['completed']}")
-        await tab.get_by_role("link", name="Replay …").click()
+        await tab.keyboard.press("r")
         await tab.get_by_role("radio", name="at this task").check()
         await tab.get_by_label("Task", exact=True).select_option(MARKED)
         await tab.get_by_label("Output of this task").fill('{"by": "hand"}')
         await tab.get_by_role("button", name="Show what will run").click()
         await tab.get_by_text("is not performed").wait_for()
         assert await tab.evaluate("document.documentElement.scrollWidth <= 360")
+        found = await Axe().run(tab)
+        assert [each["id"] for each in found.response["violations"] if each["impact"] in ("serious", "critical")] == []
         await tab.get_by_role("button", name="Replay", exact=True).click()
         await tab.get_by_text("whose output was given").wait_for()
         replay = tab.url.rpartition("/")[2]

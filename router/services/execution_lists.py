@@ -90,6 +90,7 @@ class ExecutionLists:
         """
         payloads = await self._state.payloads([record.seq for record, _ in page], most_bytes=SCAN_BYTES)
         response = pb.ScanEventsResponse(next_page_token=next_page_token)
+        flows: dict[str, tuple[bool, bool] | None] = {}
         for record, execution in page:
             if record.seq not in payloads:
                 response.next_page_token = response.events[-1].next_page_token
@@ -98,7 +99,9 @@ class ExecutionLists:
             event = None if payload is None else envelope_pb2.Event.FromString(payload)
             if event is not None and event.HasField("body_blob"):
                 event = None
-            has_webhook, raw = await self._input_form(record.flow_id, event)
+            if record.flow_id not in flows:
+                flows[record.flow_id] = await self._input_form(record.flow_id)
+            has_webhook, raw = flows[record.flow_id] or (event is not None and bool(event.path), False)
             response.events.add(
                 execution=convert.execution_to_proto(execution),
                 event=event,
@@ -108,12 +111,15 @@ class ExecutionLists:
             )
         return response
 
-    async def _input_form(self, flow_id: str, event: envelope_pb2.Event | None) -> tuple[bool, bool]:
-        """Return whether the input of a flow describes a request, and whether bodies are unparsed there."""
+    async def _input_form(self, flow_id: str) -> tuple[bool, bool] | None:
+        """Return whether the input of a flow describes a request, and whether bodies are unparsed there.
+
+        None: the flow is deleted, or this version can't read it.
+        """
         try:
             entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
-        except (NotFoundError, InternalError):  # it is deleted, or unreadable
-            return event is not None and bool(event.path), False
+        except (NotFoundError, InternalError):
+            return None
         return entry.keys.webhook, entry.raw
 
 

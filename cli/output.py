@@ -168,6 +168,7 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
         "request": request_as_json(detail.event),
         "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),
+        "attributes": dict(detail.attributes),
     }
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS: Final = 0.5
 """Time between two looks at the list; at most so many events are sent."""
 
+PAUSE_FACTOR: Final = 4
+"""Such a multiple of the time that a look takes passes before the next one: conditions without an index take long."""
+
 REFRESH_SECONDS: Final = 30.0
 """Time after which rows that did not change are sent again, so that their ages are right."""
 
@@ -85,6 +88,7 @@ class ExecutionStream(Page):
         self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect events
         while not self._closed.is_set():
+            began = loop.time()
             try:
                 self.check_session()
                 async with self.router() as client:
@@ -99,7 +103,8 @@ class ExecutionStream(Page):
                 )
                 shown, sent_at = page, loop.time()
             try:
-                await asyncio.wait_for(self._closed.wait(), INTERVAL_SECONDS)
+                pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (loop.time() - began))
+                await asyncio.wait_for(self._closed.wait(), pause)
             except TimeoutError:
                 continue
 

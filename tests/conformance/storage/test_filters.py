@@ -129,6 +129,13 @@ async def test_executions_are_found_by_all_of_their_attributes(cluster, new_even
     assert (await cluster.state.content(seqs[3])).attributes == ()
 
 
+async def test_an_attribute_may_be_any_text(cluster, new_event):
+    for value in ("a\0b", "'; DROP TABLE execution; --", "é" * 200, "%_*?"):
+        [seq] = await cluster.append(new_event(attributes=(("note", value),)))
+        assert await search(cluster, ("note", value)) == [seq]
+    assert await search(cluster, ("note", "a")) == []
+
+
 async def test_a_replay_has_the_attributes_of_what_it_replays_and_both_expire(cluster, new_event):
     original = new_event(attributes=(("order", "1"),))
     [seq] = await cluster.append(original)

@@ -134,8 +134,11 @@ def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool]:
 
 
 async def _total(client: AsyncClient, filters: ExecutionList) -> ExecutionTotal | None:
-    """Return how many executions meet the conditions; None with a condition in jq, which nobody has counted."""
-    if filters.jq:
+    """Return how many executions meet the conditions; None if that is not known.
+
+    Nobody has counted what meets a condition in jq; and what is stored of executions under way may be older than shown.
+    """
+    if filters.jq or not all(status.ended or status is Status.SUSPENDED for status in filters.status):
         return None
     conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
     total: ExecutionTotal = await COUNT_EXECUTIONS.run(client, conditions)

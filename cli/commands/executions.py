@@ -108,7 +108,7 @@ def _get(
     if json:
         print_json({**shown, "history": history_as_json(detail.history)})
         return
-    print_fields((name, value) for name, value in shown.items() if name != "tasks" and value != {})
+    print_fields((name, value) for name, value in shown.items() if name != "tasks" and (name != "attributes" or value))
     print()
     print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
 

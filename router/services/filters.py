@@ -7,6 +7,7 @@ from flowhook.execution_filter import ExecutionFilter
 from flowhook.search_attributes import MAX_ATTRIBUTES, cut_value
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
+from router.admission import MAX_SECONDS
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
@@ -22,6 +23,9 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
     for name in ("error_status", "min_attempts"):
         if getattr(message, name) < 0:
             raise _invalid(f"`{name}` must not be negative")
+    for name in ("receive_from", "receive_until"):
+        if not 0 <= getattr(message, name).seconds <= MAX_SECONDS:
+            raise _invalid(f"`{name}` must be in the years 1970 to 9999")
     wanted = convert.filter_from_proto(message)
     return wanted._replace(attributes=tuple((name, cut_value(value)) for name, value in wanted.attributes))
 

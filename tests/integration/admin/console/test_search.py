@@ -64,7 +64,9 @@ async def test_conditions_in_the_url_hold_on_the_page_and_in_the_api(viewer, sen
     assert found == [sent[number] for number in numbers]
     answer = await viewer.get(f"/api/executions?flow=found&{query}")
     assert [each["id"] for each in orjson.loads(answer.body)["executions"]] == found
-    if "jq" not in query:
+    if "jq" in query:
+        assert '<small class="quiet">' not in text
+    else:
         total = await viewer.get(f"/api/executions/count?flow=found&{query}")
         assert orjson.loads(total.body) == {"count": len(found), "more": False}
         assert f'<small class="quiet">{len(found)}</small>' in text
@@ -113,6 +115,7 @@ async def test_the_form_has_every_condition_and_keeps_those_that_hold(viewer, se
         ("&".join(f"attribute=a{number}:1" for number in range(9)), "at most 8"),
         ("since=yesterday", "since: write a time such as 2026-11-27T16:00Z, or 15m, 1h or 7d"),
         ("until=999999d", "write a time"),
+        ("since=0001-01-01", "`receive_from` must be in the years 1970 to 9999"),
         ("min_attempts=-1", "min_attempts: "),
         ("error_status=x", "error_status: "),
         ("jq=.order+%7C", "the expression ends too early"),
@@ -134,6 +137,12 @@ async def test_what_nothing_meets_says_what_to_do(viewer, sent):
     assert "Remove one above" in text
     assert "4 scanned, back to" in text
     assert "that is all" in text
+
+
+async def test_what_is_under_way_is_not_counted(viewer, sent):
+    found, text = await shown(viewer, "flow=found&status=pending")
+    assert found == [sent[3], sent[2]]
+    assert '<small class="quiet">' not in text
 
 
 async def test_failures_of_a_condition_are_said(viewer, sent):

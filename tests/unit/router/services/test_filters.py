@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
@@ -21,6 +22,8 @@ def test_no_filter_is_one_that_all_meet():
     [
         ({"error_status": -1}, "error_status"),
         ({"min_attempts": -1}, "min_attempts"),
+        ({"receive_from": Timestamp(seconds=-1)}, "receive_from"),
+        ({"receive_until": Timestamp(seconds=2**60)}, "receive_until"),
         ({"attributes": [SearchAttribute(value="x")]}, "name"),
         ({"attributes": [SearchAttribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
     ],

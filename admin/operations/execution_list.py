@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,8 @@ from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.search.scan import search
 from flowhook.search.times import parse_time
 from flowhook.search_attributes import MAX_ATTRIBUTES
+
+MAX_DIGITS: Final = 18
 
 evaluator: ContextVar[ConditionEvaluator] = ContextVar("evaluator")
 """Evaluates jq conditions for the calls of operations in this context; their caller sets it."""
@@ -97,11 +99,11 @@ class ExecutionList(ExecutionConditions):
 
 @dataclass(frozen=True, slots=True)
 class ScanView:
-    """What a search with jq looked at for one page.
+    """What a search with jq looked at for a page.
 
     Attributes:
-        scanned: executions that were looked at.
-        left_out: how many of these were not looked into, because their events are large.
+        scanned: executions that were looked at, for this page and for those before.
+        left_out: how many of this page were not looked into, because their events are large.
         failures: on how many the condition failed; they do not meet it.
         failure: how it failed first; may be empty.
         until: when the last one that was looked at was received; null: there was none.
@@ -150,17 +152,28 @@ async def count_executions(client: AsyncClient, parameters: ExecutionConditions)
 
 
 async def _search(client: AsyncClient, wanted: ExecutionFilter, parameters: ExecutionList) -> ExecutionPage:
+    page_token, earlier = _scan_position(parameters.page_token)
     result = await search(
         client.executions,
         evaluator.get(),
         wanted,
         parameters.jq,
         limit=parameters.page_size,
-        page_token=parameters.page_token,
+        page_token=page_token,
     )
+    scanned = earlier + result.scanned
     until = None if result.last is None else result.last.received_at
-    scan = ScanView(result.scanned, result.left_out, result.failures, result.failure, until)
-    return ExecutionPage(tuple(map(view, result.found)), result.next_page_token, scan)
+    scan = ScanView(scanned, result.left_out, result.failures, result.failure, until)
+    token = f"{result.next_page_token}-{scanned}" if result.next_page_token else ""
+    return ExecutionPage(tuple(map(view, result.found)), token, scan)
+
+
+def _scan_position(page_token: str) -> tuple[str, int]:
+    """Return the router's token in the token of a page of a search, and the number of executions scanned before it."""
+    token, _, scanned = page_token.partition("-")
+    if page_token and not (scanned.isascii() and scanned.isdecimal() and len(scanned) < MAX_DIGITS):
+        raise InvalidError("the page token is none of a search with jq", reason="PAGE_TOKEN_INVALID")
+    return token, int(scanned or 0)
 
 
 def _milliseconds(text: str, now: datetime) -> int | None:

@@ -6,6 +6,7 @@ list is read in windows of sequence numbers, until there are enough executions o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import median_low
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -59,22 +60,15 @@ class Conditions(NamedTuple):
 def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit: int) -> tuple[int, bool]:
     """Return how many executions meet all conditions, and whether there may be more; see `interface.ShardState`."""
     conditions = as_sql(wanted, lagging=False)
-    lowest, before = _range(connection, wanted, None)
-    deadline = monotonic() + COUNT_SECONDS
-    count, window = 0, FIRST_WINDOW
-    while before > lowest:
-        began = monotonic()
-        if began > deadline:
-            return count, True
-        low = max(lowest, before - window)
+    lowest, end = _range(connection, wanted, None)
+    count = 0
+    for low, before in _windows(lowest, end, COUNT_SECONDS):
         sql, values = _window(conditions, "1", low, before, limit + 1 - count)
         count += connection.execute(f"SELECT count(*) FROM ({sql})", values).get  # noqa: S608
         if count > limit:
             return limit, True
-        before = low
-        if monotonic() - began < SHORT_SECONDS:
-            window *= 4
-    return count, False
+        end = low
+    return count, end > lowest
 
 
 def list_executions(
@@ -82,22 +76,30 @@ def list_executions(
 ) -> ExecutionListing:
     """Return executions that meet all conditions, newest first; see `interface.ShardState`."""
     conditions = as_sql(wanted)
-    lowest, before = _range(connection, wanted, before_seq)
-    deadline = monotonic() + SCAN_SECONDS
+    lowest, end = _range(connection, wanted, before_seq)
     found: list[ExecutionRecord] = []
-    window = FIRST_WINDOW
-    while before > lowest:
-        began = monotonic()
-        if began > deadline:
-            return ExecutionListing(found, before)
-        low = max(lowest, before - window)
+    for low, before in _windows(lowest, end, SCAN_SECONDS):
         found += read_window(connection, conditions, low, before, limit + 1 - len(found))
         if len(found) > limit:
             return ExecutionListing(found[:limit], found[limit - 1].seq)
+        end = low
+    return ExecutionListing(found, end if end > lowest else None)
+
+
+def _windows(lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]:
+    """Yield ranges of numbers [low, before) from `end` down to `lowest`, until the time is over; at least one."""
+    deadline = monotonic() + seconds
+    size, before = FIRST_WINDOW, end
+    while before > lowest:
+        began = monotonic()
+        low = max(lowest, before - size)
+        yield low, before
         before = low
-        if monotonic() - began < SHORT_SECONDS:
-            window *= 4
-    return ExecutionListing(found, None)
+        now = monotonic()
+        if now >= deadline:
+            return
+        if now - began < SHORT_SECONDS:
+            size *= 4
 
 
 def read_window(

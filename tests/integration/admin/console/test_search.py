@@ -13,6 +13,8 @@ from support.browsers import log_in
 from support.routers import flow
 from support.runners import attached
 
+from router.storage.sqlite import execution_list
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SCRIPT = '"><script>alert(1)</script>'
@@ -185,7 +187,22 @@ async def test_a_page_of_a_search_continues_where_the_one_before_ended(viewer, s
         assert len(page["executions"]) == expected
         found += [each["id"] for each in page["executions"]]
         token = page["next_page_token"]
+        assert page["scan"]["scanned"] == len(found)
     assert found == sent[:0:-1]
+    for wrong in ("1", "x-1", "1-x", "1-" + "9" * 30):
+        answer = await viewer.get(f"/api/executions?flow=found&jq=.order&page_token={wrong}")
+        assert (answer.status, orjson.loads(answer.body)["reason"]) == (400, "PAGE_TOKEN_INVALID")
+
+
+async def test_a_list_that_takes_long_shows_what_it_found_and_continues(viewer, sent, monkeypatch):
+    monkeypatch.setattr(execution_list, "SCAN_SECONDS", 0)
+    monkeypatch.setattr(execution_list, "FIRST_WINDOW", 2)
+    found, text = await shown(viewer, "flow=found&error_title=Broken")
+    assert found == []
+    assert "None so far" in text
+    link = unescape(re.search(r'<a href="([^"]*)">Continue</a>', text)[1])
+    text = (await viewer.get(link)).text
+    assert SHOWN.findall(text) == [sent[1]]
 
 
 async def test_somebody_narrows_a_list_down_and_removes_a_condition(tab, router, sent):

@@ -70,7 +70,11 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
     ):
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
-            application(AdminContext(client, settings.names(), clients, evaluator=evaluator)),
+            application(
+                AdminContext(
+                    client, settings.names(), clients, evaluator=evaluator, public_url=settings.public_url
+                )
+            ),
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=MAX_BODY,

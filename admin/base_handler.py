@@ -82,6 +82,7 @@ class AdminContext:
         limiter: limits attempts to log in.
         streams: handlers of live lists that are open, and their sessions.
         evaluator: evaluates jq conditions; owned by the caller.
+        public_url: scheme and host that senders use; empty: those that an edge reports.
         clock: monotonic, in seconds.
     """
 
@@ -92,6 +93,7 @@ class AdminContext:
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
     streams: dict[object, Session | None] = field(default_factory=dict)
     evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
+    public_url: str = ""
     clock: Callable[[], float] = time.monotonic
 
 

@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
 from admin.operations import execution_list
+from admin.operations.edge_url import configured_url
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role, Session
@@ -48,6 +49,7 @@ class SignedInHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Check Host and the size of the body, and find the session or the bearer token."""
+        configured_url.set(self.context.public_url)
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
         cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)

@@ -152,6 +152,8 @@ async def _serve(
         sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
         for each in sockets:
             lifecycle.announce("http", *each.getsockname()[:2])
+        scheme = "http" if settings.tls_cert_file is None else "https"
+        lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [

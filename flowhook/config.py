@@ -233,6 +233,8 @@ class AdminSettings(CommonSettings):
     admin_hosts: HostNames = ""
     """Host names, separated by commas and without ports, by which operators reach it; `host`, `localhost`,
     loopback addresses and the local address of a connection are always accepted."""
+    public_url: PublicUrl = ""
+    """Scheme and host of the URLs that the console shows to be given to senders; empty: those that an edge reports."""
 
     admin_tls_cert_file: Path | None = None
     """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""

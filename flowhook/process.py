@@ -45,6 +45,7 @@ class ProcessState:
         ready: set by the process while it serves; cleared while a dependency is missing.
         detail: description of what is missing, for operators; read while `ready` is not set.
         addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`); see `announce`.
+        url: scheme, host and port that senders use, of an edge; else empty.
     """
 
     def __init__(self, *, name: str, role: str) -> None:
@@ -54,6 +55,7 @@ class ProcessState:
         self.ready = asyncio.Event()
         self.detail = "starting"
         self.addresses: dict[str, str] = {}
+        self.url = ""
 
     def announce(self, kind: str, host: str, port: int) -> None:
         """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""

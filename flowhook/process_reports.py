@@ -20,6 +20,7 @@ MAX_NAME: Final = 63
 MAX_BUILD: Final = 64
 MAX_HOST: Final = 255
 MAX_DETAIL: Final = 512
+MAX_URL: Final = 300
 """Limits of the texts in a report, in characters."""
 
 MAX_METRICS_BYTES: Final = 512 * limits.KIB
@@ -50,6 +51,7 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
         host=socket.gethostname()[:MAX_HOST],
         ready=ready,
         detail="".join(character if character.isprintable() else " " for character in detail[:MAX_DETAIL]),
+        url=lifecycle.url if len(lifecycle.url) <= MAX_URL and lifecycle.url.isprintable() else "",
         metrics=rendered if within_limits(rendered) else b"",
     )
 

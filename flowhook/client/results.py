@@ -66,7 +66,13 @@ class ScannedExecution(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """A process of the cluster. `last_seen`: seconds since its last report. `metrics`: Prometheus text format."""
+    """A process of the cluster.
+
+    Attributes:
+        last_seen: seconds since its last report.
+        metrics: in the Prometheus text format.
+        url: of an edge: scheme, host and port that senders use; else empty.
+    """
 
     name: str
     role: str
@@ -77,6 +83,7 @@ class ProcessInfo:
     detail: str
     metrics: bytes
     last_seen: float
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
-from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, within_limits
+from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, within_limits
 from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 
@@ -95,6 +95,7 @@ def _checked(process: pb.Process) -> pb.Process:
         (process.build, MAX_BUILD),
         (process.host, MAX_HOST),
         (process.detail, MAX_DETAIL),
+        (process.url, MAX_URL),
     )
     if not process.name or any(len(text) > limit or not text.isprintable() for text, limit in texts):
         raise _invalid("a process must have a name, and its texts must be printable and within the lengths of the API")
@@ -110,6 +111,7 @@ def _checked(process: pb.Process) -> pb.Process:
         host=process.host,
         ready=process.ready,
         detail=process.detail,
+        url=process.url,
     )
 
 

@@ -42,6 +42,7 @@ class Cluster:
                 detail=process.detail,
                 metrics=process.metrics,
                 last_seen=convert.seconds(process.last_seen),
+                url=process.url,
             )
             for process in response.processes
         ]

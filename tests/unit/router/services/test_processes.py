@@ -38,6 +38,7 @@ def retained(clock):
         process(name="runner\n1"),
         process(role=""),
         process(role="observer"),
+        process(url="http://" + "x" * 294),
         process(detail="x" * 513),
         process(detail="\x1b[2J"),
         process(metrics=b"x" * (MAX_METRICS_BYTES + 1)),

@@ -1,0 +1,37 @@
+"""The URL that senders use: the reports of edges, and the setting that comes before them."""
+
+from __future__ import annotations
+
+import pytest
+
+from admin.operations.edge_url import configured_url, edge_url, reported_url
+from flowhook.client import ProcessInfo
+
+
+def edge(name, url, *, ready=True, host="far", role="edge"):
+    return ProcessInfo(name, role, "", 1, host, ready, "", b"", 0.1, url)
+
+
+@pytest.mark.parametrize(
+    ("processes", "url"),
+    [
+        ([], ""),
+        ([edge("edge-1", "")], ""),
+        ([edge("runner-1", "http://evil.example", role="runner")], ""),
+        ([edge("edge-2", "http://b"), edge("edge-1", "http://a")], "http://a"),
+        ([edge("edge-1", "http://a", ready=False), edge("edge-2", "http://b")], "http://b"),
+        ([edge("edge-1", "http://a", ready=False)], "http://a"),
+        ([edge("edge-1", "https://0.0.0.0:8443")], "https://far:8443"),
+        ([edge("edge-1", "http://[::]:8080", host="near")], "http://127.0.0.1:8080"),
+    ],
+)
+def test_the_first_edge_that_is_ready_gives_the_url(processes, url):
+    assert reported_url(processes, "near") == url
+
+
+async def test_the_setting_comes_before_the_reports():
+    token = configured_url.set("https://hooks.example.com")
+    try:
+        assert await edge_url(None) == "https://hooks.example.com"
+    finally:
+        configured_url.reset(token)

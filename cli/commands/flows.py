@@ -120,7 +120,7 @@ def _graph(
     from cli import flow_files
     from cli.client_factory import open_client
     from cli.output import print_json
-    from flowhook.document.graph import mermaid
+    from flowhook.diagram.mermaid import mermaid
 
     if bool(flow_id) == (file is not None):
         raise typer.BadParameter("give the ID of a flow, or --file")

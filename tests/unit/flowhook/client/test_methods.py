@@ -23,7 +23,9 @@ SECRET = SecretInfo("key", 0)
 SECRET_PB = convert_resources.secret_to_proto(SECRET)
 REJECTION_PB = rejection_pb.Rejection(id="r1", flow_id="hello", status=401)
 PROCESS = ProcessInfo("edge-1", "edge", "b", 7, "h", True, "", b"m", 0.0, "http://e")
-PROCESS_PB = cluster_pb.Process(name="edge-1", role="edge", build="b", pid=7, host="h", ready=True, metrics=b"m", url="http://e")
+PROCESS_PB = cluster_pb.Process(
+    name="edge-1", role="edge", build="b", pid=7, host="h", ready=True, metrics=b"m", url="http://e"
+)
 APPLIED_PB = flow_pb.AppliedFlow(flow=FLOW_PB, change=flow_pb.AppliedFlow.CHANGE_UPDATED, warnings=["w"])
 REPLAY = execution_pb.ReplayExecutionRequest
 

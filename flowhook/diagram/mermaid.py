@@ -4,7 +4,7 @@ Tasks are nodes, directives are edges; a condition is a rhombus before its task.
 around them:
 
 - `do`: a frame.
-- `for`: the frame has a node for the loop, to which each iteration returns.
+- `for`, and `listen` with tasks for each event: the frame has a node for the loop, to which each iteration returns.
 - `fork`: the frame has a node with an edge to each branch.
 - `try`: a dotted edge leads from the frame to the error handler.
 
@@ -18,8 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flowhook.document.event_filters import filters_of, literal_type
-from flowhook.document.names import flow_id
+from flowhook.diagram import reading
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 
 MAX_LABEL: Final = 60
@@ -49,7 +48,7 @@ def mermaid(definition: Mapping[str, Any], title: str) -> str:
 
 class _Chart:
     def __init__(self, definition: Mapping[str, Any], title: str) -> None:
-        self._labels = [title, *_starts(definition)]
+        self._labels = [title, *map(_cut, reading.triggers(definition))]
         self._tasks = list(tasks_of(definition.get("do"), ("do",)))
         self._ids = {placed.path: f"n{number}" for number, placed in enumerate(walk(definition), 1)}
         self._edges: list[str] = []
@@ -73,11 +72,11 @@ class _Chart:
                 yield f"{indent}{decision}{{{_quote(_cut(placed.task['if']))}}}"
                 self._edge(decision, self._inside(placed), "true")
                 self._edge(decision, following, "else")
-            inner = _inner(placed)
+            inner = reading.inner(placed)
             if not inner:
                 yield f"{indent}{self._node(placed)}"
                 self._leave(placed, then, targets)
-            elif placed.kind == "for":
+            elif placed.kind in ("for", "listen"):
                 yield from self._loop(placed, inner, then, indent)
             elif placed.kind == "fork":
                 yield from self._fork(placed, inner, then, indent)
@@ -111,7 +110,7 @@ class _Chart:
     def _catch(self, placed: PlacedTask, then: str, indent: str) -> Iterator[str]:
         """Yield the error handler of a `try`: the tasks of its `catch`, or just an edge to `then`."""
         node = self._id(placed)
-        handling = _tasks_at(placed, "catch", "do")
+        handling = reading.handler(placed)
         if handling:
             yield from self._frame(f"{node}catch", "catch", self._block(handling, then, f"{indent}    "), indent)
         target = self._entry(handling[0]) if handling else then
@@ -119,14 +118,12 @@ class _Chart:
 
     def _leave(self, placed: PlacedTask, then: str, targets: Mapping[str, str]) -> None:
         """Record the outgoing edges of a task."""
-        if placed.kind == "raise":
-            return
-        cases = _cases(placed)
+        cases = reading.cases(placed)
         for name, case in cases:
             when = case.get("when")
             label = name if when is None else f"{name}: {_cut(when)}"
             self._edge(self._id(placed), targets.get(case.get("then", "continue"), then), label)
-        if all("when" in case for _, case in cases):
+        if reading.leads_on(placed):
             self._edge(self._id(placed), then, "else" if cases else "")
 
     def _entry(self, placed: PlacedTask) -> str:
@@ -134,7 +131,7 @@ class _Chart:
         return self._decision(placed) if "if" in placed.task else self._inside(placed)
 
     def _inside(self, placed: PlacedTask) -> str:
-        inner = _inner(placed) if placed.kind in ("do", "try") else []
+        inner = reading.inner(placed) if placed.kind in ("do", "try") else []
         return self._entry(inner[0]) if inner else self._id(placed)
 
     def _decision(self, placed: PlacedTask) -> str:
@@ -145,78 +142,10 @@ class _Chart:
 
     def _node(self, placed: PlacedTask) -> str:
         opening, closing = _SHAPES.get(placed.kind, ("[", "]"))
-        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), _what(placed))}{closing}"
+        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), _cut(f"{placed.kind} {reading.summary(placed)}"))}{closing}"
 
     def _edge(self, source: str, target: str, label: str) -> None:
         self._edges.append(f"    {source} -->{f'|{_quote(_cut(label))}|' if label else ''} {target}")
-
-
-def _starts(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a label for each trigger in the `schedule` of the flow."""
-    for key, value in definition.get("schedule", {}).items():
-        text = value
-        if key == "on":
-            text = ", ".join(_types(value))
-        elif isinstance(value, Mapping):
-            text = ", ".join(f"{count} {unit}" for unit, count in value.items())
-        yield _cut(f"{key} {text}")
-
-
-def _types(strategy: object) -> list[str]:
-    """Return the event types that the filters of a strategy name."""
-    return [kind for _, each in filters_of(strategy) if (kind := literal_type(each))]
-
-
-def _what(placed: PlacedTask) -> str:
-    """Return the kind of a task, and what it calls, emits, runs or waits for."""
-    subjects: list[str] = []
-    if placed.kind == "call":
-        subjects = [str(placed.task["call"])]
-    elif placed.kind == "listen":
-        subjects = _types(placed.task["listen"].get("to"))
-    elif placed.kind == "emit":
-        subjects = [placed.task["emit"]["event"]["with"]["type"]]
-    elif placed.kind == "for":
-        subjects = [str(placed.task["for"].get("in", ""))]
-    elif placed.kind == "fork" and placed.task["fork"].get("compete"):
-        subjects = ["first to end"]
-    elif placed.kind == "run":
-        subjects = [_process(placed.task["run"])]
-    return _cut(" ".join((placed.kind, ", ".join(subjects))))
-
-
-def _process(run: Mapping[str, Any]) -> str:
-    """Return the label of the process that a task runs."""
-    if "workflow" in run:
-        return flow_id(run["workflow"]["namespace"], run["workflow"]["name"])
-    return f"{run['script']['language']} script" if "script" in run else "shell"
-
-
-_INNER: Final[Mapping[str, tuple[str, ...]]] = {
-    "do": ("do",),
-    "for": ("do",),
-    "fork": ("fork", "branches"),
-    "try": ("try",),
-}
-"""Path of the inner tasks that a task executes first, by kind."""
-
-
-def _inner(placed: PlacedTask) -> list[PlacedTask]:
-    keys = _INNER.get(placed.kind)
-    return [] if keys is None else _tasks_at(placed, *keys)
-
-
-def _tasks_at(placed: PlacedTask, *keys: str) -> list[PlacedTask]:
-    inner: Any = placed.task
-    for key in keys:
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
-    return list(tasks_of(inner, (*placed.path, *keys)))
-
-
-def _cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:
-    if placed.kind != "switch":
-        return []
-    return [next(iter(item.items())) for item in placed.task["switch"]]
 
 
 def _cut(text: object) -> str:

@@ -1,0 +1,11 @@
+"""Pictures of flows: Mermaid text and SVG, from a validated definition in plain JSON types; pure.
+
+- `reading`: what pictures show of a definition: labels, triggers, inner tasks.
+- `mermaid`: a Mermaid flowchart.
+- `text_fit`: the estimated width of text, and its truncation.
+- `shapes`: what a drawing consists of, with coordinates.
+- `layout`: the places of all tasks and edges.
+- `svg`, `style`: the drawing as SVG, and its style sheet.
+
+Must not live here: I/O, HTML, and anything that knows executions: a status is a class that the caller gives.
+"""

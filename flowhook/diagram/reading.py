@@ -1,0 +1,203 @@
+"""Reads what pictures show of a validated definition: triggers, inner tasks, labels, and the flow as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from flowhook.document.event_filters import filters_of, literal_type
+from flowhook.document.names import flow_id
+from flowhook.document.walk import PlacedTask, tasks_of, walk
+from flowhook.expressions import is_expression, strip_markers
+
+_INNER: Final[Mapping[str, tuple[str, ...]]] = {
+    "do": ("do",),
+    "for": ("do",),
+    "fork": ("fork", "branches"),
+    "listen": ("foreach", "do"),
+    "try": ("try",),
+}
+"""Path of the inner tasks that a task executes first, by kind."""
+
+_SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?")
+
+
+def triggers(definition: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a label for each trigger in the `schedule` of the flow."""
+    for key, value in definition.get("schedule", {}).items():
+        yield f"{key} {', '.join(_event_types(value)) if key == 'on' else _duration(value)}"
+
+
+def webhook_trigger(definition: Mapping[str, Any]) -> str:
+    """Return a label for the URL of the flow, with the kinds of credentials; empty if it has none."""
+    webhook = definition.get("webhook")
+    if not isinstance(webhook, Mapping):
+        return ""
+    auth = webhook.get("auth")
+    kinds = [next(iter(each), "") if isinstance(each, Mapping) else each for each in _list(auth)]
+    return f"webhook, auth: {' or '.join(map(str, kinds))}"
+
+
+def inner(placed: PlacedTask) -> list[PlacedTask]:
+    """Return the tasks that a task executes first: its branches, if it is a `fork`."""
+    keys = _INNER.get(placed.kind)
+    return [] if keys is None else _tasks_at(placed, *keys)
+
+
+def handler(placed: PlacedTask) -> list[PlacedTask]:
+    """Return the tasks that handle the errors of a `try`."""
+    return _tasks_at(placed, "catch", "do")
+
+
+def cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the cases of a `switch` with their names; none for other kinds."""
+    if placed.kind != "switch":
+        return []
+    return [next(iter(item.items())) for item in placed.task["switch"]]
+
+
+def leads_on(placed: PlacedTask) -> bool:
+    """Whether the next task may follow because of no directive: not after a `raise`, nor a `switch` with a default."""
+    return placed.kind != "raise" and all("when" in case for _, case in cases(placed))
+
+
+def summary(placed: PlacedTask) -> str:
+    """Return what a task calls, emits, runs, sets or waits for; empty if its kind says it all."""
+    read = _SUMMARIES.get(placed.kind)
+    return "" if read is None else read(placed.task)
+
+
+def caught(placed: PlacedTask) -> str:
+    """Return the errors that a `try` catches, and its retries."""
+    catch = placed.task.get("catch")
+    wanted = _dig(catch, "errors", "with")
+    texts = [", ".join(_last_segment(value) for value in wanted.values())] if isinstance(wanted, Mapping) else []
+    texts += [f"{word} {bare(catch[key])}" for key, word in _CONDITIONS.items() if _dig(catch, key) is not None]
+    if (retry := _dig(catch, "retry")) is not None:
+        count = _dig(retry, "limit", "attempt", "count")
+        texts.append(f"retry {retry}" if isinstance(retry, str) else f"{count} retries" if count else "retry")
+    return "; ".join(texts) or "any error"
+
+
+_CONDITIONS: Final = {"when": "when", "exceptWhen": "except when"}
+
+
+def timeout(placed: PlacedTask) -> str:
+    """Return the timeout of a task: a duration, or the name of one; empty if it has none."""
+    value = placed.task.get("timeout")
+    after = _dig(value, "after")
+    return _duration(value if after is None else after) if value is not None else ""
+
+
+def bare(value: object) -> str:
+    """Return an expression without its markers and on one line; other values as text."""
+    return " ".join((strip_markers(value) if isinstance(value, str) else str(value)).split())
+
+
+def outline(definition: Mapping[str, Any], limit: int) -> Iterator[tuple[int, str]]:
+    """Yield the flow as text: the depth of each task, from 0, and a line about it; at most `limit` of them."""
+    for placed in islice(walk(definition), limit):
+        text = f"{placed.name}: {' '.join(filter(None, (placed.kind, summary(placed))))}"
+        if "if" in placed.task:
+            text += f", if {bare(placed.task['if'])}"
+        for name, case in cases(placed):
+            when = f" when {bare(case['when'])}" if "when" in case else ""
+            text += f"; {name}{when}: then {case.get('then', 'continue')}"
+        if placed.kind == "try":
+            text += f"; catches {caught(placed)}"
+        if (then := placed.task.get("then", "continue")) != "continue":
+            text += f", then {then}"
+        yield sum(isinstance(step, int) for step in placed.path) - 1, text
+
+
+def _call(task: Mapping[str, Any]) -> str:
+    function, arguments = str(task["call"]), task.get("with")
+    match function:
+        case "http":
+            subject = f"{bare(_dig(arguments, 'method') or '').upper()} {_address(_dig(arguments, 'endpoint'))}"
+        case "grpc":
+            subject = f"{bare(_dig(arguments, 'service', 'name') or '')}/{bare(_dig(arguments, 'method') or '')}"
+        case "openapi":
+            subject = str(_dig(arguments, "operationId") or "")
+        case "reply":
+            subject = bare(_dig(arguments, "status") or "")
+        case _:
+            subject = _address(_dig(arguments, "url") or "")
+    return f"{function} {subject}".strip()
+
+
+def _address(endpoint: object) -> str:
+    """Return host and path of an endpoint, or its expression."""
+    uri = _dig(endpoint, "uri") or endpoint or ""
+    if is_expression(uri):
+        return bare(uri)
+    return re.split(r"[?#]", _SCHEME.sub("", str(uri)), maxsplit=1)[0]
+
+
+def _for(task: Mapping[str, Any]) -> str:
+    while_ = f" while {bare(task['while'])}" if "while" in task else ""
+    return f"{bare(_dig(task, 'for', 'in') or '')}{while_}"
+
+
+def _run(task: Mapping[str, Any]) -> str:
+    run = task["run"]
+    if "workflow" in run:
+        return flow_id(run["workflow"]["namespace"], run["workflow"]["name"])
+    return f"{run['script']['language']} script" if "script" in run else "shell"
+
+
+def _set(task: Mapping[str, Any]) -> str:
+    return ", ".join(task["set"]) if isinstance(task["set"], Mapping) else bare(task["set"])
+
+
+def _raise(task: Mapping[str, Any]) -> str:
+    error = _dig(task, "raise", "error")
+    if not isinstance(error, Mapping):
+        return bare(error or "")
+    return f"{error.get('status', '')} {bare(error.get('title') or _last_segment(error.get('type', '')))}".strip()
+
+
+_SUMMARIES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "call": _call,
+    "emit": lambda task: bare(_dig(task, "emit", "event", "with", "type") or ""),
+    "for": _for,
+    "fork": lambda task: "first to end" if _dig(task, "fork", "compete") else "",
+    "listen": lambda task: ", ".join(_event_types(_dig(task, "listen", "to"))),
+    "raise": _raise,
+    "run": _run,
+    "set": _set,
+    "wait": lambda task: _duration(task["wait"]),
+}
+
+
+def _event_types(strategy: object) -> list[str]:
+    """Return the event types that the filters of a strategy name."""
+    return [kind for _, each in filters_of(strategy) if (kind := literal_type(each))]
+
+
+def _duration(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{count} {unit}" for unit, count in value.items())
+    return bare(value)
+
+
+def _last_segment(uri: object) -> str:
+    """Return the end of an error's type, which is a long URI in the DSL; other values as text."""
+    return bare(uri).rstrip("/").rpartition("/")[2]
+
+
+def _tasks_at(placed: PlacedTask, *keys: str) -> list[PlacedTask]:
+    return list(tasks_of(_dig(placed.task, *keys), (*placed.path, *keys)))
+
+
+def _dig(value: Any, *keys: str) -> Any:
+    """Return the member at a path of keys; None if there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]

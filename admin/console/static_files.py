@@ -10,6 +10,7 @@ from typing import Final
 import tornado.web
 
 from admin.base_handler import BaseHandler
+from flowhook.diagram.style import STYLE
 
 FOLDER: Final = Path(__file__).parent / "static"
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -17,6 +18,7 @@ TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg
 _FILES: Final = {
     path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in FOLDER.rglob("*") if path.suffix in TYPES
 }
+_FILES["diagram.css"] = STYLE.encode()
 _VERSIONS: Final = {name: hashlib.sha256(content).hexdigest()[:16] for name, content in _FILES.items()}
 
 

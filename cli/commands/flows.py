@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from cli.options import DataDir, Json, Router
 from flowhook.model import Flow
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
+
+PictureFormat = Literal["mermaid", "svg"]
 
 FlowId = Annotated[str, typer.Argument(metavar="ID", help="ID of the flow: name, or namespace.name.")]
 
@@ -110,17 +112,20 @@ def _graph(
         Path | None, typer.Option("--file", "-f", metavar="FILE", help="A flow file, instead of an ID.")
     ] = None,
     revision: Annotated[int, typer.Option(min=0, help="Revision; 0 is the latest.")] = 0,
+    form: Annotated[PictureFormat, typer.Option("--format", help="Mermaid text, or an SVG file.")] = "mermaid",
+    svg: Annotated[bool, typer.Option("--svg", help="The same as --format svg.")] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Print a flow as a Mermaid flowchart; with --file, one that is not applied."""
+    """Print a picture of a flow; with --file, of one that is not applied."""
     import orjson
 
     from cli import flow_files
     from cli.client_factory import open_client
     from cli.output import print_json
     from flowhook.diagram.mermaid import mermaid
+    from flowhook.diagram.svg import svg as draw_svg
 
     if bool(flow_id) == (file is not None):
         raise typer.BadParameter("give the ID of a flow, or --file")
@@ -132,9 +137,10 @@ def _graph(
     else:
         with open_client(router, data_dir) as client:
             definition = orjson.loads(client.flows.get(flow_id, revision=revision).definition)
-    picture = mermaid(definition, flow_id)
+    chosen = "svg" if svg else form
+    picture = draw_svg(definition, flow_id, standalone=True) if chosen == "svg" else mermaid(definition, flow_id)
     if json:
-        print_json({"id": flow_id, "mermaid": picture})
+        print_json({"id": flow_id, chosen: picture})
     else:
         print(picture, end="")
 

@@ -142,7 +142,8 @@ class _Chart:
 
     def _node(self, placed: PlacedTask) -> str:
         opening, closing = _SHAPES.get(placed.kind, ("[", "]"))
-        return f"{self._id(placed)}{opening}{_quote(_cut(placed.name), _cut(f"{placed.kind} {reading.summary(placed)}"))}{closing}"
+        label = _quote(_cut(placed.name), _cut(f"{placed.kind} {reading.summary(placed)}"))
+        return f"{self._id(placed)}{opening}{label}{closing}"
 
     def _edge(self, source: str, target: str, label: str) -> None:
         self._edges.append(f"    {source} -->{f'|{_quote(_cut(label))}|' if label else ''} {target}")

@@ -74,7 +74,7 @@ def caught(placed: PlacedTask) -> str:
     catch = placed.task.get("catch")
     wanted = _dig(catch, "errors", "with")
     texts = [", ".join(_last_segment(value) for value in wanted.values())] if isinstance(wanted, Mapping) else []
-    texts += [f"{word} {bare(catch[key])}" for key, word in _CONDITIONS.items() if _dig(catch, key) is not None]
+    texts += [f"{word} {bare(when)}" for key, word in _CONDITIONS.items() if (when := _dig(catch, key)) is not None]
     if (retry := _dig(catch, "retry")) is not None:
         count = _dig(retry, "limit", "attempt", "count")
         texts.append(f"retry {retry}" if isinstance(retry, str) else f"{count} retries" if count else "retry")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.document import parse
 from flowhook.diagram.mermaid import MAX_LABEL, mermaid
+from flowhook.document import parse
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 

@@ -366,6 +366,25 @@ class ExecutionDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowRevision:
+    """A stored revision of a flow, without its document.
+
+    Attributes:
+        revision: its number, from 1.
+        version: `document.version` of its document.
+    """
+
+    revision: int
+    version: str
+    update_time_ms: int
+
+    @property
+    def updated_at(self) -> datetime:
+        """Time at which it was applied."""
+        return to_datetime(self.update_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A flow as stored.
 

@@ -76,6 +76,61 @@ def _get(
     sys.stdout.buffer.write(flow.document if flow.document.endswith(b"\n") else flow.document + b"\n")
 
 
+@app.command("revisions")
+def _revisions(
+    *,
+    flow_id: FlowId,
+    limit: Annotated[int, typer.Option(min=1, help="Revisions to show at most.")] = 100,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List the stored revisions of a flow, newest first."""
+    from cli.client_factory import open_client
+    from cli.output import print_json, print_table, rfc3339
+
+    with open_client(router, data_dir) as client:
+        rows = [
+            {"revision": each.revision, "version": each.version, "updated_at": rfc3339(each.update_time_ms)}
+            for each in client.flows.revisions(flow_id, limit=limit)
+        ]
+    if json:
+        for row in rows:
+            print_json(row)
+        return
+    print_table(("REVISION", "VERSION", "UPDATED"), (tuple(row.values()) for row in rows), empty="no revisions")
+
+
+@app.command("diff")
+def _diff(
+    *,
+    flow_id: FlowId,
+    old: Annotated[int, typer.Argument(metavar="[A]", min=0, help="Revision; 0: the one before B.")] = 0,
+    new: Annotated[int, typer.Argument(metavar="[B]", min=0, help="Revision; 0: the latest.")] = 0,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show what changed in a flow's file between two revisions, as a unified diff."""
+    from cli.client_factory import open_client
+    from cli.output import print_json
+    from flowhook.document.text_diff import diff
+    from flowhook.errors import NotFoundError
+
+    with open_client(router, data_dir) as client:
+        after = client.flows.get(flow_id, revision=new)
+        if not old and after.revision == 1:
+            raise NotFoundError(f"flow {flow_id} has one revision", reason="FLOW_REVISION_NOT_FOUND")
+        before = client.flows.get(flow_id, revision=old or after.revision - 1)
+    texts = (flow.document.decode(errors="replace") for flow in (before, after))
+    lines = [f"--- {flow_id} revision {before.revision}", f"+++ {flow_id} revision {after.revision}"]
+    lines += map(str, diff(*texts))
+    if json:
+        print_json({"id": flow_id, "from": before.revision, "to": after.revision, "diff": lines[2:]})
+    elif len(lines) > 2:  # noqa: PLR2004 - there is more than the head
+        print("\n".join(lines))
+
+
 @app.command("pause")
 def _pause(*, flow_id: FlowId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Queue a flow's events from now on, without running them."""

@@ -7,6 +7,7 @@ from flowhook.model import (
     AuditEntry,
     Change,
     Flow,
+    FlowRevision,
     RejectedRequest,
     RejectionCount,
     SecretInfo,
@@ -61,6 +62,18 @@ def flow_from_proto(message: flow_service_pb2.Flow) -> Flow:
         update_time_ms=milliseconds(message.update_time),
         next_time_ms=milliseconds(message.next_time) if message.HasField("next_time") else None,
     )
+
+
+def revision_to_proto(revision: FlowRevision) -> flow_service_pb2.FlowRevision:
+    """Return a revision as a message."""
+    return flow_service_pb2.FlowRevision(
+        revision=revision.revision, version=revision.version, update_time=timestamp(revision.update_time_ms)
+    )
+
+
+def revision_from_proto(message: flow_service_pb2.FlowRevision) -> FlowRevision:
+    """Return the revision that a message holds."""
+    return FlowRevision(message.revision, message.version, milliseconds(message.update_time))
 
 
 def change_to_proto(change: Change) -> flow_service_pb2.AppliedFlow.Change:

@@ -26,6 +26,7 @@ from router.parsing import InputParser
 from router.registry_watch import RegistryWatch
 from router.services import error_mapping, shared_secrets
 from router.services.authorization import caller_scopes
+from router.services.paging import page_token_after, parse_page
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
 
@@ -148,6 +149,21 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             key = self._callback_keys.of(flow.id)
         message = convert_resources.flow_to_proto(flow) if request.revision else self._message(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
+
+    @error_mapping.rpc_method
+    async def ListRevisions(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListRevisionsRequest, context: error_mapping.Context
+    ) -> pb.ListRevisionsResponse:
+        """Return a page of the revisions of a flow, newest first."""
+        del context
+        size, before = parse_page(request, default=DEFAULT_PAGE)
+        found = await self._registry.list_revisions(request.flow_id, before=before, limit=size + 1)
+        if not found and not await self._registry.existing_flows([request.flow_id]):
+            raise _no_flow(request.flow_id)
+        last = found[size - 1].revision if len(found) > size else None
+        return pb.ListRevisionsResponse(
+            revisions=map(convert_resources.revision_to_proto, found[:size]), next_page_token=page_token_after(last)
+        )
 
     @error_mapping.rpc_method
     async def FindFlows(  # noqa: N802 - the name of the RPC

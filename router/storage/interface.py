@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from flowhook.execution_filter import ALL, ExecutionFilter
-from flowhook.model import AuditEntry, Change, Flow, SecretInfo
+from flowhook.model import AuditEntry, Change, Flow, FlowRevision, SecretInfo
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.model import (
@@ -250,6 +250,18 @@ class Registry(Protocol):
 
         None when there is no such flow, or no such revision among its last `limits.KEPT_REVISIONS`. Revisions from
         before a flow was deleted do not count.
+        """
+        ...
+
+    async def list_revisions(
+        self, flow_id: str, *, before: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> list[FlowRevision]:
+        """Return the stored revisions of a flow, newest first; none if there is no such flow.
+
+        Args:
+            flow_id: the flow.
+            before: only revisions with a smaller number; None: all.
+            limit: most revisions to return.
         """
         ...
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page
-from flowhook.model import Flow
+from flowhook.model import Flow, FlowRevision
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,
     GetFlowRequest,
     ListFlowsRequest,
+    ListRevisionsRequest,
     PauseFlowRequest,
     ResumeFlowRequest,
 )
@@ -75,6 +76,35 @@ class Flows:
     async def _page(self, page_size: int, page_token: str) -> Page[Flow]:
         response = await self._call(self._stub.ListFlows, ListFlowsRequest(page_size=page_size, page_token=page_token))
         return Page([convert_resources.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
+
+    def revisions(self, flow_id: str, *, limit: int | None = None) -> AsyncIterator[FlowRevision]:
+        """Yield the stored revisions of a flow, newest first, at most `limit` of them.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+        """
+
+        async def page(page_size: int, page_token: str) -> Page[FlowRevision]:
+            return await self.revisions_page(flow_id, page_size=page_size, page_token=page_token)
+
+        return items(page, limit)
+
+    async def revisions_page(self, flow_id: str, *, page_size: int = 100, page_token: str = "") -> Page[FlowRevision]:
+        """Return a page of what `revisions` yields.
+
+        Args:
+            flow_id: the flow.
+            page_size: revisions on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before; empty: the first page.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        request = ListRevisionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
+        response = await self._call(self._stub.ListRevisions, request)
+        found = [convert_resources.revision_from_proto(each) for each in response.revisions]
+        return Page(found, response.next_page_token)
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run.

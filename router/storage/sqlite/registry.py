@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
-from flowhook.model import Change, Flow, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision, SecretInfo
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.limits import StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
@@ -19,6 +19,7 @@ from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
 
 _NO_DOCUMENT = "x''"
+_NONE_ABOVE: Final = 2**63 - 1
 _FLOW = (
     "SELECT f.flow_id, {document}, r.definition, r.revision, f.paused, r.has_webhook, f.create_time_ms,"
     " r.update_time_ms FROM flow f JOIN flow_revision r ON r.flow_id = f.flow_id"
@@ -111,6 +112,12 @@ class SqliteRegistry:
         return await self._readers.run(
             lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
         )
+
+    async def list_revisions(
+        self, flow_id: str, *, before: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> list[FlowRevision]:
+        """See `interface.Registry`."""
+        return await self._readers.run(partial(list_revisions, flow_id=flow_id, before=before, limit=limit))
 
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
         """See `interface.Registry`."""
@@ -218,6 +225,17 @@ def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, wi
         (flow_id, within, version),
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def list_revisions(connection: apsw.Connection, *, flow_id: str, before: int | None, limit: int) -> list[FlowRevision]:
+    """See `interface.Registry`."""
+    rows = connection.execute(
+        "SELECT r.revision, coalesce(json_extract(CAST(r.definition AS TEXT), '$.document.version'), ''),"
+        " r.update_time_ms FROM flow f JOIN flow_revision r USING (flow_id)"
+        " WHERE f.flow_id = ? AND NOT f.deleted AND r.revision < ? ORDER BY r.revision DESC LIMIT ?",
+        (flow_id, _NONE_ABOVE if before is None else before, limit),
+    )
+    return [FlowRevision(*row) for row in rows]
 
 
 def _forgettable(connection: apsw.Connection, *, superseded_before_ms: int, retained: int) -> list[tuple[str, int]]:

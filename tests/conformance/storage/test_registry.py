@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
-from flowhook.model import Change, Flow, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision, SecretInfo
 from router.storage.limits import StorageLimits
 from router.storage.model import RegistryChange
 
@@ -60,6 +60,24 @@ async def test_a_version_of_the_document_finds_its_latest_revision(cluster, draf
     assert await find("shop", version="1.0.0") is None
     await apply(cluster, of(b"2.0.0", b"e"), now_ms=2_000)
     assert [await find("shop", version=version) for version in ("1.0.0", "2.0.0")] == [None, 4]
+
+
+async def test_the_revisions_of_a_flow_are_listed_in_pages_the_newest_first(cluster, draft):
+    def of(version):
+        return draft("shop", version, b'{"document":{"version":"%s"}}' % version)
+
+    for now_ms, version in ((1_000, b"1.0.0"), (2_000, b"1.1.0"), (3_000, b"2.0.0")):
+        await apply(cluster, of(version), now_ms=now_ms)
+    await apply(cluster, draft("other"), draft("odd", b"x", b"{}"))
+    revisions = cluster.registry.list_revisions
+    first = await revisions("shop", limit=2)
+    second = await revisions("shop", before=2, limit=2)
+    assert first == [FlowRevision(3, "2.0.0", 3_000), FlowRevision(2, "1.1.0", 2_000)]
+    assert second == [FlowRevision(1, "1.0.0", 1_000)]
+    assert [revision.version for revision in await revisions("odd")] == [""]
+    assert await revisions("unknown") == []
+    await cluster.registry.delete_flow("shop")
+    assert await revisions("shop") == []
 
 
 async def test_of_some_ids_those_are_told_that_are_of_flows(cluster, draft):

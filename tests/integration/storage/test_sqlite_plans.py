@@ -82,3 +82,9 @@ async def test_a_version_is_looked_for_among_the_revisions_of_its_flow_the_lates
     plans = plan(partial(registry.find_revision, within=100), "shop", "1.0.0")
     assert any("SEARCH r USING" in step and "(flow_id=? AND revision>?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
+
+
+async def test_revisions_are_listed_without_looking_at_those_of_other_flows(plan):
+    plans = plan(partial(registry.list_revisions, flow_id="shop", before=9, limit=9))
+    assert any("SEARCH r USING" in step and "(flow_id=? AND revision<?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]

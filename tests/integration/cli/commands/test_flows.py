@@ -36,6 +36,31 @@ def test_applying_again_changes_nothing_and_a_change_makes_a_revision(cluster, f
     assert cluster.run("flows", "get", "fresh").code == 1
 
 
+def test_the_revisions_of_a_flow_are_listed_and_compared(cluster, tmp_path):
+    path = tmp_path / "changing.yaml"
+    for text in ("a: 1", "a: 2", "a: 3"):
+        path.write_text(QUIET.replace("quiet", "changing").replace("a: 1", text))
+        assert cluster.run("apply", "-f", path).code == 0
+    try:
+        rows = cluster.run("flows", "revisions", "changing", "--json").rows
+        assert [(row["revision"], row["version"]) for row in rows] == [(3, "1.0.0"), (2, "1.0.0"), (1, "1.0.0")]
+        assert rows[0]["updated_at"] in cluster.run("flows", "revisions", "changing", "--limit", "1").out
+        for arguments, olds in (([], 2), (["1"], 1), (["1", "2"], 1), (["3", "1"], 3)):
+            lines = cluster.run("flows", "diff", "changing", *arguments).out.splitlines()
+            assert lines[0] == f"--- changing revision {olds}"
+            assert any(line.startswith("-") and f"a: {olds}" in line for line in lines[2:])
+        assert cluster.run("flows", "diff", "changing", "2", "2").out == ""
+        (row,) = cluster.run("flows", "diff", "changing", "1", "--json").rows
+        assert (row["from"], row["to"]) == (1, 3)
+        missing = cluster.run("flows", "diff", "changing", "9")
+        assert (missing.code, missing.err) == (1, "flowhook: flow changing has no revision 9\n")
+        single = cluster.run("flows", "diff", "quiet")
+        assert (single.code, single.err) == (1, "flowhook: flow quiet has one revision\n")
+        assert cluster.run("flows", "revisions", "nope").err == "flowhook: there is no flow nope\n"
+    finally:
+        cluster.run("flows", "delete", "changing")
+
+
 def test_flows_are_listed_paused_and_resumed(cluster):
     rows = cluster.run("flows", "list", "--json").rows
     assert [row["id"] for row in rows] == ["faulty", "hello", "quiet", "signed"]

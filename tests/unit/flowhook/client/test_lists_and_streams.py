@@ -7,7 +7,7 @@ import pytest
 
 from flowhook.client import ExecutionChange
 from flowhook.errors import UnavailableError
-from flowhook.model import Execution, Status
+from flowhook.model import Execution, FlowRevision, Status
 from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
@@ -45,6 +45,14 @@ def test_a_list_without_a_limit_ends_with_the_last_page(router):
     assert first == flow_pb.ListFlowsRequest(page_size=500)
     assert second == flow_pb.ListFlowsRequest(page_size=500, page_token="second")
     assert ids(pending) == ["a", "b"]
+
+
+def test_revisions_of_a_flow_are_listed(router):
+    pending = router.start("flows.revisions", "hello", limit=3)
+    revision = flow_pb.FlowRevision(revision=2, version="1.0.0", update_time=convert.timestamp(5))
+    sent, _ = router.answer("FlowService.ListRevisions", revisions=[revision])
+    assert sent == flow_pb.ListRevisionsRequest(flow_id="hello", page_size=3)
+    assert pending.result() == [FlowRevision(2, "1.0.0", 5)]
 
 
 def test_a_list_of_nothing_is_not_requested(router):

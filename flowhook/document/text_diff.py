@@ -1,0 +1,94 @@
+"""Compares two texts by line, in bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Final, Literal
+
+MAX_COMPARED: Final = 2000
+"""Lines of either text that are compared, apart from those with which both begin and end; with more, all of them count
+as replaced. difflib takes quadratic time on some texts: about a second for as many lines."""
+
+CONTEXT: Final = 3
+"""Unchanged lines shown around a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A line of a unified diff: `@` is the head of a group of changes, as in `-3,7 +3,9`; the text has no newline."""
+
+    mark: Literal["@", " ", "-", "+"]
+    text: str
+
+    def __str__(self) -> str:
+        """Return it as it stands in a unified diff."""
+        return f"@@ {self.text} @@" if self.mark == "@" else f"{self.mark}{self.text}"
+
+
+def diff(old: str, new: str) -> Iterator[DiffLine]:
+    """Yield the lines of a unified diff without its first two; none if the texts have the same lines.
+
+    Source: POSIX.1-2024, diff, "Diff -u Output Format".
+    """
+    before, after = (text.removesuffix("\n").split("\n") if text else [] for text in (old, new))
+    if before == after:
+        return
+    for group in _grouped(_opcodes(before, after)):
+        (_, start, _, new_start, _), (_, _, end, _, new_end) = group[0], group[-1]
+        yield DiffLine("@", f"-{_range(start, end)} +{_range(new_start, new_end)}")
+        for tag, low, high, new_low, new_high in group:
+            if tag == "equal":
+                yield from (DiffLine(" ", line) for line in before[low:high])
+            else:
+                yield from (DiffLine("-", line) for line in before[low:high])
+                yield from (DiffLine("+", line) for line in after[new_low:new_high])
+
+
+_Opcode = tuple[str, int, int, int, int]
+"""Whether lines are equal, their range in the old text, and in the new one. See `SequenceMatcher.get_opcodes`."""
+
+
+def _opcodes(before: Sequence[str], after: Sequence[str]) -> list[_Opcode]:
+    shorter = min(len(before), len(after))
+    head = next((number for number in range(shorter) if before[number] != after[number]), shorter)
+    tail = next(
+        (number for number in range(shorter - head) if before[-1 - number] != after[-1 - number]), shorter - head
+    )
+    end, new_end = len(before) - tail, len(after) - tail
+    inner: list[_Opcode] = []
+    if max(end, new_end) - head > MAX_COMPARED:
+        inner = [("replace", 0, end - head, 0, new_end - head)]
+    elif max(end, new_end) > head:
+        inner = list(SequenceMatcher(None, before[head:end], after[head:new_end]).get_opcodes())
+    moved = [
+        (tag, low + head, high + head, new_low + head, new_high + head) for tag, low, high, new_low, new_high in inner
+    ]
+    return [("equal", 0, head, 0, head), *moved, ("equal", end, len(before), new_end, len(after))]
+
+
+def _grouped(opcodes: Sequence[_Opcode]) -> Iterator[list[_Opcode]]:
+    """Yield the changes in groups, with `CONTEXT` equal lines around each and at most twice as many within it.
+
+    Of the opcodes, every other one is `equal`, the first and the last included.
+    """
+    group: list[_Opcode] = []
+    for number, (tag, low, high, new_low, new_high) in enumerate(opcodes):
+        if tag != "equal":
+            group.append((tag, low, high, new_low, new_high))
+            continue
+        last = number == len(opcodes) - 1
+        if group and (high - low > 2 * CONTEXT or last):
+            count = min(CONTEXT, high - low)
+            yield [*group, (tag, low, low + count, new_low, new_low + count)]
+            group = []
+        if not last:
+            count = high - low if group else min(CONTEXT, high - low)
+            group.append((tag, high - count, high, new_high - count, new_high))
+
+
+def _range(low: int, high: int) -> str:
+    """Return a range of lines as the head of a group has it: from 1, or the line before an empty one."""
+    count = high - low
+    return f"{low + 1 if count else low}" if count == 1 else f"{low + 1 if count else low},{count}"

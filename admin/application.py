@@ -22,6 +22,7 @@ from admin.console import (
     execution,
     executions,
     faults,
+    flow,
     flows,
     live,
     login,
@@ -32,7 +33,7 @@ from admin.console import (
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, OPERATIONS, REPLAY_EXECUTION
+from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -43,7 +44,8 @@ PAGES: Final = (
     ("/login", login.LoginPage),
     ("/logout", login.LogoutHandler),
     ("/flows", flows.FlowsPage),
-    ("/flows/{flow_id}", flows.FlowPage),
+    ("/flows/{flow_id}", flow.FlowPage),
+    ("/flows/{flow_id}/revisions", flow.RevisionsPage),
     ("/apply", apply.ApplyPage),
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
@@ -106,6 +108,7 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
         yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
     yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
     yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
+    yield Rule(_MethodMatches(_pattern(CHECK_FLOW.path), ("POST",)), apply.CheckHandler, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)

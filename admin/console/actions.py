@@ -17,6 +17,10 @@ def _flow(result: Any) -> str:
     return f"/flows/{quote(result.id, safe='')}"
 
 
+def _flows(_result: Any) -> str:
+    return "/flows"
+
+
 def _execution(result: Any) -> str:
     return f"/executions/{quote(result.id, safe='')}"
 
@@ -33,6 +37,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
     (table.SEND_EVENT, _sent),
     (table.PAUSE_FLOW, _flow),
     (table.RESUME_FLOW, _flow),
+    (table.DELETE_FLOW, _flows),
     (table.CANCEL_EXECUTION, _execution),
     (table.SUSPEND_EXECUTION, _execution),
     (table.RESUME_EXECUTION, _execution),

@@ -1,4 +1,4 @@
-"""`/apply`: a form for the file of a flow, and what becomes of it."""
+"""`/apply`: a form for the file of a flow, which checks or applies it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import http
 from typing import Final
 from urllib.parse import quote
 
+from markupsafe import Markup
+
+from admin.console.listing import numbered
 from admin.console.page import Page
-from admin.operations.table import APPLY_FLOW, GET_FLOW
-from flowhook.errors import Fault, InvalidFlowError
+from admin.operations.flow_check import CheckedView, ProblemView, problems_of
+from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
+from flowhook.errors import InvalidError, InvalidFlowError
 
 EXAMPLE: Final = """\
 document:
@@ -27,26 +31,36 @@ do:
 
 
 class ApplyPage(Page):
-    """`/apply`: the form, with the file of the flow that the URL names, or with an example."""
+    """`/apply`: the form, with the file of the flow and of the revision that the URL names, or with an example."""
 
     section = "flows"
 
     async def show(self, *_values: str) -> None:
         """Respond with the form."""
-        flow_id = self.query().get("flow", [""])[0]
+        query = self.query()
         document = EXAMPLE
-        if flow_id:
-            async with self.router() as client:
-                document = (await GET_FLOW.run(client, GET_FLOW.read({"flow_id": flow_id}, {}))).document
+        if flow_id := query.pop("flow", [""])[0]:
+            document = (await self.run(GET_FLOW, {"flow_id": flow_id}, query)).document
+        elif query:
+            raise InvalidError("there are the parameters flow and, with it, revision", reason="PARAMETER_INVALID")
         self.show_form(document)
 
-    def show_form(self, document: str, faults: list[Fault] | None = None) -> None:
-        """Respond with the form, with a text and what is wrong with it."""
-        self.finish_page("apply.html", document=document, faults=faults or [])
+    def show_form(
+        self, document: str, problems: tuple[ProblemView, ...] = (), checked: CheckedView | None = None
+    ) -> None:
+        """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change."""
+        self.finish_page(
+            "apply.html",
+            document=document,
+            problems=problems,
+            lines=list(numbered(document, problems)) if problems else [],
+            checked=checked,
+            picture=Markup(checked.picture if checked else ""),  # noqa: S704 - flowhook.diagram escapes all text
+        )
 
 
 class ApplyHandler(ApplyPage):
-    """Applies the text of the form; shows it again, with all faults by line, if it is not valid."""
+    """Applies the text of the form; shows it again, with all problems below their lines, if it is not valid."""
 
     SUPPORTED_METHODS = ("POST",)
 
@@ -57,6 +71,18 @@ class ApplyHandler(ApplyPage):
             applied = await self.run(APPLY_FLOW, {}, fields)
         except InvalidFlowError as error:
             self.set_status(http.HTTPStatus.BAD_REQUEST)
-            self.show_form(fields["document"][0], error.faults)
+            self.show_form(fields["document"][0], problems_of(error.faults))
         else:
             self.redirect(f"/flows/{quote(applied.flow.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+
+
+class CheckHandler(ApplyPage):
+    """Checks the text of the form, and shows it again with the result."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *_values: str) -> None:
+        """Check it."""
+        fields = self.checked_form()
+        checked = await self.run(CHECK_FLOW, {}, fields)
+        self.show_form(fields["document"][0], checked.problems, None if checked.problems else checked)

@@ -31,6 +31,13 @@ class FlowName(Parameters):
     """ID of the flow."""
 
 
+class FlowAtRevision(FlowName):
+    """Parameters of operations on one revision of a flow."""
+
+    revision: Annotated[int, Field(ge=0)] = 0
+    """Number of the revision; 0: the latest."""
+
+
 class FlowDocument(Parameters):
     """Parameters of `apply_flow`."""
 
@@ -94,15 +101,22 @@ class AppliedView:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class DeletedFlow:
+    """The flow that was deleted."""
+
+    id: str
+
+
 async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
     """Return a page of flows."""
     page = await client.flows.page(page_size=parameters.page_size, page_token=parameters.page_token)
     return FlowPage(tuple(map(view, page.items)), page.next_page_token)
 
 
-async def get_flow(client: AsyncClient, parameters: FlowName) -> FlowDetail:
-    """Return the latest revision of a flow."""
-    flow = await client.flows.get(parameters.flow_id)
+async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetail:
+    """Return a revision of a flow."""
+    flow = await client.flows.get(parameters.flow_id, revision=parameters.revision)
     return FlowDetail(view(flow), flow.document.decode("utf-8", "replace"))
 
 
@@ -110,6 +124,12 @@ async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedVi
     """Create or update a flow, or only check its file."""
     [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=parameters.dry_run)
     return AppliedView(view(applied.flow), applied.change, applied.warnings)
+
+
+async def delete_flow(client: AsyncClient, parameters: FlowName) -> DeletedFlow:
+    """Delete a flow; executions that were accepted finish."""
+    await client.flows.delete(parameters.flow_id)
+    return DeletedFlow(parameters.flow_id)
 
 
 async def send_event(client: AsyncClient, parameters: EventBody) -> SentView:

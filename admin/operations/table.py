@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.operations import audit, cluster, execution_list, executions, faults, flows, rejections, replays, secrets
+from admin.operations import (
+    audit,
+    cluster,
+    execution_list,
+    executions,
+    faults,
+    flow_check,
+    flow_pictures,
+    flow_revisions,
+    flow_setup,
+    flows,
+    rejections,
+    replays,
+    secrets,
+)
 from admin.operations.operation import Operation
 
 LIST_FLOWS: Final = Operation(
     "list_flows", "GET", "/flows", "List flows by ID.", flows.FlowList, flows.FlowPage, flows.list_flows
 )
 GET_FLOW: Final = Operation(
-    "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowName, flows.FlowDetail, flows.get_flow
+    "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowAtRevision, flows.FlowDetail, flows.get_flow
 )
 APPLY_FLOW: Final = Operation(
     "apply_flow",
@@ -21,6 +35,60 @@ APPLY_FLOW: Final = Operation(
     flows.FlowDocument,
     flows.AppliedView,
     flows.apply_flow,
+)
+CHECK_FLOW: Final = Operation(
+    "check_flow",
+    "POST",
+    "/check",
+    "Check the file of a flow: its problems by line or, if there is none, what applying it would change.",
+    flow_check.FlowText,
+    flow_check.CheckedView,
+    flow_check.check_flow,
+)
+DELETE_FLOW: Final = Operation(
+    "delete_flow",
+    "POST",
+    "/flows/{flow_id}/delete",
+    "Delete a flow: its URL answers 404; executions that were accepted finish.",
+    flows.FlowName,
+    flows.DeletedFlow,
+    flows.delete_flow,
+)
+GET_FLOW_SETUP: Final = Operation(
+    "get_flow_setup",
+    "GET",
+    "/flows/{flow_id}/setup",
+    "Get how a flow is reached: URLs, set-up steps of senders, secrets, limits and next times.",
+    flows.FlowName,
+    flow_setup.FlowSetup,
+    flow_setup.get_flow_setup,
+)
+GET_FLOW_PICTURE: Final = Operation(
+    "get_flow_picture",
+    "GET",
+    "/flows/{flow_id}/picture",
+    "Draw a flow.",
+    flows.FlowAtRevision,
+    flow_pictures.FlowPicture,
+    flow_pictures.get_flow_picture,
+)
+LIST_REVISIONS: Final = Operation(
+    "list_revisions",
+    "GET",
+    "/flows/{flow_id}/revisions",
+    "List the stored revisions of a flow, newest first.",
+    flow_revisions.RevisionList,
+    flow_revisions.RevisionPage,
+    flow_revisions.list_revisions,
+)
+DIFF_REVISIONS: Final = Operation(
+    "diff_revisions",
+    "GET",
+    "/flows/{flow_id}/diff",
+    "Compare the files of two revisions of a flow.",
+    flow_revisions.RevisionPair,
+    flow_revisions.RevisionDiff,
+    flow_revisions.diff_revisions,
 )
 SEND_EVENT: Final = Operation(
     "send_event",
@@ -246,6 +314,12 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
     GET_FLOW,
     APPLY_FLOW,
+    CHECK_FLOW,
+    DELETE_FLOW,
+    GET_FLOW_SETUP,
+    GET_FLOW_PICTURE,
+    LIST_REVISIONS,
+    DIFF_REVISIONS,
     SEND_EVENT,
     PAUSE_FLOW,
     RESUME_FLOW,

@@ -31,7 +31,7 @@ from flowhook.diagram.nodes import (
 )
 from flowhook.diagram.shapes import Box, Drawing, Row, RowStyle, Shape
 from flowhook.diagram.text_fit import fit, width
-from flowhook.document.tasks import DIRECTIVES
+from flowhook.document.task_kinds import DIRECTIVES
 from flowhook.document.walk import PlacedTask, tasks_of, walk
 
 MAX_TASKS: Final = 500

@@ -12,7 +12,7 @@ from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
 from flowhook.document.problems import Problem, key_of, to_fault
 from flowhook.document.source import read
-from flowhook.document.tasks import DIRECTIVES
+from flowhook.document.task_kinds import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
 from flowhook.errors import Fault
 from flowhook.expressions import is_expression

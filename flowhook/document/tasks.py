@@ -19,30 +19,15 @@ from flowhook.document.dataflow import Export, Input, Output
 from flowhook.document.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.model import Data, Model, NamedModel, sole_item
 from flowhook.document.processes import RunConfiguration
+from flowhook.document.task_kinds import kind_of
 from flowhook.document.timing import Duration, RetryOrName, TimeoutOrName
 from flowhook.document.validation import validation_error
-
-DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
-"""Values of `then` that are not names of tasks."""
-
-KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
-"""All kinds of tasks in the DSL; a `for` task also has a `do`."""
 
 RETRIED: Final = frozenset({"call", "emit", "run"})
 """Kinds of tasks that may have their own retry policy, in their `metadata`."""
 
 MAX_BRANCHES: Final = 1000
 """Branches of one `fork`."""
-
-
-def kind_of(task: object) -> str | None:
-    """Return the kind of a task as written, or None when it has none."""
-    if not isinstance(task, dict):
-        return None
-    kinds = [kind for kind in KINDS if kind in task]
-    if "for" in kinds:
-        return "for"
-    return kinds[0] if kinds else None
 
 
 class TaskBase(Model):

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from flowhook.document import calls, component_arguments
 from flowhook.document.model_types import keys_of, place_below, types_at
 from flowhook.document.problems import suggestion
-from flowhook.document.tasks import KINDS, RETRIED, kind_of, models_of_tasks
+from flowhook.document.task_kinds import KINDS, kind_of
+from flowhook.document.tasks import RETRIED, models_of_tasks
 
 _MAX_LISTED: Final = 10
 _LEVELS_ABOVE: Final = 2

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from flowhook.document.problems import Path
-from flowhook.document.tasks import kind_of
+from flowhook.document.task_kinds import kind_of
 
 _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "do": (("do",),),

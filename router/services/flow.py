@@ -259,8 +259,17 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             return Flow(draft.id, draft.document, draft.definition, 1, False, draft.has_webhook, now_ms, now_ms), (
                 Change.CREATED
             )
-        same = (stored.document, stored.definition) == (draft.document, draft.definition)
-        return stored, Change.UNCHANGED if same else Change.UPDATED
+        if (stored.document, stored.definition) == (draft.document, draft.definition):
+            return stored, Change.UNCHANGED
+        updated = replace(
+            stored,
+            document=draft.document,
+            definition=draft.definition,
+            revision=stored.revision + 1,
+            has_webhook=draft.has_webhook,
+            update_time_ms=now_ms,
+        )
+        return updated, Change.UPDATED
 
     async def _unset_secrets(self, document: FlowDocument) -> list[str]:
         verifying = set() if document.webhook is None else set(document.webhook.secret_names())

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Final
 
 from flowhook.document.names import flow_id
-from flowhook.document.tasks import kind_of
+from flowhook.document.task_kinds import kind_of
 from flowhook.expressions import is_expression
 from runner.interpreter import argument_paths, retry_policy, uri_template
 from runner.interpreter.argument_paths import ArgumentPath

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from flowhook import limits
-from flowhook.document.tasks import kind_of
+from flowhook.document.task_kinds import kind_of
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.tracing import Observation

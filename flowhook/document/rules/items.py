@@ -14,7 +14,8 @@ from flowhook.document.codes import Code
 from flowhook.document.model_types import keys_of
 from flowhook.document.problems import Path, Problem
 from flowhook.document.rules.tree import mapping, sequence
-from flowhook.document.tasks import KINDS, SwitchCase, kind_of, models_of_tasks
+from flowhook.document.task_kinds import KINDS, kind_of
+from flowhook.document.tasks import SwitchCase, models_of_tasks
 
 
 def _task_keys() -> frozenset[str]:

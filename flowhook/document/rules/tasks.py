@@ -17,7 +17,8 @@ from flowhook.document.rules.items import CASES, TASKS, check_items
 from flowhook.document.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
 from flowhook.document.rules.tree import mapping, named_items, null_keys
 from flowhook.document.schemas import check_schema
-from flowhook.document.tasks import DIRECTIVES, RETRIED, kind_of
+from flowhook.document.task_kinds import DIRECTIVES, kind_of
+from flowhook.document.tasks import RETRIED
 from flowhook.document.walk import walk
 from flowhook.expressions import is_expression
 

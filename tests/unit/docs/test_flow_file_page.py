@@ -20,7 +20,7 @@ from flowhook.document import (
     webhook,
     workflow,
 )
-from flowhook.document.tasks import DIRECTIVES
+from flowhook.document.task_kinds import DIRECTIVES
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor, strip_markers

@@ -80,6 +80,8 @@ def every_page(executions, rejection):
     return [
         "/flows",
         "/flows/shown",
+        "/flows/shown?revision=1",
+        "/flows/shown/revisions",
         "/apply?flow=shown",
         "/executions",
         "/executions?status=faulted&live=off",
@@ -122,7 +124,13 @@ async def test_every_button_has_a_twin_in_the_api(operator, every_page, client):
     ]
     for action in actions:
         assert any(twin.fullmatch(f"/api{action}") for twin in twins), action
-    assert {action for method, action in forms if method == "get"} == {"/executions", "/faults", "/rejections"}
+    assert {action for method, action in forms if method == "get"} == {
+        "/executions",
+        "/faults",
+        "/rejections",
+        "/flows/shown/revisions",
+        "/apply",
+    }
 
 
 async def test_every_page_has_a_twin_whose_answer_is_as_described(browser, router, every_page):
@@ -320,7 +328,7 @@ class TestApplying:
         await operator.get("/apply")
         answer = await operator.post("/flows", {"document": flow("typed").decode() + f"nope: '{SCRIPT}'\n"})
         assert answer.status == 400
-        assert "line 5: <code>nope</code>" in answer.text
+        assert '<a href="#line-5">line 5</a>: <code>nope</code>' in answer.text
         assert f"nope: '{SCRIPT}'" in unescape(answer.text)
         assert "<script>" not in answer.text
 

@@ -1,0 +1,42 @@
+"""`/flows/ID` and the pages below it."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from admin.console.page import Page
+from admin.operations.table import DIFF_REVISIONS, GET_FLOW, GET_FLOW_PICTURE, GET_FLOW_SETUP, LIST_REVISIONS
+
+
+class FlowPage(Page):
+    """`/flows/ID`: a flow's picture, URLs, set-up of senders, secrets, limits and file; or an earlier revision."""
+
+    section = "flows"
+
+    async def show(self, *values: str) -> None:
+        """Respond with the flow; with `revision`, with picture and file of that revision only."""
+        path = {"flow_id": values[0]}
+        detail = await self.run(GET_FLOW, path)
+        picture = await self.run(GET_FLOW_PICTURE, path)
+        setup = None if self.query().get("revision", [""])[0].strip("0") else await self.run(GET_FLOW_SETUP, path)
+        self.finish_page(
+            "flow.html",
+            flow=detail.flow,
+            document=detail.document,
+            picture=Markup(picture.svg),  # noqa: S704 - flowhook.diagram escapes all text
+            setup=setup,
+        )
+
+
+class RevisionsPage(Page):
+    """`/flows/ID/revisions`: the revisions of a flow, and what changed between two of them."""
+
+    section = "flows"
+
+    async def show(self, *values: str) -> None:
+        """Respond with both; `old` and `new` name the revisions that are compared."""
+        path, query = {"flow_id": values[0]}, self.query()
+        pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
+        page = await self.run(LIST_REVISIONS, path, query)
+        difference = await self.run(DIFF_REVISIONS, path, pair)
+        self.finish_page("flow_revisions.html", flow_id=values[0], page=page, diff=difference)

@@ -46,12 +46,17 @@ class ApplyPage(Page):
         self.show_form(document)
 
     def show_form(
-        self, document: str, problems: tuple[ProblemView, ...] = (), checked: CheckedView | None = None
+        self,
+        document: str,
+        problems: tuple[ProblemView, ...] = (),
+        checked: CheckedView | None = None,
+        reason: str = "",
     ) -> None:
         """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change."""
         self.finish_page(
             "apply.html",
             document=document,
+            reason=reason,
             problems=problems,
             lines=list(numbered(document, problems)) if problems else [],
             checked=checked,
@@ -71,7 +76,7 @@ class ApplyHandler(ApplyPage):
             applied = await self.run(APPLY_FLOW, {}, fields)
         except InvalidFlowError as error:
             self.set_status(http.HTTPStatus.BAD_REQUEST)
-            self.show_form(fields["document"][0], problems_of(error.faults))
+            self.show_form(fields["document"][0], problems_of(error.faults), reason=fields.get("reason", [""])[0])
         else:
             self.redirect(f"/flows/{quote(applied.flow.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
 
@@ -85,4 +90,5 @@ class CheckHandler(ApplyPage):
         """Check it."""
         fields = self.checked_form()
         checked = await self.run(CHECK_FLOW, {}, fields)
-        self.show_form(fields["document"][0], checked.problems, None if checked.problems else checked)
+        reason = fields.get("reason", [""])[0]
+        self.show_form(fields["document"][0], checked.problems, None if checked.problems else checked, reason)

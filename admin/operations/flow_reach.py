@@ -16,6 +16,7 @@ from flowhook.document import auth
 from flowhook.document.duration import parse_duration
 from flowhook.document.execution import ExecutionPolicy
 from flowhook.document.webhook import InboundEndpoint, RateLimit, Webhook
+from flowhook.limits import KIB, MIB
 from flowhook.model import Flow
 from flowhook.providers.setup import setup_steps
 from flowhook.providers.table import PROVIDERS
@@ -123,18 +124,32 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
     given = webhook.model_fields_set
     yield LimitView("rate", _rate(webhook.rate_limit), "rate_limit" not in given)
     yield LimitView("rate of a sender", _rate(webhook.sender_rate_limit), "sender_rate_limit" not in given)
-    yield LimitView("body", f"{webhook.max_body:,} bytes", "max_body" not in given)
+    yield LimitView("body", _bytes(webhook.max_body), "max_body" not in given)
     if webhook.allow_from:
         yield LimitView("addresses", ", ".join(map(str, webhook.allow_from)), is_default=False)
     if webhook.respond.mode == "reply":
-        seconds = f"{webhook.respond.timeout:g} s"
-        yield LimitView("reply", seconds, "timeout" not in webhook.respond.model_fields_set)
-    window = f"{webhook.dedupe.window:,.0f} s" if webhook.dedupe.enabled else "off"
-    yield LimitView("repeated deliveries are recognised for", window, "dedupe" not in given)
+        span = _span(webhook.respond.timeout)
+        yield LimitView("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
+    window = _span(webhook.dedupe.window) if webhook.dedupe.enabled else "never"
+    yield LimitView("repeated deliveries are recognised", window, "dedupe" not in given)
 
 
 def _rate(limit: RateLimit | None) -> str:
     return "none" if limit is None else f"{limit.per_second:g} a second, bursts of {limit.burst:,}"
+
+
+def _bytes(count: int) -> str:
+    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
+        if count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count:,} bytes"
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
 
 
 def _timeout(timeout: object) -> str:

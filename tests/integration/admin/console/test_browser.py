@@ -97,3 +97,28 @@ async def test_a_live_list_says_that_the_session_has_ended_and_asks_no_more(tab,
     await tab.get_by_text("Your session has ended").wait_for()
     await tab.get_by_role("link", name="Log in again").click()
     await tab.get_by_label("Token").wait_for()
+
+
+async def test_a_file_is_checked_seen_as_a_picture_and_applied(tab, router, client):
+    await client.flows.apply([flow("drawn")])
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/flows/drawn")
+    await tab.get_by_role("img", name="Flow drawn").wait_for()
+    fill = "getComputedStyle(document.querySelector('.diagram .task .box')).stroke"
+    assert await tab.evaluate(fill) != "none"
+    await tab.get_by_role("link", name="Change").click()
+    editor = tab.locator("#document")
+    text = await editor.input_value()
+    await editor.fill(text.replace("do:", "doo:"))
+    await tab.get_by_role("button", name="Check").click()
+    await tab.get_by_role("alert").get_by_role("link").first.click()
+    assert "#line-" in tab.url
+    await editor.fill(text + "  - another: {wait: PT5M}\n")
+    await tab.get_by_role("button", name="Check").click()
+    await tab.locator("svg.diagram [data-task$='/another']").wait_for()
+    assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await tab.get_by_role("button", name="Apply").click()
+    await tab.wait_for_url("**/flows/drawn")
+    await tab.get_by_role("link", name="all revisions").click()
+    await tab.get_by_text("another: {wait: PT5M}").wait_for()
+    assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

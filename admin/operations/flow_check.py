@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from pydantic import Field
 
+from admin.operations.flow_pictures import draw
 from admin.operations.flow_revisions import DiffLineView, compare
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
-from flowhook.diagram.svg import svg
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change
 
@@ -67,9 +66,8 @@ async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedView:
             present, revision = stored.document.decode("utf-8", "replace"), stored.revision
         except NotFoundError:
             pass  # it was deleted meanwhile
-    definition: dict[str, Any] = orjson.loads(flow.definition)
-    changes = compare(present, parameters.document) if revision else ()
-    return CheckedView((), flow.id, applied.change, revision, applied.warnings, changes, svg(definition, flow.id))
+    changes = await compare(present, parameters.document) if revision else ()
+    return CheckedView((), flow.id, applied.change, revision, applied.warnings, changes, await draw(flow))
 
 
 def problems_of(faults: list[Fault]) -> tuple[ProblemView, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -91,12 +92,16 @@ async def diff_revisions(client: AsyncClient, parameters: RevisionPair) -> Revis
             return RevisionDiff(0, new.revision, ())
     old = await client.flows.get(parameters.flow_id, revision=number)
     texts = (flow.document.decode("utf-8", "replace") for flow in (old, new))
-    return RevisionDiff(old.revision, new.revision, compare(*texts))
+    return RevisionDiff(old.revision, new.revision, await compare(*texts))
 
 
-def compare(old: str, new: str) -> tuple[DiffLineView, ...]:
-    """Return what changed between two files, at most `MAX_LINES` lines and one that says that there are more."""
-    lines = tuple(DiffLineView(line.mark, line.text) for line in islice(diff(old, new), MAX_LINES + 1))
+async def compare(old: str, new: str) -> tuple[DiffLineView, ...]:
+    """Return what changed between two files, at most `MAX_LINES` lines and one that says that there are more.
+
+    In a thread, since it may take a second.
+    """
+    found = await asyncio.to_thread(lambda: list(islice(diff(old, new), MAX_LINES + 1)))
+    lines = tuple(DiffLineView(line.mark, line.text) for line in found)
     if len(lines) <= MAX_LINES:
         return lines
     return (*lines[:MAX_LINES], DiffLineView("@", "further changes are not shown"))

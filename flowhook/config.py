@@ -235,7 +235,6 @@ class AdminSettings(CommonSettings):
     loopback addresses and the local address of a connection are always accepted."""
     public_url: PublicUrl = ""
     """Scheme and host of the URLs that the console shows to be given to senders; empty: those that an edge reports."""
-
     admin_tls_cert_file: Path | None = None
     """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
     admin_tls_key_file: Path | None = None

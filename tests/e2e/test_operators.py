@@ -12,6 +12,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.clients import KINDS, Either, close
 from support.systems import EVENT_ID, document, until
 
+from admin.operations.edge_url import edge_url
+
 pytestmark = pytest.mark.e2e
 
 PROCESSES = ["admin-1", "edge-1", "router-1", "runner-1", "runner-2"]
@@ -33,6 +35,10 @@ async def test_health_shows_every_process(system):
     for process in processes:
         if process["role"] != "runner":  # a runner's child reports, its parent is in the file
             assert process["pid"] == system.cluster.pid(process["name"])
+
+
+async def test_an_edge_reports_where_senders_reach_it(system):
+    assert await until(lambda: edge_url(system.client), "an edge has reported") == system.cluster.http
 
 
 async def test_metrics_show_every_process_and_what_it_did(system):

@@ -108,7 +108,7 @@ async def test_every_link_leads_somewhere(operator, every_page):
     links = {unescape(link) for path in every_page for link in LINK.findall((await operator.get(path)).text)}
     assert len(links) > 10
     for link in sorted(links):
-        if "/stream" not in link:
+        if "/stream" not in link and not link.endswith(("/test", "/jobs")):  # tested with these pages
             assert (await operator.get(link)).status in (200, 303), link
 
 

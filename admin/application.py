@@ -47,6 +47,7 @@ PAGES: Final = (
     ("/flows/{flow_id}", flow.FlowPage),
     ("/flows/{flow_id}/revisions", flow.RevisionsPage),
     ("/apply", apply.ApplyPage),
+    ("/check", apply.ApplyPage),  # whoever opens the address of a check again
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),

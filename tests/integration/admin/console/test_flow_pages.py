@@ -213,6 +213,9 @@ class TestChecking:
         assert (await operator.post("/check", {"document": ""})).status == 400
         assert (await operator.post("/check", {"document": "x" * 300_000})).status in (200, 400)
 
+    async def test_the_address_of_a_check_shows_the_form(self, operator):
+        assert "my-flow" in document(await operator.get("/check"))
+
     async def test_a_viewer_neither_checks_nor_applies(self, viewer):
         await viewer.get("/secrets")
         for path in ("/check", "/flows"):

@@ -71,9 +71,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
             application(
-                AdminContext(
-                    client, settings.names(), clients, evaluator=evaluator, public_url=settings.public_url
-                )
+                AdminContext(client, settings.names(), clients, evaluator=evaluator, public_url=settings.public_url)
             ),
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,

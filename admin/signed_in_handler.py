@@ -49,7 +49,6 @@ class SignedInHandler(BaseHandler):
 
     def prepare(self) -> None:
         """Check Host and the size of the body, and find the session or the bearer token."""
-        configured_url.set(self.context.public_url)
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
         cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)
@@ -187,6 +186,7 @@ class SignedInHandler(BaseHandler):
                 f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
             )
         execution_list.evaluator.set(self.context.evaluator)
+        configured_url.set(self.context.public_url)
         async with clients.client(token) as client:
             yield client
         if not known:

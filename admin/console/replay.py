@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from admin.base_handler import status_of
@@ -15,7 +16,7 @@ from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError
-from flowhook.model import Status, TaskState
+from flowhook.model import Status
 
 MAX_EDITABLE: Final = 64 * 1024
 """Bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown."""
@@ -23,10 +24,16 @@ MAX_EDITABLE: Final = 64 * 1024
 _CONTROL: Final = re.compile(r"[^\t\n -\U0010ffff]")
 """A character that a form would not return as it is."""
 
+_RESULT: Final = re.compile(r"[0-9]+(:output)?")
+"""What follows the task in the key of a journal entry that has its output."""
+
 STEP: Final = "step"
 INPUT: Final = "input"
 REASON: Final = "reason"
 """Field for the audit log; the question what a replay would do is not logged."""
+
+REQUEST_ID: Final = "request_id"
+"""Field that makes a button that is pressed twice start one execution."""
 
 _STEPS: Final = ("preview", "replay")
 _INPUTS: Final = ("recorded", "edited")
@@ -48,7 +55,7 @@ class ReplayPage(Page):
     ) -> None:
         """Respond with the form, filled in, and with what would run again, or with an error."""
         preview = None
-        fields = {name: values for name, values in fields.items() if name != REASON}
+        fields = {name: values for name, values in fields.items() if name not in (REASON, REQUEST_ID)}
         async with self.router() as client:
             detail = await GET_EXECUTION.run(client, ExecutionId(execution_id=execution_id))
             text = await _editable_body(client, execution_id)
@@ -72,6 +79,7 @@ class ReplayPage(Page):
             editable=text is not None,
             preview=preview,
             error=error,
+            request_id=secrets.token_hex(16),
         )
 
 
@@ -111,7 +119,7 @@ def chosen(fields: Mapping[str, str]) -> dict[str, str]:
     edited = given.pop(INPUT, "recorded")
     if edited not in _INPUTS:
         raise InvalidError(f"{INPUT}: write {' or '.join(_INPUTS)}", reason="PARAMETER_INVALID")
-    unused = {name for name in ("output", REASON, "request_id", "revision", "start", "task") if not given.get(name)}
+    unused = {name for name in ("output", REASON, REQUEST_ID, "revision", "start", "task") if not given.get(name)}
     if edited == "recorded":
         unused.update(_BODY_FIELDS)
     if given.get("start") != "task":
@@ -146,11 +154,13 @@ def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, tex
     }
 
 
-def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, Any]]:
-    """Return the tasks to choose from, each once, with their last states; and the given one, if it is another."""
-    states: dict[str, TaskState | None] = {run.task: run.state for run in detail.tasks}
+def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, str]]:
+    """Return the tasks to choose from, each once, with what became of them; and the given one, if it is another."""
+    ran = {run.task: str(run.state) for run in detail.tasks}
+    results = (entry.key.rpartition("#") for entry in detail.journal if entry.error is None)
+    states = {name: "taken over" for name, _, visit in results if _RESULT.fullmatch(visit) and name not in ran} | ran
     if task:
-        states.setdefault(task, None)
+        states.setdefault(task, "")
     return [{"task": name, "state": state} for name, state in states.items()]
 
 

@@ -131,6 +131,33 @@ async def test_edited_input_arrives_as_it_is_and_is_marked(operator, client, exe
     assert "with edited input" in page
 
 
+async def test_a_button_that_is_pressed_twice_starts_one_execution(operator, executions):
+    path = f"/executions/{executions['completed']}/replay"
+    fields = hidden_fields((await operator.get(path)).text)
+    answers = [await operator.post(path, fields) for _ in range(2)]
+    assert [answer.status for answer in answers] == [303, 303]
+    assert len({answer.headers["Location"] for answer in answers}) == 1
+    other = await operator.post(path, hidden_fields((await operator.get(path)).text))
+    assert other.headers["Location"] != answers[0].headers["Location"]
+
+
+async def test_of_a_replay_tasks_that_it_took_over_can_be_chosen_too(operator, client, executions):
+    execution_id = executions["completed"]
+    await operator.get("/secrets")
+    for choice in (
+        {"task": "/do/0/first", "output": '{"text": "given"}'},
+        {"task": MARKED, "output": '{"marked": true}'},
+        {"task": "/do/2/last"},
+    ):
+        answer = await operator.post(f"/executions/{execution_id}/replay", {"start": "task", **choice})
+        execution_id = (await started(client, answer)).execution.id
+    page = (await operator.get(f"/executions/{execution_id}/replay")).text
+    options = [unescape(each) for each in re.findall(r"<option[^>]*>(.*?)</option>", page)]
+    assert options == ["/do/0/first · taken over", f"{MARKED} · completed", "/do/2/last · completed"]
+    answer = await operator.post(f"/executions/{execution_id}/replay", {"start": "task", "task": "/do/0/first"})
+    assert orjson.loads((await started(client, answer)).output)["seen"]["text"] == "</textarea><script>1</script>"
+
+
 async def test_an_empty_body_is_an_edited_one(operator, client, executions):
     await operator.get("/secrets")
     path = f"/executions/{executions['binary']}/replay"

@@ -18,6 +18,9 @@ COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
 """Entries, or bytes in them, after which the journal is compacted at the next opportunity."""
 
+DIVERGED: Final = "the journal diverged from the flow"
+"""Beginning of the detail of the fault for a journal that does not match the flow."""
+
 
 class Journal:
     """Reads the existing entries one by one, then appends new ones.
@@ -198,4 +201,4 @@ def event_of(entry: JournalEntry) -> dict[str, Any]:
 
 def diverged(key: str, detail: str) -> TaskFault:
     """Return the fault for a journal that does not match the flow."""
-    return fault(Kind.RUNTIME, f"the journal diverged from the flow: {detail}", instance=pointer_of(key))
+    return fault(Kind.RUNTIME, f"{DIVERGED}: {detail}", instance=pointer_of(key))

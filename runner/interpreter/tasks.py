@@ -24,7 +24,7 @@ from runner.interpreter.requests import PAUSE, GivenOutput, Now, Steps, TaskStep
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, TaskProgress, run_branch
-from runner.interpreter.tracing import Observation, Observer
+from runner.interpreter.tracing import Observation, Observer, TaskStart
 
 MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` must end eventually."""
@@ -210,32 +210,35 @@ def _reported(
     Where a replay gave the task its output, the steps are replaced.
     """
     shared = state.shared
+    number = shared.tasks if resumed is None else resumed["number"]
     given = f"{state.prefix}{node.pointer}{state.suffix}{GIVEN_OUTPUT}"
     if given in shared.journal.given_outputs and resumed is None:
         steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:
-        number = shared.tasks if resumed is None else resumed["number"]
         scope.events = events = TaskEvents(shared.emitter, node.pointer, number, created=resumed is not None)
         steps = events.run(steps, scope)
-    return steps if shared.observer is None else _observed(steps, shared.observer, node, state, scope)
+    return steps if shared.observer is None else _observed(steps, shared.observer, number, node, state, scope)
 
 
-def _observed(
-    steps: TaskSteps, observer: Observer, node: Node, state: BranchState, scope: ExpressionScope
+def _observed(  # noqa: PLR0917
+    steps: TaskSteps, observer: Observer, number: int, node: Node, state: BranchState, scope: ExpressionScope
 ) -> TaskSteps:
-    """Run the steps of one task and report its end to the observer."""
+    """Run the steps of one task and report its start and its end to the observer."""
+    key = f"{state.prefix}{node.pointer}{state.suffix}"
+    observer.task_started(TaskStart(node, number, key, scope, state.shared.context))
 
     def observation(output: Any, then: str, error: WorkflowError | None = None) -> Observation:
         given = scope.raw if scope.input is None else scope.input
-        return Observation(node, state.iterations, scope.skipped, given, output, state.shared.context, then, error)
+        context = state.shared.context
+        return Observation(node, number, state.iterations, scope.skipped, given, output, context, then, error)
 
     try:
         output, then = yield from steps
     except (ExpressionFailed, SchemaViolated) as problem:
-        observer(observation(None, "", fault_of(problem, node.pointer).error))
+        observer.task_ended(observation(None, "", fault_of(problem, node.pointer).error))
         raise
     except TaskFault as problem:
-        observer(observation(None, "", problem.at(node.pointer).error))
+        observer.task_ended(observation(None, "", problem.at(node.pointer).error))
         raise
-    observer(observation(output, then))
+    observer.task_ended(observation(output, then))
     return output, then

@@ -1,13 +1,32 @@
-"""Observation of tasks for people who try out a flow; not used in production."""
+"""Observation of tasks for people who try out a flow, or look at a past execution; not used in production."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from flowhook.model import WorkflowError
 from runner.interpreter.nodes import Node
+from runner.interpreter.scope import ExpressionScope
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStart:
+    """A task that is about to start.
+
+    Attributes:
+        node: the task.
+        number: ordinal among all task runs of the execution, from 1.
+        key: its pointer with the indexes of the enclosing loops; within a function, after the key of its call.
+        scope: of its expressions; `raw` is its input before `input.from`, `input` the one after it, once evaluated.
+        context: `$context` before it.
+    """
+
+    node: Node
+    number: int
+    key: str
+    scope: ExpressionScope
+    context: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +35,7 @@ class Observation:
 
     Attributes:
         node: the task.
+        number: see `TaskStart`.
         iterations: indexes of the enclosing loops, the outermost first.
         skipped: whether its condition was not true; then the output is the input.
         input: its input, after `input.from` if that was evaluated.
@@ -26,6 +46,7 @@ class Observation:
     """
 
     node: Node
+    number: int
     iterations: tuple[int, ...]
     skipped: bool
     input: Any
@@ -35,5 +56,13 @@ class Observation:
     error: WorkflowError | None = None
 
 
-Observer = Callable[[Observation], None]
-"""Called with each task that ends; must not change values. An exception it raises ends the run, past every `try`."""
+class Observer(Protocol):
+    """Called with each task; must not change values. An exception it raises ends the run, past every `try`."""
+
+    def task_started(self, started: TaskStart) -> None:
+        """Take note of a task that is about to start, or resumes from a snapshot."""
+        ...
+
+    def task_ended(self, seen: Observation) -> None:
+        """Take note of a task that has ended; not called for one that is cancelled."""
+        ...

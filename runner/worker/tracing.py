@@ -11,7 +11,7 @@ from flowhook import limits
 from flowhook.document.task_kinds import kind_of
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
-from runner.interpreter.tracing import Observation
+from runner.interpreter.tracing import Observation, TaskStart
 
 
 class ReachedError(Exception):
@@ -35,7 +35,10 @@ class Tracer:
         self._report = report
         self._until = until
 
-    def __call__(self, seen: Observation) -> None:
+    def task_started(self, started: TaskStart) -> None:
+        """Do nothing."""
+
+    def task_ended(self, seen: Observation) -> None:
         """Report a task that has ended.
 
         Raises:

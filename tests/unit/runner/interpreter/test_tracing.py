@@ -11,19 +11,33 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext
 
 
+class Seen:
+    """An observer: the tasks that started, by number and key, and the observations of those that ended."""
+
+    def __init__(self):
+        self.started = []
+        self.ended = []
+
+    def task_started(self, started):
+        self.started.append((started.number, started.key, started.context))
+
+    def task_ended(self, seen):
+        self.ended.append(seen)
+
+
 @pytest.fixture
 def watch(evaluator):
     """Run tasks under an observer; returns the last step and a row for each task that ended."""
 
     def run(do, data=None, *, answer=None, observer=None):
         definition = {"document": {"name": "test"}, "do": do}
-        seen = []
+        seen = Seen()
         workflow = ExecutionContext("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
-        execution = ExecutionMachine(compile_program(definition, evaluator), workflow, observer=observer or seen.append)
+        execution = ExecutionMachine(compile_program(definition, evaluator), workflow, observer=observer or seen)
         turn = execution.start()
         while turn.perform:
             turn = execution.resume(turn.perform[0], answer)
-        return turn.ending, seen
+        return turn.ending, seen.ended
 
     return run
 
@@ -86,8 +100,21 @@ def test_what_an_observer_raises_ends_the_run(watch):
     class EnoughError(Exception):
         pass
 
-    def stop(_observation):
-        raise EnoughError
+    class Stop(Seen):
+        def task_ended(self, seen):
+            raise EnoughError
 
     with pytest.raises(EnoughError):
-        watch([{"one": {"set": {"x": 1}}}, {"two": {"call": "http", "with": {}}}], observer=stop)
+        watch([{"one": {"set": {"x": 1}}}, {"two": {"call": "http", "with": {}}}], observer=Stop())
+
+
+def test_tasks_are_reported_when_they_start_with_the_numbers_and_keys_that_the_history_has(watch):
+    loop = {"for": {"in": ".", "each": "x"}, "do": [{"in": {"set": {"y": "${ $x }"}, "export": {"as": "{n: .y}"}}}]}
+    seen = Seen()
+    _, _ = watch([{"each": loop}], [7, 8], observer=seen)
+    assert seen.started == [
+        (1, "/do/0/each", [7, 8]),
+        (2, "/do/0/each/do/0/in[0]", [7, 8]),
+        (3, "/do/0/each/do/0/in[1]", {"n": 7}),
+    ]
+    assert [each.number for each in seen.ended] == [2, 3, 1]

@@ -87,6 +87,7 @@ class Event(NamedTuple):
     form: bytes = b""
     rejection_id: str = ""
     replay: ReplayOrigin | None = None
+    parent: str = ""
 
     @property
     def received_at(self) -> datetime:

@@ -245,9 +245,15 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
             "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
         )
-    if message.origin or message.depth or message.rejection_id or message.HasField("replay"):
+    if (
+        message.origin
+        or message.depth
+        or message.rejection_id
+        or message.parent_execution_id
+        or message.HasField("replay")
+    ):
         raise InvalidError(
-            "`origin`, `depth`, `rejection_id` and `replay` must not be set: the router sets them",
+            "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set: the router sets them",
             reason="ORIGIN_INVALID",
         )
     if rejection_id:

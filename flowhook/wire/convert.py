@@ -139,6 +139,8 @@ def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
         message.depth = event.depth
     if event.rejection_id:
         message.rejection_id = event.rejection_id
+    if event.parent:
+        message.parent_execution_id = event.parent
     if event.body_blob is not None:
         message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
         message.parts.extend(part_to_proto(part) for part in event.parts)
@@ -172,6 +174,8 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
     )
     if message.HasField("replay"):
         event = event._replace(replay=replay_origin_from_proto(message.replay))
+    if event.depth:  # only then there may be one
+        event = event._replace(parent=message.parent_execution_id)
     if not message.HasField("body_blob"):
         return event
     parts = tuple(part_from_proto(part) for part in message.parts)

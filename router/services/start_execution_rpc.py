@@ -34,7 +34,14 @@ async def start_execution(
     quiet = await starter.is_quiet(request.parent_execution_id)
     event_id = EffectIds(request.idempotency_key, request.parent_execution_id).derive("run", flow_id)
     start = ExecutionStart(
-        event_id, flow_id, Origin.WORKFLOW, request.input or b"{}", request.parent_depth + 1, quiet, revision
+        event_id,
+        flow_id,
+        Origin.WORKFLOW,
+        request.input or b"{}",
+        request.parent_depth + 1,
+        quiet,
+        revision,
+        request.parent_execution_id,
     )
     (appended,) = await starter.start([start])
     if isinstance(appended, FlowhookError):

@@ -99,7 +99,7 @@ class EventPublisher:
             if started or joining:
                 check_depth(depth)
                 quiet = await self._starter.is_quiet(emitter)
-            receivers = await self._deliver(event, effect, started, joining, depth=depth, quiet=quiet)
+            receivers = await self._deliver(event, effect, started, joining, depth=depth, quiet=quiet, emitter=emitter)
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
@@ -128,6 +128,7 @@ class EventPublisher:
         *,
         depth: int,
         quiet: bool,
+        emitter: str = "",
     ) -> int:
         now_ms, payload = self._now_ms(), event.payload
         listening = self._listening.find(event)
@@ -136,7 +137,13 @@ class EventPublisher:
             self._start(
                 [
                     ExecutionStart(
-                        effect.derive("start", flow_id), flow_id, Origin.EVENTS, b"[%b]" % payload, depth + 1, quiet
+                        effect.derive("start", flow_id),
+                        flow_id,
+                        Origin.EVENTS,
+                        b"[%b]" % payload,
+                        depth + 1,
+                        quiet,
+                        parent=emitter,
                     )
                     for flow_id in started
                 ]

@@ -26,6 +26,7 @@ class ExecutionStart(NamedTuple):
         depth: see `Event.depth`.
         quiet: no lifecycle events are published for it.
         revision: of the flow; 0: the latest.
+        parent: ID of the execution that is the cause; empty: there is none, or several.
     """
 
     event_id: str
@@ -35,6 +36,7 @@ class ExecutionStart(NamedTuple):
     depth: int = 0
     quiet: bool = False
     revision: int = 0
+    parent: str = ""
 
 
 class ExecutionStarter:
@@ -106,6 +108,7 @@ class ExecutionStarter:
             body=start.body,
             origin=start.origin,
             depth=start.depth,
+            parent=start.parent,
         )
         order_key, attributes = await self._admission.keys_of(entry, event)
         return NewEvent(

@@ -255,11 +255,16 @@ async def test_a_callback_of_a_flow_that_is_unknown_or_has_none_is_not_found(cli
 
 
 async def test_events_that_only_flows_make_are_not_handed_in(edge, orders):
-    made = [call(origin=envelope_pb2.Event.ORIGIN_SCHEDULE), call(depth=1), call(replay={"task": "/do/0/a"})]
+    made = [
+        call(origin=envelope_pb2.Event.ORIGIN_SCHEDULE),
+        call(depth=1),
+        call(replay={"task": "/do/0/a"}),
+        call(parent_execution_id="evt_1"),
+    ]
     plain = [envelope_pb2.Event.FromString(event.SerializeToString()) for event in made]
     for event in plain:
         event.callback = ""
-    assert await sent(edge, *made, *plain) == ["ORIGIN_INVALID"] * 6
+    assert await sent(edge, *made, *plain) == ["ORIGIN_INVALID"] * 8
     assert await sent(edge, call("", callback_token="x")) == ["CALLBACK_NOT_NAMED"]
     with pytest.raises(AioRpcError) as caught:
         await edge.InvokeFlow(ingest_service_pb2.InvokeFlowRequest(event=call()))

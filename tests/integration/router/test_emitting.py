@@ -142,7 +142,9 @@ async def test_flows_that_start_one_another_by_events_come_to_an_end(client, eff
     async with asyncio.timeout(PATIENCE):
         while len(found := await executions(client)) < 2:
             await asyncio.sleep(0.01)
-    depths = {item.flow_id: (await client.executions.get(item.id)).event.depth for item in found}
+    events = {item.flow_id: (await client.executions.get(item.id)).event for item in found}
+    assert {flow_id: event.parent for flow_id, event in events.items()} == {"loop": CALLER, "both": ""}
+    depths = {flow_id: event.depth for flow_id, event in events.items()}
     assert depths == {"loop": limits.MAX_WORKFLOW_DEPTH, "both": limits.MAX_WORKFLOW_DEPTH}
     for name in ("paid", "sent"):
         with pytest.raises(InvalidError) as caught:

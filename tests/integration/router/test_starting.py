@@ -34,6 +34,7 @@ async def test_an_execution_is_started_with_its_input_one_level_deeper(router, c
     detail = await client.executions.get(execution_id)
     event = detail.event
     assert (event.origin, event.body, event.depth, event.dedupe_key) == (Origin.WORKFLOW, b'{"a":1}', 4, "")
+    assert event.parent == CALLER
     assert (detail.execution.flow_id, detail.execution.status) == ("child", Status.PENDING)
     async with attached(router, credit=1) as runner:
         (assignment,) = await runner.assignments(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from typing import Final
 
 from flowhook import ids
@@ -33,6 +34,11 @@ def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     digest = hmac.digest(key, f"{execution_id}|{callback}|{number}".encode(), hashlib.sha256)
     mac = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     return f"{execution_id.removeprefix(ids.PREFIX)}.{number}.{mac}"
+
+
+def pattern(execution_id: str) -> re.Pattern[str]:
+    """Return a pattern that finds the tokens of an execution in a text, where people must not see them."""
+    return re.compile(rf"\b{re.escape(execution_id.removeprefix(ids.PREFIX))}\.\d+\.[A-Za-z0-9_-]{{43}}")
 
 
 def verify(key: bytes, callback: str, token: str) -> str:

@@ -1,0 +1,186 @@
+"""Replays the journal of one execution and returns its trace. Runs in a process of its own, which may be killed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
+from flowhook.model import Event, ExecutionDetail, JournalEntry, Status
+from flowhook.v1.execution_service_pb2 import GetExecutionResponse
+from flowhook.wire import convert
+from flowhook.workflow_input import has_webhook, inlined_indexes, stored_attachments, takes_raw_body, workflow_input
+from runner.evaluation.evaluator import Evaluator
+from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.journal import DIVERGED
+from runner.interpreter.nodes import Program
+from runner.interpreter.program import compile_program
+from runner.interpreter.scope import ExecutionContext, OneTimeUrls
+from runner.tracing.recorder import TraceLimitError, TraceRecorder
+from runner.tracing.replay_machine import ReplayMachine
+from runner.tracing.secret_placeholders import PLACEHOLDER, placeholders
+from runner.tracing.values import ValueTable
+
+
+def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionTrace:
+    """Return the trace of an execution; see `offloaded.compute_trace`. Blocking: evaluates expressions.
+
+    Raises:
+        InvalidError: this version can't run the definition (`FLOW_UNREADABLE`).
+    """
+    document = orjson.loads(definition)
+    try:
+        program = compile_program(document, Evaluator())
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise InvalidError(f"this version can't run the flow: {problem}", reason="FLOW_UNREADABLE") from None
+    recorded = convert.detail_from_proto(GetExecutionResponse.FromString(detail))
+    return _Replay(program, document, recorded, body).trace()
+
+
+class _Replay:
+    """A replay of one execution."""
+
+    def __init__(self, program: Program, definition: Mapping[str, Any], recorded: ExecutionDetail, body: bytes) -> None:
+        event, execution = recorded.event, recorded.execution
+        raw = takes_raw_body(definition)
+        contents, self._body_missing = _contents(event, body, raw=raw)
+        self._program = program
+        self._definition = definition
+        self._recorded = recorded
+        self._input = workflow_input(event, webhook=has_webhook(definition), raw=raw, contents=contents)
+        self._secrets = placeholders(program.secrets, definition)
+        self._values = ValueTable(execution.id)
+        self._one_time = _one_time_urls(event, definition)
+        self._recorder = self._new_recorder()
+        self._machine = self._new_machine(self._recorder, recorded.journal, self._one_time)
+
+    def _new_recorder(self) -> TraceRecorder:
+        execution = self._recorded.execution
+        # the effects of a replay from the failed task have the keys of the original
+        return TraceRecorder(self._values, "" if execution.replay_of else execution.id)
+
+    def _new_machine(
+        self, recorder: TraceRecorder, journal: Sequence[JournalEntry], one_time: OneTimeUrls | None
+    ) -> ReplayMachine:
+        event = self._recorded.event
+        context = ExecutionContext(
+            id=event.id,
+            definition=self._definition,
+            raw_input=self._input,
+            started_at_ms=event.receive_time_ms,
+            clock=lambda: event.receive_time_ms,
+            secrets=self._secrets,
+            depth=event.depth,
+            one_time=one_time,
+        )
+        return ReplayMachine(self._program, context, journal, recorder, recorder.request_answered)
+
+    def trace(self) -> ExecutionTrace:
+        """Replay the journal to its end, and return the trace."""
+        outcome: TraceOutcome = "unfinished"
+        step = Step()
+        try:
+            step = self._last_step()
+        except TraceLimitError:
+            outcome = "limited"
+        output: int | None = None
+        error: TracedError | None = None
+        match step.ending:
+            case WorkflowCompleted(output=text):
+                outcome, output = "completed", self._values.add_json(text)
+            case WorkflowFaulted(error=problem):
+                outcome, error = "faulted", self._recorder.traced_error(problem)
+        limited = outcome == "limited"
+        pending = () if limited or step.ending is not None else self._machine.pending
+        tasks = self._recorder.finish(pending, ended=step.ending is not None)
+        if self._machine.compacted:
+            before = self._tasks_before({task.number for task in tasks})
+            tasks = tuple(sorted((*before, *tasks), key=lambda task: task.number))
+        return ExecutionTrace(
+            outcome=outcome,
+            tasks=tasks,
+            values=tuple(self._values.values),
+            output=output,
+            error=error,
+            compacted=self._machine.compacted,
+            diverged="" if limited else self._divergence(step),
+            reads_secrets=any(task.reads_secrets for task in tasks),
+            body_missing=self._body_missing,
+            callbacks=() if self._one_time is None else _callbacks(self._one_time),
+        )
+
+    def _tasks_before(self, known: Collection[int]) -> list[TracedTask]:
+        """Return the tasks before a compaction, up to the first request, whose result is not stored any more."""
+        recorder = self._new_recorder()
+        machine = self._new_machine(recorder, (), _one_time_urls(self._recorded.event, self._definition))
+        try:
+            self._advanced(machine, machine.start())
+        except TraceLimitError:
+            return []
+        tasks = recorder.finish(machine.pending, ended=False)
+        return [task for task in tasks if task.number not in known and task.number < max(known, default=0)]
+
+    def _last_step(self) -> Step:
+        step = self._advanced(self._machine, self._machine.start())
+        failed = self._failed_effect(step)
+        if failed is not None:
+            # a failure that ends the execution is not journaled; it is that of the execution
+            error = self._recorded.execution.error
+            self._recorder.request_answered(failed, JournalEntry(failed.key, None, error))
+            step = self._advanced(self._machine, self._machine.resume(failed, EffectResult(None, error)))
+        return step
+
+    @staticmethod
+    def _advanced(machine: ReplayMachine, step: Step) -> Step:
+        while step.paused:
+            step = machine.advance()
+        return step
+
+    def _failed_effect(self, step: Step) -> Perform | None:
+        error = self._recorded.execution.error
+        if error is None or step.ending is not None:
+            return None
+        requests = [each.request for each in self._machine.pending]
+        effects = [each for each in requests if isinstance(each, Perform) and each.instance == error.instance]
+        return effects[0] if len(effects) == 1 else None
+
+    def _divergence(self, step: Step) -> str:
+        """Return how the trace differs from what is recorded; empty: it does not."""
+        status, recorded = self._recorded.execution.status, self._recorded.output
+        match step.ending:
+            case WorkflowFaulted(error=problem) if problem.detail.startswith(DIVERGED):
+                return problem.detail
+            case _ if status not in (Status.COMPLETED, Status.FAULTED):
+                return ""  # its end is not known yet, or was not its own
+            case WorkflowCompleted() if status is not Status.COMPLETED:
+                return f"the trace completes, but the execution is {status}"
+            case WorkflowFaulted(error=problem) if status is not Status.FAULTED:
+                return f"the trace faults with {problem.title}, but the execution is {status}"
+            case WorkflowCompleted(output=output) if recorded is not None:
+                if output != recorded and orjson.loads(output) != orjson.loads(recorded):
+                    return "the output of the trace is not the recorded one"
+            case None if status is Status.COMPLETED:
+                return "the execution completed, but its journal does not lead to its end"
+        return ""
+
+
+def _contents(event: Event, body: bytes, *, raw: bool) -> tuple[dict[int, bytes], bool]:
+    """Return the contents of attachments that are part of the input, and whether some of them are missing."""
+    parts = stored_attachments(event, raw=raw)
+    wanted = inlined_indexes(parts)
+    found = {index: body[parts[index].offset : parts[index].offset + parts[index].size] for index in wanted}
+    complete = {index: content for index, content in found.items() if len(content) == parts[index].size}
+    return complete, len(complete) < len(wanted)
+
+
+def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
+    """Return the flow's callback URLs with a placeholder for their tokens."""
+    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
+    return OneTimeUrls(names, lambda name, _number: f"/hook/{event.flow_id}/{name}/{PLACEHOLDER}") if names else None
+
+
+def _callbacks(urls: OneTimeUrls) -> tuple[TracedCallback, ...]:
+    return tuple(TracedCallback(name, urls.used.get(name, 0)) for name in urls.names)

@@ -1,0 +1,81 @@
+"""Computes traces in separate processes, within limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError
+from flowhook.execution_trace import ExecutionTrace
+from flowhook.model import ExecutionDetail
+from flowhook.offload.offload import Offload
+from flowhook.offload.worker import OffloadWorker
+from flowhook.wire import convert
+from runner.tracing.offloaded import compute_trace
+
+SECONDS: Final = 2.0
+"""CPU time of one trace: an endless expression is ended after that."""
+
+MEMORY_BYTES: Final = 256 * limits.MIB
+"""Memory of a process."""
+
+MAX_TRACES: Final = 16
+"""Traces that may be running or queued; two run at a time."""
+
+WAIT_SECONDS: Final = 10.0
+"""Longest wait of a trace for a process."""
+
+COMMAND: Final = ("-I", "-m", "runner.tracing.process")
+"""Arguments of Python: `-I` ignores the environment, the user's packages and the current directory."""
+
+_TRACES: Final = TypeAdapter(ExecutionTrace)
+
+
+class ExecutionTracer:
+    """Computes traces. Close it after the last call."""
+
+    def __init__(self, *, seconds: float = SECONDS, max_traces: int = MAX_TRACES) -> None:
+        """Start no process yet.
+
+        Args:
+            seconds: CPU time of one trace.
+            max_traces: traces that may be running or queued.
+        """
+        start = partial(OffloadWorker.start, command=COMMAND)
+        self._offload = Offload("trace", seconds=seconds, memory=MEMORY_BYTES, max_waiting=max_traces, start=start)
+        self._offload.wait_seconds = WAIT_SECONDS
+        self._max_traces = max_traces
+        self._active = 0
+
+    async def trace(self, definition: bytes, detail: ExecutionDetail, body: bytes = b"") -> ExecutionTrace:
+        """Return the trace of an execution.
+
+        Args:
+            definition: the recorded revision of the flow, canonical JSON.
+            detail: the execution.
+            body: the beginning of the body, if it is stored apart from the event.
+
+        Raises:
+            InvalidError: this version can't run the definition (`FLOW_UNREADABLE`), or the trace takes too much time or
+                memory (`TOO_COSTLY`).
+            ExhaustedError: too many traces are waiting (`OVERLOADED`).
+            InternalError: the trace failed.
+        """
+        if self._active >= self._max_traces:
+            raise ExhaustedError("too many traces are being computed", reason="OVERLOADED")
+        self._active += 1
+        try:
+            stored = convert.detail_to_proto(replace(detail, history=())).SerializeToString()
+            parts = (definition, stored, body)
+            (text,) = await self._offload.run(detail.execution.flow_id, compute_trace, *parts)
+        finally:
+            self._active -= 1
+        return _TRACES.validate_json(text)
+
+    async def aclose(self) -> None:
+        """End all processes."""
+        await self._offload.aclose()

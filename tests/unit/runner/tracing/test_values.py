@@ -1,0 +1,49 @@
+"""Values of a trace are bounded, and hold no token of a one-time URL."""
+
+from __future__ import annotations
+
+from flowhook import callback_tokens
+from flowhook.execution_trace import MAX_BYTES, MAX_VALUE_BYTES
+from runner.tracing.values import ValueTable
+
+ID = "evt_01999999990000000000000000"
+
+
+def test_a_value_is_stored_once():
+    values, value = ValueTable(ID), {"a": [1]}
+    assert values.add(value) == values.add(value) == 0
+    assert values.values[0].text == '{"a":[1]}'
+
+
+def test_a_large_value_is_cut_between_characters():
+    values = ValueTable(ID)
+    values.add("ä" * MAX_VALUE_BYTES)
+    (value,) = values.values
+    assert value.cut
+    assert value.size == 2 * MAX_VALUE_BYTES + 2
+    assert value.text == '"' + "ä" * ((MAX_VALUE_BYTES - 1) // 2)
+
+
+def test_all_values_together_are_bounded():
+    values = ValueTable(ID)
+    for number in range(100):
+        values.add(f"{number}" * MAX_VALUE_BYTES)
+    assert sum(len(value.text) for value in values.values) <= MAX_BYTES
+    assert values.values[-1].cut
+    assert values.values[-1].text == ""
+
+
+def test_tokens_of_one_time_urls_are_masked():
+    values = ValueTable(ID)
+    token = callback_tokens.issue(bytes(32), ID, "approval", 3)
+    values.add({"url": f"https://example.com/hook/f/approval/{token}?x"})
+    assert values.values[0].text == '{"url":"https://example.com/hook/f/approval/•••?x"}'
+
+
+def test_a_value_that_is_nested_too_deeply_says_so():
+    value = []
+    for _ in range(2000):
+        value = [value]
+    values = ValueTable(ID)
+    values.add(value)
+    assert values.values[0].text == '"(nested too deeply)"'

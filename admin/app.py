@@ -12,6 +12,8 @@ import tornado.httpserver
 
 from admin.application import application
 from admin.base_handler import AdminContext
+from admin.operations.parts import PartReader
+from admin.operations.traces import Tracer
 from admin.security.router_clients import RouterClients
 from admin.signed_in_handler import MAX_BODY
 from flowhook.client import AsyncClient
@@ -42,8 +44,10 @@ RENEWAL_SECONDS: Final = 10.0
 """Between two looks at the files of the certificate."""
 
 
-async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
+async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer | None = None) -> None:
     """Serve until `lifecycle.stop` is set. An unreachable router is no error: this process is there to report it.
+
+    `tracer` computes traces of executions; it is owned by the caller.
 
     Raises:
         InvalidError: there is no token, or a TLS file can't be read.
@@ -67,12 +71,20 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
         open_channel(settings, *TOKENS) as channel,
         aclosing(RouterClients(connect)) as clients,
         aclosing(ConditionEvaluator()) as evaluator,
+        aclosing(PartReader()) as parts_reader,
     ):
+        context = AdminContext(
+            client,
+            settings.names(),
+            clients,
+            evaluator=evaluator,
+            public_url=settings.public_url,
+            tracer=tracer,
+            parts_reader=parts_reader,
+        )
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(
-            application(
-                AdminContext(client, settings.names(), clients, evaluator=evaluator, public_url=settings.public_url)
-            ),
+            application(context),
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=MAX_BODY,

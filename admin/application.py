@@ -33,7 +33,7 @@ from admin.console import (
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
+from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION, bound
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -113,14 +113,15 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
-    for operation in OPERATIONS:
-        if operation.result is bytes:
-            yield Rule(PathMatches(_pattern(operation.path)), api.DownloadHandler, {**shared, "operation": operation})
     methods: dict[str, tuple[str, ...]] = {}
-    for operation in OPERATIONS:
+    for each in OPERATIONS:
+        operation = bound(each, tracer=context.tracer, parts_reader=context.parts_reader)
+        values = {**shared, "operation": operation}
         handler = api.DownloadHandler if operation.result is bytes else api.OperationHandler
+        if operation.result is bytes:
+            yield Rule(PathMatches(_pattern(operation.path)), handler, values)
         path = _pattern(PREFIX + operation.path)
-        yield Rule(_MethodMatches(path, api.methods_of(operation)), handler, {**shared, "operation": operation})
+        yield Rule(_MethodMatches(path, api.methods_of(operation)), handler, values)
         methods[path] = methods.get(path, ()) + api.methods_of(operation)
     for path, known in methods.items():
         yield Rule(PathMatches(path), api.OtherMethodHandler, {**shared, "methods": known})

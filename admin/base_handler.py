@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import tornado.web
 
+from admin.operations.parts import PartReader
+from admin.operations.traces import Tracer
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
@@ -81,6 +83,8 @@ class AdminContext:
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
         streams: handlers of live lists that are open, and their sessions.
+        tracer: computes traces of executions; None: nothing does.
+        parts_reader: finds attachments; None: nothing does.
         evaluator: evaluates jq conditions; owned by the caller.
         public_url: scheme and host that senders use; empty: those that an edge reports.
         clock: monotonic, in seconds.
@@ -92,6 +96,8 @@ class AdminContext:
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
     streams: dict[object, Session | None] = field(default_factory=dict)
+    tracer: Tracer | None = None
+    parts_reader: PartReader | None = None
     evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
     public_url: str = ""
     clock: Callable[[], float] = time.monotonic

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
+
+if TYPE_CHECKING:
+    from flowhook.process import ProcessState
 
 S = TypeVar("S", bound=CommonSettings)
 
@@ -60,8 +64,13 @@ def _runner() -> Callable[[RunnerSettings], int]:
 def _admin() -> Callable[[AdminSettings], int]:
     from admin import app
     from flowhook import process
+    from runner.tracing.tracer import ExecutionTracer
 
-    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "admin")
+    async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
+        async with aclosing(ExecutionTracer()) as tracer:
+            await app.serve(settings, lifecycle, tracer)
+
+    return lambda settings: process.run(lambda lifecycle: serve(settings, lifecycle), settings, "admin")
 
 
 EDGE: Final = Role(EdgeSettings, _edge)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -12,7 +13,7 @@ import tornado.web
 
 from admin.api import openapi
 from admin.base_handler import AdminContext
-from admin.operations.operation import Operation
+from admin.operations.operation import Download, Operation
 from admin.signed_in_handler import MAX_TOKEN, SignedInHandler
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
 CSRF_HEADER: Final = "X-CSRF-Token"
+
+MAX_FILE_NAME: Final = 100
+"""Characters of the name of a file."""
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 """Characters that names of files don't get."""
@@ -54,6 +58,12 @@ class ApiHandler(SignedInHandler):
         if isinstance(error, UnauthenticatedError):
             self.set_header("WWW-Authenticate", 'Bearer realm="flowhook"')
         self.finish_problem(error)
+
+
+def safe_file_name(name: str) -> str:
+    """Return a file name without characters that mean anything to a shell, a header or a path; never a hidden file."""
+    safe = _UNSAFE.sub("_", name.encode("ascii", "replace").decode().replace("?", "_")).lstrip(".")
+    return safe[-MAX_FILE_NAME:].lstrip(".") or "attachment"
 
 
 def methods_of(operation: Operation[Any]) -> tuple[str, ...]:
@@ -107,10 +117,19 @@ class DownloadHandler(OperationHandler):
         """Respond with the bytes; browsers store them and never show them."""
         path = self._path(values)
         parameters = self._operation.read_query(path, self.query())
-        name = self._operation.download.format(**{each: _UNSAFE.sub("_", value) for each, value in path.items()})
+        name = self._operation.download.format(**path)
+        async with self.router() as client:
+            result = await self._operation.run(client, parameters)
+            if isinstance(result, Download):
+                await self.stream(result.name, result.chunks)
+            else:
+                await self.stream(name, result)
+
+    async def stream(self, name: str, chunks: AsyncGenerator[bytes]) -> None:
+        """Respond with bytes, as a file of this name."""
         self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        async with self.router() as client, aclosing(await self._operation.run(client, parameters)) as chunks:
+        self.set_header("Content-Disposition", f'attachment; filename="{safe_file_name(name)}"')
+        async with aclosing(chunks):
             async for chunk in chunks:
                 self.write(chunk)
                 await self.flush()

@@ -1,15 +1,30 @@
-"""`/executions/ID`."""
+"""`/executions/ID`: one execution, in the views compact, timeline, journal, and data before and after each task."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
+from admin.console import trace_view
 from admin.console.hexdump import hexdump
 from admin.console.json_format import indent_json
 from admin.console.page import Page
-from admin.operations.executions import ExecutionId
-from admin.operations.table import GET_EXECUTION, READ_BODY
+from admin.console.timeline import MAX_BARS, draw_timeline
+from admin.operations.executions import ExecutionDetailView, ExecutionId
+from admin.operations.operation import Operation
+from admin.operations.parts import PartList, PartView
+from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION, bound
+from flowhook import callback_tokens
+from flowhook.errors import ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError
+from flowhook.execution_trace import MAX_VALUE_BYTES, ExecutionTrace
+from flowhook.model import to_datetime
+
+VIEWS: Final = ("compact", "timeline", "journal", "trace")
 
 MAX_SHOWN: Final = 64 * 1024
 """Bytes of a body that a page shows; the whole body can be downloaded."""
@@ -23,6 +38,46 @@ MAX_ENTRIES: Final = 100
 MAX_ENTRY: Final = 2 * 1024
 """Characters of the output of such an entry that a page shows."""
 
+MAX_PARTS: Final = 100
+"""Attachments that a page shows; the API has all of them."""
+
+MAX_TASKS: Final = 50
+"""Tasks whose data the timeline shows; each has a page of its own, too."""
+
+MAX_VALUE: Final = 1024
+"""Characters of a value that the timeline shows; the page of the task has all that the trace has."""
+
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
+_LEFT_OUT: Final = (ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError)
+"""Errors of a trace, or of attachments, that leave the rest of the page as it is."""
+
+
+class Shown(NamedTuple):
+    """What the parameters of the URL ask for: a view, and the number of a task in the view `trace` (0: the first)."""
+
+    view: str
+    task: int
+
+
+def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
+    """Return what the parameters of the URL ask for.
+
+    Raises:
+        InvalidError: there is no such parameter, or no such value (`PARAMETER_INVALID`).
+    """
+    for name, values in query.items():
+        if name not in ("view", "task"):
+            raise InvalidError(f"there is no parameter {name[:100]!r}: write view, task", reason="PARAMETER_INVALID")
+        if len(values) > 1:
+            raise InvalidError(f"{name} may be given once", reason="PARAMETER_INVALID")
+    view = (query.get("view") or [""])[0] or VIEWS[0]
+    if view not in VIEWS:
+        raise InvalidError(f"view: write {', '.join(VIEWS)}", reason="PARAMETER_INVALID")
+    task = (query.get("task") or [""])[0]
+    if task and (view != "trace" or not _NUMBER.fullmatch(task)):
+        raise InvalidError("task: write the number of a task, with view=trace", reason="PARAMETER_INVALID")
+    return Shown(view, int(task or 0))
+
 
 class ExecutionPage(Page):
     """`/executions/ID`: one execution."""
@@ -30,17 +85,58 @@ class ExecutionPage(Page):
     section = "executions"
 
     async def show(self, *values: str) -> None:
-        """Respond with the execution, and with views of its body that are made here from its bytes."""
-        detail = await self.run(GET_EXECUTION, {"execution_id": values[0]})
-        shown = await self._read_body(values[0])
+        """Respond with a view of the execution."""
+        shown = read_view(self.query())
+        detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
         self.finish_page(
             "execution.html",
             detail=detail,
             execution=detail.execution,
-            body=_body_view(shown),
-            max_entries=MAX_ENTRIES,
-            max_entry=MAX_ENTRY,
+            view=shown.view,
+            mask=partial(callback_tokens.pattern(detail.execution.id).sub, "•••"),
+            durations=trace_view.durations(detail, datetime.now(UTC)),
+            **await self._view(detail, shown),
         )
+
+    async def _view(self, detail: ExecutionDetailView, shown: Shown) -> dict[str, Any]:
+        """Return what the template of a view needs besides what all of them do."""
+        match shown.view:
+            case "timeline":
+                return _timeline(detail, *await self._trace(detail.execution.id))
+            case "trace":
+                return _task(detail, shown.task, *await self._trace(detail.execution.id))
+            case "journal":
+                return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
+        body = await self._read_body(detail.execution.id)
+        parts, parts_problem = await self._parts(detail.execution.id)
+        return {
+            "body": _body_view(body),
+            "parts": parts,
+            "max_parts": MAX_PARTS,
+            "parts_problem": parts_problem,
+            "started": trace_view.started_executions(detail),
+            "tasks": trace_view.shown_tasks(detail, None),
+        }
+
+    async def _trace(self, execution_id: str) -> tuple[ExecutionTrace | None, str]:
+        """Return the trace of an execution, or why there is none."""
+        try:
+            return await self._run_bound(TRACE_EXECUTION, execution_id), ""
+        except _LEFT_OUT as error:
+            return None, error.message
+
+    async def _parts(self, execution_id: str) -> tuple[tuple[PartView, ...], str]:
+        """Return the attachments of the request, or why they are not known."""
+        try:
+            found: PartList = await self._run_bound(LIST_PARTS, execution_id)
+        except _LEFT_OUT as error:
+            return (), error.message
+        return found.parts, ""
+
+    async def _run_bound(self, operation: Operation[Any], execution_id: str) -> Any:
+        context = self.context
+        needed = bound(operation, tracer=context.tracer, parts_reader=context.parts_reader)
+        return await self.run(needed, {"execution_id": execution_id}, {})
 
     async def _read_body(self, execution_id: str) -> bytes:
         """Return the first bytes of the body: `MAX_SHOWN`, and one more if there is one."""
@@ -54,6 +150,46 @@ class ExecutionPage(Page):
                 if len(body) > MAX_SHOWN:
                     break
         return bytes(body[: MAX_SHOWN + 1])
+
+
+def _timeline(detail: ExecutionDetailView, trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, trace)
+    bars = trace_view.timeline_bars(
+        detail, tasks, f"/executions/{quote(detail.execution.id, safe='')}?view=trace&task="
+    )
+    return {
+        **_trace_values(trace, problem),
+        "tasks": tasks,
+        "max_tasks": MAX_TASKS,
+        "max_value": MAX_VALUE,
+        "waited": trace_view.waited_seconds(tasks, datetime.now(UTC)),
+        "bars_cut": len(bars) > MAX_BARS,
+        "timeline": draw_timeline(bars, round(datetime.now(UTC).timestamp() * 1000)),
+    }
+
+
+def _task(detail: ExecutionDetailView, number: int, trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, trace)
+    position = next((index for index, task in enumerate(tasks) if number in (0, task.number)), None)
+    if position is None and number:
+        raise NotFoundError(f"there is no task {number} in this execution", reason="TASK_NOT_FOUND")
+    return {
+        **_trace_values(trace, problem),
+        "tasks": tasks,
+        "task": None if position is None else tasks[position],
+        "previous": tasks[position - 1] if position else None,
+        "following": tasks[position + 1] if position is not None and position + 1 < len(tasks) else None,
+        "max_value": MAX_VALUE_BYTES,
+    }
+
+
+def _trace_values(trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
+    return {
+        "trace": trace,
+        "trace_problem": problem,
+        "traced": None if trace is None else trace_view.TraceValues(trace),
+        "moment": to_datetime,
+    }
 
 
 def _body_view(body: bytes) -> dict[str, Any]:

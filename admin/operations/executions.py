@@ -88,6 +88,10 @@ class RequestView:
     content_type: str
     headers: tuple[HeaderView, ...]
     authenticated_by: str
+    origin: str
+    """What made the event: `request`, `workflow` (a `run` task), `schedule` or `events`."""
+    parent: str
+    """ID of the execution that started this one, or emitted the event that did; empty: none is known."""
     dedupe_key: str
     traceparent: str
     body_size: int
@@ -236,6 +240,8 @@ def _request(event: Event) -> RequestView:
         query=event.query,
         content_type=event.content_type,
         headers=header_views(event.headers),
+        origin=event.origin.name.lower(),
+        parent=event.parent,
         authenticated_by=" ".join(filter(None, event.principal or ())),
         dedupe_key=event.dedupe_key,
         traceparent=event.traceparent,

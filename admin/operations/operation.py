@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
@@ -34,6 +34,14 @@ class Reason(Parameters):
     """Why; stands in the audit log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A result that is streamed, and the name of its file, whatever characters it has."""
+
+    name: str
+    chunks: AsyncGenerator[bytes]
+
+
 @cache
 def _with_reason(parameters: type[P]) -> type[P]:
     if "reason" in parameters.model_fields:
@@ -53,7 +61,8 @@ class Operation(Generic[P]):
         parameters: parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`).
         result: type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed.
         run: performs it.
-        download: of one whose result is streamed: name of the file, with `{name}` for parameters of the path.
+        download: of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters
+            of the path.
     """
 
     name: str

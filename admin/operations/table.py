@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from admin.operations import (
@@ -15,11 +17,14 @@ from admin.operations import (
     flow_revisions,
     flow_setup,
     flows,
+    parts,
     rejections,
     replays,
     secrets,
+    traces,
 )
 from admin.operations.operation import Operation
+from flowhook.execution_trace import ExecutionTrace
 
 LIST_FLOWS: Final = Operation(
     "list_flows", "GET", "/flows", "List flows by ID.", flows.FlowList, flows.FlowPage, flows.list_flows
@@ -153,6 +158,33 @@ READ_BODY: Final = Operation(
     bytes,
     executions.read_body,
     download="{execution_id}.bin",
+)
+LIST_PARTS: Final = Operation(
+    "list_parts",
+    "GET",
+    "/executions/{execution_id}/parts",
+    "List the attachments of the request that started an execution.",
+    executions.ExecutionId,
+    parts.PartList,
+    parts.list_parts,
+)
+READ_PART: Final = Operation(
+    "read_part",
+    "GET",
+    "/executions/{execution_id}/parts/{index}",
+    "Read an attachment of the request that started an execution, byte for byte.",
+    parts.PartNumber,
+    bytes,
+    parts.read_part,
+)
+TRACE_EXECUTION: Final = Operation(
+    "trace_execution",
+    "GET",
+    "/executions/{execution_id}/trace",
+    "Recompute the data of each task of an execution from its event and its journal, without performing any effect.",
+    executions.ExecutionId,
+    ExecutionTrace,
+    traces.trace_execution,
 )
 REPLAY_EXECUTION: Final = Operation(
     "replay_execution",
@@ -327,6 +359,9 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     COUNT_EXECUTIONS,
     GET_EXECUTION,
     READ_BODY,
+    LIST_PARTS,
+    READ_PART,
+    TRACE_EXECUTION,
     PREVIEW_REPLAY,
     REPLAY_EXECUTION,
     CANCEL_EXECUTION,
@@ -346,3 +381,16 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     EXPORT_AUDIT,
 )
 """All operations, in the order in which they are described."""
+
+
+def bound(
+    operation: Operation[Any], *, tracer: traces.Tracer | None, parts_reader: parts.PartReader | None
+) -> Operation[Any]:
+    """Return an operation with what it needs of the process besides a client."""
+    if operation is TRACE_EXECUTION:
+        return replace(operation, run=partial(traces.trace_execution, tracer=tracer))
+    if operation is LIST_PARTS:
+        return replace(operation, run=partial(parts.list_parts, reader=parts_reader))
+    if operation is READ_PART:
+        return replace(operation, run=partial(parts.read_part, reader=parts_reader))
+    return operation

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import pytest_asyncio
 from support.browsers import chromium, watched_tab
 from support.consoles import running_console
 from support.routers import running_router
+
+from runner.tracing.tracer import ExecutionTracer
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -22,7 +26,7 @@ async def client(router):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def console(router):
-    async with running_console(router) as running:
+    async with aclosing(ExecutionTracer()) as tracer, running_console(router, tracer=tracer) as running:
         yield running
 
 

@@ -238,7 +238,7 @@ class TestExecutions:
             assert body.headers["Content-Disposition"].startswith("attachment; ")
 
     async def test_a_long_journal_is_cut_on_the_page_only(self, viewer, executions):
-        page = await viewer.get(f"/executions/{executions['completed']}")
+        page = await viewer.get(f"/executions/{executions['completed']}?view=journal")
         assert "There are 3 more entries" in page.text
         assert len(page.body) < 350_000
         answer = await viewer.get(f"/api/executions/{executions['completed']}")

@@ -1,0 +1,161 @@
+"""Draws the timeline of an execution as SVG: how long it was queued, and a bar for each task; pure.
+
+Attributes hold positions and sizes, classes hold colours: the policy of the console permits no inline style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+MAX_BARS: Final = 200
+"""Bars of a timeline; the table beside it has all tasks."""
+
+WIDTH: Final = 1000
+"""Width of the picture in its own units, which the page scales."""
+
+LABELS: Final = 260
+"""Width of the column with the names of tasks."""
+
+ROW: Final = 24
+"""Height of a row."""
+
+_BAR: Final = 14
+_AXIS: Final = 28
+_MIN_WIDTH: Final = 2
+_MAX_LABEL: Final = 34
+_MAX_INDENT: Final = 8
+_INDENT: Final = 8
+_TICKS: Final = 5
+_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms"))
+"""Milliseconds of a unit, and its name."""
+
+_DAY: Final = 86_400_000
+_STEPS: Final = (
+    *(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    *(1000 * seconds for seconds in (1, 2, 5, 10, 20, 30)),
+    *(60_000 * minutes for minutes in (1, 2, 5, 10, 20, 30)),
+    *(3_600_000 * hours for hours in (1, 2, 3, 6, 12)),
+    _DAY,
+)
+"""Distances of ticks in milliseconds; longer ones are whole days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A row of the timeline.
+
+    Attributes:
+        label: name of the task, for people.
+        state: class of its colour: `queued`, or the state of a task.
+        begin_ms: time at which it began, in Unix milliseconds.
+        end_ms: time at which it ended; None: it has not.
+        waits: whether it waits for something, rather than works.
+        tries_ms: times at which its operation was tried again.
+        depth: number of tasks around it.
+        link: URL of what the row leads to; empty: nothing.
+    """
+
+    label: str
+    state: str
+    begin_ms: int
+    end_ms: int | None
+    waits: bool = False
+    tries_ms: tuple[int, ...] = ()
+    depth: int = 0
+    link: str = ""
+
+
+def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
+    """Return the picture of the first `MAX_BARS` bars; empty without bars.
+
+    Args:
+        bars: rows, in order.
+        now_ms: end of the bars that have none.
+    """
+    shown = bars[:MAX_BARS]
+    if not shown:
+        return Markup("")
+    first = min(bar.begin_ms for bar in shown)
+    last = max(_end(bar, now_ms) for bar in shown)
+    scale = _Scale(first, max(last - first, 1))
+    height = _AXIS + ROW * len(shown)
+    parts = [
+        Markup('<svg class="timeline" viewBox="0 0 {} {}" width="{}" height="{}" role="group" aria-label="{}">').format(
+            WIDTH, height, WIDTH, height, f"Timeline of {len(shown)} rows over {text_of(last - first)}"
+        ),
+        *_axis(scale, height),
+        *(_row(bar, _AXIS + ROW * index, scale, now_ms) for index, bar in enumerate(shown)),
+        Markup("</svg>"),
+    ]
+    return Markup("").join(parts)
+
+
+def text_of(milliseconds: float) -> str:
+    """Return a duration in one unit, with about three digits."""
+    for size, name in _UNITS:
+        if milliseconds >= size:
+            return f"{milliseconds / size:.3g} {name}"
+    return f"{milliseconds:.0f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    first_ms: int
+    length_ms: int
+
+    def x(self, moment_ms: float) -> float:
+        share = min(max((moment_ms - self.first_ms) / self.length_ms, 0.0), 1.0)
+        return round(LABELS + share * (WIDTH - LABELS - _MIN_WIDTH), 1)
+
+
+def _end(bar: Bar, now_ms: int) -> int:
+    return max(bar.begin_ms, now_ms if bar.end_ms is None else bar.end_ms)
+
+
+def _axis(scale: _Scale, height: int) -> list[Markup]:
+    step = tick_step(scale.length_ms)
+    tick = Markup('<line class="tick" x1="{}" y1="{}" x2="{}" y2="{}"/><text class="axis" x="{}" y="14">{}</text>')
+    ticks = []
+    for number in range(int(scale.length_ms // step) + 1):
+        x = scale.x(scale.first_ms + number * step)
+        ticks.append(tick.format(x, _AXIS - 8, x, height, x + 3, text_of(number * step)))
+    return ticks
+
+
+def tick_step(length_ms: int) -> int:
+    """Return the distance of the ticks of an axis in milliseconds, so that there are at most `_TICKS` of them."""
+    wanted = max(1, -(-length_ms // _TICKS))
+    return next((step for step in _STEPS if step >= wanted), -(-wanted // _DAY) * _DAY)
+
+
+def _row(bar: Bar, y: int, scale: _Scale, now_ms: int) -> Markup:
+    begin, end = scale.x(bar.begin_ms), scale.x(_end(bar, now_ms))
+    taken = text_of(_end(bar, now_ms) - bar.begin_ms)
+    label = bar.label if len(bar.label) <= _MAX_LABEL else bar.label[: _MAX_LABEL - 1] + "…"
+    what = f"{bar.label}: {bar.state}, {'waits, ' if bar.waits else ''}{taken}"
+    what += "" if bar.end_ms is not None else " so far"
+    row = Markup(
+        '<g><title>{}</title><text class="label" x="{}" y="{}">{}</text>'
+        '<rect class="bar {}{}" x="{}" y="{}" width="{}" height="{}"/>{}</g>'
+    ).format(
+        what,
+        min(bar.depth, _MAX_INDENT) * _INDENT,
+        y + _BAR,
+        label,
+        bar.state,
+        " waits" if bar.waits else "",
+        begin,
+        y + (ROW - _BAR) // 2 - 1,
+        max(round(end - begin, 1), _MIN_WIDTH),
+        _BAR,
+        Markup("").join(_try(scale.x(moment), y) for moment in bar.tries_ms),
+    )
+    return Markup('<a href="{}">{}</a>').format(bar.link, row) if bar.link else row
+
+
+def _try(x: float, y: int) -> Markup:
+    return Markup('<line class="try" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(x, y + 1, x, y + ROW - 3)

@@ -1,0 +1,217 @@
+"""Prepares the trace of an execution for the pages: joins it with the stored history of tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from admin.console.json_diff import DiffLine, diff_lines
+from admin.console.json_format import indent_json
+from admin.console.timeline import Bar
+from admin.operations.executions import ExecutionDetailView, TaskRunView
+from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
+
+WAITING_KINDS: Final = frozenset({"wait", "listen"})
+"""Kinds of tasks that wait rather than work."""
+
+_STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')
+"""Result of a `run` task in the journal."""
+
+_OPEN: Final = {"unfinished": "running"}
+"""State of a task that is not in the history, by its outcome in the trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTask:
+    """A task that ran: what is stored of it, what the trace has of it, or both.
+
+    Attributes:
+        number: ordinal among all task runs of the execution, from 1.
+        task: JSON Pointer with iterations.
+        name: last part of the pointer.
+        run: stored times and state; None: not stored.
+        traced: its data; None: not traced.
+    """
+
+    number: int
+    task: str
+    name: str
+    run: TaskRunView | None
+    traced: TracedTask | None
+
+    @property
+    def state(self) -> str:
+        """Its state: the stored one, else that of the trace."""
+        if self.run is not None:
+            return self.run.state
+        return "" if self.traced is None else _OPEN.get(self.traced.outcome, self.traced.outcome)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a time, an event or another execution."""
+        if self.traced is None:
+            return False
+        return self.traced.kind in WAITING_KINDS or any(each.kind == "completion" for each in self.traced.requests)
+
+
+def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> list[ShownTask]:
+    """Return the tasks of an execution in the order in which they began."""
+    runs = {run.number: run for run in detail.tasks}
+    traced = {} if trace is None else {task.number: task for task in trace.tasks}
+    return [_shown(number, runs.get(number), traced.get(number)) for number in sorted(runs.keys() | traced.keys())]
+
+
+def _shown(number: int, run: TaskRunView | None, traced: TracedTask | None) -> ShownTask:
+    task = traced.task if run is None and traced is not None else "" if run is None else run.task
+    return ShownTask(number, task, name_of(task), run, traced)
+
+
+def name_of(task: str) -> str:
+    """Return the name of a task with its iterations, given its pointer with iterations."""
+    name = task.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    return name or task
+
+
+def depth_of(task: str) -> int:
+    """Return the number of tasks around a task, given its pointer."""
+    return max(0, sum(part.isdecimal() for part in task.split("/")) - 1)
+
+
+def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link: str) -> list[Bar]:
+    """Return the rows of the timeline: the time in the queue, then the tasks whose beginning is stored.
+
+    `link`: prefix of the URL of a task, to which its number is appended.
+    """
+    timed = [task for task in tasks if task.run is not None and task.run.began_at is not None]
+    received = _ms(detail.execution.received_at)
+    begins = [_ms(task.run.began_at) for task in timed if task.run is not None and task.run.began_at is not None]
+    bars = [Bar("in the queue", "queued", received, min(begins, default=_ended(detail)), waits=True)]
+    for task in timed:
+        run = task.run
+        if run is None or run.began_at is None:
+            continue
+        requests = () if task.traced is None else task.traced.requests
+        bars.append(
+            Bar(
+                label=task.name,
+                state=run.state,
+                begin_ms=_ms(run.began_at),
+                end_ms=None if run.ended_at is None else _ms(run.ended_at),
+                waits=task.waits,
+                tries_ms=tuple(each.answered_ms for each in requests if each.kind == "retry" and each.answered_ms),
+                depth=depth_of(task.task),
+                link=f"{link}{task.number}",
+            )
+        )
+    return bars
+
+
+def _ms(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
+
+
+def _ended(detail: ExecutionDetailView) -> int | None:
+    ended = detail.execution.ended_at
+    return None if ended is None else _ms(ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """Durations of an execution in seconds; None: not known, or not yet.
+
+    Attributes:
+        queued: from its arrival to the beginning of its first task.
+        ran: from there to its end, or till now.
+    """
+
+    queued: float | None
+    ran: float | None
+
+
+def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
+    """Return how long an execution was queued and how long it ran."""
+    execution = detail.execution
+    begins = [task.began_at for task in detail.tasks if task.began_at is not None]
+    if not begins:
+        return Durations(None, None)
+    first = min(begins)
+    queued = max(0.0, (first - execution.received_at).total_seconds())
+    return Durations(queued, max(0.0, ((execution.ended_at or now) - first).total_seconds()))
+
+
+def waited_seconds(tasks: Sequence[ShownTask], now: datetime) -> float:
+    """Return for how long at least one task waited for a time, an event or another execution."""
+    intervals = sorted(
+        (task.run.began_at, task.run.ended_at or now)
+        for task in tasks
+        if task.waits and task.run is not None and task.run.began_at is not None
+    )
+    total, reached = 0.0, None
+    for begin, end in intervals:
+        start = begin if reached is None else max(begin, reached)
+        total += max(0.0, (end - start).total_seconds())
+        reached = end if reached is None else max(end, reached)
+    return total
+
+
+class TraceValues:
+    """Texts of the values of a trace, for templates."""
+
+    def __init__(self, trace: ExecutionTrace) -> None:
+        self._values = trace.values
+
+    def text(self, index: int | None, limit: int) -> str:
+        """Return a value as indented JSON of at most about `limit` characters, with a note about what is left out."""
+        if index is None:
+            return ""
+        value = self._values[index]
+        if value.cut or len(value.text) > limit:
+            return _cut(value, limit)
+        return indent_json(value.text) or value.text
+
+    def differences(self, before: int | None, after: int | None) -> list[DiffLine]:
+        """Return the lines in which two values differ."""
+        if before is None or after is None or before == after:
+            return []
+        old, new = self._values[before], self._values[after]
+        return diff_lines(indent_json(old.text) or old.text, indent_json(new.text) or new.text)
+
+    def request_line(self, request: TracedRequest) -> str:
+        """Return method and URL of an HTTP request; empty for anything else."""
+        if request.arguments is None or request.function != "http":
+            return ""
+        value = self._values[request.arguments]
+        try:
+            arguments: Any = None if value.cut else orjson.loads(value.text)
+        except orjson.JSONDecodeError:
+            return ""
+        if not isinstance(arguments, dict):
+            return ""
+        endpoint = arguments.get("endpoint")
+        url = endpoint.get("uri") if isinstance(endpoint, dict) else endpoint
+        return f"{str(arguments.get('method', '')).upper()} {url}"
+
+
+def _cut(value: TracedValue, limit: int) -> str:
+    shown = value.text[:limit]
+    if not shown:
+        return f"… {value.size} bytes, which are more than a trace holds"
+    return f"{shown}\n… of {value.size} bytes"
+
+
+class StartedExecution(NamedTuple):
+    """An execution that a `run` task started: key of the journal's entry, ID."""
+
+    key: str
+    execution_id: str
+
+
+def started_executions(detail: ExecutionDetailView) -> list[StartedExecution]:
+    """Return the executions that `run` tasks started, as far as the journal has them."""
+    found = ((entry.key, _STARTED.fullmatch(orjson.dumps(entry.output))) for entry in detail.journal)
+    return [StartedExecution(key, match[1].decode()) for key, match in found if match is not None]

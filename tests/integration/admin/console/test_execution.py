@@ -1,0 +1,258 @@
+"""The views of one execution: timeline, data before and after each task, journal, and their twin in the API."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from html import unescape
+
+import orjson
+import pytest
+import pytest_asyncio
+from support.browsers import log_in
+from support.consoles import running_console
+from support.effects import effects_of
+from support.routers import flow
+from support.runners import attached
+
+from flowhook import callback_tokens, ids
+from flowhook.client import channel
+from flowhook.v1 import ingest_service_pb2 as pb
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SCRIPT = "<script>alert(1)</script>"
+FLOW = b"""
+document: {dsl: 1.0.3, namespace: default, name: traced, version: 1.0.0}
+use: {secrets: [traced-key]}
+do:
+  - order:
+      set: {id: '${ .id }', html: '<script>alert(1)</script>'}
+      export: {as: '{order: .id}'}
+  - <b>charge</b>:
+      call: http
+      with:
+        method: post
+        endpoint: https://api.example.com/v1/charges
+        headers: {Authorization: '${ "Bearer \\($secrets["traced-key"])" }'}
+        body: {order: '${ .id }', sum: '${ $workflow.input.sum }'}
+  - done: {set: {charge: '${ .id }'}}
+"""
+BODY = b'{"id": "o-1", "sum": 12.5}'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def executions(router, client):
+    """Executions of one flow, by what became of them: its call succeeded, failed, or has no result yet."""
+    await client.secrets.set("traced-key", b"hunter22-hunter22")
+    await client.flows.apply([FLOW])
+    ids = {}
+    history = orjson.dumps(
+        [
+            [1, "/do/0/order", 1_800_000_000_100, 1_800_000_000_101, 1, ""],
+            [2, "/do/1/<b>charge<~1b>", 1_800_000_000_101, 1_800_000_000_901, 1, ""],
+        ]
+    )
+    async with attached(router, credit=3) as runner:
+        for name in ("completed", "faulted", "running"):
+            ids[name] = await client.ingest("traced", BODY)
+            [assignment] = await runner.assignments(1)
+            key = "/do/1/<b>charge<~1b>#0"
+            if name == "completed":
+                answer = orjson.dumps({"id": "ch_1", "html": SCRIPT})
+                await runner.checkpoint(assignment, 0, key, answer, history=history)
+                await runner.complete(assignment, b'{"charge":"ch_1"}')
+            elif name == "faulted":
+                error = {"type": "about:blank", "status": 402, "title": "Refused", "instance": "/do/1/<b>charge<~1b>"}
+                await runner.settle({"lease": assignment.lease, "faulted": error, "history": history})
+        yield ids
+
+
+async def page(browser, execution_id, query):
+    answer = await browser.get(f"/executions/{execution_id}?{query}")
+    assert answer.status == 200, answer.text
+    assert "<script>" not in answer.text
+    assert "hunter22" not in answer.text
+    return unescape(answer.text)
+
+
+async def test_the_timeline_has_a_bar_and_the_data_of_each_task(viewer, executions):
+    text = await page(viewer, executions["completed"], "view=timeline")
+    assert text.count("<rect ") == 3
+    assert 'class="bar queued waits"' in text
+    assert 'class="bar completed"' in text
+    assert "POST https://api.example.com/v1/charges" in text
+    assert "Bearer •••" in text
+    assert '"sum": 12.5' in text
+    assert '"id": "ch_1"' in text
+
+
+async def test_each_task_has_a_page_with_the_data_before_and_after_it(viewer, executions):
+    text = await page(viewer, executions["completed"], "view=trace")
+    assert 'rel="next"' in text
+    assert 'rel="prev"' not in text
+    assert '<span class="added">+   "html": "<script>alert(1)</script>"' in text
+    assert '"order": "o-1"' in text
+    text = await page(viewer, executions["completed"], "view=trace&task=3")
+    assert '"charge": "ch_1"' in text
+    assert 'rel="next"' not in text
+
+
+async def test_a_call_that_failed_shows_its_request_and_the_error(viewer, executions):
+    text = await page(viewer, executions["faulted"], "view=trace&task=2")
+    assert "POST https://api.example.com/v1/charges" in text
+    assert "<strong>Refused</strong> · 402" in text
+    assert "none is recorded" not in text
+
+
+async def test_a_call_without_a_result_says_so(viewer, executions):
+    text = await page(viewer, executions["running"], "view=trace&task=2")
+    assert "none is recorded" in text
+    assert "No runner has reported this task" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "what"),
+    [
+        ("view=nope", 400, "compact, timeline, journal, trace"),
+        ("veiw=trace", 400, "view, task"),
+        ("view=trace&task=x", 400, "number"),
+        ("view=timeline&task=1", 400, "view=trace"),
+        ("view=trace&view=trace", 400, "given once"),
+        ("view=trace&task=99", 404, "no task 99"),
+    ],
+)
+async def test_another_view_or_task_is_refused_with_those_there_are(viewer, executions, query, status, what):
+    answer = await viewer.get(f"/executions/{executions['completed']}?{query}")
+    assert answer.status == status
+    assert what in unescape(answer.text)
+
+
+async def test_the_api_has_the_trace(viewer, executions):
+    answer = await viewer.get(f"/api/executions/{executions['completed']}/trace")
+    trace = orjson.loads(answer.body)
+    assert (answer.status, trace["outcome"], trace["diverged"]) == (200, "completed", "")
+    assert [task["name"] for task in trace["tasks"]] == ["order", "<b>charge</b>", "done"]
+    (request,) = trace["tasks"][1]["requests"]
+    assert '"sum":12.5' in trace["values"][request["arguments"]]["text"]
+    assert (await viewer.get("/api/executions/evt_nope/trace")).status == 404
+
+
+MULTIPART = (
+    b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="../<b>\xc3\xa4.sh"\r\n'
+    b"Content-Type: text/html\r\n\r\n<script>alert(1)</script>\r\n"
+    b"--x--\r\n"
+)
+
+
+async def test_attachments_are_listed_and_downloaded_as_files_that_no_browser_shows(viewer, executions, client):
+    execution_id = await client.ingest("traced", MULTIPART, content_type="multipart/form-data; boundary=x")
+    listed = orjson.loads((await viewer.get(f"/api/executions/{execution_id}/parts")).body)["parts"]
+    digest = hashlib.sha256(SCRIPT.encode()).hexdigest()
+    assert [(each["index"], each["field"], each["size"], each["sha256"]) for each in listed] == [(0, "f", 25, digest)]
+    answer = await viewer.get(f"/executions/{execution_id}")
+    assert "<script>" not in answer.text
+    assert digest in answer.text
+    for prefix in ("", "/api"):
+        part = await viewer.get(f"{prefix}/executions/{execution_id}/parts/0")
+        assert (part.status, part.body) == (200, SCRIPT.encode())
+        assert part.headers["Content-Type"] == "application/octet-stream"
+        assert part.headers["X-Content-Type-Options"] == "nosniff"
+        assert re.fullmatch(r'attachment; filename="[A-Za-z0-9_.-]+\.sh"', part.headers["Content-Disposition"])
+    for index, status in [("1", 404), ("-1", 400), ("x", 400)]:
+        assert (await viewer.get(f"/api/executions/{execution_id}/parts/{index}")).status == status
+
+
+async def uploaded(router, body, **fields):
+    """Upload a body and hand in an event with it; returns the ID of the execution."""
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        stub = IngestServiceStub(connection)
+        upload = stub.UploadBody()
+        await upload.write(pb.UploadBodyRequest(start=pb.UploadStart(flow_id="traced", size=len(body))))
+        for start in range(0, len(body), 100_000):
+            await upload.write(pb.UploadBodyRequest(chunk=body[start : start + 100_000]))
+        await upload.write(pb.UploadBodyRequest(end=pb.UploadEnd()))
+        await upload.done_writing()
+        event_id = ids.mint(ids.slot_of("traced"))
+        event = Event(id=event_id, flow_id="traced", body_blob=(await upload).blob, method="POST", **fields)
+        await stub.IngestEvents(pb.IngestEventsRequest(events=[event]))
+        return event_id
+
+
+async def test_attachments_of_a_body_that_is_stored_apart_are_slices_of_it(viewer, executions, router):
+    body = b"head" + bytes(range(256)) * 5000 + b"small"
+    parts = [
+        {"offset": 4, "size": 1_280_000, "name": "large", "sha256": bytes(32)},
+        {"offset": 1_280_004, "size": 5, "name": "small", "sha256": bytes(32)},
+    ]
+    execution_id = await uploaded(router, body, content_type="multipart/form-data; boundary=x", parts=parts)
+    assert "1.2 MiB" in (await viewer.get(f"/executions/{execution_id}")).text
+    assert (await viewer.get(f"/executions/{execution_id}/parts/0")).body == body[4:-5]
+    assert (await viewer.get(f"/executions/{execution_id}/parts/1")).body == b"small"
+    trace = orjson.loads((await viewer.get(f"/api/executions/{execution_id}/trace")).body)
+    assert trace["body_missing"]
+    assert "its attachments is left out" in await page(viewer, execution_id, "view=trace")
+
+
+async def test_the_page_says_what_started_an_execution_and_what_it_started(viewer, router, client):
+    await client.flows.apply([flow("parent"), flow("child")])
+    async with attached(router, credit=100) as runner:
+        parent = await client.ingest("parent", {})
+        assigned = {}
+        while parent not in assigned:
+            assigned |= {Event.FromString(each.event).id: each for each in await runner.assignments(1)}
+        assignment = assigned[parent]
+        async with effects_of(router) as effects:
+            child = await effects.start(flow_id="child", key=f"{parent}:/do/0/run#0", caller=parent)
+        await runner.checkpoint(assignment, 0, "/do/0/run#0", orjson.dumps({"execution": child}))
+        await runner.complete(assignment)
+    assert f'href="/executions/{child}"' in (await viewer.get(f"/executions/{parent}")).text
+    text = (await viewer.get(f"/executions/{child}")).text
+    assert f'a <code>run</code> task of <a href="/executions/{parent}">' in text
+    assert orjson.loads((await viewer.get(f"/api/executions/{child}")).body)["request"]["parent"] == parent
+
+
+async def test_tokens_of_one_time_urls_are_shown_nowhere(viewer, router, client):
+    await client.flows.apply([flow("asking")])
+    async with attached(router, credit=100) as runner:
+        execution_id = await client.ingest("asking", {})
+        token = callback_tokens.issue(bytes(32), execution_id, "approval", 0)
+        output = orjson.dumps({"url": f"https://example.com/hook/asking/approval/{token}"})
+        assigned = {}
+        while execution_id not in assigned:
+            assigned |= {Event.FromString(each.event).id: each for each in await runner.assignments(1)}
+        await runner.checkpoint(assigned[execution_id], 0, "/do/0/keep#0", output)
+        await runner.complete(assigned[execution_id], output)
+    for view in ("compact", "timeline", "trace", "journal"):
+        text = await page(viewer, execution_id, f"view={view}")
+        assert token not in text
+    assert "approval/•••" in text
+
+
+async def test_without_a_tracer_the_pages_show_what_is_stored(router, executions):
+    async with running_console(router) as console, console.browser() as browser:
+        await browser.log_in(router.token("view"))
+        for view in ("timeline", "trace"):
+            text = await page(browser, executions["completed"], f"view={view}")
+            assert "this process computes no traces" in text
+            assert "800 ms" in text or "1 ms" in text
+        answer = await browser.get(f"/api/executions/{executions['completed']}/trace")
+        assert (answer.status, orjson.loads(answer.body)["reason"]) == (503, "TRACER_MISSING")
+
+
+async def test_a_person_goes_from_the_timeline_to_the_data_of_a_task_and_on_to_the_next(tab, router, executions):
+    await log_in(tab, router.token("view"))
+    await tab.goto(f"/executions/{executions['completed']}")
+    await tab.get_by_role("link", name="Timeline").click()
+    await tab.get_by_text("The same as a table").click()
+    await tab.get_by_role("link", name="/do/0/order").click()
+    await tab.get_by_role("heading", name="Difference").wait_for()
+    await tab.get_by_role("link", name="<b>charge</b>").click()
+    await tab.get_by_text("POST https://api.example.com/v1/charges").wait_for()
+    for view in ("compact", "timeline", "trace&task=2", "journal"):
+        await tab.goto(f"/executions/{executions['completed']}?view={view}")
+        await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, view

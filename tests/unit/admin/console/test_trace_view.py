@@ -1,0 +1,135 @@
+"""What pages make of a trace and of the stored history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from admin.console import trace_view
+from admin.console.trace_view import TraceValues
+from admin.operations.executions import ExecutionDetailView, ExecutionView, JournalView, RequestView, TaskRunView
+from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
+from flowhook.model import Status, TaskState
+
+RECEIVED = datetime(2026, 11, 27, 12, tzinfo=UTC)
+CHILD = "evt_01999999990000000000000001"
+
+
+def after(seconds):
+    return RECEIVED + timedelta(seconds=seconds)
+
+
+def detail(*tasks, ended=None, journal=()):
+    execution = ExecutionView(
+        "evt_1", "f", 1, Status.COMPLETED if ended else Status.RUNNING, 1, RECEIVED, ended, None, "", "", False, None
+    )
+    request = RequestView("POST", "/", "", "", (), "", "request", "", "", "", 0)
+    return ExecutionDetailView(execution, request, tasks, tuple(journal), None, ())
+
+
+def ran(number, task, begin, end, state=TaskState.COMPLETED):
+    return TaskRunView(number, task, state, after(begin), None if end is None else after(end), 1, "")
+
+
+def traced(number, task, kind="set", requests=(), outcome="completed"):
+    return TracedTask(number, task, "n", kind, outcome, 0, 0, 0, 0, "continue", 1, None, tuple(requests), False)
+
+
+def trace(*tasks, values=()):
+    return ExecutionTrace("completed", tasks, values, None, None, False, "", False, False, ())
+
+
+def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
+    tasks = trace_view.shown_tasks(
+        detail(ran(1, "/do/0/a~1b", 1, 2), ran(3, "/do/2/c", 2, 3)),
+        trace(traced(1, "/do/0/a~1b"), traced(2, "/do/1/b", outcome="unfinished")),
+    )
+    assert [(each.number, each.name, each.run is not None, each.traced is not None) for each in tasks] == [
+        (1, "a/b", True, True),
+        (2, "b", False, True),
+        (3, "c", True, False),
+    ]
+    assert [each.state for each in tasks] == ["completed", "running", "completed"]
+
+
+def test_the_time_in_the_queue_is_apart_from_the_time_of_work():
+    known = trace_view.durations(detail(ran(1, "/do/0/a", 2, 5), ended=after(6)), after(100))
+    assert (known.queued, known.ran) == (2, 4)
+    assert trace_view.durations(detail(ran(1, "/do/0/a", 2, None)), after(9)).ran == 7
+    assert trace_view.durations(detail(), after(9)) == trace_view.Durations(None, None)
+
+
+def test_the_timeline_begins_with_the_queue_and_tells_waits_from_work():
+    view = detail(ran(1, "/do/0/a", 2, 5), ran(2, "/do/1/b/do/0/c", 5, None, TaskState.RUNNING))
+    retry = TracedRequest("retry", "/do/0/a#0:retry", answered=True, answered_ms=1)
+    pages = trace(traced(1, "/do/0/a", "call", [retry]), traced(2, "/do/1/b/do/0/c", "listen"))
+    queue, first, second = trace_view.timeline_bars(view, trace_view.shown_tasks(view, pages), "/x?task=")
+    assert (queue.state, queue.end_ms - queue.begin_ms) == ("queued", 2000)
+    assert (first.waits, first.tries_ms, first.link, first.depth) == (False, (1,), "/x?task=1", 0)
+    assert (second.waits, second.end_ms, second.depth) == (True, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "depth"),
+    [("/do/0/a[1][2]", "a[1][2]", 0), ("/do/0/a/do/1/b", "b", 1), ("/do/0/x#0 /use/functions/f", "f", 0), ("", "", 0)],
+)
+def test_names_and_depths_are_those_of_the_pointer(task, name, depth):
+    assert (trace_view.name_of(task), trace_view.depth_of(task)) == (name, depth)
+
+
+def test_waits_that_overlap_count_once():
+    view = detail(ran(1, "/do/0/a", 0, 4), ran(2, "/do/1/b", 2, 6), ran(3, "/do/2/c", 8, 9), ran(4, "/do/3/d", 0, 99))
+    waits = trace(traced(1, "/do/0/a", "wait"), traced(2, "/do/1/b", "listen"), traced(3, "/do/2/c", "wait"))
+    assert trace_view.waited_seconds(trace_view.shown_tasks(view, waits), after(100)) == 7
+    assert trace_view.waited_seconds([], after(1)) == 0
+
+
+def test_started_executions_are_found_in_the_journal():
+    found = trace_view.started_executions(
+        detail(
+            journal=[
+                JournalView("/do/0/a#0", orjson.Fragment(b'{"execution":"%b"}' % CHILD.encode()), None),
+                JournalView("/do/1/b#0", orjson.Fragment(b'{"execution":"<script>"}'), None),
+                JournalView("/do/2/c#0", None, None),
+            ]
+        )
+    )
+    assert found == [("/do/0/a#0", CHILD)]
+
+
+class TestValues:
+    def values(self, *texts, cut=False, size=None):
+        return TraceValues(trace(values=tuple(TracedValue(text, size or len(text), cut) for text in texts)))
+
+    def test_a_value_is_indented_with_its_numbers_verbatim(self):
+        assert self.values('{"a":1.50e+00}').text(0, 100) == '{\n  "a": 1.50e+00\n}'
+
+    def test_a_long_value_is_cut_and_says_its_size(self):
+        assert self.values("[" + "1," * 100 + "1]").text(0, 5) == "[1,1,\n… of 203 bytes"
+        assert "more than a trace holds" in self.values("", cut=True, size=99).text(0, 5)
+        assert self.values("1").text(None, 5) == ""
+
+    @pytest.mark.parametrize(
+        ("arguments", "line"),
+        [
+            ({"method": "get", "endpoint": "https://x/y"}, "GET https://x/y"),
+            ({"method": "post", "endpoint": {"uri": "https://x/y", "authentication": None}}, "POST https://x/y"),
+            ([], ""),
+        ],
+    )
+    def test_a_call_over_http_has_a_request_line(self, arguments, line):
+        values = self.values(orjson.dumps(arguments).decode())
+        assert values.request_line(TracedRequest("call", "k", function="http", arguments=0)) == line
+
+    def test_other_calls_and_those_that_were_cut_have_none(self):
+        values = self.values('{"method":"get"', cut=True)
+        assert values.request_line(TracedRequest("call", "k", function="http", arguments=0)) == ""
+        assert values.request_line(TracedRequest("call", "k", function="grpc", arguments=0)) == ""
+        assert values.request_line(TracedRequest("wait", "k")) == ""
+
+    def test_differences_are_those_of_the_indented_texts(self):
+        values = self.values('{"a":1}', '{"a":2}')
+        assert [line.change for line in values.differences(0, 1)] == ["same", "removed", "added", "same"]
+        assert values.differences(0, 0) == values.differences(None, 1) == []

@@ -17,7 +17,7 @@ from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.operation import Operation
-from admin.operations.parts import PartList, PartView
+from admin.operations.parts import PartList, PartView, may_have_parts
 from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION, bound
 from flowhook import callback_tokens
 from flowhook.errors import ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError
@@ -108,7 +108,7 @@ class ExecutionPage(Page):
             case "journal":
                 return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
         body = await self._read_body(detail.execution.id)
-        parts, parts_problem = await self._parts(detail.execution.id)
+        parts, parts_problem = await self._parts(detail)
         return {
             "body": _body_view(body),
             "parts": parts,
@@ -125,10 +125,12 @@ class ExecutionPage(Page):
         except _LEFT_OUT as error:
             return None, error.message
 
-    async def _parts(self, execution_id: str) -> tuple[tuple[PartView, ...], str]:
+    async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[PartView, ...], str]:
         """Return the attachments of the request, or why they are not known."""
+        if not may_have_parts(detail.request.content_type, detail.request.body_size):
+            return (), ""
         try:
-            found: PartList = await self._run_bound(LIST_PARTS, execution_id)
+            found: PartList = await self._run_bound(LIST_PARTS, detail.execution.id)
         except _LEFT_OUT as error:
             return (), error.message
         return found.parts, ""

@@ -99,7 +99,7 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, reader: PartR
     event = (await client.executions.get(parameters.execution_id)).event
     if event.body_blob is not None:
         return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
-    if not _may_have_parts(event):
+    if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
     return PartList(tuple(await _required(reader).parts(event)))
 
@@ -117,8 +117,10 @@ async def read_part(client: AsyncClient, parameters: PartNumber, reader: PartRea
         if parameters.index < len(parts):
             part = parts[parameters.index]
             return Download(part.name, _slice(client.executions.body(event.id), part.offset, part.size))
-    elif _may_have_parts(event) and (found := await _required(reader).read(event, parameters.index)) is not None:
-        return Download(found[0], _whole(found[1]))
+    elif may_have_parts(event.content_type, len(event.body)):
+        found = await _required(reader).read(event, parameters.index)
+        if found is not None:
+            return Download(found[0], _whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
 
 
@@ -127,8 +129,9 @@ def _stored_parts(blob: Blob, event: Event) -> Sequence[Part]:
     return event.parts or (Part(0, blob.size, event.content_type, "body", "", blob.sha256),)
 
 
-def _may_have_parts(event: Event) -> bool:
-    return bool(event.body) and _PARSED.match(event.content_type) is None
+def may_have_parts(content_type: str, body_size: int) -> bool:
+    """Whether a body may have attachments."""
+    return body_size > 0 and _PARSED.match(content_type) is None
 
 
 def _required(reader: PartReader | None) -> PartReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 from flowhook import callback_tokens
@@ -26,6 +27,7 @@ class ValueTable:
         self._token = callback_tokens.pattern(execution_id)
         self._known: dict[int, tuple[Any, int]] = {}
         """By identity, the value (so that the identity is not used again) and its index."""
+        self._by_digest: dict[bytes, int] = {}
         self._bytes = 0
 
     def add(self, value: Any) -> int:
@@ -46,9 +48,14 @@ class ValueTable:
         return self.add_text(value.decode("utf-8", "replace"))
 
     def add_text(self, text: str) -> int:
-        """Add the JSON text of a value, and return its index."""
+        """Add the JSON text of a value, unless it was added before, and return its index."""
         text = self.masked(text)
         data = text.encode()
+        digest = hashlib.blake2b(data).digest()
+        known = self._by_digest.get(digest)
+        if known is not None:
+            return known
+        self._by_digest[digest] = len(self.values)
         kept = data if len(data) <= MAX_VALUE_BYTES else data[:MAX_VALUE_BYTES]
         if self._bytes + len(kept) > MAX_BYTES:
             kept = b""

@@ -68,6 +68,17 @@ def test_retries_are_requests_of_one_task_with_the_waits_between_them(run):
     assert (task.tries, task.outcome) == (2, "completed")
 
 
+def test_a_retry_that_is_due_later_has_its_time(run):
+    away = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503))
+    retry = {"delay": {"seconds": 60}, "limit": {"attempt": {"count": 3}}}
+    call = {"call": "http", "with": {"method": "get", "endpoint": URL}, "metadata": {"retry": retry}}
+    ran = run([{"order": call}], {}, {"http": away}, stop_after=2)
+    failed, due = ran.task("order").requests
+    assert (failed.error.status, due.kind, due.answered) == (503, "retry", False)
+    assert due.until_ms - ran.detail.event.receive_time_ms >= 60_000
+    assert ran.task("order").outcome == "unfinished"
+
+
 def test_a_try_that_catches_shows_the_failure_and_what_the_catch_did(run):
     refused = EffectResult(None, error(Kind.COMMUNICATION, "no", status=404))
     ran = run(

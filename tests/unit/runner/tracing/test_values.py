@@ -15,6 +15,12 @@ def test_a_value_is_stored_once():
     assert values.values[0].text == '{"a":[1]}'
 
 
+def test_equal_values_are_stored_once():
+    values = ValueTable(ID)
+    assert values.add({"a": [1]}) == values.add({"a": [1]}) == values.add_json(b'{"a":[1]}') == 0
+    assert values.add_json(b'{"a": [1]}') == 1
+
+
 def test_a_large_value_is_cut_between_characters():
     values = ValueTable(ID)
     values.add("ä" * MAX_VALUE_BYTES)

@@ -150,10 +150,7 @@ async def _serve(
     registry.register(counts)
     try:
         sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
-        for each in sockets:
-            lifecycle.announce("http", *each.getsockname()[:2])
-        scheme = "http" if settings.tls_cert_file is None else "https"
-        lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
+        _announce(lifecycle, settings, sockets)
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [
@@ -177,6 +174,14 @@ async def _serve(
         await outbound.close()
         await offload.aclose()
         registry.unregister(counts)
+
+
+def _announce(lifecycle: ProcessState, settings: EdgeSettings, sockets: list[socket.socket]) -> None:
+    """Publish the addresses of the edge, and the URL that senders use."""
+    for each in sockets:
+        lifecycle.announce("http", *each.getsockname()[:2])
+    scheme = "http" if settings.tls_cert_file is None else "https"
+    lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
 
 
 def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -137,16 +137,7 @@ async def _serve(
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
-    counts.add_gauge("flowhook_edge_connections", "Open connections.", lambda: server.connections)
-    counts.add_gauge(
-        "flowhook_edge_pending_events", "Requests that wait for the router.", lambda: ingest.pending + callbacks.pending
-    )
-    counts.add_gauge("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way)
-    counts.add_gauge("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held)
-    counts.add_gauge(
-        "flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached
-    )
-
+    _observe(counts, server, batchers=(ingest, callbacks), uploads=uploads, replies=replies, directory=directory)
     registry.register(counts)
     try:
         sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
@@ -174,6 +165,30 @@ async def _serve(
         await outbound.close()
         await offload.aclose()
         registry.unregister(counts)
+
+
+def _observe(
+    counts: EdgeMetrics,
+    server: Any,
+    *,
+    batchers: Sequence[IngestBatcher],
+    uploads: BodyUploads,
+    replies: SyncReplies,
+    directory: FlowCache,
+) -> None:
+    """Register the gauges of the edge."""
+    for name, text, value in (
+        ("flowhook_edge_connections", "Open connections.", lambda: server.connections),
+        (
+            "flowhook_edge_pending_events",
+            "Requests that wait for the router.",
+            lambda: sum(each.pending for each in batchers),
+        ),
+        ("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way),
+        ("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held),
+        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached),
+    ):
+        counts.add_gauge(name, text, value)
 
 
 def _announce(lifecycle: ProcessState, settings: EdgeSettings, sockets: list[socket.socket]) -> None:

@@ -253,7 +253,8 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
         or message.HasField("replay")
     ):
         raise InvalidError(
-            "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set: the router sets them",
+            "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set: the"
+            " router sets them",
             reason="ORIGIN_INVALID",
         )
     if rejection_id:

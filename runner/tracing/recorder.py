@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from flowhook.document.tasks import kind_of
+from flowhook.document.task_kinds import kind_of
 from flowhook.execution_trace import MAX_TASKS, TaskOutcome, TracedError, TracedRequest, TracedTask
 from flowhook.model import JournalEntry, WorkflowError
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key

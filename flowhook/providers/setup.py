@@ -89,7 +89,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "plaid": (
         "At Plaid, pass the webhook {url} when a link token is created, or update the item's webhook.",
-        "Set the secret of the environment, from Developers > Keys, as the secret that the flow's file names.",
+        "Set the secret of the environment, from Developers > Keys, as the secret {secret}.",
     ),
     "sendgrid": (
         "At SendGrid, open Settings > Mail Settings > Event Webhook. Post URL: {url}.",
@@ -146,5 +146,15 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def setup_steps(provider: str, url: str, secret: str) -> tuple[str, ...]:
-    """Return the steps for a provider of `flowhook.providers.table`, with the webhook's URL and the secret's name."""
-    return tuple(step.replace("{url}", url).replace("{secret}", secret) for step in _STEPS[provider])
+    """Return the steps for a provider of `flowhook.providers.table`.
+
+    Args:
+        provider: its name.
+        url: URL of the webhook.
+        secret: name of the secret; empty: a public key is in the flow's file, and steps about a secret are left out.
+    """
+    return tuple(
+        step.replace("{url}", url).replace("{secret}", secret)
+        for step in _STEPS[provider]
+        if secret or "{secret}" not in step
+    )

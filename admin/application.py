@@ -33,7 +33,7 @@ from admin.console import (
     static_files,
 )
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION, bound
+from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -114,8 +114,7 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
     methods: dict[str, tuple[str, ...]] = {}
-    for each in OPERATIONS:
-        operation = bound(each, tracer=context.tracer, parts_reader=context.parts_reader)
+    for operation in OPERATIONS:
         values = {**shared, "operation": operation}
         handler = api.DownloadHandler if operation.result is bytes else api.OperationHandler
         if operation.result is bytes:

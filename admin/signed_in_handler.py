@@ -12,7 +12,7 @@ import tornado.web
 from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
-from admin.operations import execution_list
+from admin.operations import execution_list, parts, traces
 from admin.operations.edge_url import configured_url
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_same_origin
@@ -186,6 +186,8 @@ class SignedInHandler(BaseHandler):
                 f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
             )
         execution_list.evaluator.set(self.context.evaluator)
+        traces.tracer.set(self.context.tracer)
+        parts.reader.set(self.context.parts_reader)
         configured_url.set(self.context.public_url)
         async with clients.client(token) as client:
             yield client

@@ -25,8 +25,13 @@ TaskOutcome = Literal["completed", "skipped", "faulted", "cancelled", "unfinishe
 TraceOutcome = Literal["completed", "faulted", "unfinished", "limited"]
 """How a trace ends: as the execution did; where the journal ends; or at a limit of traces."""
 
-RequestKind = Literal["call", "emit", "workflow", "wait", "retry", "timeout", "listen", "completion", "time"]
-"""Kinds of requests: `workflow` starts another execution, `completion` waits for its end, `time` reads the clock."""
+RequestKind = Literal[
+    "call", "emit", "workflow", "wait", "retry", "timeout", "listen", "completion", "time", "given_output"
+]
+"""Kinds of requests: `workflow` starts another execution, `completion` waits for its end, `time` reads the clock.
+
+`given_output`: the task was not performed, but a replay gave it an output.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from admin.console.json_format import indent_json
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from admin.operations.executions import ExecutionDetailView, ExecutionId
-from admin.operations.operation import Operation
 from admin.operations.parts import PartList, PartView, may_have_parts
-from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION, bound
+from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
 from flowhook import callback_tokens
 from flowhook.errors import ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.execution_trace import MAX_VALUE_BYTES, ExecutionTrace
@@ -121,7 +120,7 @@ class ExecutionPage(Page):
     async def _trace(self, execution_id: str) -> tuple[ExecutionTrace | None, str]:
         """Return the trace of an execution, or why there is none."""
         try:
-            return await self._run_bound(TRACE_EXECUTION, execution_id), ""
+            return await self.run(TRACE_EXECUTION, {"execution_id": execution_id}, {}), ""
         except _LEFT_OUT as error:
             return None, error.message
 
@@ -130,15 +129,10 @@ class ExecutionPage(Page):
         if not may_have_parts(detail.request.content_type, detail.request.body_size):
             return (), ""
         try:
-            found: PartList = await self._run_bound(LIST_PARTS, detail.execution.id)
+            found: PartList = await self.run(LIST_PARTS, {"execution_id": detail.execution.id}, {})
         except _LEFT_OUT as error:
             return (), error.message
         return found.parts, ""
-
-    async def _run_bound(self, operation: Operation[Any], execution_id: str) -> Any:
-        context = self.context
-        needed = bound(operation, tracer=context.tracer, parts_reader=context.parts_reader)
-        return await self.run(needed, {"execution_id": execution_id}, {})
 
     async def _read_body(self, execution_id: str) -> bytes:
         """Return the first bytes of the body: `MAX_SHOWN`, and one more if there is one."""

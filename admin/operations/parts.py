@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -89,7 +90,11 @@ class PartReader:
         await self._offload.aclose()
 
 
-async def list_parts(client: AsyncClient, parameters: ExecutionId, reader: PartReader | None = None) -> PartList:
+reader: ContextVar[PartReader | None] = ContextVar("reader", default=None)
+"""Finds attachments for the calls of operations in this context; their caller sets it."""
+
+
+async def list_parts(client: AsyncClient, parameters: ExecutionId) -> PartList:
     """Return the attachments of the request that started an execution.
 
     Raises:
@@ -101,10 +106,10 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, reader: PartR
         return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
     if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
-    return PartList(tuple(await _required(reader).parts(event)))
+    return PartList(tuple(await _reader().parts(event)))
 
 
-async def read_part(client: AsyncClient, parameters: PartNumber, reader: PartReader | None = None) -> Download:
+async def read_part(client: AsyncClient, parameters: PartNumber) -> Download:
     """Return an attachment, byte for byte.
 
     Raises:
@@ -118,7 +123,7 @@ async def read_part(client: AsyncClient, parameters: PartNumber, reader: PartRea
             part = parts[parameters.index]
             return Download(part.name, _slice(client.executions.body(event.id), part.offset, part.size))
     elif may_have_parts(event.content_type, len(event.body)):
-        found = await _required(reader).read(event, parameters.index)
+        found = await _reader().read(event, parameters.index)
         if found is not None:
             return Download(found[0], _whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
@@ -134,10 +139,11 @@ def may_have_parts(content_type: str, body_size: int) -> bool:
     return body_size > 0 and _PARSED.match(content_type) is None
 
 
-def _required(reader: PartReader | None) -> PartReader:
-    if reader is None:
+def _reader() -> PartReader:
+    known = reader.get()
+    if known is None:
         raise UnavailableError("this process reads no attachments", reason="READER_MISSING")
-    return reader
+    return known
 
 
 def _view(index: int, part: Part) -> PartView:

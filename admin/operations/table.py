@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from admin.operations import (
@@ -381,16 +379,3 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     EXPORT_AUDIT,
 )
 """All operations, in the order in which they are described."""
-
-
-def bound(
-    operation: Operation[Any], *, tracer: traces.Tracer | None, parts_reader: parts.PartReader | None
-) -> Operation[Any]:
-    """Return an operation with what it needs of the process besides a client."""
-    if operation is TRACE_EXECUTION:
-        return replace(operation, run=partial(traces.trace_execution, tracer=tracer))
-    if operation is LIST_PARTS:
-        return replace(operation, run=partial(parts.list_parts, reader=parts_reader))
-    if operation is READ_PART:
-        return replace(operation, run=partial(parts.read_part, reader=parts_reader))
-    return operation

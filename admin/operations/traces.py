@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Protocol
 
 from admin.operations.executions import ExecutionId
@@ -31,7 +32,11 @@ class Tracer(Protocol):
         ...
 
 
-async def trace_execution(client: AsyncClient, parameters: ExecutionId, tracer: Tracer | None = None) -> ExecutionTrace:
+tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+"""Computes traces for the calls of operations in this context; their caller sets it."""
+
+
+async def trace_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionTrace:
     """Recompute the data of each task of an execution.
 
     Raises:
@@ -39,7 +44,8 @@ async def trace_execution(client: AsyncClient, parameters: ExecutionId, tracer: 
         UnavailableError: this process has no tracer (`TRACER_MISSING`).
         FlowhookError: see `Tracer.trace`.
     """
-    if tracer is None:
+    computing = tracer.get()
+    if computing is None:
         raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
     detail = await client.executions.get(parameters.execution_id)
     execution, event = detail.execution, detail.event
@@ -48,7 +54,7 @@ async def trace_execution(client: AsyncClient, parameters: ExecutionId, tracer: 
     if event.body_blob is not None:
         async with aclosing(_beginning(client.executions.body(execution.id))) as chunks:
             body = b"".join([chunk async for chunk in chunks])
-    return await tracer.trace(flow.definition, detail, body)
+    return await computing.trace(flow.definition, detail, body)
 
 
 async def _beginning(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

@@ -17,7 +17,7 @@ from runner.interpreter.errors import TaskFault
 from runner.interpreter.fibers import ExternalRequest, PendingRequest
 from runner.interpreter.journal import holds_time, time_of
 from runner.interpreter.nodes import Node
-from runner.interpreter.requests import AwaitCompletion, Listen, Now, Sleep, WithTimeout
+from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
 from runner.tracing.secret_placeholders import mentions_secrets
@@ -156,6 +156,8 @@ class TraceRecorder:
                 return TracedRequest("retry" if key.endswith(":retry") else "wait", key)
             case WithTimeout(key=key):
                 return TracedRequest("timeout", key)
+            case GivenOutput(key=key):
+                return TracedRequest("given_output", key)
         return TracedRequest("time", request.key)
 
 

@@ -50,7 +50,8 @@ class _Replay:
         self._program = program
         self._definition = definition
         self._recorded = recorded
-        self._input = workflow_input(event, webhook=has_webhook(definition), raw=raw, contents=contents)
+        owner = "" if event.replay is None else event.replay.attachment_owner
+        self._input = workflow_input(event, webhook=has_webhook(definition), raw=raw, owner=owner, contents=contents)
         self._secrets = placeholders(program.secrets, definition)
         self._values = ValueTable(execution.id)
         self._one_time = _one_time_urls(event, definition)
@@ -58,9 +59,10 @@ class _Replay:
         self._machine = self._new_machine(self._recorder, recorded.journal, self._one_time)
 
     def _new_recorder(self) -> TraceRecorder:
-        execution = self._recorded.execution
-        # the effects of a replay from the failed task have the keys of the original
-        return TraceRecorder(self._values, "" if execution.replay_of else execution.id)
+        event = self._recorded.event
+        # the effects of a replay that did not begin at the beginning have the keys of the original
+        is_resumed = event.replay is not None and (event.replay.from_failed_task or event.replay.task)
+        return TraceRecorder(self._values, "" if is_resumed else event.id)
 
     def _new_machine(
         self, recorder: TraceRecorder, journal: Sequence[JournalEntry], one_time: OneTimeUrls | None

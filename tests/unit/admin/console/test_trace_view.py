@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 import orjson
 import pytest
 
 from admin.console import trace_view
 from admin.console.trace_view import TraceValues
-from admin.operations.executions import ExecutionDetailView, ExecutionView, JournalView, RequestView, TaskRunView
+from admin.operations.executions import detail_view
 from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
-from flowhook.model import Status, TaskState
+from flowhook.model import (
+    Event,
+    Execution,
+    ExecutionDetail,
+    JournalEntry,
+    Status,
+    TaskRun,
+    TaskState,
+    to_datetime,
+)
 
-RECEIVED = datetime(2026, 11, 27, 12, tzinfo=UTC)
+START = 1_795_780_800_000
 CHILD = "evt_01999999990000000000000001"
 
 
+def at(seconds):
+    return None if seconds is None else START + seconds * 1000
+
+
 def after(seconds):
-    return RECEIVED + timedelta(seconds=seconds)
+    return to_datetime(at(seconds))
 
 
-def detail(*tasks, ended=None, journal=()):
-    execution = ExecutionView(
-        "evt_1", "f", 1, Status.COMPLETED if ended else Status.RUNNING, 1, RECEIVED, ended, None, "", "", False, None
+def detail(*runs, ended=None, journal=()):
+    execution = Execution(
+        id="evt_1",
+        flow_id="f",
+        flow_revision=1,
+        status=Status.RUNNING if ended is None else Status.COMPLETED,
+        attempts=1,
+        receive_time_ms=START,
+        end_time_ms=at(ended),
+        error=None,
     )
-    request = RequestView("POST", "/", "", "", (), "", "request", "", "", "", 0)
-    return ExecutionDetailView(execution, request, tasks, tuple(journal), None, ())
+    event = Event("evt_1", "f", START, None, "", "POST", "/", "", "", (), b"")
+    return detail_view(ExecutionDetail(execution, event, tuple(journal), None, history=runs))
 
 
 def ran(number, task, begin, end, state=TaskState.COMPLETED):
-    return TaskRunView(number, task, state, after(begin), None if end is None else after(end), 1, "")
+    return TaskRun(number, task, at(begin), at(end), 1, state, "")
 
 
 def traced(number, task, kind="set", requests=(), outcome="completed"):
@@ -55,7 +73,7 @@ def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
 
 
 def test_the_time_in_the_queue_is_apart_from_the_time_of_work():
-    known = trace_view.durations(detail(ran(1, "/do/0/a", 2, 5), ended=after(6)), after(100))
+    known = trace_view.durations(detail(ran(1, "/do/0/a", 2, 5), ended=6), after(100))
     assert (known.queued, known.ran) == (2, 4)
     assert trace_view.durations(detail(ran(1, "/do/0/a", 2, None)), after(9)).ran == 7
     assert trace_view.durations(detail(), after(9)) == trace_view.Durations(None, None)
@@ -90,9 +108,9 @@ def test_started_executions_are_found_in_the_journal():
     found = trace_view.started_executions(
         detail(
             journal=[
-                JournalView("/do/0/a#0", orjson.Fragment(b'{"execution":"%b"}' % CHILD.encode()), None),
-                JournalView("/do/1/b#0", orjson.Fragment(b'{"execution":"<script>"}'), None),
-                JournalView("/do/2/c#0", None, None),
+                JournalEntry("/do/0/a#0", b'{"execution":"%b"}' % CHILD.encode()),
+                JournalEntry("/do/1/b#0", b'{"execution":"<script>"}'),
+                JournalEntry("/do/2/c#0", None),
             ]
         )
     )

@@ -61,7 +61,7 @@ def run(evaluator):
 
     `answers`: by function, a result, an `EffectResult`, or a function of the effect. `events`: entries for
     subscriptions, by the end of their key. `stop_after`: entries of the journal after which the run is abandoned.
-    `status`: what is stored instead of how the run ended.
+    `held`: results that a replay took over. `status`: what is stored instead of how the run ended.
     """
 
     def start(do, data=None, answers=None, *, events=(), secrets=None, stop_after=None, journal=None, **more):
@@ -69,7 +69,7 @@ def run(evaluator):
         event = more.pop("event", None) or Event(
             ID, "test", NOW, None, "", "", "", "", "", (), orjson.dumps(data), origin=Origin.WORKFLOW
         )
-        stored = more.pop("status", None)
+        stored, held = more.pop("status", None), more.pop("held", ())
         body, given = more.pop("body", b""), more.pop("given", data)
         definition = {"document": document, "do": do, **more}
         clock = Clock(NOW)
@@ -84,7 +84,7 @@ def run(evaluator):
             one_time=OneTimeUrls(names, lambda name, number: f"/hook/test/{name}/{number}") if names else None,
         )
         observed = Observed()
-        machine = ExecutionMachine(compile_program(definition, evaluator), context, observer=observed)
+        machine = ExecutionMachine(compile_program(definition, evaluator), context, held, observer=observed)
         written, events, waiting, answers = [], list(events), [], answers or {}
         step = machine.start()
         while True:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from flowhook import cloud_events
-from flowhook.model import Status
+from flowhook import cloud_events, held_results
+from flowhook.model import Event, JournalEntry, Origin, Status
+from flowhook.replays import ReplayOrigin
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
+ID = "evt_01999999990000000000000000"
+NOW = 1_700_000_000_000
 URL = "https://api.example.com/v1/orders"
 
 
@@ -222,6 +225,23 @@ def test_a_call_without_a_journaled_result_ends_the_trace_and_is_not_performed(r
     assert [(each.name, each.outcome) for each in ran.trace.tasks] == [("one", "completed"), ("two", "unfinished")]
     assert [each.answered for each in ran.task("two").requests] == [False]
     assert (ran.trace.outcome, ran.trace.diverged) == ("unfinished", "")
+
+
+def test_a_task_whose_output_a_replay_gave_was_not_performed(run):
+    call = {"call": "http", "with": {"method": "get", "endpoint": URL}}
+    held = held_results.hold([JournalEntry(f"/do/0/one{held_results.GIVEN_OUTPUT}", b'{"given":1}')])
+    ran = run([{"one": call}, {"two": {"set": {"x": "${ .given }"}}}], {}, held=held)
+    (request,) = ran.task("one").requests
+    assert (request.kind, request.answered, ran.value(request.result)) == ("given_output", True, {"given": 1})
+    assert (ran.value(ran.trace.output), ran.trace.diverged) == ({"x": 1}, "")
+
+
+def test_the_keys_of_a_replay_that_took_results_over_are_those_of_the_original_and_not_shown(run):
+    call = {"call": "http", "with": {"method": "get", "endpoint": URL}}
+    event = Event(ID, "test", NOW, None, "", "", "", "", "", (), b"{}", origin=Origin.WORKFLOW)
+    for origin, shown in [(None, True), (ReplayOrigin(), True), (ReplayOrigin(from_failed_task=True), False)]:
+        ran = run([{"one": call}], {}, {"http": {}}, event=event._replace(replay=origin))
+        assert bool(ran.task("one").requests[0].idempotency_key) is shown
 
 
 def test_a_divergence_is_reported(run):

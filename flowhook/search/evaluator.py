@@ -13,7 +13,6 @@ from flowhook.errors import InvalidError
 from flowhook.expressions.paths import MAX_PROGRAM_LENGTH
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import TooCostlyError
-from flowhook.search.conditions import HAS_WEBHOOK, RAW, evaluate
 
 CPU_SECONDS: Final = 2.0
 """CPU time for the events of one call."""
@@ -48,6 +47,8 @@ class ConditionEvaluator:
                 memory (`CONDITION_TOO_COSTLY`).
             ExhaustedError: too many conditions are being evaluated (`OVERLOADED`).
         """
+        from flowhook.search.conditions import HAS_WEBHOOK, RAW, evaluate  # noqa: PLC0415 - it imports jq
+
         if len(program) > MAX_PROGRAM_LENGTH:
             raise InvalidError(f"a condition has at most {MAX_PROGRAM_LENGTH} characters", reason="CONDITION_INVALID")
         forms = bytes(each.has_webhook * HAS_WEBHOOK | each.raw * RAW for each in executions)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,25 @@ class FlowPolicy:
 DEFAULT_POLICY = FlowPolicy()
 
 
+class FlowLoad(NamedTuple):
+    """A flow's unfinished executions, by what they do.
+
+    Attributes:
+        pending: those that wait for a runner, or for an earlier execution of their order key.
+        running: those under lease, or about to end, wait or return.
+        waiting: those that wait for a time or an event.
+        suspended: those that an operator suspended.
+        next: sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a
+            start it may be an earlier one of the flow, which runs already or has ended.
+    """
+
+    pending: int = 0
+    running: int = 0
+    waiting: int = 0
+    suspended: int = 0
+    next: int | None = None
+
+
 @dataclass(slots=True)
 class FlowQueue:
     """One flow's ready executions, and counts of the others.
@@ -38,6 +58,9 @@ class FlowQueue:
     Attributes:
         running: executions under lease, or about to end, wait or return.
         held: executions found at a start that a runner may still be working on, and may claim when it reattaches.
+        first_held: sequence number of the first of them, which may have been claimed since.
+        waiting: executions that wait for a time or an event.
+        suspended: executions that an operator suspended.
         unfinished: accepted executions that have not ended.
     """
 
@@ -46,6 +69,9 @@ class FlowQueue:
     ready: deque[int] = field(default_factory=deque)
     running: int = 0
     held: int = 0
+    first_held: int = 0
+    waiting: int = 0
+    suspended: int = 0
     unfinished: int = 0
     in_ring: bool = False
 
@@ -59,6 +85,12 @@ class FlowQueue:
         """Whether one more execution may run besides the running and the held ones."""
         concurrency = self.policy.concurrency
         return concurrency is None or self.running + self.held < concurrency
+
+    def load(self) -> FlowLoad:
+        """Return the numbers of unfinished executions, in constant time."""
+        following = self.ready[0] if self.ready else self.first_held if self.held else None
+        pending = self.unfinished - self.running - self.waiting - self.suspended
+        return FlowLoad(pending, self.running, self.waiting, self.suspended, following)
 
 
 class FairQueues:
@@ -145,8 +177,10 @@ class FairQueues:
         if not queue.in_ring:
             self._admit(queue)
 
-    def hold(self, queue: FlowQueue) -> None:
+    def hold(self, queue: FlowQueue, seq: int) -> None:
         """Reserve a slot of the flow's concurrency for an execution a runner may be working on."""
+        if not queue.held:
+            queue.first_held = seq
         queue.held += 1
 
     def release_hold(self, queue: FlowQueue) -> None:
@@ -165,6 +199,11 @@ class FairQueues:
         """Return the number of accepted executions of a flow that have not ended."""
         queue = self._flows.get(flow_id)
         return 0 if queue is None else queue.unfinished
+
+    def load(self, flow_id: str) -> FlowLoad:
+        """Return the numbers of unfinished executions of a flow."""
+        queue = self._flows.get(flow_id)
+        return FlowLoad() if queue is None else queue.load()
 
     def _admit(self, queue: FlowQueue) -> None:
         if not queue.in_ring and queue.eligible:

@@ -60,7 +60,7 @@ class RecoveredExecutions:
     def hold(self, seq: int, queue: FlowQueue, *, begun: bool) -> None:
         """Add an execution that is not assigned before the deadline."""
         self._held[seq] = _Held(queue, begun)
-        self._queues.hold(queue)
+        self._queues.hold(queue, seq)
 
     def allow_claim(self, seq: int, queue: FlowQueue) -> None:
         """Add an execution that is ready."""

@@ -41,9 +41,10 @@ from router.scheduling.loss_accounting import LossAccounting
 from router.scheduling.lost_leases import LostLeases
 from router.scheduling.ordering_keys import KeyedQueues
 from router.scheduling.pending_transitions import PendingTransitions
-from router.scheduling.queues import FairQueues, FlowPolicy, FlowQueue
+from router.scheduling.queues import FairQueues, FlowLoad, FlowPolicy, FlowQueue
 from router.scheduling.recovered import RecoveredExecutions
 from router.scheduling.runners import RunnerTable
+from router.scheduling.suspended import SuspendedExecutions
 from router.scheduling.timer_queue import TimerQueue
 
 SOON: Final = 4096
@@ -87,7 +88,7 @@ class Shard:
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
         self._timers = TimerQueue()
-        self._suspended: dict[int, FlowQueue] = {}
+        self._suspended = SuspendedExecutions()
         self._recovered = RecoveredExecutions(
             queues=self._queues,
             timers=self._timers,
@@ -178,7 +179,7 @@ class Shard:
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         """Add an execution that was found suspended at start-up."""
-        self._suspended[seq], _ = self._recover(seq, flow_id, attempts, term, order_key)
+        self._suspended.add(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
 
     def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
         """Count a recovered execution; return its queue, and whether it is its turn."""
@@ -251,8 +252,8 @@ class Shard:
                 delivered.append(RequeuePending(seq, self.attempts.charged(seq)))
         return delivered
 
-    def ended(self, seq: int) -> None:
-        """Remove an execution that was *ending* and whose end is durable."""
+    def ended(self, seq: int) -> str:
+        """Remove an execution that was *ending* and whose end is durable; return its flow."""
         queue, counted = self.pending.ended(seq)
         self.attempts.forget(seq)
         self._lost.forget_execution(seq)
@@ -265,6 +266,7 @@ class Shard:
         if counted:
             self._queues.stopped(queue)
         self._queues.forget_if_idle(queue)
+        return queue.flow_id
 
     def cancel(self, seq: int, flow_id: str) -> Removed | None:
         """Remove an execution from its state to end it: it is *ending* from now on.
@@ -279,7 +281,7 @@ class Shard:
             return Removed(lease.attempt, lease)
         counted = self.pending.is_counted(seq)
         waits = self.is_waiting(seq)
-        queue = self._suspended.pop(seq, None) or self._withdraw(seq, flow_id)
+        queue = self._suspended.pop(seq) or self._withdraw(seq, flow_id)
         if queue is None:
             return None
         if self._order_keys.is_blocked(seq):
@@ -306,14 +308,14 @@ class Shard:
             queue = self._withdraw(seq, flow_id)
         if queue is None:
             return None
-        self._suspended[seq] = queue
+        self._suspended.add(seq, queue)
         if running:
             self._queues.stopped(queue)
         return Removed(self.attempts.charged(seq), lease)
 
     def resume(self, seq: int) -> bool:
         """Make a suspended execution ready, ahead of its flow's ready executions; false when it is not suspended."""
-        queue = self._suspended.pop(seq, None)
+        queue = self._suspended.pop(seq)
         if queue is None:
             return False
         if not self._order_keys.is_blocked(seq):
@@ -430,9 +432,9 @@ class Shard:
         """Return the number of accepted executions of a flow that have not ended."""
         return self._queues.unfinished(flow_id)
 
-    def lease_count(self, runner_id: str) -> int:
-        """Return the number of executions a runner works on."""
-        return self.runners.lease_count(runner_id)
+    def load(self, flow_id: str) -> FlowLoad:
+        """Return the numbers of a flow's unfinished executions."""
+        return self._queues.load(flow_id)
 
     def is_waiting(self, seq: int) -> bool:
         """Whether an execution waits, or is about to."""

@@ -23,7 +23,7 @@ NEVER: Final = -1
 
 
 class TimerQueue:
-    """Waiting executions by sequence number, about 200 bytes each."""
+    """Waiting executions by sequence number, about 200 bytes each; their flows' queues count them."""
 
     def __init__(self) -> None:
         self._waits: dict[int, _Wait] = {}
@@ -39,6 +39,7 @@ class TimerQueue:
         """Add an execution that waits until a time, or (None) until `pop` removes it."""
         wait = (NEVER if wake_at_ms is None else wake_at_ms, seq, queue)
         self._waits[seq] = wait
+        queue.waiting += 1
         if wake_at_ms is not None:
             heapq.heappush(self._heap, wait)
 
@@ -52,6 +53,7 @@ class TimerQueue:
         wait = self._waits.pop(seq, None)
         if wait is None:
             return None
+        wait[2].waiting -= 1
         if len(self._heap) > MIN_STALE + 2 * len(self._waits):
             self._heap = [wait for wait in self._waits.values() if wait[0] != NEVER]
             heapq.heapify(self._heap)
@@ -75,5 +77,6 @@ class TimerQueue:
                 break
             _, seq, queue = heapq.heappop(self._heap)
             del self._waits[seq]
+            queue.waiting -= 1
             due.append((seq, queue))
         return due

@@ -200,7 +200,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         runner_id = hello.runner_id
         if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
-        link = AttachWriter(session, self._host.wake, under_way=lambda: self._host.core.lease_count(runner_id))
+        link = AttachWriter(session, self._host.wake, under_way=lambda: self._host.core.runners.lease_count(runner_id))
         retained = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
         session.welcome(self._lease_seconds, retained)
         self._links.add(link)

@@ -341,6 +341,19 @@ class ShardMachine(ShardModel):
             assert queue.running >= self.running(flow)
             assert queue.held == self.shard._recovered.held_of(flow)
 
+    @invariant()
+    def loads_of_flows_add_up(self):
+        loads = {flow: self.shard.load(flow) for flow in FLOWS}
+        for flow, load in loads.items():
+            assert load.suspended == sum(self.unfinished[seq] == flow for seq in self.suspended)
+            assert load.waiting == sum(self.unfinished[seq] == flow for seq in self.waiting)
+            assert load.running >= self.running(flow)
+            assert sum(load[:4]) == self.shard.backlog(flow)
+            assert load.pending >= 0
+            assert load.next is None or load.pending
+        ready = [seq for queue in self.shard._queues._flows.values() for seq in list(queue.ready)[:1]]
+        assert set(ready) <= {load.next for load in loads.values()}
+
 
 TestShard = ShardMachine.TestCase
 TestShard.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

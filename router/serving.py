@@ -274,6 +274,7 @@ async def serve_shard(
         cron_scheduler.run(),
         join_trigger.run(),
         lifecycle_publisher.run(),
+        host.restore_statistics(),
         expire_forever(state, bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms),
     )
     try:

@@ -41,6 +41,7 @@ from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.observers.end_feed import EndFeed
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
+from router.dispatch.observers.flow_statistics import FlowStatistics, restore_history
 from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
@@ -72,6 +73,7 @@ class ShardRuntime:
         executions: current records of executions.
         outbox: lifecycle events to be published.
         recorder: stores what runners report.
+        statistics: numbers of executions by flow and minute.
         waiters: callers that wait for replies.
         watchers: watchers of changes.
     """
@@ -93,7 +95,9 @@ class ShardRuntime:
         self._state = state
         self._log = log_
         self._clock = clock
+        self._now_ms = now_ms
         self._exhausted: list[AttemptsExhausted] = []
+        self._recovered_seq = 0
         self._effects = EffectQueue()
         # the parts, each built upon those before it
         subscriptions, buffer = Subscriptions(), EventBuffer()
@@ -105,6 +109,7 @@ class ShardRuntime:
         self.waiters = ReplyWaiters()
         self.watchers = ExecutionWatchers(self.executions.read)
         self.ends = EndFeed()
+        self.statistics = FlowStatistics(now_ms())
         self._runners = AttachedRunners(core=core, outbox=self.outbox, metrics=metrics, clock=clock)
         self._live = LiveDelivery(core=core, subscriptions=subscriptions, runners=self._runners, effects=self._effects)
         parked_delivery = ParkedDelivery(
@@ -122,6 +127,7 @@ class ShardRuntime:
             waiters=self.waiters,
             watchers=self.watchers,
             ends=self.ends,
+            statistics=self.statistics,
             effects=self._effects,
             metrics=metrics,
             now_ms=now_ms,
@@ -226,6 +232,7 @@ class ShardRuntime:
         Raises:
             UnavailableError: storage can't serve.
         """
+        self._recovered_seq = await self._state.last_seq()
         after, flows = 0, {}
         while rows := await self._state.unfinished(after_seq=after):
             for row in rows:
@@ -250,6 +257,10 @@ class ShardRuntime:
         if exhausted:
             await self._transitions.apply(TransitionBatch(losses=exhausted))
         await self._parked.settle()
+
+    async def restore_statistics(self) -> None:
+        """Add the last hour before the start to `statistics`, in the background: nothing waits for it."""
+        await restore_history(self.statistics, self._state, until_seq=self._recovered_seq, now_ms=self._now_ms)
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         seq, term, key = row.seq, row.term, row.order_key
@@ -332,6 +343,7 @@ class ShardRuntime:
     def retire(self, flow_id: str) -> None:
         """Let the remaining executions of a deleted flow finish under its last limits."""
         self._core.retire(flow_id)
+        self.statistics.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
@@ -339,6 +351,7 @@ class ShardRuntime:
             if self._core.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
                 self._cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
+        self.statistics.accepted(events, self._now_ms())
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
 from router.dispatch.observers.end_feed import EndFeed
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
+from router.dispatch.observers.flow_statistics import FlowStatistics
 from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
@@ -54,6 +55,7 @@ class TransitionWriter:
         waiters: ReplyWaiters,
         watchers: ExecutionWatchers,
         ends: EndFeed,
+        statistics: FlowStatistics,
         effects: EffectQueue,
         metrics: RouterMetrics,
         now_ms: Callable[[], int],
@@ -66,6 +68,7 @@ class TransitionWriter:
         self._waiters = waiters
         self._watchers = watchers
         self._ends = ends
+        self._statistics = statistics
         self._effects = effects
         self._metrics = metrics
         self._now_ms = now_ms
@@ -97,7 +100,7 @@ class TransitionWriter:
         await self._writer.write([*batch.journaled, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(batch.journaled)
         for end in ends:
-            self._core.ended(end.seq)
+            self._statistics.ended(self._core.ended(end.seq), end.status, now_ms)
             self._metrics.ended(end.status)
             self._waiters.ended(end)
         if ends and self._completions.is_needed:

@@ -273,6 +273,27 @@ class UnpublishedEvent(NamedTuple):
     data: bytes = b""
 
 
+class MinuteCount(NamedTuple):
+    """Number of a flow's executions that were accepted or ended within a minute.
+
+    Attributes:
+        minute: Unix time in minutes.
+        status: the status with which they ended; None: they were accepted, whether they have ended or not.
+    """
+
+    flow_id: str
+    minute: int
+    status: Status | None
+    number: int
+
+
+class RecentActivity(NamedTuple):
+    """Numbers of executions, complete from a Unix time (ms) on."""
+
+    since_ms: int
+    counts: tuple[MinuteCount, ...]
+
+
 class UnfinishedExecution(NamedTuple):
     """An execution that has not ended, as found at start-up.
 

@@ -4,4 +4,5 @@
 - `reply_waiters`: callers that wait for an execution's reply, or its end.
 - `execution_watchers`: watchers of changes.
 - `end_feed`: readers of the ends of certain executions.
+- `flow_statistics`: how many executions each flow accepted and ended, by minute.
 """

@@ -25,6 +25,7 @@ from router.storage.model import (
     LifecycleRecorded,
     LoggedEvent,
     Parked,
+    RecentActivity,
     Replied,
     Resolved,
     Scheduled,
@@ -33,7 +34,7 @@ from router.storage.model import (
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import execution_list, inbound_events, queries
+from router.storage.sqlite import activity, execution_list, inbound_events, queries
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.expiry import ExpireOperation, ExpiryStep
@@ -204,6 +205,30 @@ class SqliteShardState:
     async def payloads(self, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.payloads(connection, seqs, most_bytes))
+
+    async def last_seq(self) -> int:
+        """See `interface.ShardState`."""
+        return await self._readers.run(activity.last_seq)
+
+    async def recent_activity(
+        self, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+    ) -> RecentActivity:
+        """See `interface.ShardState`."""
+        return await self._queries.run(
+            lambda connection: activity.recent(
+                connection, since_ms=since_ms, until_seq=until_seq, ended_before_ms=ended_before_ms, limit=limit
+            )
+        )
+
+    async def receive_times(self, seqs: Collection[int]) -> dict[int, int]:
+        """See `interface.ShardState`."""
+        wanted = list(seqs)
+        return await self._queries.run(lambda connection: activity.receive_times(connection, wanted))
+
+    async def latest_receive_times(self, flow_ids: Collection[str]) -> dict[str, int]:
+        """See `interface.ShardState`."""
+        wanted = list(flow_ids)
+        return await self._queries.run(lambda connection: activity.latest_receive_times(connection, wanted))
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """See `interface.ShardState`."""

@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
-from router.storage.sqlite import changes, execution_list, queries, registry
+from router.storage.sqlite import activity, changes, execution_list, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -88,3 +88,16 @@ async def test_revisions_are_listed_without_looking_at_those_of_other_flows(plan
     plans = plan(partial(registry.list_revisions, flow_id="shop", before=9, limit=9))
     assert any("SEARCH r USING" in step and "(flow_id=? AND revision<?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
+
+
+async def test_recent_activity_is_found_by_number_and_by_end(plan):
+    plans = plan(
+        lambda connection: activity.recent(connection, since_ms=5, until_seq=900_000, ended_before_ms=9, limit=10)
+    )
+    assert not [step for step in plans if step.startswith("SCAN execution")], plans
+    assert any("execution_by_end (end_time_ms>? AND end_time_ms<?)" in step for step in plans), plans
+
+
+async def test_the_latest_event_of_a_flow_is_found_by_one_look_at_an_index(plan):
+    plans = plan(activity.latest_receive_times, ["shop"])
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")], plans

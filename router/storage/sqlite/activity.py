@@ -1,0 +1,103 @@
+"""Queries about the recent activity of flows; each function runs in a snapshot, on a reader thread.
+
+None takes longer the more executions are stored: each reads at most `limit` rows, or one for each flow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import apsw
+
+from router.storage.model import MinuteCount, RecentActivity
+from router.storage.sqlite.schema import STATUSES
+from router.storage.sqlite.statements import BatchStatement
+
+MAX_SECONDS: Final = 5.0
+"""Time that `recent` may take: with a cold cache it may read from many places of the disk."""
+
+PROGRESS_STEPS: Final = 10_000
+"""Steps of SQLite's virtual machine between two looks at the clock, about a millisecond."""
+
+_ACCEPTED = """
+SELECT k.flow_id, c.minute, c.number FROM (
+  SELECT flow, receive_time_ms / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED
+  WHERE seq > ? AND seq <= ? AND receive_time_ms >= ? GROUP BY 1, 2
+) c JOIN flow_key k ON k.key = c.flow
+"""
+_ENDED = """
+SELECT k.flow_id, c.minute, c.status, c.number FROM (
+  SELECT flow, end_time_ms / 60000 AS minute, status, count(*) AS number FROM execution INDEXED BY execution_by_end
+  WHERE end_time_ms >= ? AND end_time_ms < ? GROUP BY 1, 2, 3
+) c JOIN flow_key k ON k.key = c.flow
+"""
+_RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})", 0)
+
+
+def last_seq(connection: apsw.Connection) -> int:
+    """Return the greatest sequence number of a stored execution; 0: there is none."""
+    return connection.execute("SELECT coalesce(max(seq), 0) FROM execution").get
+
+
+def recent(
+    connection: apsw.Connection, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+) -> RecentActivity:
+    """Return how many executions were accepted and ended, by flow and minute; see `interface.ShardState`.
+
+    Raises:
+        apsw.InterruptError: it takes longer than `MAX_SECONDS`.
+    """
+    deadline = time.monotonic() + MAX_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
+    try:
+        return _recent(connection, since_ms, until_seq, ended_before_ms, limit)
+    finally:
+        connection.set_progress_handler(None)
+
+
+def _recent(
+    connection: apsw.Connection, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+) -> RecentActivity:
+    after_seq = max(until_seq - limit, 0)
+    if after_seq:
+        row = connection.execute(
+            "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+            (after_seq, until_seq),
+        ).fetchone()
+        since_ms = max(since_ms, row[0] if row else since_ms)
+    row = connection.execute(
+        "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
+        " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
+        (ended_before_ms, limit),
+    ).fetchone()
+    since_ms = max(since_ms, row[0] + 1 if row else since_ms)
+    counts = [
+        MinuteCount(flow_id, minute, None, number)
+        for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
+    ]
+    counts += [
+        MinuteCount(flow_id, minute, STATUSES[status], number)
+        for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
+    ]
+    return RecentActivity(since_ms, tuple(counts))
+
+
+def receive_times(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, int]:
+    """Return when executions were received, Unix times in ms; unknown ones are missing."""
+    return dict(_RECEIVE_TIMES.fetch(connection, [(seq,) for seq in seqs]))
+
+
+def latest_receive_times(connection: apsw.Connection, flow_ids: Sequence[str]) -> dict[str, int]:
+    """Return when the latest stored execution of each flow was received, Unix times in ms; flows may be missing."""
+    found: dict[str, int] = {}
+    for flow_id in flow_ids:
+        row = connection.execute(
+            "SELECT receive_time_ms FROM execution INDEXED BY execution_by_flow"
+            " WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT 1",
+            (flow_id,),
+        ).fetchone()
+        if row:
+            found[flow_id] = row[0]
+    return found

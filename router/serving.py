@@ -35,6 +35,7 @@ from router.admission import AdmissionControl
 from router.callback_keys import CallbackKeys
 from router.dispatch.shard_runtime import ShardRuntime
 from router.encryption import SecretCipher
+from router.flow_secrets import FlowSecrets
 from router.flow_table import FlowTable
 from router.grpc_server import bind, enable_reflection, new_server, service_names
 from router.metrics import RouterMetrics
@@ -43,6 +44,7 @@ from router.registry_watch import RegistryWatch
 from router.reply_tokens import ReplyTokens
 from router.retention import expire_forever
 from router.scheduling.shard import Shard
+from router.secret_matches import SecretMatches
 from router.services.audit import AuditService
 from router.services.audit_recorder import AuditRecorder
 from router.services.body_streams import BodySender, UploadReceiver
@@ -51,6 +53,7 @@ from router.services.cluster import ClusterService
 from router.services.emit_event_rpc import emit_event
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
+from router.services.flow_statistics import FlowStatisticsReader
 from router.services.health import HealthService
 from router.services.ingest import IngestService
 from router.services.rejection import RejectionService
@@ -207,6 +210,8 @@ async def serve_shard(
         reads=reads,
     )
     health_service = HealthService(service_names())
+    matches = SecretMatches(_now_ms())
+    flow_secrets = FlowSecrets(storage.registry, matches)
 
     await cron_scheduler.recover()
     await flows.start(await host.recover(), [cron_scheduler, publisher])
@@ -229,6 +234,7 @@ async def serve_shard(
         metrics=router_metrics,
         bodies=bodies,
         uploads=uploads,
+        matches=matches,
         now_ms=_now_ms,
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
@@ -241,6 +247,14 @@ async def serve_shard(
             functions=runners.components,
             callback_keys=callback_keys,
             next_of=cron_scheduler.next_of,
+            statistics=FlowStatisticsReader(
+                registry=storage.registry,
+                state=state,
+                host=host,
+                secrets=flow_secrets,
+                next_of=cron_scheduler.next_of,
+                now_ms=_now_ms,
+            ),
             now_ms=_now_ms,
         ),
         server,
@@ -248,7 +262,7 @@ async def serve_shard(
     rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(_rejection_service(storage, key, ingest), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(storage.audit), server)
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
-        SecretService(registry=storage.registry, cipher=cipher, now_ms=_now_ms), server
+        SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
     )
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
         ExecutionService(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import orjson
 
 from flowhook.document.loader import FlowDocument
 from flowhook.document.problems import Path
+from flowhook.document.webhook import Webhook
 from flowhook.expressions import is_expression
 
 _PREFIXES: Final = (
@@ -44,6 +47,30 @@ def names_of(document: FlowDocument) -> frozenset[str]:
     """Return the names of the secrets in `webhook.auth`, in the `auth` of its callbacks, and in `use.secrets`."""
     verified = frozenset[str]() if document.webhook is None else document.webhook.secret_names()
     return verified.union(document.workflow.use.secrets)
+
+
+class NamedSecrets(NamedTuple):
+    """The secrets that a definition names: those that verify requests, and those that expressions may read."""
+
+    verifying: frozenset[str] = frozenset()
+    expressions: frozenset[str] = frozenset()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """All names."""
+        return self.verifying | self.expressions
+
+
+def parse_names(definition: bytes) -> NamedSecrets:
+    """Return the secrets that a stored definition names, without building the models of its tasks.
+
+    Raises:
+        ValueError: it was made by an incompatible version of Flowhook.
+    """
+    parts = orjson.loads(definition)
+    webhook, use = parts.get("webhook"), parts.get("use") or {}
+    verifying = frozenset[str]() if webhook is None else Webhook.model_validate(webhook).secret_names()
+    return NamedSecrets(verifying, frozenset(use.get("secrets") or ()))
 
 
 def secret_paths(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:

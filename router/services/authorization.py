@@ -45,6 +45,8 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.FlowService/FindFlows": _READ | {TokenScope.VERIFY},
     "/flowhook.v1.FlowService/ListFlows": _READ,
     "/flowhook.v1.FlowService/ListRevisions": _READ,
+    "/flowhook.v1.FlowService/GetFlowStatistics": _READ,
+    "/flowhook.v1.FlowService/ListFlowStatistics": _READ,
     "/flowhook.v1.FlowService/WatchFlows": _READ | {TokenScope.VERIFY, TokenScope.RUN},
     "/flowhook.v1.SecretService/ListSecrets": _READ,
     "/flowhook.v1.SecretService/ResolveSecrets": frozenset({TokenScope.VERIFY, TokenScope.RUN}),

@@ -18,7 +18,7 @@ from flowhook.model import Change, Flow
 from flowhook.tokens import TokenScope
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
-from flowhook.wire import convert_resources
+from flowhook.wire import convert, convert_resources, convert_statistics
 from router.callback_keys import CallbackKeys
 from router.event_triggers.definition import parse_triggers
 from router.flow_table import FlowTable
@@ -26,6 +26,7 @@ from router.parsing import InputParser
 from router.registry_watch import RegistryWatch
 from router.services import error_mapping, shared_secrets
 from router.services.authorization import caller_scopes
+from router.services.flow_statistics import FlowStatisticsReader
 from router.services.paging import page_token_after, parse_page
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
@@ -48,6 +49,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
         next_of: Callable[[str], int | None],
+        statistics: FlowStatisticsReader,
         now_ms: Callable[[], int],
     ) -> None:
         """Serve flows.
@@ -60,6 +62,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             functions: returns the functions that attached runners can call, None when no runner is attached.
             callback_keys: keys of the flows' one-time URLs.
             next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
+            statistics: reads the numbers of flows.
             now_ms: returns the current Unix time in ms.
         """
         self._registry = registry
@@ -69,6 +72,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._functions = functions
         self._callback_keys = callback_keys
         self._next_of = next_of
+        self._statistics = statistics
         self._now_ms = now_ms
         self._applying = asyncio.Lock()
         """Held from the check of flows against each other until they are stored."""
@@ -194,6 +198,38 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             message.ClearField("document")
             message.ClearField("definition")
         return pb.ListFlowsResponse(flows=messages, next_page_token=flows[size - 1].id if len(flows) > size else "")
+
+    @error_mapping.rpc_method
+    async def GetFlowStatistics(  # noqa: N802 - the name of the RPC
+        self, request: pb.GetFlowStatisticsRequest, context: error_mapping.Context
+    ) -> pb.GetFlowStatisticsResponse:
+        """Return the numbers of one flow."""
+        del context
+        statistics = await self._statistics.get(request.flow_id)
+        if statistics is None:
+            raise _no_flow(request.flow_id)
+        return pb.GetFlowStatisticsResponse(
+            statistics=convert_statistics.statistics_to_proto(statistics),
+            since=convert.timestamp(self._statistics.since_ms),
+        )
+
+    @error_mapping.rpc_method
+    async def ListFlowStatistics(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListFlowStatisticsRequest, context: error_mapping.Context
+    ) -> pb.ListFlowStatisticsResponse:
+        """Return a page of flows with their numbers."""
+        del context
+        page = await self._statistics.page(
+            after_id=request.page_token,
+            size=min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE,
+            name_contains=request.name_contains,
+            condition=convert_statistics.condition_from_proto(request.condition),
+        )
+        return pb.ListFlowStatisticsResponse(
+            statistics=map(convert_statistics.statistics_to_proto, page.items),
+            next_page_token=page.last_id,
+            since=convert.timestamp(self._statistics.since_ms),
+        )
 
     @error_mapping.rpc_method
     async def PauseFlow(  # noqa: N802 - the name of the RPC

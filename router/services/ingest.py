@@ -24,6 +24,7 @@ from router.admission import (
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.reply_tokens import ReplyTokens, reply_not_found
+from router.secret_matches import SecretMatches
 from router.services import error_mapping
 from router.services.authorization import check_flow_permitted
 from router.services.body_streams import UploadReceiver
@@ -67,6 +68,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         metrics: RouterMetrics,
         bodies: BodyStore,
         uploads: UploadReceiver,
+        matches: SecretMatches,
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
@@ -77,6 +79,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._metrics = metrics
         self._bodies = bodies
         self._uploads = uploads
+        self._matches = matches
         self._now_ms = now_ms
         self._storing = 0
         """Events passed to storage that the scheduling core does not count yet."""
@@ -180,6 +183,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         try:
             check_flow_permitted(message.flow_id)
             earlier = await self._callbacks.receive(message, rejection_id)
+            if message.HasField("principal"):
+                self._matches.note(message.flow_id, message.principal.secret, self._now_ms())
         except FlowhookError as error:
             return self._rejected(error)
         except Exception as error:  # noqa: BLE001 - it must not affect the others of the batch
@@ -290,6 +295,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
         received_ms = convert.milliseconds(message.receive_time)
+        if message.HasField("principal"):
+            self._matches.note(entry.id, message.principal.secret, received_ms)
         return NewEvent(
             message.id,
             entry.id,

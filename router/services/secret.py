@@ -12,8 +12,9 @@ from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.tokens import TokenScope
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
-from flowhook.wire import convert_resources
+from flowhook.wire import convert_resources, convert_statistics
 from router.encryption import SecretCipher
+from router.flow_secrets import FlowSecrets
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
 from router.storage.interface import Registry
@@ -25,8 +26,11 @@ MAX_NAMES: Final = 100
 class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     """See protos/flowhook/v1/secret_service.proto."""
 
-    def __init__(self, *, registry: Registry, cipher: SecretCipher, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, *, registry: Registry, cipher: SecretCipher, secrets: FlowSecrets, now_ms: Callable[[], int]
+    ) -> None:
         self._registry = registry
+        self._secrets = secrets
         self._cipher = cipher
         self._now_ms = now_ms
 
@@ -54,7 +58,9 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         self, request: pb.ListSecretsRequest, context: error_mapping.Context
     ) -> pb.ListSecretsResponse:
         """Return names, never values."""
-        del request, context
+        del context
+        if request.with_uses:
+            return convert_statistics.uses_to_proto(await self._secrets.uses())
         return pb.ListSecretsResponse(
             secrets=[convert_resources.secret_to_proto(info) for info in await self._registry.list_secrets()]
         )

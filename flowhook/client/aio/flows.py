@@ -7,18 +7,21 @@ from collections.abc import AsyncIterator, Sequence
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page
+from flowhook.flow_statistics import FlowCondition, FlowStatisticsPage
 from flowhook.model import Flow, FlowRevision
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,
     GetFlowRequest,
+    GetFlowStatisticsRequest,
     ListFlowsRequest,
+    ListFlowStatisticsRequest,
     ListRevisionsRequest,
     PauseFlowRequest,
     ResumeFlowRequest,
 )
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
-from flowhook.wire import convert_resources
+from flowhook.wire import convert, convert_resources, convert_statistics
 
 
 class Flows:
@@ -105,6 +108,40 @@ class Flows:
         response = await self._call(self._stub.ListRevisions, request)
         found = [convert_resources.revision_from_proto(each) for each in response.revisions]
         return Page(found, response.next_page_token)
+
+    async def statistics(self, flow_id: str) -> FlowStatisticsPage:
+        """Return the numbers of one flow, as a page with one item.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+        """
+        response = await self._call(self._stub.GetFlowStatistics, GetFlowStatisticsRequest(flow_id=flow_id))
+        item = convert_statistics.statistics_from_proto(response.statistics)
+        return FlowStatisticsPage([item], "", convert.milliseconds(response.since))
+
+    async def statistics_page(
+        self,
+        *,
+        name_contains: str = "",
+        condition: FlowCondition | None = None,
+        page_size: int = 100,
+        page_token: str = "",
+    ) -> FlowStatisticsPage:
+        """Return a page of flows with their numbers, by ascending ID.
+
+        Args:
+            name_contains: only flows whose ID contains this.
+            condition: only flows that meet it; there may then be fewer than `page_size` although there are more pages.
+            page_size: flows on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before; empty: the first page.
+        """
+        request = ListFlowStatisticsRequest(
+            page_size=page_size,
+            page_token=page_token,
+            name_contains=name_contains,
+            condition=convert_statistics.condition_to_proto(condition),
+        )
+        return convert_statistics.page_from_proto(await self._call(self._stub.ListFlowStatistics, request))
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run.

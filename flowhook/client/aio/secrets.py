@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.flow_statistics import SecretUses
 from flowhook.model import SecretInfo
 from flowhook.v1.secret_service_pb2 import (
     DeleteSecretRequest,
@@ -13,7 +14,7 @@ from flowhook.v1.secret_service_pb2 import (
     SetSecretRequest,
 )
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
-from flowhook.wire import convert_resources
+from flowhook.wire import convert_resources, convert_statistics
 
 
 class Secrets:
@@ -36,6 +37,11 @@ class Secrets:
         """Return the names and times of all secrets, by ascending name."""
         response = await self._call(self._stub.ListSecrets, ListSecretsRequest())
         return [convert_resources.secret_from_proto(secret) for secret in response.secrets]
+
+    async def uses(self) -> SecretUses:
+        """Return all secrets, and those that flows name and that are missing, each with the flows that name it."""
+        response = await self._call(self._stub.ListSecrets, ListSecretsRequest(with_uses=True))
+        return convert_statistics.uses_from_proto(response)
 
     async def delete(self, name: str) -> None:
         """Delete a secret.

@@ -44,6 +44,7 @@ PAGES: Final = (
     ("/login", login.LoginPage),
     ("/logout", login.LogoutHandler),
     ("/flows", flows.FlowsPage),
+    ("/stream/flows", flows.FlowStream),
     ("/flows/{flow_id}", flow.FlowPage),
     ("/flows/{flow_id}/revisions", flow.RevisionsPage),
     ("/apply", apply.ApplyPage),

@@ -1,4 +1,4 @@
-"""`/executions/stream`: the first page of the list of executions as server-sent events, one for each change.
+"""Live lists: the first page of a list as server-sent events, one for each change.
 
 The list is read again at fixed times rather than at each change of an execution: thousands change in a second of a busy
 cluster, and what a page in a browser costs must not grow with that.
@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import http
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tornado.iostream import StreamClosedError
 
 from admin.console import rendering
 from admin.console.executions import read_filters, row_values
 from admin.console.page import Page
-from admin.operations.execution_list import ExecutionList, ExecutionPage
+from admin.operations.execution_list import ExecutionList
 from admin.operations.table import LIST_EXECUTIONS
 from admin.signed_in_handler import COOKIE
+from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
 INTERVAL_SECONDS: Final = 0.5
-"""Time between two looks at the list; at most so many events are sent."""
+"""Time between two looks at the list of executions."""
 
 PAUSE_FACTOR: Final = 4
 """Such a multiple of the time that a look takes passes before the next one: conditions without an index take long."""
@@ -47,11 +48,33 @@ SEND_SECONDS: Final = 30.0
 """Time within which a client must receive an event; else its connection is closed."""
 
 
-class ExecutionStream(Page):
-    """`/executions/stream`."""
+class LiveStream(Page):
+    """Base class of the streams: subclasses say what is read and shown.
+
+    Attributes:
+        template: it renders the rows.
+        interval: seconds between two looks at the list; at most so many events are sent.
+    """
 
     SUPPORTED_METHODS = ("GET",)
-    section = "executions"
+    template = ""
+    interval = INTERVAL_SECONDS
+
+    def conditions(self) -> Any:
+        """Return the conditions that the parameters of the URL name; subclasses override this.
+
+        Raises:
+            InvalidError: there is no such parameter, or no such value.
+        """
+        raise NotImplementedError
+
+    async def load(self, client: AsyncClient, conditions: Any) -> Any:
+        """Return the values for the template, by name; subclasses override this.
+
+        Raises:
+            FlowhookError: the router does not answer.
+        """
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Check the credentials; make the stream end when the connection is closed."""
@@ -65,9 +88,7 @@ class ExecutionStream(Page):
 
     async def show(self, *_values: str) -> None:
         """Send the rows, and again whenever they change."""
-        filters = read_filters(self.query())
-        if filters.jq:
-            raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
+        conditions = self.conditions()
         streams = self.context.streams
         if len(streams) >= MAX_STREAMS:
             raise ExhaustedError(f"{MAX_STREAMS} live lists are open: close one", reason="TOO_MANY_STREAMS")
@@ -77,13 +98,13 @@ class ExecutionStream(Page):
             )
         streams[self] = self.session
         try:
-            await self._send_changes(filters)
+            await self._send_changes(conditions)
         finally:
             del streams[self]
 
-    async def _send_changes(self, filters: ExecutionList) -> None:
+    async def _send_changes(self, conditions: Any) -> None:
         loop = asyncio.get_running_loop()
-        shown: ExecutionPage | None = None
+        shown: dict[str, Any] | None = None
         sent_at = 0.0
         self.set_header("Content-Type", "text/event-stream; charset=UTF-8")
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect events
@@ -92,18 +113,16 @@ class ExecutionStream(Page):
             try:
                 self.check_session()
                 async with self.router() as client:
-                    page = await LIST_EXECUTIONS.run(client, filters)
+                    values = await self.load(client, conditions)
             except UnavailableError:
                 if shown is None:
                     raise
-                page = shown
-            if page != shown or loop.time() - sent_at >= REFRESH_SECONDS:
-                await self._send(
-                    _event(rendering.render("execution_rows.html", page=page, **row_values(filters, page)))
-                )
-                shown, sent_at = page, loop.time()
+                values = shown
+            if values != shown or loop.time() - sent_at >= REFRESH_SECONDS:
+                await self._send(_event(rendering.render(self.template, **values)))
+                shown, sent_at = values, loop.time()
             try:
-                pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (loop.time() - began))
+                pause = max(self.interval, PAUSE_FACTOR * (loop.time() - began))
                 await asyncio.wait_for(self._closed.wait(), pause)
             except TimeoutError:
                 continue
@@ -138,6 +157,25 @@ class ExecutionStream(Page):
             self.finish()
         else:
             super().finish_error(error)
+
+
+class ExecutionStream(LiveStream):
+    """`/executions/stream`."""
+
+    section = "executions"
+    template = "execution_rows.html"
+
+    def conditions(self) -> ExecutionList:
+        """Return the conditions of the list."""
+        filters = read_filters(self.query())
+        if filters.jq:
+            raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
+        return filters
+
+    async def load(self, client: AsyncClient, conditions: ExecutionList) -> dict[str, Any]:
+        """Return the first page."""
+        page = await LIST_EXECUTIONS.run(client, conditions)
+        return {"page": page, **row_values(conditions, page)}
 
 
 def _event(text: str) -> str:

@@ -12,6 +12,7 @@ import orjson
 import flowhook
 from admin.console import static_files
 from admin.console.json_format import indent_json
+from admin.console.sparkline import sparkline
 
 FOLDER: Final = Path(__file__).parent
 MINUTE: Final = 60
@@ -56,6 +57,11 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
+def share(ratio: float) -> str:
+    """Return a part of a whole, in [0, 1], in per cent; what is not nothing is never shown as nothing."""
+    return "< 0.1 %" if 0 < ratio < 0.001 else f"{ratio * 100:.1f} %"  # noqa: PLR2004 - a tenth of a per cent
+
+
 def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
     """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters."""
     text = orjson.dumps(fragment).decode("utf-8", "replace")
@@ -78,10 +84,12 @@ def _environment() -> jinja2.Environment:
         "exact": exact,
         "duration": duration,
         "size": size,
+        "share": share,
+        "grouped": "{:,}".format,
         "json_text": json_text,
         "iso": datetime.isoformat,
     }
-    environment.globals |= {"static": static_files.url, "build": flowhook.__version__}
+    environment.globals |= {"static": static_files.url, "build": flowhook.__version__, "sparkline": sparkline}
     return environment
 
 

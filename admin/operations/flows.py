@@ -15,15 +15,6 @@ from flowhook.model import Change, Flow
 PageSize = Annotated[int, Field(ge=1, le=1000)]
 
 
-class FlowList(Parameters):
-    """Parameters of `list_flows`."""
-
-    page_size: PageSize = 100
-    """Flows on the page at most."""
-    page_token: str = ""
-    """`next_page_token` of the page before; empty: the first page."""
-
-
 class FlowName(Parameters):
     """Parameters of operations on one flow."""
 
@@ -77,14 +68,6 @@ class FlowView:
 
 
 @dataclass(frozen=True, slots=True)
-class FlowPage:
-    """Flows by ascending ID, and the token of the next page; empty: there is none."""
-
-    flows: tuple[FlowView, ...]
-    next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
 class FlowDetail:
     """A flow with the text of its file."""
 
@@ -106,12 +89,6 @@ class DeletedFlow:
     """The flow that was deleted."""
 
     id: str
-
-
-async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
-    """Return a page of flows."""
-    page = await client.flows.page(page_size=parameters.page_size, page_token=parameters.page_token)
-    return FlowPage(tuple(map(view, page.items)), page.next_page_token)
 
 
 async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetail:

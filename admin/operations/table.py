@@ -14,6 +14,7 @@ from admin.operations import (
     flow_pictures,
     flow_revisions,
     flow_setup,
+    flow_statistics,
     flows,
     parts,
     rejections,
@@ -25,10 +26,25 @@ from admin.operations.operation import Operation
 from flowhook.execution_trace import ExecutionTrace
 
 LIST_FLOWS: Final = Operation(
-    "list_flows", "GET", "/flows", "List flows by ID.", flows.FlowList, flows.FlowPage, flows.list_flows
+    "list_flows",
+    "GET",
+    "/flows",
+    "List flows by ID, with their numbers.",
+    flow_statistics.FlowList,
+    flow_statistics.FlowPage,
+    flow_statistics.list_flows,
 )
 GET_FLOW: Final = Operation(
     "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowAtRevision, flows.FlowDetail, flows.get_flow
+)
+GET_FLOW_STATISTICS: Final = Operation(
+    "get_flow_statistics",
+    "GET",
+    "/flows/{flow_id}/statistics",
+    "Get the numbers of a flow: rates, errors, its queue, its secrets.",
+    flows.FlowName,
+    flow_statistics.FlowNumbers,
+    flow_statistics.get_flow_statistics,
 )
 APPLY_FLOW: Final = Operation(
     "apply_flow",
@@ -343,6 +359,7 @@ EXPORT_AUDIT: Final = Operation(
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
     GET_FLOW,
+    GET_FLOW_STATISTICS,
     APPLY_FLOW,
     CHECK_FLOW,
     DELETE_FLOW,

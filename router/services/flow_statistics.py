@@ -13,7 +13,7 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.flow_secrets import FlowSecrets
 from router.storage.interface import Registry, ShardState
 
-STEP: Final = 100
+STEP: Final = 128
 """Definitions in one read, of at most 256 KiB each."""
 
 MAX_SCANNED: Final = 2000
@@ -51,7 +51,7 @@ class FlowStatisticsReader:
     @property
     def since_ms(self) -> int:
         """Unix time from which the counts by minute are complete."""
-        return max(self._host.statistics.since_ms, self._now_ms() - MINUTES * MINUTE_MS)
+        return max(self._host.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
         """Return the numbers of a flow; None when there is none.

@@ -127,6 +127,7 @@ async def test_every_button_has_a_twin_in_the_api(operator, every_page, client):
     assert {action for method, action in forms if method == "get"} == {
         "/executions",
         "/faults",
+        "/flows",
         "/rejections",
         "/flows/shown/revisions",
         "/apply",

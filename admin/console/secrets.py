@@ -12,5 +12,7 @@ class SecretsPage(Page):
     section = "secrets"
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
-        self.finish_page("secrets.html", secrets=(await self.run(LIST_SECRETS, {})).secrets)
+        """Respond with the list, and with a form for the secret that the URL names."""
+        query = self.query()
+        name = query.pop("name", [""])[0]
+        self.finish_page("secrets.html", listed=await self.run(LIST_SECRETS, {}, query), name=name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
+from flowhook.flow_statistics import SecretUse
 from flowhook.model import SecretInfo
 
 
@@ -42,10 +43,49 @@ class SecretView:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretNames:
-    """All secrets, by ascending name."""
+class SecretUserView:
+    """A flow that names a secret.
 
-    secrets: tuple[SecretView, ...]
+    `verifies`: requests are verified with it. `expressions`: expressions may read it. `matched_at`: when a request of
+    the flow was last verified with it; null: not since the router started. `latest_match`: of all secrets of the flow,
+    it is the one that matched last.
+    """
+
+    flow_id: str
+    verifies: bool
+    expressions: bool
+    matched_at: datetime | None
+    latest_match: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecretUseView:
+    """The flows that name a secret: those that it verified a request of last, then the others by ID; at most 100."""
+
+    name: str
+    matched_at: datetime | None
+    user_count: int
+    users: tuple[SecretUserView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSecret(SecretUseView):
+    """A secret with the flows that name it."""
+
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SecretNames:
+    """All secrets, by ascending name.
+
+    `missing`: names that flows name, and that are not set; at most 1000. `matches_since`: when the router began to note
+    which secrets match.
+    """
+
+    secrets: tuple[ListedSecret, ...]
+    missing: tuple[SecretUseView, ...]
+    matches_since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +96,15 @@ class Deleted:
 
 
 async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNames:
-    """Return the names of all secrets."""
-    return SecretNames(tuple(map(_view, await client.secrets.list())))
+    """Return the names of all secrets, and the flows that name them."""
+    uses = await client.secrets.uses()
+    return SecretNames(
+        secrets=tuple(
+            ListedSecret(**_use(use), updated_at=use.info.updated_at) for use in uses.items if use.info is not None
+        ),
+        missing=tuple(SecretUseView(**_use(use)) for use in uses.items if use.info is None),
+        matches_since=uses.since,
+    )
 
 
 async def set_secret(client: AsyncClient, parameters: SecretValue) -> SecretView:
@@ -69,6 +116,14 @@ async def delete_secret(client: AsyncClient, parameters: SecretName) -> Deleted:
     """Delete a secret."""
     await client.secrets.delete(parameters.name)
     return Deleted(parameters.name)
+
+
+def _use(use: SecretUse) -> dict[str, Any]:
+    users = tuple(
+        SecretUserView(user.flow_id, user.verifies, user.expressions, user.matched_at, user.latest_match)
+        for user in use.users
+    )
+    return {"name": use.name, "matched_at": use.matched_at, "user_count": use.user_count, "users": users}
 
 
 def _view(secret: SecretInfo) -> SecretView:

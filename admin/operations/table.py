@@ -304,7 +304,7 @@ LIST_SECRETS: Final = Operation(
     "list_secrets",
     "GET",
     "/secrets",
-    "List the names of secrets.",
+    "List the names of secrets, and the flows that name them.",
     secrets.SecretList,
     secrets.SecretNames,
     secrets.list_secrets,

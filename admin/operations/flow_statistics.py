@@ -102,7 +102,7 @@ async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
         page_size=parameters.page_size,
         page_token=parameters.page_token,
     )
-    return FlowPage(tuple(_listed(item, page.since) for item in page.items), page.next_page_token)
+    return FlowPage(tuple(listed(item, page.since) for item in page.items), page.next_page_token)
 
 
 async def get_flow_statistics(client: AsyncClient, parameters: FlowName) -> FlowNumbers:
@@ -145,7 +145,8 @@ def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
     )
 
 
-def _listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
+def listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
+    """Return what is shown of a flow in the list."""
     shown = view(statistics.flow)
     return ListedFlow(
         **{field.name: getattr(shown, field.name) for field in fields(shown)}, numbers=numbers(statistics, since)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from flowhook.flow_statistics import FlowStatistics
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
 from flowhook.replays import ReplayOrigin
 from flowhook.workflow_input import stored_attachments
@@ -136,6 +137,23 @@ def flow_as_json(flow: Flow) -> dict[str, Any]:
         "created_at": rfc3339(flow.create_time_ms),
         "updated_at": rfc3339(flow.update_time_ms),
         "next_at": rfc3339(flow.next_time_ms),
+    }
+
+
+def flow_statistics_as_json(statistics: FlowStatistics) -> dict[str, Any]:
+    """Return the JSON representation of a flow with the numbers of its executions."""
+    return {
+        **flow_as_json(statistics.flow),
+        "accepted_last_hour": sum(statistics.accepted),
+        "completed_last_hour": sum(statistics.completed),
+        "faulted_last_hour": sum(statistics.faulted),
+        "pending": statistics.pending,
+        "running": statistics.running,
+        "waiting": statistics.waiting,
+        "suspended": statistics.suspended,
+        "oldest_pending_at": rfc3339(statistics.oldest_pending_ms),
+        "last_event_at": rfc3339(statistics.last_event_ms),
+        "missing_secrets": list(statistics.missing_secrets),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.options import DataDir, Json, Router
+from flowhook.flow_statistics import FlowCondition
 from flowhook.model import Flow
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
@@ -19,29 +20,43 @@ FlowId = Annotated[str, typer.Argument(metavar="ID", help="ID of the flow: name,
 
 
 @app.command("list")
-def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """List all flows."""
+def _list(
+    *,
+    name: Annotated[str, typer.Option(help="Only flows whose ID contains this.")] = "",
+    state: Annotated[
+        FlowCondition | None,
+        typer.Option(help="Only flows that are paused, failed in the last hour, or need a secret that is not set."),
+    ] = None,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List flows, with what happened in the last hour and what is pending."""
     from cli.client_factory import open_client
-    from cli.output import flow_as_json, print_json, print_table, rfc3339
+    from cli.output import flow_statistics_as_json, print_json, print_table, rfc3339
 
     with open_client(router, data_dir) as client:
-        flows = client.flows.list()
+        flows = client.flows.list_statistics(name_contains=name, condition=state)
         if json:
-            for flow in flows:
-                print_json(flow_as_json(flow))
+            for each in flows:
+                print_json(flow_statistics_as_json(each))
             return
         print_table(
-            ("FLOW", "REVISION", "STATE", "WEBHOOK", "UPDATED", "NEXT"),
+            ("FLOW", "REVISION", "STATE", "WEBHOOK", "EVENTS/H", "FAULTED/H", "PENDING", "UPDATED", "NEXT", "NEEDS"),
             (
                 (
-                    flow.id,
-                    flow.revision,
-                    _state(flow),
-                    "yes" if flow.has_webhook else "no",
-                    rfc3339(flow.update_time_ms),
-                    rfc3339(flow.next_time_ms),
+                    each.flow.id,
+                    each.flow.revision,
+                    _state(each.flow),
+                    "yes" if each.flow.has_webhook else "no",
+                    sum(each.accepted),
+                    sum(each.faulted),
+                    each.pending,
+                    rfc3339(each.flow.update_time_ms),
+                    rfc3339(each.flow.next_time_ms),
+                    ", ".join(each.missing_secrets),
                 )
-                for flow in flows
+                for each in flows
             ),
             empty="no flows; apply one: flowhook apply -f FILE",
         )

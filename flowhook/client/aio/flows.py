@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page
-from flowhook.flow_statistics import FlowCondition, FlowStatisticsPage
+from flowhook.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.model import Flow, FlowRevision
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
@@ -118,6 +118,19 @@ class Flows:
         response = await self._call(self._stub.GetFlowStatistics, GetFlowStatisticsRequest(flow_id=flow_id))
         item = convert_statistics.statistics_from_proto(response.statistics)
         return FlowStatisticsPage([item], "", convert.milliseconds(response.since))
+
+    def list_statistics(
+        self, *, name_contains: str = "", condition: FlowCondition | None = None
+    ) -> AsyncIterator[FlowStatistics]:
+        """Yield the flows that meet the conditions with their numbers, by ascending ID."""
+
+        async def read(page_size: int, page_token: str) -> Page[FlowStatistics]:
+            page = await self.statistics_page(
+                name_contains=name_contains, condition=condition, page_size=page_size, page_token=page_token
+            )
+            return Page(page.items, page.next_page_token)
+
+        return items(read)
 
     async def statistics_page(
         self,

@@ -67,7 +67,25 @@ def test_flows_are_listed_paused_and_resumed(cluster):
     assert {row["id"] for row in rows if not row["webhook"]} == {"quiet"}
     assert cluster.run("flows", "pause", "hello").out == "hello: paused\n"
     assert "paused" in cluster.run("flows", "list").out
+    assert [row["id"] for row in cluster.run("flows", "list", "--state", "paused", "--json").rows] == ["hello"]
     assert cluster.run("flows", "resume", "hello").out == "hello: active\n"
+
+
+def test_flows_are_listed_with_their_numbers_and_the_secrets_that_they_need(cluster, tmp_path):
+    path = tmp_path / "needy.yaml"
+    path.write_text(QUIET.replace("quiet", "needy") + "use: {secrets: [wanted]}\n")
+    cluster.run("apply", "-f", path)
+    try:
+        (row,) = cluster.run("flows", "list", "--state", "needs_secret", "--name", "need", "--json").rows
+        assert (row["missing_secrets"], row["accepted_last_hour"], row["pending"]) == (["wanted"], 0, 0)
+        assert "wanted" in cluster.run("flows", "list").out
+        send_event(cluster, "hello", "{}")
+        (row,) = cluster.run("flows", "list", "--name", "hello", "--json").rows
+        assert row["accepted_last_hour"] > 0
+        assert row["last_event_at"]
+        assert cluster.run("flows", "list", "--state", "broken").code == 2
+    finally:
+        cluster.run("flows", "delete", "needy")
 
 
 def test_flows_report_when_their_schedule_starts_them_next(cluster, tmp_path):

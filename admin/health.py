@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
@@ -36,7 +37,11 @@ def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ProcessView:
-    """What operators are shown of a process. `detail`: why it is not ready."""
+    """What operators are shown of a process.
+
+    `detail`: why it is not ready. `started_at`: null: unknown. `connections`: of an edge, those of senders that are
+    open. `credit` and `in_flight`: executions that a runner would take, and that it has.
+    """
 
     name: str
     role: str
@@ -46,6 +51,10 @@ class ProcessView:
     pid: int
     host: str
     last_seen_seconds: float
+    started_at: datetime | None
+    connections: int
+    credit: int
+    in_flight: int
 
 
 def describe_process(process: ProcessInfo) -> ProcessView:
@@ -60,6 +69,10 @@ def describe_process(process: ProcessInfo) -> ProcessView:
         pid=process.pid,
         host=process.host,
         last_seen_seconds=round(process.last_seen, 3),
+        started_at=process.started_at,
+        connections=process.connections,
+        credit=process.credit,
+        in_flight=process.in_flight,
     )
 
 

@@ -142,6 +142,7 @@ async def _serve(
     try:
         sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
         _announce(lifecycle, settings, sockets)
+        lifecycle.connections = lambda: server.connections
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [

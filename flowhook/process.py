@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -46,6 +47,8 @@ class ProcessState:
         detail: description of what is missing, for operators; read while `ready` is not set.
         addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`); see `announce`.
         url: scheme, host and port that senders use, of an edge; else empty.
+        connections: returns the number of open connections of senders, of an edge.
+        start_time_ms: when it started, Unix time in ms.
     """
 
     def __init__(self, *, name: str, role: str) -> None:
@@ -56,6 +59,8 @@ class ProcessState:
         self.detail = "starting"
         self.addresses: dict[str, str] = {}
         self.url = ""
+        self.connections: Callable[[], int] = lambda: 0
+        self.start_time_ms = time.time_ns() // 1_000_000
 
     def announce(self, kind: str, host: str, port: int) -> None:
         """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""

@@ -15,6 +15,7 @@ import flowhook
 from flowhook import limits, logs, metrics
 from flowhook.process import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+from flowhook.wire import convert
 
 MAX_NAME: Final = 63
 MAX_BUILD: Final = 64
@@ -52,6 +53,8 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
         ready=ready,
         detail="".join(character if character.isprintable() else " " for character in detail[:MAX_DETAIL]),
         url=lifecycle.url if len(lifecycle.url) <= MAX_URL and lifecycle.url.isprintable() else "",
+        start_time=convert.timestamp(lifecycle.start_time_ms),
+        connections=lifecycle.connections(),
         metrics=rendered if within_limits(rendered) else b"",
     )
 

@@ -271,7 +271,14 @@ async def serve_shard(
         server,
     )
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster = ClusterService(partial(build_report, lifecycle), render, situation=shards.situation)
+    cluster = ClusterService(
+        partial(build_report, lifecycle),
+        render,
+        core=core,
+        total_backlog=settings.total_backlog,
+        usage=storage.usage,
+        situation=shards.situation,
+    )
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     shard_service_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
+from admin.operations.cluster import ClusterView, NoParameters
 from admin.operations.table import GET_CLUSTER
+from flowhook.client import AsyncClient
+
+LIVE_SECONDS: Final = 2.0
+"""Time between two looks at the cluster: its processes report as often."""
 
 
 class ClusterPage(Page):
-    """`/cluster`: processes, shards, and the servers of the log."""
+    """`/cluster`: backlog, storage, processes, shards, and the servers of the log; live."""
 
     section = "cluster"
 
     async def show(self, *_values: str) -> None:
         """Respond with the state of the cluster."""
-        self.finish_page("cluster.html", cluster=await self.run(GET_CLUSTER, {}))
+        query = self.query()
+        live = read_live(query)
+        self.finish_page("cluster.html", live=live, **_values_of(await self.run(GET_CLUSTER, {}, query)))
+
+
+class ClusterStream(LiveStream):
+    """`/cluster/stream`."""
+
+    section = "cluster"
+    template = "cluster_state.html"
+    interval = LIVE_SECONDS
+
+    def conditions(self) -> NoParameters:
+        """Check that there are none."""
+        return GET_CLUSTER.read_query({}, self.query())
+
+    async def load(self, client: AsyncClient, conditions: NoParameters) -> dict[str, Any]:
+        """Return the state of the cluster."""
+        return _values_of(await GET_CLUSTER.run(client, conditions))
+
+
+def _values_of(cluster: ClusterView) -> dict[str, Any]:
+    return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}}

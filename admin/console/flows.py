@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from admin.console.executions import LIVE
-from admin.console.live import LiveStream
+from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
 from admin.operations.edge_url import edge_url
 from admin.operations.flow_statistics import FlowList, FlowPage, ListedFlow
@@ -53,9 +52,7 @@ class FlowsPage(Page):
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         query = self.query()
-        live = query.pop(LIVE, ["on"])[0]
-        if live not in ("on", "off"):
-            raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
+        live = read_live(query)
         filters = read_filters(query)
         first = not filters.page_token
         async with self.router() as client:
@@ -68,11 +65,11 @@ class FlowsPage(Page):
             filters=filters,
             states=list(FlowCondition),
             first=first,
-            live=first and live == "on" and bool(page.flows),
+            live=first and live and bool(page.flows),
             guide=guide,
             query=filter_query(filters),
             next_query=filter_query(filters, page_token=page.next_page_token),
-            switched=filter_query(filters, live="off" if live == "on" else "on"),
+            switched=filter_query(filters, live="off" if live else "on"),
         )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from tornado.iostream import StreamClosedError
 
 from admin.console import rendering
-from admin.console.executions import read_filters, row_values
+from admin.console.executions import LIVE, read_filters, row_values
 from admin.console.page import Page
 from admin.operations.execution_list import ExecutionList
 from admin.operations.table import LIST_EXECUTIONS
@@ -46,6 +46,18 @@ MAX_SESSION_STREAMS: Final = 8
 
 SEND_SECONDS: Final = 30.0
 """Time within which a client must receive an event; else its connection is closed."""
+
+
+def read_live(query: dict[str, list[str]]) -> bool:
+    """Remove `live` from the parameters of a page's URL, and return whether the page shall update itself.
+
+    Raises:
+        InvalidError: it is neither `on` nor `off`.
+    """
+    value = query.pop(LIVE, ["on"])[0]
+    if value not in ("on", "off"):
+        raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
+    return value == "on"
 
 
 class LiveStream(Page):

@@ -57,6 +57,14 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
+def age(seconds: float) -> str:
+    """Return a duration in one unit, rounded down."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{int(seconds) // unit} {name}"
+    return f"{max(int(seconds), 0)} s"
+
+
 def share(ratio: float) -> str:
     """Return a part of a whole, in [0, 1], in per cent; what is not nothing is never shown as nothing."""
     return "< 0.1 %" if 0 < ratio < 0.001 else f"{ratio * 100:.1f} %"  # noqa: PLR2004 - a tenth of a per cent
@@ -84,6 +92,7 @@ def _environment() -> jinja2.Environment:
         "exact": exact,
         "duration": duration,
         "size": size,
+        "age": age,
         "share": share,
         "grouped": "{:,}".format,
         "json_text": json_text,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from admin import health
 from admin.operations.operation import Parameters
-from flowhook.client import AsyncClient, LogServerInfo, ShardInfo
+from flowhook.client import AsyncClient, Backlog, LogServerInfo, ShardInfo, StorageUsage
 
 
 class NoParameters(Parameters):
@@ -15,19 +15,24 @@ class NoParameters(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run."""
+    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
+
+    `backlog`: the executions that have not ended. `storage`: what the data of the shard's owner takes on its disk.
+    """
 
     ready: bool
     reasons: tuple[str, ...]
     processes: tuple[health.ProcessView, ...]
     shards: tuple[ShardInfo, ...]
     servers: tuple[LogServerInfo, ...]
+    backlog: Backlog
+    storage: StorageUsage
 
 
 async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterView:
     """Return the state of the cluster."""
-    processes = await client.cluster.processes(metrics=False)
+    load = await client.cluster.load()
     shards = await client.cluster.shards()
-    reasons = tuple(health.unready_reasons(processes))
-    shown = tuple(map(health.describe_process, processes))
-    return ClusterView(not reasons, reasons, shown, shards.shards, shards.servers)
+    reasons = tuple(health.unready_reasons(load.processes))
+    shown = tuple(map(health.describe_process, load.processes))
+    return ClusterView(not reasons, reasons, shown, shards.shards, shards.servers, load.backlog, load.storage)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from flowhook.client.aio.client import AsyncClient
     from flowhook.client.results import (
         AppliedFlow,
+        Backlog,
+        ClusterLoad,
         ClusterShards,
         ExecutionChange,
         ExecutionCount,
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
         ShardCopyInfo,
         ShardInfo,
         SnapshotInfo,
+        StorageUsage,
     )
     from flowhook.client.sync.client import Client
 
 __all__ = [
     "AppliedFlow",
     "AsyncClient",
+    "Backlog",
     "Client",
+    "ClusterLoad",
     "ClusterShards",
     "ExecutionChange",
     "ExecutionCount",
@@ -43,6 +48,7 @@ __all__ = [
     "ShardCopyInfo",
     "ShardInfo",
     "SnapshotInfo",
+    "StorageUsage",
 ]
 
 _FROM: Final = {"AsyncClient": "aio.client", "Client": "sync.client"}

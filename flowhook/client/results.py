@@ -72,6 +72,10 @@ class ProcessInfo:
         last_seen: seconds since its last report.
         metrics: in the Prometheus text format.
         url: of an edge: scheme, host and port that senders use; else empty.
+        start_time_ms: when it started, by its own clock; None: unknown.
+        connections: of an edge: open connections of senders.
+        credit: of a runner: executions that it would take besides those that it has.
+        in_flight: of a runner: executions that it has under lease.
     """
 
     name: str
@@ -84,6 +88,66 @@ class ProcessInfo:
     metrics: bytes
     last_seen: float
     url: str = ""
+    start_time_ms: int | None = None
+    connections: int = 0
+    credit: int = 0
+    in_flight: int = 0
+
+    @property
+    def started_at(self) -> datetime | None:
+        """Time at which it started; None: unknown."""
+        return None if self.start_time_ms is None else to_datetime(self.start_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The executions that have not ended, of all flows.
+
+    Attributes:
+        pending: those that wait for a runner, or for an earlier one of their order key.
+        running: those under lease.
+        waiting: those that wait for a time or an event.
+        suspended: those that an operator suspended.
+        limit: number of all of them beyond which events are refused.
+    """
+
+    pending: int
+    running: int
+    waiting: int
+    suspended: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUsage:
+    """What the data of the shard's owner takes on its disk, in bytes; at most 10 s old.
+
+    Attributes:
+        database_bytes: the database file.
+        wal_bytes: its write-ahead log.
+        file_bytes: the files beside it: large payloads, and bodies.
+        files: their number.
+        files_partial: whether there are more of them, which were not counted.
+        free_bytes: bytes that are free on the disk.
+        disk_bytes: bytes of the disk.
+    """
+
+    database_bytes: int
+    wal_bytes: int
+    file_bytes: int
+    files: int
+    files_partial: bool
+    free_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLoad:
+    """The processes by name, the backlog, and what storage takes."""
+
+    processes: tuple[ProcessInfo, ...]
+    backlog: Backlog
+    storage: StorageUsage
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,11 @@ class RunnerTable:
         runner = self._runners.get(runner_id)
         return 0 if runner is None else len(runner.leases)
 
+    def credit(self, runner_id: str) -> int:
+        """Return the number of executions a runner would take besides those it has."""
+        runner = self._runners.get(runner_id)
+        return 0 if runner is None else runner.credit
+
     # --- credit -------------------------------------------------------------------------------------------------------
 
     def add_credit(self, runner_id: str, credit: int) -> bool:

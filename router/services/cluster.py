@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 from flowhook.process_reports import MAX_BUILD, MAX_NAME
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
 from router.cluster.shard_map import ShardSituation
+from router.scheduling.shard import Shard
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
 from router.services.processes import FORGET_SECONDS, ProcessReports
+from router.storage.model import StorageUsage
+
+MEASURE_SECONDS: Final = 10.0
+"""Age up to which a measurement of the storage is used again: it looks at many files."""
 
 
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
@@ -23,6 +30,9 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         own: Callable[[bytes], pb.Process],
         render: Callable[[], bytes],
         *,
+        core: Shard,
+        total_backlog: int,
+        usage: Callable[[], Awaitable[StorageUsage]],
         situation: Callable[[], ShardSituation],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -31,11 +41,19 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         Args:
             own: describes the router itself, with metrics.
             render: returns its metrics.
+            core: the scheduler, for reading.
+            total_backlog: unfinished executions beyond which events are refused.
+            usage: measures what the data takes on the disk.
             situation: returns the other routers, which do not report here.
             clock: monotonic, in seconds.
         """
         self._own = own
         self._render = render
+        self._core = core
+        self._total_backlog = total_backlog
+        self._usage = usage
+        self._measuring = asyncio.Lock()
+        self._measured: tuple[float, pb.StorageUsage] | None = None
         self._situation = situation
         self._clock = clock
         self._processes = ProcessReports(clock)
@@ -63,9 +81,42 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             shown.last_seen.CopyFrom(convert.duration(now - seen))
             if not bare:
                 shown.metrics = metrics
+            if process.role == "runner":
+                shown.credit = self._core.runners.credit(process.name)
+                shown.in_flight = self._core.runners.lease_count(process.name)
         response.processes.extend(self._standbys())
         response.processes.sort(key=lambda process: process.name)
+        response.backlog.CopyFrom(self._backlog())
+        if request.with_storage:
+            response.storage.CopyFrom(await self._storage())
         return response
+
+    def _backlog(self) -> pb.Backlog:
+        core = self._core
+        return pb.Backlog(
+            pending=core.ready,
+            running=core.leased,
+            waiting=core.waiting,
+            suspended=core.suspended,
+            limit=self._total_backlog,
+        )
+
+    async def _storage(self) -> pb.StorageUsage:
+        """Return what was measured at most `MEASURE_SECONDS` ago."""
+        async with self._measuring:
+            if self._measured is None or self._clock() - self._measured[0] > MEASURE_SECONDS:
+                usage = await self._usage()
+                measured = pb.StorageUsage(
+                    database_bytes=usage.database,
+                    wal_bytes=usage.wal,
+                    file_bytes=usage.file_bytes,
+                    files=usage.files,
+                    files_partial=usage.files_partial,
+                    free_bytes=usage.free,
+                    disk_bytes=usage.disk,
+                )
+                self._measured = self._clock(), measured
+            return self._measured[1]
 
     def _standbys(self) -> Iterator[pb.Process]:
         """Return the routers that follow this one, without metrics."""

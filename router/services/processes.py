@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
 from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, within_limits
@@ -15,6 +17,11 @@ from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 
 FORGET_SECONDS: Final = 60.0
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The last second of 9999 (Unix time)."""
+
+NANOS: Final = 1_000_000_000
 
 MAX_PROCESSES: Final = 500
 """Most processes of one role."""
@@ -103,6 +110,9 @@ def _checked(process: pb.Process) -> pb.Process:
         raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
         raise _invalid("`metrics` must have at most 512 KiB and 5000 lines")
+    start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)
+    if not 0 <= start.seconds <= MAX_SECONDS or not 0 <= start.nanos < NANOS or process.connections < 0:
+        raise _invalid("`start_time` must be in the years 1970 to 9999, and `connections` not negative")
     return pb.Process(
         name=process.name,
         role=process.role,
@@ -112,6 +122,8 @@ def _checked(process: pb.Process) -> pb.Process:
         ready=process.ready,
         detail=process.detail,
         url=process.url,
+        start_time=start if process.HasField("start_time") else None,
+        connections=process.connections,
     )
 
 

@@ -36,6 +36,7 @@ from router.storage.model import (
     RejectionCount,
     Scheduled,
     StateChange,
+    StorageUsage,
     StoredRejection,
     UnfinishedExecution,
     UnpublishedEvent,
@@ -445,6 +446,14 @@ class Storage(Protocol):
 
     async def own(self, shard: int) -> ShardState:
         """Take ownership of a shard; writes of its former owner fail from now on."""
+        ...
+
+    async def usage(self) -> StorageUsage:
+        """Return what the data takes on the disk of this router.
+
+        Raises:
+            UnavailableError: the files can't be read (`STORAGE_UNAVAILABLE`).
+        """
         ...
 
     async def healthy(self) -> bool:

@@ -465,3 +465,25 @@ class RejectionCount(NamedTuple):
     rejections: int
     first_ms: int
     last_ms: int
+
+
+class StorageUsage(NamedTuple):
+    """What the data takes on a disk, in bytes.
+
+    Attributes:
+        database: the database file.
+        wal: its write-ahead log.
+        file_bytes: the files beside it: large payloads, and bodies.
+        files: their number.
+        files_partial: whether there are more of them, which were not counted.
+        free: bytes that are free on the disk.
+        disk: bytes of the disk.
+    """
+
+    database: int
+    wal: int
+    file_bytes: int
+    files: int
+    files_partial: bool
+    free: int
+    disk: int

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import (
+    Backlog,
+    ClusterLoad,
     ClusterShards,
     LogServerInfo,
     ProcessInfo,
     ShardCopyInfo,
     ShardInfo,
     SnapshotInfo,
+    StorageUsage,
 )
-from flowhook.v1.cluster_service_pb2 import GetClusterRequest
+from flowhook.v1.cluster_service_pb2 import GetClusterRequest, Process
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from flowhook.v1.shard_service_pb2 import GetShardsRequest, LogServer, Shard, ShardCopy
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
@@ -31,21 +34,31 @@ class Cluster:
     async def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
         """Return the router and all processes that reported in the last 60 s, by name, with or without metrics."""
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=not metrics))
-        return [
-            ProcessInfo(
-                name=process.name,
-                role=process.role,
-                build=process.build,
-                pid=process.pid,
-                host=process.host,
-                ready=process.ready,
-                detail=process.detail,
-                metrics=process.metrics,
-                last_seen=convert.seconds(process.last_seen),
-                url=process.url,
-            )
-            for process in response.processes
-        ]
+        return list(map(_process, response.processes))
+
+    async def load(self) -> ClusterLoad:
+        """Return the processes without metrics, the executions that have not ended, and what storage takes."""
+        response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=True, with_storage=True))
+        backlog, storage = response.backlog, response.storage
+        return ClusterLoad(
+            processes=tuple(map(_process, response.processes)),
+            backlog=Backlog(
+                pending=backlog.pending,
+                running=backlog.running,
+                waiting=backlog.waiting,
+                suspended=backlog.suspended,
+                limit=backlog.limit,
+            ),
+            storage=StorageUsage(
+                database_bytes=storage.database_bytes,
+                wal_bytes=storage.wal_bytes,
+                file_bytes=storage.file_bytes,
+                files=storage.files,
+                files_partial=storage.files_partial,
+                free_bytes=storage.free_bytes,
+                disk_bytes=storage.disk_bytes,
+            ),
+        )
 
     async def shards(self) -> ClusterShards:
         """Return the shards, their owners and copies, and the servers of the replicated log.
@@ -54,6 +67,25 @@ class Cluster:
         """
         response = await self._call(self._shards.GetShards, GetShardsRequest())
         return ClusterShards(tuple(map(_shard, response.shards)), tuple(map(_server, response.servers)))
+
+
+def _process(process: Process) -> ProcessInfo:
+    return ProcessInfo(
+        name=process.name,
+        role=process.role,
+        build=process.build,
+        pid=process.pid,
+        host=process.host,
+        ready=process.ready,
+        detail=process.detail,
+        metrics=process.metrics,
+        last_seen=convert.seconds(process.last_seen),
+        url=process.url,
+        start_time_ms=convert.milliseconds(process.start_time) if process.HasField("start_time") else None,
+        connections=process.connections,
+        credit=process.credit,
+        in_flight=process.in_flight,
+    )
 
 
 def _shard(shard: Shard) -> ShardInfo:

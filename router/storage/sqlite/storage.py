@@ -15,6 +15,7 @@ from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
 from router.storage.interface import AuditLog, EventLog, Registry, RejectionLog, ShardState
 from router.storage.limits import StorageLimits
+from router.storage.model import StorageUsage
 from router.storage.sqlite.audit import AuditOperation, SqliteAuditLog
 from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
@@ -33,6 +34,7 @@ from router.storage.sqlite.rejections import RejectOperation, SqliteRejectionLog
 from router.storage.sqlite.schema import connect_writer
 from router.storage.sqlite.state import AcquireOperation, SqliteShardState
 from router.storage.sqlite.transaction_log import TransactionLog
+from router.storage.sqlite.usage import measure
 from router.storage.sqlite.writer import Writer
 
 
@@ -50,6 +52,7 @@ class SqliteStorage:
         transaction_log: TransactionLog,
         objects: ObjectStore | None,
     ) -> None:
+        self._path = path
         self._lock = lock
         self._limits = limits
         self._connection = connection
@@ -158,6 +161,13 @@ class SqliteStorage:
             limits=self._limits,
         )
         return self._owner
+
+    async def usage(self) -> StorageUsage:
+        """See `interface.Storage`."""
+        try:
+            return await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
+        except OSError as error:
+            raise translate(error) from error
 
     async def healthy(self) -> bool:
         """See `interface.Storage`."""

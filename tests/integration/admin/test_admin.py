@@ -67,6 +67,10 @@ async def test_health_describes_every_process(admin, cluster):
         "pid": 7,
         "host": "host",
         "last_seen_seconds": 0.1,
+        "started_at": None,
+        "connections": 0,
+        "credit": 0,
+        "in_flight": 0,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from support.clocks import Clock
 
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
@@ -39,6 +40,10 @@ def retained(clock):
         process(role=""),
         process(role="observer"),
         process(url="http://" + "x" * 294),
+        process(connections=-1),
+        process(start_time=Timestamp(seconds=-1)),
+        process(start_time=Timestamp(seconds=253_402_300_800)),
+        process(start_time=Timestamp(nanos=-1)),
         process(detail="x" * 513),
         process(detail="\x1b[2J"),
         process(metrics=b"x" * (MAX_METRICS_BYTES + 1)),
@@ -53,6 +58,16 @@ def test_a_report_that_says_more_than_any_process_has_to_say_is_refused(retained
         retained.store(report, ALL)
     assert caught.value.reason == "PROCESS_INVALID"
     assert retained.all() == []
+
+
+def test_when_a_process_started_and_its_connections_are_retained(retained):
+    start = Timestamp(seconds=1_700_000_000, nanos=5)
+    retained.store(process("edge-1", "edge", start_time=start, connections=12), ALL)
+    retained.store(process("edge-2", "edge", credit=7, in_flight=7), ALL)
+    first, second = (report.process for report in retained.all())
+    assert (first.start_time, first.connections) == (start, 12)
+    assert not second.HasField("start_time")
+    assert (second.credit, second.in_flight) == (0, 0)  # the router knows better
 
 
 def test_fields_that_nobody_knows_are_not_retained(retained):

@@ -1,0 +1,80 @@
+"""The page about the cluster: backlog, storage, and what each process does."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import orjson
+import pytest
+from support.consoles import running_console
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.client import channel
+from flowhook.v1 import cluster_service_pb2 as pb
+from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def report(router, role, **fields):
+    process = pb.Process(name=f"{role}-1", role=role, ready=True, host=f"host-of-{role}", pid=77, **fields)
+    process.start_time.FromSeconds(1_700_000_000)
+    async with channel.connect(router.target, router.token(role)) as connection:
+        await ClusterServiceStub(connection).ReportProcess(pb.ReportProcessRequest(process=process))
+
+
+def text_of(answer):
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", answer.text)))
+
+
+async def test_it_shows_why_the_cluster_is_not_ready_then_what_each_process_does(tmp_path):
+    async with (
+        running_router(tmp_path / "data") as router,
+        router.client() as client,
+        running_console(router) as console,
+        console.browser() as viewer,
+    ):
+        await viewer.log_in(router.token("view"))
+        await client.flows.apply([flow("busy")])
+        await client.ingest("busy", b"x" * (2 << 20), content_type="application/octet-stream")  # beside the database
+        shown = text_of(await viewer.get("/cluster"))
+        assert shown.index("there is no edge") < shown.index("Backlog")
+        await report(router, "edge", connections=12)
+        await report(router, "runner")
+        for _ in range(4):
+            await client.ingest("busy", {})
+        async with attached(router, "runner-1", credit=3) as runner:
+            await runner.assignments(3)
+            await runner.credit(5)
+            [first, *_] = await runner.assignments(2)
+            await runner.complete(first)
+            answer = await viewer.get("/cluster")
+            view = orjson.loads((await viewer.get("/api/cluster")).body)
+            shown = text_of(answer)
+        assert "12 connections" in shown
+        assert re.search(r"[45] in flight, 3 credit", shown)
+        assert "host-of-runner" in shown
+        assert re.search(r"router-1 ready owner \d+ s", shown)
+        assert re.search(r"0 pending, [45] running, 0 waiting, 0 suspended of at most", shown)
+        processes = {process["name"]: process for process in view["processes"]}
+        assert processes["edge-1"]["started_at"].startswith("2023-11-14T22:13:20")
+        assert processes["runner-1"]["credit"] == 3
+        assert view["storage"]["files"] == 1
+        assert view["storage"]["file_bytes"] > 2 << 20
+        assert view["storage"]["database_bytes"] > 0
+        assert 0 < view["storage"]["free_bytes"] < view["storage"]["disk_bytes"]
+        assert 'hx-sse:connect="/cluster/stream"' in answer.text
+
+        async with viewer.session.get("/cluster/stream") as stream:
+            event = (await stream.content.readuntil(b"\n\n")).decode()
+        assert "12 connections" in event
+        assert "<html" not in event
+
+
+async def test_a_condition_is_refused_because_there_are_none(viewer):
+    for path in ("/cluster?name=x", "/cluster/stream?name=x", "/cluster?live=perhaps", "/api/cluster?name=x"):
+        assert (await viewer.get(path)).status == 400, path
+    answer = await viewer.get("/cluster?live=off")
+    assert "hx-sse:connect" not in answer.text

@@ -23,15 +23,15 @@ class SecretMatches:
         self._max_pairs = max_pairs
         self._times: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def note(self, flow_id: str, secret: str, now_ms: int) -> None:
-        """Note that a secret verified a request of a flow, which exists."""
+    def note(self, flow_id: str, secret: str, time_ms: int) -> None:
+        """Note that a secret verified a request of a flow, which exists, at a Unix time in ms."""
         pair = flow_id, secret
         if pair in self._times:
-            self._times[pair] = now_ms
+            self._times[pair] = time_ms
         elif secret and len(secret) <= limits.MAX_SECRET_NAME_LENGTH:
             if len(self._times) >= self._max_pairs:
                 self._times.popitem(last=False)
-            self._times[pair] = now_ms
+            self._times[pair] = time_ms
 
     def last(self, flow_id: str, secret: str) -> int | None:
         """Return the time of the last match, Unix time in ms; None: none is noted."""

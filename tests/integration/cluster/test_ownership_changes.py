@@ -57,6 +57,14 @@ async def test_what_was_accepted_is_there_after_a_hand_over(routers):
     assert await routers.owner() is second
     assert await known(second) == dict.fromkeys(ids, Status.PENDING)
     assert (await second.shard()).owner.epoch == 2
+    async with second.client() as client:
+        numbers = (await client.flows.statistics("demo")).items[0]
+        executions = [(await client.executions.get(execution_id)).execution for execution_id in (ids[0], ids[-1])]
+        load = await client.cluster.load()
+    assert (numbers.pending, numbers.running) == (20, 0)
+    assert [numbers.oldest_pending_ms, numbers.last_event_ms] == [each.receive_time_ms for each in executions]
+    assert load.backlog.pending == 20
+    assert load.storage.database_bytes > 0
 
 
 async def test_a_router_that_comes_back_follows_what_it_missed_and_takes_over_again(routers):

@@ -59,7 +59,7 @@ PAGES: Final = (
     ("/rejections/{rejection_id}/accept", rejections.AcceptHandler),
     ("/secrets", secrets.SecretsPage),
     ("/cluster", cluster.ClusterPage),
-    ("/cluster/stream", cluster.ClusterStream),
+    ("/stream/cluster", cluster.ClusterStream),
     ("/audit", audit.AuditPage),
     ("/healthz", status_handlers.LivenessHandler),
     ("/readyz", status_handlers.ReadinessHandler),

@@ -141,8 +141,7 @@ async def _serve(
     registry.register(counts)
     try:
         sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
-        _announce(lifecycle, settings, sockets)
-        lifecycle.connections = lambda: server.connections
+        _announce(lifecycle, settings, sockets, lambda: server.connections)
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [
@@ -192,11 +191,14 @@ def _observe(
         counts.add_gauge(name, text, value)
 
 
-def _announce(lifecycle: ProcessState, settings: EdgeSettings, sockets: list[socket.socket]) -> None:
-    """Publish the addresses of the edge, and the URL that senders use."""
+def _announce(
+    lifecycle: ProcessState, settings: EdgeSettings, sockets: list[socket.socket], connections: Callable[[], int]
+) -> None:
+    """Publish the addresses of the edge, the URL that senders use, and the number of open connections."""
     for each in sockets:
         lifecycle.announce("http", *each.getsockname()[:2])
     scheme = "http" if settings.tls_cert_file is None else "https"
+    lifecycle.connections = connections
     lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
 
 

@@ -27,7 +27,7 @@ class ClusterPage(Page):
 
 
 class ClusterStream(LiveStream):
-    """`/cluster/stream`."""
+    """`/stream/cluster`."""
 
     section = "cluster"
     template = "cluster_state.html"

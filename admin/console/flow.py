@@ -5,11 +5,18 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from admin.console.page import Page
-from admin.operations.table import DIFF_REVISIONS, GET_FLOW, GET_FLOW_PICTURE, GET_FLOW_SETUP, LIST_REVISIONS
+from admin.operations.table import (
+    DIFF_REVISIONS,
+    GET_FLOW,
+    GET_FLOW_PICTURE,
+    GET_FLOW_SETUP,
+    GET_FLOW_STATISTICS,
+    LIST_REVISIONS,
+)
 
 
 class FlowPage(Page):
-    """`/flows/ID`: a flow's picture, URLs, set-up of senders, secrets, limits and file; or an earlier revision."""
+    """`/flows/ID`: a flow's numbers, picture, URLs, set-up of senders, secrets, limits and file; or an old revision."""
 
     section = "flows"
 
@@ -18,13 +25,16 @@ class FlowPage(Page):
         path = {"flow_id": values[0]}
         detail = await self.run(GET_FLOW, path)
         picture = await self.run(GET_FLOW_PICTURE, path)
-        setup = None if self.query().get("revision", [""])[0].strip("0") else await self.run(GET_FLOW_SETUP, path)
+        latest = not self.query().get("revision", [""])[0].strip("0")
+        setup = await self.run(GET_FLOW_SETUP, path) if latest else None
+        numbers = await self.run(GET_FLOW_STATISTICS, path, {}) if latest else None
         self.finish_page(
             "flow.html",
             flow=detail.flow,
             document=detail.document,
             picture=Markup(picture.svg),  # noqa: S704 - flowhook.diagram escapes all text
             setup=setup,
+            numbers=numbers,
         )
 
 

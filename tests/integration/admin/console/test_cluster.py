@@ -65,16 +65,16 @@ async def test_it_shows_why_the_cluster_is_not_ready_then_what_each_process_does
         assert view["storage"]["file_bytes"] > 2 << 20
         assert view["storage"]["database_bytes"] > 0
         assert 0 < view["storage"]["free_bytes"] < view["storage"]["disk_bytes"]
-        assert 'hx-sse:connect="/cluster/stream"' in answer.text
+        assert 'hx-sse:connect="/stream/cluster"' in answer.text
 
-        async with viewer.session.get("/cluster/stream") as stream:
+        async with viewer.session.get("/stream/cluster") as stream:
             event = (await stream.content.readuntil(b"\n\n")).decode()
         assert "12 connections" in event
         assert "<html" not in event
 
 
 async def test_a_condition_is_refused_because_there_are_none(viewer):
-    for path in ("/cluster?name=x", "/cluster/stream?name=x", "/cluster?live=perhaps", "/api/cluster?name=x"):
+    for path in ("/cluster?name=x", "/stream/cluster?name=x", "/cluster?live=perhaps", "/api/cluster?name=x"):
         assert (await viewer.get(path)).status == 400, path
     answer = await viewer.get("/cluster?live=off")
     assert "hx-sse:connect" not in answer.text

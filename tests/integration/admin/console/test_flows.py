@@ -106,7 +106,7 @@ class TestList:
         ],
     )
     async def test_a_condition_that_is_none_is_refused_with_those_there_are(self, viewer, query, what):
-        for path in ("/flows", "/flows/stream"):
+        for path in ("/flows", "/stream/flows"):
             if "live" in query and "stream" in path:
                 continue
             answer = await viewer.get(f"{path}?{query}")
@@ -124,10 +124,16 @@ class TestList:
         assert numbers["oldest_pending_at"] < numbers["last_event_at"]
         assert (await viewer.get("/api/flows/nobody/statistics")).status == 404
 
+    async def test_the_page_of_a_flow_has_its_numbers_but_that_of_an_old_revision_has_not(self, viewer, client):
+        text = re.sub(r"<[^>]*>", "", (await viewer.get("/flows/shop")).text)
+        assert re.search(r"8 accepted, 1 completed, 3 faulted \(75.0 %\)", text)
+        assert re.search(r"4 pending, the next one received .*; 0 running, 0 waiting, 0 suspended", text, re.DOTALL)
+        assert "8 accepted" not in (await viewer.get("/flows/shop?revision=1")).text
+
     async def test_the_list_updates_itself(self, viewer, client):
         text = (await viewer.get("/flows?name=shop")).text
-        assert 'hx-sse:connect="/flows/stream?name=shop"' in text
-        async with viewer.session.get("/flows/stream?name=shop") as stream:
+        assert 'hx-sse:connect="/stream/flows?name=shop"' in text
+        async with viewer.session.get("/stream/flows?name=shop") as stream:
             first = await stream.content.readuntil(b"\n\n")
             await client.flows.resume("shop-paused")
             second = await stream.content.readuntil(b"\n\n")

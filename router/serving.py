@@ -246,6 +246,7 @@ async def serve_shard(
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
             callback_keys=callback_keys,
+            cipher=cipher,
             next_of=cron_scheduler.next_of,
             statistics=FlowStatisticsReader(
                 registry=storage.registry,

@@ -6,7 +6,6 @@ import http.client
 import ssl
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -14,15 +13,15 @@ from urllib.parse import urlsplit
 import typer
 
 from cli.options import DataDir, Json, Router
-from flowhook.errors import InvalidError, UnavailableError
+from flowhook.errors import InvalidError, PermissionDeniedError, UnavailableError
 from flowhook.model import Status
 
 if TYPE_CHECKING:
     from cli.delivery import Delivery
     from flowhook.client import Client
     from flowhook.document import FlowDocument
-    from flowhook.document.auth import AuthKind
     from flowhook.model import ExecutionDetail
+    from flowhook.sender import SignedWebhook, WebhookRequest
 
 TIMEOUT: Final = 90.0
 """Seconds to wait for the response; a flow may hold a request for a while."""
@@ -30,15 +29,6 @@ TIMEOUT: Final = 90.0
 DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
 
 FIRST_REFUSAL: Final = 400
-
-
-class SignedRequest(NamedTuple):
-    """The HTTP request to send."""
-
-    method: str
-    url: str
-    headers: list[tuple[str, str]]
-    body: bytes
 
 
 class EdgeResponse(NamedTuple):
@@ -91,6 +81,7 @@ def _send(
     from cli.delivery import Delivery
     from cli.supervisor.rundir import read_cluster
     from flowhook.document import load_definition
+    from flowhook.sender import WebhookRequest
 
     headers = [_header(text) for text in header or ()]
     body = _body(data)
@@ -102,15 +93,8 @@ def _send(
     with client_for(settings) as client:
         document = load_definition(client.flows.get(flow_id).definition)
         delivery = Delivery(client, document)
-        request = _signed(
-            client,
-            document,
-            base.rstrip("/"),
-            content_type=content_type,
-            headers=delivery.with_trace(headers),
-            body=body,
-            new_id=new_id,
-        )
+        unsigned = WebhookRequest(base, "", content_type, delivery.with_trace(headers), body)
+        request = _signed(client, document, unsigned, new_id=new_id)
         response = _exchange(request, trusted)
         if response.status < FIRST_REFUSAL:
             delivery.answered(response.body)
@@ -119,52 +103,42 @@ def _send(
             raise typer.Exit(1)
 
 
-def _signed(
-    client: Client,
-    document: FlowDocument,
-    base: str,
-    *,
-    content_type: str,
-    headers: list[tuple[str, str]],
-    body: bytes,
-    new_id: bool,
-) -> SignedRequest:
+def _signed(client: Client, document: FlowDocument, request: WebhookRequest, *, new_id: bool) -> SignedWebhook:
     """Return the request, signed as required by the first kind of auth whose secret is set."""
-    from cli.delivery import renew_delivery_id
-    from flowhook.signatures.build import sign, sign_url
+    from flowhook.sender import sign_webhook
 
-    webhook = document.webhook
-    if webhook is None:
-        raise InvalidError(f"flow {document.id} has no webhook; start it over gRPC", reason="NO_WEBHOOK")
-    method = "POST" if "POST" in webhook.methods else webhook.methods[0]
-    url = f"{base}/hook/{document.id}"
-    if body or method not in ("GET", "DELETE"):
-        headers = [("Content-Type", content_type), *headers]
-    names = webhook.secret_names()
-    secrets = client.secrets.resolve(sorted(names), flow_id=document.id) if names else {}
-    kinds: Sequence[AuthKind | None] = webhook.auth or (None,)
-    refusal: InvalidError | None = None
-    for kind in kinds:
-        sent, content = renew_delivery_id(document, kind, headers, body) if new_id else (headers, body)
-        try:
-            signed_url = sign_url(kind, secrets, url)
-            added = sign(kind, secrets, method=method, url=signed_url, body=content, headers=sent, now=time.time())
-        except InvalidError as error:
-            refusal = refusal or _with_remedy(error, kind)
-        else:
-            return SignedRequest(method, signed_url, [*sent, *added], content)
-    raise refusal or InvalidError(f"requests to flow {document.id} can't be signed", reason="NOT_SIGNED")
+    names = set() if document.webhook is None else document.webhook.secret_names()
+    try:
+        secrets = client.secrets.resolve(sorted(names), flow_id=document.id) if names else {}
+    except PermissionDeniedError:
+        return _signed_by_router(client, document.id, request, new_id=new_id)
+    return sign_webhook(document, secrets, request, now=time.time(), new_id=new_id)
 
 
-def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
-    if error.reason != "SECRET_NOT_SET" or kind is None:
-        return error
-    return InvalidError(f"{error.message}: flowhook secrets set {kind.secret_names[0]}", reason=error.reason)
+def _signed_by_router(client: Client, flow_id: str, request: WebhookRequest, *, new_id: bool) -> SignedWebhook:
+    """Return the same, with a token that may not read secrets."""
+    from flowhook.sender import SignedWebhook
+
+    signed = client.flows.sign_webhook(
+        flow_id,
+        request.base,
+        request.body,
+        content_type=request.content_type,
+        headers=request.headers,
+        new_delivery_id=new_id,
+    )
+    if signed.credential is not None:
+        raise InvalidError(
+            f"{signed.auth_kind} sends the secret {signed.secret_name} itself, which this token may not read",
+            reason="CREDENTIAL_NOT_SHARED",
+        )
+    headers = [(name, value.decode("utf-8", "replace")) for name, value in signed.headers]
+    return SignedWebhook(signed.method, signed.url, headers, signed.body)
 
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
     """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
-    from cli import tls_context
+    from flowhook import tls_context
 
     return (
         tls_context.context_for_certificate(Path(own_file))
@@ -173,7 +147,7 @@ def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
     )
 
 
-def _exchange(request: SignedRequest, trusted: ssl.SSLContext | None) -> EdgeResponse:
+def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> EdgeResponse:
     target = urlsplit(request.url)
     if target.scheme not in ("http", "https") or not target.hostname:
         raise typer.BadParameter("--edge takes a URL such as http://127.0.0.1:8080")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ScannedExecution,
         ShardCopyInfo,
         ShardInfo,
+        SignedRequest,
         SnapshotInfo,
         StorageUsage,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "ScannedExecution",
     "ShardCopyInfo",
     "ShardInfo",
+    "SignedRequest",
     "SnapshotInfo",
     "StorageUsage",
 ]

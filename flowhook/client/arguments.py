@@ -46,7 +46,7 @@ def new_event(
         path="",
         query="",
         content_type=content_type,
-        headers=tuple(_headers(headers)),
+        headers=tuple(encode_headers(headers)),
         body=_encode(body),
     )
 
@@ -61,7 +61,12 @@ def check_timeout(seconds: Any) -> None:
         raise _invalid(f"`timeout` must be a number of seconds above 0, not {seconds!r}")
 
 
-def _headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
+def encode_headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
+    """Yield header fields with lower-case names and values in UTF-8.
+
+    Raises:
+        InvalidError: a name or a value has the wrong type (`ARGUMENT_INVALID`).
+    """
     for pair in headers.items() if isinstance(headers, Mapping) else headers:
         match pair:
             case (str(name), str(value)):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.model import Change, Execution, Flow, WorkflowError, to_datetime
+from flowhook.model import Change, Execution, Flow, Headers, WorkflowError, to_datetime
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -27,6 +27,32 @@ class AppliedFlow:
     flow: Flow
     change: Change
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """The HTTP request that a sender of a flow would make, without values of secrets.
+
+    Attributes:
+        method: upper case.
+        url: with path and query.
+        headers: all but Host and Content-Length.
+        body: bytes of the body.
+        auth_kind: kind of `auth` that it satisfies; empty: the flow has none.
+        secret_name: name of the secret that it is signed with; empty: none.
+        validity: seconds in which it is accepted; None: unlimited.
+        credential: where the sender puts the secret itself, `header`, `query` or `basic`, and the name of the header,
+            the parameter or the user; None: the request is complete.
+    """
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes
+    auth_kind: str
+    secret_name: str
+    validity: float | None
+    credential: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ of the body times the number of secrets; parsing a body before verification has 
 error, repr or log contains the value of a secret. A kind that needs a secret refuses every request while none is set.
 """
 
-from flowhook.signatures.build import build_verifiers, sign, sign_url
+from flowhook.signatures.build import build_verifiers, sign, sign_body, sign_url
 from flowhook.signatures.json_body import MAX_JSON_BYTES, JsonBody, json_of, reads_json
 from flowhook.signatures.key_requests import KeyRequest
 from flowhook.signatures.query import contains_credential, credentials_of, strip_query, without_credential_copies
@@ -34,6 +34,7 @@ __all__ = [
     "json_of",
     "reads_json",
     "sign",
+    "sign_body",
     "sign_url",
     "strip_query",
     "verify_any",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,9 +21,10 @@ from flowhook.signatures.custom_scheme import custom_scheme
 from flowhook.signatures.mtls import MtlsVerifier
 from flowhook.signatures.no_auth import NoAuthVerifier
 from flowhook.signatures.signing import sign_request
+from flowhook.signatures.signing_in_body import sign_in_body
 from flowhook.signatures.twilio import TwilioVerifier
 from flowhook.signatures.types import RequestView, Verifier
-from flowhook.signatures.verification import SignatureVerifier
+from flowhook.signatures.verification import SignatureVerifier, header_names
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
@@ -84,9 +86,11 @@ _WITHOUT_SCHEME: Final[Mapping[str, Callable[[Any, Mapping[str, bytes]], Verifie
 }
 """Verifiers of kinds that no `Scheme` describes."""
 
+_ITEMS: Final = {"adyen": "notificationItems", "microsoft-graph": "value"}
+"""Members of the body with the items that a kind signs one by one."""
+
 _WITH_CODE: Final[Mapping[str, Callable[[Scheme, AuthKind, Mapping[str, bytes]], Verifier]]] = {
-    "adyen": partial(BatchItemsVerifier, field="notificationItems"),
-    "microsoft-graph": partial(BatchItemsVerifier, field="value"),
+    **{name: partial(BatchItemsVerifier, field=field) for name, field in _ITEMS.items()},
     "twilio": TwilioVerifier,
 }
 """Verifiers of kinds that a `Scheme` describes only in part."""
@@ -130,7 +134,7 @@ def sign(
         secrets: value by name; the first of the kind's secrets that is set is used.
         method: upper case.
         url: as the receiver sees it; for a kind with its credential in the URL, the result of `sign_url`.
-        body: as it will be sent.
+        body: as it will be sent; for a kind with its signature or timestamp in the body, the result of `sign_body`.
         headers: those that the request already has; an ID or another signed header is taken from them.
         now: Unix time in seconds.
 
@@ -166,3 +170,33 @@ def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> s
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
     return url_with_key(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url
+
+
+def sign_body(kind: AuthKind | None, secrets: Mapping[str, bytes], body: bytes, now: float) -> bytes:
+    """Return the body that a sender sends: with the signature and the timestamp if they belong there, else unchanged.
+
+    Raises:
+        InvalidError: as from `sign`; or the body is not JSON, or lacks a value that is signed (`BODY_INVALID`).
+    """
+    scheme = None if kind is None else _scheme_of(kind)
+    if kind is None or scheme is None or scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
+        return body
+    return sign_in_body(scheme, kind, secrets, body, now, items=_ITEMS.get(kind.kind, ""))
+
+
+def signature_headers(kind: AuthKind) -> frozenset[str]:
+    """Return the lower-case names of the headers with signatures, credentials and timestamps of a kind."""
+    scheme = _scheme_of(kind)
+    stamps = [] if scheme is None else [each.timestamp for each in scheme.locations if each.timestamp is not None]
+    names = {name.lower() for location in stamps for name in header_names(location)}
+    return _build(kind, {}).credential_headers | names
+
+
+def validity(kind: AuthKind) -> float | None:
+    """Return for how many seconds a request that `sign` signs is accepted; None: unlimited."""
+    if isinstance(kind, JwtAuth):
+        from flowhook.signatures.jwt import LIFETIME  # noqa: PLC0415 - as above
+
+        return LIFETIME
+    scheme = _scheme_of(kind)
+    return None if scheme is None or scheme.unit is None or math.isinf(scheme.tolerance) else scheme.tolerance

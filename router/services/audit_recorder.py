@@ -50,6 +50,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "FlowService/PauseFlow": _field("flow_id"),
     "FlowService/ResumeFlow": _field("flow_id"),
     "FlowService/DeleteFlow": _field("flow_id"),
+    "FlowService/SignWebhook": _field("flow_id"),
     "SecretService/SetSecret": _field("name"),
     "SecretService/DeleteSecret": _field("name"),
     "ExecutionService/ReplayExecution": _field("execution_id"),

@@ -20,11 +20,12 @@ from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert, convert_resources, convert_statistics
 from router.callback_keys import CallbackKeys
+from router.encryption import SecretCipher
 from router.event_triggers.definition import parse_triggers
 from router.flow_table import FlowTable
 from router.parsing import InputParser
 from router.registry_watch import RegistryWatch
-from router.services import error_mapping, shared_secrets
+from router.services import error_mapping, shared_secrets, sign_webhook_rpc
 from router.services.authorization import caller_scopes
 from router.services.flow_statistics import FlowStatisticsReader
 from router.services.paging import page_token_after, parse_page
@@ -48,6 +49,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
         callback_keys: CallbackKeys,
+        cipher: SecretCipher,
         next_of: Callable[[str], int | None],
         statistics: FlowStatisticsReader,
         now_ms: Callable[[], int],
@@ -61,6 +63,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             watch: reports changes of the registry.
             functions: returns the functions that attached runners can call, None when no runner is attached.
             callback_keys: keys of the flows' one-time URLs.
+            cipher: decrypts the secrets that requests are signed with.
             next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
             statistics: reads the numbers of flows.
             now_ms: returns the current Unix time in ms.
@@ -71,6 +74,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._watch = watch
         self._functions = functions
         self._callback_keys = callback_keys
+        self._cipher = cipher
         self._next_of = next_of
         self._statistics = statistics
         self._now_ms = now_ms
@@ -257,6 +261,19 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             raise _no_flow(request.flow_id)
         await self._flows.catch_up()
         return pb.DeleteFlowResponse()
+
+    @error_mapping.rpc_method
+    async def SignWebhook(  # noqa: N802 - the name of the RPC
+        self, request: pb.SignWebhookRequest, context: error_mapping.Context
+    ) -> pb.SignWebhookResponse:
+        """Return the request that a sender of the flow would make, signed."""
+        del context
+        flow = await self._registry.get_flow(request.flow_id)
+        if flow is None:
+            raise _no_flow(request.flow_id)
+        return await sign_webhook_rpc.sign(
+            request, flow, registry=self._registry, cipher=self._cipher, now=self._now_ms() / 1000
+        )
 
     @error_mapping.rpc_method
     async def WatchFlows(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 from flowhook.client.aio.paging import items
+from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import AppliedFlow, Page
+from flowhook.client.results import AppliedFlow, Page, SignedRequest
 from flowhook.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.model import Flow, FlowRevision
 from flowhook.v1.flow_service_pb2 import (
@@ -19,6 +20,7 @@ from flowhook.v1.flow_service_pb2 import (
     ListRevisionsRequest,
     PauseFlowRequest,
     ResumeFlowRequest,
+    SignWebhookRequest,
 )
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.wire import convert, convert_resources, convert_statistics
@@ -181,3 +183,53 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         await self._call(self._stub.DeleteFlow, DeleteFlowRequest(flow_id=flow_id), repeatable=False)
+
+    async def sign_webhook(
+        self,
+        flow_id: str,
+        base_url: str,
+        body: bytes,
+        *,
+        method: str = "",
+        content_type: str = "application/json",
+        headers: HeaderPairs = (),
+        new_delivery_id: bool = False,
+    ) -> SignedRequest:
+        """Return the HTTP request that a sender of the flow would make, signed with the flow's present secrets.
+
+        Nothing is sent.
+
+        Args:
+            flow_id: ID of the flow.
+            base_url: scheme and host at which senders reach the edges.
+            body: at most 1 MiB.
+            method: upper case; empty: POST if the flow accepts it, else the first method that it accepts.
+            content_type: media type of the body; empty: none.
+            headers: further headers; signatures and timestamps among them are replaced.
+            new_delivery_id: make it no repeated delivery.
+
+        Raises:
+            NotFoundError: the flow does not exist.
+            InvalidError: the request can't be made or signed; the reason says why.
+        """
+        request = SignWebhookRequest(
+            flow_id=flow_id,
+            base_url=base_url,
+            method=method,
+            content_type=content_type,
+            headers=convert.headers_to_proto(encode_headers(headers)),
+            body=body,
+            new_delivery_id=new_delivery_id,
+        )
+        response = await self._call(self._stub.SignWebhook, request)
+        place = response.credential.WhichOneof("place")
+        return SignedRequest(
+            method=response.method,
+            url=response.url,
+            headers=convert.headers_from_proto(response.headers),
+            body=response.body,
+            auth_kind=response.auth_kind,
+            secret_name=response.secret_name,
+            validity=convert.seconds(response.validity) if response.HasField("validity") else None,
+            credential=place and (place.removesuffix("_username"), getattr(response.credential, place)),
+        )

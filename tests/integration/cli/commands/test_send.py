@@ -21,6 +21,19 @@ def test_send_signs_with_the_first_kind_whose_secret_is_set(cluster):
         assert cluster.run("secrets", "delete", secret).code == 0 or secret == "gh"
 
 
+def test_the_router_signs_for_a_token_that_may_not_read_secrets(cluster):
+    cluster.run("secrets", "set", "gh", "--value", "github-secret-of-32-characters-x")
+    token = cluster.run("tokens", "create", "steering", "--scope", "admin").out.strip()
+    result = cluster.run("send", "signed", "--data", "{}", "--new-id", "--json", FLOWHOOK_TOKEN=token)
+    assert result.code == 0, result
+    assert wait_for_end(cluster, result.rows[0]["execution"])["request"]["principal"]["scheme"] == "github"
+    cluster.run("secrets", "delete", "gh")
+    cluster.run("secrets", "set", "pw", "--value", "pass")
+    refused = cluster.run("send", "signed", "--data", "{}", FLOWHOOK_TOKEN=token)
+    assert (refused.code, "basic sends the secret pw itself" in refused.err) == (1, True)
+    cluster.run("secrets", "delete", "pw")
+
+
 def test_send_says_that_a_repeated_delivery_started_nothing_unless_it_gets_an_id_of_its_own(cluster):
     cluster.run("secrets", "set", "gh", "--value", "github-secret-of-32-characters-x")
     github = ("send", "signed", "--data", "{}", "--header", "X-GitHub-Delivery: d-1", "--json")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from flowhook.client import AppliedFlow, ProcessInfo
+from flowhook.client import AppliedFlow, ProcessInfo, SignedRequest
 from flowhook.model import Change, Execution, Flow, SecretInfo, Status
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
@@ -42,7 +42,46 @@ class MethodCase(NamedTuple):
     result: Any
 
 
+SIGNED_PB = {
+    "method": "POST",
+    "url": "https://h/hook/hello?x",
+    "headers": [{"name": "x-a", "value": b"\xff"}],
+    "body": b"{}",
+    "auth_kind": "basic",
+    "secret_name": "k",
+    "credential": flow_pb.WebhookCredential(basic_username="bank"),
+}
+SIGNED = SignedRequest(
+    "POST", "https://h/hook/hello?x", (("x-a", b"\xff"),), b"{}", "basic", "k", None, ("basic", "bank")
+)
+
 FLOWS = [
+    MethodCase(
+        "flows.sign_webhook",
+        ("hello", "https://h", b"{}"),
+        {"method": "POST", "content_type": "a/b", "headers": {"X-A": "\xe4"}, "new_delivery_id": True},
+        "FlowService",
+        flow_pb.SignWebhookRequest(
+            flow_id="hello",
+            base_url="https://h",
+            method="POST",
+            content_type="a/b",
+            headers=[{"name": "x-a", "value": "\xe4".encode()}],
+            body=b"{}",
+            new_delivery_id=True,
+        ),
+        SIGNED_PB,
+        SIGNED,
+    ),
+    MethodCase(
+        "flows.sign_webhook",
+        ("hello", "https://h", b"{}"),
+        {"content_type": ""},
+        "FlowService",
+        flow_pb.SignWebhookRequest(flow_id="hello", base_url="https://h", body=b"{}"),
+        {"method": "PUT", "validity": convert.duration(300.0)},
+        SignedRequest("PUT", "", (), b"", "", "", 300.0, None),
+    ),
     MethodCase(
         "flows.apply",
         ([b"a"],),

@@ -1,4 +1,4 @@
-"""SSL contexts with the certificates that a command trusts when it connects to an edge.
+"""SSL contexts with the certificates that are trusted by commands and the console when they connect to an edge.
 
 Source: RFC 9110, section 4.3.4; https://docs.python.org/3/library/ssl.html.
 """
@@ -40,8 +40,8 @@ def context_for_certificate(cert_file: Path) -> ssl.SSLContext:
     Raises:
         InvalidError: the file can't be read, or contains no certificate (`TLS_FILE_UNREADABLE`).
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography import x509  # noqa: PLC0415 - loads OpenSSL a second time, which only edges with TLS need
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - see above
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

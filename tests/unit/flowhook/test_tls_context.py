@@ -8,7 +8,7 @@ import ssl
 import pytest
 from support.certificates import Authority, self_signed
 
-from cli import tls_context
+from flowhook import tls_context
 from flowhook.errors import InvalidError
 
 

@@ -1,0 +1,188 @@
+"""Makes the request to a flow's webhook, signed as the flow requires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from flowhook.document import FlowDocument
+from flowhook.document.auth import AuthKind
+from flowhook.document.webhook import Webhook
+from flowhook.errors import InvalidError
+from flowhook.sender.delivery_ids import renew_delivery_id
+from flowhook.signatures.build import sign, sign_body, sign_url, signature_headers, validity
+from flowhook.signatures.credential_place import CredentialPlace, credential_place, sends_secret
+from flowhook.signatures.keyring import first_secret
+
+HeaderList = list[tuple[str, str]]
+
+BODILESS: Final = ("GET", "DELETE")
+"""Methods without a body, unless there is one."""
+
+_OWN_TEST_PAGE: Final = "send a test event from the sender's own settings, or add a kind that has a secret to `auth`"
+
+
+class WebhookRequest(NamedTuple):
+    """The request before it is signed.
+
+    Attributes:
+        base: scheme and host of the edge as senders see it, without a path.
+        method: upper case; empty: POST if the flow accepts it, else the first method that it accepts.
+        content_type: media type of the body; empty: none is sent.
+        headers: further headers.
+        body: bytes of the body.
+    """
+
+    base: str
+    method: str
+    content_type: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class SignedWebhook(NamedTuple):
+    """The request to send.
+
+    Attributes:
+        method: upper case.
+        url: with path and query.
+        headers: in order, Content-Type and those of the signature included; Host and Content-Length are not.
+        body: bytes of the body.
+        kind: kind of `auth` that it satisfies; empty: the flow has none.
+        secret: name of the secret that it is signed with; empty: none.
+        validity: seconds from now in which it is accepted; None: unlimited.
+        credential: where the sender puts the secret itself, which was left out; None: the request is complete.
+    """
+
+    method: str
+    url: str
+    headers: HeaderList
+    body: bytes
+    kind: str = ""
+    secret: str = ""
+    validity: float | None = None
+    credential: CredentialPlace | None = None
+
+
+def sign_webhook(
+    document: FlowDocument,
+    secrets: Mapping[str, bytes],
+    request: WebhookRequest,
+    *,
+    now: float,
+    new_id: bool = False,
+    with_credentials: bool = True,
+    replace_signature: bool = False,
+) -> SignedWebhook:
+    """Return the request, signed as required by the first kind of `auth` that can be satisfied.
+
+    Blocking, for some 50 ms with a body of 1 MiB.
+
+    Args:
+        document: the flow.
+        secrets: value by name, of those that the webhook names.
+        request: what to send.
+        now: Unix time in seconds.
+        new_id: give it a new delivery ID.
+        with_credentials: False: a kind that sends the secret itself gets `SignedWebhook.credential` in place of it, and
+            is used only if no other kind can be satisfied.
+        replace_signature: remove signatures and timestamps from the headers, because they are those of a request that
+            was captured earlier.
+
+    Raises:
+        InvalidError: the flow has no webhook (`NO_WEBHOOK`) or does not accept the method (`METHOD_NOT_ACCEPTED`); no
+            kind can be satisfied: the reasons of `flowhook.signatures.sign`, and `DELIVERY_ID_FIXED`.
+    """
+    webhook = document.webhook
+    if webhook is None:
+        raise InvalidError(f"flow {document.id} has no webhook; start it over gRPC", reason="NO_WEBHOOK")
+    request = request._replace(method=_method(document.id, webhook, request.method))
+    refusal: InvalidError | None = None
+    incomplete: SignedWebhook | None = None
+    for kind in webhook.auth or (None,):
+        try:
+            if kind is not None and not with_credentials and sends_secret(kind):
+                incomplete = incomplete or _without_credential(document, kind, secrets, request, new_id=new_id)
+            else:
+                return _signed(document, kind, secrets, request, now, new_id=new_id, replace=replace_signature)
+        except InvalidError as error:
+            refusal = refusal or _with_remedy(error, kind)
+    if incomplete is not None:
+        return incomplete
+    raise refusal or InvalidError(f"requests to flow {document.id} can't be signed", reason="NOT_SIGNED")
+
+
+def _method(flow_id: str, webhook: Webhook, method: str) -> str:
+    if not method:
+        return "POST" if "POST" in webhook.methods else webhook.methods[0]
+    if method not in webhook.methods:
+        raise InvalidError(
+            f"flow {flow_id} does not accept {method[:16]}: write {' or '.join(webhook.methods)}",
+            reason="METHOD_NOT_ACCEPTED",
+        )
+    return method
+
+
+def _signed(
+    document: FlowDocument,
+    kind: AuthKind | None,
+    secrets: Mapping[str, bytes],
+    request: WebhookRequest,
+    now: float,
+    *,
+    new_id: bool,
+    replace: bool,
+) -> SignedWebhook:
+    headers, body = _content(document, kind, request, new_id=new_id)
+    if replace and kind is not None:
+        stale = signature_headers(kind)
+        headers = [(name, value) for name, value in headers if name.lower() not in stale]
+    url = sign_url(kind, secrets, _url(document, request))
+    body = sign_body(kind, secrets, body, now)
+    added = sign(kind, secrets, method=request.method, url=url, body=body, headers=headers, now=now)
+    signed = SignedWebhook(request.method, url, [*headers, *added], body)
+    if kind is None:
+        return signed
+    secret = first_secret(kind, secrets)[0] if kind.secret_names else ""
+    return signed._replace(kind=kind.kind, secret=secret, validity=validity(kind))
+
+
+def _without_credential(
+    document: FlowDocument, kind: AuthKind, secrets: Mapping[str, bytes], request: WebhookRequest, *, new_id: bool
+) -> SignedWebhook:
+    place = credential_place(kind)
+    headers, body = _content(document, kind, request, new_id=new_id)
+    stale = signature_headers(kind)
+    headers = [(name, value) for name, value in headers if name.lower() not in stale]
+    return SignedWebhook(
+        request.method,
+        _url(document, request),
+        headers,
+        body,
+        kind=kind.kind,
+        secret=first_secret(kind, secrets)[0],
+        credential=place,
+    )
+
+
+def _content(
+    document: FlowDocument, kind: AuthKind | None, request: WebhookRequest, *, new_id: bool
+) -> tuple[HeaderList, bytes]:
+    headers = list(request.headers)
+    if request.content_type and (request.body or request.method not in BODILESS):
+        headers.insert(0, ("Content-Type", request.content_type))
+    return renew_delivery_id(document, kind, headers, request.body) if new_id else (headers, request.body)
+
+
+def _url(document: FlowDocument, request: WebhookRequest) -> str:
+    return f"{request.base.rstrip('/')}/hook/{document.id}"
+
+
+def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
+    if kind is None:
+        return error
+    if error.reason == "SECRET_NOT_SET":
+        return InvalidError(f"{error.message}: flowhook secrets set {kind.secret_names[0]}", reason=error.reason)
+    if error.reason == "CANNOT_SIGN":
+        return InvalidError(f"{error.message}: {_OWN_TEST_PAGE}", reason=error.reason)
+    return error

@@ -3,6 +3,7 @@
 - `table`: the rows. Add a provider here.
 - `provider`: what a row contains: the signature scheme, the delivery ID, the handshake.
 - `scheme`, `signed_content`: signature schemes and signed content as data.
+- `sample_files`: events of the providers for tests, from the files of `samples`.
 
 `flowhook.document.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it, and
 `edge.webhook.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.

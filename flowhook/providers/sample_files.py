@@ -1,0 +1,80 @@
+"""Events of the providers as tests send them: the files of `flowhook/providers/samples`.
+
+Each was written for Flowhook after the page that it names; its IDs, names and addresses are test values. A file is a
+JSON object with `title`, `source`, `content_type` (default `application/json`), `headers` (an object), and either
+`body` (a JSON value) or `text` (the body as it is).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+import orjson
+
+from flowhook.errors import NotFoundError
+
+_FOLDER: Final = "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An event of a provider.
+
+    Attributes:
+        name: `PROVIDER/EVENT`.
+        provider: name of the provider, as in `flowhook.providers`.
+        title: what happened, for people.
+        source: the provider's page that documents the event.
+        content_type: media type of the body.
+        headers: those that name the event, in order; without signatures.
+        body: the body as text; JSON is indented.
+    """
+
+    name: str
+    provider: str
+    title: str
+    source: str
+    content_type: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
+@cache
+def all_samples() -> tuple[Sample, ...]:
+    """Return all samples by name. Blocking: reads some 30 small files at the first call."""
+    folder = resources.files("flowhook.providers") / _FOLDER
+    found = [
+        _read(provider.name, file.name.removesuffix(".json"), file.read_bytes())
+        for provider in folder.iterdir()
+        for file in provider.iterdir()
+    ]
+    return tuple(sorted(found, key=lambda sample: sample.name))
+
+
+def get_sample(name: str) -> Sample:
+    """Return a sample by its name.
+
+    Raises:
+        NotFoundError: there is none (`SAMPLE_NOT_FOUND`).
+    """
+    for sample in all_samples():
+        if sample.name == name:
+            return sample
+    raise NotFoundError(f"there is no sample {name[:100]!r}", reason="SAMPLE_NOT_FOUND")
+
+
+def _read(provider: str, event: str, content: bytes) -> Sample:
+    data = orjson.loads(content)
+    body = data["text"] if "text" in data else orjson.dumps(data["body"], option=orjson.OPT_INDENT_2).decode()
+    return Sample(
+        name=f"{provider}/{event}",
+        provider=provider,
+        title=data["title"],
+        source=data["source"],
+        content_type=data.get("content_type", "application/json"),
+        headers=tuple(data.get("headers", {}).items()),
+        body=body,
+    )

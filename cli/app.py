@@ -13,6 +13,7 @@ from cli.commands import (
     check,
     cluster,
     components,
+    diff,
     execute,
     executions,
     flows,
@@ -46,6 +47,7 @@ def create() -> typer.Typer:
     schema.register(app)
     send.register(app)
     verify.register(app)
+    diff.register(app)
     tail.register(app)
     app.add_typer(flows.app, name="flows")
     app.add_typer(secrets.app, name="secrets")

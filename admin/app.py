@@ -12,6 +12,7 @@ import tornado.httpserver
 
 from admin.application import application
 from admin.base_handler import AdminContext
+from admin.operations.edge_request import EdgeTrust
 from admin.operations.parts import PartReader
 from admin.operations.traces import Tracer
 from admin.security.router_clients import RouterClients
@@ -79,6 +80,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
             clients,
             evaluator=evaluator,
             public_url=settings.public_url,
+            edge_trust=EdgeTrust(settings.edge_ca_file, settings.edge_cert_file),
             tracer=tracer,
             parts_reader=parts_reader,
         )

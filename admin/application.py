@@ -19,6 +19,7 @@ from admin.console import (
     apply,
     audit,
     cluster,
+    diff,
     execution,
     executions,
     faults,
@@ -31,6 +32,7 @@ from admin.console import (
     replay,
     secrets,
     static_files,
+    test_event,
 )
 from admin.operations.operation import PLACEHOLDER
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
@@ -46,12 +48,15 @@ PAGES: Final = (
     ("/flows", flows.FlowsPage),
     ("/stream/flows", flows.FlowStream),
     ("/flows/{flow_id}", flow.FlowPage),
+    ("/flows/{flow_id}/test", test_event.TestEventPage),
+    ("/flows/{flow_id}/test/sign", test_event.SignTestEventPage),
     ("/flows/{flow_id}/revisions", flow.RevisionsPage),
     ("/apply", apply.ApplyPage),
     ("/check", apply.ApplyPage),  # whoever opens the address of a check again
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),
+    ("/executions/{execution_id}/diff", diff.DiffPage),
     ("/executions/{execution_id}/replay", replay.ReplayPage),
     ("/faults", faults.FaultsPage),
     ("/rejections", rejections.RejectionsPage),

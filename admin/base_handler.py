@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import tornado.web
 
+from admin.operations.edge_request import EdgeTrust
 from admin.operations.parts import PartReader
 from admin.operations.traces import Tracer
 from admin.security import host_check
@@ -87,6 +88,7 @@ class AdminContext:
         parts_reader: finds attachments; None: nothing does.
         evaluator: evaluates jq conditions; owned by the caller.
         public_url: scheme and host that senders use; empty: those that an edge reports.
+        edge_trust: the certificates of edges that are trusted.
         clock: monotonic, in seconds.
     """
 
@@ -100,6 +102,7 @@ class AdminContext:
     parts_reader: PartReader | None = None
     evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
     public_url: str = ""
+    edge_trust: EdgeTrust = field(default_factory=EdgeTrust)
     clock: Callable[[], float] = time.monotonic
 
 

@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
 from admin.operations import execution_list, parts, traces
+from admin.operations.edge_request import configured_trust
 from admin.operations.edge_url import configured_url
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_same_origin
@@ -189,6 +190,7 @@ class SignedInHandler(BaseHandler):
         traces.tracer.set(self.context.tracer)
         parts.reader.set(self.context.parts_reader)
         configured_url.set(self.context.public_url)
+        configured_trust.set(self.context.edge_trust)
         async with clients.client(token) as client:
             yield client
         if not known:

@@ -239,6 +239,10 @@ class AdminSettings(CommonSettings):
     """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
     admin_tls_key_file: Path | None = None
     """PEM key of that certificate."""
+    edge_ca_file: Path | None = None
+    """PEM certificates of the authorities of the edges' certificate, for test events; absent: those of the system."""
+    edge_cert_file: Path | None = None
+    """PEM certificate of the edges of this machine's cluster, which alone is trusted, whatever its name."""
 
     def names(self) -> frozenset[str]:
         """Return the names that the `Host` header may have, lower-case."""

@@ -4,6 +4,8 @@
 - `rendering`: Jinja2 and its filters; `macros.html` has the components, `layout.html` the frame of every page.
 - `login`: logging in and out.
 - `apply`: the form for a flow's file.
+- `diff`: two executions side by side.
+- `test_event`: a form that sends a test event, signed by the router.
 - `replay`: how to replay an execution, and what will run again.
 - `flows`, `executions`, `faults`, `rejections`, `secrets`, `cluster`: the pages.
 - `actions`: what buttons do: the operation of the API with the same path, then a redirect.

@@ -25,16 +25,11 @@ def _execution(result: Any) -> str:
     return f"/executions/{quote(result.id, safe='')}"
 
 
-def _sent(result: Any) -> str:
-    return f"/executions/{quote(result.execution_id, safe='')}"
-
-
 def _secrets(_result: Any) -> str:
     return "/secrets"
 
 
 ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
-    (table.SEND_EVENT, _sent),
     (table.PAUSE_FLOW, _flow),
     (table.RESUME_FLOW, _flow),
     (table.DELETE_FLOW, _flows),

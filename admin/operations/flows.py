@@ -38,22 +38,6 @@ class FlowDocument(Parameters):
     """Only check and compare it."""
 
 
-class EventBody(FlowName):
-    """Parameters of `send_event`."""
-
-    body: str = ""
-    """The body of the request as text, sent in UTF-8."""
-    content_type: Annotated[str, Field(max_length=255)] = "application/json"
-    """Media type of the body."""
-
-
-@dataclass(frozen=True, slots=True)
-class SentView:
-    """An event that was accepted: the ID of its execution."""
-
-    execution_id: str
-
-
 @dataclass(frozen=True, slots=True)
 class FlowView:
     """A flow."""
@@ -107,11 +91,6 @@ async def delete_flow(client: AsyncClient, parameters: FlowName) -> DeletedFlow:
     """Delete a flow; executions that were accepted finish."""
     await client.flows.delete(parameters.flow_id)
     return DeletedFlow(parameters.flow_id)
-
-
-async def send_event(client: AsyncClient, parameters: EventBody) -> SentView:
-    """Start an execution, as a sender whose request was verified does."""
-    return SentView(await client.ingest(parameters.flow_id, parameters.body.encode(), parameters.content_type))
 
 
 async def pause_flow(client: AsyncClient, parameters: FlowName) -> FlowView:

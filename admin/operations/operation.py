@@ -134,6 +134,7 @@ class Operation(Generic[P]):
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(map(str, first["loc"])) or "parameters"
         if first["type"] == "extra_forbidden":
-            known = [each for each in self.model.model_fields if each not in self.path_parameters]
+            fields = self.model.model_fields.items()
+            known = [field.alias or each for each, field in fields if each not in self.path_parameters]
             return f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
         return f"{name[:100]}: {first['msg']}"

@@ -7,6 +7,7 @@ from typing import Any, Final
 from admin.operations import (
     audit,
     cluster,
+    execution_diff,
     execution_list,
     executions,
     faults,
@@ -20,6 +21,8 @@ from admin.operations import (
     rejections,
     replays,
     secrets,
+    test_drafts,
+    test_events,
     traces,
 )
 from admin.operations.operation import Operation
@@ -109,14 +112,32 @@ DIFF_REVISIONS: Final = Operation(
     flow_revisions.RevisionDiff,
     flow_revisions.diff_revisions,
 )
-SEND_EVENT: Final = Operation(
-    "send_event",
+PREPARE_TEST_EVENT: Final = Operation(
+    "prepare_test_event",
+    "GET",
+    "/flows/{flow_id}/test",
+    "Prepare a test event of a flow, from a provider's sample or from a stored execution.",
+    test_drafts.TestSource,
+    test_drafts.TestDraft,
+    test_drafts.prepare_test_event,
+)
+SEND_TEST_EVENT: Final = Operation(
+    "send_test_event",
     "POST",
-    "/flows/{flow_id}/events",
-    "Send a test event to a flow, without a signature; the token needs the scope `ingest`, too.",
-    flows.EventBody,
-    flows.SentView,
-    flows.send_event,
+    "/flows/{flow_id}/test",
+    "Send a test event to an edge, signed as the flow requires.",
+    test_events.SentTestEvent,
+    test_events.TestEventView,
+    test_events.send_test_event,
+)
+SIGN_TEST_EVENT: Final = Operation(
+    "sign_test_event",
+    "POST",
+    "/flows/{flow_id}/test/sign",
+    "Sign a test event without sending it, and write it as a shell command.",
+    test_events.TestEvent,
+    test_events.SignedView,
+    test_events.sign_test_event,
 )
 PAUSE_FLOW: Final = Operation(
     "pause_flow",
@@ -172,6 +193,15 @@ READ_BODY: Final = Operation(
     bytes,
     executions.read_body,
     download="{execution_id}.bin",
+)
+DIFF_EXECUTIONS: Final = Operation(
+    "diff_executions",
+    "GET",
+    "/executions/{execution_id}/diff",
+    "Compare two executions: requests, tasks and results.",
+    execution_diff.DiffParameters,
+    execution_diff.ExecutionDiffView,
+    execution_diff.diff_executions,
 )
 LIST_PARTS: Final = Operation(
     "list_parts",
@@ -367,13 +397,16 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     GET_FLOW_PICTURE,
     LIST_REVISIONS,
     DIFF_REVISIONS,
-    SEND_EVENT,
+    PREPARE_TEST_EVENT,
+    SEND_TEST_EVENT,
+    SIGN_TEST_EVENT,
     PAUSE_FLOW,
     RESUME_FLOW,
     LIST_EXECUTIONS,
     COUNT_EXECUTIONS,
     GET_EXECUTION,
     READ_BODY,
+    DIFF_EXECUTIONS,
     LIST_PARTS,
     READ_PART,
     TRACE_EXECUTION,

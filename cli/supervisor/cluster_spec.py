@@ -196,6 +196,8 @@ class ClusterSpec:
         if role == "edge":  # for a router the same variables configure TLS of gRPC
             files = {name: getattr(self, name) for name in _EDGE_TLS}
             settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
+        if role == "admin" and self.tls_cert_file is not None:
+            settings["FLOWHOOK_EDGE_CERT_FILE"] = self.tls_cert_file
         return settings
 
     @staticmethod

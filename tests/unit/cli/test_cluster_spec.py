@@ -68,6 +68,12 @@ def test_tls_is_the_edges_alone_however_it_is_requested(variables, monkeypatch):
     assert told == {"router": {}, "runner": {}, "admin": {}}
 
 
+def test_the_admin_process_trusts_the_certificate_of_the_edges():
+    trusted = {role: environment(role, **TLS).get("FLOWHOOK_EDGE_CERT_FILE") for role in ROLES}
+    assert trusted == dict.fromkeys(ROLES) | {"admin": str(Path("c.pem").absolute())}
+    assert "FLOWHOOK_EDGE_CERT_FILE" not in environment("admin")
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_how_another_router_is_reached_is_not_for_processes_of_this_cluster(role, monkeypatch):
     others = ["FLOWHOOK_TOKEN", "FLOWHOOK_ROUTER_CA_FILE", "flowhook_client_cert_file", "FLOWHOOK_CLIENT_KEY_FILE"]

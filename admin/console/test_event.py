@@ -1,0 +1,79 @@
+"""`/flows/ID/test`: sends a test event to an edge, signed as the flow requires."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from admin.base_handler import status_of
+from admin.console.json_format import indent_json
+from admin.console.page import Page
+from admin.operations.operation import Operation
+from admin.operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
+from admin.operations.test_drafts import TestDraft
+from flowhook.errors import FlowhookError, UnauthenticatedError
+
+FIELDS: Final = ("method", "content_type", "headers", "body", "new_id")
+"""Fields of the form that a page with a result shows again."""
+
+
+class TestEventPage(Page):
+    """`/flows/ID/test`: the form, filled from a sample or from a stored execution, and what became of it."""
+
+    section = "flows"
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST")
+    operation: Operation[Any] = SEND_TEST_EVENT
+
+    async def show(self, *values: str) -> None:
+        """Respond with the form."""
+        draft = await self.run(PREPARE_TEST_EVENT, {"flow_id": values[0]})
+        query = self.query()
+        self.finish_form(draft, execution=query.get("execution", [""])[0], sample=query.get("sample", [""])[0])
+
+    async def submit(self, *values: str) -> None:
+        """Send or sign what the form contains, and show it again with the result, or with the reason of a refusal."""
+        fields = self.checked_form()
+        path = {"flow_id": values[0]}
+        result, problem = None, None
+        try:
+            result = await self.run(self.operation, path, fields)
+        except UnauthenticatedError:
+            raise
+        except FlowhookError as error:
+            problem = error
+            self.set_status(status_of(error))
+        draft = await self.run(PREPARE_TEST_EVENT, path, {})
+        entered = {name: fields.get(name, [""])[0] for name in FIELDS}
+        self.finish_form(draft, entered=entered, result=result, problem=problem)
+
+    def finish_form(
+        self,
+        draft: TestDraft,
+        *,
+        entered: dict[str, str] | None = None,
+        result: Any = None,
+        problem: FlowhookError | None = None,
+        execution: str = "",
+        sample: str = "",
+    ) -> None:
+        """Respond with the form: with what was entered, else with the draft."""
+        sent = result if self.operation is SEND_TEST_EVENT else None
+        signed = result if sent is None else sent.request
+        response = None if sent is None else sent.response
+        self.finish_page(
+            "test_event.html",
+            draft=draft,
+            entered=entered or {name: getattr(draft, name, "") for name in FIELDS},
+            execution=execution,
+            sample=sample,
+            sent=sent,
+            signed=signed,
+            response=response,
+            response_body="" if response is None else indent_json(response.body) or response.body,
+            problem=problem,
+        )
+
+
+class SignTestEventPage(TestEventPage):
+    """`/flows/ID/test/sign`: the same form, with a shell command that sends the event."""
+
+    operation = SIGN_TEST_EVENT

@@ -16,7 +16,7 @@ from router.scheduling.shard import Shard
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
 from router.services.processes import FORGET_SECONDS, ProcessReports
-from router.storage.model import StorageUsage
+from router.storage.activity import StorageUsage
 
 MEASURE_SECONDS: Final = 10.0
 """Age up to which a measurement of the storage is used again: it looks at many files."""

@@ -1,4 +1,4 @@
-"""Durable state behind one interface (`interface`, with the values of `model`, `inbound_events` and `bodies`).
+"""Durable state behind one interface: `interface`, with `model`, `inbound_events`, `activity` and `bodies`.
 
 One conformance suite applies to all backends (tests/conformance/storage); `sqlite` is the embedded one. Backends
 translate their drivers' errors into `flowhook.errors` at this boundary; no other package imports apsw. Payloads

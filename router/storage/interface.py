@@ -18,6 +18,7 @@ from typing import Protocol
 
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import AuditEntry, Change, Flow, FlowRevision, SecretInfo
+from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.model import (
@@ -31,12 +32,10 @@ from router.storage.model import (
     JournalSize,
     LoggedEvent,
     NewEvent,
-    RecentActivity,
     RegistryChange,
     RejectionCount,
     Scheduled,
     StateChange,
-    StorageUsage,
     StoredRejection,
     UnfinishedExecution,
     UnpublishedEvent,
@@ -74,7 +73,7 @@ class EventLog(Protocol):
         ...
 
 
-class ShardState(Protocol):
+class ShardState(ActivityQueries, Protocol):
     """The state of a shard's executions, for the shard's owner."""
 
     @property
@@ -198,34 +197,6 @@ class ShardState(Protocol):
 
         At most `DEFAULT_PAGE` at a time. The result has as many of the first ones as have `most_bytes` together, at
         least one.
-        """
-        ...
-
-    async def last_seq(self) -> int:
-        """Return the greatest sequence number of a stored execution; 0: there is none."""
-        ...
-
-    async def recent_activity(
-        self, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
-    ) -> RecentActivity:
-        """Return how many executions of each flow were accepted, and ended, in each recent minute.
-
-        Args:
-            since_ms: Unix time from which they are wanted.
-            until_seq: executions with a greater sequence number are not counted as accepted.
-            ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
-            limit: most executions to read, newest first; the result is complete for a shorter time if there are more.
-        """
-        ...
-
-    async def receive_times(self, seqs: Collection[int]) -> dict[int, int]:
-        """Return when executions were received, Unix times in ms, except unknown ones. At most `DEFAULT_PAGE`."""
-        ...
-
-    async def latest_receive_times(self, flow_ids: Collection[str]) -> dict[str, int]:
-        """Return when each flow's latest stored execution was received, Unix times in ms. At most `DEFAULT_PAGE`.
-
-        Flows without a stored execution are missing.
         """
         ...
 

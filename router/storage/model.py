@@ -273,27 +273,6 @@ class UnpublishedEvent(NamedTuple):
     data: bytes = b""
 
 
-class MinuteCount(NamedTuple):
-    """Number of a flow's executions that were accepted or ended within a minute.
-
-    Attributes:
-        minute: Unix time in minutes.
-        status: the status with which they ended; None: they were accepted, whether they have ended or not.
-    """
-
-    flow_id: str
-    minute: int
-    status: Status | None
-    number: int
-
-
-class RecentActivity(NamedTuple):
-    """Numbers of executions, complete from a Unix time (ms) on."""
-
-    since_ms: int
-    counts: tuple[MinuteCount, ...]
-
-
 class UnfinishedExecution(NamedTuple):
     """An execution that has not ended, as found at start-up.
 
@@ -465,25 +444,3 @@ class RejectionCount(NamedTuple):
     rejections: int
     first_ms: int
     last_ms: int
-
-
-class StorageUsage(NamedTuple):
-    """What the data takes on a disk, in bytes.
-
-    Attributes:
-        database: the database file.
-        wal: its write-ahead log.
-        file_bytes: the files beside it: large payloads, and bodies.
-        files: their number.
-        files_partial: whether there are more of them, which were not counted.
-        free: bytes that are free on the disk.
-        disk: bytes of the disk.
-    """
-
-    database: int
-    wal: int
-    file_bytes: int
-    files: int
-    files_partial: bool
-    free: int
-    disk: int

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from flowhook import logs
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
+from router.storage.activity import MinuteCount
 from router.storage.interface import ShardState
-from router.storage.model import LoggedEvent, MinuteCount
+from router.storage.model import LoggedEvent
 
 MINUTE_MS: Final = 60_000
 MINUTES: Final = 60

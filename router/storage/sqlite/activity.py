@@ -11,7 +11,7 @@ from typing import Final
 
 import apsw
 
-from router.storage.model import MinuteCount, RecentActivity
+from router.storage.activity import MinuteCount, RecentActivity
 from router.storage.sqlite.schema import STATUSES
 from router.storage.sqlite.statements import BatchStatement
 

@@ -10,6 +10,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
+from router.storage.activity import RecentActivity
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
 from router.storage.limits import StorageLimits
@@ -25,7 +26,6 @@ from router.storage.model import (
     LifecycleRecorded,
     LoggedEvent,
     Parked,
-    RecentActivity,
     Replied,
     Resolved,
     Scheduled,

@@ -11,11 +11,11 @@ import apsw
 
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
+from router.storage.activity import StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
 from router.storage.interface import AuditLog, EventLog, Registry, RejectionLog, ShardState
 from router.storage.limits import StorageLimits
-from router.storage.model import StorageUsage
 from router.storage.sqlite.audit import AuditOperation, SqliteAuditLog
 from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from router.storage.model import StorageUsage
+from router.storage.activity import StorageUsage
 
 MAX_FILES: Final = 100_000
 """Files beside the database that are looked at, which takes about half a second."""

@@ -1,7 +1,7 @@
 """How many executions flows accepted and ended recently, and when."""
 
 from flowhook.model import Status
-from router.storage.model import MinuteCount
+from router.storage.activity import MinuteCount
 
 MINUTE = 60_000
 NOON = 1_000_000 * MINUTE

@@ -7,7 +7,8 @@ import pytest
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
 from router.dispatch.observers.flow_statistics import IDLE, MINUTE_MS, MINUTES, FlowStatistics, restore_history
-from router.storage.model import LoggedEvent, MinuteCount, NewEvent, RecentActivity
+from router.storage.activity import MinuteCount, RecentActivity
+from router.storage.model import LoggedEvent, NewEvent
 
 START = 28_000_000 * MINUTE_MS
 

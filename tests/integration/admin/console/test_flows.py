@@ -11,7 +11,8 @@ from html import unescape
 import orjson
 import pytest
 import pytest_asyncio
-from support.browsers import chromium, log_in, watched_tab
+from axe_playwright_python.async_playwright import Axe
+from support.browsers import log_in
 from support.consoles import running_console
 from support.routers import flow, running_router
 from support.runners import attached
@@ -223,11 +224,19 @@ async def test_a_thousand_flows_are_listed_quickly_and_in_small_pages(tmp_path):
             assert len(gzip.compress(answer.body)) < 60_000
 
 
-async def test_a_newcomer_sees_her_first_event_in_the_list(router, client, console):
+async def test_a_newcomer_sees_her_first_event_in_the_list(router, client, tab):
     await client.flows.apply([flow("newcomer", UNSIGNED)])
-    async with chromium() as browser, watched_tab(browser, f"http://{console.address}") as tab:
-        await log_in(tab, router.token("admin"))
-        await tab.goto("/flows?name=newcomer")
-        await tab.get_by_role("img", name="nothing in the last hour").wait_for()
-        await client.ingest("newcomer", {})
-        await tab.get_by_role("img", name="1 accepted").wait_for()
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/flows?name=newcomer")
+    await tab.get_by_role("img", name="nothing in the last hour").wait_for()
+    await client.ingest("newcomer", {})
+    await tab.get_by_role("img", name="1 accepted").wait_for()
+
+
+@pytest.mark.usefixtures("shop")
+async def test_the_pages_are_readable_on_a_small_screen_and_by_everybody(router, tab):
+    await log_in(tab, router.token("admin"))
+    for path in ("/flows?name=shop", "/flows/shop", "/secrets", "/cluster"):
+        await tab.goto(path)
+        assert (await Axe().run(tab)).response["violations"] == [], path
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowhook import verbatim_json
 from flowhook.comparison.json_diff import Difference, find_differences
 from flowhook.errors import InvalidError
-from flowhook.payloads.json_values import check_value_count
+from flowhook.json_values import check_value_count
 
 MAX_COMPARED: Final = 1024 * 1024
 """Bytes of each side that are compared."""

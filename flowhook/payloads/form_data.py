@@ -12,10 +12,10 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.json_values import check_value_count
 from flowhook.model import Part
 from flowhook.payloads.content_type import decode_charset, is_json, parse_content_type
 from flowhook.payloads.forms import nest_fields
-from flowhook.payloads.json_values import check_value_count
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 
 FORM_DATA: Final = "multipart/form-data"

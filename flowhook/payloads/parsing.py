@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from flowhook.errors import InvalidError
+from flowhook.json_values import check_value_count, parse_json
 from flowhook.limits import MAX_VALUES
 from flowhook.payloads.cloud_event import BINARY_MODE, to_structured
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode_charset, parse_content_type
 from flowhook.payloads.form_data import FORM_DATA, NO_FIELD, attachment_name, field_value
 from flowhook.payloads.forms import nest_fields, parse_urlencoded
-from flowhook.payloads.json_values import check_value_count, parse_json
 from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
 from flowhook.payloads.properties import parse_properties
 from flowhook.payloads.xml import parse_xml

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.json_values import check_value_count
 from flowhook.payloads import parse
-from flowhook.payloads.json_values import check_value_count
 
 TEXTS = st.lists(st.sampled_from(["a", '"', "\\", ",", "[", "]", "{", "}", ":", "\n", "é"]), max_size=8).map("".join)
 VALUES = st.recursive(

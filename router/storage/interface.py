@@ -21,6 +21,7 @@ from flowhook.model import AuditEntry, Change, Flow, FlowRevision, SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
+from router.storage.jobs import ExecutionWalk, JobStore
 from router.storage.model import (
     Appended,
     AuditFilter,
@@ -200,6 +201,15 @@ class ShardState(ActivityQueries, Protocol):
         """
         ...
 
+    async def walk_executions(
+        self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> ExecutionWalk:
+        """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`.
+
+        There may be fewer, or none, although the walk continues: the time that one call takes is bounded.
+        """
+        ...
+
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """Return the last stored schedule state of each flow, by ascending flow ID."""
         ...
@@ -213,10 +223,17 @@ class ShardState(ActivityQueries, Protocol):
 
         A body is removed with the last execution whose event names it. Also removed are expired arrivals and dedupe
         keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
-        is left.
+        is left; and jobs that ended before that time.
 
         Returns:
             The number of executions removed.
+        """
+        ...
+
+    async def delete(self, seqs: Collection[int]) -> int:
+        """Remove executions that have ended, as `expire` does, at most `DEFAULT_PAGE`; return their number.
+
+        Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
         """
         ...
 
@@ -404,6 +421,11 @@ class Storage(Protocol):
     @property
     def audit(self) -> AuditLog:
         """The audit log."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """Bulk jobs."""
         ...
 
     @property

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
 from router.storage.sqlite.bodies import body_file
+from router.storage.sqlite.jobs import expire_jobs
 from router.storage.sqlite.schema import UNENDED
 from router.storage.sqlite.statements import BatchStatement
 
+_ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}", 0)
 _BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})", 0)
 _BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})", 0)
 _SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})", 0)
@@ -78,21 +80,46 @@ class ExpireOperation:
             "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),
         ).fetchall()
-        more = self.STEP in (keys, arrivals) or len(found) == limit
+        jobs = expire_jobs(connection, before_ms, self.STEP)
+        more = jobs or self.STEP in (keys, arrivals) or len(found) == limit
         if not more:
             connection.execute(_FORGET_REVISIONS, (before_ms,))
             connection.execute(_FORGET_SCHEDULES, (before_ms,))
         if not found:
             return ExpiryStep(0, [], more)
-        # The highest sequence number may be among them: record it, so that it is never used again.
-        connection.execute(
-            "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
-            " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
-        )
-        blobs = [name for (name,) in _BLOBS.fetch(connection, found)]
-        bodies = set(_BODIES.fetch(connection, found))
-        for delete in _DELETES:
-            delete.run(connection, found)
-        bodies.difference_update(_SHARED.fetch(connection, list(bodies)))
-        blobs += [body_file(body_id) for (body_id,) in bodies]
-        return ExpiryStep(len(found), blobs, more)
+        return ExpiryStep(len(found), _remove(connection, found), more)
+
+
+class DeleteOperation:
+    """Removes the ended ones of given executions; each argument is a list of sequence numbers."""
+
+    order = 4
+
+    def reload(self, connection: apsw.Connection) -> None:
+        """See `WriterOperation`."""
+
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[int]]) -> list[ExpiryStep]:
+        """See `WriterOperation`."""
+        steps: list[ExpiryStep] = []
+        for seqs in arguments:
+            found = [(seq,) for (seq,) in _ENDED.fetch(connection, [(seq,) for seq in seqs])]
+            steps.append(ExpiryStep(len(found), _remove(connection, found) if found else [], more=False))
+        return steps
+
+    def committed(self, results: Sequence[ExpiryStep]) -> None:
+        """See `WriterOperation`."""
+
+
+def _remove(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Remove executions, given by sequence number, and return the blobs that are no longer needed."""
+    # The highest sequence number may be among them: record it, so that it is never used again.
+    connection.execute(
+        "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"
+        " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+    )
+    blobs = [name for (name,) in _BLOBS.fetch(connection, found)]
+    bodies = set(_BODIES.fetch(connection, found))
+    for delete in _DELETES:
+        delete.run(connection, found)
+    bodies.difference_update(_SHARED.fetch(connection, list(bodies)))
+    return blobs + [body_file(body_id) for (body_id,) in bodies]

@@ -176,6 +176,38 @@ CREATE TABLE flow_revision (
   update_time_ms INTEGER NOT NULL,
   PRIMARY KEY (flow_id, revision)
 ) STRICT;
+CREATE TABLE job (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  request_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  spec BLOB NOT NULL,
+  last_seq INTEGER NOT NULL,
+  cursor INTEGER NOT NULL DEFAULT 0,
+  expected INTEGER,
+  matched INTEGER NOT NULL DEFAULT 0,
+  done INTEGER NOT NULL DEFAULT 0,
+  skipped INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0,
+  create_time_ms INTEGER NOT NULL,
+  start_time_ms INTEGER,
+  end_time_ms INTEGER,
+  removed INTEGER NOT NULL DEFAULT 0 -- 1: nobody sees it, and its items are being removed
+) STRICT;
+CREATE UNIQUE INDEX job_by_request ON job (request_id) WHERE request_id <> '' AND NOT removed;
+CREATE TABLE job_item (
+  job INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  execution_id TEXT NOT NULL,
+  outcome INTEGER NOT NULL, -- 1: claimed, and not settled yet
+  reason TEXT NOT NULL DEFAULT '',
+  message TEXT NOT NULL DEFAULT '',
+  new_execution_id TEXT NOT NULL DEFAULT '',
+  time_ms INTEGER NOT NULL,
+  PRIMARY KEY (job, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX job_item_claimed ON job_item (job) WHERE outcome = 1;
 CREATE TABLE secret (name TEXT PRIMARY KEY, sealed BLOB NOT NULL, update_time_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE registry_change (
   revision INTEGER PRIMARY KEY,

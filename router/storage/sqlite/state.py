@@ -13,6 +13,7 @@ from flowhook.model import JournalEntry
 from router.storage.activity import RecentActivity
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.interface import DEFAULT_PAGE
+from router.storage.jobs import ExecutionWalk
 from router.storage.limits import StorageLimits
 from router.storage.model import (
     Delivered,
@@ -34,10 +35,10 @@ from router.storage.model import (
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import activity, execution_list, inbound_events, queries
+from router.storage.sqlite import activity, execution_list, execution_walk, inbound_events, queries
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
-from router.storage.sqlite.expiry import ExpireOperation, ExpiryStep
+from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, ExpiryStep
 from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
@@ -81,6 +82,7 @@ class SqliteShardState:
         arrive: InboundEventOperation,
         write: StateChangeOperation,
         expire: ExpireOperation,
+        delete: DeleteOperation,
         epoch: int,
         limits: StorageLimits,
     ) -> None:
@@ -94,6 +96,7 @@ class SqliteShardState:
         self._arrive = arrive
         self._write = write
         self._expire = expire
+        self._delete = delete
         self._lost = False
 
     @property
@@ -230,6 +233,14 @@ class SqliteShardState:
         wanted = list(flow_ids)
         return await self._queries.run(lambda connection: activity.latest_receive_times(connection, wanted))
 
+    async def walk_executions(
+        self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> ExecutionWalk:
+        """See `interface.ShardState`."""
+        return await self._queries.run(
+            lambda connection: execution_walk.walk_executions(connection, conditions, after_seq, last_seq, limit)
+        )
+
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))
@@ -251,6 +262,14 @@ class SqliteShardState:
             removed += expired.executions
             more = expired.more
         return removed
+
+    async def delete(self, seqs: Collection[int]) -> int:
+        """See `interface.ShardState`."""
+        self._check()
+        deleted: ExpiryStep = await self._writer.call(self._delete, list(seqs))
+        if deleted.blobs:
+            await asyncio.to_thread(self._blobs.remove, deleted.blobs)
+        return deleted.executions
 
     def _check(self) -> None:
         if self._lost:

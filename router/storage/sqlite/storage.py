@@ -15,6 +15,7 @@ from router.storage.activity import StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
 from router.storage.interface import AuditLog, EventLog, Registry, RejectionLog, ShardState
+from router.storage.jobs import JobStore
 from router.storage.limits import StorageLimits
 from router.storage.sqlite.audit import AuditOperation, SqliteAuditLog
 from router.storage.sqlite.blob_cache import BlobCache
@@ -23,8 +24,9 @@ from router.storage.sqlite.bodies import SqliteBodyStore
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.errors import translate
-from router.storage.sqlite.expiry import ExpireOperation
+from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation
 from router.storage.sqlite.inbound_events import InboundEventOperation
+from router.storage.sqlite.jobs import JobOperation, SqliteJobStore
 from router.storage.sqlite.lock import DataLock
 from router.storage.sqlite.log import AppendOperation, SqliteLog
 from router.storage.sqlite.object_sweep import ObjectSweep, named_blobs
@@ -66,6 +68,8 @@ class SqliteStorage:
         self._change = RegistryOperation(limits)
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
+        self._delete = DeleteOperation()
+        self._job = JobOperation()
         self._reject = RejectOperation()
         self._audited = AuditOperation()
         self._writer = Writer(
@@ -77,8 +81,10 @@ class SqliteStorage:
                 self._own,
                 self._change,
                 self._expire,
+                self._delete,
                 self._reject,
                 self._audited,
+                self._job,
                 self._probe,
             ],
             transaction_log,
@@ -89,6 +95,7 @@ class SqliteStorage:
         self._registry = SqliteRegistry(self._writer, self._readers, self._change, limits)
         self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
         self._audit = SqliteAuditLog(self._writer, self._readers, self._audited)
+        self._jobs = SqliteJobStore(self._writer, self._queries, self._job)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
         self._sweeping: asyncio.Task[None] | None = None
@@ -131,6 +138,11 @@ class SqliteStorage:
         return self._audit
 
     @property
+    def jobs(self) -> JobStore:
+        """See `interface.Storage`."""
+        return self._jobs
+
+    @property
     def bodies(self) -> BodyStore:
         """See `interface.Storage`."""
         return self._bodies
@@ -157,6 +169,7 @@ class SqliteStorage:
             arrive=self._arrive,
             write=self._write,
             expire=self._expire,
+            delete=self._delete,
             epoch=epoch,
             limits=self._limits,
         )

@@ -150,3 +150,24 @@ async def test_a_version_is_not_found_any_more_among_revisions_that_may_be_remov
     await revise(cluster, draft, 4)
     find = cluster.registry.find_revision
     assert [await find("shop", version=version) for version in "1234"] == [None, None, 3, 4]
+
+
+async def test_ended_executions_are_deleted_and_others_left_alone(cluster, new_event):
+    event = new_event(payload=LARGE, dedupe_key="k", dedupe_until_ms=LATER)
+    ended, running = await cluster.append(event, new_event())
+    await cluster.state.write([Journaled(ended, 0, JournalEntry("k", b"1"))])
+    await cluster.end(ended)
+    assert await cluster.state.delete([ended, running, 99]) == 1
+    assert await cluster.state.content(ended) is None
+    assert sorted(await cluster.state.records([ended, running])) == [running]
+    assert await cluster.state.delete([ended]) == 0
+    again = new_event(dedupe_key="k", dedupe_until_ms=LATER)
+    assert await cluster.log.append([again]) == [Appended(ended, event.event_id)]
+
+
+async def test_the_sequence_number_of_a_deleted_execution_is_never_used_again(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    await cluster.end(seq)
+    assert await cluster.state.delete([seq]) == 1
+    await cluster.restart()
+    assert await cluster.append(new_event()) == [seq + 1]

@@ -1,0 +1,302 @@
+"""Bulk jobs in SQLite: their state, and the outcomes of their items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, assert_never
+
+import apsw
+
+from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
+from flowhook.jobs import ItemOutcome, JobItem, JobState
+from router.storage.jobs import MAX_ITEMS, MAX_JOBS, PAGE, ClaimedItem, NewJob, StoredJob
+from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.writer import Writer
+
+_ALL: Final = (1 << 63) - 1
+_OUTCOMES: Final = {
+    ItemOutcome.PENDING: 1,
+    ItemOutcome.DONE: 2,
+    ItemOutcome.SKIPPED: 3,
+    ItemOutcome.FAILED: 4,
+}
+_OUTCOME_OF: Final = {code: outcome for outcome, code in _OUTCOMES.items()}
+_UNENDED: Final = (
+    "(state NOT IN ('aborted', 'completed') OR number IN (SELECT job FROM job_item WHERE outcome = 1)) ORDER BY number"
+)
+_JOB: Final = (
+    "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
+    " start_time_ms, end_time_ms, request_id FROM job WHERE NOT removed AND"
+)
+_ITEM: Final = "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms FROM job_item"
+
+
+class _Change(NamedTuple):
+    """A change of a job's state."""
+
+    job_id: str
+    state: JobState
+    now_ms: int
+
+
+class _Claim(NamedTuple):
+    """Items that a job has reached."""
+
+    job: int
+    executions: Sequence[tuple[int, str]]
+    cursor: int
+    now_ms: int
+
+
+class _Settlement(NamedTuple):
+    """Outcomes of claimed items."""
+
+    job: int
+    items: Sequence[JobItem]
+
+
+class _Release(NamedTuple):
+    """Withdraws the unsettled claims of a job."""
+
+    job: int
+    cursor: int
+
+
+class JobOperation:
+    """Writes jobs: creates them, changes their state, and stores items and outcomes, in the order of the calls."""
+
+    order = 9
+
+    def reload(self, connection: apsw.Connection) -> None:
+        """See `WriterOperation`."""
+
+    def apply(
+        self,
+        connection: apsw.Connection,
+        arguments: Sequence[NewJob | _Change | _Claim | _Settlement | _Release],
+    ) -> list[StoredJob | list[ClaimedItem] | FlowhookError | None]:
+        """See `WriterOperation`."""
+        return [self._apply(connection, argument) for argument in arguments]
+
+    def committed(self, results: Sequence[Any]) -> None:
+        """See `WriterOperation`."""
+
+    def _apply(
+        self, connection: apsw.Connection, argument: NewJob | _Change | _Claim | _Settlement | _Release
+    ) -> StoredJob | list[ClaimedItem] | FlowhookError | None:
+        match argument:
+            case NewJob():
+                return _create(connection, argument)
+            case _Change():
+                return _change(connection, argument)
+            case _Claim():
+                return _claim(connection, argument)
+            case _Settlement():
+                _settle(connection, argument)
+            case _Release():
+                _release(connection, argument)
+            case _:
+                assert_never(argument)
+        return None
+
+
+class SqliteJobStore:
+    """SQLite implementation of `jobs.JobStore`."""
+
+    def __init__(self, writer: Writer, readers: Readers, operation: JobOperation) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._operation = operation
+
+    async def create(self, job: NewJob) -> StoredJob:
+        """See `jobs.JobStore`."""
+        created: StoredJob = await self._writer.call(self._operation, job, size=len(job.spec), refusable=True)
+        return created
+
+    async def get(self, job_id: str) -> StoredJob | None:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(lambda connection: _get(connection, "id = ?", job_id))
+
+    async def page(self, *, before_number: int | None = None, limit: int = PAGE) -> list[StoredJob]:
+        """See `jobs.JobStore`."""
+        before = _ALL if before_number is None else before_number
+        return await self._readers.run(
+            lambda connection: _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
+        )
+
+    async def unended(self) -> list[StoredJob]:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(lambda connection: _jobs(connection, _UNENDED))
+
+    async def change_state(self, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
+        """See `jobs.JobStore`."""
+        changed: StoredJob = await self._writer.call(self._operation, _Change(job_id, state, now_ms))
+        return changed
+
+    async def claim(
+        self, job_number: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
+    ) -> list[ClaimedItem] | None:
+        """See `jobs.JobStore`."""
+        claimed: list[ClaimedItem] | None = await self._writer.call(
+            self._operation, _Claim(job_number, executions, cursor, now_ms), size=64 * len(executions)
+        )
+        return claimed
+
+    async def claimed(self, job_number: int) -> list[ClaimedItem]:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(partial(_claimed, job=job_number))
+
+    async def settle(self, job_number: int, items: Sequence[JobItem]) -> None:
+        """See `jobs.JobStore`."""
+        size = sum(128 + len(item.message) for item in items)
+        await self._writer.call(self._operation, _Settlement(job_number, items), size=size)
+
+    async def release(self, job_number: int, *, cursor: int) -> None:
+        """See `jobs.JobStore`."""
+        await self._writer.call(self._operation, _Release(job_number, cursor))
+
+    async def items(
+        self, job_number: int, *, after_number: int = 0, limit: int = PAGE, outcome: ItemOutcome | None = None
+    ) -> list[JobItem]:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(
+            partial(_items, job=job_number, after=after_number, limit=limit, outcome=outcome)
+        )
+
+
+def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool:
+    """Remove jobs that ended before a Unix time, and at most `limit` of their items; return whether more remains."""
+    connection.execute("UPDATE job SET removed = 1 WHERE end_time_ms < ? AND NOT removed", (before_ms,))
+    job = connection.execute("SELECT number FROM job WHERE removed LIMIT 1").fetchone()
+    if job is None:
+        return False
+    connection.execute(
+        "DELETE FROM job_item WHERE job = ?1 AND number IN (SELECT number FROM job_item WHERE job = ?1 LIMIT ?2)",
+        (*job, limit),
+    )
+    if connection.changes() < limit:
+        connection.execute("DELETE FROM job WHERE number = ?", job)
+    return True
+
+
+def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookError:
+    if job.request_id:
+        earlier = _get(connection, "request_id = ?", job.request_id)
+        if earlier is not None:
+            return earlier
+    if connection.execute("SELECT count(*) FROM job WHERE NOT removed").get >= MAX_JOBS:
+        connection.execute(
+            "UPDATE job SET removed = 1 WHERE number ="
+            " (SELECT min(number) FROM job WHERE state IN ('aborted', 'completed') AND NOT removed)"
+        )
+        if not connection.changes():
+            return ExhaustedError(f"{MAX_JOBS} jobs have not ended: abort one, or wait", reason="TOO_MANY_JOBS")
+    connection.execute(
+        "INSERT INTO job (id, request_id, state, spec, create_time_ms, expected, last_seq)"
+        " VALUES (?, ?, 'pending', ?, ?, ?, coalesce((SELECT max(seq) FROM execution), 0))",
+        (job.id, job.request_id, job.spec, job.create_time_ms, job.expected),
+    )
+    return _existing(connection, job.id)
+
+
+def _change(connection: apsw.Connection, change: _Change) -> StoredJob | FlowhookError:
+    job = _get(connection, "id = ?", change.job_id)
+    if job is None:
+        return NotFoundError(f"there is no job {change.job_id[:64]}", reason="JOB_NOT_FOUND")
+    new = change.state
+    if job.state is new or (new is JobState.PENDING and job.state is JobState.RUNNING):
+        return job
+    if job.state.ended:
+        return ConflictError(f"{job.id} has ended: it is {job.state}", reason="JOB_ENDED")
+    if job.state is JobState.PAUSED and new in (JobState.RUNNING, JobState.COMPLETED):
+        return job
+    connection.execute(
+        "UPDATE job SET state = ?1, end_time_ms = CASE WHEN ?2 THEN ?3 END,"
+        " start_time_ms = CASE WHEN ?1 = 'running' THEN coalesce(start_time_ms, ?3) ELSE start_time_ms END"
+        " WHERE number = ?4",
+        (str(new), new.ended, change.now_ms, job.number),
+    )
+    return _existing(connection, job.id)
+
+
+def _claim(connection: apsw.Connection, claim: _Claim) -> list[ClaimedItem] | None:
+    row = connection.execute(
+        "UPDATE job SET cursor = ?, matched = matched + ? WHERE number = ? AND state = 'running' RETURNING matched",
+        (claim.cursor, len(claim.executions), claim.job),
+    ).fetchone()
+    if row is None:
+        return None
+    first: int = row[0] - len(claim.executions) + 1
+    items = [
+        ClaimedItem(number, seq, execution_id, claim.now_ms)
+        for number, (seq, execution_id) in enumerate(claim.executions, first)
+    ]
+    connection.executemany(
+        "INSERT INTO job_item (job, number, seq, execution_id, time_ms, outcome) VALUES (?, ?, ?, ?, ?, 1)",
+        [(claim.job, *item) for item in items],
+    )
+    return items
+
+
+def _settle(connection: apsw.Connection, settlement: _Settlement) -> None:
+    counts = dict.fromkeys(ItemOutcome, 0)
+    for item in settlement.items:
+        code = _OUTCOMES[item.outcome]
+        key = (settlement.job, item.number)
+        if item.number > MAX_ITEMS:
+            connection.execute("DELETE FROM job_item WHERE job = ? AND number = ? AND outcome = 1", key)
+        else:
+            connection.execute(
+                "UPDATE job_item SET outcome = ?, reason = ?, message = ?, new_execution_id = ?, time_ms = ?"
+                " WHERE job = ? AND number = ? AND outcome = 1",
+                (code, item.reason, item.message, item.new_execution_id, item.time_ms, *key),
+            )
+        counts[item.outcome] += connection.changes()
+    connection.execute(
+        "UPDATE job SET done = done + ?, skipped = skipped + ?, failed = failed + ? WHERE number = ?",
+        (counts[ItemOutcome.DONE], counts[ItemOutcome.SKIPPED], counts[ItemOutcome.FAILED], settlement.job),
+    )
+
+
+def _release(connection: apsw.Connection, release: _Release) -> None:
+    connection.execute("DELETE FROM job_item WHERE job = ? AND outcome = 1", (release.job,))
+    connection.execute(
+        "UPDATE job SET matched = matched - ?, cursor = ? WHERE number = ?",
+        (connection.changes(), release.cursor, release.job),
+    )
+
+
+def _existing(connection: apsw.Connection, job_id: str) -> StoredJob:
+    (job,) = _jobs(connection, "id = ?", job_id)
+    return job
+
+
+def _get(connection: apsw.Connection, condition: str, value: str) -> StoredJob | None:
+    found = _jobs(connection, condition, value)
+    return found[0] if found else None
+
+
+def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[StoredJob]:
+    rows = connection.execute(f"{_JOB} {condition}", values)
+    return [StoredJob(number, id_, JobState(state), *rest) for number, id_, state, *rest in rows]
+
+
+def _claimed(connection: apsw.Connection, *, job: int) -> list[ClaimedItem]:
+    rows = connection.execute(
+        "SELECT number, seq, execution_id, time_ms FROM job_item WHERE job = ? AND outcome = 1 ORDER BY number", (job,)
+    )
+    return [ClaimedItem(*row) for row in rows]
+
+
+def _items(
+    connection: apsw.Connection, *, job: int, after: int, limit: int, outcome: ItemOutcome | None
+) -> list[JobItem]:
+    condition = "" if outcome is None else f" AND outcome = {_OUTCOMES[outcome]}"
+    rows = connection.execute(
+        f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after, limit)
+    )
+    return [
+        JobItem(number, execution_id, _OUTCOME_OF[code], reason, message, new_id, time_ms)
+        for number, execution_id, code, reason, message, new_id, time_ms in rows
+    ]

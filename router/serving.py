@@ -26,6 +26,7 @@ from flowhook.v1 import (
     execution_service_pb2_grpc,
     flow_service_pb2_grpc,
     ingest_service_pb2_grpc,
+    job_service_pb2_grpc,
     rejection_service_pb2_grpc,
     runner_service_pb2_grpc,
     secret_service_pb2_grpc,
@@ -56,8 +57,10 @@ from router.services.flow import FlowService
 from router.services.flow_statistics import FlowStatisticsReader
 from router.services.health import HealthService
 from router.services.ingest import IngestService
+from router.services.job import create_job_service
 from router.services.rejection import RejectionService
 from router.services.rejection_acceptance import OriginalSeal, RejectionAcceptance
+from router.services.replays import Replays
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
@@ -197,11 +200,13 @@ async def serve_shard(
         metrics=router_metrics,
         now_ms=_now_ms,
     )
-    bodies = storage.bodies
     uploads = UploadReceiver(
-        bodies=bodies, admission=admission, max_uploads=settings.max_uploads, max_bytes=settings.max_upload_bytes
+        bodies=storage.bodies,
+        admission=admission,
+        max_uploads=settings.max_uploads,
+        max_bytes=settings.max_upload_bytes,
     )
-    reads = BodySender(bodies=bodies, state=state)
+    reads = BodySender(bodies=storage.bodies, state=state)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
@@ -232,7 +237,7 @@ async def serve_shard(
         ),
         tokens=tokens,
         metrics=router_metrics,
-        bodies=bodies,
+        bodies=storage.bodies,
         uploads=uploads,
         matches=matches,
         now_ms=_now_ms,
@@ -265,12 +270,14 @@ async def serve_shard(
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
     )
+    replays = Replays(host=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionService(
-            host=host, state=state, admission=admission, reads=reads, registry=storage.registry, now_ms=_now_ms
-        ),
-        server,
+        ExecutionService(host=host, state=state, admission=admission, reads=reads, replays=replays), server
     )
+    jobs = create_job_service(
+        host=host, state=state, store=storage.jobs, replays=replays, clock=time.monotonic, now_ms=_now_ms
+    )
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
     cluster = ClusterService(
         partial(build_report, lifecycle),
@@ -285,7 +292,7 @@ async def serve_shard(
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     enable_reflection(server)
 
-    _observe(router_metrics, host, cron_scheduler, uploads, bodies)
+    _observe(router_metrics, host, cron_scheduler, uploads, storage.bodies)
     if before_bind is not None:
         await before_bind()
     port = bind(server, settings, port)
@@ -297,7 +304,10 @@ async def serve_shard(
         join_trigger.run(),
         lifecycle_publisher.run(),
         host.restore_statistics(),
-        expire_forever(state, bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms),
+        jobs.runner.run(),
+        expire_forever(
+            state, storage.bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms
+        ),
     )
     try:
         await _run(

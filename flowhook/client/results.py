@@ -91,6 +91,21 @@ class ScannedExecution(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class JobPreview:
+    """Executions that match the filter of a job.
+
+    Attributes:
+        count: their number, exact up to 10,000.
+        more: whether there are, or may be, more.
+        sample: the oldest ones, at most 10.
+    """
+
+    count: int
+    more: bool
+    sample: tuple[Execution, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
     """A process of the cluster.
 

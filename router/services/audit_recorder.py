@@ -17,7 +17,7 @@ from flowhook import logs
 from flowhook.audit_reason import REASON_KEY
 from flowhook.errors import UnavailableError
 from flowhook.model import AuditEntry
-from flowhook.v1 import flow_service_pb2
+from flowhook.v1 import flow_service_pb2, job_service_pb2
 from flowhook.wire import status
 from router.services import error_mapping
 from router.services.authorization import caller_name
@@ -45,6 +45,12 @@ def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service
     return ", ".join(f"{each.flow.id} {each.flow.revision}" for each in response.flows if each.change != unchanged)
 
 
+def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
+    """Return the action of a job, and the job itself if it was created."""
+    action = job_service_pb2.JobSpec.Action.Name(request.spec.action).removeprefix("ACTION_").lower()
+    return action if response is None else f"{action} {response.job.id}"
+
+
 AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "FlowService/ApplyFlows": _applied,
     "FlowService/PauseFlow": _field("flow_id"),
@@ -58,6 +64,10 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "ExecutionService/SuspendExecution": _field("execution_id"),
     "ExecutionService/ResumeExecution": _field("execution_id"),
     "ExecutionService/ResolveExecution": _field("execution_id"),
+    "JobService/CreateJob": _created,
+    "JobService/PauseJob": _field("job_id"),
+    "JobService/ResumeJob": _field("job_id"),
+    "JobService/AbortJob": _field("job_id"),
     "RejectionService/AcceptRejection": _field("rejection_id"),
 }
 """Methods that are recorded, with what returns the target from request and response (None: it was refused).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from flowhook import held_results
@@ -18,7 +17,7 @@ from router.services import error_mapping
 from router.services.body_streams import BodySender
 from router.services.execution_lists import ExecutionLists
 from router.services.replays import Replays, past_retention
-from router.storage.interface import Registry, ShardState
+from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord
 from router.task_history import build_task_history
 
@@ -36,14 +35,13 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         state: ShardState,
         admission: AdmissionControl,
         reads: BodySender,
-        registry: Registry,
-        now_ms: Callable[[], int],
+        replays: Replays,
     ) -> None:
         self._host = host
         self._commands, self._records = host.commands, host.executions
         self._state = state
         self._reads = reads
-        self._replays = Replays(host=host, state=state, admission=admission, registry=registry, now_ms=now_ms)
+        self._replays = replays
         self._lists = ExecutionLists(state, host.executions, admission)
 
     @error_mapping.rpc_method
@@ -77,7 +75,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
         records, token = await self._lists.page(request)
-        executions = [convert.execution_to_proto(_listed(record)) for record in records]
+        executions = [convert.execution_to_proto(listed(record)) for record in records]
         return pb.ListExecutionsResponse(executions=executions, next_page_token=token)
 
     @error_mapping.rpc_method
@@ -95,7 +93,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Return a page of executions with their events, newest first."""
         del context
         records, token = await self._lists.page(request)
-        return await self._lists.with_events([(record, _listed(record)) for record in records], token)
+        return await self._lists.with_events([(record, listed(record)) for record in records], token)
 
     @error_mapping.rpc_method
     async def WatchExecutions(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -107,7 +105,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
-                execution = convert.execution_to_proto(_listed(record))
+                execution = convert.execution_to_proto(listed(record))
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
     @error_mapping.rpc_method
@@ -199,7 +197,7 @@ def _execution(record: ExecutionRecord) -> Execution:
     )
 
 
-def _listed(record: ExecutionRecord) -> Execution:
-    """Return an execution without the response of its error, which could make a page too large for a message."""
+def listed(record: ExecutionRecord) -> Execution:
+    """Return an execution for a list, without the response of its error: pages must fit into a message."""
     error = record.error
     return _execution(record if error is None else record._replace(error=error.without_response()))

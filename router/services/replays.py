@@ -73,18 +73,22 @@ class Replays:
         self._now_ms = now_ms
         self._replaying = asyncio.Lock()
 
-    async def start(self, request: _Request) -> ExecutionRecord:
+    async def start(self, request: _Request, *, event_id: str = "") -> ExecutionRecord:
         """Start a new execution from the event of one that ended, and return it; see `ReplayExecution`.
+
+        Args:
+            request: what to replay, and how.
+            event_id: ID of the new execution; empty: a new one. A second call with the same one starts none.
 
         Raises:
             FlowhookError: it can't be replayed in this way.
         """
         if not request.unless_replayed:
-            return await self._start(request)
+            return await self._start(request, event_id)
         async with self._replaying:  # or two calls could both find no replay before either starts one
-            return await self._start(request)
+            return await self._start(request, event_id)
 
-    async def _start(self, request: _Request) -> ExecutionRecord:
+    async def _start(self, request: _Request, event_id: str) -> ExecutionRecord:
         if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
             raise InvalidError(
                 f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
@@ -101,6 +105,7 @@ class Replays:
             _check_unsettled(original)
         plan = await self._plan(request, original)
         event = plan.event
+        event.id = event_id or event.id
         now_ms = self._now_ms()
         appended = await self._host.append(
             [

@@ -11,6 +11,7 @@ from flowhook.client.aio.audit import Audit
 from flowhook.client.aio.cluster import Cluster
 from flowhook.client.aio.executions import Executions
 from flowhook.client.aio.flows import Flows
+from flowhook.client.aio.jobs import Jobs
 from flowhook.client.aio.rejections import Rejections
 from flowhook.client.aio.secrets import Secrets
 from flowhook.client.arguments import Body, HeaderPairs, check_timeout, new_event
@@ -44,6 +45,7 @@ class AsyncClient:
         flows: the registry of flows; scope `admin`.
         secrets: the secrets that flows refer to; scope `admin`.
         executions: past and present executions; scope `admin`.
+        jobs: bulk jobs on executions; scope `admin`.
         rejections: requests that edges refused; scope `admin`.
         cluster: the processes of the cluster; scope `admin`.
         audit: the audit log; scope `admin` or `view`.
@@ -80,6 +82,7 @@ class AsyncClient:
         self.flows = Flows(self._transport)
         self.secrets = Secrets(self._transport)
         self.executions = Executions(self._transport)
+        self.jobs = Jobs(self._transport)
         self.rejections = Rejections(self._transport)
         self.cluster = Cluster(self._transport)
         self.audit = Audit(self._transport)

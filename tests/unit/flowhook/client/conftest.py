@@ -21,6 +21,7 @@ from flowhook.v1 import (
     execution_service_pb2,
     flow_service_pb2,
     ingest_service_pb2,
+    job_service_pb2,
     rejection_service_pb2,
     secret_service_pb2,
 )
@@ -31,6 +32,7 @@ MODULES = (
     execution_service_pb2,
     flow_service_pb2,
     ingest_service_pb2,
+    job_service_pb2,
     rejection_service_pb2,
     secret_service_pb2,
 )

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from flowhook.client import AppliedFlow, ProcessInfo, SignedRequest
+from flowhook.client import AppliedFlow, JobPreview, ProcessInfo, SignedRequest
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import Job, JobAction, JobSpec, JobState
 from flowhook.model import Change, Execution, Flow, SecretInfo, Status
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb
+from flowhook.v1 import job_service_pb2 as job_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
-from flowhook.wire import convert, convert_resources
+from flowhook.wire import convert, convert_jobs, convert_resources
 
 FLOW = Flow("hello", b"", b"", 3, True, False, 0, 0)
 FLOW_PB = convert_resources.flow_to_proto(FLOW)
@@ -185,7 +188,42 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("case", [*FLOWS, *SECRETS, *EXECUTIONS, *OTHERS], ids=lambda case: case.method)
+SPEC = JobSpec(JobAction.REPLAY, ExecutionFilter(flow_id="hello"))
+JOB = Job("job_1", JobState.RUNNING, SPEC, None, 3, 1, 1, 1, 0)
+JOB_PB = convert_jobs.job_to_proto(JOB)
+SPEC_PB = convert_jobs.spec_to_proto(SPEC)
+JOBS = [
+    MethodCase(
+        "jobs.create",
+        (SPEC,),
+        {"request_id": "k"},
+        "JobService",
+        job_pb.CreateJobRequest(spec=SPEC_PB, request_id="k"),
+        {"job": JOB_PB},
+        JOB,
+    ),
+    MethodCase(
+        "jobs.preview",
+        (SPEC.filter,),
+        {},
+        "JobService",
+        job_pb.PreviewJobRequest(filter=SPEC_PB.filter),
+        {"count": 3, "more": True, "sample": [EXECUTION_PB]},
+        JobPreview(3, True, (EXECUTION,)),
+    ),
+    *(
+        MethodCase(f"jobs.{name}", ("job_1",), {}, "JobService", request(job_id="job_1"), {"job": JOB_PB}, JOB)
+        for name, request in [
+            ("get", job_pb.GetJobRequest),
+            ("pause", job_pb.PauseJobRequest),
+            ("resume", job_pb.ResumeJobRequest),
+            ("abort", job_pb.AbortJobRequest),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize("case", [*FLOWS, *SECRETS, *EXECUTIONS, *OTHERS, *JOBS], ids=lambda case: case.method)
 def test_a_method_sends_its_arguments_with_the_token_and_returns_what_the_response_holds(router, case):
     pending = router.start(case.method, *case.arguments, **case.options)
 

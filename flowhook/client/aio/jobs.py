@@ -1,0 +1,161 @@
+"""Client methods for bulk jobs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+from flowhook.client.aio.paging import items
+from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.results import JobPreview, Page
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import ItemOutcome, Job, JobItem, JobSpec
+from flowhook.v1.job_service_pb2 import (
+    AbortJobRequest,
+    CreateJobRequest,
+    GetJobRequest,
+    ListJobItemsRequest,
+    ListJobsRequest,
+    PauseJobRequest,
+    PreviewJobRequest,
+    ResumeJobRequest,
+)
+from flowhook.v1.job_service_pb2_grpc import JobServiceStub
+from flowhook.wire import convert, convert_jobs
+
+
+class Jobs:
+    """Bulk jobs: one action on all executions that match a filter, performed by the router. Scope `admin`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._call = transport.call
+        self._stub = JobServiceStub(transport.channel)
+
+    async def preview(self, where: ExecutionFilter) -> JobPreview:
+        """Return how many executions match a filter now, and the oldest of them.
+
+        Raises:
+            InvalidError: the filter has no condition (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
+        """
+        response = await self._call(self._stub.PreviewJob, PreviewJobRequest(filter=convert.filter_to_proto(where)))
+        sample = tuple(convert.execution_from_proto(each) for each in response.sample)
+        return JobPreview(response.count, response.more, sample)
+
+    async def create(self, spec: JobSpec, *, request_id: str = "") -> Job:
+        """Create a job, which begins as soon as it is its turn, and return it.
+
+        Args:
+            spec: what it does.
+            request_id: idempotency key: calls with the same one create one job; at most 64 ASCII characters. Generated
+                when absent, so that a call that is retried creates one job.
+
+        Raises:
+            InvalidError: the filter has no condition (`FILTER_EMPTY`), or something else is not acceptable.
+            ExhaustedError: 1000 jobs have not ended.
+        """
+        request = CreateJobRequest(spec=convert_jobs.spec_to_proto(spec), request_id=request_id or uuid.uuid4().hex)
+        response = await self._call(self._stub.CreateJob, request)
+        return convert_jobs.job_from_proto(response.job)
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+        """
+        response = await self._call(self._stub.GetJob, GetJobRequest(job_id=job_id))
+        return convert_jobs.job_from_proto(response.job)
+
+    def list(self, *, limit: int | None = None) -> AsyncIterator[Job]:
+        """Yield jobs, newest first, at most `limit` of them."""
+
+        async def page(page_size: int, page_token: str) -> Page[Job]:
+            return await self.page(page_size=page_size, page_token=page_token)
+
+        return items(page, limit)
+
+    async def page(self, *, page_size: int = 50, page_token: str = "") -> Page[Job]:
+        """Return a page of what `list` yields.
+
+        Args:
+            page_size: jobs on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before; empty: the first page.
+
+        Raises:
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        response = await self._call(self._stub.ListJobs, ListJobsRequest(page_size=page_size, page_token=page_token))
+        return Page([convert_jobs.job_from_proto(each) for each in response.jobs], response.next_page_token)
+
+    def items(
+        self, job_id: str, *, outcome: ItemOutcome | None = None, limit: int | None = None
+    ) -> AsyncIterator[JobItem]:
+        """Yield the outcomes of a job's executions in the order in which it took them, at most `limit` of them.
+
+        Args:
+            job_id: ID of the job.
+            outcome: only executions with this outcome; None: with any.
+            limit: how many to yield at most.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+        """
+
+        async def page(page_size: int, page_token: str) -> Page[JobItem]:
+            return await self.item_page(job_id, outcome=outcome, page_size=page_size, page_token=page_token)
+
+        return items(page, limit)
+
+    async def item_page(
+        self, job_id: str, *, outcome: ItemOutcome | None = None, page_size: int = 100, page_token: str = ""
+    ) -> Page[JobItem]:
+        """Return a page of what `items` yields.
+
+        Args:
+            job_id: as for `items`.
+            outcome: as for `items`.
+            page_size: outcomes on the page at most, in [1, 1000].
+            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        """
+        request = ListJobItemsRequest(
+            job_id=job_id,
+            outcome=convert_jobs.outcome_to_proto(outcome),
+            page_size=page_size,
+            page_token=page_token,
+        )
+        response = await self._call(self._stub.ListJobItems, request)
+        return Page([convert_jobs.item_from_proto(each) for each in response.items], response.next_page_token)
+
+    async def pause(self, job_id: str) -> Job:
+        """Pause a job within a second, and return it.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+            ConflictError: it has ended.
+        """
+        response = await self._call(self._stub.PauseJob, PauseJobRequest(job_id=job_id))
+        return convert_jobs.job_from_proto(response.job)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a paused job continue, and return it.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+            ConflictError: it has ended.
+        """
+        response = await self._call(self._stub.ResumeJob, ResumeJobRequest(job_id=job_id))
+        return convert_jobs.job_from_proto(response.job)
+
+    async def abort(self, job_id: str) -> Job:
+        """End a job early, within a second, and return it; what it did stays done.
+
+        Raises:
+            NotFoundError: the job is unknown, or past retention.
+            ConflictError: it is completed.
+        """
+        response = await self._call(self._stub.AbortJob, AbortJobRequest(job_id=job_id))
+        return convert_jobs.job_from_proto(response.job)

@@ -1,0 +1,162 @@
+"""Performs the action of a job on one execution."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, Protocol
+
+from flowhook import ids, logs
+from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
+from flowhook.jobs import ItemOutcome, JobAction, JobSpec
+from flowhook.model import Status
+from router.dispatch.lifecycle.execution_commands import ExecutionCommands
+from router.dispatch.observers.execution_records import ExecutionRecords
+from router.storage.interface import ShardState
+from router.storage.jobs import ClaimedItem
+from router.storage.model import ExecutionRecord
+
+MAX_MESSAGE: Final = 300
+"""Characters of the message of an outcome."""
+
+_NOTHING_TO_DO: Final = frozenset(
+    {
+        "EXECUTION_ENDED",
+        "EXECUTION_NOT_ENDED",
+        "EXECUTION_NOT_FAILED",
+        "EXECUTION_NOT_FOUND",
+        "EXECUTION_NOT_SUSPENDED",
+        "EXECUTION_REPLAYED",
+        "EXECUTION_RESOLVED",
+        "ORIGINAL_STORED",
+    }
+)
+"""Reasons for which the action does not apply to an execution (any more): it is skipped."""
+
+_DONE_BEFORE: Final = frozenset(
+    {
+        (JobAction.CANCEL, "EXECUTION_ENDED", Status.CANCELLED),
+        (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.PENDING),
+        (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.RUNNING),
+        (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.WAITING),
+        (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.COMPLETED),
+        (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.FAULTED),
+    }
+)
+"""Refusals, with the status of the execution, that mean for a repeated action that the first one was performed."""
+
+log = logs.get_logger(__name__)
+
+
+class ItemResult(NamedTuple):
+    """The outcome of an action on one execution; see `flowhook.jobs.JobItem`."""
+
+    outcome: ItemOutcome
+    reason: str = ""
+    message: str = ""
+    new_execution_id: str = ""
+
+
+class Replay(Protocol):
+    """Starts a replay."""
+
+    def __call__(self, execution_id: str, spec: JobSpec, event_id: str) -> Awaitable[str]:
+        """Start a new execution, with a given ID, from the event of one that ended, and return its ID."""
+        ...
+
+
+class JobActions:
+    """Performs actions on executions."""
+
+    def __init__(
+        self, *, commands: ExecutionCommands, records: ExecutionRecords, state: ShardState, replay: Replay
+    ) -> None:
+        self._commands = commands
+        self._records = records
+        self._state = state
+        self._replay = replay
+
+    async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
+        """Perform the action of a job on an execution that it has claimed.
+
+        Args:
+            job_id: ID of the job.
+            spec: its action.
+            item: the execution.
+            repeated: whether the action may have been performed already for this claim.
+
+        Raises:
+            ExhaustedError: a backlog is full: try again.
+            UnavailableError: storage can't serve: try again.
+        """
+        try:
+            return await self._perform(job_id, spec, item, repeated=repeated)
+        except (ExhaustedError, UnavailableError):
+            raise
+        except FlowhookError as error:
+            if error.reason == "SHARD_LOST":
+                raise UnavailableError(error.message, reason=error.reason) from error
+            if repeated and isinstance(error, ConflictError) and await self._was_performed(spec, item, error):
+                return ItemResult(ItemOutcome.DONE)
+            outcome = ItemOutcome.SKIPPED if error.reason in _NOTHING_TO_DO else ItemOutcome.FAILED
+            return ItemResult(outcome, error.reason, error.message[:MAX_MESSAGE])
+        except Exception:
+            log.exception("action of a job failed", job=job_id, execution=item.execution_id)
+            return ItemResult(ItemOutcome.FAILED, "INTERNAL", "internal error; see the router's log")
+
+    async def _perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
+        if spec.action is JobAction.REPLAY:
+            return await self._start_replay(job_id, spec, item, repeated=repeated)
+        if spec.action is JobAction.DELETE:
+            return await self._delete(item, repeated=repeated)
+        if spec.action is JobAction.RESOLVE:
+            await self._commands.resolve(item.execution_id, spec.reason)
+        else:
+            await self._command(spec.action)(item.execution_id)
+        return ItemResult(ItemOutcome.DONE)
+
+    def _command(self, action: JobAction) -> Callable[[str], Awaitable[ExecutionRecord]]:
+        commands: Mapping[JobAction, Callable[[str], Awaitable[ExecutionRecord]]] = {
+            JobAction.CANCEL: self._commands.cancel,
+            JobAction.SUSPEND: self._commands.suspend,
+            JobAction.RESUME: self._commands.resume,
+        }
+        return commands[action]
+
+    async def _start_replay(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
+        original = await self._records.find(item.execution_id)
+        # the same for each attempt at this claim, so that at most one replay is stored
+        event_id = ids.derive(ids.slot_of(original.flow_id), item.time_ms, f"{job_id} {original.id}")
+        if repeated and await self._state.find(event_id) is not None:
+            return ItemResult(ItemOutcome.DONE, new_execution_id=event_id)
+        if not spec.again and original.replayed_by and not original.replayed:
+            replay = await self._state.find(original.replayed_by)
+            if replay is not None and replay.status is not Status.CANCELLED:
+                raise ConflictError(
+                    f"{original.id} has been replayed, as {replay.id}, which failed: replay that one",
+                    reason="EXECUTION_REPLAYED",
+                )
+        return ItemResult(ItemOutcome.DONE, new_execution_id=await self._replay(original.id, spec, event_id))
+
+    async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:
+        try:
+            record = await self._records.find(item.execution_id)
+        except NotFoundError:
+            if repeated:
+                return ItemResult(ItemOutcome.DONE)
+            raise
+        if not record.status.ended:
+            raise ConflictError(f"{record.id} has not ended: {record.status}", reason="EXECUTION_NOT_ENDED")
+        original = await self._state.find(record.replay_of) if record.replay_of else None
+        if original is not None and original.status in (Status.FAULTED, Status.CANCELLED):
+            # without its replay, it would look as if nobody had dealt with it
+            raise ConflictError(
+                f"{record.id} replays {original.id}, which failed and is stored: delete that one first",
+                reason="ORIGINAL_STORED",
+            )
+        await self._state.delete([record.seq])
+        return ItemResult(ItemOutcome.DONE)
+
+    async def _was_performed(self, spec: JobSpec, item: ClaimedItem, error: ConflictError) -> bool:
+        """Whether an action that is refused now was performed by an earlier attempt at the same claim."""
+        record = await self._records.find(item.execution_id)
+        return (spec.action, error.reason, record.status) in _DONE_BEFORE

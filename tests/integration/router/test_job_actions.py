@@ -1,0 +1,93 @@
+"""Actions of jobs that are repeated for a claim, as after a crash: what was done before is done, and done once."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook import ids
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import ItemOutcome, JobAction, JobSpec
+from flowhook.model import Status
+from router.jobs.actions import ItemResult, JobActions
+from router.storage.jobs import ClaimedItem
+from router.storage.model import NewEvent
+
+DONE = ItemResult(ItemOutcome.DONE)
+
+
+class Acting:
+    """Performs actions on the executions of a shard."""
+
+    def __init__(self, shard):
+        self.shard = shard
+        self.replays = []
+        self.actions = JobActions(
+            commands=shard.host.commands, records=shard.host.executions, state=shard.state, replay=self._replay
+        )
+
+    async def _replay(self, execution_id, spec, event_id):
+        self.replays.append(execution_id)
+        await self.shard.host.append([NewEvent(event_id, "a", 1, 1000, b"payload", replay_of=execution_id)])
+        return event_id
+
+    async def __call__(self, action, seq, *, repeated=False):
+        self.item = ClaimedItem(1, seq, (await self._id(seq)) or "evt_gone", 5_000)
+        spec = JobSpec(action, ExecutionFilter(flow_id="a"), reason="r")
+        return await self.actions.perform("job_1", spec, self.item, repeated=repeated)
+
+    async def again(self, action):
+        spec = JobSpec(action, ExecutionFilter(flow_id="a"), reason="r")
+        return await self.actions.perform("job_1", spec, self.item, repeated=True)
+
+    async def _id(self, seq):
+        found = await self.shard.state.records([seq])
+        return found[seq].id if seq in found else ""
+
+
+@pytest.fixture
+def acting(shard):
+    return Acting(shard)
+
+
+async def test_a_cancelled_execution_was_cancelled_by_the_claim_if_it_is_repeated(shard, acting):
+    (seq,) = await shard.append()
+    assert await acting(JobAction.CANCEL, seq) == DONE
+    assert await acting.again(JobAction.CANCEL) == DONE
+    other = await acting(JobAction.CANCEL, seq)
+    assert (other.outcome, other.reason) == (ItemOutcome.SKIPPED, "EXECUTION_ENDED")
+
+
+async def test_a_suspended_execution_is_suspended_and_resumed_once(shard, acting):
+    (seq,) = await shard.append()
+    for action, status in [(JobAction.SUSPEND, Status.SUSPENDED), (JobAction.RESUME, Status.PENDING)]:
+        assert [await acting(action, seq), await acting.again(action)] == [DONE, DONE]
+        assert (await shard.record(seq)).status is status
+    assert (await acting(JobAction.RESUME, seq)).reason == "EXECUTION_NOT_SUSPENDED"
+
+
+async def test_a_deleted_execution_was_deleted_by_the_claim_if_it_is_repeated(shard, acting):
+    (seq,) = await shard.append()
+    assert (await acting(JobAction.DELETE, seq)).reason == "EXECUTION_NOT_ENDED"
+    await acting(JobAction.CANCEL, seq)
+    assert [await acting(JobAction.DELETE, seq), await acting.again(JobAction.DELETE)] == [DONE, DONE]
+    assert (await acting(JobAction.DELETE, 99)).reason == "EXECUTION_NOT_FOUND"
+
+
+async def test_a_replay_is_started_once_for_a_claim(shard, acting):
+    (seq,) = await shard.append()
+    await acting(JobAction.CANCEL, seq)
+    first = await acting(JobAction.REPLAY, seq)
+    assert first.new_execution_id == ids.derive(ids.slot_of("a"), 5_000, f"job_1 {acting.item.execution_id}")
+    assert await acting.again(JobAction.REPLAY) == first
+    assert acting.replays == [acting.item.execution_id]
+
+
+async def test_an_unexpected_error_fails_one_execution_and_reveals_nothing(shard, acting, monkeypatch):
+    (seq,) = await shard.append()
+
+    async def broken(*_arguments):
+        raise KeyError("secret")
+
+    monkeypatch.setattr(shard.host.commands, "cancel", broken)
+    result = await acting(JobAction.CANCEL, seq)
+    assert (result.outcome, result.reason, "secret" in result.message) == (ItemOutcome.FAILED, "INTERNAL", False)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from admin.base_handler import AdminContext
 from admin.console.page import Page
-from admin.operations import table
+from admin.operations import job_table, table
 from admin.operations.operation import Operation
 
 
@@ -25,6 +25,10 @@ def _execution(result: Any) -> str:
     return f"/executions/{quote(result.id, safe='')}"
 
 
+def _job(result: Any) -> str:
+    return f"/jobs/{quote(result.id, safe='')}"
+
+
 def _secrets(_result: Any) -> str:
     return "/secrets"
 
@@ -37,6 +41,10 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
     (table.SUSPEND_EXECUTION, _execution),
     (table.RESUME_EXECUTION, _execution),
     (table.RESOLVE_EXECUTION, _execution),
+    (job_table.CREATE_JOB, _job),
+    (job_table.PAUSE_JOB, _job),
+    (job_table.RESUME_JOB, _job),
+    (job_table.ABORT_JOB, _job),
     (table.SET_SECRET, _secrets),
     (table.DELETE_SECRET, _secrets),
 )

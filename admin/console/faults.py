@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from admin.console.page import Page
-from admin.operations.faults import MAX_LOOKED_AT
+from admin.operations.faults import MAX_LOOKED_AT, group_filter
+from admin.operations.filters import to_pairs
 from admin.operations.table import LIST_FAULTS
 
 
@@ -17,4 +20,5 @@ class FaultsPage(Page):
         parameters = LIST_FAULTS.read_query({}, self.query())
         async with self.router() as client:
             faults = await LIST_FAULTS.run(client, parameters)
-        self.finish_page("faults.html", faults=faults, flow=parameters.flow, most=MAX_LOOKED_AT)
+        groups = [(group, urlencode(to_pairs(group_filter(group)))) for group in faults.groups]
+        self.finish_page("faults.html", faults=faults, groups=groups, flow=parameters.flow, most=MAX_LOOKED_AT)

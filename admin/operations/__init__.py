@@ -4,7 +4,9 @@ A page of the console and its twin in the API call the same function. `table.OPE
 path that it has in the API, from which the API's routes, its OpenAPI description, and the actions of forms are made.
 
 - `operation`: an operation, and how its parameters are read.
-- `flows`, `executions`, `faults`, `rejections`, `secrets`, `cluster`: the functions, and what they take and return.
+- `flows`, `executions`, `faults`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take and
+  return.
+- `filters`: conditions on executions, as parameters.
 - `table`: all operations.
 
 Must not live here: HTTP, HTML, sessions.

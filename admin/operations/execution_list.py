@@ -26,6 +26,9 @@ MAX_DIGITS: Final = 18
 evaluator: ContextVar[ConditionEvaluator] = ContextVar("evaluator")
 """Evaluates jq conditions for the calls of operations in this context; their caller sets it."""
 
+NO_TASK: Final = "/"
+"""Value of `error_task` for errors that no task raised: their JSON Pointer is empty."""
+
 
 def _time(text: str) -> str:
     if text:
@@ -61,7 +64,7 @@ class ExecutionConditions(Parameters):
     error_type: Annotated[str, Field(max_length=1000)] = ""
     """Type of the error that they ended with: its URI, or the last segment of it; empty: any."""
     error_task: Annotated[str, Field(max_length=1000)] = ""
-    """JSON Pointer of the task that raised that error; empty: any."""
+    """JSON Pointer of the task that raised that error; `/`: no task did; empty: any."""
     error_status: Annotated[int, Field(ge=0, le=599)] = 0
     """Status of that error; 0: any."""
     error_title: Annotated[str, Field(max_length=1000)] = ""
@@ -78,7 +81,7 @@ class ExecutionConditions(Parameters):
             receive_from_ms=_milliseconds(self.since, now),
             receive_until_ms=_milliseconds(self.until, now),
             error_type=self.error_type,
-            error_task=self.error_task or None,
+            error_task="" if self.error_task == NO_TASK else self.error_task or None,
             error_status=self.error_status,
             error_title=self.error_title,
             min_attempts=self.min_attempts,

@@ -9,6 +9,7 @@ from typing import Final
 
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution
 
 MAX_LOOKED_AT: Final = 1000
@@ -53,6 +54,17 @@ async def list_faults(client: AsyncClient, parameters: FaultList) -> Faults:
     """Return the groups of executions that faulted and that nobody replayed or resolved."""
     page = await client.executions.page(flow_id=parameters.flow, unresolved=True, page_size=MAX_LOOKED_AT)
     return Faults(group_faults(page.items), len(page.items), not page.next_page_token)
+
+
+def group_filter(group: FaultGroup) -> ExecutionFilter:
+    """Return the filter that the executions of a group meet, and later ones that fail alike."""
+    return ExecutionFilter(
+        flow_id=group.flow_id,
+        unresolved=True,
+        error_task=group.task,
+        error_status=group.status,
+        error_title=group.title,
+    )
 
 
 def group_faults(executions: Iterable[Execution]) -> tuple[FaultGroup, ...]:

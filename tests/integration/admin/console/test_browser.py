@@ -71,8 +71,8 @@ async def test_no_page_is_wider_than_a_small_screen(tab, router, client):
         error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
         await runner.settle({"lease": assignment.lease, "faulted": error})
     await log_in(tab, router.token("admin"))
-    own = (f"/executions/{execution_id}", "/flows/narrow", "/apply?flow=narrow")
-    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults", *own):
+    own = (f"/executions/{execution_id}", "/flows/narrow", "/apply?flow=narrow", "/jobs/new?flow=narrow&action=replay")
+    for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults", "/jobs", *own):
         await tab.goto(path)
         await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -20,6 +20,8 @@ from support.runners import attached
 
 from admin.api import openapi
 from flowhook.client import channel
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import JobAction, JobSpec
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 
@@ -74,8 +76,15 @@ async def rejection(router):
     return refused.id
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def job(client, executions):
+    """ID of a job that is paused."""
+    spec = JobSpec(JobAction.SUSPEND, ExecutionFilter(flow_id="other"), rate=0.001, reason=SCRIPT)
+    return (await client.jobs.pause((await client.jobs.create(spec)).id)).id
+
+
 @pytest.fixture
-def every_page(executions, rejection):
+def every_page(executions, rejection, job):
     return [
         "/flows",
         "/flows/shown",
@@ -90,6 +99,9 @@ def every_page(executions, rejection):
         f"/executions/{executions['other']}/diff?with={executions['pending']}",
         f"/executions/{executions['faulted']}/replay",
         "/faults",
+        "/jobs",
+        f"/jobs/{job}",
+        "/jobs/new?flow=shown&action=replay",
         "/rejections",
         f"/rejections/{rejection}",
         "/secrets",
@@ -135,6 +147,7 @@ async def test_every_button_has_a_twin_in_the_api(operator, every_page, client):
         "/flows/shown/revisions",
         "/flows/shown/test",
         "/apply",
+        "/jobs/new",
     }
 
 
@@ -145,9 +158,9 @@ async def test_every_page_has_a_twin_whose_answer_is_as_described(browser, route
         path, _, query = page.partition("?")
         answer = await browser.get(f"/api{path}?{query.replace('live=off', '')}", headers=headers)
         assert answer.status == 200, (path, answer.text)
-        [described] = [
+        described, *_ = [
             methods["get"]
-            for template, methods in description["paths"].items()
+            for template, methods in sorted(description["paths"].items(), key=lambda item: "{" in item[0])
             if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), f"/api{path}")
         ]
         schema = described["responses"]["200"]["content"]["application/json"]["schema"]

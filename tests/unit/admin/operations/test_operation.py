@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.operations import table
+from admin.operations import job_table, table
 from admin.operations.table import LIST_EXECUTIONS, OPERATIONS, PAUSE_FLOW, REPLAY_EXECUTION, SET_SECRET
 from flowhook.errors import InvalidError
 from flowhook.model import Status
@@ -63,4 +63,5 @@ def test_names_and_paths_are_unique():
 
 
 def test_every_operation_stands_in_the_table():
-    assert {value for name, value in vars(table).items() if isinstance(value, table.Operation)} == set(OPERATIONS)
+    values = [*vars(table).values(), *vars(job_table).values()]
+    assert {value for value in values if isinstance(value, table.Operation)} == set(OPERATIONS)

@@ -17,6 +17,7 @@ from cli.commands import (
     execute,
     executions,
     flows,
+    jobs,
     migrate,
     processes,
     rejections,
@@ -52,6 +53,7 @@ def create() -> typer.Typer:
     app.add_typer(flows.app, name="flows")
     app.add_typer(secrets.app, name="secrets")
     app.add_typer(executions.app, name="executions")
+    app.add_typer(jobs.app, name="jobs")
     app.add_typer(rejections.app, name="rejections")
     app.add_typer(cluster.app, name="cluster")
     app.add_typer(audit.app, name="audit")

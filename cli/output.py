@@ -28,6 +28,10 @@ STATUS_STYLES: Final = {
     "created": "green",
     "updated": "cyan",
     "unchanged": "dim",
+    "aborted": "yellow",
+    "paused": "blue",
+    "done": "green",
+    "failed": "red",
 }
 
 

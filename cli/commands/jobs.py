@@ -1,0 +1,221 @@
+"""`flowhook jobs`: one action on all executions that match, performed by the router in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli import finding
+from cli.commands.executions import Flow, Statuses
+from cli.commands.replay import ReplayRevision, ReplayStart
+from cli.options import DataDir, Json, Router
+from flowhook.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.jobs import Job
+
+app = typer.Typer(
+    help="Do one thing with all executions that match, in the background; watch, pause and abort that.",
+    no_args_is_help=True,
+)
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="ID of the job: job_…")]
+
+FAILED: Final = 1
+"""Exit code of `--wait` when the job was aborted, or failed on an execution."""
+
+
+@app.command("create")
+def _create(
+    *,
+    action: Annotated[JobAction, typer.Argument(help="What is done with each execution.", case_sensitive=False)],
+    flow: Flow = "",
+    status: Statuses = None,
+    unresolved: Annotated[
+        bool,
+        typer.Option(
+            "--unresolved",
+            help="Only faulted ones without a running or completed replay, that are not marked as resolved.",
+        ),
+    ] = False,
+    search: finding.Search = None,
+    since: finding.Since = "",
+    until: finding.Until = "",
+    error: finding.ErrorType = "",
+    task: finding.Task = "",
+    attempts: finding.Attempts = 0,
+    start: Annotated[
+        ReplayStart,
+        typer.Option("--from", help="Replays: from the start, or from the failed task with the results before it."),
+    ] = ReplayStart.START,
+    revision: Annotated[
+        ReplayRevision, typer.Option(help="Replays: the revision that was executed, or the flow's latest one.")
+    ] = ReplayRevision.PINNED,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replays: also of those replayed already, or marked as resolved.")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(metavar="N", min=0.001, max=MAX_RATE, help="Maximum number per second.")
+    ] = DEFAULT_RATE,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; also the reason of resolutions.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many executions match, and the oldest ones; create nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the progress until the job ends.")] = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Create a job. At least one condition is required, such as --flow or --status."""
+    from cli.client_factory import open_client
+    from cli.job_output import follow, job_as_json
+    from cli.output import print_json
+    from flowhook.audit_reason import audit_reason
+
+    spec = JobSpec(
+        action=action,
+        filter=finding.conditions(
+            flow=flow,
+            statuses=status or (),
+            unresolved=unresolved,
+            search=search or (),
+            since=since,
+            until=until,
+            error=error,
+            task=task,
+            attempts=attempts,
+        ),
+        latest=revision is ReplayRevision.LATEST,
+        from_failed=start is ReplayStart.FAILED,
+        again=again,
+        rate=rate,
+        reason=reason,
+    )
+    with open_client(router, data_dir) as client:
+        if dry_run:
+            _preview(client, spec, json=json)
+            return
+        with audit_reason(reason):
+            job = client.jobs.create(spec)
+        if wait:
+            job = follow(client, job)
+    if json:
+        print_json(job_as_json(job))
+    elif not wait:
+        print(f"{job.id}: created; `flowhook jobs get {job.id}` shows its progress")
+    if wait and (job.failed or job.state is not JobState.COMPLETED):
+        raise typer.Exit(FAILED)
+
+
+@app.command("list")
+def _list(
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """List jobs, newest first."""
+    from cli.client_factory import open_client
+    from cli.job_output import COLUMNS, job_as_json, job_row
+    from cli.output import print_json, print_table
+
+    with open_client(router, data_dir) as client:
+        found = list(client.jobs.list(limit=limit))
+    if json:
+        for job in found:
+            print_json(job_as_json(job))
+        return
+    print_table(COLUMNS, map(job_row, found), empty="no jobs")
+
+
+@app.command("get")
+def _get(
+    *,
+    job_id: JobId,
+    items: Annotated[bool, typer.Option("--items", help="Print the outcome of each execution instead.")] = False,
+    outcome: Annotated[
+        ItemOutcome | None, typer.Option(help="With --items: only this outcome.", case_sensitive=False)
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the progress until the job ends.")] = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show a job and its progress, or the outcomes of its executions."""
+    from cli.client_factory import open_client
+    from cli.job_output import ITEM_COLUMNS, follow, item_as_json, item_row, job_as_json
+    from cli.output import print_fields, print_json, print_table
+
+    if outcome is not None and not items:
+        raise typer.BadParameter("--outcome requires --items")
+    with open_client(router, data_dir) as client:
+        job = client.jobs.get(job_id)
+        if wait:
+            job = follow(client, job)
+        if items:
+            found = client.jobs.items(job_id, outcome=outcome)
+            if json:
+                for item in found:
+                    print_json(item_as_json(item))
+            else:
+                print_table(ITEM_COLUMNS, map(item_row, found), empty="no outcomes")
+            return
+    if json:
+        print_json(job_as_json(job))
+    else:
+        print_fields(job_as_json(job).items())
+
+
+@app.command("pause")
+def _pause(*, job_id: JobId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Pause a job within a second."""
+    from cli.client_factory import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.jobs.pause(job_id), json=json)
+
+
+@app.command("resume")
+def _resume(*, job_id: JobId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Let a paused job continue."""
+    from cli.client_factory import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.jobs.resume(job_id), json=json)
+
+
+@app.command("abort")
+def _abort(*, job_id: JobId, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """End a job within a second; what it did stays done."""
+    from cli.client_factory import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.jobs.abort(job_id), json=json)
+
+
+def _preview(client: Client, spec: JobSpec, *, json: bool) -> None:
+    from cli.commands.executions import COLUMNS, row
+    from cli.output import execution_as_json, print_json, print_table
+
+    preview = client.jobs.preview(spec.filter)
+    if json:
+        sample = [execution_as_json(execution) for execution in preview.sample]
+        print_json({"count": preview.count, "more": preview.more, "sample": sample})
+        return
+    count = f"{'more than ' if preview.more else ''}{preview.count} match"
+    print(f"{count}; the oldest are:" if preview.count else count)
+    if preview.sample:
+        print_table(COLUMNS, map(row, preview.sample), empty="")
+
+
+def _show(job: Job, *, json: bool) -> None:
+    from cli.job_output import job_as_json, progress
+    from cli.output import print_json
+
+    if json:
+        print_json(job_as_json(job))
+    else:
+        print(progress(job))

@@ -1,0 +1,123 @@
+"""Formats bulk jobs for the terminal and for programs, and follows their progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Final
+
+from cli.output import rfc3339
+from flowhook.client import Client
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import Job, JobAction, JobItem, JobState
+
+COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
+ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")
+
+POLL_SECONDS: Final = 0.5
+"""Between two looks at the progress of a job."""
+
+
+def job_as_json(job: Job) -> dict[str, Any]:
+    """Return the JSON representation of a job."""
+    spec = job.spec
+    replay = spec.action is JobAction.REPLAY
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "action": str(spec.action),
+        "filter": filter_as_json(spec.filter),
+        "revision": ("latest" if spec.latest else "pinned") if replay else None,
+        "from": ("failed" if spec.from_failed else "start") if replay else None,
+        "again": spec.again if replay else None,
+        "rate": spec.rate,
+        "reason": spec.reason,
+        "expected": job.expected,
+        "matched": job.matched,
+        "done": job.done,
+        "skipped": job.skipped,
+        "failed": job.failed,
+        "created_at": rfc3339(job.create_time_ms),
+        "started_at": rfc3339(job.start_time_ms),
+        "ended_at": rfc3339(job.end_time_ms),
+        "delay_reason": job.delay_reason or None,
+    }
+
+
+def filter_as_json(wanted: ExecutionFilter) -> dict[str, Any]:
+    """Return the JSON representation of a filter: its conditions, without those that there are not."""
+    given = {
+        "flow": wanted.flow_id,
+        "status": [str(status) for status in wanted.statuses],
+        "unresolved": wanted.unresolved,
+        "since": rfc3339(wanted.receive_from_ms),
+        "until": rfc3339(wanted.receive_until_ms),
+        "error_type": wanted.error_type,
+        "error_status": wanted.error_status,
+        "error_title": wanted.error_title,
+        "min_attempts": wanted.min_attempts,
+        "attributes": dict(wanted.attributes),
+    }
+    task = {} if wanted.error_task is None else {"error_task": wanted.error_task}
+    return {name: value for name, value in given.items() if value} | task
+
+
+def item_as_json(item: JobItem) -> dict[str, Any]:
+    """Return the JSON representation of the outcome of an execution."""
+    return {
+        "number": item.number,
+        "execution": item.execution_id,
+        "outcome": str(item.outcome),
+        "reason": item.reason or None,
+        "message": item.message or None,
+        "replay": item.new_execution_id or None,
+        "time": rfc3339(item.time_ms),
+    }
+
+
+def job_row(job: Job) -> tuple[object, ...]:
+    """Return a job as a row for `COLUMNS`."""
+    return (
+        job.id,
+        str(job.spec.action),
+        str(job.state),
+        rfc3339(job.create_time_ms),
+        job.done,
+        job.skipped,
+        job.failed,
+        _expected(job),
+        job.spec.filter.flow_id,
+        job.spec.reason,
+    )
+
+
+def item_row(item: JobItem) -> tuple[object, ...]:
+    """Return the outcome of an execution as a row for `ITEM_COLUMNS`."""
+    reason = f"{item.reason}: {item.message}" if item.reason else ""
+    return item.number, item.execution_id, str(item.outcome), rfc3339(item.time_ms), item.new_execution_id, reason
+
+
+def progress(job: Job) -> str:
+    """Return the progress of a job as one line."""
+    line = f"{job.id}: {job.state}, {job.finished} of {_expected(job)}"
+    counts = f"{job.done} done, {job.skipped} skipped, {job.failed} failed"
+    return f"{line}: {counts}{f' ({job.delay_reason})' if job.delay_reason else ''}"
+
+
+def follow(client: Client, job: Job) -> Job:
+    """Print the progress of a job to stderr whenever it changes, until it ends or is paused; return it then."""
+    shown = ""
+    while True:
+        if (line := progress(job)) != shown:
+            print(line, file=sys.stderr)
+            shown = line
+        if job.state.ended or job.state is JobState.PAUSED:
+            return job
+        time.sleep(POLL_SECONDS)
+        job = client.jobs.get(job.id)
+
+
+def _expected(job: Job) -> str:
+    if job.state is JobState.COMPLETED:
+        return str(job.finished)
+    return "more than 10000" if job.expected is None else str(max(job.expected, job.finished))

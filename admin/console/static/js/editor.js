@@ -1,19 +1,19 @@
-// Makes of the text area for a flow's file an editor with YAML's colours and the checker's faults at their lines.
+// Makes of the text area for a flow's file an editor with YAML's colours and the checker's problems at their lines.
 // It stands in a shadow tree, whose style sheets the page's policy permits; without scripts the text area remains.
 const area = document.querySelector("textarea[data-editor]");
 
 const check = async (text) => {
-  const response = await fetch("/api/flows", {
+  const response = await fetch("/api/check", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": area.form.elements.csrf_token.value },
-    body: JSON.stringify({ document: text, dry_run: true }),
+    body: JSON.stringify({ document: text }),
   });
-  return response.status === 400 ? ((await response.json()).faults ?? []) : [];
+  return response.ok ? (await response.json()).problems : [];
 };
 
-const diagnostic = (document, fault) => {
-  const line = document.line(Math.min(Math.max(fault.line, 1), document.lines));
-  const message = fault.key ? `${fault.key}: ${fault.cause}` : fault.cause;
+const diagnostic = (document, problem) => {
+  const line = document.line(Math.min(Math.max(problem.line, 1), document.lines));
+  const message = problem.key ? `${problem.key}: ${problem.message}` : problem.message;
   return { from: line.from + line.text.search(/\S|$/), to: line.to, severity: "error", message };
 };
 
@@ -55,7 +55,7 @@ if (area) {
         cm.EditorView.updateListener.of((update) => update.docChanged && (area.value = update.state.doc.toString())),
         cm.linter(async (editor) => {
           const { doc } = editor.state;
-          return (await check(doc.toString())).map((fault) => diagnostic(doc, fault));
+          return (await check(doc.toString())).map((problem) => diagnostic(doc, problem));
         }),
       ],
     }),

@@ -1,0 +1,91 @@
+"""axe finds nothing serious on any page, light or dark, and no page is wider than a small screen.
+
+A page that is added to the routes is looked at here as well: its parameters need a sample.
+Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
+"""
+
+from __future__ import annotations
+
+import pytest
+import pytest_asyncio
+from support.browsers import log_in, watched_tab
+from support.routers import flow
+from support.runners import attached
+
+from admin.application import PAGES
+from admin.console.jobs import JobProgress
+from admin.console.live import LiveStream
+from admin.console.page import HomePage, Page
+from flowhook.client import channel
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import JobAction, JobSpec
+from flowhook.v1 import rejection_service_pb2 as pb
+from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SERIOUS = {"serious", "critical"}
+NO_PAGES = (HomePage, LiveStream, JobProgress)
+"""What redirects, and parts of pages."""
+REJECTION = f"rej_{'0' * 26}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def samples(router, client):
+    """Parameters of paths: things that exist, with long texts."""
+    await client.flows.apply([flow("seen-by-axe")])
+    await client.secrets.set("a-secret", b"value")
+    async with attached(router, credit=1) as runner:
+        execution_id = await client.ingest("seen-by-axe", {"a": 1}, headers=[("x-" + "n" * 100, b"v" * 500)])
+        [assignment] = await runner.assignments(1)
+        await runner.checkpoint(assignment, 0, "/do/0/keep#0", b'{"kept": true}')
+        error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
+        await runner.settle({"lease": assignment.lease, "faulted": error})
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        rejection = pb.Rejection(
+            id=REJECTION,
+            flow_id="seen-by-axe",
+            status=401,
+            reason="SIGNATURE_MISMATCH",
+            detail="d" * 300,
+            path="/p" * 90,
+        )
+        await RejectionServiceStub(connection).ReportRejections(pb.ReportRejectionsRequest(rejections=[rejection]))
+    job = await client.jobs.create(JobSpec(JobAction.RESOLVE, ExecutionFilter("seen-by-axe", min_attempts=2)))
+    return {"flow_id": "seen-by-axe", "execution_id": execution_id, "rejection_id": REJECTION, "job_id": job.id}
+
+
+def paths(samples):
+    return [
+        path.format(**samples)
+        for path, handler in PAGES
+        if issubclass(handler, Page) and not issubclass(handler, NO_PAGES) and "GET" in handler.SUPPORTED_METHODS
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious(chrome, console, router, samples, scheme):
+    axe = pytest.importorskip("axe_playwright_python.async_playwright").Axe()
+    found = []
+    async with watched_tab(chrome, f"http://{console.address}", color_scheme=scheme) as tab:
+        await tab.goto("/login")
+        found += await violations(axe, tab)
+        await log_in(tab, router.token("admin"))
+        execution = f"/executions/{samples['execution_id']}"
+        views = [f"{execution}?view={view}" for view in ("timeline", "trace", "journal")]
+        for path in [*paths(samples), *views, "/jobs/new?flow=seen-by-axe&action=replay"]:
+            await tab.goto(path)
+            await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+            found += [(path, *each) for each in await violations(axe, tab)]
+            if await tab.evaluate("document.documentElement.scrollWidth") > 360:
+                found.append((path, "wider than 360 px"))
+    assert found == []
+
+
+async def violations(axe, tab):
+    results = await axe.run(tab)
+    return [
+        (each["id"], each["impact"], [node["html"][:200] for node in each["nodes"]][:3])
+        for each in results.response["violations"]
+        if each["impact"] in SERIOUS
+    ]

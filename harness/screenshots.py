@@ -20,6 +20,8 @@ import aiohttp
 from aiohttp import web
 
 from flowhook.client import AsyncClient
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import JobAction, JobSpec
 from flowhook.model import Status
 from harness.cluster import Cluster, running_cluster
 
@@ -42,6 +44,8 @@ document:
 webhook:
   auth: {hmac: {secret: shop-key, header: X-Signature, prefix: "sha256="}}
   keep_rejected_bodies: true
+execution:
+  search: {order: .body.order, customer: .body.customer.email}
 do:
   - decide:
       switch:
@@ -119,6 +123,7 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
     client = cluster.client
     await client.secrets.set("shop-key", KEY.encode())
     await client.secrets.set("approver-key", b"s3cr3t")
+    await client.secrets.set("messenger-url", f"{url}/messages".encode())
     await client.flows.apply([FLOW.replace("URL", url).encode()])
     async with aiohttp.ClientSession(cluster.http) as session:
         for number in range(ORDERS):
@@ -144,9 +149,12 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
             await response.read()
     await _settled(client)
     await client.flows.pause("quote")
-    faulted = [each.id async for each in client.executions.list(statuses=[Status.FAULTED], limit=2)]
+    job = await client.jobs.create(JobSpec(JobAction.REPLAY, ExecutionFilter("shop.orders", (Status.FAULTED,))))
+    faulted = [
+        each.id async for each in client.executions.list(flow_id="shop.orders", statuses=[Status.FAULTED], limit=1)
+    ]
     rejected = [each.id async for each in client.rejections.list(limit=1)]
-    return {"flow_id": "shop.orders", "execution_id": faulted[0], "rejection_id": rejected[0]}
+    return {"flow_id": "shop.orders", "execution_id": faulted[0], "rejection_id": rejected[0], "job_id": job.id}
 
 
 async def _settled(client: AsyncClient) -> None:
@@ -190,7 +198,15 @@ def pages(samples: Mapping[str, Any]) -> dict[str, str]:
         "apply": f"/apply?flow={samples['flow_id']}",
         "executions": "/executions",
         "execution": execution,
+        "timeline": f"{execution}?view=timeline",
+        "data": f"{execution}?view=trace",
+        "replay": f"{execution}/replay",
+        "test-event": f"{flow}/test",
+        "revisions": f"{flow}/revisions",
         "faults": "/faults",
+        "jobs": "/jobs",
+        "job": f"/jobs/{samples['job_id']}",
+        "new-job": f"/jobs/new?flow={samples['flow_id']}&status=faulted&action=replay",
         "rejections": "/rejections",
         "rejection": f"/rejections/{samples['rejection_id']}",
         "secrets": "/secrets",

@@ -18,6 +18,7 @@ from router.storage.commit_log.jetstream.opening import connect
 from router.storage.replicated.batch import BatchPart, BatchWriter, decode, encode, record_hash
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.sqlite.errors import storage_full
+from router.storage.sqlite.schema import FORMAT_VERSION
 
 
 async def overtake(url):
@@ -26,7 +27,9 @@ async def overtake(url):
     try:
         end = await asyncio.to_thread(thief.log.tail)
         epoch = decode(end.data).ownership.epoch + 1
-        part = BatchPart(BatchWriter(0, epoch, os.urandom(16), 1), 1, 0, 0, 2, record_hash(end.data), False, b"void")
+        part = BatchPart(
+            BatchWriter(0, epoch, os.urandom(16), FORMAT_VERSION), 1, 0, 0, 2, record_hash(end.data), False, b"void"
+        )
         await asyncio.to_thread(thief.log.append, end.position, part.batch_id, encode(part))
     finally:
         await asyncio.to_thread(thief.close)

@@ -12,6 +12,7 @@ from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import connect, rebuild_log
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash
+from router.storage.sqlite.schema import FORMAT_VERSION
 
 
 async def accepted(router, count):
@@ -102,7 +103,9 @@ async def test_an_owner_that_another_writer_overtakes_steps_down_and_loses_nothi
     try:
         end = await asyncio.to_thread(thief.log.tail)
         # a part that is never completed: it changes nothing, and yet it is another's
-        part = BatchPart(BatchWriter(0, 2, b"t" * 16, 1), 1, 0, 0, 2, record_hash(end.data), False, b"void")
+        part = BatchPart(
+            BatchWriter(0, 2, b"t" * 16, FORMAT_VERSION), 1, 0, 0, 2, record_hash(end.data), False, b"void"
+        )
         await asyncio.to_thread(thief.log.append, end.position, part.batch_id, encode(part))
     finally:
         await asyncio.to_thread(thief.close)

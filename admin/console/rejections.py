@@ -13,7 +13,7 @@ from admin.console.page import Page
 from admin.operations.rejections import RejectionId
 from admin.operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 from flowhook.errors import ConflictError
-from flowhook.model import Acceptability
+from flowhook.rejections import Acceptability
 
 MAX_HEX: Final = 4 * 1024
 """Bytes of a body that a page shows in hexadecimal."""

@@ -11,8 +11,8 @@ import orjson
 from pydantic import Field
 
 from admin.operations.operation import Parameters
+from flowhook.audit_entry import AuditEntry
 from flowhook.client import AsyncClient
-from flowhook.model import AuditEntry
 
 
 class AuditConditions(Parameters):

@@ -12,7 +12,7 @@ from pydantic import Field
 from admin.operations.executions import HeaderView, header_views
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
-from flowhook.model import Acceptability, RejectedRequest
+from flowhook.rejections import Acceptability, RejectedRequest
 
 
 class RejectionList(Parameters):

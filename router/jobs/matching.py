@@ -10,8 +10,9 @@ from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import MAX_COUNTED
 from flowhook.model import Status
 from router.dispatch.observers.execution_records import ExecutionRecords
-from router.storage.interface import DEFAULT_PAGE, ShardState
+from router.storage.interface import ShardState
 from router.storage.jobs import ExecutionWalk
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
 
 SAMPLE: Final = 10

@@ -9,8 +9,8 @@ from flowhook.v1 import audit_service_pb2_grpc
 from flowhook.wire import convert_resources
 from router.services import error_mapping
 from router.services.paging import page_token_after, parse_page
-from router.storage.interface import AuditLog
 from router.storage.model import AuditFilter
+from router.storage.operator_logs import AuditLog
 
 DEFAULT_PAGE: Final = 100
 

@@ -14,14 +14,14 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from flowhook import logs
+from flowhook.audit_entry import AuditEntry
 from flowhook.audit_reason import REASON_KEY
 from flowhook.errors import UnavailableError
-from flowhook.model import AuditEntry
 from flowhook.v1 import flow_service_pb2, job_service_pb2
 from flowhook.wire import status
 from router.services import error_mapping
 from router.services.authorization import caller_name
-from router.storage.interface import AuditLog
+from router.storage.operator_logs import AuditLog
 
 MAX_TEXT: Final = 500
 """Characters of a target and of a reason that are stored."""

@@ -15,8 +15,8 @@ from router.services import error_mapping
 from router.services.paging import MAX_PAGE, page_token_after, parse_page
 from router.services.rejection_acceptance import INCOMPLETE, OriginalSeal, RejectionAcceptance, resolved, take_original
 from router.services.verifier_pool import VerifierPool
-from router.storage.interface import RejectionLog
 from router.storage.model import StoredRejection
+from router.storage.operator_logs import RejectionLog
 
 MAX_REPORTED: Final = 100
 """Most rejections in one report."""

@@ -18,8 +18,9 @@ from flowhook.wire import convert
 from router.encryption import SecretCipher, derive_key
 from router.services.authorization import caller_name
 from router.services.verifier_pool import VerifierPool
-from router.storage.interface import Registry, RejectionLog
+from router.storage.interface import Registry
 from router.storage.model import StoredRejection
+from router.storage.operator_logs import RejectionLog
 
 MAX_ORIGINAL_BYTES: Final = 32 * limits.KIB
 """Serialized size of an original request without its body."""

@@ -17,14 +17,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from flowhook.execution_filter import ALL, ExecutionFilter
-from flowhook.model import AuditEntry, Change, Flow, FlowRevision, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision, SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.jobs import ExecutionWalk, JobStore
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import (
     Appended,
-    AuditFilter,
     ExecutionContent,
     ExecutionListing,
     ExecutionRecord,
@@ -34,17 +34,13 @@ from router.storage.model import (
     LoggedEvent,
     NewEvent,
     RegistryChange,
-    RejectionCount,
     Scheduled,
     StateChange,
-    StoredRejection,
     UnfinishedExecution,
     UnpublishedEvent,
     Work,
 )
-
-DEFAULT_PAGE = 1000
-"""Most rows that one call returns, unless it is given another limit."""
+from router.storage.operator_logs import AuditLog, RejectionLog
 
 
 class EventLog(Protocol):
@@ -347,56 +343,6 @@ class Registry(Protocol):
 
     def follow(self, listener: Callable[[int], None]) -> None:
         """Call `listener` on the event loop with the latest revision after each change."""
-        ...
-
-
-class RejectionLog(Protocol):
-    """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
-
-    async def add(self, rejections: Sequence[StoredRejection]) -> None:
-        """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""
-        ...
-
-    async def page(
-        self, *, flow_id: str = "", reason: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
-    ) -> list[StoredRejection]:
-        """Return rejections, newest first, without `sealed`."""
-        ...
-
-    async def get(self, rejection_id: str) -> StoredRejection | None:
-        """Return a rejection without `sealed`, or None when it is not stored (any more)."""
-        ...
-
-    async def sealed(self, rejection_id: str) -> bytes | None:
-        """Return the encrypted request of a rejection, or None when it is not stored (any more)."""
-        ...
-
-    async def count(self, *, flow_id: str = "", limit: int) -> list[RejectionCount]:
-        """Count rejections by flow and reason; return up to `limit` counts, the greatest first."""
-        ...
-
-    async def accepted(self, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
-        """Record that a rejected request was accepted as an event, and by whom, and delete its encrypted form.
-
-        Without effect if the rejection is no longer stored, or was accepted before.
-        """
-        ...
-
-
-class AuditLog(Protocol):
-    """A bounded log of calls that changed something: the oldest entries make room for new ones."""
-
-    async def add(self, entry: AuditEntry) -> None:
-        """Add an entry, ignoring its `number`."""
-        ...
-
-    async def page(
-        self, wanted: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
-    ) -> tuple[list[AuditEntry], int | None]:
-        """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
-
-        A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
-        """
         ...
 
 

@@ -7,6 +7,9 @@ from typing import Final
 
 from flowhook import limits
 
+DEFAULT_PAGE: Final = 1000
+"""Most rows that one call returns, unless it is given another limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class StorageLimits:

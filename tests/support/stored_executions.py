@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from flowhook import ids, limits
-from flowhook.model import AuditEntry, Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
+from flowhook.audit_entry import AuditEntry
+from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import (
     Ended,

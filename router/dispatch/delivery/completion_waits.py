@@ -18,7 +18,8 @@ from router.dispatch.waiting.child_completion import ChildCompletions, ChildResu
 from router.dispatch.waiting.parked_delivery import ParkedDelivery
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver, Subscriptions, WaitHandle
-from router.storage.interface import DEFAULT_PAGE, ShardState
+from router.storage.interface import ShardState
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
 
 

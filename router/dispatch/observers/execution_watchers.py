@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from flowhook import logs
 from flowhook.errors import ExhaustedError, FlowhookError
-from router.storage.interface import DEFAULT_PAGE
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
 
 MAX_WATCHERS: Final = 100

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import apsw
 
-from flowhook.model import AuditEntry
-from router.storage.interface import DEFAULT_PAGE
+from flowhook.audit_entry import AuditEntry
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import AuditFilter
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer

@@ -11,8 +11,7 @@ import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision, SecretInfo
-from router.storage.interface import DEFAULT_PAGE
-from router.storage.limits import StorageLimits
+from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.statements import BatchStatement

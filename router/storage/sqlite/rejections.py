@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from router.storage.interface import DEFAULT_PAGE
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import RejectionCount, StoredRejection
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer

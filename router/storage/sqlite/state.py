@@ -12,9 +12,8 @@ from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
 from router.storage.activity import RecentActivity
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
-from router.storage.interface import DEFAULT_PAGE
 from router.storage.jobs import ExecutionWalk
-from router.storage.limits import StorageLimits
+from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import (
     Delivered,
     Ended,

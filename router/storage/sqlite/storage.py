@@ -14,9 +14,10 @@ from flowhook.private_files import make_directory, open_private
 from router.storage.activity import StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
-from router.storage.interface import AuditLog, EventLog, Registry, RejectionLog, ShardState
+from router.storage.interface import EventLog, Registry, ShardState
 from router.storage.jobs import JobStore
 from router.storage.limits import StorageLimits
+from router.storage.operator_logs import AuditLog, RejectionLog
 from router.storage.sqlite.audit import AuditOperation, SqliteAuditLog
 from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory

@@ -1,0 +1,96 @@
+"""Requests that edges refused, as the log of rejections shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from flowhook.model import Headers, to_datetime
+
+
+class Acceptability(StrEnum):
+    """Whether a refused request can be accepted after its flow or a secret was corrected, or why it can't."""
+
+    ACCEPTABLE = "acceptable"
+    UNKNOWN = "unknown"
+    NOT_AUTHENTICATION = "not_authentication"
+    NOT_STORED = "not_stored"
+    INCOMPLETE = "incomplete"
+    ONE_TIME_URL = "one_time_url"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRequest:
+    """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists.
+
+    `diagnosis` says what would have made it pass; it is the end of `detail`, too. `accepted_event_id`,
+    `accepted_by` (name of a token) and `accept_time_ms` are those of its later acceptance; empty and None: none.
+    """
+
+    id: str
+    flow_id: str
+    callback: str
+    time_ms: int
+    status: int
+    reason: str
+    detail: str
+    address: str
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body_size: int
+    body: bytes
+    suppressed: int
+    acceptability: Acceptability = Acceptability.UNKNOWN
+    accepted_event_id: str = ""
+    accept_time_ms: int | None = None
+    diagnosis: str = ""
+    accepted_by: str = ""
+
+    @property
+    def accepted_at(self) -> datetime | None:
+        """Time at which it was accepted; None: it was not."""
+        return None if self.accept_time_ms is None else to_datetime(self.accept_time_ms)
+
+    @property
+    def refused_at(self) -> datetime:
+        """Time at which it was refused."""
+        return to_datetime(self.time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionCount:
+    """How many refused requests of a flow are in the log for one reason, and the times of the first and the latest."""
+
+    flow_id: str
+    reason: str
+    count: int
+    first_time_ms: int
+    last_time_ms: int
+
+    @property
+    def first_at(self) -> datetime:
+        """Time of the first one."""
+        return to_datetime(self.first_time_ms)
+
+    @property
+    def last_at(self) -> datetime:
+        """Time of the latest one."""
+        return to_datetime(self.last_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRejection:
+    """The event that a refused request was accepted as.
+
+    Attributes:
+        event_id: ID of the event; of an earlier one if the request is its duplicate.
+        execution_id: ID of the execution that it starts; empty: the request was for a callback.
+        duplicate: whether the request was accepted before, or repeats a delivery that was.
+    """
+
+    event_id: str
+    execution_id: str
+    duplicate: bool

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import orjson
+from markupsafe import Markup, escape
 
 import flowhook
 from admin.console import static_files
@@ -21,6 +23,12 @@ DAY: Final = 86_400
 
 MAX_OUTPUT: Final = 16 * 1024
 """Characters of an output that a page shows; the API has all of them."""
+
+
+PAGES: Final = {"evt": "executions", "job": "jobs", "rej": "rejections"}
+"""Pages of things, by the beginning of their IDs."""
+
+_ID: Final = re.compile(r"\b(?P<kind>evt|job|rej)_[0-9a-z]{26}\b")
 
 
 def render(template: str, **values: Any) -> str:
@@ -78,6 +86,18 @@ def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
     return indent_json(text) or text
 
 
+def linked(text: str) -> Markup:
+    """Return a text in which IDs of executions, jobs and rejections are links."""
+    parts: list[Markup] = []
+    end = 0
+    for found in _ID.finditer(text):
+        page = PAGES[found["kind"]]
+        link = Markup('<a href="/{}/{}"><code>{}</code></a>').format(page, found[0], found[0])
+        parts += [escape(text[end : found.start()]), link]
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
@@ -97,6 +117,7 @@ def _environment() -> jinja2.Environment:
         "grouped": "{:,}".format,
         "json_text": json_text,
         "iso": datetime.isoformat,
+        "linked": linked,
     }
     environment.globals |= {"static": static_files.url, "build": flowhook.__version__, "sparkline": sparkline}
     return environment

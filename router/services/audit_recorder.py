@@ -17,6 +17,7 @@ from flowhook import logs
 from flowhook.audit_entry import AuditEntry
 from flowhook.audit_reason import REASON_KEY
 from flowhook.errors import UnavailableError
+from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2, job_service_pb2
 from flowhook.wire import status
 from router.services import error_mapping
@@ -45,6 +46,24 @@ def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service
     return ", ".join(f"{each.flow.id} {each.flow.revision}" for each in response.flows if each.change != unchanged)
 
 
+def _replayed(request: pb.ReplayExecutionRequest, response: pb.ReplayExecutionResponse | None) -> str:
+    """Return the execution, the one that replays it, and in what that one differs from it."""
+    words = [request.execution_id]
+    if response is not None:
+        words.append(f"as {response.execution.id}")
+    if request.HasField("output"):
+        words.append(f"with an output given to {request.task}")
+    elif request.task:
+        words.append(f"from {request.task}")
+    elif request.start == pb.ReplayExecutionRequest.START_FAILED_TASK:
+        words.append("from the failed task")
+    if request.HasField("input"):
+        words.append("with edited input")
+    if request.revision == pb.ReplayExecutionRequest.REVISION_LATEST:
+        words.append("on the latest revision")
+    return " ".join(words)
+
+
 def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
     """Return the action of a job, and the job itself if it was created."""
     action = job_service_pb2.JobSpec.Action.Name(request.spec.action).removeprefix("ACTION_").lower()
@@ -59,7 +78,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "FlowService/SignWebhook": _field("flow_id"),
     "SecretService/SetSecret": _field("name"),
     "SecretService/DeleteSecret": _field("name"),
-    "ExecutionService/ReplayExecution": _field("execution_id"),
+    "ExecutionService/ReplayExecution": _replayed,
     "ExecutionService/CancelExecution": _field("execution_id"),
     "ExecutionService/SuspendExecution": _field("execution_id"),
     "ExecutionService/ResumeExecution": _field("execution_id"),

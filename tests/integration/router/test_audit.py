@@ -89,6 +89,15 @@ async def test_values_of_secrets_are_not_recorded(client):
     assert "hunter2" not in repr(entry)
 
 
+async def test_a_replay_is_recorded_with_what_it_differs_in(client):
+    await client.flows.apply([flow("replayed")])
+    execution_id = await client.ingest("replayed", {})
+    await client.executions.cancel(execution_id)
+    replay = await client.executions.replay(execution_id, latest=True, body=b"{}")
+    entry, *_ = await entries(client)
+    assert entry.target == f"{execution_id} as {replay.id} with edited input on the latest revision"
+
+
 async def test_long_texts_are_cut(client):
     with audit_reason("r" * 2000), pytest.raises(NotFoundError):
         await client.flows.pause("f" * 2000)

@@ -69,3 +69,12 @@ def test_no_template_has_an_inline_script_or_style(name):
     text = (rendering.FOLDER / name).read_text()
     for forbidden in ("<script>", "<style", " style=", " onclick", "hx-on", "javascript:"):
         assert forbidden not in text
+
+
+def test_ids_in_a_text_are_links_and_the_rest_is_text():
+    execution, job = f"evt_{'0' * 25}k", f"job_{'1' * 26}"
+    text = str(rendering.linked(f"<b>{execution} by {job}, not evt_short"))
+    assert text == (
+        f'&lt;b&gt;<a href="/executions/{execution}"><code>{execution}</code></a> by '
+        f'<a href="/jobs/{job}"><code>{job}</code></a>, not evt_short'
+    )

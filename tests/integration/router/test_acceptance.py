@@ -28,6 +28,7 @@ from router.flow_table import FlowTable
 from router.metrics import RouterMetrics
 from router.parsing import InputParser
 from router.reply_tokens import ReplyTokens
+from router.secret_matches import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft
@@ -64,6 +65,7 @@ class RunningIngestService:
             metrics=RouterMetrics(CollectorRegistry()),
             bodies=shard.storage.bodies,
             uploads=None,
+            matches=SecretMatches(0),
             now_ms=lambda: int(shard.wall() * 1000),
         )
 

@@ -61,5 +61,6 @@ if (area) {
     }),
   });
   area.hidden = true;
+  area.required = false; // the browser could not show that it is empty
   host.view = view;
 }

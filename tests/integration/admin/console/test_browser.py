@@ -107,8 +107,8 @@ async def test_a_file_is_checked_seen_as_a_picture_and_applied(tab, router, clie
     fill = "getComputedStyle(document.querySelector('.diagram .task .box')).stroke"
     assert await tab.evaluate(fill) != "none"
     await tab.get_by_role("link", name="Change").click()
-    editor = tab.locator("#document")
-    text = await editor.input_value()
+    editor = tab.locator(".code-editor .cm-content")  # the text area until the editor is there
+    text = await tab.locator("#document").input_value()
     await editor.fill(text.replace("do:", "doo:"))
     await tab.get_by_role("button", name="Check").click()
     await tab.get_by_role("alert").get_by_role("link").first.click()

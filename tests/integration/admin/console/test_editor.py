@@ -16,7 +16,7 @@ FAULTY = "document:\n  dsl: 1.0.3\n  nme: x\ndo: []\n"
 async def editor(tab, router):
     await log_in(tab, router.token("admin"))
     await tab.goto("/apply")
-    await tab.get_by_role("textbox", name="File").wait_for()
+    await tab.locator(".code-editor .cm-content").wait_for()  # the text area until then
     return tab
 
 

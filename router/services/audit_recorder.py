@@ -2,10 +2,13 @@
 
 A call is recorded when it was performed, before it is answered: whoever has the answer finds the entry. If the entry
 can't be stored, the call is answered nevertheless, because its effect has taken place, and the loss is logged.
+A caller that cancels its call, or whose deadline passes, stops neither the call nor its entry: otherwise it could change
+something without an entry, or leave it half-done.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -16,7 +19,7 @@ from google.protobuf.message import Message
 from flowhook import logs
 from flowhook.audit_entry import AuditEntry
 from flowhook.audit_reason import REASON_KEY
-from flowhook.errors import UnavailableError
+from flowhook.errors import FlowhookError
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2, job_service_pb2
 from flowhook.wire import status
@@ -66,7 +69,8 @@ def _replayed(request: pb.ReplayExecutionRequest, response: pb.ReplayExecutionRe
 
 def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
     """Return the action of a job, and the job itself if it was created."""
-    action = job_service_pb2.JobSpec.Action.Name(request.spec.action).removeprefix("ACTION_").lower()
+    known = job_service_pb2.JobSpec.Action.DESCRIPTOR.values_by_number.get(request.spec.action)
+    action = str(request.spec.action) if known is None else known.name.removeprefix("ACTION_").lower()
     return action if response is None else f"{action} {response.job.id}"
 
 
@@ -101,6 +105,7 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
     def __init__(self, audit: AuditLog, *, now_ms: Callable[[], int]) -> None:
         self._audit = audit
         self._now_ms = now_ms
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(
         self,
@@ -119,7 +124,7 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
         )
 
     def _recorded(self, action: str, perform: Any, reason: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def record(request: Message, context: error_mapping.Context) -> Any:
+        async def recorded(request: Message, context: error_mapping.Context) -> Any:
             async def refused(error: str) -> None:
                 await self._add(action, AUDITED[action](request, None), reason, error)
 
@@ -127,7 +132,18 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
             await self._add(action, AUDITED[action](request, response), reason, "")
             return response
 
-        return record
+        async def uninterrupted(request: Message, context: error_mapping.Context) -> Any:
+            call = asyncio.create_task(recorded(request, context), name=action)
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+            return await asyncio.shield(call)
+
+        return uninterrupted
+
+    def _ended(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # of a call that nobody waits for any more: it can't be answered
 
     async def _add(self, action: str, target: str, reason: str, error: str) -> None:
         if not target:
@@ -136,7 +152,7 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
         entry = AuditEntry(0, self._now_ms(), actor, action, target[:MAX_TEXT], reason[:MAX_TEXT], error)
         try:
             await self._audit.add(entry)
-        except UnavailableError:
+        except FlowhookError:
             log.exception("audit entry not stored", actor=actor, action=action, target=entry.target)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 from support.routers import flow
 
 from flowhook.audit_reason import audit_reason
-from flowhook.client import AsyncClient
+from flowhook.client import AsyncClient, channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
 from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import (
@@ -21,6 +22,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     shard_service_pb2,
 )
+from flowhook.wire import status
 from router.services.audit_recorder import AUDITED
 from router.services.authorization import required_scopes
 
@@ -73,6 +75,17 @@ async def test_what_was_refused_is_recorded_with_the_reason_of_the_refusal(clien
         await client.flows.pause("none")
     [entry] = await entries(client)
     assert (entry.action, entry.target, entry.error) == ("FlowService/PauseFlow", "none", "FLOW_NOT_FOUND")
+
+
+async def test_a_job_with_an_unknown_action_is_refused_and_recorded(client, router):
+    request = job_service_pb2.CreateJobRequest(spec={"action": 99, "filter": {"flow_id": "orders"}, "rate": 1})
+    async with channel.connect(router.target, router.token()) as connection:
+        call = connection.unary_unary("/flowhook.v1.JobService/CreateJob")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call(request.SerializeToString())
+    assert status.from_rpc_error(failed.value).reason == "JOB_INVALID"
+    [entry] = await entries(client)
+    assert (entry.action, entry.target, entry.error) == ("JobService/CreateJob", "99", "JOB_INVALID")
 
 
 async def test_what_changes_nothing_is_not_recorded(client):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from google.protobuf.message import DecodeError
+
 from flowhook import ids, logs
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.model import Status
+from flowhook.v1.envelope_pb2 import Event
 from router.dispatch.lifecycle.execution_commands import ExecutionCommands
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.storage.interface import ShardState
@@ -28,6 +31,7 @@ _NOTHING_TO_DO: Final = frozenset(
         "EXECUTION_REPLAYED",
         "EXECUTION_RESOLVED",
         "ORIGINAL_STORED",
+        "PARENT_NOT_ENDED",
     }
 )
 """Reasons for which the action does not apply to an execution (any more): it is skipped."""
@@ -153,8 +157,27 @@ class JobActions:
                 f"{record.id} replays {original.id}, which failed and is stored: delete that one first",
                 reason="ORIGINAL_STORED",
             )
+        parent_id = await self._parent_of(record)
+        parent = await self._state.find(parent_id) if parent_id else None
+        if parent is not None and not parent.status.ended:
+            # it may wait for the result; or repeat what started this one, which would then run again
+            raise ConflictError(
+                f"{record.id} was started by {parent.id}, which has not ended: delete it later",
+                reason="PARENT_NOT_ENDED",
+            )
         await self._state.delete([record.seq])
         return ItemResult(ItemOutcome.DONE)
+
+    async def _parent_of(self, record: ExecutionRecord) -> str:
+        """Return the ID of the execution that started one; empty: none did, or it is unknown."""
+        payload = (await self._state.payloads([record.seq], most_bytes=0)).get(record.seq)
+        if payload is None:  # it is stored apart
+            content = await self._state.content(record.seq)
+            payload = b"" if content is None else content.payload
+        try:
+            return Event.FromString(payload).parent_execution_id
+        except DecodeError:  # damaged: that must not keep it from being deleted
+            return ""
 
     async def _was_performed(self, spec: JobSpec, item: ClaimedItem, error: ConflictError) -> bool:
         """Whether an action that is refused now was performed by an earlier attempt at the same claim."""

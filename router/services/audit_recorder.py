@@ -2,8 +2,8 @@
 
 A call is recorded when it was performed, before it is answered: whoever has the answer finds the entry. If the entry
 can't be stored, the call is answered nevertheless, because its effect has taken place, and the loss is logged.
-A caller that cancels its call, or whose deadline passes, stops neither the call nor its entry: otherwise it could change
-something without an entry, or leave it half-done.
+A caller that cancels its call, or whose deadline passes, stops neither the call nor its entry: otherwise it could
+change something without an entry, or leave it half-done.
 """
 
 from __future__ import annotations

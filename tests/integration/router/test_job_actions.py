@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook import ids
+from flowhook import ids, limits
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.model import Status
+from flowhook.v1 import envelope_pb2
 from router.jobs.actions import ItemResult, JobActions
 from router.storage.jobs import ClaimedItem
 from router.storage.model import NewEvent
@@ -71,6 +72,20 @@ async def test_a_deleted_execution_was_deleted_by_the_claim_if_it_is_repeated(sh
     await acting(JobAction.CANCEL, seq)
     assert [await acting(JobAction.DELETE, seq), await acting.again(JobAction.DELETE)] == [DONE, DONE]
     assert (await acting(JobAction.DELETE, 99)).reason == "EXECUTION_NOT_FOUND"
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_an_execution_is_not_deleted_before_the_one_that_started_it_has_ended(shard, acting, large):
+    (parent,) = await shard.append()
+    body = b"x" * limits.INLINE_BODY_BYTES if large else b""
+    event = envelope_pb2.Event(parent_execution_id=await acting._id(parent), body=body)
+    (child,) = await shard.append("a", event.SerializeToString())
+    await acting(JobAction.CANCEL, child)
+    refused = await acting(JobAction.DELETE, child)
+    assert (refused.outcome, refused.reason) == (ItemOutcome.SKIPPED, "PARENT_NOT_ENDED")
+    assert await shard.record(child)
+    await acting(JobAction.CANCEL, parent)
+    assert await acting(JobAction.DELETE, child) == DONE
 
 
 async def test_a_replay_is_started_once_for_a_claim(shard, acting):

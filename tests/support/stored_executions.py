@@ -6,8 +6,10 @@ import itertools
 
 from flowhook import ids, limits
 from flowhook.audit_entry import AuditEntry
+from flowhook.jobs import ItemOutcome, JobItem, JobState
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
 from router.storage.inbound_events import NewInboundEvent
+from router.storage.jobs import NewJob
 from router.storage.model import (
     Ended,
     FlowDraft,
@@ -67,8 +69,17 @@ def changes(seq, number, time_ms):
             return [started, Replied(seq, b"reply"), Ended(seq, Status.COMPLETED, time_ms, 1, output=b"[]")]
 
 
+async def _work_on_job(jobs, stored):
+    """Store a job that is at work: the outcome of its first execution is known, that of the second is not."""
+    job = await jobs.create(NewJob("job_1", b"spec", 1, expected=2, request_id="r"))
+    await jobs.change_state(job.id, JobState.RUNNING, now_ms=2)
+    claimed = list(enumerate(stored[:2], 1))
+    await jobs.claim(job.number, claimed, cursor=len(claimed), now_ms=3)
+    await jobs.settle(job.number, [JobItem(1, stored[0], ItemOutcome.FAILED, "R", "why", "", 4)])
+
+
 async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
-    """Store flows, a secret, schedules, rejections, arrivals, and `count` executions; return their IDs.
+    """Store flows, a secret, schedules, rejections, arrivals, a job, and `count` executions; return their IDs.
 
     Args:
         storage: where.
@@ -119,4 +130,5 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
     await log.append_arrivals(
         [NewInboundEvent(ids.mint(ids.slot_of("shop")), "shop", True, "approval", 1, b"{}", 2**45)]
     )
+    await _work_on_job(storage.jobs, stored)
     return stored + [each.event_id for each in special]

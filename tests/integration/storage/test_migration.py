@@ -18,6 +18,7 @@ from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import Ended, NewEvent
 from router.storage.replicated.follower import Follower, ViewDivergedError
 from router.storage.replicated.migration import Migration
+from router.storage.replicated.migration_check import MigratedData, check_migrated
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
@@ -248,6 +249,18 @@ async def test_an_interrupted_migration_back_is_repeated(database, migration, re
     objects.before_call, objects.away = None, False
     migration.from_log(target)
     assert blobs(target) == blobs(database)
+
+
+@pytest.mark.parametrize(("changed", "column"), [("job_item", "time_ms"), ("dedupe", "until_ms")])
+async def test_a_copy_that_differs_in_a_row_of_an_execution_is_refused(database, tmp_path, changed, column):
+    copy = shutil.copy(database, tmp_path / "copy.db")
+    connection = apsw.Connection(str(copy))
+    connection.execute(f"UPDATE {changed} SET {column} = 7")
+    connection.close()
+    original, other = (MigratedData(path, lambda _name: b"") for path in (database, copy))
+    assert check_migrated(original, original).compared == COUNT + 6
+    with pytest.raises(ConflictError, match=f"differs from the original in {changed} of executions"):
+        check_migrated(original, other)
 
 
 async def test_a_copy_that_differs_is_refused_and_no_router_can_start_with_it(

@@ -77,6 +77,7 @@ class JobRun:
         self._pace = Pace(spec.rate)
         self._batch = max(1, min(MAX_BATCH, round(spec.rate * BATCH_SECONDS)))
         self._stopped = asyncio.Event()
+        self._uncertain = False
         self.delay_reason = ""
         self.ended = asyncio.Event()
 
@@ -125,8 +126,8 @@ class JobRun:
     async def _work_on(self, claimed: Sequence[ClaimedItem], *, repeated: bool, cursor: int = 0) -> bool:
         """Perform the action on executions; return whether all of them were taken, else the job was stopped.
 
-        Claims of executions that were not taken are released, unless the action may have been performed on them by an
-        earlier run.
+        Claims of executions that were not taken are released, unless the action may have been performed on one of them:
+        by an earlier run, or by an attempt whose result is not known.
         """
         outcomes: list[JobItem] = []
         taken = 0
@@ -143,7 +144,7 @@ class JobRun:
                 outcomes = []
                 settle_at = self._clock() + SETTLE_SECONDS
         await self._settle(outcomes)
-        if taken < len(claimed) and not repeated:
+        if taken < len(claimed) and not (repeated or self._uncertain):
             await self._retrying(lambda: self._store.release(self._job.number, cursor=cursor))
         return taken == len(claimed)
 
@@ -157,10 +158,12 @@ class JobRun:
             except (ExhaustedError, UnavailableError) as error:
                 self.delay_reason = error.message
                 repeated = True
+                self._uncertain = isinstance(error, UnavailableError)
                 if await self._wait(RETRY_SECONDS):
                     return None
             else:
                 self.delay_reason = ""
+                self._uncertain = False
                 return result
 
     async def _settle(self, outcomes: Sequence[JobItem]) -> None:

@@ -126,7 +126,9 @@ class JobRunner:
 
     async def _abandon(self, job: StoredJob) -> None:
         """Settle the claims of a job that was aborted while its outcomes were not known."""
-        message = "the router ended during this action, and the job was aborted before it was repeated"
+        message = (
+            "the router ended during this action, or storage failed, and the job was aborted before it was repeated"
+        )
         items = [
             JobItem(item.number, item.execution_id, ItemOutcome.SKIPPED, "JOB_ABORTED", message, "", self._now_ms())
             for item in await self._store.claimed(job.number)

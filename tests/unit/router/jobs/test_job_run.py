@@ -212,6 +212,26 @@ def test_a_job_that_is_paused_and_killed_takes_each_execution_exactly_once(pause
     asyncio.run(run())
 
 
+async def test_what_was_performed_by_an_attempt_that_failed_is_not_repeated_after_a_pause(tmp_path):
+    class Failing(Pauses):
+        async def perform(self, *arguments, **options):
+            paused = len(self.performed) in self.at
+            result = await super().perform(*arguments, **options)
+            if paused:
+                raise UnavailableError("performed, and then storage failed")
+            return result
+
+    async with Storage(tmp_path) as storage:
+        job, world = await storage.create(), Failing(EXECUTIONS, {1})
+        world.jobs = storage.jobs
+        world.run = storage.run(job, world)
+        await world.run.run()
+        assert world.performed == [1, 2]
+        await storage.jobs.change_state(job.id, JobState.PENDING, now_ms=1)
+        await storage.run(job, world).run()
+        await _check(storage, world)
+
+
 async def test_what_is_not_possible_at_this_moment_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setattr(job_run, "RETRY_SECONDS", 0.0)
     async with Storage(tmp_path) as storage:

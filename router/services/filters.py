@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.search_attributes import MAX_ATTRIBUTES, cut_value
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.admission import MAX_SECONDS
+
+MAX_BYTES: Final = 64 * limits.KIB
+"""Serialized size of a filter: jobs store theirs."""
+
+_KNOWN: Final = frozenset(pb.Execution.Status.values()) - {pb.Execution.STATUS_UNSPECIFIED}
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
@@ -16,6 +24,10 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
     Raises:
         InvalidError: one is not acceptable (`FILTER_INVALID`).
     """
+    if message.ByteSize() > MAX_BYTES:
+        raise _invalid(f"the filter has more than {MAX_BYTES} bytes")
+    if not _KNOWN.issuperset(message.statuses):  # taken for another one, a job would cancel or delete what it must not
+        raise _invalid("`statuses` has one that this router does not know, or STATUS_UNSPECIFIED")
     if len(message.attributes) > MAX_ATTRIBUTES:
         raise _invalid(f"at most {MAX_ATTRIBUTES} `attributes` may be given")
     if any(not attribute.name for attribute in message.attributes):

@@ -232,6 +232,9 @@ def read_spec(message: pb.JobSpec) -> JobSpec:
         spec = convert_jobs.spec_from_proto(message)
     except KeyError:
         raise _invalid(f"`action` must be one of {', '.join(JobAction)}") from None
+    for name in ("revision", "start"):
+        if getattr(message, name) not in message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number:
+            raise _invalid(f"this router does not know the `{name}`")
     if spec.action is not JobAction.REPLAY and (spec.latest or spec.from_failed or spec.again):
         raise _invalid("`revision`, `start` and `again` are for replays only")
     if message.start == ReplayExecutionRequest.START_TASK:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
+from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from flowhook.model import Status
+from flowhook.v1 import job_service_pb2
+from flowhook.wire import convert_jobs
 
 FAST = 1000.0
 
@@ -236,6 +240,17 @@ async def test_what_a_job_can_not_be_is_refused(client, options):
     with pytest.raises(InvalidError) as caught:
         await client.jobs.create(replay_of(**options))
     assert caught.value.reason == "JOB_INVALID"
+
+
+@pytest.mark.parametrize("name", ["revision", "start"])
+async def test_a_replay_of_a_kind_that_only_a_newer_version_knows_is_refused(client, router, name):
+    spec = convert_jobs.spec_to_proto(replay_of())
+    setattr(spec, name, 99)
+    async with channel.connect(router.target, router.token()) as connection:
+        call = connection.unary_unary("/flowhook.v1.JobService/CreateJob")
+        with pytest.raises(grpc.aio.AioRpcError, match=f"does not know the `{name}`"):
+            await call(job_service_pb2.CreateJobRequest(spec=spec).SerializeToString())
+    assert [job async for job in client.jobs.list()] == []
 
 
 async def test_viewers_read_jobs_and_change_none(router, client, hello):

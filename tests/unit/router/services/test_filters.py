@@ -9,8 +9,8 @@ from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
 from flowhook.search_attributes import MAX_ATTRIBUTES
 from flowhook.v1.envelope_pb2 import SearchAttribute
-from flowhook.v1.execution_service_pb2 import ExecutionFilter
-from router.services.filters import read_filter
+from flowhook.v1.execution_service_pb2 import Execution, ExecutionFilter
+from router.services.filters import MAX_BYTES, read_filter
 
 
 def test_no_filter_is_one_that_all_meet():
@@ -20,6 +20,9 @@ def test_no_filter_is_one_that_all_meet():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"error_title": "x" * MAX_BYTES}, "more than 65536 bytes"),
+        ({"statuses": [0]}, "STATUS_UNSPECIFIED"),
+        ({"statuses": [Execution.STATUS_FAULTED, 99]}, "does not know"),
         ({"error_status": -1}, "error_status"),
         ({"min_attempts": -1}, "min_attempts"),
         ({"receive_from": Timestamp(seconds=-1)}, "receive_from"),

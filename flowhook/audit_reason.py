@@ -40,4 +40,5 @@ def set_audit_reason(text: str) -> None:
 def reason_metadata() -> tuple[tuple[str, bytes], ...]:
     """Return the metadata of a call."""
     text = _reason.get()
-    return ((REASON_KEY, text[:MAX_REASON].encode()),) if text else ()
+    # arguments and environment variables that are not UTF-8 have characters that UTF-8 has not
+    return ((REASON_KEY, text[:MAX_REASON].encode("utf-8", "replace")),) if text else ()

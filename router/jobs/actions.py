@@ -150,11 +150,10 @@ class JobActions:
             raise
         if not record.status.ended:
             raise ConflictError(f"{record.id} has not ended: {record.status}", reason="EXECUTION_NOT_ENDED")
-        original = await self._state.find(record.replay_of) if record.replay_of else None
-        if original is not None and original.status in (Status.FAULTED, Status.CANCELLED):
-            # without its replay, it would look as if nobody had dealt with it
+        failed_id = await self._state.failed_before(record.seq)
+        if failed_id is not None:  # without the replay, it would look as if nobody had dealt with it
             raise ConflictError(
-                f"{record.id} replays {original.id}, which failed and is stored: delete that one first",
+                f"{record.id} replays the event of {failed_id}, which failed and is stored: delete that one first",
                 reason="ORIGINAL_STORED",
             )
         parent_id = await self._parent_of(record)

@@ -197,6 +197,10 @@ class ShardState(ActivityQueries, Protocol):
         """
         ...
 
+    async def failed_before(self, seq: int) -> str | None:
+        """Return the ID of the oldest stored execution of a replay's event that failed before it; None: none is."""
+        ...
+
     async def walk_executions(
         self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
     ) -> ExecutionWalk:

@@ -155,6 +155,19 @@ def find_by_ids(connection: apsw.Connection, execution_ids: Sequence[str]) -> di
     return {each.id: each for each in found}
 
 
+def failed_before(connection: apsw.Connection, seq: int) -> str | None:
+    """Return the ID of the oldest stored execution of a replay's event that failed before it."""
+    row = connection.execute(
+        "WITH replay AS (SELECT seq, replay_root AS root FROM execution WHERE seq = ?) SELECT event_id FROM ("
+        "SELECT o.seq, o.event_id FROM replay r CROSS JOIN execution o ON o.event_id = r.root"
+        " WHERE o.status IN (6, 7) UNION ALL"
+        " SELECT o.seq, o.event_id FROM replay r CROSS JOIN execution o ON o.replay_root = r.root"
+        " WHERE o.seq < r.seq AND o.status IN (6, 7)) ORDER BY seq LIMIT 1",
+        (seq,),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 _PIECES = (
     "SELECT place, {column} FROM (SELECT place, content FROM history WHERE seq = ?1 AND length(content) > 0)"
     " WHERE place <= ?2 OR place >= ?3 UNION ALL"

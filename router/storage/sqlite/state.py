@@ -182,6 +182,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))
 
+    async def failed_before(self, seq: int) -> str | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.failed_before(connection, seq))
+
     async def answer(self, seq: int) -> ExecutionResult:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.execution_result(connection, seq))

@@ -11,7 +11,7 @@ from flowhook.model import Status
 from flowhook.v1 import envelope_pb2
 from router.jobs.actions import ItemResult, JobActions
 from router.storage.jobs import ClaimedItem
-from router.storage.model import NewEvent
+from router.storage.model import Ended, NewEvent
 
 DONE = ItemResult(ItemOutcome.DONE)
 
@@ -72,6 +72,28 @@ async def test_a_deleted_execution_was_deleted_by_the_claim_if_it_is_repeated(sh
     await acting(JobAction.CANCEL, seq)
     assert [await acting(JobAction.DELETE, seq), await acting.again(JobAction.DELETE)] == [DONE, DONE]
     assert (await acting(JobAction.DELETE, 99)).reason == "EXECUTION_NOT_FOUND"
+
+
+async def _ended(shard, seq, status):
+    await shard.state.write([Ended(seq, status, 2_000 + seq, 1)])
+
+
+async def _unresolved(shard):
+    return {each.id for each in (await shard.state.list_executions(ExecutionFilter(unresolved=True))).records}
+
+
+async def test_of_several_replays_none_is_deleted_before_an_earlier_one_that_failed(shard, acting):
+    seqs = await shard.append("a", b"")
+    original = await acting._id(seqs[0])
+    for _ in range(2):
+        seqs += await shard.append("a", b"", replay_of=original)
+    for seq, status in zip(seqs, (Status.FAULTED, Status.FAULTED, Status.COMPLETED), strict=True):
+        await _ended(shard, seq, status)
+    assert await _unresolved(shard) == set()
+    assert await acting(JobAction.DELETE, seqs[0]) == DONE
+    assert (await acting(JobAction.DELETE, seqs[2])).reason == "ORIGINAL_STORED"
+    assert await _unresolved(shard) == set()
+    assert [await acting(JobAction.DELETE, seq) for seq in seqs[1:]] == [DONE, DONE]
 
 
 @pytest.mark.parametrize("large", [False, True])

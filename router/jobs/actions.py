@@ -132,13 +132,10 @@ class JobActions:
         event_id = ids.derive(ids.slot_of(original.flow_id), item.time_ms, f"{job_id} {original.id}")
         if repeated and await self._state.find(event_id) is not None:
             return ItemResult(ItemOutcome.DONE, new_execution_id=event_id)
-        if not spec.again and original.replayed_by and not original.replayed:
-            replay = await self._state.find(original.replayed_by)
-            if replay is not None and replay.status is not Status.CANCELLED:
-                raise ConflictError(
-                    f"{original.id} has been replayed, as {replay.id}, which failed: replay that one",
-                    reason="EXECUTION_REPLAYED",
-                )
+        latest_id = None if spec.again else await self._state.superseded_by(original.seq)
+        if latest_id is not None:
+            failed = "" if original.replayed else ", which failed: replay that one"
+            raise ConflictError(f"{original.id} has been replayed, as {latest_id}{failed}", reason="EXECUTION_REPLAYED")
         return ItemResult(ItemOutcome.DONE, new_execution_id=await self._replay(original.id, spec, event_id))
 
     async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:

@@ -201,6 +201,10 @@ class ShardState(ActivityQueries, Protocol):
         """Return the ID of the oldest stored execution of a replay's event that failed before it; None: none is."""
         ...
 
+    async def superseded_by(self, seq: int) -> str | None:
+        """Return the ID of the latest replay of an execution's event after it that was not cancelled; None: none is."""
+        ...
+
     async def walk_executions(
         self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
     ) -> ExecutionWalk:

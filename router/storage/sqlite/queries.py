@@ -21,7 +21,7 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, dedupe_digest, journal_entry, load_subscriptions, record
+from router.storage.sqlite.rows import RECORD, SUPERSEDES, dedupe_digest, journal_entry, load_subscriptions, record
 from router.storage.sqlite.schema import STATUSES, UNENDED, WAITING
 from router.storage.sqlite.statements import BatchStatement
 
@@ -166,6 +166,15 @@ def failed_before(connection: apsw.Connection, seq: int) -> str | None:
         (seq,),
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def superseded_by(connection: apsw.Connection, seq: int) -> str | None:
+    """Return the ID of the latest replay of an execution's event after it that was not cancelled."""
+    row = connection.execute(
+        f"SELECT (SELECT r.event_id {SUPERSEDES} ORDER BY r.seq DESC LIMIT 1) FROM execution e WHERE e.seq = ?",  # noqa: S608
+        (seq,),
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 _PIECES = (

@@ -186,6 +186,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.failed_before(connection, seq))
 
+    async def superseded_by(self, seq: int) -> str | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.superseded_by(connection, seq))
+
     async def answer(self, seq: int) -> ExecutionResult:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.execution_result(connection, seq))

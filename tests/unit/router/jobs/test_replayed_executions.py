@@ -1,0 +1,97 @@
+"""Jobs on executions and replays of them: no event is replayed twice, or again after it was dealt with."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from flowhook.errors import NotFoundError
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.jobs import JobAction, JobSpec
+from flowhook.model import Status
+from router.jobs.actions import JobActions
+from router.storage.jobs import ClaimedItem
+from router.storage.model import Ended, NewEvent
+from router.storage.sqlite import open_sqlite
+
+ENDS = st.sampled_from([Status.FAULTED, Status.CANCELLED, Status.COMPLETED])
+EXECUTIONS = st.lists(st.tuples(st.integers(0, 5), ENDS), min_size=2, max_size=6)
+"""Which earlier one each of them replays, if it exists, and how each ended."""
+
+
+class Records:
+    """Executions that have all ended."""
+
+    def __init__(self, state):
+        self._state = state
+
+    async def find(self, execution_id):
+        found = await self._state.find(execution_id)
+        if found is None:
+            raise NotFoundError("deleted", reason="EXECUTION_NOT_FOUND")
+        return found
+
+
+async def ids(state, **conditions):
+    return {each.id for each in (await state.list_executions(ExecutionFilter(**conditions))).records}
+
+
+@asynccontextmanager
+async def stored(executions):
+    """Open storage with these executions."""
+    with tempfile.TemporaryDirectory() as directory:
+        storage = await open_sqlite(Path(directory) / "flowhook.db", durable=False)
+        state = await storage.own(0)
+        for seq, (earlier, status) in enumerate(executions, 1):
+            replay_of = f"evt_{earlier}" if 0 < earlier < seq else ""
+            await storage.log(0).append([NewEvent(f"evt_{seq}", "f", 1, 1000, b"", replay_of=replay_of)])
+            await state.write([Ended(seq, status, 2000 + seq, 1)])
+        yield storage, state
+        await storage.close()
+
+
+async def perform(state, action, seq, replay=None):
+    actions = JobActions(commands=None, records=Records(state), state=state, replay=replay)
+    item = ClaimedItem(seq, seq, f"evt_{seq}", 1)
+    return await actions.perform("job_1", JobSpec(action, ExecutionFilter(flow_id="f")), item, repeated=False)
+
+
+@settings(max_examples=25, deadline=None)
+@given(EXECUTIONS, st.lists(st.integers(1, 6), min_size=1, unique=True))
+def test_what_is_deleted_changes_nothing_about_what_is_unresolved(executions, deleted):
+    async def run():
+        async with stored(executions) as (_, state):
+            before = await ids(state, unresolved=True)
+            for seq in deleted:
+                await perform(state, JobAction.DELETE, seq)
+            assert await ids(state, unresolved=True) == before & await ids(state, flow_id="f")
+
+    asyncio.run(run())
+
+
+@settings(max_examples=25, deadline=None)
+@given(EXECUTIONS)
+@example([(0, Status.FAULTED), (1, Status.FAULTED), (1, Status.FAULTED)])
+def test_a_job_replays_each_event_at_most_once_even_if_its_replays_fail_at_once(executions):
+    async def run():
+        async with stored(executions) as (storage, state):
+            unresolved = await ids(state, unresolved=True)
+            replayed = []
+
+            async def replay(execution_id, _spec, event_id):
+                (new,) = await storage.log(0).append([NewEvent(event_id, "f", 1, 1000, b"", replay_of=execution_id)])
+                await state.write([Ended(new.seq, Status.FAULTED, 3000, 1)])
+                replayed.append(execution_id)
+                return event_id
+
+            for seq in range(1, len(executions) + 1):
+                if executions[seq - 1][1] is Status.FAULTED:
+                    await perform(state, JobAction.REPLAY, seq, replay)
+            assert sorted(replayed) == sorted(unresolved)
+
+    asyncio.run(run())

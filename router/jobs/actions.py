@@ -154,11 +154,11 @@ class JobActions:
                 reason="ORIGINAL_STORED",
             )
         parent_id = await self._parent_of(record)
-        parent = await self._state.find(parent_id) if parent_id else None
-        if parent is not None and not parent.status.ended:
+        unended_id = await self._state.unended_run(parent_id) if parent_id else None
+        if unended_id is not None:
             # it may wait for the result; or repeat what started this one, which would then run again
             raise ConflictError(
-                f"{record.id} was started by {parent.id}, which has not ended: delete it later",
+                f"{record.id} was started by {parent_id}, and {unended_id} has not ended: delete it later",
                 reason="PARENT_NOT_ENDED",
             )
         await self._state.delete([record.seq])

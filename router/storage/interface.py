@@ -205,6 +205,10 @@ class ShardState(ActivityQueries, Protocol):
         """Return the ID of the latest replay of an execution's event after it that was not cancelled; None: none is."""
         ...
 
+    async def unended_run(self, execution_id: str) -> str | None:
+        """Return the ID of an execution, or of a replay of its event, that has not ended; None: there is none."""
+        ...
+
     async def walk_executions(
         self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
     ) -> ExecutionWalk:

@@ -177,6 +177,17 @@ def superseded_by(connection: apsw.Connection, seq: int) -> str | None:
     return None if row is None else row[0]
 
 
+def unended_run(connection: apsw.Connection, execution_id: str) -> str | None:
+    """Return the ID of an execution, or of a replay of its event, that has not ended."""
+    row = connection.execute(
+        "SELECT event_id FROM execution WHERE event_id = ?1 AND end_time_ms = ?2 UNION ALL"
+        " SELECT event_id FROM execution INDEXED BY replay_by_root WHERE end_time_ms = ?2"
+        " AND replay_root = coalesce((SELECT replay_root FROM execution WHERE event_id = ?1), ?1) LIMIT 1",
+        (execution_id, UNENDED),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 _PIECES = (
     "SELECT place, {column} FROM (SELECT place, content FROM history WHERE seq = ?1 AND length(content) > 0)"
     " WHERE place <= ?2 OR place >= ?3 UNION ALL"

@@ -190,6 +190,10 @@ class SqliteShardState:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.superseded_by(connection, seq))
 
+    async def unended_run(self, execution_id: str) -> str | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: queries.unended_run(connection, execution_id))
+
     async def answer(self, seq: int) -> ExecutionResult:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.execution_result(connection, seq))

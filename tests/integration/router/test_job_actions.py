@@ -107,6 +107,9 @@ async def test_an_execution_is_not_deleted_before_the_one_that_started_it_has_en
     assert (refused.outcome, refused.reason) == (ItemOutcome.SKIPPED, "PARENT_NOT_ENDED")
     assert await shard.record(child)
     await acting(JobAction.CANCEL, parent)
+    (replay,) = await shard.append("a", b"", replay_of=await acting._id(parent))  # it has the same sub-flows
+    assert (await acting(JobAction.DELETE, child)).reason == "PARENT_NOT_ENDED"
+    await acting(JobAction.CANCEL, replay)
     assert await acting(JobAction.DELETE, child) == DONE
 
 

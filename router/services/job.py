@@ -232,9 +232,10 @@ def read_spec(message: pb.JobSpec) -> JobSpec:
         spec = convert_jobs.spec_from_proto(message)
     except KeyError:
         raise _invalid(f"`action` must be one of {', '.join(JobAction)}") from None
-    for name in ("revision", "start"):
-        if getattr(message, name) not in message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number:
-            raise _invalid(f"this router does not know the `{name}`")
+    if message.revision not in ReplayExecutionRequest.Revision.values():
+        raise _invalid("this router does not know the `revision`")
+    if message.start not in ReplayExecutionRequest.Start.values():
+        raise _invalid("this router does not know the `start`")
     if spec.action is not JobAction.REPLAY and (spec.latest or spec.from_failed or spec.again):
         raise _invalid("`revision`, `start` and `again` are for replays only")
     if message.start == ReplayExecutionRequest.START_TASK:

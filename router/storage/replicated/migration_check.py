@@ -131,9 +131,9 @@ def _rows(connection: apsw.Connection, table: str, seq: Any) -> list[tuple[Any, 
     return sorted(rows, key=repr)
 
 
-def _scanned(connection: apsw.Connection, table: str, executions: Iterable[tuple[int, str]]) -> list[tuple[Any, ...]]:
+def _scanned(connection: apsw.Connection, table: str, executions: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Return the rows of executions in a table that is not in the order of their numbers: it is read only once."""
-    numbers = ", ".join(str(seq) for seq, _ in executions) or "NULL"
+    numbers = ", ".join(str(seq) for seq, *_ in executions) or "NULL"
     rows = connection.execute(f"SELECT * FROM {table} WHERE seq IN ({numbers})").fetchall()  # noqa: S608 - see `_count`
     return sorted(rows, key=repr)
 

@@ -122,3 +122,27 @@ async def test_a_dedupe_key_is_found_while_it_lasts_also_after_a_restart(cluster
     assert await cluster.state.deduplicated("shop", "k", now_ms=99) == event.event_id
     assert await cluster.state.deduplicated("shop", "k", now_ms=100) is None
     assert await cluster.state.deduplicated("other", "k", now_ms=99) is None
+
+
+async def test_what_became_of_an_event_before_and_after_an_execution_is_found(cluster, replay, failed):
+    second = await replay(failed, Status.FAULTED)
+    third = await replay(second, Status.COMPLETED)
+    cancelled = await replay(failed, Status.CANCELLED)
+    running = await replay(third)
+    every = (failed, second, third, cancelled, running)
+    seqs = {each: (await cluster.state.find(each)).seq for each in every}
+    assert [await cluster.state.failed_before(seqs[each]) for each in every] == [None, failed, failed, failed, failed]
+    assert {await cluster.state.superseded_by(seqs[each]) for each in every[:-1]} == {running}
+    assert await cluster.state.superseded_by(seqs[running]) is None
+    assert {await cluster.state.unended_run(each) for each in every} == {running}
+    await cluster.state.delete([seqs[failed]])
+    assert [await cluster.state.failed_before(seqs[each]) for each in (second, third)] == [None, second]
+    assert await cluster.state.unended_run(failed) == running
+    await cluster.end(seqs[running])
+    assert await cluster.state.unended_run(failed) is None
+
+
+async def test_of_an_unknown_execution_nothing_is_found(cluster):
+    assert await cluster.state.failed_before(99) is None
+    assert await cluster.state.superseded_by(99) is None
+    assert await cluster.state.unended_run("evt_none") is None

@@ -21,6 +21,9 @@ from router.storage.model import ExecutionRecord
 MAX_MESSAGE: Final = 300
 """Characters of the message of an outcome."""
 
+OBJECT_DAMAGED: Final = "OBJECT_DAMAGED"
+"""Reason of an error that no further attempt mends: it must not hold up the other executions of a job."""
+
 _NOTHING_TO_DO: Final = frozenset(
     {
         "EXECUTION_ENDED",
@@ -94,8 +97,10 @@ class JobActions:
         """
         try:
             return await self._perform(job_id, spec, item, repeated=repeated)
-        except (ExhaustedError, UnavailableError):
-            raise
+        except (ExhaustedError, UnavailableError) as error:
+            if error.reason != OBJECT_DAMAGED:
+                raise
+            return ItemResult(ItemOutcome.FAILED, error.reason, error.message[:MAX_MESSAGE])
         except FlowhookError as error:
             if error.reason == "SHARD_LOST":
                 raise UnavailableError(error.message, reason=error.reason) from error

@@ -10,6 +10,7 @@ from flowhook.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.model import Status
 from flowhook.v1 import envelope_pb2
 from router.jobs.actions import ItemResult, JobActions
+from router.storage.commit_log.interface import ObjectDamagedError
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent
 
@@ -120,6 +121,18 @@ async def test_a_replay_is_started_once_for_a_claim(shard, acting):
     assert first.new_execution_id == ids.derive(ids.slot_of("a"), 5_000, f"job_1 {acting.item.execution_id}")
     assert await acting.again(JobAction.REPLAY) == first
     assert acting.replays == [acting.item.execution_id]
+
+
+async def test_an_execution_whose_request_is_damaged_fails_and_does_not_hold_up_the_others(shard, acting, monkeypatch):
+    (seq,) = await shard.append()
+    await acting(JobAction.CANCEL, seq)
+
+    async def damaged(*_arguments):
+        raise ObjectDamagedError("the object is not what was stored")
+
+    monkeypatch.setattr(acting.actions, "_replay", damaged)
+    result = await acting(JobAction.REPLAY, seq)
+    assert (result.outcome, result.reason) == (ItemOutcome.FAILED, "OBJECT_DAMAGED")
 
 
 async def test_an_unexpected_error_fails_one_execution_and_reveals_nothing(shard, acting, monkeypatch):

@@ -25,6 +25,9 @@ _CONDITIONS: Final = frozenset({"if", "when", "exceptWhen", "while", "until"})
 _BARE: Final = _CONDITIONS | {"in", "from", "as"}
 """Keys whose strings are expressions even without `${ }`."""
 
+_PATHS: Final = ("execution", "search")
+"""The mapping whose values are paths, written without `${ }`."""
+
 _NAMED: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
 """Keys of lists whose items are mappings with one key, the name of the item."""
 
@@ -49,6 +52,8 @@ _MAX_QUOTED: Final = 60
 def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
     """Yield warnings about the strings of a valid document."""
     for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
+        if path[: len(_PATHS)] == _PATHS:
+            continue
         key = path[-1] if path else ""
         if key in _BARE and not is_data:
             if key in _CONDITIONS and _ASSIGNMENT.search(_STRING.sub("", strip_markers(text))):

@@ -62,4 +62,4 @@ async def test_a_wrong_condition_is_400(operator, query):
 
 
 async def test_without_entries_the_page_says_what_stands_there(operator):
-    assert "No entry meets the conditions" in (await operator.get("/audit?target=nothing-of-that-name")).text
+    assert "No entry meets these conditions" in (await operator.get("/audit?target=nothing-of-that-name")).text

@@ -193,7 +193,7 @@ class TestFirstSteps:
             assert "There are no flows yet" in text
             assert '<a class="button" href="/apply">' in text
             assert "hx-sse" not in text
-            assert "No flow meets the conditions" in (await browser.get("/flows?name=x")).text
+            assert "No flow meets these conditions" in (await browser.get("/flows?name=x")).text
 
             await client.flows.apply([flow("inner"), flow("signed", SIGNED)])
             assert "flowhook send signed" in (await browser.get("/flows")).text

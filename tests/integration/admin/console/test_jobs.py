@@ -173,7 +173,7 @@ async def test_outcomes_are_shown_page_by_page_and_by_kind(operator, router, cli
     assert first.count("FLOW_NOT_FOUND") == 2
     further = unescape(re.search(r'href="([^"]+)" rel="next"', first)[1])
     assert (await operator.get(f"{further}&page_size=2")).text.count("FLOW_NOT_FOUND") == 1
-    assert "There is no outcome" in (await operator.get(f"{path}?outcome=skipped")).text
+    assert "No execution was skipped" in (await operator.get(f"{path}?outcome=skipped")).text
 
 
 async def test_an_operator_replays_a_group_and_aborts_it_half_way(tab, router, client):

@@ -41,6 +41,7 @@ def test_an_expression_inside_a_longer_text_is_reported(document, key, quoted):
         "do: [{a: {set: {b: '${ \"Hello \\(.a)\" }', c: ' ${ .a } ', d: '$ {x}', e: '${', f: '$5 {x}'}}}]",
         "do: [{a: {set: {b: 1}, metadata: {note: 'x ${ .a }'}}}]",
         "do: [{a: {set: {b: 1}, input: {schema: {document: {description: 'x ${ .a }'}}}}}]",
+        "do: []\nexecution: {search: {order: .body.order}}",
         "do: [{a: {if: .b, set: '${ {c: \"${ }\"} }'}}]",
     ],
 )

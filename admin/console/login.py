@@ -37,8 +37,9 @@ class LoginPage(Page):
 
     async def show(self, *_values: str) -> None:
         """Respond with the form; redirect whoever is logged in to the page that was asked for."""
-        if self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock()) is None:
-            self._finish("")
+        cookie = self.get_cookie(COOKIE, "") or ""
+        if self.context.sessions.find(cookie, self.context.clock()) is None:
+            self._finish("Your session has ended: log in again." if cookie else "")
         else:
             self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
 

@@ -53,6 +53,20 @@ async def test_a_hidden_tab_has_no_stream_and_catches_up_when_it_is_shown(tab, r
     await tab.get_by_role("link", name=execution_id).wait_for()
 
 
+async def test_a_list_whose_session_ended_meanwhile_leads_to_the_login(tab, router, client):
+    await client.flows.apply([flow("ended")])
+    await log_in(tab, router.token("view"))
+    page = await tab.context.new_page()  # of `tab`, what the browser logs would fail the test
+    async with page.expect_response("**/executions/stream?*"):
+        await page.goto("/executions?flow=ended")
+    await page.context.clear_cookies()
+    await page.evaluate(HIDE, True)
+    async with page.expect_response("**/executions/stream?*"):
+        await page.evaluate(HIDE, False)
+    await page.get_by_role("link", name="Log in again").click()
+    await page.wait_for_url("**/login?next=%2Fexecutions%3Fflow%3Dended")
+
+
 async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):
     await client.flows.apply([flow("asked")])
     await log_in(tab, router.token("admin"))

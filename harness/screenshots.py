@@ -149,7 +149,7 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
             await response.read()
     await _settled(client)
     await client.flows.pause("quote")
-    job = await client.jobs.create(JobSpec(JobAction.REPLAY, ExecutionFilter("shop.orders", (Status.FAULTED,))))
+    job = await client.jobs.create(JobSpec(JobAction.REPLAY, ExecutionFilter("hello", (Status.COMPLETED,))))
     faulted = [
         each.id async for each in client.executions.list(flow_id="shop.orders", statuses=[Status.FAULTED], limit=1)
     ]
@@ -183,6 +183,8 @@ async def _take(cluster: Cluster, chromium: str, samples: Mapping[str, str]) -> 
             await page.wait_for_url("**/flows")
             for name, path in pages(samples).items():
                 await page.goto(path)
+                if await page.locator("[data-editor]").count():
+                    await page.locator(".code-editor").wait_for()
                 await page.screenshot(path=PICTURES / f"{name}-{theme}.png")
                 print(f"{name}-{theme}.png")
         await browser.close()
@@ -196,7 +198,7 @@ def pages(samples: Mapping[str, Any]) -> dict[str, str]:
         "flows": "/flows",
         "flow": flow,
         "apply": f"/apply?flow={samples['flow_id']}",
-        "executions": "/executions",
+        "executions": f"/executions?flow={samples['flow_id']}&since=1h",
         "execution": execution,
         "timeline": f"{execution}?view=timeline",
         "data": f"{execution}?view=trace",

@@ -80,7 +80,7 @@ def _options(
         typer.Option(
             "--reason",
             metavar="TEXT",
-            help="Why: the router's audit log keeps it (FLOWHOOK_REASON).",
+            help="Reason for the change, recorded in the router's audit log (FLOWHOOK_REASON).",
             envvar="FLOWHOOK_REASON",
         ),
     ] = "",

@@ -38,6 +38,9 @@ REFRESH_SECONDS: Final = 30.0
 ENDED: Final = "ended"
 """Event after which the page asks for no further ones: its session has ended."""
 
+AWAY: Final = "event: away\ndata:\n\n"
+"""Sent instead of the rows while the router does not answer."""
+
 MAX_STREAMS: Final = 32
 """Streams that are open at a time."""
 
@@ -122,16 +125,17 @@ class LiveStream(Page):
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect events
         while not self._closed.is_set():
             began = loop.time()
+            values: dict[str, Any] | None
             try:
                 self.check_session()
                 async with self.router() as client:
                     values = await self.load(client, conditions)
             except UnavailableError:
-                if shown is None:
+                if not sent_at:
                     raise
-                values = shown
+                values = None
             if values != shown or loop.time() - sent_at >= REFRESH_SECONDS:
-                await self._send(_event(rendering.render(self.template, **values)))
+                await self._send(AWAY if values is None else _event(rendering.render(self.template, **values)))
                 shown, sent_at = values, loop.time()
             try:
                 pause = max(self.interval, PAUSE_FACTOR * (loop.time() - began))

@@ -38,9 +38,9 @@ ADVICE: Final[Mapping[str, str]] = {
     "BODY_TOO_LARGE": "The body is larger than the flow's max_body, or than what can be verified.",
     "METHOD_NOT_ALLOWED": "The method is not one of the flow's methods.",
     "ADDRESS_FORBIDDEN": "The sender's address is not in allow_from.",
-    "SENDER_RATE_LIMITED": "This sender has used up the sender_rate_limit. It was told to send again later.",
-    "RATE_LIMITED": "The rate_limit is used up. The sender was told to send again later.",
-    "BACKLOG_FULL": "The flow has too many unfinished events. The sender was told to send again later.",
+    "SENDER_RATE_LIMITED": "This sender has used up the sender_rate_limit. It was asked to send again later.",
+    "RATE_LIMITED": "The rate_limit is used up. The sender was asked to send again later.",
+    "BACKLOG_FULL": "The flow has too many unfinished events. The sender was asked to send again later.",
 }
 """What a reason means and what to do about it, as in docs/http.md."""
 

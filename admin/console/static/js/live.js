@@ -13,6 +13,7 @@ const failed = (text) => ({ detail }) => {
 if (note) {
   document.addEventListener("htmx:sse:error", failed("Connection lost: trying again."));
   for (const name of ["htmx:error", "htmx:response:error"]) document.addEventListener(name, failed("Connection lost: reload the page to update it."));
+  document.addEventListener("away", () => (note.textContent = "The router does not answer: trying again."));
   document.addEventListener("htmx:sse:after:connection", () => (note.textContent = ""));
   document.addEventListener("htmx:after:swap", () => (note.textContent = ""));
 }

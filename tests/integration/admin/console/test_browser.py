@@ -10,6 +10,9 @@ from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
+from admin.console.live import ExecutionStream
+from flowhook.errors import UnavailableError
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -65,6 +68,27 @@ async def test_a_list_whose_session_ended_meanwhile_leads_to_the_login(tab, rout
         await page.evaluate(HIDE, False)
     await page.get_by_role("link", name="Log in again").click()
     await page.wait_for_url("**/login?next=%2Fexecutions%3Fflow%3Dended")
+
+
+async def test_a_list_says_that_the_router_does_not_answer_until_it_does(tab, router, client, monkeypatch):
+    load, away = ExecutionStream.load, False
+
+    async def load_unless_away(stream, client, conditions):
+        if away:
+            raise UnavailableError("the router does not answer", reason="ROUTER_TIMEOUT")
+        return await load(stream, client, conditions)
+
+    monkeypatch.setattr(ExecutionStream, "load", load_unless_away)
+    await client.flows.apply([flow("away")])
+    await log_in(tab, router.token("view"))
+    async with tab.expect_response("**/executions/stream?*"):
+        await tab.goto("/executions?flow=away")
+    away = True
+    await tab.get_by_text("The router does not answer: trying again.").wait_for()
+    away = False
+    execution_id = await client.ingest("away", {})
+    await tab.get_by_role("link", name=execution_id).wait_for()
+    await tab.wait_for_function("document.getElementById('live-state').textContent === ''")
 
 
 async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):

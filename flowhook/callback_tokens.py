@@ -21,6 +21,17 @@ from flowhook.errors import NotFoundError
 KEY_BYTES: Final = 32
 MAX_LENGTH: Final = 128
 
+MASK: Final = "•••"
+"""What people see in place of a token."""
+
+_ID_LENGTH: Final = 26
+
+# It begins with a literal, so that the search takes linear time. What stands before the token does not matter: in JSON
+# that may be the letter of an escape.
+_PATTERN: Final = rf"\.(?<=[0-9a-z]{{{_ID_LENGTH}}}\.)[0-9]{{1,9}}\.[A-Za-z0-9_-]{{43}}"
+_TOKEN: Final = re.compile(_PATTERN)
+_TOKEN_BYTES: Final = re.compile(_PATTERN.encode())
+
 
 def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     """Return the token of a one-time URL: URL-safe, at most `MAX_LENGTH` characters.
@@ -36,9 +47,25 @@ def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     return f"{execution_id.removeprefix(ids.PREFIX)}.{number}.{mac}"
 
 
-def pattern(execution_id: str) -> re.Pattern[str]:
-    """Return a pattern that finds the tokens of an execution in a text, where people must not see them."""
-    return re.compile(rf"\b{re.escape(execution_id.removeprefix(ids.PREFIX))}\.\d+\.[A-Za-z0-9_-]{{43}}")
+def contains(data: bytes) -> bool:
+    """Whether a token stands in UTF-8."""
+    return _TOKEN_BYTES.search(data) is not None
+
+
+def mask(text: str, replacement: str = MASK) -> str:
+    """Return a text, JSON for example, with a replacement for each token in it: whoever has one may use it.
+
+    Args:
+        text: any text; bytes as latin-1, too.
+        replacement: in place of a token; the one character `*` stands for each character of it.
+    """
+    parts: list[str] = []
+    position = 0
+    for match in _TOKEN.finditer(text):
+        start = max(position, match.start() - _ID_LENGTH)
+        parts += [text[position:start], replacement * (match.end() - start if replacement == "*" else 1)]
+        position = match.end()
+    return "".join([*parts, text[position:]]) if parts else text
 
 
 def verify(key: bytes, callback: str, token: str) -> str:

@@ -28,6 +28,7 @@ from flowhook.v1 import (
 )
 from router.services.audit_recorder import AuditRecorder
 from router.services.authorization import Authorizer
+from router.services.token_masking import TokenMasking
 
 MAX_CONCURRENT_CALLS: Final = 20_000
 """Concurrent calls; most of them are waiting InvokeFlow calls."""
@@ -53,7 +54,7 @@ SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardServi
 def new_server(verifier: TokenVerifier, audit: AuditRecorder | None = None) -> grpc.aio.Server:
     """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
     return grpc.aio.server(
-        interceptors=[Authorizer(verifier), *([] if audit is None else [audit])],
+        interceptors=[Authorizer(verifier), TokenMasking(), *([] if audit is None else [audit])],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -92,7 +91,7 @@ class ExecutionPage(Page):
             detail=detail,
             execution=detail.execution,
             view=shown.view,
-            mask=partial(callback_tokens.pattern(detail.execution.id).sub, "•••"),
+            mask=callback_tokens.mask,
             durations=trace_view.durations(detail, datetime.now(UTC)),
             **await self._view(detail, shown),
         )

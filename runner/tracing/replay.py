@@ -44,7 +44,7 @@ class _Replay:
     """A replay of one execution."""
 
     def __init__(self, program: Program, definition: Mapping[str, Any], recorded: ExecutionDetail, body: bytes) -> None:
-        event, execution = recorded.event, recorded.execution
+        event = recorded.event
         raw = takes_raw_body(definition)
         contents, self._body_missing = _contents(event, body, raw=raw)
         self._program = program
@@ -53,7 +53,7 @@ class _Replay:
         owner = "" if event.replay is None else event.replay.attachment_owner
         self._input = workflow_input(event, webhook=has_webhook(definition), raw=raw, owner=owner, contents=contents)
         self._secrets = placeholders(program.secrets, definition)
-        self._values = ValueTable(execution.id)
+        self._values = ValueTable()
         self._one_time = _one_time_urls(event, definition)
         self._recorder = self._new_recorder()
         self._machine = self._new_machine(self._recorder, recorded.journal, self._one_time)

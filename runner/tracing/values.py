@@ -9,7 +9,6 @@ from flowhook import callback_tokens
 from flowhook.execution_trace import MAX_BYTES, MAX_VALUE_BYTES, TracedValue
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
-from runner.tracing.secret_placeholders import PLACEHOLDER
 
 _TOO_DEEP: Final = '"(nested too deeply)"'
 
@@ -21,10 +20,8 @@ class ValueTable:
         values: all values, in the order in which they were added.
     """
 
-    def __init__(self, execution_id: str) -> None:
-        """Mask the tokens of the one-time URLs of an execution in all values: whoever has one may use it."""
+    def __init__(self) -> None:
         self.values: list[TracedValue] = []
-        self._token = callback_tokens.pattern(execution_id)
         self._known: dict[int, tuple[Any, int]] = {}
         """By identity, the value (so that the identity is not used again) and its index."""
         self._by_digest: dict[bytes, int] = {}
@@ -65,5 +62,5 @@ class ValueTable:
         return len(self.values) - 1
 
     def masked(self, text: str) -> str:
-        """Return a text with the tokens masked."""
-        return self._token.sub(PLACEHOLDER, text)
+        """Return a text with the tokens of one-time URLs masked."""
+        return callback_tokens.mask(text)

@@ -20,6 +20,7 @@ from router.services.authorization import required_scopes
 CHANGING = {
     "Apply", "Cancel", "Delete", "Pause", "Replay", "Report", "Resume", "Set", "Suspend",
     "Ingest", "Invoke", "Upload", "Attach", "Renew", "Emit", "Start",
+    "Abort", "Accept", "Create", "Resolve", "Sign",
 }  # fmt: skip
 """What methods that change something begin with."""
 
@@ -96,7 +97,7 @@ async def test_a_token_that_views_reads_everything_and_no_value_of_a_secret(rout
 async def test_a_token_that_views_opens_no_method_that_changes_anything(router):
     reported = "/flowhook.v1.ClusterService/ReportProcess"  # that admin is there, which is kept for a minute
     services = cluster.DESCRIPTOR.pool
-    for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster", "Rejection"):
+    for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster", "Rejection", "Job", "Audit"):
         for method in services.FindServiceByName(f"flowhook.v1.{name}Service").methods:
             path = f"/flowhook.v1.{name}Service/{method.name}"
             if TokenScope.VIEW in required_scopes(path) and path != reported:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from flowhook.callback_tokens import KEY_BYTES, MAX_LENGTH, issue, verify
+from flowhook.callback_tokens import KEY_BYTES, MAX_LENGTH, contains, issue, mask, verify
 from flowhook.errors import NotFoundError
 
 KEY = bytes(range(KEY_BYTES))
@@ -61,3 +61,18 @@ def test_any_other_token_is_none(change):
     with pytest.raises(NotFoundError) as caught:
         verify(KEY, "approval", change(issue(KEY, ID, "approval", 3)))
     assert caught.value.reason == "CALLBACK_NOT_FOUND"
+
+
+@pytest.mark.parametrize("around", ["{}", "/hook/f/approval/{}?x", '"\\n{}"', "x{}y", "{} {}", "{}{}", "é{}é"])
+def test_tokens_are_masked_whatever_stands_around_them(around):
+    token = issue(KEY, ID, "approval", 3)
+    text = around.replace("{}", token)
+    assert contains(text.encode())
+    assert mask(text) == around.replace("{}", "•••")
+    assert mask(text, "*") == around.replace("{}", "*" * len(token))
+
+
+@pytest.mark.parametrize("text", ["", ID, "a" * 100, "." * 100, f"{ID[4:]}.3.", f"{ID[4:]}.3.{'A' * 42}", "1.2.3"])
+def test_what_is_no_token_stays_as_it_is(text):
+    assert not contains(text.encode())
+    assert mask(text) == mask(text, "*") == text

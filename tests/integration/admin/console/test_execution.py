@@ -230,6 +230,8 @@ async def test_tokens_of_one_time_urls_are_shown_nowhere(viewer, router, client)
         text = await page(viewer, execution_id, f"view={view}")
         assert token not in text
     assert "approval/•••" in text
+    for path in ("", "/trace", "/body"):
+        assert token not in (await viewer.get(f"/api/executions/{execution_id}{path}")).text
 
 
 async def test_without_a_tracer_the_pages_show_what_is_stored(router, executions):

@@ -10,19 +10,19 @@ ID = "evt_01999999990000000000000000"
 
 
 def test_a_value_is_stored_once():
-    values, value = ValueTable(ID), {"a": [1]}
+    values, value = ValueTable(), {"a": [1]}
     assert values.add(value) == values.add(value) == 0
     assert values.values[0].text == '{"a":[1]}'
 
 
 def test_equal_values_are_stored_once():
-    values = ValueTable(ID)
+    values = ValueTable()
     assert values.add({"a": [1]}) == values.add({"a": [1]}) == values.add_json(b'{"a":[1]}') == 0
     assert values.add_json(b'{"a": [1]}') == 1
 
 
 def test_a_large_value_is_cut_between_characters():
-    values = ValueTable(ID)
+    values = ValueTable()
     values.add("ä" * MAX_VALUE_BYTES)
     (value,) = values.values
     assert value.cut
@@ -31,7 +31,7 @@ def test_a_large_value_is_cut_between_characters():
 
 
 def test_all_values_together_are_bounded():
-    values = ValueTable(ID)
+    values = ValueTable()
     for number in range(100):
         values.add(f"{number}" * MAX_VALUE_BYTES)
     assert sum(len(value.text) for value in values.values) <= MAX_BYTES
@@ -40,7 +40,7 @@ def test_all_values_together_are_bounded():
 
 
 def test_tokens_of_one_time_urls_are_masked():
-    values = ValueTable(ID)
+    values = ValueTable()
     token = callback_tokens.issue(bytes(32), ID, "approval", 3)
     values.add({"url": f"https://example.com/hook/f/approval/{token}?x"})
     assert values.values[0].text == '{"url":"https://example.com/hook/f/approval/•••?x"}'
@@ -50,6 +50,6 @@ def test_a_value_that_is_nested_too_deeply_says_so():
     value = []
     for _ in range(2000):
         value = [value]
-    values = ValueTable(ID)
+    values = ValueTable()
     values.add(value)
     assert values.values[0].text == '"(nested too deeply)"'

@@ -1,0 +1,69 @@
+"""A token that only views shows no token of a one-time URL: with it, its owner could decide for the flow."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+from support.routers import flow
+from support.runners import attached
+
+from flowhook import callback_tokens, limits
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1.envelope_pb2 import Event
+
+ID = "evt_01m8746v7wemm95kbphkypt3c6"
+TOKEN = callback_tokens.issue(bytes(32), ID, "approval", 0)
+URL = f"https://example.com/hook/asking/approval/{TOKEN}"
+HIDDEN = "*" * len(TOKEN)
+
+
+@pytest.fixture
+async def asked(router, client):
+    """An execution that got a one-time URL, journaled it, and failed with it."""
+    await client.flows.apply([flow("asking")])
+    async with attached(router, credit=100) as runner:
+        execution_id = await client.ingest("asking", {"decide_at": URL})
+        assigned = {}
+        while execution_id not in assigned:
+            assigned |= {Event.FromString(each.event).id: each for each in await runner.assignments(1)}
+        await runner.checkpoint(assigned[execution_id], 0, "/do/0/keep#0", orjson.dumps({"text": f"\n{TOKEN}"}))
+        error = {"type": "communication", "status": 500, "title": "No", "detail": f"no answer from {URL}"}
+        await runner.settle(pb.Outcome(lease=assigned[execution_id].lease, faulted=error))
+    return execution_id
+
+
+async def read(client, execution_id):
+    chunks = [chunk async for chunk in client.executions.body(execution_id)]
+    return b"".join(chunks)
+
+
+async def test_a_viewer_gets_no_token_of_a_one_time_url(router, client, asked):
+    async with router.client("view") as view:
+        detail = await view.executions.get(asked)
+        assert orjson.loads(detail.event.body) == {"decide_at": URL.replace(TOKEN, HIDDEN)}
+        assert orjson.loads(detail.journal[0].output) == {"text": "\n•••"}
+        assert detail.execution.error.detail == f"no answer from {URL.replace(TOKEN, '•••')}"
+        assert orjson.loads(await read(view, asked)) == {"decide_at": URL.replace(TOKEN, HIDDEN)}
+        (listed,) = [each async for each in view.executions.list()]
+        assert "•••" in listed.error.detail
+        page = await view.executions.scan(ExecutionFilter())
+        assert TOKEN.encode() not in page.items[0].event
+        assert HIDDEN.encode() in page.items[0].event
+
+
+async def test_an_operator_gets_executions_as_they_are(client, asked):
+    detail = await client.executions.get(asked)
+    assert orjson.loads(detail.journal[0].output) == {"text": f"\n{TOKEN}"}
+    assert TOKEN in detail.execution.error.detail
+    assert orjson.loads(await read(client, asked)) == orjson.loads(detail.event.body) == {"decide_at": URL}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, len(TOKEN) - 1, len(TOKEN)])
+async def test_a_token_is_masked_in_a_body_where_a_chunk_ends(router, client, cut):
+    await client.flows.apply([flow("asking")])
+    before = b"\xff." * (limits.CHUNK_BYTES // 2)
+    before = before[: len(before) - cut]
+    execution_id = await client.ingest("asking", before + TOKEN.encode() + b" " + before, "application/octet-stream")
+    async with router.client("view") as view:
+        assert await read(view, execution_id) == before + HIDDEN.encode() + b" " + before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -13,6 +14,9 @@ from flowhook.client import AsyncClient, ProcessInfo
 
 LOOPBACK: Final = "127.0.0.1"
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+_URL: Final = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""Scheme, host and port. Whoever has the token of an edge may report anything, and people paste the URL into shells."""
 
 configured_url: ContextVar[str] = ContextVar("configured_url", default="")
 """`FLOWHOOK_PUBLIC_URL` of the admin process whose request is handled; empty: not set."""
@@ -36,10 +40,18 @@ def reported_url(processes: Sequence[ProcessInfo], own_host: str) -> str:
     `own_host`, which is the name of this machine.
     """
     edges = [process for process in processes if process.role == "edge" and process.url]
-    if not edges:
+    for edge in sorted(edges, key=lambda process: (not health.is_ready(process), process.name)):
+        url = _reachable(edge, own_host)
+        if _URL.fullmatch(url):
+            return url
+    return ""
+
+
+def _reachable(edge: ProcessInfo, own_host: str) -> str:
+    try:
+        parts = urlsplit(edge.url)
+        if parts.hostname in _WILDCARDS:
+            return f"{parts.scheme}://{LOOPBACK if edge.host == own_host else edge.host}:{parts.port or ''}".rstrip(":")
+    except ValueError:
         return ""
-    edge = min(edges, key=lambda process: (not health.is_ready(process), process.name))
-    parts = urlsplit(edge.url)
-    if parts.hostname not in _WILDCARDS:
-        return edge.url
-    return f"{parts.scheme}://{LOOPBACK if edge.host == own_host else edge.host}:{parts.port}"
+    return edge.url

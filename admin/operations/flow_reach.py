@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -71,7 +72,7 @@ def _endpoint(
         for kind in endpoint.auth
     )
     method = f"-X {endpoint.methods[0]} " if endpoint.methods[0] != "POST" else ""
-    open_command = f"curl -i {method}{url} -H 'Content-Type: application/json' -d '{{}}'"
+    open_command = f"curl -i {method}{shlex.quote(url)} -H 'Content-Type: application/json' -d '{{}}'"
     return EndpointSetup(callback, url, endpoint.methods, setups, signed if setups else open_command)
 
 

@@ -11,7 +11,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
 from flowhook import limits
 from flowhook.document import load_definition
@@ -35,6 +34,9 @@ _OF_CONNECTION: Final = frozenset(
     | {"transfer-encoding", "upgrade"}
 )
 """Headers that whoever sends the request sets."""
+
+_BASE: Final = re.compile(r"(?i:https?)://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
+"""Scheme, host and port at the beginning of a URL."""
 
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
@@ -69,8 +71,8 @@ async def sign(
 
 def _read(request: pb.SignWebhookRequest) -> WebhookRequest:
     """Return the request as far as it is given, once it is checked."""
-    base = urlsplit(request.base_url if len(request.base_url) <= MAX_URL else "")
-    if base.scheme not in ("http", "https") or not base.netloc:
+    base = _BASE.match(request.base_url) if len(request.base_url) <= MAX_URL else None
+    if base is None:
         raise InvalidError("`base_url` must be a URL such as https://hooks.example.com", reason="URL_INVALID")
     if len(request.body) > MAX_BODY:
         raise InvalidError("the body of a test request has at most 1 MiB", reason="BODY_TOO_LARGE")
@@ -85,7 +87,7 @@ def _read(request: pb.SignWebhookRequest) -> WebhookRequest:
     for name, _ in headers:
         if name.lower() in _OF_CONNECTION:
             raise InvalidError(f"header {name} can't be chosen", reason="HEADER_INVALID")
-    return WebhookRequest(f"{base.scheme}://{base.netloc}", request.method, request.content_type, headers, request.body)
+    return WebhookRequest(base[0], request.method, request.content_type, headers, request.body)
 
 
 def _message(signed: SignedWebhook) -> pb.SignWebhookResponse:

@@ -70,6 +70,11 @@ async def test_only_an_admin_gets_requests_signed(router, role):
     [
         (("https://h", b"x" * (1024 * 1024 + 1)), {}, "BODY_TOO_LARGE"),
         (("ftp://h", b""), {}, "URL_INVALID"),
+        (("https://[", b""), {}, "URL_INVALID"),
+        (("https://a b", b""), {}, "URL_INVALID"),
+        (("https://a\nb", b""), {}, "URL_INVALID"),
+        (("https://user:pass@h", b""), {}, "URL_INVALID"),
+        (("https://h:port", b""), {}, "URL_INVALID"),
         (("https://" + "h" * 3000, b""), {}, "URL_INVALID"),
         (("https://h", b""), {"headers": [("x", "y")] * 101}, "HEADER_INVALID"),
         (("https://h", b""), {"headers": [("x", "a\r\nb: c")]}, "HEADER_INVALID"),

@@ -6,18 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import Field
-
-from admin.operations.flows import FlowName, PageSize
+from admin.operations.flows import FlowName, PageSize, Revision
 from flowhook.client import AsyncClient
 from flowhook.document.text_diff import diff
 
 MAX_LINES: Final = 5000
 """Lines of a comparison; beyond it a last one says so."""
-
-Revision = Annotated[int, Field(ge=0)]
 
 
 class RevisionList(FlowName):

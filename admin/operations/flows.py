@@ -13,6 +13,7 @@ from flowhook.client import AsyncClient
 from flowhook.model import Change, Flow
 
 PageSize = Annotated[int, Field(ge=1, le=1000)]
+Revision = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class FlowName(Parameters):
@@ -25,7 +26,7 @@ class FlowName(Parameters):
 class FlowAtRevision(FlowName):
     """Parameters of operations on one revision of a flow."""
 
-    revision: Annotated[int, Field(ge=0)] = 0
+    revision: Revision = 0
     """Number of the revision; 0: the latest."""
 
 

@@ -39,6 +39,17 @@ def test_others_are_refused(query, message):
     assert caught.value.reason == "PARAMETER_INVALID"
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_no_number_is_larger_than_the_router_takes(operation):
+    """What gRPC can't send would end a request with 500."""
+    numbers = [name for name, field in operation.model.model_fields.items() if field.annotation is int]
+    path = dict.fromkeys(operation.path_parameters, "0")
+    for name in numbers:
+        others = {each: value for each, value in path.items() if each != name}
+        with pytest.raises(InvalidError):
+            operation.read(others, {name: 2**63})
+
+
 def test_a_parameter_of_the_path_is_no_other():
     with pytest.raises(InvalidError, match="flow_id"):
         PAUSE_FLOW.read({"flow_id": "orders"}, {"flow_id": "other"})

@@ -21,10 +21,12 @@ from flowhook.v1 import execution_service_pb2
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
 
-_SERVICES: Final = ("/flowhook.v1.ExecutionService/", "/flowhook.v1.JobService/")
-"""Services whose responses contain data of executions."""
+_SERVICES: Final = ("/flowhook.v1.ExecutionService/", "/flowhook.v1.JobService/", "/flowhook.v1.RejectionService/")
+"""Services whose responses contain data of executions, or requests."""
 
-_BODIES: Final = frozenset({"flowhook.v1.Event.body", "flowhook.v1.ReadBodyResponse.chunk"})
+_BODIES: Final = frozenset(
+    {"flowhook.v1.Event.body", "flowhook.v1.ReadBodyResponse.chunk", "flowhook.v1.Rejection.body"}
+)
 """Fields whose size stands elsewhere, too: a mask has the size of the token."""
 
 LARGE: Final = 16 * limits.KIB
@@ -42,17 +44,17 @@ class TokenMasking(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not 
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the handler of a call, wrapped if its responses contain data of executions."""
+        """Return the handler of a call, wrapped if its responses may contain tokens."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_SERVICES):
+        if not method.startswith(_SERVICES) or handler is None:
             return handler
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(_masked_call(handler.unary_unary), *coders)
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(_masked_stream(handler.unary_stream), *coders)
-        return handler
+        return handler  # of edges, which verify requests as they were
 
 
 def _may_see_tokens() -> bool:

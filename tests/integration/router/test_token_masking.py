@@ -8,9 +8,12 @@ from support.routers import flow
 from support.runners import attached
 
 from flowhook import callback_tokens, limits
+from flowhook.client import channel
 from flowhook.execution_filter import ExecutionFilter
+from flowhook.v1 import rejection_service_pb2 as rejections
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 
 ID = "evt_01m8746v7wemm95kbphkypt3c6"
 TOKEN = callback_tokens.issue(bytes(32), ID, "approval", 0)
@@ -67,3 +70,17 @@ async def test_a_token_is_masked_in_a_body_where_a_chunk_ends(router, client, cu
     execution_id = await client.ingest("asking", before + TOKEN.encode() + b" " + before, "application/octet-stream")
     async with router.client("view") as view:
         assert await read(view, execution_id) == before + HIDDEN.encode() + b" " + before
+
+
+async def test_a_viewer_gets_no_token_that_stands_in_a_refused_request(router, client):
+    body = f'{{"decide_at": "{URL}"}}'.encode()
+    refused = rejections.Rejection(
+        id=f"rej_{ID[4:]}", flow_id="signed", reason="CREDENTIALS_WRONG", body=body, body_size=len(body)
+    )
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        await RejectionServiceStub(connection).ReportRejections(
+            rejections.ReportRejectionsRequest(rejections=[refused])
+        )
+    assert (await client.rejections.get(refused.id)).body == body
+    async with router.client("view") as view:
+        assert (await view.rejections.get(refused.id)).body == body.replace(TOKEN.encode(), HIDDEN.encode())

@@ -108,15 +108,21 @@ class SignedInHandler(BaseHandler):
         raise NotImplementedError
 
     def authenticate(self) -> None:
-        """Find the session.
+        """Find the session. A page that updates itself does not use it: nobody asked for anything.
 
         Raises:
             UnauthenticatedError: there is none, or it has expired.
         """
-        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock())
+        session_id = self.get_cookie(COOKIE, "") or ""
+        self.session = self.context.sessions.find(session_id, self.context.clock(), use=not self.is_update)
         if self.session is None:
             raise UnauthenticatedError("log in first: there is no session, or it has expired", reason="SESSION_MISSING")
         self.token = self.session.token
+
+    @property
+    def is_update(self) -> bool:
+        """Whether a page updates itself: nothing else here is requested by htmx."""
+        return "HX-Request" in self.request.headers
 
     def authorize(self) -> None:
         """Check the origin of requests that change something, and the role of their sender.

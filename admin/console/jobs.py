@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from admin.console.page import Page
 from admin.operations.filters import to_pairs
 from admin.operations.job_table import GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
-from admin.signed_in_handler import COOKIE
 from flowhook.errors import FlowhookError, UnauthenticatedError
 from flowhook.jobs import ItemOutcome, JobAction, JobState
 from flowhook.model import Status
@@ -93,17 +92,6 @@ class JobProgress(Page):
 
     section = "jobs"
     SUPPORTED_METHODS = ("GET",)
-
-    def authenticate(self) -> None:
-        """Find the session. This does not count as a use of it: nobody asked for anything.
-
-        Raises:
-            UnauthenticatedError: there is none, or it has expired.
-        """
-        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=False)
-        if self.session is None:
-            raise UnauthenticatedError("the session has ended", reason="SESSION_MISSING")
-        self.token = self.session.token
 
     async def show(self, *values: str) -> None:
         """Respond with the progress; reload the whole page once the job waits or has ended."""

@@ -53,7 +53,14 @@ class Page(SignedInHandler):
         return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
 
     def finish_error(self, error: FlowhookError) -> None:
-        """Send whoever is not logged in to the login; show a page about any other error."""
+        """Send whoever is not logged in to the login; show a page about any other error.
+
+        A page that updates itself gets a status that it does not follow.
+        """
+        if isinstance(error, UnauthenticatedError) and self.is_update:
+            self.set_status(http.HTTPStatus.UNAUTHORIZED)
+            self.finish()
+            return
         if isinstance(error, UnauthenticatedError):
             if (session_id := self.get_cookie(COOKIE)) is not None:
                 self.context.sessions.end(session_id)

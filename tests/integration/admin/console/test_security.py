@@ -202,6 +202,25 @@ async def test_an_open_live_list_does_not_prolong_a_session(router, monkeypatch)
             assert text.endswith("event: ended\ndata:\n\n")
 
 
+async def test_a_page_that_updates_itself_does_not_prolong_a_session(browser, router, monkeypatch):
+    await browser.log_in(router.token("view"))
+    used, find = [], sessions.Sessions.find
+
+    def observed(*values, use=True):
+        used.append(use)
+        return find(*values, use=use)
+
+    monkeypatch.setattr(sessions.Sessions, "find", observed)
+    by_htmx = {"HX-Request": "true"}
+    assert (await browser.get("/jobs", headers=by_htmx)).status == 200
+    assert (await browser.get("/jobs/x/progress", headers=by_htmx)).status == 404
+    assert (await browser.get("/jobs")).status == 200
+    assert used == [False, False, True]
+    browser.session.cookie_jar.clear()
+    answer = await browser.get("/jobs", headers=by_htmx)
+    assert (answer.status, answer.body) == (401, b"")
+
+
 async def test_one_session_does_not_occupy_all_live_lists(viewer, operator):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(live.MAX_SESSION_STREAMS):

@@ -114,13 +114,13 @@ def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, str | int | float):
-        return _printable(str(value))
-    return _printable(to_json(value, indent=True).decode())
+        return printable(str(value))
+    return printable(to_json(value, indent=True).decode())
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace control characters: text of a sender must not control the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def rfc3339(milliseconds: int | None) -> str | None:

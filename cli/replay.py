@@ -12,7 +12,7 @@ import typer
 
 from cli.client_factory import require_flow
 from cli.failures import EXIT_REFUSED
-from cli.output import execution_as_json, print_json, print_table
+from cli.output import execution_as_json, print_json, print_table, printable
 from flowhook.client import Client
 from flowhook.errors import ConflictError, FlowhookError
 from flowhook.model import Execution, Status
@@ -165,7 +165,7 @@ class Replayer:
             print_json(shown if preview is None else {**shown, "replay": _preview_as_json(preview)})
             return
         error = "" if execution.error is None else f", {execution.error.status} {execution.error.title}"
-        print(f"{execution.id}: {execution.status}{error}; would be replayed")
+        print(printable(f"{execution.id}: {execution.status}{error}; would be replayed"))
         if preview is None:
             return
         keys = "with the same idempotency keys" if preview.keeps_idempotency_keys else "with new idempotency keys"

@@ -33,7 +33,7 @@ def _diff(
 ) -> None:
     """Compare two executions: their requests, their tasks, and their results."""
     from cli.client_factory import open_client
-    from cli.output import print_json, print_table
+    from cli.output import print_json, print_table, printable
     from flowhook.comparison import compare_executions
 
     with open_client(router, data_dir) as client:
@@ -45,7 +45,7 @@ def _diff(
     print_table(COLUMNS, diff_rows(found), empty="no differences")
     for name, content in (("body", found.body), ("output", found.output)):
         if content.lines:
-            print(f"\n{name}:", *content.lines, sep="\n")
+            print(f"\n{name}:", *map(printable, content.lines), sep="\n")
 
 
 def _read(client: Client, execution_id: str) -> bytes:

@@ -66,7 +66,7 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _show(change: ExecutionChange, *, json: bool) -> None:
-    from cli.output import execution_as_json, print_json
+    from cli.output import execution_as_json, print_json, printable
 
     if change.missed:
         print(f"flowhook: {change.missed} changes missed", file=sys.stderr, flush=True)
@@ -77,4 +77,4 @@ def _show(change: ExecutionChange, *, json: bool) -> None:
     error = change.execution.error
     cause = "" if error is None else f"  {error.status} {error.title}: {error.detail}"
     when = shown["ended_at"] or shown["received_at"]
-    print(f"{when}  {shown['id']}  {shown['flow']}  {shown['status']}{cause}", flush=True)
+    print(printable(f"{when}  {shown['id']}  {shown['flow']}  {shown['status']}{cause}"), flush=True)

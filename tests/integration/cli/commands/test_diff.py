@@ -25,6 +25,14 @@ def test_bodies_that_are_no_json_are_compared_by_line(cluster):
     assert result.out.endswith("body:\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n")
 
 
+def test_a_body_does_not_control_the_terminal(cluster):
+    first, second = (
+        send_event(cluster, "hello", text, "--content-type", "text/plain") for text in ("\x1b[2J\ta", "\x9b2Jb")
+    )
+    result = cluster.run("diff", first, second)
+    assert result.out.endswith("-\ufffd[2J\ta\n+\ufffd2Jb\n")
+
+
 def test_an_execution_that_does_not_exist_is_named(cluster):
     unknown = "evt_00000000000000000000000000"
     result = cluster.run("diff", unknown, unknown)

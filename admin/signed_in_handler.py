@@ -16,7 +16,7 @@ from admin.operations import execution_list, parts, traces
 from admin.operations.edge_request import configured_trust
 from admin.operations.edge_url import configured_url
 from admin.operations.operation import Operation
-from admin.security.same_origin import is_same_origin
+from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
@@ -125,26 +125,31 @@ class SignedInHandler(BaseHandler):
         return "HX-Request" in self.request.headers
 
     def authorize(self) -> None:
-        """Check the origin of requests that change something, and the role of their sender.
+        """Check the origin of the requests of a session, and its role if they change something.
 
         Raises:
             PermissionDeniedError: the request was not sent by a page of this process, or by a viewer.
         """
-        if self.request.method == "POST" and self.session is not None:
-            self.check_origin()
-            if self.operators_only and self.session.role is not Role.OPERATOR:
-                raise PermissionDeniedError(
-                    "your token may only view: log in with one that has the scope admin", reason="SCOPE_MISSING"
-                )
+        if self.session is None:
+            return
+        self.check_origin()
+        if self.request.method == "POST" and self.operators_only and self.session.role is not Role.OPERATOR:
+            raise PermissionDeniedError(
+                "your token may only view: log in with one that has the scope admin", reason="SCOPE_MISSING"
+            )
 
     def check_origin(self) -> None:
-        """Check that a page of this process sent the request, or no browser did.
+        """Check that a page of this process sent the request, or no browser did; others may only link here.
 
         Raises:
             PermissionDeniedError: another page did.
         """
-        headers = self.request.headers
-        if not is_same_origin(headers.get("Host"), headers.get("Origin"), headers.get("Sec-Fetch-Site")):
+        given = self.request.headers.get
+        if self.request.method == "POST":
+            foreign = not is_same_origin(given("Host"), given("Origin"), given("Sec-Fetch-Site"))
+        else:
+            foreign = is_embedded_elsewhere(given("Sec-Fetch-Site"), given("Sec-Fetch-Mode"), given("Sec-Fetch-Dest"))
+        if foreign:
             raise PermissionDeniedError("the request was sent by a page of another origin", reason="ORIGIN_FOREIGN")
 
     def finish_error(self, error: FlowhookError) -> None:

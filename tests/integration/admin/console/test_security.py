@@ -183,6 +183,20 @@ async def test_a_link_of_another_site_does_not_log_out(console, operator):
     assert (answer.status, answer.headers["Location"]) == (303, "/flows?page_size=5")
 
 
+@pytest.mark.parametrize("path", ["/executions/stream", "/executions?jq=.", "/api/executions", "/executions/x/body"])
+async def test_pages_of_other_origins_fetch_and_embed_nothing(viewer, path):
+    for site in ("same-site", "cross-site"):
+        for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")):
+            headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+            answer = await viewer.get(path, headers=headers)
+            assert (answer.status, "ORIGIN_FOREIGN" in answer.text) == (403, True)
+
+
+async def test_pages_of_the_same_site_may_link_here(viewer):
+    headers = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert (await viewer.get("/executions", headers=headers)).status == 200
+
+
 async def test_a_login_ends_the_session_that_the_browser_had(browser, router):
     await browser.log_in(router.token("admin"))
     before = {cookie.key: cookie.value for cookie in browser.session.cookie_jar}

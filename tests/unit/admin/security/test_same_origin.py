@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.security.same_origin import is_same_origin
+from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 
 HOST = "admin.example.com:8081"
 
@@ -49,3 +49,31 @@ def test_others_may_not(origin, fetch_site):
 def test_without_a_host_no_origin_is_the_same():
     assert not is_same_origin(None, "http://", None)
     assert is_same_origin(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest"),
+    [
+        (None, None, None),
+        ("same-origin", "cors", "empty"),
+        ("none", "navigate", "document"),
+        ("cross-site", "navigate", "document"),
+        ("same-site", "navigate", None),
+    ],
+)
+def test_own_pages_fetch_and_others_link(site, mode, dest):
+    assert not is_embedded_elsewhere(site, mode, dest)
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest"),
+    [
+        ("same-site", "cors", "empty"),
+        ("cross-site", "no-cors", "image"),
+        ("cross-site", "navigate", "iframe"),
+        ("same-site", None, None),
+        ("", "cors", "empty"),
+    ],
+)
+def test_others_neither_fetch_nor_embed(site, mode, dest):
+    assert is_embedded_elsewhere(site, mode, dest)

@@ -18,7 +18,7 @@ from runner.interpreter.nodes import Node
 from runner.interpreter.state import BlockFrame, SharedState
 
 
-def take(shared: SharedState, frame: BlockFrame, node: Node | None = None) -> None:
+def take(shared: SharedState, frame: BlockFrame, node: Node | None = None, *, resumes: bool = False) -> None:
     """Compact the journal if that is worthwhile: it is long, or the next task of the outermost block waits.
 
     A snapshot that does not fit into one entry is discarded, and the next attempt is postponed.
@@ -27,9 +27,10 @@ def take(shared: SharedState, frame: BlockFrame, node: Node | None = None) -> No
         shared: state shared by all branches.
         frame: frame of the innermost running block.
         node: the next task; None: a task is running.
+        resumes: whether that task resumes from a snapshot. Its progress is not restored yet, so none is taken.
     """
     journal = shared.journal
-    if journal.replaying or not journal.size:
+    if resumes or journal.replaying or not journal.size:
         return
     if not journal.needs_compaction and (node is None or frame.parent is not None or not node.waits):
         return

@@ -47,7 +47,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
         if frame is not None:
             frame.position, frame.data, frame.running, frame.extended = position, data, None, None
             frame.number = shared.tasks + 1
-            snapshot.take(shared, frame, node)
+            snapshot.take(shared, frame, node, resumes=resumed is not None)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
             problem = error(Kind.RUNTIME, f"the execution has run more than {MAX_TASKS} tasks", instance=node.pointer)

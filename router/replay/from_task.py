@@ -89,7 +89,7 @@ def resumption(
     ]
     head = [entry for index, entry in ordered if index < cut.position]
     tail = [entry for index, entry in ordered if index >= cut.position]
-    held = _results_beside(cut, tail, runs)
+    held = _results_beside(task, cut, tail, runs)
     if head and head[0].key == SNAPSHOT_KEY:
         held.append(JournalEntry(held_results.ONLY_THESE, b"null"))
     if output is not None:
@@ -110,17 +110,30 @@ def _first_entry(task: str, content: ExecutionContent, *, inner: bool) -> int | 
     return None
 
 
-def _results_beside(cut: Cut, tail: Sequence[JournalEntry], runs: Sequence[LocatedRun]) -> list[JournalEntry]:
-    """Return the results, after the cut, of tasks that had begun before the task of the cut, and not ended."""
-    if cut.number is None:
+def _results_beside(
+    task: str, cut: Cut, tail: Sequence[JournalEntry], runs: Sequence[LocatedRun]
+) -> list[JournalEntry]:
+    """Return the results, after the cut, of tasks that had begun before the task of the cut, and not ended.
+
+    Not those of a task around it: if it belongs to an extension, the extended task comes after it.
+    """
+    inner = position_of_task(task)
+    if cut.number is None or inner is None:
         return []
     # the last run counts: of several runs of one task before the cut, the others had ended
     last = {run.task: run for run in runs if run.number < cut.number}
-    unfinished = {task for task, run in last.items() if run.end is None or run.end > cut.position}
+    unfinished = {each for each, run in last.items() if run.end is None or run.end > cut.position}
+    visits: dict[str, str] = {}
+    for entry in tail:
+        if (position := position_of(entry.key)) is not None:
+            visits.setdefault(position.task, position.visit)
     beside: list[JournalEntry] = []
-    for key, entry in results_of(tail[::-1]).items():  # of results under one key the first one
+    for key, entry in results_of(tail, earliest=True).items():
         position = position_of(key)
-        if position is not None and position.task in unfinished:
+        # a later visit began after the cut
+        if position is None or position.task not in unfinished or position.visit != visits[position.task]:
+            continue
+        if not is_around(position, inner):
             beside.append(entry)
     return beside
 

@@ -87,30 +87,52 @@ def is_over(entry: JournalEntry) -> bool:
     return isinstance(moment, dict) and "over" in moment
 
 
-def results_of(dropped: Sequence[JournalEntry]) -> dict[str, JournalEntry]:
+def results_of(dropped: Iterable[JournalEntry], *, earliest: bool = False) -> dict[str, JournalEntry]:
     """Return the results of performed tasks, by key; not the entries for deadlines or received events.
 
     The start of a flow that was run and failed is left out: it is run again.
+
+    Args:
+        dropped: entries, in order.
+        earliest: of several results under one key, which a `try` that was tried again leaves, return the first one, not
+            the last one.
     """
-    failed = failed_flows(dropped)
     results: dict[str, JournalEntry] = {}
     for entry in dropped:
+        if entry.error is not None:
+            start = entry.key.removesuffix(_END)
+            if start != entry.key and not (earliest and entry.key in results):
+                results.pop(start, None)
+                results.pop(entry.key, None)
+            continue
         parts = _TASK.fullmatch(entry.key.rpartition(_WITHIN)[2])
         is_result = parts is not None and parts["what"] in _RESULTS and not is_limit(entry.key)
-        if is_result and entry.error is None and entry.key not in failed:
+        if is_result and not (earliest and entry.key in results):
+            results.pop(f"{entry.key}{_END}", None)  # that is of an earlier start
             results[entry.key] = entry
     return results
 
 
-def failed_flows(journal: Iterable[JournalEntry]) -> set[str]:
-    """Return the keys under which flows were started that failed."""
-    return {entry.key.removesuffix(_END) for entry in journal if entry.error is not None and entry.key.endswith(_END)}
-
-
-def retained_before(head: Iterable[JournalEntry], tail: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
+def retained_before(head: Sequence[JournalEntry], tail: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
     """Return the entries before a cut, without starts of flows that failed after it and without running time limits."""
-    failed = failed_flows(tail)
-    return without_running_limits([entry for entry in head if entry.key not in failed])
+    failed = _failed_flows(tail)
+    retained: list[JournalEntry] = []
+    for entry in reversed(head):
+        if entry.key in failed:
+            failed.remove(entry.key)
+            continue
+        failed.discard(entry.key.removesuffix(_END))  # what was started before that ended before the cut
+        retained.append(entry)
+    return without_running_limits(retained[::-1])
+
+
+def _failed_flows(tail: Iterable[JournalEntry]) -> set[str]:
+    """Return the keys under which flows were started whose first end in `tail` is a failure."""
+    ends: dict[str, JournalEntry] = {}
+    for entry in tail:
+        if entry.key.endswith(_END):
+            ends.setdefault(entry.key.removesuffix(_END), entry)
+    return {key for key, entry in ends.items() if entry.error is not None}
 
 
 def without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ MAX_TASKS: Final = 1000
 
 _EFFECTS: Final = frozenset({"call", "emit", "listen", "run", "wait"})
 """Kinds of tasks whose results are in the journal."""
+
+
+_EXTENDED: Final = ":extended"
 
 
 class Preview:
@@ -40,7 +44,13 @@ class Preview:
         return self._described([*done, *tasks_of(entries)])
 
     def again(
-        self, number: int | None, cut: int, retained: Sequence[JournalEntry] = (), *, task: str = ""
+        self,
+        number: int | None,
+        cut: int,
+        retained: Sequence[JournalEntry] = (),
+        *,
+        task: str = "",
+        dropped: Sequence[JournalEntry] = (),
     ) -> tuple[ReplayedTask, ...]:
         """Return the tasks that run again: those from a run on, and those that were under way beside it.
 
@@ -49,18 +59,26 @@ class Preview:
             cut: as in `taken_over`.
             retained: as in `taken_over`. Tasks whose results are held do not run again although they come later.
             task: that the replay begins with, if that is given.
+            dropped: entries of the original journal that are not retained. Some may be of tasks that the original took
+                over itself, so that it has no runs of them.
         """
-        held = frozenset(tasks_of([entry for entry in retained if entry.key.startswith(held_results.PREFIX)]))
+        held = _held_runs(retained)
         known, inner = frozenset(tasks_of(retained)), position_of_task(task)
-        found = []
+        ran = {run.task for run in self._runs}
+        unseen = (each for each in _tasks_with_entries(dropped) if each not in ran and each not in held)
+        found = [each for each in unseen if self._kind(each)]
         for run in self._runs:
-            if run.state is TaskState.SKIPPED or run.task in held:
+            if run.state is TaskState.SKIPPED:
                 continue
-            if number is not None and run.number >= number:
+            is_later = number is not None and run.number >= number
+            if held[run.task] and (is_later or run.end is None or run.end > cut):
+                held[run.task] -= 1
+            elif is_later:
                 found.append(run.task)
             elif (run.end is None or run.end > cut) and run.task not in known and self._kind(run.task) in _EFFECTS:
                 outer = position_of_task(run.task)
-                if outer is None or inner is None or not is_around(outer, inner):
+                encloses = outer is not None and inner is not None and is_around(outer, inner)
+                if not encloses or _is_in_extension(task, run.task):
                     found.append(run.task)
         return self._described(found)
 
@@ -98,6 +116,26 @@ def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
     results = [*results_of(ordered).values(), *held.values()]
     positions = (position_of(entry.key) for entry in results)
     return [position.task for position in positions if position is not None]
+
+
+def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
+    """Return how many runs of each task need not be performed, since their results are held."""
+    held = (entry.key for entry in retained if entry.key.startswith(held_results.PREFIX))
+    keys = (key.removeprefix(held_results.PREFIX) for key in held)
+    positions = {position for key in keys if (position := position_of(key)) is not None}
+    return Counter(position.task for position in positions)
+
+
+def _tasks_with_entries(entries: Iterable[JournalEntry]) -> list[str]:
+    """Return the tasks of the entries of a journal that are in order."""
+    positions = (position_of(entry.key) for entry in entries if not entry.key.startswith(held_results.PREFIX))
+    return [position.task for position in positions if position is not None]
+
+
+def _is_in_extension(inner: str, task: str) -> bool:
+    """Whether a task belongs to an extension of another one, which is performed after it, unless it was before."""
+    extension = inner.removeprefix(f"{task}#").partition(" ")[0]
+    return extension != inner and extension.endswith(_EXTENDED)
 
 
 def _at(value: Any, pointer: str) -> Any:

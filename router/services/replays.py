@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook import held_results, ids, limits
+from flowhook import ids, limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.event_keys import EventKeys
+from flowhook.model import JournalEntry
 from flowhook.replays import ReplayPreview
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
@@ -275,19 +276,26 @@ def _check_unsettled(original: ExecutionRecord) -> None:
 
 
 def _preview(request: _Request, plan: _Plan, definition: Any) -> ReplayPreview:
-    tasks = Preview(definition, plan.runs)
+    tasks, journal = Preview(definition, plan.runs), plan.content.journal
     if plan.resumes is None:
-        return ReplayPreview(plan.revision, (), tasks.again(0, 0), keeps_idempotency_keys=False)
+        again = tasks.again(0, 0, dropped=journal)
+        return ReplayPreview(plan.revision, (), again, keeps_idempotency_keys=False)
     retained = plan.resumes.journal
     if plan.cut is not None:
         cut, first = plan.cut.position, plan.cut.number
     else:
-        cut = plan.content.journal_start + len(held_results.split_held(retained)[0])
-        first = tasks.failed(plan.original.error)
-    again = tasks.again(first, cut, retained, task=request.task)
+        cut, first = _end_of(retained, plan.content), tasks.failed(plan.original.error)
+    dropped = journal[cut - plan.content.journal_start :]
+    again = tasks.again(first, cut, retained, task=request.task, dropped=dropped)
     return ReplayPreview(
         plan.revision,
         tasks.taken_over(retained, cut),
         again,
         keeps_idempotency_keys=bool(plan.resumes.effect_scope),
     )
+
+
+def _end_of(retained: Sequence[JournalEntry], content: ExecutionContent) -> int:
+    """Return the index after the last entry of a journal that is retained, not held: some before it may be left out."""
+    indexes = {id(entry): index for index, entry in enumerate(content.journal, content.journal_start)}
+    return max((indexes[id(entry)] + 1 for entry in retained if id(entry) in indexes), default=content.journal_start)

@@ -1,0 +1,314 @@
+"""Replays of random flows with all kinds of tasks: the journal fits, and a preview names what really runs."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.event_keys import EventKeys
+from flowhook.model import JournalEntry, Status
+from flowhook.v1 import execution_service_pb2 as pb
+from router.replay import from_failed_task, from_task
+from router.replay.journal_keys import is_around, position_of, position_of_task
+from router.replay.task_runs import locate_runs
+from router.services.replays import _Plan, _preview
+from router.storage.model import ExecutionContent, ExecutionRecord
+from runner.interpreter import journal as journals
+from runner.interpreter.effects import RUN_WORKFLOW, EffectResult, ExternalEvent, Perform, WorkflowFaulted
+from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.interpreter.program import compile_program
+from runner.interpreter.scope import ExecutionContext
+
+RETRY = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 2}}}
+CALL = {"call": "f"}
+CHILD = {"namespace": "default", "name": "child", "version": "1.0.0"}
+EVENT = {"specversion": "1.0", "id": "1", "source": "x", "type": "z", "data": {"k": 1}}
+TWO_EVENTS = {"to": {"any": [{"with": {"type": "z"}}], "until": "${ length >= 2 }"}}
+AWAY = EffectResult(None, error(Kind.RUNTIME, "away", status=503))
+USE = {
+    "functions": {
+        "twice": {"do": [{"x": CALL}, {"y": CALL}]},
+        "guarded": {"try": [{"x": CALL}], "catch": {"do": [{"z": CALL}]}},
+    }
+}
+EXTENSIONS = [{"log": {"extend": "call", "before": [{"bb": {"call": "g"}}], "after": [{"aa": {"call": "g"}}]}}]
+LEAVES = [
+    CALL,
+    CALL | {"metadata": {"retry": RETRY}},
+    CALL | {"output": {"as": "${ {o: .} }"}, "export": {"as": "${ {c: .} }"}},
+    CALL | {"input": {"from": "${ {i: .} }"}, "if": "${ true }"},
+    CALL | {"timeout": {"after": {"seconds": 3}}},
+    {"call": "twice"},
+    {"call": "guarded"},
+    {"emit": {"event": {"with": {"type": "a.b", "source": "https://example.com"}}}},
+    {"run": {"workflow": CHILD}},
+    {"run": {"workflow": CHILD, "await": False}},
+    {"set": {"x": "${ $context }"}},
+    {"set": "${ error }"},
+    {"set": {"at": "${ now }"}},
+    {"raise": {"error": {"type": "https://example.com/no", "status": 500}}},
+    {"wait": {"seconds": 2}},
+    {"listen": {"to": {"one": {"with": {"type": "z"}}}}},
+    {"listen": TWO_EVENTS, "foreach": {"item": "it", "do": [{"fe": CALL}]}},
+]
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class Ran:
+    """A run: its journal, its history, what it performed, how it ended."""
+
+    def __init__(self, machine, written):
+        self.machine, self.journal, self.fragments, self.performed, self.ending = machine, list(written), [], [], None
+
+    def add(self, writes):
+        for write in writes:
+            self.fragments.append((len(self.journal), write.history))
+            self.journal.append(write.entry)
+
+    @property
+    def record(self):
+        status = Status.FAULTED if isinstance(self.ending, WorkflowFaulted) else Status.COMPLETED
+        problem = getattr(self.ending, "error", None)
+        return ExecutionRecord(1, "evt_1", "shop", 1, status, 1, 0, 5, problem, "", "")
+
+    @property
+    def content(self):
+        """The journal as the router stores it: from the last snapshot on."""
+        start = max((index for index, entry in enumerate(self.journal) if entry.key == "@"), default=0)
+        return ExecutionContent(b"", tuple(self.journal[start:]), None, None, start)
+
+    @property
+    def runs(self):
+        return locate_runs(self.fragments)
+
+    def replayed_from_failed(self):
+        return from_failed_task.resumption(self.record, self.content, 1)
+
+    def replayed_from(self, task, output=None):
+        content, runs = self.content, self.runs
+        cut = from_task.cut_before(task, self.record, content, runs, 1)
+        return cut, from_task.resumption(task, cut, content, runs, output)
+
+    def preview(self, definition, request, resumes, cut=None):
+        plan = _Plan(self.record, self.content, None, 1, EventKeys(""), resumes, self.runs, cut)
+        return _preview(request, plan, definition)
+
+
+@pytest.fixture
+def perform(evaluator):
+    """Run a definition; `choose` picks what happens next, `stop_after` is a number of new journal entries."""
+
+    def run(definition, answer, *, choose=lambda options: options[0], journal=(), name="evt_1", stop_after=None):
+        now = [1_700_000_001_000]
+        context = ExecutionContext(
+            id=name,
+            definition=definition,
+            raw_input={"n": 0},
+            started_at_ms=1_700_000_000_000,
+            clock=lambda: now[0],
+            secrets={},
+        )
+        ran = Ran(ExecutionMachine(compile_program(definition, evaluator), context, journal), journal)
+        step, waiting = ran.machine.start(), []
+        while True:
+            ran.add(step.writes)
+            waiting = [*(each for each in waiting if each.key not in step.cancel), *step.perform]
+            timers = [None] if step.wake_at_ms is not None else []
+            options = [*waiting, *step.subscriptions, *timers]
+            if step.paused:
+                step = ran.machine.advance()
+                continue
+            if step.ending is not None or not options or len(ran.journal) - len(journal) >= (stop_after or 10_000):
+                break
+            match choose(options):
+                case Perform() as effect:
+                    waiting.remove(effect)
+                    ran.performed.append(effect)
+                    ran.add(ran.machine.queue_result(effect, answer(effect)))
+                    step = ran.machine.advance()
+                case None:
+                    now[0] = step.wake_at_ms
+                    step = ran.machine.advance()
+                case subscription:
+                    ended = answer(subscription) if subscription.execution_id else EffectResult(orjson.dumps(EVENT))
+                    step = ran.machine.deliver(
+                        ExternalEvent(JournalEntry(subscription.key, ended.output, ended.error), 1)
+                    )
+        ran.fragments.append((len(ran.journal), ran.machine.take_history()))
+        ran.ending = step.ending
+        problem = getattr(ran.ending, "error", None)
+        assert problem is None or "diverged" not in problem.detail, problem.detail
+        return ran
+
+    return run
+
+
+def named(tasks):
+    return [{f"t{index}": task} for index, task in enumerate(tasks)]
+
+
+def jumps_back(block):
+    """Run a block twice, by a flow directive."""
+    counted = {"set": "${ . }", "export": {"as": "${ {n: (($context.n? // 0) + 1)} }"}}
+    again = {"again": {"when": "${ ($context.n? // 9) < 2 }", "then": "n"}}
+    return {"do": [{"n": counted}, {"b": {"do": block}}, {"sw": {"switch": [again]}}]}
+
+
+def blocks(depth=2, *, exact=False):
+    """Lists of tasks; `exact`: without retries and races, so that the same answers lead to the same course."""
+    leaves = st.sampled_from(LEAVES)
+    if not depth:
+        return st.lists(leaves, min_size=1, max_size=2).map(named)
+    inner = blocks(depth - 1, exact=exact)
+    compete = st.just(False) if exact else st.booleans()
+    tasks = [
+        leaves,
+        st.builds(lambda block, catch: {"try": block, "catch": {"do": catch}}, inner, inner),
+        inner.map(lambda block: {"for": {"in": "${ [1, 2] }"}, "do": block}),
+        st.builds(lambda block, race: {"fork": {"branches": block, "compete": race}}, inner, compete),
+        inner.map(lambda block: {"do": block, "timeout": {"after": {"seconds": 5}}}),
+        inner.map(jumps_back),
+    ]
+    if not exact:
+        handlers = st.sampled_from([{}, {"do": [{"c": CALL}]}])
+        tasks.append(st.builds(lambda block, do: {"try": block, "catch": {"retry": RETRY, **do}}, inner, handlers))
+    return st.lists(st.one_of(tasks), min_size=1, max_size=3).map(named)
+
+
+def definitions(*, exact=False):
+    def made(do, extended, limited):
+        use = USE | ({"extensions": EXTENSIONS} if extended else {})
+        limit = {"timeout": {"after": {"minutes": 1}}} if limited else {}
+        return {"document": {"namespace": "default", "name": "test"}, "use": use, "do": do, **limit}
+
+    return st.builds(made, blocks(exact=exact), st.booleans(), st.booleans())
+
+
+def result_of(asked):
+    return EffectResult(b'{"execution":"evt_9"}' if getattr(asked, "function", "") == RUN_WORKFLOW else b'{"n":1}')
+
+
+@pytest.mark.parametrize("compact", [3, 100])
+@SETTINGS
+@given(definition=definitions(), fails=st.lists(st.booleans(), max_size=30), seed=st.integers(0, 999), data=st.data())
+def test_however_it_is_replayed_and_wherever_it_crashes_the_journal_fits(
+    monkeypatch, perform, compact, *, definition, fails, seed, data
+):
+    monkeypatch.setattr(journals, "COMPACT_ENTRIES", compact)
+    outcomes, retried = list(fails), b'"retry"' in orjson.dumps(definition["do"])
+    succeeded = Counter()
+
+    def answer(asked):
+        if outcomes and outcomes.pop():
+            return AWAY
+        if getattr(asked, "function", "") != RUN_WORKFLOW:
+            succeeded[asked.key] += 1
+        return result_of(asked)
+
+    ran = perform(definition, answer, choose=random.Random(seed).choice)
+    for number in range(2, 6):
+        failed = isinstance(ran.ending, WorkflowFaulted) and data.draw(st.booleans())
+        try:
+            if failed:
+                journal = ran.replayed_from_failed().journal
+            else:
+                task = data.draw(st.sampled_from(ran.runs)).task if ran.runs else ""
+                journal = ran.replayed_from(task, data.draw(st.sampled_from([None, b"5"])))[1].journal
+                succeeded.clear()
+        except (ConflictError, NotFoundError):
+            break
+        stop, name = data.draw(st.sampled_from([None, 1, 2, 5])), f"evt_{number}"
+        more = {"choose": random.Random(seed).choice, "name": name}
+        ran = perform(definition, answer, journal=journal, stop_after=stop, **more)
+        if ran.ending is None:
+            crashed = ran
+            ran = perform(definition, answer, journal=crashed.journal, **more)
+            ran.fragments = [*crashed.fragments, *ran.fragments]
+        if failed and not retried:
+            assert set(succeeded.values()) <= {1}
+
+
+@SETTINGS
+@given(definition=definitions(exact=True), fails=st.sets(st.integers(0, 15)), failed=st.booleans(), data=st.data())
+def test_a_preview_names_what_really_runs(perform, *, definition, fails, failed, data):
+    def answer(asked):
+        is_start = getattr(asked, "function", "") == RUN_WORKFLOW
+        return AWAY if not is_start and sum(asked.key.encode()) % 16 in fails else result_of(asked)
+
+    ran = perform(definition, answer)
+    for number in (2, 3):
+        before, task = ran, ""
+        try:
+            if failed:
+                if not isinstance(ran.ending, WorkflowFaulted):
+                    return
+                left = ran.replayed_from_failed()
+                preview = ran.preview(definition, pb.ReplayExecutionRequest(start="START_FAILED_TASK"), left)
+            else:
+                if not ran.runs:
+                    return
+                task = data.draw(st.sampled_from(ran.runs)).task
+                cut, left = ran.replayed_from(task)
+                request = pb.ReplayExecutionRequest(start="START_TASK", task=task)
+                preview = ran.preview(definition, request, left, cut)
+        except (ConflictError, NotFoundError):
+            return
+        ran = perform(definition, answer, journal=left.journal, name=f"evt_{number}")
+        again = {each.task for each in preview.again}
+        taken_over = {each.task for each in preview.taken_over}
+        done = {position_of(effect.key).task for effect in ran.performed}
+        written = [entry for entry in ran.journal[len(left.journal) :] if entry.key.endswith((":wait", ":event"))]
+        waited = {position_of(entry.key).task for entry in written if not (entry.output or b"").startswith(b'{"over"')}
+        around = {each for each in waited if task not in ("", each) and encloses(each, task)}
+        assert (done | waited) - around <= again
+        assert not done & (taken_over - again)
+        named_exactly = {each.task for each in preview.again if each.kind in ("emit", "wait", "run")}
+        if type(ran.ending) is type(before.ending) and "extensions" not in definition["use"]:
+            assert named_exactly <= done | waited
+
+
+def encloses(task, inner):
+    return is_around(position_of_task(task), position_of_task(inner))
+
+
+def single(do, **more):
+    return {"document": {"namespace": "default", "name": "test"}, "do": do, **more}
+
+
+def test_a_flow_that_was_started_in_each_try_is_started_again(perform):
+    ends = [AWAY, AWAY, AWAY, EffectResult(b"1")]
+
+    def answer(asked):
+        return result_of(asked) if isinstance(asked, Perform) else ends.pop(0)
+
+    flow = single([{"t": {"try": [{"k": {"run": {"workflow": CHILD}}}], "catch": {"retry": RETRY}}}])
+    ran = perform(flow, answer)
+    assert isinstance(ran.ending, WorkflowFaulted)
+    again = perform(flow, answer, journal=ran.replayed_from_failed().journal)
+    assert again.ending.output == b"1"
+    assert len(again.performed) == 1
+
+
+def test_a_loop_that_resumes_from_a_snapshot_keeps_its_place_although_results_are_held(perform, monkeypatch):
+    monkeypatch.setattr(journals, "COMPACT_ENTRIES", 3)
+    body = [{"c": CALL}, {"k": {"run": {"workflow": CHILD}}}]
+    flow = single([{"l": {"for": {"in": "${ [1, 2] }"}, "do": body}}])
+    ran = perform(flow, result_of)
+    _, left = ran.replayed_from("/do/0/l/do/0/c[1]", b"5")
+    crashed = perform(flow, result_of, journal=left.journal, name="evt_2", stop_after=1)
+    again = perform(flow, result_of, journal=crashed.journal, name="evt_2")
+    assert [effect.key for effect in again.performed] == ["/do/0/l/do/1/k[1]#0"]
+
+
+def test_a_call_is_made_again_after_a_task_of_its_extension(perform):
+    flow = single([{"a": CALL}], use={"extensions": EXTENSIONS})
+    ran = perform(flow, result_of)
+    _, left = ran.replayed_from("/do/0/a#0:extended /use/extensions/0/log/before/0/bb", b"5")
+    assert [effect.function for effect in perform(flow, result_of, journal=left.journal).performed] == ["f", "g"]

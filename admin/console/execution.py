@@ -157,7 +157,7 @@ def _timeline(detail: ExecutionDetailView, trace: ExecutionTrace | None, problem
         "tasks": tasks,
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
-        "waited": trace_view.waited_seconds(tasks, datetime.now(UTC)),
+        "waited": trace_view.waited_seconds(tasks, detail.execution.ended_at or datetime.now(UTC)),
         "bars_cut": len(bars) > MAX_BARS,
         "timeline": draw_timeline(bars, round(datetime.now(UTC).timestamp() * 1000)),
     }

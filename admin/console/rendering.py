@@ -53,8 +53,11 @@ def exact(time: datetime) -> str:
 def duration(seconds: float) -> str:
     """Return a duration with about three digits."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < MINUTE else f"{seconds / MINUTE:.1f} min"
+        return f"{max(seconds, 0) * 1000:.0f} ms"  # two clocks may differ
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.1f} s"
 
 
 def size(count: int) -> str:

@@ -33,6 +33,9 @@ _TICKS: Final = 5
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms"))
 """Milliseconds of a unit, and its name."""
 
+_MANY: Final = 999.5
+"""From here on three digits would need an exponent."""
+
 _DAY: Final = 86_400_000
 _STEPS: Final = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
@@ -98,7 +101,8 @@ def text_of(milliseconds: float) -> str:
     """Return a duration in one unit, with about three digits."""
     for size, name in _UNITS:
         if milliseconds >= size:
-            return f"{milliseconds / size:.3g} {name}"
+            count = milliseconds / size
+            return f"{count:.3g} {name}" if count < _MANY else f"{count:.0f} {name}"
     return f"{milliseconds:.0f} ms"
 
 

@@ -22,8 +22,8 @@ WAITING_KINDS: Final = frozenset({"wait", "listen"})
 _STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')
 """Result of a `run` task in the journal."""
 
-_OPEN: Final = {"unfinished": "running"}
-"""State of a task that is not in the history, by its outcome in the trace."""
+UNKNOWN: Final = "unknown"
+"""State of a task whose end neither the history nor the trace has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class ShownTask:
         name: last part of the pointer.
         run: stored times and state; None: not stored.
         traced: its data; None: not traced.
+        is_open: whether it may be running if the trace does not have its end.
     """
 
     number: int
@@ -43,13 +44,18 @@ class ShownTask:
     name: str
     run: TaskRunView | None
     traced: TracedTask | None
+    is_open: bool = False
 
     @property
     def state(self) -> str:
         """Its state: the stored one, else that of the trace."""
         if self.run is not None:
             return self.run.state
-        return "" if self.traced is None else _OPEN.get(self.traced.outcome, self.traced.outcome)
+        if self.traced is None:
+            return ""
+        if self.traced.outcome == "unfinished":
+            return "running" if self.is_open else UNKNOWN
+        return self.traced.outcome
 
     @property
     def waits(self) -> bool:
@@ -63,12 +69,18 @@ def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> li
     """Return the tasks of an execution in the order in which they began."""
     runs = {run.number: run for run in detail.tasks}
     traced = {} if trace is None else {task.number: task for task in trace.tasks}
-    return [_shown(number, runs.get(number), traced.get(number)) for number in sorted(runs.keys() | traced.keys())]
+    # a trace that is limited, or begins after a compaction, leaves the end of tasks out
+    is_whole = trace is not None and trace.outcome == "unfinished" and not trace.compacted
+    is_open = is_whole and not detail.execution.status.ended
+    return [
+        _shown(number, runs.get(number), traced.get(number), is_open=is_open)
+        for number in sorted(runs.keys() | traced.keys())
+    ]
 
 
-def _shown(number: int, run: TaskRunView | None, traced: TracedTask | None) -> ShownTask:
+def _shown(number: int, run: TaskRunView | None, traced: TracedTask | None, *, is_open: bool) -> ShownTask:
     task = traced.task if run is None and traced is not None else "" if run is None else run.task
-    return ShownTask(number, task, name_of(task), run, traced)
+    return ShownTask(number, task, name_of(task), run, traced, is_open)
 
 
 def name_of(task: str) -> str:
@@ -101,7 +113,7 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
                 label=task.name,
                 state=run.state,
                 begin_ms=_ms(run.began_at),
-                end_ms=None if run.ended_at is None else _ms(run.ended_at),
+                end_ms=_ended(detail) if run.ended_at is None else _ms(run.ended_at),
                 waits=task.waits,
                 tries_ms=tuple(each.answered_ms for each in requests if each.kind == "retry" and each.answered_ms),
                 depth=depth_of(task.task),

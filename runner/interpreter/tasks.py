@@ -240,5 +240,8 @@ def _observed(  # noqa: PLR0917
     except TaskFault as problem:
         observer.task_ended(observation(None, "", problem.at(node.pointer).error))
         raise
+    except GeneratorExit:
+        observer.task_cancelled(number)
+        raise
     observer.task_ended(observation(output, then))
     return output, then

@@ -66,3 +66,7 @@ class Observer(Protocol):
     def task_ended(self, seen: Observation) -> None:
         """Take note of a task that has ended; not called for one that is cancelled."""
         ...
+
+    def task_cancelled(self, number: int) -> None:
+        """Take note of a task that was cancelled, or whose execution was given up; see `TaskStart` for its number."""
+        ...

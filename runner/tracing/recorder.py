@@ -90,6 +90,12 @@ class TraceRecorder:
             task.outcome = "skipped" if seen.skipped else "completed"
             task.output = self._values.add(seen.output)
 
+    def task_cancelled(self, number: int) -> None:
+        """Record that a task was cancelled, by a timeout or because another branch ended the fork."""
+        task = self._open.pop(number, None)
+        if task is not None:
+            task.outcome, task.input = "cancelled", self._input_of(task)
+
     def request_answered(self, request: ExternalRequest, entry: JournalEntry) -> None:
         """Record the answer to a request, or the deadline of a wait."""
         task = self._task_of(request.key)
@@ -121,9 +127,10 @@ class TraceRecorder:
             if task is not None and not any(_is_same(known, each.request.key) for known in task.requests):
                 task.requests.append(replace(self._request(each.request), until_ms=each.until_ms))
         for task in self._open.values():
-            task.input = self._values.add(task.scope.raw if task.scope.input is None else task.scope.input)
+            task.input = self._input_of(task)
             if ended:
                 task.outcome = "cancelled"
+        self._open.clear()  # what is given up from now on was not cancelled
         return tuple(map(_traced, self._tasks))
 
     def traced_error(self, error: WorkflowError) -> TracedError:
@@ -131,6 +138,9 @@ class TraceRecorder:
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
         type_, title, instance, detail = map(self._values.masked, texts)
         return TracedError(type_, error.status, title, instance, detail)
+
+    def _input_of(self, task: _Task) -> int:
+        return self._values.add(task.scope.raw if task.scope.input is None else task.scope.input)
 
     def _task_of(self, key: str) -> _Task | None:
         """Return the task that made the request with a key; None: the workflow itself, or it is not traced."""

@@ -38,6 +38,9 @@ class Tracer:
     def task_started(self, started: TaskStart) -> None:
         """Do nothing."""
 
+    def task_cancelled(self, number: int) -> None:
+        """Do nothing."""
+
     def task_ended(self, seen: Observation) -> None:
         """Report a task that has ended.
 

@@ -41,7 +41,17 @@ def test_a_size_has_a_unit(count, text):
     assert rendering.size(count) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.0123, "12 ms"), (1.25, "1.2 s"), (90, "1.5 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0123, "12 ms"),
+        (1.25, "1.2 s"),
+        (90, "1.5 min"),
+        (5400, "1.5 h"),
+        (30 * 86_400, "30.0 d"),
+        (-3.5, "0 ms"),
+    ],
+)
 def test_a_duration_has_a_unit(seconds, text):
     assert rendering.duration(seconds) == text
 

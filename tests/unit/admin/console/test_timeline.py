@@ -80,7 +80,16 @@ def test_an_axis_has_never_many_ticks(length):
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "text"), [(0, "0 ms"), (999, "999 ms"), (1500, "1.5 s"), (90_000, "1.5 min"), (5_400_000, "1.5 h")]
+    ("milliseconds", "text"),
+    [
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (999.7, "1000 ms"),
+        (1500, "1.5 s"),
+        (90_000, "1.5 min"),
+        (5_400_000, "1.5 h"),
+        (86_400_000_000, "1000 d"),
+    ],
 )
 def test_a_duration_has_one_unit(milliseconds, text):
     assert text_of(milliseconds) == text

@@ -55,14 +55,14 @@ def traced(number, task, kind="set", requests=(), outcome="completed"):
     return TracedTask(number, task, "n", kind, outcome, 0, 0, 0, 0, "continue", 1, None, tuple(requests), False)
 
 
-def trace(*tasks, values=()):
-    return ExecutionTrace("completed", tasks, values, None, None, False, "", False, False, ())
+def trace(*tasks, values=(), outcome="completed", compacted=False):
+    return ExecutionTrace(outcome, tasks, values, None, None, compacted, "", False, False, ())
 
 
 def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
     tasks = trace_view.shown_tasks(
         detail(ran(1, "/do/0/a~1b", 1, 2), ran(3, "/do/2/c", 2, 3)),
-        trace(traced(1, "/do/0/a~1b"), traced(2, "/do/1/b", outcome="unfinished")),
+        trace(traced(1, "/do/0/a~1b"), traced(2, "/do/1/b", outcome="unfinished"), outcome="unfinished"),
     )
     assert [(each.number, each.name, each.run is not None, each.traced is not None) for each in tasks] == [
         (1, "a/b", True, True),
@@ -70,6 +70,30 @@ def test_tasks_of_the_history_and_of_the_trace_are_joined_by_number():
         (3, "c", True, False),
     ]
     assert [each.state for each in tasks] == ["completed", "running", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "outcome", "compacted", "state"),
+    [
+        (None, "unfinished", False, "running"),
+        (9, "unfinished", False, "unknown"),
+        (9, "faulted", False, "unknown"),
+        (None, "limited", False, "unknown"),
+        (None, "unfinished", True, "unknown"),
+    ],
+)
+def test_a_task_that_nobody_reported_is_running_only_if_it_can_be(ended, outcome, compacted, state):
+    open_task = traced(1, "/do/0/a", outcome="unfinished")
+    (task,) = trace_view.shown_tasks(detail(ended=ended), trace(open_task, outcome=outcome, compacted=compacted))
+    assert task.state == state
+    (cancelled,) = trace_view.shown_tasks(detail(ended=ended), trace(traced(1, "/do/0/a", outcome="cancelled")))
+    assert cancelled.state == "cancelled"
+
+
+def test_a_task_without_an_end_lasts_as_long_as_its_execution():
+    view = detail(ran(1, "/do/0/a", 2, None, TaskState.CANCELLED), ended=5)
+    _, bar = trace_view.timeline_bars(view, trace_view.shown_tasks(view, None), "")
+    assert bar.end_ms - bar.begin_ms == 3000
 
 
 def test_the_time_in_the_queue_is_apart_from_the_time_of_work():

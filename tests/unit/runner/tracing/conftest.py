@@ -24,10 +24,13 @@ class Observed:
     """What an observer of the run saw: tasks that ended, by number."""
 
     def __init__(self):
-        self.ended = {}
+        self.ended, self.cancelled = {}, set()
 
     def task_started(self, started):
         pass
+
+    def task_cancelled(self, number):
+        self.cancelled.add(number)
 
     def task_ended(self, seen):
         self.ended[seen.number] = seen

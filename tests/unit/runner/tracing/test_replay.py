@@ -281,3 +281,15 @@ def test_a_compacted_journal_starts_at_the_snapshot(run):
     assert ran.trace.diverged == ""
     numbers = [each.number for each in ran.trace.tasks]
     assert numbers[-1] == max(ran.observed.ended)
+
+
+def test_a_task_that_a_timeout_cancelled_is_not_unfinished_although_the_execution_goes_on(run):
+    limited = {"do": [{"w": {"wait": {"seconds": 9}}}], "timeout": {"after": {"seconds": 1}}}
+    listens = {"listen": {"to": {"one": {"with": {"type": "z"}}}}}
+    guarded = {"try": [{"limited": limited}], "catch": {"do": [{"c": {"set": {}}}]}}
+    ran = run([{"all": {"do": [{"t": guarded}, {"l": listens}]}}], {})
+    assert (ran.task("w").outcome, ran.task("limited").outcome, ran.task("l").outcome) == (
+        "cancelled",
+        "faulted",
+        "unfinished",
+    )

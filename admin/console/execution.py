@@ -17,7 +17,6 @@ from admin.console.timeline import MAX_BARS, draw_timeline
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.parts import PartList, PartView, may_have_parts
 from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
-from flowhook import callback_tokens
 from flowhook.errors import ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.execution_trace import MAX_VALUE_BYTES, ExecutionTrace
 from flowhook.model import to_datetime
@@ -91,7 +90,6 @@ class ExecutionPage(Page):
             detail=detail,
             execution=detail.execution,
             view=shown.view,
-            mask=callback_tokens.mask,
             durations=trace_view.durations(detail, datetime.now(UTC)),
             **await self._view(detail, shown),
         )

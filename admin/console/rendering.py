@@ -15,6 +15,7 @@ import flowhook
 from admin.console import static_files
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
+from flowhook import callback_tokens
 
 FOLDER: Final = Path(__file__).parent
 MINUTE: Final = 60
@@ -82,8 +83,11 @@ def share(ratio: float) -> str:
 
 
 def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
-    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters."""
-    text = orjson.dumps(fragment).decode("utf-8", "replace")
+    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters.
+
+    Tokens of one-time URLs are masked before it is cut: the rest of one would be easy to guess.
+    """
+    text = callback_tokens.mask(orjson.dumps(fragment).decode("utf-8", "replace"))
     if len(text) > limit:
         return f"{text[:limit]}\n… {len(text) - limit} more characters"
     return indent_json(text) or text

@@ -21,6 +21,7 @@ class ValueTable:
     """
 
     def __init__(self) -> None:
+        """Hold no values yet. Tokens of one-time URLs are masked in all of them: whoever has one may use it."""
         self.values: list[TracedValue] = []
         self._known: dict[int, tuple[Any, int]] = {}
         """By identity, the value (so that the identity is not used again) and its index."""
@@ -61,6 +62,7 @@ class ValueTable:
         self.values.append(TracedValue(kept.decode("utf-8", "ignore") if cut else text, len(data), cut))
         return len(self.values) - 1
 
-    def masked(self, text: str) -> str:
+    @staticmethod
+    def masked(text: str) -> str:
         """Return a text with the tokens of one-time URLs masked."""
         return callback_tokens.mask(text)

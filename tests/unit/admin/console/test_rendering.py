@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from admin.console import rendering
+from flowhook import callback_tokens, ids
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TEMPLATES = sorted(path.name for path in rendering.FOLDER.glob("*.html"))
@@ -88,3 +89,8 @@ def test_ids_in_a_text_are_links_and_the_rest_is_text():
         f'&lt;b&gt;<a href="/executions/{execution}"><code>{execution}</code></a> by '
         f'<a href="/jobs/{job}"><code>{job}</code></a>, not evt_short'
     )
+
+
+def test_a_token_is_masked_before_a_text_is_cut_within_it():
+    token = callback_tokens.issue(bytes(32), ids.mint(1), "approval", 0)
+    assert rendering.json_text(orjson.Fragment(f'["{token}"]'.encode()), len(token)) == '[\n  "•••"\n]'

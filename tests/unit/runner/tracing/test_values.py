@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook import callback_tokens
+from flowhook import callback_tokens, ids
 from flowhook.execution_trace import MAX_BYTES, MAX_VALUE_BYTES
 from runner.tracing.values import ValueTable
 
@@ -44,6 +44,12 @@ def test_tokens_of_one_time_urls_are_masked():
     token = callback_tokens.issue(bytes(32), ID, "approval", 3)
     values.add({"url": f"https://example.com/hook/f/approval/{token}?x"})
     assert values.values[0].text == '{"url":"https://example.com/hook/f/approval/•••?x"}'
+    # a flow may pass it to another execution
+    other = callback_tokens.issue(bytes(32), ids.mint(7), "approval", 0)
+    values.add([other])
+    assert values.values[1].text == '["•••"]'
+    values.add(text := f"{ID}.0.{'a' * 42} 1.2.3 {'a' * 26}.b.{'c' * 43}")
+    assert values.values[2].text == f'"{text}"'
 
 
 def test_a_value_that_is_nested_too_deeply_says_so():

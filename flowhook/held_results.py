@@ -22,8 +22,21 @@ PREFIX: Final = "~"
 ONLY_THESE: Final = ""
 """Key of a held entry that is no result: results that the snapshot before it holds are not used any more."""
 
-GIVEN_OUTPUT: Final = "#0:output"
-"""Ends the key of a held output: the first run of the task before it is not performed, and has this raw output."""
+GIVEN_OUTPUT: Final = ":output"
+"""Ends the key of a held output; see `given_output_key`."""
+
+
+def given_output_key(task: str, number: int = 0) -> str:
+    """Return the key of an output that a replay gives to a task: it is not performed, and has this raw output.
+
+    That applies to the first run of the task whose number among all task runs is at least `number`.
+    """
+    return f"{task}#{number}{GIVEN_OUTPUT}"
+
+
+def number_of(given_output: str) -> int:
+    """Return the number in such a key."""
+    return int(given_output.removesuffix(GIVEN_OUTPUT).rpartition("#")[2])
 
 
 def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:

@@ -26,11 +26,13 @@ class Cut(NamedTuple):
 
     Attributes:
         position: index of the first entry that is not taken over.
-        number: of the run that begins there; None: unknown.
+        number: of the first run that begins there; None: unknown.
+        begins_with: number of the run of the task that the replay begins with; 0: its first one.
     """
 
     position: int
     number: int | None
+    begins_with: int = 0
 
 
 def cut_before(
@@ -56,7 +58,9 @@ def cut_before(
     is_compacted = bool(content.journal) and content.journal[0].key == SNAPSHOT_KEY
     if not begins and (run is None or not is_compacted):
         raise NotFoundError(_not_run(task, original, runs), reason="TASK_NOT_FOUND")
-    cut = Cut(min(begins, default=0), None if run is None else run.number)
+    cut = _cut(min(begins, default=0), run, runs)
+    if revision != original.flow_revision:
+        cut = cut._replace(begins_with=0)  # its tasks may have other numbers
     if not is_compacted:
         return cut
     if cut.position <= content.journal_start:
@@ -93,9 +97,17 @@ def resumption(
     if head and head[0].key == SNAPSHOT_KEY:
         held.append(JournalEntry(held_results.ONLY_THESE, b"null"))
     if output is not None:
-        held.append(JournalEntry(f"{task}{held_results.GIVEN_OUTPUT}", output))
+        held.append(JournalEntry(held_results.given_output_key(task, cut.begins_with), output))
     retained = (*retained_before(head, tail), *held_results.hold(held))
     return Resumption("", retained, content.journal_start)
+
+
+def _cut(position: int, run: LocatedRun | None, runs: Sequence[LocatedRun]) -> Cut:
+    """Return a cut before a run, or before an earlier run of its task, which is not among the known `runs`."""
+    if run is None:
+        return Cut(position, None)
+    number = min((each.number for each in runs if each.begin is not None and each.begin > position), default=run.number)
+    return Cut(position, run.number, run.number) if run.begin == position else Cut(position, min(number, run.number))
 
 
 def _first_entry(task: str, content: ExecutionContent, *, inner: bool) -> int | None:

@@ -29,7 +29,7 @@ class Journal:
         snapshot: content of the last entry that compacted the journal, None when there is none.
         size: number of entries since the snapshot.
         held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
-        given_outputs: keys of the outputs that a replay gave to tasks which have not run yet.
+        given_outputs: keys of the outputs that a replay gave to runs of tasks which have not begun yet, by task.
         writes: new entries that were not taken yet.
         lifecycle_events: those to store with the next entry.
         history: history of tasks, to store with the next entry, too.
@@ -60,7 +60,7 @@ class Journal:
         self._postponed_at = (0, 0)
         self._entries = entries
         self.held: dict[str, JournalEntry] = {}
-        self.given_outputs: set[str] = set()
+        self.given_outputs: dict[str, list[str]] = {}
         self._only_these = False
         self.writes: list[JournalWrite] = []
         self.lifecycle_events: list[LifecycleEvent] = []
@@ -72,7 +72,7 @@ class Journal:
                     self._position = index + 1
             self._only_these = self.held.pop(held_results.ONLY_THESE, None) is not None
             present = (*self._entries[self._position :], *self.held.values())
-            self.given_outputs.update(entry.key for entry in present if entry.key.endswith(held_results.GIVEN_OUTPUT))
+            self._add_given_outputs(entry.key for entry in present)
             self.size = len(present)
             self._bytes = sum(map(_size, present))
 
@@ -128,7 +128,26 @@ class Journal:
         since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
         held = {entry.key: entry for entry in results if entry.key not in since}
         self.held.update(held)
-        self.given_outputs.update(key for key in held if key.endswith(held_results.GIVEN_OUTPUT))
+        self._add_given_outputs(held)
+
+    def take_given_output(self, task: str, number: int) -> str | None:
+        """Remove and return the key of the output that a replay gave to a run of a task; None: it gave none."""
+        given = self.given_outputs.get(task)
+        if given is None:
+            return None
+        key = max(
+            (each for each in given if held_results.number_of(each) <= number), key=held_results.number_of, default=None
+        )
+        if key is not None:
+            given.remove(key)
+            if not given:
+                del self.given_outputs[task]
+        return key
+
+    def _add_given_outputs(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if key.endswith(held_results.GIVEN_OUTPUT):
+                self.given_outputs.setdefault(key.rpartition("#")[0], []).append(key)
 
     def postpone_compaction(self) -> None:
         """Record that compaction failed: `needs_compaction` is false until the journal has grown as much again."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.held_results import GIVEN_OUTPUT
 from flowhook.model import WorkflowError
 from runner.interpreter import dataflow, snapshot
 from runner.interpreter.effects import EffectResult
@@ -165,7 +164,6 @@ def _with_given_output(key: str, node: Node, state: BranchState, scope: Expressi
 
     Its condition and the transformation of its input are not evaluated. A `switch` takes none of its cases.
     """
-    state.shared.journal.given_outputs.discard(key)
     state.visit(node.pointer)  # as if it had run: later runs have the keys that they would have otherwise
     if scope.events is not None:
         scope.events.created()
@@ -211,9 +209,10 @@ def _reported(
     """
     shared = state.shared
     number = shared.tasks if resumed is None else resumed["number"]
-    given = f"{state.prefix}{node.pointer}{state.suffix}{GIVEN_OUTPUT}"
-    if given in shared.journal.given_outputs and resumed is None:
-        steps = _with_given_output(given, node, state, scope)
+    if shared.journal.given_outputs and resumed is None:
+        given = shared.journal.take_given_output(f"{state.prefix}{node.pointer}{state.suffix}", number)
+        if given is not None:
+            steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:
         scope.events = events = TaskEvents(shared.emitter, node.pointer, number, created=resumed is not None)
         steps = events.run(steps, scope)

@@ -77,7 +77,13 @@ def test_what_was_journaled_before_it_began_is_taken_over(task, retained):
 
 def test_a_given_output_is_held():
     resumed = taken_over(B, SEQUENCE, f"{A}#0", f"{C}#0", output=b"1")
-    assert resumed.journal == journal(f"{A}#0", f"~{B}#0:output")
+    assert resumed.journal == journal(f"{A}#0", f"~{B}#2:output")
+
+
+def test_on_another_revision_an_output_is_given_to_the_first_run_since_numbers_may_differ():
+    of = ExecutionContent(b"", journal(f"{A}#0", f"{C}#0"), None, None, 0)
+    cut = cut_before(B, ORIGINAL, of, SEQUENCE, 2)
+    assert resumption(B, cut, of, SEQUENCE, b"1").journal == journal(f"{A}#0", f"~{B}#0:output")
 
 
 def test_failures_before_it_are_taken_over_and_retries_of_it_are_not():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.held_results import GIVEN_OUTPUT, PREFIX
+from flowhook.held_results import PREFIX, given_output_key
 from flowhook.model import JournalEntry
 from runner.interpreter import journal as journals
 
 
 def given(task, output=b'{"given":true}'):
-    return (JournalEntry(f"{PREFIX}{task}{GIVEN_OUTPUT}", output),)
+    return (JournalEntry(f"{PREFIX}{given_output_key(task)}", output),)
 
 
 def performed(world):

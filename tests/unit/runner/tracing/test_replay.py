@@ -229,7 +229,7 @@ def test_a_call_without_a_journaled_result_ends_the_trace_and_is_not_performed(r
 
 def test_a_task_whose_output_a_replay_gave_was_not_performed(run):
     call = {"call": "http", "with": {"method": "get", "endpoint": URL}}
-    held = held_results.hold([JournalEntry(f"/do/0/one{held_results.GIVEN_OUTPUT}", b'{"given":1}')])
+    held = held_results.hold([JournalEntry(held_results.given_output_key("/do/0/one"), b'{"given":1}')])
     ran = run([{"one": call}, {"two": {"set": {"x": "${ .given }"}}}], {}, held=held)
     (request,) = ran.task("one").requests
     assert (request.kind, request.answered, ran.value(request.result)) == ("given_output", True, {"given": 1})

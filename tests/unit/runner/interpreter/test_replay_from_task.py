@@ -180,10 +180,8 @@ def test_whatever_task_it_begins_with_the_journal_fits_and_what_ran_before_is_no
     done = [position_of(effect.key).task for effect in again.world.performed]
     if gives:
         keys = [entry.key for entry in again.journal if entry.key.partition("#")[0] == run.task]
-        assert keys[:1] in (
-            [],
-            [f"{run.task}#{first.number}:output"],
-        )  # none if a branch beside it ends the execution at once
+        # none if a branch beside it ends the execution at once
+        assert keys[:1] in ([], [f"{run.task}#{first.number}:output"])
     else:
         # the same answers lead to the same end
         assert type(again.step) is type(outcome.step)

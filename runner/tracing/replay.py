@@ -58,11 +58,15 @@ class _Replay:
         self._recorder = self._new_recorder()
         self._machine = self._new_machine(self._recorder, recorded.journal, self._one_time)
 
+    @property
+    def _is_resumed(self) -> bool:
+        """Whether this is a replay that did not begin at the beginning."""
+        origin = self._recorded.event.replay
+        return origin is not None and (origin.from_failed_task or bool(origin.task))
+
     def _new_recorder(self) -> TraceRecorder:
-        event = self._recorded.event
-        # the effects of a replay that did not begin at the beginning have the keys of the original
-        is_resumed = event.replay is not None and (event.replay.from_failed_task or event.replay.task)
-        return TraceRecorder(self._values, "" if is_resumed else event.id)
+        # the effects of such a replay may have the keys of the original
+        return TraceRecorder(self._values, "" if self._is_resumed else self._recorded.event.id)
 
     def _new_machine(
         self, recorder: TraceRecorder, journal: Sequence[JournalEntry], one_time: OneTimeUrls | None
@@ -115,7 +119,12 @@ class _Replay:
         )
 
     def _tasks_before(self, known: Collection[int]) -> list[TracedTask]:
-        """Return the tasks before a compaction, up to the first request, whose result is not stored any more."""
+        """Return the tasks before a compaction, up to the first request, whose result is not stored any more.
+
+        A replay may have given outputs to them, which are not stored either: then none are returned.
+        """
+        if self._is_resumed:
+            return []
         recorder = self._new_recorder()
         machine = self._new_machine(recorder, (), _one_time_urls(self._recorded.event, self._definition))
         try:

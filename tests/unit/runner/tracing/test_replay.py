@@ -293,3 +293,12 @@ def test_a_task_that_a_timeout_cancelled_is_not_unfinished_although_the_executio
         "faulted",
         "unfinished",
     )
+
+
+def test_tasks_before_the_compaction_of_a_replay_are_not_computed_as_if_it_had_no_given_outputs(run):
+    event = Event(ID, "test", NOW, None, "", "", "", "", "", (), b"{}", origin=Origin.WORKFLOW)
+    held = held_results.hold([JournalEntry(held_results.given_output_key("/do/0/block"), b"1")])
+    do = [{"block": {"do": [{"inner": {"set": {}}}]}}, {"w": {"wait": {"seconds": 1}}}, {"last": {"set": {"x": 1}}}]
+    ran = run(do, {}, held=held, event=event._replace(replay=ReplayOrigin(task="/do/0/block", output_given=True)))
+    assert ran.trace.compacted
+    assert [(each.number, each.name) for each in ran.trace.tasks] == [(2, "w"), (3, "last")]

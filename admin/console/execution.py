@@ -44,6 +44,12 @@ MAX_TASKS: Final = 50
 MAX_VALUE: Final = 1024
 """Characters of a value that the timeline shows; the page of the task has all that the trace has."""
 
+MAX_REQUESTS: Final = 20
+"""Requests that the page of a task shows, the last ones; the API has all of them."""
+
+MAX_TIMELINE_REQUESTS: Final = 5
+"""Requests of each task that the timeline shows, the last ones."""
+
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
 _LEFT_OUT: Final = (ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError)
 """Errors of a trace, or of attachments, that leave the rest of the page as it is."""
@@ -155,6 +161,7 @@ def _timeline(detail: ExecutionDetailView, trace: ExecutionTrace | None, problem
         "tasks": tasks,
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
+        "max_requests": MAX_TIMELINE_REQUESTS,
         "waited": trace_view.waited_seconds(tasks, detail.execution.ended_at or datetime.now(UTC)),
         "bars_cut": len(bars) > MAX_BARS,
         "timeline": draw_timeline(bars, round(datetime.now(UTC).timestamp() * 1000)),
@@ -173,6 +180,7 @@ def _task(detail: ExecutionDetailView, number: int, trace: ExecutionTrace | None
         "previous": tasks[position - 1] if position else None,
         "following": tasks[position + 1] if position is not None and position + 1 < len(tasks) else None,
         "max_value": MAX_VALUE_BYTES,
+        "max_requests": MAX_REQUESTS,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from admin.console import trace_view
+from admin.console import rendering, trace_view
 from admin.console.trace_view import TraceValues
 from admin.operations.executions import detail_view
 from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
@@ -175,3 +175,13 @@ class TestValues:
         values = self.values('{"a":1}', '{"a":2}')
         assert [line.change for line in values.differences(0, 1)] == ["same", "removed", "added", "same"]
         assert values.differences(0, 0) == values.differences(None, 1) == []
+
+
+def test_of_thousands_of_requests_of_a_task_a_page_has_the_last_ones():
+    requests = [TracedRequest("call", "/do/0/a#0", f"f{index}", 0, 0, answered=True) for index in range(3000)]
+    task = traced(1, "/do/0/a", "call", requests)
+    pages = trace(task, values=(TracedValue('"' + "x" * 10_000 + '"', 10_002, False),))
+    macros = rendering._ENVIRONMENT.get_template("trace_macros.html").module
+    text = macros.request_views(TraceValues(pages), pages, task, 20, 16_384, to_datetime, after(0))
+    assert (text.count('class="request"'), "Call of f2999" in text, "Call of f2979" in text) == (20, True, False)
+    assert "2980 earlier requests are left out" in text

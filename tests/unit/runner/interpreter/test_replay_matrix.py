@@ -12,20 +12,25 @@ from hypothesis import strategies as st
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.event_keys import EventKeys
-from flowhook.model import JournalEntry, Status
+from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
+from flowhook.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
 from router.replay.task_runs import locate_runs
 from router.services.replays import _Plan, _preview
 from router.storage.model import ExecutionContent, ExecutionRecord
+from router.task_history import build_task_history
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import RUN_WORKFLOW, EffectResult, ExternalEvent, Perform, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext
+from runner.tracing.replay import trace_execution
 
+DOCUMENT = {"dsl": "1.0.3", "namespace": "default", "name": "test", "version": "1.0.0"}
 RETRY = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 2}}}
 CALL = {"call": "f"}
 CHILD = {"namespace": "default", "name": "child", "version": "1.0.0"}
@@ -87,6 +92,16 @@ class Ran:
     @property
     def runs(self):
         return locate_runs(self.fragments)
+
+    def trace(self, definition, name):
+        status = Status.RUNNING if self.ending is None else self.record.status
+        problem = getattr(self.ending, "error", None)
+        execution = Execution(name, "test", 1, status, 1, 1_700_000_000_000, None, problem)
+        event = Event(name, "test", 1_700_000_000_000, None, "", "", "", "", "", (), b'{"n":0}', origin=Origin.WORKFLOW)
+        if name != "evt_1":
+            event = event._replace(replay=ReplayOrigin(task="/do/0/t0"))
+        detail = ExecutionDetail(execution, event, self.content.journal, getattr(self.ending, "output", None))
+        return trace_execution(orjson.dumps(definition), convert.detail_to_proto(detail).SerializeToString(), b"")
 
     def replayed_from_failed(self):
         return from_failed_task.resumption(self.record, self.content, 1)
@@ -186,7 +201,7 @@ def definitions(*, exact=False):
     def made(do, extended, limited):
         use = USE | ({"extensions": EXTENSIONS} if extended else {})
         limit = {"timeout": {"after": {"minutes": 1}}} if limited else {}
-        return {"document": {"namespace": "default", "name": "test"}, "use": use, "do": do, **limit}
+        return {"document": DOCUMENT, "use": use, "do": do, **limit}
 
     return st.builds(made, blocks(exact=exact), st.booleans(), st.booleans())
 
@@ -275,11 +290,38 @@ def test_a_preview_names_what_really_runs(perform, *, definition, fails, failed,
             assert named_exactly <= done | waited
 
 
+@settings(SETTINGS, max_examples=25)
+@given(definition=definitions(), fails=st.lists(st.booleans(), max_size=30), gives=st.booleans(), data=st.data())
+def test_a_trace_of_a_replay_agrees_with_its_history(perform, *, definition, fails, gives, data):
+    outcomes = list(fails)
+
+    def answer(asked):
+        return AWAY if outcomes and outcomes.pop() else result_of(asked)
+
+    ran, name = perform(definition, answer), "evt_1"
+    for number in (2, 3):
+        trace = ran.trace(definition, name)
+        assert trace.diverged == ""
+        history = build_task_history([each for _, each in ran.fragments], ended=ran.ending is not None)
+        traced = {task.number: task for task in trace.tasks}
+        for run in history:
+            task = traced.get(run.number)
+            if task is not None and task.outcome != "unfinished":
+                assert (task.task, task.outcome) == (run.task, str(run.state))
+        task = data.draw(st.sampled_from(ran.runs)).task if ran.runs else ""
+        try:
+            _, left = ran.replayed_from(task, b"5" if gives else None)
+        except (ConflictError, NotFoundError):
+            return
+        name = f"evt_{number}"
+        ran = perform(definition, answer, journal=left.journal, name=name)
+
+
 def encloses(task, inner):
     return is_around(position_of_task(task), position_of_task(inner))
 
 
-def test_an_output_is_given_to_the_run_that_is_known_not_to_an_earlier_one_that_was_taken_over(perform):
+def test_an_output_is_givesto_the_run_that_is_known_not_to_an_earlier_one_that_was_taken_over(perform):
     flow = single([{"l": jumps_back([{"c": CALL}])}])
     fails = [AWAY]
 
@@ -296,7 +338,7 @@ def test_an_output_is_given_to_the_run_that_is_known_not_to_an_earlier_one_that_
 
 
 def single(do, **more):
-    return {"document": {"namespace": "default", "name": "test"}, "do": do, **more}
+    return {"document": DOCUMENT, "do": do, **more}
 
 
 def test_a_flow_that_was_started_in_each_try_is_started_again(perform):

@@ -93,7 +93,7 @@ class ExecutionList(ExecutionConditions):
     """Parameters of `list_executions`."""
 
     jq: Annotated[str, Field(max_length=8192)] = ""
-    """Condition in jq on the events, whose input is that of the flow: a page looks at as many as 1 s suffices for."""
+    """Condition in jq on the events, whose input is that of the flow: a page looks at as many as it can in 0.75 s."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
     """Executions on the page at most."""
     page_token: str = ""

@@ -10,8 +10,8 @@ from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution
 from flowhook.search.evaluator import ConditionEvaluator, Evaluation
 
-BUDGET_SECONDS: Final = 1.0
-"""Time after which a search ends with what it has found."""
+BUDGET_SECONDS: Final = 0.75
+"""Time after which a search ends with what it has found: a page shall be there within a second."""
 
 FIRST_BATCH: Final = 50
 """Executions that are looked at first: a condition that takes long is then known soon."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from flowhook.document.named_secrets import NamedSecrets, parse_names
@@ -52,19 +52,19 @@ class FlowSecrets:
         Raises:
             UnavailableError: storage can't serve.
         """
-        users: defaultdict[str, list[SecretUser]] = defaultdict(list)
+        users: defaultdict[str, _Users] = defaultdict(_Users)
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
             for flow in flows:
                 for each in self._secrets(flow.id, await self._named(flow), ()):
-                    users[each.name].append(
+                    users[each.name].add(
                         SecretUser(flow.id, each.verifies, each.expressions, each.match_time_ms, each.latest_match)
                     )
             after = flows[-1].id
         infos = await self._registry.list_secrets()
         missing = sorted(users.keys() - {info.name for info in infos})[:MAX_MISSING]
-        uses = [_use(info.name, info, users.get(info.name, ())) for info in infos]
-        uses += [_use(name, None, users[name]) for name in missing]
+        uses = [users[info.name].use(info.name, info) for info in infos]
+        uses += [users[name].use(name, None) for name in missing]
         return SecretUses(tuple(uses), self._matches.since_ms)
 
     async def _named(self, flow: Flow) -> NamedSecrets:
@@ -97,7 +97,26 @@ class FlowSecrets:
         )
 
 
-def _use(name: str, info: SecretInfo | None, users: Iterable[SecretUser]) -> SecretUse:
-    ordered = sorted(users, key=lambda user: (-(user.match_time_ms or 0), user.flow_id))
-    latest = ordered[0].match_time_ms if ordered else None
-    return SecretUse(name, info, tuple(ordered[:MAX_USERS]), len(ordered), latest)
+class _Users:
+    """The flows that name a secret: their number, and those that are reported, the latest matches first."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._users: list[SecretUser] = []
+
+    def add(self, user: SecretUser) -> None:
+        """Add a flow. All flows may name one secret, so what is not reported is dropped on the way."""
+        self._count += 1
+        self._users.append(user)
+        if len(self._users) > 2 * MAX_USERS:
+            self._trim()
+
+    def use(self, name: str, info: SecretInfo | None) -> SecretUse:
+        """Return what is reported of a secret."""
+        self._trim()
+        latest = self._users[0].match_time_ms if self._users else None
+        return SecretUse(name, info, tuple(self._users), self._count, latest)
+
+    def _trim(self) -> None:
+        self._users.sort(key=lambda user: (-(user.match_time_ms or 0), user.flow_id))
+        del self._users[MAX_USERS:]

@@ -14,6 +14,7 @@ from flowhook.errors import NotFoundError, PermissionDeniedError
 from flowhook.flow_statistics import FlowCondition
 from flowhook.v1 import envelope_pb2, ingest_service_pb2
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from router import flow_secrets
 
 AUTH = b"""
 webhook:
@@ -173,6 +174,19 @@ async def test_each_secret_shows_the_flows_that_name_it_and_missing_ones_are_lis
     assert [user.flow_id for user in stale.users] == ["signed", "other"]
     assert [user.latest_match for user in stale.users] == [True, False]
     assert uses.since_ms <= stale.match_time_ms == stale.users[0].match_time_ms
+
+
+async def test_of_many_flows_that_name_a_secret_those_with_the_latest_matches_are_listed(router, client, monkeypatch):
+    monkeypatch.setattr(flow_secrets, "MAX_USERS", 2)
+    names = [f"user-{number}" for number in range(9)]
+    await client.flows.apply([flow(name, AUTH) for name in names])
+    async with edge(router) as send:
+        await send("user-3", "stale")
+        await send("user-7", "stale")
+    [use] = [use for use in (await client.secrets.uses()).items if use.name == "stale"]
+    assert (use.user_count, {user.flow_id for user in use.users}) == (9, {"user-3", "user-7"})
+    [token] = [use for use in (await client.secrets.uses()).items if use.name == "token"]
+    assert (token.user_count, [user.flow_id for user in token.users]) == (9, names[:2])
 
 
 async def test_an_unknown_flow_has_no_numbers(client):

@@ -73,14 +73,23 @@ class FlowStatisticsReader:
         found: list[FlowStatistics] = []
         for _ in range(0, MAX_SCANNED, STEP):
             flows = await self._registry.list_flows(after_id=after_id, limit=STEP)
-            named = [flow for flow in flows if name_contains in flow.id]
-            found += [each for each in await self._of(named) if _meets(each, condition)]
+            wanted = [flow for flow in flows if name_contains in flow.id and self._may_meet(flow, condition)]
+            found += [each for each in await self._of(wanted) if _meets(each, condition)]
             if len(found) > size:
                 return StatisticsPage(found[:size], found[size - 1].flow.id)
             if len(flows) < STEP:
                 return StatisticsPage(found, "")
             after_id = flows[-1].id
         return StatisticsPage(found, after_id)
+
+    def _may_meet(self, flow: Flow, condition: FlowCondition | None) -> bool:
+        """Whether a flow can meet a condition, by what is in memory: numbers are read only of those that can."""
+        match condition:
+            case FlowCondition.PAUSED:
+                return flow.paused
+            case FlowCondition.FAILING:
+                return any(self._host.statistics.of(flow.id, self._now_ms()).faulted)
+        return True
 
     async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
         if not flows:
@@ -112,12 +121,4 @@ class FlowStatisticsReader:
 
 
 def _meets(statistics: FlowStatistics, condition: FlowCondition | None) -> bool:
-    match condition:
-        case FlowCondition.PAUSED:
-            return statistics.flow.paused
-        case FlowCondition.FAILING:
-            return any(statistics.faulted)
-        case FlowCondition.NEEDS_SECRET:
-            return bool(statistics.missing_secrets)
-        case None:
-            return True
+    return condition is not FlowCondition.NEEDS_SECRET or bool(statistics.missing_secrets)

@@ -54,8 +54,9 @@ _running: Final = _Running()
 
 async def diff_executions(client: AsyncClient, parameters: DiffParameters) -> ExecutionDiffView:
     """Return the difference of two executions, of one flow or of two."""
-    first = await client.executions.get(parameters.execution_id)
-    second = await client.executions.get(parameters.with_)
+    first, second = await asyncio.gather(
+        client.executions.get(parameters.execution_id), client.executions.get(parameters.with_)
+    )
     with _running:
         bodies = [await read_beginning(client, each.execution.id, MAX_COMPARED) for each in (first, second)]
         # pure Python code, which gives way to the event loop every 5 ms

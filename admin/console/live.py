@@ -166,7 +166,8 @@ class LiveStream(Page):
         """End a stream that has begun; refuse one that has not with a status that no page follows."""
         if self._headers_written:
             if isinstance(error, UnauthenticatedError):
-                self.write(_event(rendering.render("session_ended.html", section=self.section)) + f"event: {ENDED}\ndata:\n\n")
+                rows = rendering.render("session_ended.html", section=self.section)
+                self.write(_event(rows) + f"event: {ENDED}\ndata:\n\n")
             self.finish()
         elif isinstance(error, UnauthenticatedError):
             self.set_status(http.HTTPStatus.UNAUTHORIZED)

@@ -12,8 +12,9 @@ import tornado.httpserver
 
 from admin.application import application
 from admin.base_handler import AdminContext
-from admin.operations.edge_request import EdgeTrust
+from admin.operations.edge_access import EdgeAccess
 from admin.operations.parts import PartReader
+from admin.operations.tools import Tools
 from admin.operations.traces import Tracer
 from admin.security.router_clients import RouterClients
 from admin.signed_in_handler import MAX_BODY
@@ -74,15 +75,12 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         aclosing(ConditionEvaluator()) as evaluator,
         aclosing(PartReader()) as parts_reader,
     ):
+        edges = EdgeAccess(settings.public_url, settings.edge_ca_file, settings.edge_cert_file)
         context = AdminContext(
             client,
             settings.names(),
             clients,
-            evaluator=evaluator,
-            public_url=settings.public_url,
-            edge_trust=EdgeTrust(settings.edge_ca_file, settings.edge_cert_file),
-            tracer=tracer,
-            parts_reader=parts_reader,
+            tools=Tools(evaluator, tracer, parts_reader, edges),
         )
         listener = _listen(settings.host, settings.admin_port)
         server = tornado.httpserver.HTTPServer(

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 import tornado.web
 
-from admin.operations.edge_request import EdgeTrust
-from admin.operations.parts import PartReader
-from admin.operations.traces import Tracer
+from admin.operations.tools import Tools
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
@@ -31,7 +29,6 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from flowhook.search.evaluator import ConditionEvaluator
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -84,11 +81,7 @@ class AdminContext:
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
         streams: handlers of live lists that are open, and their sessions.
-        tracer: computes traces of executions; None: nothing does.
-        parts_reader: finds attachments; None: nothing does.
-        evaluator: evaluates jq conditions; owned by the caller.
-        public_url: scheme and host that senders use; empty: those that an edge reports.
-        edge_trust: the certificates of edges that are trusted.
+        tools: what operations use of this process; owned by the caller.
         clock: monotonic, in seconds.
     """
 
@@ -98,11 +91,7 @@ class AdminContext:
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
     streams: dict[object, Session | None] = field(default_factory=dict)
-    tracer: Tracer | None = None
-    parts_reader: PartReader | None = None
-    evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
-    public_url: str = ""
-    edge_trust: EdgeTrust = field(default_factory=EdgeTrust)
+    tools: Tools = field(default_factory=Tools)
     clock: Callable[[], float] = time.monotonic
 
 

@@ -12,9 +12,6 @@ import tornado.web
 from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
-from admin.operations import execution_list, parts, traces
-from admin.operations.edge_request import configured_trust
-from admin.operations.edge_url import configured_url
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
@@ -197,11 +194,6 @@ class SignedInHandler(BaseHandler):
             raise ExhaustedError(
                 f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
             )
-        execution_list.evaluator.set(self.context.evaluator)
-        traces.tracer.set(self.context.tracer)
-        parts.reader.set(self.context.parts_reader)
-        configured_url.set(self.context.public_url)
-        configured_trust.set(self.context.edge_trust)
         async with clients.client(token) as client:
             yield client
         if not known:
@@ -217,7 +209,7 @@ class SignedInHandler(BaseHandler):
         """
         parameters = operation.read_query(path, self.query() if query is None else query)
         async with self.router() as client:
-            return await operation.perform(client, parameters)
+            return await operation.perform(client, parameters, self.context.tools)
 
 
 def _fields(text: bytes, reason: str) -> dict[str, list[str]]:

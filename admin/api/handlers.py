@@ -91,7 +91,7 @@ class OperationHandler(ApiHandler):
                 await client.cluster.shards()
         parameters = self._operation.read(self._path(values), self._json())
         async with self.router() as client:
-            self.finish_json(await self._operation.perform(client, parameters))
+            self.finish_json(await self._operation.perform(client, parameters, self.context.tools))
 
     def _path(self, values: tuple[str, ...]) -> dict[str, str]:
         return dict(zip(self._operation.path_parameters, values, strict=True))
@@ -119,7 +119,7 @@ class DownloadHandler(OperationHandler):
         parameters = self._operation.read_query(path, self.query())
         name = self._operation.download.format(**path)
         async with self.router() as client:
-            result = await self._operation.run(client, parameters)
+            result = await self._operation.perform(client, parameters, self.context.tools)
             if isinstance(result, Download):
                 await self.stream(result.name, result.chunks)
             else:

@@ -17,7 +17,7 @@ class AuditPage(Page):
         """Respond with the list."""
         parameters = LIST_AUDIT.read_query({}, self.query())
         async with self.router() as client:
-            page = await LIST_AUDIT.run(client, parameters)
+            page = await LIST_AUDIT.perform(client, parameters, self.context.tools)
         conditions = {name: getattr(parameters, name) for name in ("actor", "action", "target")}
         given = {name: value for name, value in conditions.items() if value}
         self.finish_page(

@@ -39,7 +39,7 @@ class ClusterStream(LiveStream):
 
     async def load(self, client: AsyncClient, conditions: NoParameters) -> dict[str, Any]:
         """Return the state of the cluster."""
-        return _values_of(await GET_CLUSTER.run(client, conditions))
+        return _values_of(await GET_CLUSTER.perform(client, conditions, self.context.tools))
 
 
 def _values_of(cluster: ClusterView) -> dict[str, Any]:

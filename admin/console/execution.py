@@ -142,7 +142,9 @@ class ExecutionPage(Page):
         body = bytearray()
         async with (
             self.router() as client,
-            aclosing(await READ_BODY.run(client, ExecutionId(execution_id=execution_id))) as chunks,
+            aclosing(
+                await READ_BODY.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
+            ) as chunks,
         ):
             async for chunk in chunks:
                 body += chunk

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from admin.console.page import Page
 from admin.operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
 from admin.operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
+from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Status
@@ -107,7 +108,10 @@ class ExecutionsPage(Page):
             raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
         filters = read_filters(query)
         async with self.router() as client:
-            page, total = await asyncio.gather(LIST_EXECUTIONS.run(client, filters), _total(client, filters))
+            page, total = await asyncio.gather(
+                LIST_EXECUTIONS.perform(client, filters, self.context.tools),
+                _total(client, filters, self.context.tools),
+            )
         first = not filters.page_token
         can_live = first and not filters.jq
         self.finish_page(
@@ -133,7 +137,7 @@ def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool]:
     return {"filtered": bool(condition_pairs(filters)), "complete": not page.next_page_token}
 
 
-async def _total(client: AsyncClient, filters: ExecutionList) -> ExecutionTotal | None:
+async def _total(client: AsyncClient, filters: ExecutionList, tools: Tools) -> ExecutionTotal | None:
     """Return how many executions meet the conditions; None if that is not known.
 
     Nobody has counted what meets a condition in jq; and what is stored of executions under way may be older than shown.
@@ -141,5 +145,5 @@ async def _total(client: AsyncClient, filters: ExecutionList) -> ExecutionTotal 
     if filters.jq or not all(status.ended or status is Status.SUSPENDED for status in filters.status):
         return None
     conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
-    total: ExecutionTotal = await COUNT_EXECUTIONS.run(client, conditions)
+    total: ExecutionTotal = await COUNT_EXECUTIONS.perform(client, conditions, tools)
     return total

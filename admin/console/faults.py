@@ -19,6 +19,6 @@ class FaultsPage(Page):
         """Respond with the groups."""
         parameters = LIST_FAULTS.read_query({}, self.query())
         async with self.router() as client:
-            faults = await LIST_FAULTS.run(client, parameters)
+            faults = await LIST_FAULTS.perform(client, parameters, self.context.tools)
         groups = [(group, urlencode(to_pairs(group_filter(group)))) for group in faults.groups]
         self.finish_page("faults.html", faults=faults, groups=groups, flow=parameters.flow, most=MAX_LOOKED_AT)

@@ -10,9 +10,9 @@ import orjson
 
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
-from admin.operations.edge_url import edge_url
 from admin.operations.flow_statistics import FlowList, FlowPage, ListedFlow
 from admin.operations.table import LIST_FLOWS
+from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.flow_statistics import FlowCondition
@@ -56,9 +56,9 @@ class FlowsPage(Page):
         filters = read_filters(query)
         first = not filters.page_token
         async with self.router() as client:
-            page = await LIST_FLOWS.run(client, filters)
+            page = await LIST_FLOWS.perform(client, filters, self.context.tools)
             fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
-            guide = await _guide(client, page) if fresh and page.flows else None
+            guide = await _guide(client, page, self.context.tools) if fresh and page.flows else None
         self.finish_page(
             "flows.html",
             page=page,
@@ -86,10 +86,10 @@ class FlowStream(LiveStream):
 
     async def load(self, client: AsyncClient, conditions: FlowList) -> dict[str, Any]:
         """Return the first page."""
-        return {"page": await LIST_FLOWS.run(client, conditions)}
+        return {"page": await LIST_FLOWS.perform(client, conditions, self.context.tools)}
 
 
-async def _guide(client: AsyncClient, page: FlowPage) -> dict[str, str]:
+async def _guide(client: AsyncClient, page: FlowPage, tools: Tools) -> dict[str, str]:
     """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
 
     `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none is known.
@@ -100,7 +100,7 @@ async def _guide(client: AsyncClient, page: FlowPage) -> dict[str, str]:
     return {
         "unsigned": unsigned[0] if unsigned else "",
         "signed": webhooks[0].id if webhooks else "",
-        "url": await edge_url(client),
+        "url": await tools.edges.url(client),
     }
 
 

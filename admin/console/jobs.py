@@ -28,7 +28,7 @@ class JobsPage(Page):
         """Respond with the list."""
         parameters = LIST_JOBS.read_query({}, self.query())
         async with self.router() as client:
-            page = await LIST_JOBS.run(client, parameters)
+            page = await LIST_JOBS.perform(client, parameters, self.context.tools)
         older = urlencode({"page_token": page.next_page_token})
         active = any(job.state in (JobState.PENDING, JobState.RUNNING) for job in page.jobs)
         self.finish_page("jobs.html", page=page, first=not parameters.page_token, older=older, active=active)
@@ -47,7 +47,7 @@ class NewJobPage(Page):
         preview = None
         if query:
             async with self.router() as client:
-                preview = await PREVIEW_JOB.run(client, draft)
+                preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
         self.finish_page(
             "job_new.html",
             draft=draft,
@@ -71,8 +71,8 @@ class JobPage(Page):
         path = {"job_id": values[0]}
         parameters = LIST_JOB_ITEMS.read_query(path, self.query())
         async with self.router() as client:
-            job = await GET_JOB.run(client, GET_JOB.read(path, {}))
-            page = await LIST_JOB_ITEMS.run(client, parameters)
+            job = await GET_JOB.perform(client, GET_JOB.read(path, {}), self.context.tools)
+            page = await LIST_JOB_ITEMS.perform(client, parameters, self.context.tools)
         outcome = {} if parameters.outcome is None else {"outcome": parameters.outcome}
         self.finish_page(
             "job.html",

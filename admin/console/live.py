@@ -191,7 +191,7 @@ class ExecutionStream(LiveStream):
 
     async def load(self, client: AsyncClient, conditions: ExecutionList) -> dict[str, Any]:
         """Return the first page."""
-        page = await LIST_EXECUTIONS.run(client, conditions)
+        page = await LIST_EXECUTIONS.perform(client, conditions, self.context.tools)
         return {"page": page, **row_values(conditions, page)}
 
 

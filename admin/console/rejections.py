@@ -63,7 +63,7 @@ class RejectionsPage(Page):
         """Respond with the list."""
         parameters = LIST_REJECTIONS.read_query({}, self.query())
         async with self.router() as client:
-            page = await LIST_REJECTIONS.run(client, parameters)
+            page = await LIST_REJECTIONS.perform(client, parameters, self.context.tools)
         conditions = {"flow": parameters.flow, "reason": parameters.reason}
         given = {name: value for name, value in conditions.items() if value}
         self.finish_page(
@@ -105,7 +105,9 @@ class RejectionPage(Page):
     async def _body_views(self, rejection_id: str) -> dict[str, Any]:
         """Return the views of the stored body: as text, indented if it is JSON, and in hexadecimal."""
         async with self.router() as client:
-            chunks = await READ_REJECTION_BODY.run(client, RejectionId(rejection_id=rejection_id))
+            chunks = await READ_REJECTION_BODY.perform(
+                client, RejectionId(rejection_id=rejection_id), self.context.tools
+            )
             body = b"".join([chunk async for chunk in chunks])
         text = body.decode("utf-8", "replace")
         return {

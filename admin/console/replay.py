@@ -14,6 +14,7 @@ from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
+from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
@@ -57,8 +58,8 @@ class ReplayPage(Page):
         preview = None
         fields = {name: values for name, values in fields.items() if name not in (REASON, REQUEST_ID)}
         async with self.router() as client:
-            detail = await GET_EXECUTION.run(client, ExecutionId(execution_id=execution_id))
-            text = await _editable_body(client, execution_id)
+            detail = await GET_EXECUTION.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
+            text = await _editable_body(client, execution_id, self.context.tools)
             shown = _shown(fields, detail, text)
             if error is None:
                 try:
@@ -100,7 +101,7 @@ class ReplayHandler(ReplayPage):
         try:
             parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(_single(fields)))
             async with self.router() as client:
-                started = await REPLAY_EXECUTION.perform(client, parameters)
+                started = await REPLAY_EXECUTION.perform(client, parameters, self.context.tools)
         except UnauthenticatedError:
             raise
         except FlowhookError as error:
@@ -164,10 +165,10 @@ def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, str]]:
     return [{"task": name, "state": state} for name, state in states.items()]
 
 
-async def _editable_body(client: AsyncClient, execution_id: str) -> str | None:
+async def _editable_body(client: AsyncClient, execution_id: str, tools: Tools) -> str | None:
     """Return the body, if it is text that a form can contain; else None."""
     body = bytearray()
-    async with aclosing(await READ_BODY.run(client, ExecutionId(execution_id=execution_id))) as chunks:
+    async with aclosing(await READ_BODY.perform(client, ExecutionId(execution_id=execution_id), tools)) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > MAX_EDITABLE:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from admin.operations.edge_url import configured_url
-from flowhook import tls_context
+from admin.operations.edge_access import EdgeAccess
 from flowhook.client import SignedRequest
 from flowhook.errors import UnavailableError
 from flowhook.model import Headers
@@ -31,34 +27,6 @@ _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeTrust:
-    """The certificates of edges that are trusted.
-
-    Attributes:
-        ca_file: PEM certificates of authorities; None: those of the system.
-        cert_file: PEM certificate of the edges of this machine's cluster; comes before `ca_file` where there is no
-            `FLOWHOOK_PUBLIC_URL`, which may be that of a proxy.
-    """
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Return an SSL context. Blocking.
-
-        Raises:
-            InvalidError: a file can't be read, or contains no certificate (`TLS_FILE_UNREADABLE`).
-        """
-        if self.cert_file is not None and not configured_url.get():
-            return tls_context.context_for_certificate(self.cert_file)
-        return tls_context.context_for_authorities(self.ca_file)
-
-
-configured_trust: ContextVar[EdgeTrust] = ContextVar("configured_trust", default=EdgeTrust())  # noqa: B039 - frozen
-"""What the admin process trusts whose request is handled."""
-
-
-@dataclass(frozen=True, slots=True)
 class EdgeResponse:
     """A response. `cut`: there was more of the body than `MAX_RESPONSE` bytes."""
 
@@ -69,18 +37,18 @@ class EdgeResponse:
     cut: bool
 
 
-async def send_to_edge(request: SignedRequest) -> EdgeResponse:
+async def send_to_edge(request: SignedRequest, edges: EdgeAccess) -> EdgeResponse:
     """Send a request and return the response. Redirects are not followed, and nothing is sent a second time.
 
     Raises:
         UnavailableError: no edge answered in time, or its certificate is not trusted (`EDGE_UNREACHABLE`).
-        InvalidError: see `EdgeTrust.context`.
+        InvalidError: see `EdgeAccess.context`.
     """
     import aiohttp  # noqa: PLC0415 - takes 100 ms and 15 MiB, for the first test event only
     import yarl  # noqa: PLC0415 - see above
 
     url = yarl.URL(request.url, encoded=True)
-    trusted = await asyncio.to_thread(configured_trust.get().context) if url.scheme == "https" else True
+    trusted = await asyncio.to_thread(edges.context) if url.scheme == "https" else True
     headers = [(name, value.decode("utf-8", "replace")) for name, value in request.headers]
     timeout = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT)
     origin = url.origin()

@@ -1,36 +1,20 @@
-"""Finds the URL at which senders reach the edges."""
+"""Chooses the URL at which senders reach the edges from those that the edges report; pure."""
 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Sequence
-from contextvars import ContextVar
 from typing import Final
 from urllib.parse import urlsplit
 
 from admin import health
-from flowhook.client import AsyncClient, ProcessInfo
+from flowhook.client import ProcessInfo
 
 LOOPBACK: Final = "127.0.0.1"
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 _URL: Final = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 """Scheme, host and port. Whoever has the token of an edge may report anything, and people paste the URL into shells."""
-
-configured_url: ContextVar[str] = ContextVar("configured_url", default="")
-"""`FLOWHOOK_PUBLIC_URL` of the admin process whose request is handled; empty: not set."""
-
-
-async def edge_url(client: AsyncClient) -> str:
-    """Return scheme, host and port that senders use, without a slash at the end; empty if nobody knows them.
-
-    That is the admin process's `FLOWHOOK_PUBLIC_URL`, else what an edge reports.
-
-    Raises:
-        UnavailableError: the router did not answer.
-    """
-    return configured_url.get() or reported_url(await client.cluster.processes(metrics=False), socket.gethostname())
 
 
 def reported_url(processes: Sequence[ProcessInfo], own_host: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -16,15 +15,14 @@ from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
-from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.search.scan import search
 from flowhook.search.times import parse_time
 from flowhook.search_attributes import MAX_ATTRIBUTES
 
-MAX_DIGITS: Final = 18
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
-evaluator: ContextVar[ConditionEvaluator] = ContextVar("evaluator")
-"""Evaluates jq conditions for the calls of operations in this context; their caller sets it."""
+MAX_DIGITS: Final = 18
 
 NO_TASK: Final = "/"
 """Value of `error_task` for errors that no task raised: their JSON Pointer is empty."""
@@ -139,11 +137,11 @@ class ExecutionTotal:
     more: bool
 
 
-async def list_executions(client: AsyncClient, parameters: ExecutionList) -> ExecutionPage:
+async def list_executions(client: AsyncClient, parameters: ExecutionList, tools: Tools) -> ExecutionPage:
     """Return a page of executions."""
     wanted = parameters.as_filter(datetime.now(UTC))
     if parameters.jq:
-        return await _search(client, wanted, parameters)
+        return await _search(client, wanted, parameters, tools)
     page = await client.executions.page(where=wanted, page_size=parameters.page_size, page_token=parameters.page_token)
     return ExecutionPage(tuple(map(view, page.items)), page.next_page_token)
 
@@ -154,11 +152,13 @@ async def count_executions(client: AsyncClient, parameters: ExecutionConditions)
     return ExecutionTotal(total.count, total.more)
 
 
-async def _search(client: AsyncClient, wanted: ExecutionFilter, parameters: ExecutionList) -> ExecutionPage:
+async def _search(
+    client: AsyncClient, wanted: ExecutionFilter, parameters: ExecutionList, tools: Tools
+) -> ExecutionPage:
     page_token, earlier = _scan_position(parameters.page_token)
     result = await search(
         client.executions,
-        evaluator.get(),
+        tools.evaluator,
         wanted,
         parameters.jq,
         limit=parameters.page_size,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from admin.operations.edge_url import edge_url
 from admin.operations.flows import FlowName
 from flowhook.client import AsyncClient
+
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,10 @@ class FlowSetup:
     next_times: tuple[datetime, ...]
 
 
-async def get_flow_setup(client: AsyncClient, parameters: FlowName) -> FlowSetup:
+async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools) -> FlowSetup:
     """Return how the latest revision of a flow is reached."""
     from admin.operations import flow_reach  # noqa: PLC0415 - it imports the models of `webhook`, 10 MiB
 
     flow = await client.flows.get(parameters.flow_id)
     times = {secret.name: secret.updated_at for secret in await client.secrets.list()}
-    return flow_reach.describe(flow, await edge_url(client) if flow.has_webhook else "", times)
+    return flow_reach.describe(flow, await tools.edges.url(client) if flow.has_webhook else "", times)

@@ -6,13 +6,16 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowhook.audit_reason import MAX_REASON, audit_reason
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
+
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 """A parameter in a path."""
@@ -60,7 +63,7 @@ class Operation(Generic[P]):
         summary: one line.
         parameters: parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`).
         result: type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed.
-        run: performs it.
+        run: performs it, given a client, the parameters, and `Tools` if it `uses_tools`.
         download: of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters
             of the path.
     """
@@ -71,8 +74,9 @@ class Operation(Generic[P]):
     summary: str
     parameters: type[P]
     result: type
-    run: Callable[[AsyncClient, P], Awaitable[Any]]
+    run: Callable[..., Awaitable[Any]]
     download: str = ""
+    uses_tools: bool = False
 
     @property
     def writes(self) -> bool:
@@ -89,10 +93,10 @@ class Operation(Generic[P]):
         """Model of its parameters; those of one that writes include a reason for the audit log."""
         return self.parameters if not self.writes else _with_reason(self.parameters)
 
-    async def perform(self, client: AsyncClient, parameters: P) -> Any:
+    async def perform(self, client: AsyncClient, parameters: P, tools: Tools) -> Any:
         """Run it; the router notes the reason that `parameters` give."""
         with audit_reason(getattr(parameters, "reason", "")):
-            return await self.run(client, parameters)
+            return await (self.run(client, parameters, tools) if self.uses_tools else self.run(client, parameters))
 
     def read(self, path: Mapping[str, str], given: Mapping[str, Any]) -> P:
         """Return its parameters.

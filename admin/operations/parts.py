@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 from pydantic import Field
@@ -21,6 +20,9 @@ from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
 from flowhook.offload.offload import Offload
 from flowhook.wire import convert
+
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
 SECONDS: Final = 5.0
 """CPU time in which the attachments of a body are found."""
@@ -90,11 +92,7 @@ class PartReader:
         await self._offload.aclose()
 
 
-reader: ContextVar[PartReader | None] = ContextVar("reader", default=None)
-"""Finds attachments for the calls of operations in this context; their caller sets it."""
-
-
-async def list_parts(client: AsyncClient, parameters: ExecutionId) -> PartList:
+async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> PartList:
     """Return the attachments of the request that started an execution.
 
     Raises:
@@ -106,10 +104,10 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId) -> PartList:
         return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
     if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
-    return PartList(tuple(await _reader().parts(event)))
+    return PartList(tuple(await _reader(tools).parts(event)))
 
 
-async def read_part(client: AsyncClient, parameters: PartNumber) -> Download:
+async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -> Download:
     """Return an attachment, byte for byte.
 
     Raises:
@@ -123,7 +121,7 @@ async def read_part(client: AsyncClient, parameters: PartNumber) -> Download:
             part = parts[parameters.index]
             return Download(part.name, _slice(client.executions.body(event.id), part.offset, part.size))
     elif may_have_parts(event.content_type, len(event.body)):
-        found = await _reader().read(event, parameters.index)
+        found = await _reader(tools).read(event, parameters.index)
         if found is not None:
             return Download(found[0], _whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
@@ -139,11 +137,10 @@ def may_have_parts(content_type: str, body_size: int) -> bool:
     return body_size > 0 and _PARSED.match(content_type) is None
 
 
-def _reader() -> PartReader:
-    known = reader.get()
-    if known is None:
+def _reader(tools: Tools) -> PartReader:
+    if tools.parts_reader is None:
         raise UnavailableError("this process reads no attachments", reason="READER_MISSING")
-    return known
+    return tools.parts_reader
 
 
 def _view(index: int, part: Part) -> PartView:

@@ -85,6 +85,7 @@ GET_FLOW_SETUP: Final = Operation(
     flows.FlowName,
     flow_setup.FlowSetup,
     flow_setup.get_flow_setup,
+    uses_tools=True,
 )
 GET_FLOW_PICTURE: Final = Operation(
     "get_flow_picture",
@@ -130,6 +131,7 @@ SEND_TEST_EVENT: Final = Operation(
     test_events.SentTestEvent,
     test_events.TestEventView,
     test_events.send_test_event,
+    uses_tools=True,
 )
 SIGN_TEST_EVENT: Final = Operation(
     "sign_test_event",
@@ -139,6 +141,7 @@ SIGN_TEST_EVENT: Final = Operation(
     test_events.TestEvent,
     test_events.SignedView,
     test_events.sign_test_event,
+    uses_tools=True,
 )
 PAUSE_FLOW: Final = Operation(
     "pause_flow",
@@ -166,6 +169,7 @@ LIST_EXECUTIONS: Final = Operation(
     execution_list.ExecutionList,
     execution_list.ExecutionPage,
     execution_list.list_executions,
+    uses_tools=True,
 )
 COUNT_EXECUTIONS: Final = Operation(
     "count_executions",
@@ -212,6 +216,7 @@ LIST_PARTS: Final = Operation(
     executions.ExecutionId,
     parts.PartList,
     parts.list_parts,
+    uses_tools=True,
 )
 READ_PART: Final = Operation(
     "read_part",
@@ -221,6 +226,7 @@ READ_PART: Final = Operation(
     parts.PartNumber,
     bytes,
     parts.read_part,
+    uses_tools=True,
 )
 TRACE_EXECUTION: Final = Operation(
     "trace_execution",
@@ -230,6 +236,7 @@ TRACE_EXECUTION: Final = Operation(
     executions.ExecutionId,
     ExecutionTrace,
     traces.trace_execution,
+    uses_tools=True,
 )
 REPLAY_EXECUTION: Final = Operation(
     "replay_execution",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import Field
 
 from admin.operations.curl_line import curl_line
+from admin.operations.edge_access import EdgeAccess
 from admin.operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
-from admin.operations.edge_url import edge_url
 from admin.operations.executions import HeaderView, header_views
 from admin.operations.flows import FlowName
 from flowhook.client import AsyncClient, SignedRequest
 from flowhook.errors import InvalidError, NotFoundError, UnavailableError
+
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
 MAX_TEXT: Final = 1024 * 1024
 
@@ -94,12 +97,12 @@ class TestEventView:
     response: ResponseView | None
 
 
-async def sign_test_event(client: AsyncClient, parameters: TestEvent) -> SignedView:
+async def sign_test_event(client: AsyncClient, parameters: TestEvent, tools: Tools) -> SignedView:
     """Return a test event as its sender would send it, without sending it."""
-    return _signed_view(await _sign(client, parameters, _read_headers(parameters.headers)))
+    return _signed_view(await _sign(client, tools.edges, parameters, _read_headers(parameters.headers)))
 
 
-async def send_test_event(client: AsyncClient, parameters: SentTestEvent) -> TestEventView:
+async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools: Tools) -> TestEventView:
     """Send a test event, and find the execution that it started."""
     headers = _read_headers(parameters.headers)
     if parameters.via == "grpc":
@@ -107,22 +110,24 @@ async def send_test_event(client: AsyncClient, parameters: SentTestEvent) -> Tes
         execution_id = await client.ingest(parameters.flow_id, body, parameters.content_type, headers)
         return TestEventView(execution_id, duplicate=False, request=None, response=None)
     headers, trace = _with_trace(headers)
-    request = await _sign(client, parameters, headers)
+    request = await _sign(client, tools.edges, parameters, headers)
     if request.credential is not None:
         raise InvalidError(
             f"{request.auth_kind} sends the secret {request.secret_name} itself, which does not leave the router: "
             "use the curl line and put it there yourself, or send the event over gRPC",
             reason="CREDENTIAL_NOT_SHARED",
         )
-    response = await send_to_edge(request)
+    response = await send_to_edge(request, tools.edges)
     execution_id, duplicate = "", False
     if response.status < FIRST_REFUSAL:
         execution_id, duplicate = await _find_execution(client, parameters.flow_id, trace, response.body)
     return TestEventView(execution_id, duplicate, _signed_view(request), _response_view(response))
 
 
-async def _sign(client: AsyncClient, parameters: TestEvent, headers: list[tuple[str, str]]) -> SignedRequest:
-    base = await edge_url(client)
+async def _sign(
+    client: AsyncClient, edges: EdgeAccess, parameters: TestEvent, headers: list[tuple[str, str]]
+) -> SignedRequest:
+    base = await edges.url(client)
     if not base:
         raise UnavailableError(
             "no edge has reported a URL: is one running? FLOWHOOK_PUBLIC_URL of the admin process sets it",

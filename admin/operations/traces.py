@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from admin.operations.executions import ExecutionId
 from flowhook.client import AsyncClient
 from flowhook.errors import UnavailableError
 from flowhook.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from flowhook.model import ExecutionDetail
+
+if TYPE_CHECKING:
+    from admin.operations.tools import Tools
 
 
 class Tracer(Protocol):
@@ -32,11 +34,7 @@ class Tracer(Protocol):
         ...
 
 
-tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
-"""Computes traces for the calls of operations in this context; their caller sets it."""
-
-
-async def trace_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionTrace:
+async def trace_execution(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> ExecutionTrace:
     """Recompute the data of each task of an execution.
 
     Raises:
@@ -44,8 +42,7 @@ async def trace_execution(client: AsyncClient, parameters: ExecutionId) -> Execu
         UnavailableError: this process has no tracer (`TRACER_MISSING`).
         FlowhookError: see `Tracer.trace`.
     """
-    computing = tracer.get()
-    if computing is None:
+    if tools.tracer is None:
         raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
     detail = await client.executions.get(parameters.execution_id)
     execution, event = detail.execution, detail.event
@@ -54,7 +51,7 @@ async def trace_execution(client: AsyncClient, parameters: ExecutionId) -> Execu
     if event.body_blob is not None:
         async with aclosing(_beginning(client.executions.body(execution.id))) as chunks:
             body = b"".join([chunk async for chunk in chunks])
-    return await computing.trace(flow.definition, detail, body)
+    return await tools.tracer.trace(flow.definition, detail, body)
 
 
 async def _beginning(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:

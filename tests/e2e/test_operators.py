@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.clients import KINDS, Either, close
 from support.systems import EVENT_ID, document, until
 
-from admin.operations.edge_url import edge_url
+from admin.operations.edge_access import EdgeAccess
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +38,7 @@ async def test_health_shows_every_process(system):
 
 
 async def test_an_edge_reports_where_senders_reach_it(system):
-    assert await until(lambda: edge_url(system.client), "an edge has reported") == system.cluster.http
+    assert await until(lambda: EdgeAccess().url(system.client), "an edge has reported") == system.cluster.http
 
 
 async def test_metrics_show_every_process_and_what_it_did(system):

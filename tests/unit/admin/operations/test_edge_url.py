@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.operations.edge_url import configured_url, edge_url, reported_url
+from admin.operations.edge_url import reported_url
 from flowhook.client import ProcessInfo
 
 
@@ -52,11 +52,3 @@ def test_what_is_no_url_of_a_server_is_passed_over(url, host):
     bad = edge("edge-1", url, host=host)
     assert reported_url([bad], "near") == ""
     assert reported_url([bad, edge("edge-2", "http://b", ready=False)], "near") == "http://b"
-
-
-async def test_the_setting_comes_before_the_reports():
-    token = configured_url.set("https://hooks.example.com")
-    try:
-        assert await edge_url(None) == "https://hooks.example.com"
-    finally:
-        configured_url.reset(token)

@@ -1,12 +1,11 @@
-"""Which certificates of edges test events trust."""
+"""Which URL and which certificates of edges test events use."""
 
 from __future__ import annotations
 
 import pytest
 from support.certificates import Authority
 
-from admin.operations.edge_request import EdgeTrust
-from admin.operations.edge_url import configured_url
+from admin.operations.edge_access import EdgeAccess
 from flowhook.errors import InvalidError
 
 
@@ -21,20 +20,20 @@ def subjects(context):
 
 
 def test_edges_of_this_machine_are_known_by_their_certificate_whatever_host_it_names(files):
-    context = EdgeTrust(cert_file=files[1]).context()
+    context = EdgeAccess(cert_file=files[1]).context()
     assert not context.check_hostname
     assert context.cert_store_stats()["x509"] == 1
 
 
 def test_a_public_url_may_be_that_of_a_proxy_with_another_certificate(files):
-    token = configured_url.set("https://hooks.example.com")
-    try:
-        context = EdgeTrust(*files).context()
-    finally:
-        configured_url.reset(token)
+    context = EdgeAccess("https://hooks.example.com", *files).context()
     assert (context.check_hostname, subjects(context)) == (True, ["test authority"])
 
 
 def test_a_file_that_can_not_be_read_is_named(tmp_path):
     with pytest.raises(InvalidError, match=r"none\.pem"):
-        EdgeTrust(ca_file=tmp_path / "none.pem").context()
+        EdgeAccess(ca_file=tmp_path / "none.pem").context()
+
+
+async def test_the_setting_comes_before_the_reports():
+    assert await EdgeAccess("https://hooks.example.com").url(None) == "https://hooks.example.com"

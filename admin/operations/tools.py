@@ -1,0 +1,27 @@
+"""What operations use of the admin process, beside its client of the router."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from admin.operations.edge_access import EdgeAccess
+from admin.operations.parts import PartReader
+from admin.operations.traces import Tracer
+from flowhook.search.evaluator import ConditionEvaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What operations use of the process; owned by whoever creates it.
+
+    Attributes:
+        evaluator: evaluates jq conditions.
+        tracer: computes traces of executions; None: nothing does.
+        parts_reader: finds attachments; None: nothing does.
+        edges: how edges are reached.
+    """
+
+    evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
+    tracer: Tracer | None = None
+    parts_reader: PartReader | None = None
+    edges: EdgeAccess = field(default_factory=EdgeAccess)

@@ -32,6 +32,9 @@ INTERVAL_SECONDS: Final = 0.5
 PAUSE_FACTOR: Final = 4
 """Such a multiple of the time that a look takes passes before the next one: conditions without an index take long."""
 
+LOAD_SECONDS: Final = 5.0
+"""Time after which a look that has no result counts as one at a router that does not answer."""
+
 REFRESH_SECONDS: Final = 30.0
 """Time after which rows that did not change are sent again, so that their ages are right."""
 
@@ -125,16 +128,8 @@ class LiveStream(Page):
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect events
         while not self._closed.is_set():
             began = loop.time()
-            values: dict[str, Any] | None
-            try:
-                self.check_session()
-                async with self.router() as client:
-                    values = await self.load(client, conditions)
-            except UnavailableError:
-                if not sent_at:
-                    raise
-                values = None
-            if values != shown or loop.time() - sent_at >= REFRESH_SECONDS:
+            values = await self._load(conditions)
+            if not sent_at or values != shown or loop.time() - sent_at >= REFRESH_SECONDS:
                 await self._send(AWAY if values is None else _event(rendering.render(self.template, **values)))
                 shown, sent_at = values, loop.time()
             try:
@@ -142,6 +137,16 @@ class LiveStream(Page):
                 await asyncio.wait_for(self._closed.wait(), pause)
             except TimeoutError:
                 continue
+
+    async def _load(self, conditions: Any) -> dict[str, Any] | None:
+        """Return what `load` does; None: the router does not answer."""
+        self.check_session()
+        try:
+            async with asyncio.timeout(LOAD_SECONDS), self.router() as client:
+                values: dict[str, Any] = await self.load(client, conditions)
+        except (TimeoutError, UnavailableError):
+            return None
+        return values
 
     def check_session(self) -> None:
         """Check that the session has not ended. This does not count as a use of it: nobody asked for anything.

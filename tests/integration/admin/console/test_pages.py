@@ -19,6 +19,7 @@ from support.routers import flow
 from support.runners import attached
 
 from admin.api import openapi
+from admin.console import live
 from flowhook.client import channel
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import JobAction, JobSpec
@@ -415,6 +416,17 @@ class TestLive:
                     with contextlib.suppress(aiohttp.ClientPayloadError):
                         while await response.content.readline():
                             pass
+
+    async def test_a_stream_that_begins_while_the_router_is_away_shows_the_list_once_it_answers(
+        self, viewer, client, monkeypatch
+    ):
+        await client.flows.apply([flow("later")])
+        monkeypatch.setattr(live, "LOAD_SECONDS", 0.0)
+        async with asyncio.timeout(PATIENCE), viewer.session.get("/executions/stream?flow=later") as response:
+            assert response.status == 200
+            assert [await response.content.readline() for _ in range(3)] == [b"event: away\n", b"data:\n", b"\n"]
+            monkeypatch.undo()
+            assert "No execution meets" in await next_event(response)
 
     async def test_a_condition_that_is_none_begins_no_stream(self, viewer):
         assert (await viewer.get("/executions/stream?status=broken")).status == 400

@@ -63,8 +63,10 @@ def test_the_revisions_of_a_flow_are_listed_and_compared(cluster, tmp_path):
 
 def test_flows_are_listed_paused_and_resumed(cluster):
     rows = cluster.run("flows", "list", "--json").rows
-    assert [row["id"] for row in rows] == ["faulty", "hello", "quiet", "signed"]
-    assert {row["id"] for row in rows if not row["webhook"]} == {"quiet"}
+    webhooks = {row["id"]: row["webhook"] for row in rows}
+    assert list(webhooks) == sorted(webhooks)
+    own = {"faulty": True, "hello": True, "quiet": False, "signed": True}  # other tests have applied others
+    assert own.items() <= webhooks.items()
     assert cluster.run("flows", "pause", "hello").out == "hello: paused\n"
     assert "paused" in cluster.run("flows", "list").out
     assert [row["id"] for row in cluster.run("flows", "list", "--state", "paused", "--json").rows] == ["hello"]

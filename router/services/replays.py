@@ -234,11 +234,13 @@ def past_retention(execution_id: str) -> NotFoundError:
 
 
 def _check_combination(request: _Request) -> None:
-    """Check that the parts of a request go together.
+    """Check that the parts of a request are known, and go together.
 
     Raises:
-        InvalidError: they do not.
+        InvalidError: they do not, or a value is one of a newer version (`REPLAY_INVALID`).
     """
+    if request.start not in _Request.Start.values() or request.revision not in _Request.Revision.values():
+        raise InvalidError("this router does not know the given `start` or `revision`", reason="REPLAY_INVALID")
     from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING)
     if request.HasField("input") and not from_beginning:
         raise InvalidError(

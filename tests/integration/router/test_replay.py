@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
+from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import RaiseOrigin, Status
-from flowhook.v1 import failure_pb2
+from flowhook.v1 import execution_service_pb2, execution_service_pb2_grpc, failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import status
 
 
 @pytest.fixture
@@ -194,3 +197,15 @@ async def test_only_what_failed_is_resolved_with_a_reason_of_some_length(client,
     assert caught.value.reason == "EXECUTION_NOT_FAILED"
     with pytest.raises(NotFoundError):
         await client.executions.resolve("evt_01m8746w29ee29nr9fsnpeescq")
+
+
+@pytest.mark.parametrize("unknown", [{"start": 99}, {"revision": 99}])
+async def test_a_choice_that_the_router_does_not_know_is_refused(router, client, hello, unknown):
+    execution_id = await client.ingest("hello", {})
+    await client.executions.cancel(execution_id)
+    async with channel.connect(router.target, router.token()) as connection:
+        stub = execution_service_pb2_grpc.ExecutionServiceStub(connection)
+        request = execution_service_pb2.ReplayExecutionRequest(execution_id=execution_id, **unknown)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ReplayExecution(request)
+    assert status.from_rpc_error(refused.value).reason == "REPLAY_INVALID"

@@ -10,7 +10,7 @@
 - `flows`, `executions`, `faults`, `rejections`, `secrets`, `cluster`: the pages.
 - `actions`: what buttons do: the operation of the API with the same path, then a redirect.
 - `live`: the list of executions as server-sent events.
-- `json_format`, `hexdump`: views of bodies, made from their bytes; pure.
+- `body_view`, `json_format`, `hexdump`: views of bodies, made from their bytes; pure.
 - `static_files`: style sheet and scripts; `static/vendor/manifest.json` says where htmx is from.
 
 Invariants: every value is escaped (autoescape); no page needs a script; no payload is parsed in the browser.

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from admin.console import trace_view
-from admin.console.hexdump import hexdump
-from admin.console.json_format import indent_json
+from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from admin.operations.executions import ExecutionDetailView, ExecutionId
@@ -22,12 +21,6 @@ from flowhook.execution_trace import MAX_VALUE_BYTES, ExecutionTrace
 from flowhook.model import to_datetime
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
-
-MAX_SHOWN: Final = 64 * 1024
-"""Bytes of a body that a page shows; the whole body can be downloaded."""
-
-MAX_HEX: Final = 4 * 1024
-"""Bytes of a body that a page shows in hexadecimal."""
 
 MAX_ENTRIES: Final = 100
 """Entries of the journal that a page shows; the API has all of them."""
@@ -112,7 +105,7 @@ class ExecutionPage(Page):
         body = await self._read_body(detail.execution.id)
         parts, parts_problem = await self._parts(detail)
         return {
-            "body": _body_view(body),
+            "body": body_view(body),
             "parts": parts,
             "max_parts": MAX_PARTS,
             "parts_problem": parts_problem,
@@ -192,19 +185,4 @@ def _trace_values(trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
         "trace_problem": problem,
         "traced": None if trace is None else trace_view.TraceValues(trace),
         "moment": to_datetime,
-    }
-
-
-def _body_view(body: bytes) -> dict[str, Any]:
-    """Return the views of a body: as text, indented if it is whole JSON, and in hexadecimal."""
-    cut = len(body) > MAX_SHOWN
-    body = body[:MAX_SHOWN]
-    text = body.decode("utf-8", "replace")
-    return {
-        "text": text,
-        "pretty": None if cut else indent_json(text),
-        "hex": hexdump(body[:MAX_HEX]),
-        "cut": cut,
-        "hex_cut": len(body) > MAX_HEX,
-        "utf8": "\ufffd" not in text or body.decode("utf-8", "ignore").encode() == body,
     }

@@ -7,16 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from admin.console.hexdump import hexdump
-from admin.console.json_format import indent_json
+from admin.console.body_view import body_view
 from admin.console.page import Page
 from admin.operations.rejections import RejectionId
 from admin.operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 from flowhook.errors import ConflictError
 from flowhook.rejections import Acceptability
-
-MAX_HEX: Final = 4 * 1024
-"""Bytes of a body that a page shows in hexadecimal."""
 
 MAX_COUNTS: Final = 20
 """Counts that the list shows; the API has all of them."""
@@ -109,15 +105,7 @@ class RejectionPage(Page):
                 client, RejectionId(rejection_id=rejection_id), self.context.tools
             )
             body = b"".join([chunk async for chunk in chunks])
-        text = body.decode("utf-8", "replace")
-        return {
-            "text": text,
-            "pretty": indent_json(text),
-            "hex": hexdump(body[:MAX_HEX]),
-            "hex_cut": len(body) > MAX_HEX,
-            "utf8": text.encode() == body,
-            "size": len(body),
-        }
+        return body_view(body)
 
 
 class AcceptHandler(RejectionPage):

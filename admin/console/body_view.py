@@ -1,0 +1,30 @@
+"""Views of a body, made from its bytes: as text, indented if it is JSON, and in hexadecimal; pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from admin.console.hexdump import hexdump
+from admin.console.json_format import indent_json
+
+MAX_SHOWN: Final = 64 * 1024
+"""Bytes of a body that a page shows as text."""
+
+MAX_HEX: Final = 4 * 1024
+"""Bytes of a body that a page shows in hexadecimal."""
+
+
+def body_view(body: bytes) -> dict[str, Any]:
+    """Return the views of a body, of which the first `MAX_SHOWN` bytes are shown; indented only if it is whole."""
+    shown = body[:MAX_SHOWN]
+    cut = len(shown) < len(body)
+    text = shown.decode("utf-8", "replace")
+    return {
+        "text": text,
+        "pretty": None if cut else indent_json(text),
+        "hex": hexdump(shown[:MAX_HEX]),
+        "cut": cut,
+        "hex_cut": len(shown) > MAX_HEX,
+        "utf8": "\ufffd" not in text or shown.decode("utf-8", "ignore").encode() == shown,
+        "size": len(shown),
+    }

@@ -8,8 +8,7 @@ from typing import Final
 
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import MAX_COUNTED
-from flowhook.model import Status
-from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.observers.execution_records import ExecutionRecords, meets, stored_conditions
 from router.storage.interface import ShardState
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
@@ -20,9 +19,6 @@ SAMPLE: Final = 10
 
 COUNT_SECONDS: Final = 5.0
 """Longest time that a preview counts; then it reports that there may be more."""
-
-_IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
-"""Statuses for which the scheduling core is more current than storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +46,10 @@ class MatchingExecutions:
         Raises:
             UnavailableError: storage can't serve.
         """
-        stored = wanted
-        if not _IN_MOTION.isdisjoint(wanted.statuses):  # their stored status may lag
-            stored = wanted._replace(statuses=tuple(_IN_MOTION.union(wanted.statuses)))
+        stored = stored_conditions(wanted)
         walk = await self._state.walk_executions(stored, after_seq=after_seq, last_seq=last_seq, limit=limit)
         current = await self._records.current(walk.records)
-        return walk._replace(records=[record for record in current if _is_met(wanted, record)])
+        return walk._replace(records=[record for record in current if meets(record, wanted)])
 
     async def preview(self, wanted: ExecutionFilter) -> Preview:
         """Count the executions that match now, up to `MAX_COUNTED`.
@@ -72,8 +66,3 @@ class MatchingExecutions:
             count += len(records)
             sample += records[: SAMPLE - len(sample)]
         return Preview(min(count, MAX_COUNTED), count > MAX_COUNTED or after is not None, sample)
-
-
-def _is_met(wanted: ExecutionFilter, record: ExecutionRecord) -> bool:
-    """Whether the current state of an execution, of which a stored one met conditions, meets them."""
-    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from flowhook.errors import InternalError, NotFoundError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.model import Execution, Status
+from flowhook.model import Execution
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from router.admission import AdmissionControl
-from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.observers.execution_records import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.services.filters import read_filter
 from router.services.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
 from router.storage.interface import ShardState
@@ -23,8 +22,6 @@ MAX_COUNT: Final = 10_000
 """Executions that are counted."""
 SCAN_BYTES: Final = 4 * 1024 * 1024
 """Bytes of events in one response of ScanEvents; at least one event is in it."""
-_IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
-"""Statuses for which the scheduling core is more current than storage."""
 
 
 class FilteredRequest(PagedRequest, Protocol):
@@ -56,13 +53,10 @@ class ExecutionLists:
         size, before = parse_page(request, default=DEFAULT_PAGE)
         wanted = read_filter(request.filter)
         # what is stored of these may lag: that an execution was woken or started is stored later or never
-        lagging = not _IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
-        stored = wanted
-        if lagging and wanted.statuses:
-            stored = wanted._replace(statuses=tuple(_IN_MOTION.union(wanted.statuses)))
+        lagging = not IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
         read = MAX_PAGE if lagging else size
-        records, rest = await self._state.list_executions(stored, before_seq=before, limit=read)
-        page = [record for record in await self._records.current(records) if _meets(record, wanted)]
+        records, rest = await self._state.list_executions(stored_conditions(wanted), before_seq=before, limit=read)
+        page = [record for record in await self._records.current(records) if meets(record, wanted)]
         last = page[size - 1].seq if len(page) > size else rest
         return page[:size], page_token_after(last)
 
@@ -121,8 +115,3 @@ class ExecutionLists:
         except (NotFoundError, InternalError):
             return None
         return entry.keys.webhook, entry.raw
-
-
-def _meets(record: ExecutionRecord, wanted: ExecutionFilter) -> bool:
-    """Whether the current state of an execution, of which an older one met conditions, meets them."""
-    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts

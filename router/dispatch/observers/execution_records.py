@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from flowhook.errors import NotFoundError
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.interface import ShardState
+
+IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
+"""Statuses for which the scheduling core is more current than storage."""
+
+
+def stored_conditions(wanted: ExecutionFilter) -> ExecutionFilter:
+    """Return conditions to read from storage with: a stored status of `IN_MOTION` may be any of these by now."""
+    if IN_MOTION.isdisjoint(wanted.statuses):
+        return wanted
+    return wanted._replace(statuses=tuple(IN_MOTION.union(wanted.statuses)))
+
+
+def meets(record: stored.ExecutionRecord, wanted: ExecutionFilter) -> bool:
+    """Whether the current state of an execution, of which the stored one met conditions, meets them."""
+    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
 
 
 class ExecutionRecords:

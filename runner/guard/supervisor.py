@@ -30,6 +30,8 @@ STABLE_SECONDS: Final = 10.0
 
 DRAIN_MARGIN: Final = 4.0
 """Seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled."""
+LAST_WORDS_SECONDS: Final = 5.0
+"""Time to read what a child that has ended had said: its end of the channel is closed, unless a descendant has it."""
 LAST_REPORT_SECONDS: Final = 1.0
 """Deadline of the report of a child's exit while this process is shutting down."""
 
@@ -110,20 +112,20 @@ class WorkerSupervisor:
         watcher = asyncio.create_task(child.watch(self._settings, shared=True), name="watch child")
         stopper = asyncio.create_task(self._stop(child), name="stop child")
         ended = asyncio.create_task(child.process.wait(), name="wait for child")
-        helpers = (
-            asyncio.create_task(self._listen(child), name="listen to child"),
-            asyncio.create_task(self._renew(child, reports), name="renew leases"),
-        )
+        listener = asyncio.create_task(self._listen(child), name="listen to child")
+        renewer = asyncio.create_task(self._renew(child, reports), name="renew leases")
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
             # the decision counts even if the child died at the same moment, of this or another cause
             decision = watcher.result() if watcher.done() else None
             await child.kill()
+            # what it said before counts, also if this process was not scheduled meanwhile
+            await asyncio.wait({listener}, timeout=LAST_WORDS_SECONDS)
             return decision
         finally:
-            for task in (watcher, stopper, ended, *helpers):
+            for task in (watcher, stopper, ended, listener, renewer):
                 task.cancel()
-            await asyncio.gather(watcher, stopper, ended, *helpers, return_exceptions=True)
+            await asyncio.gather(watcher, stopper, ended, listener, renewer, return_exceptions=True)
             self._lifecycle.ready.clear()
 
     async def _listen(self, child: WorkerProcess) -> None:

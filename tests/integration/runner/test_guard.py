@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
 import time
 
 import orjson
@@ -13,7 +14,10 @@ import pytest
 from aiohttp import web
 
 from flowhook.limits import MAX_VALUES
+from flowhook.process import ProcessState
 from runner.guard import watchdog
+from runner.guard.supervisor import WorkerSupervisor
+from runner.ipc import ControlChannel, RouterAttached
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,43 @@ async def test_a_child_that_is_killed_is_replaced_within_seconds_and_its_losses_
     assert time.monotonic() - began < 10
     assert stream.hello.runner_id == second.hello.runner_id
     assert [(exit_.losses_explained, exit_.HasField("evaluated")) for exit_ in router.exits] == [(False, False)]
+
+
+class ShortLived:
+    """A child that attached and was killed before its guard had another turn."""
+
+    pid = 1
+    returncode = None
+
+    def __init__(self, control):
+        self._control = control
+
+    async def wait(self):
+        if self.returncode is None:
+            self.returncode = -signal.SIGKILL
+            self._control.send(RouterAttached(renew_seconds=1.0))
+            self._control.close()
+        return self.returncode
+
+
+class Starter:
+    """Starts such children."""
+
+    async def start(self, control_fd, record_fd):
+        return ShortLived(await ControlChannel.open(socket.socket(fileno=os.dup(control_fd))))
+
+    async def close(self):
+        pass
+
+
+@pytest.mark.parametrize("settings", [{"losses_explained": True}], indirect=True)
+async def test_what_a_child_said_before_it_was_killed_counts(router, settings):
+    lifecycle = ProcessState(name=settings.process_name, role="runner")
+    supervising = asyncio.create_task(WorkerSupervisor(settings, lifecycle, Starter()).run())
+    await router.until(lambda: router.exits)
+    assert not router.exits[0].losses_explained, "only the losses of an earlier guard are"
+    lifecycle.stop.set()
+    await supervising
 
 
 def slow(name):

@@ -17,6 +17,9 @@ from chaos.cluster import BrokenCluster
 
 UNKNOWN: Final = ""
 
+LOOKS: Final = 4
+"""Looks before a process counts as unknown: a line is missing when others come or go while the kernel writes them."""
+
 
 class Peers:
     """Finds the processes of connections, each of which is looked up once.
@@ -40,6 +43,12 @@ class Peers:
         return self._known[connection]
 
     def _find(self, address: tuple[str, int]) -> str:
+        for _ in range(LOOKS):
+            if name := self._look(address):
+                return name
+        return UNKNOWN
+
+    def _look(self, address: tuple[str, int]) -> str:
         inode = _inode_of(address)
         for name in self._names if inode else ():
             pid = self._cluster.pid(name)

@@ -21,6 +21,8 @@ from flowhook.client import AsyncClient
 READY_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 120.0
 KILL_SECONDS: Final = 30.0
+CALL_SECONDS: Final = 60.0
+"""Time that a call may take: a campaign or a test may leave the cluster little of the machine."""
 READY: Final = b"flowhook ready"
 
 
@@ -71,7 +73,7 @@ class ClusterProcess:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncClient]:
         """Connect as an operator."""
-        async with AsyncClient(self.grpc, token=self.token("admin")) as client:
+        async with AsyncClient(self.grpc, token=self.token("admin"), timeout=CALL_SECONDS) as client:
             yield client
 
     async def stop(self) -> int:

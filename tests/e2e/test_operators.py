@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.clients import KINDS, Either, close
+from support.patience import PATIENCE
 from support.systems import EVENT_ID, document, until
 
 from admin.operations.edge_access import EdgeAccess
@@ -91,7 +92,7 @@ def services_found(target, metadata):
     with grpc.insecure_channel(target) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
-        answers = stub.ServerReflectionInfo(iter([request]), metadata=metadata, timeout=10)
+        answers = stub.ServerReflectionInfo(iter([request]), metadata=metadata, timeout=PATIENCE)
         return [service.name for answer in answers for service in answer.list_services_response.service]
 
 

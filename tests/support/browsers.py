@@ -23,7 +23,9 @@ async def chromium():
         pytest.skip(f"there is no chromium: install it, or name one in {VARIABLE}")
     playwright = pytest.importorskip("playwright.async_api")
     async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = await driver.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=PATIENCE * 1000
+        )
         yield browser
         await browser.close()
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 import orjson
+from support.patience import PATIENCE
 from support.runners import runner_stub
 
 from flowhook import ids
@@ -35,7 +36,7 @@ class Effects:
 
     async def _call(self, method, request):
         try:
-            return await method(request, timeout=10)
+            return await method(request, timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
 

@@ -141,7 +141,7 @@ class NatsServer:
     def get(self, path):
         """Return the JSON of one of its monitoring endpoints; None when it does not answer 200."""
         try:
-            with urllib.request.urlopen(f"http://{self.monitor}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://{self.monitor}{path}", timeout=PATIENCE) as response:
                 return json.load(response)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return None

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing, suppress
 import aiohttp
 import grpc
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 from chaos.replication import examine
 from edge import app as edge_app
@@ -64,7 +65,7 @@ class ReplicatedRouter:
             return (await stub.GetShards(shard_service_pb2.GetShardsRequest())).shards[0]
 
     def client(self):
-        return AsyncClient(self.target, token=self.token())
+        return AsyncClient(self.target, token=self.token(), timeout=PATIENCE)
 
     def metric(self, name):
         return self.registry.get_sample_value(name)
@@ -130,7 +131,7 @@ class ReplicatedRouters:
         return ",".join(router.target for router in self.routers if not router.task.done())
 
     def client(self):
-        return AsyncClient(self.target, token=self.token())
+        return AsyncClient(self.target, token=self.token(), timeout=PATIENCE)
 
     async def assert_views_equal(self):
         """Stop all, and compare their views with the log, row by row."""

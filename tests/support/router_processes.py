@@ -54,7 +54,7 @@ class RouterProcess:
         return (self._directory / f"{role}.token").read_text().strip()
 
     def client(self):
-        return AsyncClient(self.target, token=self.token())
+        return AsyncClient(self.target, token=self.token(), timeout=PATIENCE)
 
     def send(self, number):
         self._process.send_signal(number)
@@ -119,7 +119,7 @@ class RouterProcesses:
 
     def client(self):
         """Connect to all of them, as clients do that follow the owner."""
-        return AsyncClient(self.target, token=self.routers[0].token())
+        return AsyncClient(self.target, token=self.routers[0].token(), timeout=PATIENCE)
 
     async def roles(self):
         """Wait until one of two serves and the other one follows it; return both."""

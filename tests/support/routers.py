@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from support.patience import PATIENCE
 
 from flowhook.client import AsyncClient
 from flowhook.config import RouterSettings
@@ -36,7 +37,7 @@ class RunningRouter:
         return Path(self.settings.data_dir, f"{role}.token").read_text().strip()
 
     def client(self, role="admin"):
-        return AsyncClient(self.target, token=self.token(role))
+        return AsyncClient(self.target, token=self.token(role), timeout=PATIENCE)
 
 
 @asynccontextmanager

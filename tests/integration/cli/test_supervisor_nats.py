@@ -11,6 +11,7 @@ import sys
 import urllib.request
 
 import pytest
+from support.patience import PATIENCE
 from support.supervisors import alive, until
 
 SERVERS = {"nats-1", "nats-2", "nats-3"}
@@ -22,7 +23,7 @@ def monitor(supervised, name):
 
 
 def state_of(address):
-    with urllib.request.urlopen(f"http://{address}/varz", timeout=10) as response:
+    with urllib.request.urlopen(f"http://{address}/varz", timeout=PATIENCE) as response:
         return json.load(response)
 
 
@@ -66,7 +67,7 @@ def test_each_router_listens_on_its_port_again_after_a_restart(supervise):
     os.kill(supervised.pid("router-2"), signal.SIGKILL)
     supervised.until_said("router-2 is ready again")
     host, _, port = addresses[1].rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10):
+    with socket.create_connection((host, int(port)), timeout=PATIENCE):
         pass
     assert supervised.stop() == 0
 

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from support.clients import KINDS, Either, close
+from support.patience import PATIENCE
 from support.routers import running_router
 
 
@@ -23,7 +24,7 @@ def kind(request):
 
 @pytest.fixture
 async def client(router, kind):
-    client = kind(router.target, token=router.token(), timeout=10)
+    client = kind(router.target, token=router.token(), timeout=PATIENCE)
     yield Either(client)
     await close(client)
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 from support.certificates import Authority
 from support.clients import Either, close
+from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.client import AsyncClient, channel
@@ -57,7 +58,7 @@ async def test_a_process_is_served_with_the_files_of_its_settings(router, author
     )
     async with channel.open_channel(settings, "admin") as connection:
         flows = flow_service_pb2_grpc.FlowServiceStub(connection)
-        assert not (await flows.ListFlows(flow_service_pb2.ListFlowsRequest(), timeout=10)).flows
+        assert not (await flows.ListFlows(flow_service_pb2.ListFlowsRequest(), timeout=PATIENCE)).flows
 
 
 async def test_a_client_without_a_certificate_is_not_served(router, authority):

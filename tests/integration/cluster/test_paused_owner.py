@@ -8,6 +8,7 @@ import signal
 
 import nats
 import pytest
+from support.patience import PATIENCE
 from support.replicated_routers import load
 from support.routers import flow
 
@@ -22,7 +23,7 @@ async def step_down(url):
     """Let another server lead the stream of the log."""
     servers = url.partition("@")[2].partition("?")[0].split(",")
     client = await nats.connect(servers, user="flowhook", password="secret")
-    await client.request("$JS.API.STREAM.LEADER.STEPDOWN.PROCESSES_LOG_0", b"", timeout=5)
+    await client.request("$JS.API.STREAM.LEADER.STEPDOWN.PROCESSES_LOG_0", b"", timeout=PATIENCE)
     await client.close()
 
 

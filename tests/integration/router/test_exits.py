@@ -7,6 +7,7 @@ import asyncio
 import grpc
 import pytest
 from support.ends import ended
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached, runner_stub
 
@@ -39,7 +40,7 @@ def released(assignment, *, charged):
 
 async def report(stub, evaluated=None, *, explained=True, runner_id="r1"):
     request = pb.ReportExitRequest(runner_id=runner_id, losses_explained=explained, evaluated=evaluated)
-    await stub.ReportExit(request, timeout=30)
+    await stub.ReportExit(request, timeout=PATIENCE)
 
 
 async def test_a_verdict_ends_its_execution_and_the_others_are_assigned_again_uncharged(router, client, hello, guard):

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -45,7 +46,7 @@ async def edge(router):
 
 async def until(condition):
     """Wait for what happens by itself."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await condition():
             await asyncio.sleep(0.02)
 

@@ -23,6 +23,7 @@ from nacl.signing import SigningKey
 from slack_sdk.signature import Clock, SignatureVerifier
 from standardwebhooks import Webhook as StandardWebhook
 from stripe import WebhookSignature
+from support.patience import PATIENCE
 from svix.webhooks import Webhook as SvixWebhook
 from twilio.request_validator import RequestValidator
 
@@ -139,7 +140,7 @@ class Post:
     headers: dict[str, str]
 
     async def by_requests(self):
-        return await asyncio.to_thread(requests.post, self.url, data=self.body, headers=self.headers, timeout=10)
+        return await asyncio.to_thread(requests.post, self.url, data=self.body, headers=self.headers, timeout=PATIENCE)
 
     async def by_httpx(self):
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -45,11 +45,15 @@ hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
 
+gc.disable()  # until all tests are collected: none of what that takes is garbage
+
+
 def pytest_collection_finish(session):
     """Let the garbage collector go over what a test makes, and not again and again over thousands of tests."""
     del session
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

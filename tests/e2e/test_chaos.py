@@ -10,7 +10,6 @@ SECONDS = 20
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("storage", [SQLITE, NATS])
 async def test_nothing_that_was_acknowledged_is_lost_or_done_twice_whatever_breaks(tmp_path, storage):
     seed, lines = random.randrange(2**32), []

@@ -26,7 +26,7 @@ from support.systems import running_system
 
 from flowhook.limits import KIB, MIB
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 CPU_SECONDS = 0.25
 """That an edge may compute while a request of another flow waits for its answer; what children compute is their own."""

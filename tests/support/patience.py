@@ -10,7 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import Final
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 240.0
 """Seconds to wait for what must happen; it ends a hang and judges nothing. pytest's own timeout is behind it."""
 
 LOOKS_A_SECOND: Final = 100

@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+from support.patience import PATIENCE
 
 from cli.supervisor.command import Command
 from cli.supervisor.initial_flows import apply_flows
@@ -42,7 +43,7 @@ def apply(tmp_path):
             return {"FLOWHOOK_ROUTER": "127.0.0.1:1"}
 
         command = Command([sys.executable, "-c", SCRIPT, str(tmp_path / "tries"), *endings], dict(os.environ))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             return await apply_flows(command, settings, print_line=messages.append)
 
     run.messages = messages

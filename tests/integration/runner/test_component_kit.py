@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.patience import PATIENCE
 
 from flowhook.config import RunnerSettings
 from runner.components import Context, Kind, TaskFault, component, fault
@@ -49,7 +50,7 @@ def test_the_example_of_the_page_works_in_a_project_of_its_own(tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("FLOWHOOK_", "PYTEST_"))}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", "-q", "-W", "error"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout

@@ -11,6 +11,7 @@ import orjson
 import psutil
 import pytest
 from structlog.testing import capture_logs
+from support.patience import PATIENCE
 
 from flowhook.config import RunnerSettings
 from flowhook.limits import MAX_VALUES
@@ -246,7 +247,7 @@ async def test_the_loop_goes_on_meanwhile(pool):
 async def test_one_that_is_called_off_leaves_no_process(pool):
     before = {*psutil.Process().children(recursive=True)}
     running = asyncio.create_task(evaluate(pool, ENDLESS))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not (children := {*psutil.Process().children(recursive=True)} - before):
             await asyncio.sleep(0.01)
     running.cancel()

@@ -9,6 +9,7 @@ import signal
 
 import psutil
 import pytest
+from support.patience import PATIENCE
 
 from runner.guard import process_starter
 from runner.guard.process_starter import ForkServerStarter, InterpreterStarter
@@ -33,7 +34,7 @@ async def fork_server():
 async def gone(pid):
     """Wait until there is no such process; one that nobody has reaped is none."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 await asyncio.sleep(0.02)
 
@@ -42,7 +43,7 @@ async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(sta
     child = await WorkerProcess.spawn(starter)
     assert child.process.returncode is None
     child.control.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         assert await child.process.wait() == 0
     await child.close()
 
@@ -50,7 +51,7 @@ async def test_a_child_waits_for_its_order_and_ends_when_its_parent_hangs_up(sta
 async def test_a_child_that_is_killed_says_so(starter):
     child = await WorkerProcess.spawn(starter)
     os.kill(child.process.pid, signal.SIGSEGV)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         assert await child.process.wait() == -signal.SIGSEGV
     assert child.process.returncode == -signal.SIGSEGV
     await child.close()
@@ -78,7 +79,7 @@ async def test_children_are_forked_one_after_another_without_a_new_interpreter(f
 async def test_a_fork_server_that_dies_takes_its_children_along_and_is_replaced(fork_server):
     child = await WorkerProcess.spawn(fork_server)
     os.kill(psutil.Process(child.process.pid).ppid(), signal.SIGKILL)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         assert await child.process.wait() == -signal.SIGKILL
     await gone(child.process.pid)
     second = await WorkerProcess.spawn(fork_server)
@@ -106,13 +107,13 @@ async def test_usage_distinguishes_computing_from_sleeping_and_from_being_stoppe
     idle = await asyncio.create_subprocess_exec("sleep", "600")
     usages = [UsageSampler(each.pid) for each in (busy, idle)]
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while usages[0].sample().cpu_ns < 100_000_000:
                 await asyncio.sleep(0.02)
         assert [each.sample().state for each in usages] == [SchedulingState.RUNNABLE, SchedulingState.SLEEPING]
         assert usages[0].sample().resident > 1_000_000
         busy.send_signal(signal.SIGSTOP)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while usages[0].sample().state is not SchedulingState.STOPPED:
                 await asyncio.sleep(0.02)
     finally:

@@ -9,6 +9,7 @@ import sys
 
 import apsw
 import pytest
+from support.patience import PATIENCE
 
 from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
@@ -237,7 +238,7 @@ def test_a_disk_without_space_refuses_events_until_there_is_some(tmp_path):
         [*inside, script, "sh", sys.executable, "-c", FULL_DISK.format(directory=tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=True,
     )
     assert done.stdout.split() == ["STORAGE_FULL", "1", "1"]

@@ -39,8 +39,8 @@ def test_ports_and_password_are_the_same_from_start_to_start(tmp_path):
     assert all(20_000 <= port < 30_000 for port in first)
 
 
-def test_a_port_that_another_process_listens_on_is_replaced_and_the_others_stay(tmp_path):
-    first = ports(tmp_path)
+def test_a_port_that_another_process_listens_on_is_replaced_and_the_others_stay(tmp_path, servers):
+    first = [port for name in NAMES for port in servers.ports[name]]  # bound all the time, so that nobody takes them
     with socket.create_server(("127.0.0.1", first[4])):
         second = ports(tmp_path)
 

@@ -63,9 +63,6 @@ def cost(family, max_bytes, seconds):
     return [line for line in reported if len(line) > 1]
 
 
-pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too: what counts is CPU time
-
-
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family != "compressed"])
 def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
     costs = cost(family, INLINE_BYTES, INLINE_SECONDS)

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from support.routers import flow
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -13,7 +13,7 @@ from support.runners import attached
 from admin.console.live import ExecutionStream
 from flowhook.errors import UnavailableError
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(tab, router, client):

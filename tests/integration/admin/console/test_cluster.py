@@ -15,7 +15,7 @@ from flowhook.client import channel
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def report(router, role, **fields):

@@ -14,12 +14,12 @@ from support.browsers import log_in
 from support.routers import flow
 from support.runners import attached
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def ids(router, client):
     """Two executions that differ in everything, a replay of the first one, and two whose bodies are no JSON."""
     await client.flows.apply([flow("compared")])

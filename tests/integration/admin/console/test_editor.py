@@ -7,12 +7,12 @@ import pytest_asyncio
 from support.browsers import log_in
 from support.routers import flow
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FAULTY = "document:\n  dsl: 1.0.3\n  nme: x\ndo: []\n"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def editor(tab, router):
     await log_in(tab, router.token("admin"))
     await tab.goto("/apply")

@@ -21,7 +21,7 @@ from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
 FLOW = b"""
@@ -43,7 +43,7 @@ do:
 BODY = b'{"id": "o-1", "sum": 12.5}'
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def executions(router, client):
     """Executions of one flow, by what became of them: its call succeeded, failed, or has no result yet."""
     await client.secrets.set("traced-key", b"hunter22-hunter22")

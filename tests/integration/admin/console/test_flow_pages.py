@@ -11,7 +11,7 @@ import pytest_asyncio
 from support.consoles import running_console
 from support.routers import flow
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: NAME, version: VERSION}\n"
@@ -23,7 +23,7 @@ SHOP = HEAD.replace("NAME", "shop") + (
 )
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shop(client):
     """A flow with three revisions."""
     for version, text in (("1.0.0", SHOP), ("1.1.0", SHOP.replace("a: 1", "a: 2")), ("2.0.0", SHOP)):

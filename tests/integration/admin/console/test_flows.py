@@ -23,7 +23,7 @@ from flowhook.v1 import cluster_service_pb2, envelope_pb2, ingest_service_pb2
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNSIGNED = b"webhook: {auth: none}\n"
 SIGNED = b"""
@@ -55,7 +55,7 @@ async def fresh(tmp_path):
         yield router, client, browser
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shop(router, client):
     """A flow with executions that completed, faulted and are pending; a paused one; one whose secrets are missing."""
     await client.flows.apply([flow("shop", UNSIGNED), flow("shop-paused"), flow("shop-signed", SIGNED)])

@@ -17,7 +17,7 @@ from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import JobState
 from flowhook.model import Status
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 

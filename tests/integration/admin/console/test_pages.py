@@ -26,7 +26,7 @@ from flowhook.jobs import JobAction, JobSpec
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
 BODY = orjson.dumps({"html": SCRIPT})[:-1] + b',"big":' + b"7" * 300 + b',"e":1.50e+00}'
@@ -34,7 +34,7 @@ FORM = re.compile(r'<form method="(\w+)" action="([^"]+)"')
 LINK = re.compile(r'(?:href|hx-sse:connect)="(/[^"]*)"')
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def executions(router, client):
     """Executions of the flow `shown`: one that completed, one that faulted, one that waits for a runner, by status."""
     await client.flows.apply([flow("shown"), flow("other")])
@@ -56,7 +56,7 @@ async def executions(router, client):
     return ids
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def rejection(router):
     """ID of a refused request."""
     async with channel.connect(router.target, router.token("edge")) as connection:
@@ -77,7 +77,7 @@ async def rejection(router):
     return refused.id
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def job(client, executions):
     """ID of a job that is paused."""
     spec = JobSpec(JobAction.SUSPEND, ExecutionFilter(flow_id="other"), rate=0.001, reason=SCRIPT)

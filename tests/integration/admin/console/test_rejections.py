@@ -15,19 +15,19 @@ from support.browsers import chromium
 from support.edges import running_edge
 from support.patience import PATIENCE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = b'{"text": "<script>alert(1)</script>"}'
 FORM = re.compile(r'<form method="post" action="(/rejections/[^"]+)"')
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def edge(router):
     async with running_edge(router) as address:
         yield address
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def refuse(edge, client):
     """Create a flow with the secret `wrong`, send it a request signed with `right`, and return the rejection ID."""
 

@@ -17,7 +17,7 @@ from support.served import running_runner
 from flowhook.model import Status
 from flowhook.replays import ReplayOrigin
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FLOW = """
 document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
@@ -38,13 +38,13 @@ MARKED = '/do/1/<b>"x"'
 HEADERS = {"Content-Type": "application/json"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
 async def runner(router):
     async with running_runner(router, "runner-1"):
         yield
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def executions(client):
     """A completed execution, one whose body is no text, and one that faulted."""
     await client.flows.apply([FLOW.replace("NAME", "page").encode(), FAILING.replace("NAME", "fails").encode()])

@@ -6,7 +6,7 @@ import pytest
 from support.browsers import log_in, watched_tab
 from support.routers import flow
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_keys_move_along_rows_open_one_and_go_to_pages(tab, router, client):

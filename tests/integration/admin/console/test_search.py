@@ -15,7 +15,7 @@ from support.runners import attached
 
 from router.storage.sqlite import execution_list
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = '"><script>alert(1)</script>'
 SEARCH = b"execution: {search: {order: .order, note: .note}}\n"
@@ -24,7 +24,7 @@ CHIP = re.compile(r'<a href="([^"]*)" aria-label="Remove the condition ([^"]*)"'
 FAULT = {"type": "https://example.com/errors/declined", "status": 402, "title": "Declined", "instance": "/do/0/pay"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def sent(client, router):
     """IDs of executions of the flow `found`, the oldest first: the first two faulted, differently."""
     await client.flows.apply([flow("found", SEARCH), flow("apart")])

@@ -17,7 +17,7 @@ from admin.console import live, rendering
 from admin.security import router_clients, sessions
 from flowhook.tokens import TokenScope, create_token, revoke_token
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGES = [
     "/flows",
@@ -271,7 +271,7 @@ async def test_a_client_that_reads_nothing_occupies_no_live_list(console, viewer
 class TestForms:
     """A form counts only if a page of this session sent it."""
 
-    @pytest_asyncio.fixture(loop_scope="module")
+    @pytest_asyncio.fixture(loop_scope="session")
     async def paused(self, client):
         await client.flows.apply([flow("forms")])
         await client.flows.resume("forms")

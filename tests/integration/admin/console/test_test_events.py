@@ -26,7 +26,7 @@ from admin.api import openapi
 from flowhook.providers import sample_files
 from flowhook.tokens import TokenScope, create_token
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRET = "hush-0123456789-abcdefghijklmnopqrst"
 HEX_SECRET = "abcdef0123456789" * 4
@@ -65,13 +65,13 @@ def document(name, auth):
     return FLOW.format(name=name, auth=orjson.dumps(auth).decode()).encode()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def edge(router):
     async with reporting_edge(router) as url:
         yield url
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
 async def flows(client, edge):
     await client.secrets.set("hush", SECRET.encode())
     await client.secrets.set("hex-hush", HEX_SECRET.encode())

@@ -15,7 +15,7 @@ from support.patience import PATIENCE
 from admin import app
 from flowhook.errors import InvalidError
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_operators_log_in_over_tls_and_see_a_renewed_certificate(router, tmp_path, monkeypatch):

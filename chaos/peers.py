@@ -17,9 +17,6 @@ from chaos.cluster import BrokenCluster
 
 UNKNOWN: Final = ""
 
-LOOKS: Final = 4
-"""Looks before a process counts as unknown: a line is missing when others come or go while the kernel writes them."""
-
 
 class Peers:
     """Finds the processes of connections, each of which is looked up once.
@@ -39,17 +36,12 @@ class Peers:
         if connection is None:
             return UNKNOWN
         if connection not in self._known:
-            self._known[connection] = self._find(connection.get_extra_info("peername"))
+            ours, theirs = (connection.get_extra_info(name) for name in ("sockname", "peername"))
+            self._known[connection] = self._find(theirs, ours)
         return self._known[connection]
 
-    def _find(self, address: tuple[str, int]) -> str:
-        for _ in range(LOOKS):
-            if name := self._look(address):
-                return name
-        return UNKNOWN
-
-    def _look(self, address: tuple[str, int]) -> str:
-        inode = _inode_of(address)
+    def _find(self, local: tuple[str, int], remote: tuple[str, int]) -> str:
+        inode = _inode_of(local, remote)
         for name in self._names if inode else ():
             pid = self._cluster.pid(name)
             if pid is not None and any(_has_socket(process, inode) for process in _family(pid)):
@@ -57,18 +49,23 @@ class Peers:
         return UNKNOWN
 
 
-def _inode_of(address: tuple[str, int]) -> str:
-    """Return the inode of the socket with a local IPv4 address; empty: there is none.
+def _inode_of(local: tuple[str, int], remote: tuple[str, int]) -> str:
+    """Return the inode of the socket of a connection between two IPv4 addresses; empty: there is none.
 
-    Found by its text: a busy machine has thousands of lines there, and a campaign must not stand still for them.
+    Found by its text: a busy machine has thousands of lines there, and a campaign must not stand still for them. Both
+    addresses are needed: connections to other servers that ended a minute ago may have had the same local one.
 
     Source: Linux, Documentation/networking/proc_net_tcp.rst.
     """
-    host, port = address
-    local = f": {int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X} "
+    addresses = f": {_in_table(local)} {_in_table(remote)} "
     table = Path("/proc/net/tcp").read_text(encoding="ascii")
-    start = table.find(local)
+    start = table.find(addresses)
     return "" if start < 0 else table[start : table.find("\n", start)].split()[9]
+
+
+def _in_table(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
 
 
 def _family(pid: int) -> list[int]:

@@ -1,7 +1,9 @@
 """The proxies of a campaign disturb what they are to disturb, and nothing else; a connection's process is known."""
 
 import asyncio
+import contextlib
 import os
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -125,3 +127,28 @@ async def test_a_connection_of_another_process_is_of_an_unknown_one():
         writer.close()
         await writer.wait_closed()
     assert peers.name_of(None) == UNKNOWN
+
+
+async def test_a_connection_is_known_although_earlier_ones_had_its_port():
+    peers = Peers(Processes(), ("router-1",))
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = unused.getsockname()
+    with contextlib.ExitStack() as stack:
+
+        def connection():
+            """Connect from the port to a new server; return both ends."""
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            client.bind(address)
+            client.connect(server.getsockname())
+            return client, stack.enter_context(server.accept()[0])
+
+        for _ in range(8):
+            client, accepted = connection()
+            client.close()  # first: the kernel keeps the ends that were
+            accepted.close()
+        _, accepted = connection()
+        _, writer = await asyncio.open_connection(sock=accepted)
+        assert peers.name_of(writer.transport) == "router-1"
+        writer.close()

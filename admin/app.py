@@ -42,6 +42,9 @@ IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
 BACKLOG: Final = 128
 
+STOP_SECONDS: Final = 5.0
+"""Time that requests in progress have to end before this process stops."""
+
 RENEWAL_SECONDS: Final = 10.0
 """Between two looks at the files of the certificate."""
 
@@ -101,7 +104,9 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
             reporter.cancel()
             renewal.cancel()
         server.stop()
+        await context.requests.wait_for_end(STOP_SECONDS, excluding=context.streams)
         await server.close_all_connections()
+        await context.requests.wait_for_end(STOP_SECONDS)
 
 
 async def _renew(certificates: Certificates | None) -> None:

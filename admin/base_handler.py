@@ -12,6 +12,7 @@ import orjson
 import tornado.web
 
 from admin.operations.tools import Tools
+from admin.requests_in_progress import RequestsInProgress
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
@@ -80,6 +81,7 @@ class AdminContext:
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
+        requests: requests that are in progress.
         streams: handlers of live lists that are open, and their sessions.
         tools: what operations use of this process; owned by the caller.
         clock: monotonic, in seconds.
@@ -90,6 +92,7 @@ class AdminContext:
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
+    requests: RequestsInProgress = field(default_factory=RequestsInProgress)
     streams: dict[object, Session | None] = field(default_factory=dict)
     tools: Tools = field(default_factory=Tools)
     clock: Callable[[], float] = time.monotonic
@@ -106,8 +109,13 @@ class BaseHandler(tornado.web.RequestHandler):
     SUPPORTED_METHODS: tuple[str, ...] = ("GET", "HEAD")
 
     def initialize(self, context: AdminContext) -> None:
-        """Store what all handlers share."""
+        """Store what all handlers share; the request is in progress from here to `on_finish`."""
         self.context = context
+        context.requests.add(self)
+
+    def on_finish(self) -> None:
+        """End the request."""
+        self.context.requests.discard(self)
 
     def prepare(self) -> None:
         """Refuse a request whose Host is not a name of this process (see `host_check`)."""

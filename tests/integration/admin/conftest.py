@@ -27,6 +27,9 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
     def __init__(self):
         self.processes = []
         self.reported = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     def add(self, name, *, ready=True, detail="", metrics=b"", last_seen=0.1):
         process = cluster_service_pb2.Process(
@@ -43,6 +46,8 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
         self.processes.append(process)
 
     async def GetCluster(self, request, context):  # noqa: N802 - the name of the RPC
+        self.asked.set()
+        await self.answers.wait()
         return cluster_service_pb2.GetClusterResponse(processes=self.processes)
 
     async def ReportProcess(self, request, context):  # noqa: N802 - the name of the RPC
@@ -93,6 +98,8 @@ async def admin(router, tmp_path):
 
         ask.router = router
         ask.address = lifecycle.addresses["http"]
+        ask.stop = lifecycle.stop.set
+        ask.serving = serving
         yield ask
     lifecycle.stop.set()
     await serving

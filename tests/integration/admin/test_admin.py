@@ -186,6 +186,20 @@ async def test_a_client_that_disconnects_at_once_leaves_no_trace_in_the_log(admi
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_a_request_in_progress_is_answered_before_the_process_stops(admin, router, caplog):
+    router.answers.clear()
+    asking = asyncio.create_task(admin("GET", "/health"))
+    await router.asked.wait()
+    admin.stop()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not admin.serving.done()
+    router.answers.set()
+    assert (await asking)[0] == 200
+    await admin.serving
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_a_token_longer_than_any_is_unknown(admin):
     status, _, text = await admin("GET", "/api/flows", Authorization=f"Bearer {'x' * 20_000}")
     assert (status, json.loads(text)["reason"]) == (401, "UNAUTHENTICATED")

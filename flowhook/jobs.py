@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from flowhook import ids
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import to_datetime
+from flowhook.replays import AS_RECORDED, ReplayOptions, ReplayPreview
 
 DEFAULT_RATE: Final = 10.0
 """Executions per second, unless a job has another rate."""
@@ -69,8 +70,8 @@ class JobSpec:
     Attributes:
         action: what it does with each execution.
         filter: executions must meet all of its conditions when the job reaches them.
-        latest: replays run the latest revision of the flow, rather than that of the execution.
-        from_failed: replays begin at the task that failed, rather than at the beginning.
+        replay: how executions are replayed. Of a job that a router returns, `body` and `output` are empty if they were
+            given; see `Job.data_bytes`.
         again: executions that are `replayed`, or have a resolution, are replayed too.
         rate: most executions per second, in (0, `MAX_RATE`].
         reason: why, of at most `MAX_REASON` characters; also the reason of resolutions.
@@ -78,8 +79,7 @@ class JobSpec:
 
     action: JobAction
     filter: ExecutionFilter
-    latest: bool = False
-    from_failed: bool = False
+    replay: ReplayOptions = AS_RECORDED
     again: bool = False
     rate: float = DEFAULT_RATE
     reason: str = ""
@@ -96,6 +96,7 @@ class Job:
         start_time_ms: when it began; None: not yet.
         end_time_ms: when it was aborted or completed; None: not yet.
         delay_reason: why it makes no progress at this moment, for example a full backlog; empty: it does.
+        data_bytes: size of the edited body, or of the output, that its replays get.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Job:
     start_time_ms: int | None = None
     end_time_ms: int | None = None
     delay_reason: str = ""
+    data_bytes: int = 0
 
     @property
     def finished(self) -> int:
@@ -149,6 +151,20 @@ class JobItem(NamedTuple):
     message: str
     new_execution_id: str
     time_ms: int
+
+
+class SampledReplay(NamedTuple):
+    """What the replay of one execution by a job would do.
+
+    Attributes:
+        preview: its tasks; None: it would not be replayed, for the reason that follows.
+        reason: stable cause in UPPER_SNAKE_CASE.
+        message: the same for people.
+    """
+
+    preview: ReplayPreview | None
+    reason: str = ""
+    message: str = ""
 
 
 def mint_job_id(now_ms: int) -> str:

@@ -1,8 +1,43 @@
-"""Domain types of replays: what one took over, and what one would do."""
+"""Domain types of replays: how one is made, what it took over, and what it would do."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+
+class ReplayOptions(NamedTuple):
+    """How executions are replayed; see `Client.executions.replay`.
+
+    Attributes:
+        latest: on the latest revision of the flow, rather than on that of the execution.
+        from_failed: from the task that failed, rather than from the beginning.
+        from_task: from the first run of this task, as in `TaskRun.task`; empty: not from a given task.
+        output: raw output of `from_task` as JSON: the task is not performed; None: it is.
+        body: body instead of the stored one, from the beginning only; None: the stored one.
+        content_type: media type of `body`; None: that of the stored request.
+    """
+
+    latest: bool = False
+    from_failed: bool = False
+    from_task: str = ""
+    output: bytes | None = None
+    body: bytes | None = None
+    content_type: str | None = None
+
+    def in_words(self) -> str:
+        """Return what replays of several executions run, as the end of a sentence."""
+        revision = "the latest revision" if self.latest else "the revision that each ran"
+        start = "from the beginning"
+        if self.from_failed or self.from_task:
+            given = " (which is not performed: its output is the given one)" if self.output is not None else ""
+            start = f"from {self.from_task or 'the task that failed'}{given}, with the results before it"
+        taken = "the input as it was" if self.body is None else "the edited input"
+        keys = "the idempotency keys that they had" if self.from_failed else "new idempotency keys"
+        return f"on {revision}, {start}, with {taken}; calls have {keys}"
+
+
+AS_RECORDED: Final = ReplayOptions()
+"""On the same revision with the same input, from the beginning."""
 
 
 class ReplayOrigin(NamedTuple):

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.jobs import SampledReplay
 from flowhook.model import Change, Execution, Flow, Headers, WorkflowError, to_datetime
 
 T_co = TypeVar("T_co", covariant=True)
@@ -98,11 +99,13 @@ class JobPreview:
         count: their number, exact up to 10,000.
         more: whether there are, or may be, more.
         sample: the oldest ones, at most 10.
+        replays: what the replay of each in `sample` would do; empty unless that was asked.
     """
 
     count: int
     more: bool
     sample: tuple[Execution, ...]
+    replays: tuple[SampledReplay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

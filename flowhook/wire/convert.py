@@ -33,7 +33,7 @@ from flowhook.model import (
     TaskState,
     WorkflowError,
 )
-from flowhook.replays import ReplayedTask, ReplayOrigin, ReplayPreview
+from flowhook.replays import ReplayOrigin
 from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2
 
 _ExecutionPb = execution_service_pb2.Execution
@@ -427,24 +427,4 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
         output=message.output or None,
         history=tuple(map(_task_run_from_proto, message.history)),
         attributes=tuple((each.name, each.value) for each in message.attributes),
-    )
-
-
-def preview_to_proto(preview: ReplayPreview) -> execution_service_pb2.PreviewReplayResponse:
-    """Return a preview as the response of PreviewReplay."""
-    return execution_service_pb2.PreviewReplayResponse(
-        flow_revision=preview.flow_revision,
-        taken_over=[execution_service_pb2.ReplayedTask(**each._asdict()) for each in preview.taken_over],
-        again=[execution_service_pb2.ReplayedTask(**each._asdict()) for each in preview.again],
-        keeps_idempotency_keys=preview.keeps_idempotency_keys,
-    )
-
-
-def preview_from_proto(message: execution_service_pb2.PreviewReplayResponse) -> ReplayPreview:
-    """Return the preview that a response of PreviewReplay holds."""
-    return ReplayPreview(
-        message.flow_revision,
-        tuple(ReplayedTask(each.task, each.kind) for each in message.taken_over),
-        tuple(ReplayedTask(each.task, each.kind) for each in message.again),
-        message.keeps_idempotency_keys,
     )

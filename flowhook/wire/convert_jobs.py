@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
+from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState, SampledReplay
+from flowhook.replays import AS_RECORDED
 from flowhook.v1 import job_service_pb2
-from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
 from flowhook.wire.convert import filter_from_proto, filter_to_proto, milliseconds, timestamp
+from flowhook.wire.convert_replays import options_from_proto, preview_from_proto, replay_to_proto
 
 _SpecPb = job_service_pb2.JobSpec
 _JobPb = job_service_pb2.Job
@@ -37,16 +38,18 @@ _OUTCOME_FROM_PROTO: dict[int, ItemOutcome] = {value: outcome for outcome, value
 
 
 def spec_to_proto(spec: JobSpec) -> job_service_pb2.JobSpec:
-    """Return what a job does as a message."""
-    replay = ReplayExecutionRequest
+    """Return what a job does as a message.
+
+    Raises:
+        InvalidError: options of its replays do not go together; see `replay_to_proto`.
+    """
     return _SpecPb(
         action=_ACTION_TO_PROTO[spec.action],
         filter=filter_to_proto(spec.filter),
-        revision=replay.REVISION_LATEST if spec.latest else replay.REVISION_UNSPECIFIED,
-        start=replay.START_FAILED_TASK if spec.from_failed else replay.START_UNSPECIFIED,
         again=spec.again,
         rate=spec.rate,
         reason=spec.reason,
+        replay=None if spec.replay == AS_RECORDED else replay_to_proto(spec.replay),
     )
 
 
@@ -59,8 +62,7 @@ def spec_from_proto(message: job_service_pb2.JobSpec) -> JobSpec:
     return JobSpec(
         action=_ACTION_FROM_PROTO[message.action],
         filter=filter_from_proto(message.filter),
-        latest=message.revision == ReplayExecutionRequest.REVISION_LATEST,
-        from_failed=message.start == ReplayExecutionRequest.START_FAILED_TASK,
+        replay=options_from_proto(message.replay),
         again=message.again,
         rate=message.rate or DEFAULT_RATE,
         reason=message.reason,
@@ -82,6 +84,7 @@ def job_to_proto(job: Job) -> job_service_pb2.Job:
         start_time=None if job.start_time_ms is None else timestamp(job.start_time_ms),
         end_time=None if job.end_time_ms is None else timestamp(job.end_time_ms),
         delay_reason=job.delay_reason,
+        data_bytes=job.data_bytes,
     )
 
 
@@ -100,6 +103,7 @@ def job_from_proto(message: job_service_pb2.Job) -> Job:
         start_time_ms=milliseconds(message.start_time) if message.HasField("start_time") else None,
         end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
         delay_reason=message.delay_reason,
+        data_bytes=message.data_bytes,
     )
 
 
@@ -127,6 +131,12 @@ def item_from_proto(message: job_service_pb2.JobItem) -> JobItem:
         message.new_execution_id,
         milliseconds(message.time),
     )
+
+
+def sampled_from_proto(message: job_service_pb2.SampledReplay) -> SampledReplay:
+    """Return what a message says that the replay of one execution would do."""
+    preview = preview_from_proto(message.preview) if message.HasField("preview") else None
+    return SampledReplay(preview, message.reason, message.message)
 
 
 def outcome_to_proto(outcome: ItemOutcome | None) -> job_service_pb2.JobItem.Outcome:

@@ -35,6 +35,7 @@ _NOTHING_TO_DO: Final = frozenset(
         "EXECUTION_RESOLVED",
         "ORIGINAL_STORED",
         "PARENT_NOT_ENDED",
+        "TASK_NOT_FOUND",
     }
 )
 """Reasons for which the action does not apply to an execution (any more): it is skipped."""
@@ -137,10 +138,8 @@ class JobActions:
         event_id = ids.derive(ids.slot_of(original.flow_id), item.time_ms, f"{job_id} {original.id}")
         if repeated and await self._state.find(event_id) is not None:
             return ItemResult(ItemOutcome.DONE, new_execution_id=event_id)
-        latest_id = None if spec.again else await self._state.superseded_by(original.seq)
-        if latest_id is not None:
-            failed = "" if original.replayed else ", which failed: replay that one"
-            raise ConflictError(f"{original.id} has been replayed, as {latest_id}{failed}", reason="EXECUTION_REPLAYED")
+        if not spec.again:
+            await check_not_superseded(self._state, original)
         return ItemResult(ItemOutcome.DONE, new_execution_id=await self._replay(original.id, spec, event_id))
 
     async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:
@@ -184,3 +183,15 @@ class JobActions:
         """Whether an action that is refused now was performed by an earlier attempt at the same claim."""
         record = await self._records.find(item.execution_id)
         return (spec.action, error.reason, record.status) in _DONE_BEFORE
+
+
+async def check_not_superseded(state: ShardState, original: ExecutionRecord) -> None:
+    """Check that no replay stands for an execution, even if it failed.
+
+    Raises:
+        ConflictError: one does (`EXECUTION_REPLAYED`).
+    """
+    latest_id = await state.superseded_by(original.seq)
+    if latest_id is not None:
+        failed = "" if original.replayed else ", which failed: replay that one"
+        raise ConflictError(f"{original.id} has been replayed, as {latest_id}{failed}", reason="EXECUTION_REPLAYED")

@@ -30,7 +30,7 @@ class JobRunner:
         store: where jobs are stored.
         matching: finds their executions.
         actions: performs their actions.
-        load_spec: reads what a job does, as stored.
+        load_spec: reads what a job does, as stored: its spec and its data.
         clock: seconds, monotonic.
         now_ms: Unix time in milliseconds.
     """
@@ -41,7 +41,7 @@ class JobRunner:
         store: JobStore,
         matching: Matching,
         actions: Actions,
-        load_spec: Callable[[bytes], JobSpec],
+        load_spec: Callable[[bytes, bytes], JobSpec],
         clock: Callable[[], float],
         now_ms: Callable[[], int],
     ) -> None:
@@ -102,8 +102,9 @@ class JobRunner:
             if job.state.ended:
                 await self._abandon(job)
             elif job.state is not JobState.PAUSED and len(self._runs) < MAX_RUNNING:
+                data = await self._store.data(job.number) if job.data_bytes else b""
                 try:
-                    run = self._new_run(job, self._load_spec(job.spec))
+                    run = self._new_run(job, self._load_spec(job.spec, data))
                 except Exception:
                     log.exception("job not readable; it is paused", job=job.id)
                     await self._store.change_state(job.id, JobState.PAUSED, now_ms=self._now_ms())

@@ -22,28 +22,34 @@ _OF_BODY: Final = frozenset(
 """Header fields that describe the bytes of the original body."""
 
 
-def edit(event: envelope_pb2.Event, edited: pb.EditedInput, original_id: str) -> None:
-    """Replace the body of an event, and drop what was said of the original one.
-
-    Nobody signed the new body, and it is not the delivery that the original was: `principal` and `dedupe_key` are
-    cleared. The order key is left to the caller.
+def check_edited(edited: pb.EditedInput) -> None:
+    """Check what can be checked without the event that is edited.
 
     Raises:
         InvalidError: the body is too large (`BODY_TOO_LARGE`), or the media type is none (`CONTENT_TYPE_INVALID`).
     """
     if len(edited.body) > MAX_EDITED_BYTES:
         raise InvalidError(f"an edited body must have at most {MAX_EDITED_BYTES} bytes", reason="BODY_TOO_LARGE")
+    media_type = edited.content_type
+    if len(media_type) > MAX_CONTENT_TYPE or not media_type.isascii() or not media_type.isprintable():
+        raise InvalidError(
+            f"the content type must have at most {MAX_CONTENT_TYPE} printable ASCII characters",
+            reason="CONTENT_TYPE_INVALID",
+        )
+
+
+def edit(event: envelope_pb2.Event, edited: pb.EditedInput, original_id: str) -> None:
+    """Replace the body of an event by one that was checked, and drop what was said of the original one.
+
+    Nobody signed the new body, and it is not the delivery that the original was: `principal` and `dedupe_key` are
+    cleared. The order key is left to the caller.
+    """
     for field in ("body_blob", "parts", "form", "order_key", "flow_revision", "dedupe_key", "principal"):
         event.ClearField(field)
     event.body = edited.body
     kept = [header for header in event.headers if header.name not in _OF_BODY]
     if edited.HasField("content_type"):
         media_type = edited.content_type
-        if len(media_type) > MAX_CONTENT_TYPE or not media_type.isascii() or not media_type.isprintable():
-            raise InvalidError(
-                f"the content type must have at most {MAX_CONTENT_TYPE} printable ASCII characters",
-                reason="CONTENT_TYPE_INVALID",
-            )
         event.content_type = media_type
         kept = [header for header in kept if header.name != CONTENT_TYPE]
         if media_type:

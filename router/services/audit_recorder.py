@@ -51,9 +51,20 @@ def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service
 
 def _replayed(request: pb.ReplayExecutionRequest, response: pb.ReplayExecutionResponse | None) -> str:
     """Return the execution, the one that replays it, and in what that one differs from it."""
-    words = [request.execution_id]
-    if response is not None:
-        words.append(f"as {response.execution.id}")
+    new = "" if response is None else f"as {response.execution.id}"
+    return _joined(request.execution_id, new, _differences(request))
+
+
+def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
+    """Return the action of a job, the job itself if it was created, and in what its replays differ from executions."""
+    known = job_service_pb2.JobSpec.Action.DESCRIPTOR.values_by_number.get(request.spec.action)
+    action = str(request.spec.action) if known is None else known.name.removeprefix("ACTION_").lower()
+    return _joined(action, "" if response is None else response.job.id, _differences(request.spec.replay))
+
+
+def _differences(request: pb.ReplayExecutionRequest) -> str:
+    """Return in what a replay differs from the execution, without the bytes that it was given."""
+    words = []
     if request.HasField("output"):
         words.append(f"with an output given to {request.task}")
     elif request.task:
@@ -67,11 +78,8 @@ def _replayed(request: pb.ReplayExecutionRequest, response: pb.ReplayExecutionRe
     return " ".join(words)
 
 
-def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
-    """Return the action of a job, and the job itself if it was created."""
-    known = job_service_pb2.JobSpec.Action.DESCRIPTOR.values_by_number.get(request.spec.action)
-    action = str(request.spec.action) if known is None else known.name.removeprefix("ACTION_").lower()
-    return action if response is None else f"{action} {response.job.id}"
+def _joined(*words: str) -> str:
+    return " ".join(filter(None, words))
 
 
 AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {

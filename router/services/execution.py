@@ -11,6 +11,7 @@ from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.wire.convert_replays import preview_to_proto
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
 from router.services import error_mapping
@@ -123,7 +124,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.PreviewReplayResponse:
         """Return what a replay would do."""
         del context
-        return convert.preview_to_proto(await self._replays.preview(request.replay))
+        return preview_to_proto(await self._replays.preview(request.replay))
 
     @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC

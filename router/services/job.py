@@ -6,20 +6,18 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.execution_filter import ALL, ExecutionFilter
-from flowhook.jobs import MAX_RATE, MAX_REASON, Job, JobAction, JobSpec, JobState, mint_job_id
+from flowhook.jobs import Job, JobState, mint_job_id
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1 import job_service_pb2_grpc
-from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
-from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
 from flowhook.wire import convert, convert_jobs
 from router.dispatch.shard_runtime import ShardRuntime
-from router.jobs.actions import JobActions, Replay
+from router.jobs.actions import JobActions
 from router.jobs.job_runner import JobRunner
 from router.jobs.matching import MatchingExecutions
 from router.services import error_mapping
 from router.services.execution import listed
-from router.services.filters import read_filter
+from router.services.job_replays import JobReplays
+from router.services.job_specs import load_spec, read_conditions, read_spec, split_spec
 from router.services.paging import page_token_after, parse_page
 from router.services.replays import MAX_REQUEST_ID, Replays
 from router.storage.interface import ShardState
@@ -37,11 +35,18 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     """
 
     def __init__(
-        self, *, store: JobStore, runner: JobRunner, matching: MatchingExecutions, now_ms: Callable[[], int]
+        self,
+        *,
+        store: JobStore,
+        runner: JobRunner,
+        matching: MatchingExecutions,
+        replays: JobReplays,
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self.runner = runner
         self._matching = matching
+        self._replays = replays
         self._now_ms = now_ms
 
     @error_mapping.rpc_method
@@ -50,11 +55,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     ) -> pb.PreviewJobResponse:
         """Count the executions that match a filter."""
         del context
-        preview = await self._matching.preview(_read_conditions(request.filter))
+        wanted = read_conditions(request.filter)
+        asked = request.HasField("replay")
+        if asked:
+            await self._replays.check(request.replay, wanted)
+        preview = await self._matching.preview(wanted)
+        replays = await self._replays.sampled(request.replay, preview.sample, again=request.again) if asked else ()
         return pb.PreviewJobResponse(
             count=preview.count,
             more=preview.more,
             sample=[convert.execution_to_proto(listed(record)) for record in preview.sample],
+            replays=replays,
         )
 
     @error_mapping.rpc_method
@@ -68,12 +79,15 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             raise InvalidError(
                 f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
             )
+        await self._replays.check(request.spec.replay, spec.filter)
+        stored, data = split_spec(spec)
         preview = await self._matching.preview(spec.filter)
         now_ms = self._now_ms()
         created = await self._store.create(
             NewJob(
                 id=mint_job_id(now_ms),
-                spec=convert_jobs.spec_to_proto(spec).SerializeToString(),
+                spec=stored,
+                data=data,
                 create_time_ms=now_ms,
                 expected=None if preview.more else preview.count,
                 request_id=request.request_id,
@@ -159,7 +173,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             Job(
                 id=job.id,
                 state=job.state,
-                spec=load_spec(job.spec),
+                spec=load_spec(job.spec, b""),
                 expected=job.expected,
                 matched=job.matched,
                 done=job.done,
@@ -169,6 +183,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 start_time_ms=job.start_time_ms,
                 end_time_ms=job.end_time_ms,
                 delay_reason=self.runner.delay_reason(job.id),
+                data_bytes=job.data_bytes,
             )
         )
 
@@ -193,75 +208,7 @@ def create_job_service(
         now_ms: Unix time in milliseconds.
     """
     matching = MatchingExecutions(state, host.executions, clock)
-    actions = JobActions(commands=host.commands, records=host.executions, state=state, replay=replay_with(replays))
+    job_replays = JobReplays(replays, state)
+    actions = JobActions(commands=host.commands, records=host.executions, state=state, replay=job_replays.start)
     runner = JobRunner(store=store, matching=matching, actions=actions, load_spec=load_spec, clock=clock, now_ms=now_ms)
-    return JobService(store=store, runner=runner, matching=matching, now_ms=now_ms)
-
-
-def replay_with(replays: Replays) -> Replay:
-    """Return a function that starts the replays of jobs."""
-
-    async def replay(execution_id: str, spec: JobSpec, event_id: str) -> str:
-        request = ReplayExecutionRequest(
-            execution_id=execution_id,
-            revision=ReplayExecutionRequest.REVISION_LATEST if spec.latest else ReplayExecutionRequest.REVISION_PINNED,
-            start=ReplayExecutionRequest.START_FAILED_TASK
-            if spec.from_failed
-            else ReplayExecutionRequest.START_BEGINNING,
-            unless_replayed=not spec.again,
-        )
-        return (await replays.start(request, event_id=event_id)).id
-
-    return replay
-
-
-def load_spec(stored: bytes) -> JobSpec:
-    """Return what a job does, as stored by `CreateJob`."""
-    return convert_jobs.spec_from_proto(pb.JobSpec.FromString(stored))
-
-
-def read_spec(message: pb.JobSpec) -> JobSpec:
-    """Return what a job is to do, as a request says.
-
-    Raises:
-        InvalidError: the filter has no condition (`FILTER_EMPTY`) or an unacceptable one (`FILTER_INVALID`), or another
-            field is not acceptable (`JOB_INVALID`).
-    """
-    _read_conditions(message.filter)
-    try:
-        spec = convert_jobs.spec_from_proto(message)
-    except KeyError:
-        raise _invalid(f"`action` must be one of {', '.join(JobAction)}") from None
-    if message.revision not in ReplayExecutionRequest.Revision.values():
-        raise _invalid("this router does not know the `revision`")
-    if message.start not in ReplayExecutionRequest.Start.values():
-        raise _invalid("this router does not know the `start`")
-    if spec.action is not JobAction.REPLAY and (spec.latest or spec.from_failed or spec.again):
-        raise _invalid("`revision`, `start` and `again` are for replays only")
-    if message.start == ReplayExecutionRequest.START_TASK:
-        raise _invalid("`start` must be START_BEGINNING or START_FAILED_TASK: other tasks are chosen for one execution")
-    if not 0 < spec.rate <= MAX_RATE:
-        raise _invalid(f"`rate` must be above 0 and at most {MAX_RATE:g} executions per second")
-    if len(spec.reason) > MAX_REASON:
-        raise _invalid(f"`reason` must have at most {MAX_REASON} characters")
-    return spec
-
-
-def _read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
-    """Return the conditions of a request, at least one.
-
-    Raises:
-        InvalidError: there is none (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
-    """
-    conditions = read_filter(message)
-    if conditions == ALL:
-        raise InvalidError(
-            "the filter has no condition, so it would match all executions: give at least one, such as a flow, a"
-            " status or a time",
-            reason="FILTER_EMPTY",
-        )
-    return conditions
-
-
-def _invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="JOB_INVALID")
+    return JobService(store=store, runner=runner, matching=matching, replays=job_replays, now_ms=now_ms)

@@ -20,7 +20,7 @@ from flowhook.workflow_input import takes_raw_body
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
 from router.replay import from_failed_task, from_task
-from router.replay.edited_input import edit
+from router.replay.edited_input import check_edited, edit
 from router.replay.preview import Preview
 from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.interface import Registry, ShardState
@@ -132,6 +132,21 @@ class Replays:
             raise past_retention(original.id)
         return await self._records.find(appended[0].duplicate_of or event.id)
 
+    async def check(self, request: _Request, flow_id: str) -> None:
+        """Check what can be checked of a request without an execution.
+
+        Args:
+            request: what is to be replayed in the same way.
+            flow_id: flow of all executions; empty: there may be several.
+
+        Raises:
+            InvalidError: nothing can be replayed in this way.
+            ExhaustedError: too much of the flow waits to be parsed (`OVERLOADED`).
+        """
+        _check_combination(request)
+        if request.HasField("output"):
+            await self._admission.check_output(flow_id, request.output)
+
     async def preview(self, request: _Request) -> ReplayPreview:
         """Return what a replay would do; see `PreviewReplay`.
 
@@ -237,10 +252,11 @@ def _check_combination(request: _Request) -> None:
     """Check that the parts of a request are known, and go together.
 
     Raises:
-        InvalidError: they do not, or a value is one of a newer version (`REPLAY_INVALID`).
+        InvalidError: they do not, or a value is one of a newer version (`REPLAY_INVALID`), or is not acceptable.
     """
-    if request.start not in _Request.Start.values() or request.revision not in _Request.Revision.values():
-        raise InvalidError("this router does not know the given `start` or `revision`", reason="REPLAY_INVALID")
+    for name, known in (("start", _Request.Start), ("revision", _Request.Revision)):
+        if getattr(request, name) not in known.values():
+            raise InvalidError(f"this router does not know the `{name}`", reason="REPLAY_INVALID")
     from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING)
     if request.HasField("input") and not from_beginning:
         raise InvalidError(
@@ -248,9 +264,10 @@ def _check_combination(request: _Request) -> None:
             reason="EDIT_NOT_FROM_BEGINNING",
         )
     if request.start == _Request.START_TASK:
-        if not 0 < len(request.task) <= MAX_TASK:
+        if not request.task.startswith("/") or len(request.task) > MAX_TASK:
             raise InvalidError(
-                f"name the task to begin with, in at most {MAX_TASK} characters, as the list of tasks shows it",
+                f"name the task to begin with, in at most {MAX_TASK} characters, as the list of tasks shows it:"
+                " /do/0/charge",
                 reason="TASK_REQUIRED",
             )
     elif request.task or request.HasField("output"):
@@ -259,6 +276,7 @@ def _check_combination(request: _Request) -> None:
         raise InvalidError(
             f"the output of a task must have at most {limits.MAX_RESULT_BYTES} bytes", reason="OUTPUT_TOO_LARGE"
         )
+    check_edited(request.input)
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:

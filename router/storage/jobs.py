@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from flowhook import limits
 from flowhook.jobs import ItemOutcome, JobItem, JobState
 from router.storage.model import ExecutionRecord
 
@@ -13,6 +14,9 @@ MAX_JOBS: Final = 1000
 
 MAX_ITEMS: Final = 100_000
 """Items of one job whose outcomes are stored; those of later ones are only counted."""
+
+MAX_DATA_BYTES: Final = 64 * limits.MIB
+"""Total size of the data of jobs that have not ended."""
 
 PAGE: Final = 1000
 """Most rows that one call returns, unless it is given another limit."""
@@ -25,6 +29,7 @@ class NewJob(NamedTuple):
         request_id: creating a job twice with the same one creates it once; empty: no idempotence.
         spec: opaque.
         expected: executions that match it now; None: unknown.
+        data: opaque; what the job needs besides `spec`, and may be large. It is removed when the job ends.
     """
 
     id: str
@@ -32,6 +37,7 @@ class NewJob(NamedTuple):
     create_time_ms: int
     expected: int | None = None
     request_id: str = ""
+    data: bytes = b""
 
 
 class StoredJob(NamedTuple):
@@ -42,6 +48,7 @@ class StoredJob(NamedTuple):
         last_seq: sequence number of the last execution that was accepted before the job was created.
         cursor: sequence number of the last execution that it has looked at; 0: none.
         request_id: see `NewJob`.
+        data_bytes: size of its data, whether they are still stored or not.
     """
 
     number: int
@@ -59,6 +66,7 @@ class StoredJob(NamedTuple):
     start_time_ms: int | None
     end_time_ms: int | None
     request_id: str
+    data_bytes: int
 
 
 class ClaimedItem(NamedTuple):
@@ -93,12 +101,17 @@ class JobStore(Protocol):
         """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
 
         Raises:
-            ExhaustedError: `MAX_JOBS` jobs have not ended (`TOO_MANY_JOBS`).
+            ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
+                (`TOO_MANY_JOBS`).
         """
         ...
 
     async def get(self, job_id: str) -> StoredJob | None:
         """Return a job, or None when it is unknown or past retention."""
+        ...
+
+    async def data(self, job_number: int) -> bytes:
+        """Return the data of a job that has not ended; empty: it has none, or has ended."""
         ...
 
     async def page(self, *, before_number: int | None = None, limit: int = PAGE) -> list[StoredJob]:

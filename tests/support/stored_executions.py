@@ -71,7 +71,7 @@ def changes(seq, number, time_ms):
 
 async def _work_on_job(jobs, stored):
     """Store a job that is at work: the outcome of its first execution is known, that of the second is not."""
-    job = await jobs.create(NewJob("job_1", b"spec", 1, expected=2, request_id="r"))
+    job = await jobs.create(NewJob("job_1", b"spec", 1, expected=2, request_id="r", data=b"data"))
     await jobs.change_state(job.id, JobState.RUNNING, now_ms=2)
     claimed = list(enumerate(stored[:2], 1))
     await jobs.claim(job.number, claimed, cursor=len(claimed), now_ms=3)

@@ -8,20 +8,17 @@ from collections.abc import AsyncIterator, Iterable
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import ExecutionChange, ExecutionCount, Page, ScannedExecution
-from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
-from flowhook.replays import ReplayPreview
+from flowhook.replays import ReplayOptions, ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
     CountExecutionsRequest,
-    EditedInput,
     GetExecutionRequest,
     ListExecutionsRequest,
     PreviewReplayRequest,
     ReadBodyRequest,
     ReadBodyResponse,
-    ReplayExecutionRequest,
     ResolveExecutionRequest,
     ResumeExecutionRequest,
     ScanEventsRequest,
@@ -32,6 +29,7 @@ from flowhook.v1.execution_service_pb2 import (
 )
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from flowhook.wire import convert
+from flowhook.wire.convert_replays import preview_from_proto, replay_to_proto
 
 
 class Executions:
@@ -182,15 +180,8 @@ class Executions:
                 `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
-        request = _replay_request(
-            execution_id,
-            latest=latest,
-            from_failed=from_failed,
-            from_task=from_task,
-            output=output,
-            body=body,
-            content_type=content_type,
-        )
+        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type)
+        request = replay_to_proto(options, execution_id)
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
         response = await self._call(self._stub.ReplayExecution, request)
@@ -212,17 +203,10 @@ class Executions:
         Raises:
             FlowhookError: as `replay`.
         """
-        request = _replay_request(
-            execution_id,
-            latest=latest,
-            from_failed=from_failed,
-            from_task=from_task,
-            output=output,
-            body=body,
-            content_type=content_type,
-        )
+        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type)
+        request = replay_to_proto(options, execution_id)
         response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
-        return convert.preview_from_proto(response)
+        return preview_from_proto(response)
 
     async def resolve(self, execution_id: str, reason: str = "") -> Execution:
         """Mark a failed execution as resolved, so that it needs no further action, and return it.
@@ -308,31 +292,3 @@ def _change(response: WatchExecutionsResponse) -> ExecutionChange | None:
     if not response.HasField("execution"):
         return None
     return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)
-
-
-def _replay_request(
-    execution_id: str,
-    *,
-    latest: bool,
-    from_failed: bool,
-    from_task: str,
-    output: bytes | None,
-    body: bytes | None,
-    content_type: str | None,
-) -> ReplayExecutionRequest:
-    options = ReplayExecutionRequest
-    if from_failed and from_task:
-        raise InvalidError("give one of `from_failed` and `from_task`", reason="START_INVALID")
-    if body is None and content_type is not None:
-        raise InvalidError("`content_type` needs `body`", reason="BODY_MISSING")
-    start = options.START_TASK if from_task else options.START_BEGINNING
-    request = ReplayExecutionRequest(
-        execution_id=execution_id,
-        revision=options.REVISION_LATEST if latest else options.REVISION_PINNED,
-        start=options.START_FAILED_TASK if from_failed else start,
-        task=from_task,
-        output=output,
-    )
-    if body is not None:
-        request.input.CopyFrom(EditedInput(body=body, content_type=content_type))
-    return request

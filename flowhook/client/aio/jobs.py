@@ -10,6 +10,7 @@ from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import JobPreview, Page
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import ItemOutcome, Job, JobItem, JobSpec
+from flowhook.replays import ReplayOptions
 from flowhook.v1.job_service_pb2 import (
     AbortJobRequest,
     CreateJobRequest,
@@ -22,6 +23,7 @@ from flowhook.v1.job_service_pb2 import (
 )
 from flowhook.v1.job_service_pb2_grpc import JobServiceStub
 from flowhook.wire import convert, convert_jobs
+from flowhook.wire.convert_replays import replay_to_proto
 
 
 class Jobs:
@@ -31,15 +33,32 @@ class Jobs:
         self._call = transport.call
         self._stub = JobServiceStub(transport.channel)
 
-    async def preview(self, where: ExecutionFilter) -> JobPreview:
+    async def preview(
+        self, where: ExecutionFilter, *, replay: ReplayOptions | None = None, again: bool = False
+    ) -> JobPreview:
         """Return how many executions match a filter now, and the oldest of them.
 
+        Args:
+            where: conditions that they meet.
+            replay: how a job would replay them: also return what the replays of the oldest would do.
+            again: as `JobSpec.again`.
+
         Raises:
-            InvalidError: the filter has no condition (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
+            InvalidError: the filter has no condition (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`), or
+                nothing can be replayed in this way.
         """
-        response = await self._call(self._stub.PreviewJob, PreviewJobRequest(filter=convert.filter_to_proto(where)))
-        sample = tuple(convert.execution_from_proto(each) for each in response.sample)
-        return JobPreview(response.count, response.more, sample)
+        request = PreviewJobRequest(
+            filter=convert.filter_to_proto(where),
+            replay=None if replay is None else replay_to_proto(replay),
+            again=again,
+        )
+        response = await self._call(self._stub.PreviewJob, request)
+        return JobPreview(
+            response.count,
+            response.more,
+            tuple(convert.execution_from_proto(each) for each in response.sample),
+            tuple(convert_jobs.sampled_from_proto(each) for each in response.replays),
+        )
 
     async def create(self, spec: JobSpec, *, request_id: str = "") -> Job:
         """Create a job, which begins as soon as it is its turn, and return it.
@@ -51,7 +70,7 @@ class Jobs:
 
         Raises:
             InvalidError: the filter has no condition (`FILTER_EMPTY`), or something else is not acceptable.
-            ExhaustedError: 1000 jobs have not ended.
+            ExhaustedError: 1000 jobs have not ended, or those that have not contain too much.
         """
         request = CreateJobRequest(spec=convert_jobs.spec_to_proto(spec), request_id=request_id or uuid.uuid4().hex)
         response = await self._call(self._stub.CreateJob, request)

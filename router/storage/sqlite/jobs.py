@@ -10,7 +10,7 @@ import apsw
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
 from flowhook.jobs import ItemOutcome, JobItem, JobState
-from router.storage.jobs import MAX_ITEMS, MAX_JOBS, PAGE, ClaimedItem, NewJob, StoredJob
+from router.storage.jobs import MAX_DATA_BYTES, MAX_ITEMS, MAX_JOBS, PAGE, ClaimedItem, NewJob, StoredJob
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer
 
@@ -27,7 +27,7 @@ _UNENDED: Final = (
 )
 _JOB: Final = (
     "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
-    " start_time_ms, end_time_ms, request_id FROM job WHERE NOT removed AND"
+    " start_time_ms, end_time_ms, request_id, data_bytes FROM job WHERE NOT removed AND"
 )
 _ITEM: Final = "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms FROM job_item"
 
@@ -111,12 +111,18 @@ class SqliteJobStore:
 
     async def create(self, job: NewJob) -> StoredJob:
         """See `jobs.JobStore`."""
-        created: StoredJob = await self._writer.call(self._operation, job, size=len(job.spec), refusable=True)
+        created: StoredJob = await self._writer.call(
+            self._operation, job, size=len(job.spec) + len(job.data), refusable=True
+        )
         return created
 
     async def get(self, job_id: str) -> StoredJob | None:
         """See `jobs.JobStore`."""
         return await self._readers.run(lambda connection: _get(connection, "id = ?", job_id))
+
+    async def data(self, job_number: int) -> bytes:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(partial(_data, job=job_number))
 
     async def page(self, *, before_number: int | None = None, limit: int = PAGE) -> list[StoredJob]:
         """See `jobs.JobStore`."""
@@ -185,6 +191,13 @@ def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookErr
         earlier = _get(connection, "request_id = ?", job.request_id)
         if earlier is not None:
             return earlier
+    stored = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM job_data").get
+    if job.data and stored + len(job.data) > MAX_DATA_BYTES:
+        return ExhaustedError(
+            f"the bodies and outputs of jobs that have not ended have {stored} bytes, at most {MAX_DATA_BYTES}: abort"
+            " one, or wait",
+            reason="TOO_MANY_JOBS",
+        )
     if connection.execute("SELECT count(*) FROM job WHERE NOT removed").get >= MAX_JOBS:
         connection.execute(
             "UPDATE job SET removed = 1 WHERE number ="
@@ -193,11 +206,14 @@ def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookErr
         if not connection.changes():
             return ExhaustedError(f"{MAX_JOBS} jobs have not ended: abort one, or wait", reason="TOO_MANY_JOBS")
     connection.execute(
-        "INSERT INTO job (id, request_id, state, spec, create_time_ms, expected, last_seq)"
-        " VALUES (?, ?, 'pending', ?, ?, ?, coalesce((SELECT max(seq) FROM execution), 0))",
-        (job.id, job.request_id, job.spec, job.create_time_ms, job.expected),
+        "INSERT INTO job (id, request_id, state, spec, create_time_ms, expected, data_bytes, last_seq)"
+        " VALUES (?, ?, 'pending', ?, ?, ?, ?, coalesce((SELECT max(seq) FROM execution), 0))",
+        (job.id, job.request_id, job.spec, job.create_time_ms, job.expected, len(job.data)),
     )
-    return _existing(connection, job.id)
+    created = _existing(connection, job.id)
+    if job.data:  # not in its own row, which each batch rewrites and each list reads
+        connection.execute("INSERT INTO job_data VALUES (?, ?)", (created.number, job.data))
+    return created
 
 
 def _change(connection: apsw.Connection, change: _Change) -> StoredJob | FlowhookError:
@@ -217,6 +233,8 @@ def _change(connection: apsw.Connection, change: _Change) -> StoredJob | Flowhoo
         " WHERE number = ?4",
         (str(new), new.ended, change.now_ms, job.number),
     )
+    if new.ended:
+        connection.execute("DELETE FROM job_data WHERE job = ?", (job.number,))
     return _existing(connection, job.id)
 
 
@@ -280,6 +298,11 @@ def _get(connection: apsw.Connection, condition: str, value: str) -> StoredJob |
 def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[StoredJob]:
     rows = connection.execute(f"{_JOB} {condition}", values)
     return [StoredJob(number, id_, JobState(state), *rest) for number, id_, state, *rest in rows]
+
+
+def _data(connection: apsw.Connection, *, job: int) -> bytes:
+    row = connection.execute("SELECT content FROM job_data WHERE job = ?", (job,)).fetchone()
+    return b"" if row is None else row[0]
 
 
 def _claimed(connection: apsw.Connection, *, job: int) -> list[ClaimedItem]:

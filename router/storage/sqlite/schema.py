@@ -192,8 +192,10 @@ CREATE TABLE job (
   create_time_ms INTEGER NOT NULL,
   start_time_ms INTEGER,
   end_time_ms INTEGER,
+  data_bytes INTEGER NOT NULL DEFAULT 0,
   removed INTEGER NOT NULL DEFAULT 0 -- 1: nobody sees it, and its items are being removed
 ) STRICT;
+CREATE TABLE job_data (job INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT; -- of jobs that have not ended
 CREATE UNIQUE INDEX job_by_request ON job (request_id) WHERE request_id <> '' AND NOT removed;
 CREATE TABLE job_item (
   job INTEGER NOT NULL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
@@ -51,6 +52,30 @@ async def test_jobs_are_listed_newest_first_and_page_by_page(cluster):
     assert await cluster.storage.jobs.page() == jobs[::-1]
     (newest,) = await cluster.storage.jobs.page(limit=1)
     assert await cluster.storage.jobs.page(before_number=newest.number, limit=1) == [jobs[1]]
+
+
+async def test_the_data_of_a_job_are_stored_until_it_ends(cluster):
+    data = random.Random(1).randbytes(2**18)  # more than a record of a replicated log
+    jobs = [await cluster.storage.jobs.create(new_job(data=data)) for _ in range(2)]
+    other = await cluster.storage.jobs.create(new_job())
+    await cluster.restart()
+    assert [await cluster.storage.jobs.data(job.number) for job in (*jobs, other)] == [data, data, b""]
+    assert [job.data_bytes for job in await cluster.storage.jobs.page()] == [0, len(data), len(data)]
+    await cluster.storage.jobs.change_state(jobs[0].id, JobState.PAUSED, now_ms=2_000)
+    ended = await cluster.storage.jobs.change_state(jobs[1].id, JobState.ABORTED, now_ms=2_000)
+    assert [await cluster.storage.jobs.data(job.number) for job in jobs] == [data, b""]
+    assert ended.data_bytes == len(data)
+
+
+async def test_the_data_of_jobs_that_have_not_ended_are_limited(cluster, monkeypatch):
+    monkeypatch.setattr(sqlite_jobs, "MAX_DATA_BYTES", 10)
+    job = await cluster.storage.jobs.create(new_job(data=b"1234567890"))
+    with pytest.raises(ExhaustedError) as caught:
+        await cluster.storage.jobs.create(new_job(data=b"1"))
+    assert caught.value.reason == "TOO_MANY_JOBS"
+    await cluster.storage.jobs.create(new_job())
+    await cluster.storage.jobs.change_state(job.id, JobState.COMPLETED, now_ms=2_000)
+    await cluster.storage.jobs.create(new_job(data=b"1"))
 
 
 async def test_items_are_claimed_settled_and_counted(cluster):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
-from support.patience import PATIENCE
+from support.jobs import ended, outcomes, until
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -15,6 +13,7 @@ from flowhook.errors import ConflictError, InvalidError, NotFoundError, Permissi
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from flowhook.model import Status
+from flowhook.replays import ReplayOptions
 from flowhook.v1 import job_service_pb2
 from flowhook.wire import convert_jobs
 
@@ -26,24 +25,8 @@ def replay_of(flow_id="hello", **options):
     return JobSpec(**({"action": JobAction.REPLAY, "filter": wanted, "rate": FAST} | options))
 
 
-async def until(read, condition):
-    """Return what `read` returns once it meets a condition."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition(found := await read()):
-            await asyncio.sleep(0.01)
-        return found
-
-
-async def ended(client, job):
-    return await until(lambda: client.jobs.get(job.id), lambda found: found.state.ended)
-
-
 async def listed(client, **conditions):
     return [execution async for execution in client.executions.list(**conditions)]
-
-
-async def outcomes(client, job, **conditions):
-    return [item async for item in client.jobs.items(job.id, **conditions)]
 
 
 async def send(client, count, flow_id="hello"):
@@ -215,7 +198,7 @@ async def test_a_full_backlog_delays_a_job_and_fails_nothing(router, client):
 async def test_a_flow_that_was_deleted_meanwhile_is_the_reason_of_each_failure(router, client, hello):
     await fault(router, client, 2)
     await client.flows.delete("hello")
-    job = await ended(client, await client.jobs.create(replay_of(latest=True)))
+    job = await ended(client, await client.jobs.create(replay_of(replay=ReplayOptions(latest=True))))
     assert (job.state, job.failed) == (JobState.COMPLETED, 2)
     assert {item.reason for item in await outcomes(client, job)} == {"FLOW_NOT_FOUND"}
 
@@ -234,7 +217,13 @@ async def test_a_filter_without_a_condition_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    "options", [{"rate": 1001}, {"rate": -1}, {"reason": "x" * 1001}, {"action": JobAction.CANCEL, "latest": True}]
+    "options",
+    [
+        {"rate": 1001},
+        {"rate": -1},
+        {"reason": "x" * 1001},
+        {"action": JobAction.CANCEL, "replay": ReplayOptions(latest=True)},
+    ],
 )
 async def test_what_a_job_can_not_be_is_refused(client, options):
     with pytest.raises(InvalidError) as caught:
@@ -245,7 +234,7 @@ async def test_what_a_job_can_not_be_is_refused(client, options):
 @pytest.mark.parametrize("name", ["revision", "start"])
 async def test_a_replay_of_a_kind_that_only_a_newer_version_knows_is_refused(client, router, name):
     spec = convert_jobs.spec_to_proto(replay_of())
-    setattr(spec, name, 99)
+    setattr(spec.replay, name, 99)
     async with channel.connect(router.target, router.token()) as connection:
         call = connection.unary_unary("/flowhook.v1.JobService/CreateJob")
         with pytest.raises(grpc.aio.AioRpcError, match=f"does not know the `{name}`"):

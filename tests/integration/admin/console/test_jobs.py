@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from html import unescape
 
 import orjson
 import pytest
 from support.browsers import log_in
-from support.patience import PATIENCE
+from support.jobs import until
 from support.routers import flow
 from support.runners import attached
 
@@ -20,14 +19,6 @@ from flowhook.model import Status
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
-
-
-async def until(read, condition):
-    """Return what `read` returns once it meets a condition."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition(found := await read()):
-            await asyncio.sleep(0.01)
-        return found
 
 
 async def fault(router, client, flow_id, count, *, task="/do/0/keep", title="Communication Error"):

@@ -8,17 +8,23 @@ from hypothesis import strategies as st
 
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
+from flowhook.replays import ReplayOptions
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire import convert_jobs
 
 TIMES = st.integers(0, 2**40)
 FILTERS = [ExecutionFilter(flow_id="f"), ExecutionFilter(error_task=""), ExecutionFilter(unresolved=True)]
+BYTES = st.none() | st.binary(max_size=20)
+REPLAYS = st.one_of(
+    st.fixed_dictionaries({"latest": st.booleans(), "from_failed": st.booleans()}),
+    st.fixed_dictionaries({"latest": st.booleans(), "from_task": st.text(min_size=1), "output": BYTES}),
+    st.fixed_dictionaries({"body": st.binary(max_size=20), "content_type": st.none() | st.text()}),
+).map(lambda options: ReplayOptions(**options))
 SPECS = st.builds(
     JobSpec,
     action=st.sampled_from(JobAction),
     filter=st.sampled_from(FILTERS),
-    latest=st.booleans(),
-    from_failed=st.booleans(),
+    replay=REPLAYS,
     again=st.booleans(),
     rate=st.floats(0.1, 1000),
     reason=st.text(),
@@ -37,6 +43,7 @@ JOBS = st.builds(
     start_time_ms=st.none() | TIMES,
     end_time_ms=st.none() | TIMES,
     delay_reason=st.text(),
+    data_bytes=TIMES,
 )
 ITEMS = st.builds(
     JobItem,

@@ -269,7 +269,7 @@ async def test_what_a_job_left_behind_that_was_aborted_after_a_crash_is_settled(
             store=storage.jobs,
             matching=world,
             actions=world,
-            load_spec=lambda _stored: SPEC,
+            load_spec=lambda _spec, _data: SPEC,
             clock=lambda: 0.0,
             now_ms=storage.now_ms,
         )
@@ -289,7 +289,7 @@ async def test_a_job_that_can_not_be_read_or_fails_is_paused_and_the_others_run(
         job = await storage.create()
         failing = await storage.jobs.create(NewJob("job_2", b"failing", 1_000))
 
-        def load(stored):
+        def load(stored, _data):
             if stored == b"unreadable":
                 raise KeyError(stored)
             return SPEC if stored != b"failing" else None

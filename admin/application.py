@@ -35,6 +35,7 @@ from admin.console import (
     static_files,
     test_event,
 )
+from admin.operations.job_table import CREATE_JOB, PREVIEW_JOB
 from admin.operations.operation import PLACEHOLDER
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
 
@@ -121,6 +122,8 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
         yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
     yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
     yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
+    yield Rule(_MethodMatches(_pattern(PREVIEW_JOB.path), ("POST",)), jobs.PreviewJobHandler, shared)
+    yield Rule(_MethodMatches(_pattern(CREATE_JOB.path), ("POST",)), jobs.CreateJobHandler, shared)
     yield Rule(_MethodMatches(_pattern(CHECK_FLOW.path), ("POST",)), apply.CheckHandler, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)

@@ -41,7 +41,6 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
     (table.SUSPEND_EXECUTION, _execution),
     (table.RESUME_EXECUTION, _execution),
     (table.RESOLVE_EXECUTION, _execution),
-    (job_table.CREATE_JOB, _job),
     (job_table.PAUSE_JOB, _job),
     (job_table.RESUME_JOB, _job),
     (job_table.ABORT_JOB, _job),

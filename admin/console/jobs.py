@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import http
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
+from admin.base_handler import status_of
 from admin.console.page import Page
+from admin.console.replay_fields import unused
 from admin.operations.filters import to_pairs
-from admin.operations.job_table import GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
-from flowhook.errors import FlowhookError, UnauthenticatedError
+from admin.operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
+from admin.operations.jobs import PreviewView
+from admin.operations.operation import Operation, P
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.jobs import ItemOutcome, JobAction, JobState
 from flowhook.model import Status
 
 ITEMS: Final = 100
 """Outcomes on a page."""
+
+_NOT_PREVIEWED: Final = ("reason", "request_id")
 
 
 class JobsPage(Page):
@@ -35,30 +42,88 @@ class JobsPage(Page):
 
 
 class NewJobPage(Page):
-    """`/jobs/new`: conditions on executions; how many meet them, some of them, and the button that creates a job."""
+    """`/jobs/new`: conditions on executions, how many meet them, what happens to them, and the button that does it."""
 
     section = "jobs"
 
     async def show(self, *_values: str) -> None:
         """Respond with the form, and with the preview unless it is opened without parameters."""
-        query = self.query()
-        draft = PREVIEW_JOB.read_query({}, query)
+        await self.show_form(self.query())
+
+    async def show_form(self, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None) -> None:
+        """Respond with the form, filled in, and with what the job would do, or with an error."""
+        draft = _read(PREVIEW_JOB, {name: values for name, values in fields.items() if name not in _NOT_PREVIEWED})
         conditions = to_pairs(draft.as_filter(datetime.now(UTC)))
         preview = None
-        if query:
-            async with self.router() as client:
-                preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
+        if fields and error is None:
+            try:
+                async with self.router() as client:
+                    preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
+            except (InvalidError, ExhaustedError) as problem:
+                error = problem
+        if error is not None:
+            self.set_status(status_of(error))
         self.finish_page(
             "job_new.html",
             draft=draft,
             filters=draft,
             preview=preview,
+            error=error,
+            tasks=_tasks(preview),
+            reason=fields.get("reason", [""])[0],
             conditions=conditions,
             query=urlencode(conditions),
             statuses=list(Status),
             actions=list(JobAction),
             request_id=uuid.uuid4().hex,
         )
+
+
+class PreviewJobHandler(NewJobPage):
+    """Takes the form, which may be too long for a URL, and shows what the job would do."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *_values: str) -> None:
+        """Respond with the form and the preview."""
+        await self.show_form(self.checked_form())
+
+
+class CreateJobHandler(NewJobPage):
+    """Takes the form, creates the job, and redirects to it."""
+
+    SUPPORTED_METHODS = ("POST",)
+
+    async def submit(self, *_values: str) -> None:
+        """Create it, or respond with the form and what was wrong."""
+        fields = self.checked_form()
+        parameters = _read(CREATE_JOB, fields)
+        try:
+            async with self.router() as client:
+                job = await CREATE_JOB.perform(client, parameters, self.context.tools)
+        except (InvalidError, ExhaustedError) as error:
+            await self.show_form(fields, error)
+        else:
+            self.redirect(f"/jobs/{quote(job.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+
+
+def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]]) -> P:
+    """Return the parameters that a form means; an edited body may be empty.
+
+    Raises:
+        InvalidError: see `Operation.read_query`.
+    """
+    left_out = unused({name: values[0] for name, values in fields.items()})
+    given = {name: values for name, values in fields.items() if name not in left_out}
+    body = given.pop("body", None)
+    parameters = operation.read_query({}, given)
+    return parameters if body is None else parameters.model_copy(update={"body": body[0]})
+
+
+def _tasks(preview: PreviewView | None) -> list[str]:
+    """Return tasks that a replay may begin with."""
+    previews = () if preview is None else (each.preview for each in preview.replays if each.preview is not None)
+    return list(dict.fromkeys(each.task for one in previews for each in (*one.taken_over, *one.again)))
 
 
 class JobPage(Page):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console.page import Page
+from admin.console.replay_fields import BODY_FIELDS, INPUT, unused
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from admin.operations.tools import Tools
@@ -29,7 +30,6 @@ _RESULT: Final = re.compile(r"[0-9]+(:output)?")
 """What follows the task in the key of a journal entry that has its output."""
 
 STEP: Final = "step"
-INPUT: Final = "input"
 REASON: Final = "reason"
 """Field for the audit log; the question what a replay would do is not logged."""
 
@@ -37,9 +37,6 @@ REQUEST_ID: Final = "request_id"
 """Field that makes a button that is pressed twice start one execution."""
 
 _STEPS: Final = ("preview", "replay")
-_INPUTS: Final = ("recorded", "edited")
-_TASK_FIELDS: Final = ("task", "output")
-_BODY_FIELDS: Final = ("body", "content_type")
 
 
 class ReplayPage(Page):
@@ -116,16 +113,8 @@ def chosen(fields: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InvalidError: `input` is neither of its values.
     """
-    given = dict(fields)
-    edited = given.pop(INPUT, "recorded")
-    if edited not in _INPUTS:
-        raise InvalidError(f"{INPUT}: write {' or '.join(_INPUTS)}", reason="PARAMETER_INVALID")
-    unused = {name for name in ("output", REASON, REQUEST_ID, "revision", "start", "task") if not given.get(name)}
-    if edited == "recorded":
-        unused.update(_BODY_FIELDS)
-    if given.get("start") != "task":
-        unused.update(_TASK_FIELDS)
-    return {name: text for name, text in given.items() if name not in unused}
+    left_out = unused(fields) | {name for name in (REASON, REQUEST_ID) if not fields.get(name)}
+    return {name: text for name, text in fields.items() if name not in left_out}
 
 
 def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -151,7 +140,7 @@ def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, tex
         INPUT: "recorded",
         "body": text or "",
         "content_type": detail.request.content_type,
-        **{name: value for name, value in given.items() if value or name in _BODY_FIELDS},
+        **{name: value for name, value in given.items() if value or name in BODY_FIELDS},
     }
 
 

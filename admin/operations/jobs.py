@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,20 +12,17 @@ from admin.operations.execution_list import ExecutionConditions
 from admin.operations.executions import ExecutionView, view
 from admin.operations.filters import to_pairs
 from admin.operations.operation import Parameters
+from admin.operations.replays import ReplayParameters, ReplayPreviewView, preview_view
 from flowhook.client import AsyncClient
 from flowhook.jobs import DEFAULT_RATE, MAX_RATE, MAX_REASON, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
 from flowhook.model import to_datetime
 
 
-class JobDraft(ExecutionConditions):
-    """Parameters of `preview_job`: what a job is to do."""
+class JobDraft(ExecutionConditions, ReplayParameters):
+    """Parameters of `preview_job`: what a job is to do, and for the action `replay` how."""
 
     action: JobAction = JobAction.REPLAY
     """What is done with each execution."""
-    revision: Literal["recorded", "latest"] = "recorded"
-    """Revision of the flow that replays run: the one that the execution ran, or the latest."""
-    start: Literal["beginning", "failed_task"] = "beginning"
-    """Task that replays begin with: the first one, or the one that failed, with the results of those before it."""
     again: bool = False
     """Whether executions that were replayed or resolved already are replayed, too."""
     rate: Annotated[float, Field(gt=0, le=MAX_RATE)] = DEFAULT_RATE
@@ -78,7 +75,12 @@ class ConditionView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A bulk job. `expected` is null if more than 10,000 executions matched when it was created."""
+    """A bulk job. `expected` is null if more than 10,000 executions matched when it was created.
+
+    Of the action `replay`: `replays` says in words how; `output_given` and `edited`: an output of `task`, or an edited
+    body, of `data_bytes` bytes was given, which is not shown. `content_type` is null if the body has that of each
+    request.
+    """
 
     id: str
     state: JobState
@@ -86,6 +88,12 @@ class JobView:
     conditions: tuple[ConditionView, ...]
     revision: str
     start: str
+    task: str
+    output_given: bool
+    edited: bool
+    content_type: str | None
+    data_bytes: int
+    replays: str
     again: bool
     rate: float
     reason: str
@@ -135,18 +143,43 @@ class ItemPage:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledReplayView:
+    """What the replay of one execution would do; without `preview` it would not be replayed, for the reason given."""
+
+    preview: ReplayPreviewView | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewView:
-    """How many executions match, whether there are more than the count says, and the oldest ones."""
+    """How many executions match, whether there are more than the count says, and the oldest ones.
+
+    Of the action `replay`: `words` says how executions would be replayed, and `replays` what each of `sample` would do.
+    """
 
     count: int
     more: bool
     sample: tuple[ExecutionView, ...]
+    words: str
+    replays: tuple[SampledReplayView, ...]
 
 
 async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
     """Return how many executions a job would work on now, and the oldest ones."""
-    preview = await client.jobs.preview(parameters.as_filter(datetime.now(UTC)))
-    return PreviewView(preview.count, preview.more, tuple(map(view, preview.sample)))
+    options = parameters.options() if parameters.action is JobAction.REPLAY else None
+    wanted = parameters.as_filter(datetime.now(UTC))
+    preview = await client.jobs.preview(wanted, replay=options, again=parameters.again)
+    return PreviewView(
+        preview.count,
+        preview.more,
+        tuple(map(view, preview.sample)),
+        "" if options is None else options.in_words(),
+        tuple(
+            SampledReplayView(None if each.preview is None else preview_view(each.preview), each.reason, each.message)
+            for each in preview.replays
+        ),
+    )
 
 
 async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
@@ -154,8 +187,7 @@ async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
     spec = JobSpec(
         action=parameters.action,
         filter=parameters.as_filter(datetime.now(UTC)),
-        latest=parameters.revision == "latest",
-        from_failed=parameters.start == "failed_task",
+        replay=parameters.options(),
         again=parameters.again,
         rate=parameters.rate,
         reason=parameters.reason,
@@ -202,14 +234,20 @@ async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
 
 def job_view(job: Job) -> JobView:
     """Return what is shown of a job."""
-    spec = job.spec
+    spec, replay = job.spec, job.spec.replay
     return JobView(
         id=job.id,
         state=job.state,
         action=spec.action,
         conditions=tuple(ConditionView(name, value) for name, value in to_pairs(spec.filter)),
-        revision="latest" if spec.latest else "recorded",
-        start="failed_task" if spec.from_failed else "beginning",
+        revision="latest" if replay.latest else "recorded",
+        start="task" if replay.from_task else "failed_task" if replay.from_failed else "beginning",
+        task=replay.from_task,
+        output_given=replay.output is not None,
+        edited=replay.body is not None,
+        content_type=replay.content_type,
+        data_bytes=job.data_bytes,
+        replays=replay.in_words() if spec.action is JobAction.REPLAY else "",
         again=spec.again,
         rate=spec.rate,
         reason=spec.reason,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from admin.operations.executions import ExecutionId, ExecutionView, view
+from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
+from flowhook.replays import ReplayOptions, ReplayPreview
 
 
-class ReplayChoice(ExecutionId):
-    """Parameters of `preview_replay`."""
+class ReplayParameters(Parameters):
+    """How an execution, or each of several, is replayed."""
 
     revision: Literal["recorded", "latest"] = "recorded"
     """Revision of the flow to run: the one that the execution ran, or the latest."""
@@ -27,6 +29,27 @@ class ReplayChoice(ExecutionId):
     """Body instead of the stored one, from the beginning only."""
     content_type: str | None = None
     """Media type of `body`; if it is absent, that of the stored request."""
+
+    def options(self) -> ReplayOptions:
+        """Return them as the client takes them.
+
+        Raises:
+            InvalidError: `start` and `task` do not go together (`PARAMETER_INVALID`).
+        """
+        if (self.start == "task") is not bool(self.task):
+            raise InvalidError("task: name a task together with start=task, and only then", reason="PARAMETER_INVALID")
+        return ReplayOptions(
+            latest=self.revision == "latest",
+            from_failed=self.start == "failed_task",
+            from_task=self.task,
+            output=_bytes(self.output),
+            body=_bytes(self.body),
+            content_type=self.content_type,
+        )
+
+
+class ReplayChoice(ReplayParameters, ExecutionId):
+    """Parameters of `preview_replay`."""
 
 
 class Replay(ReplayChoice):
@@ -60,38 +83,25 @@ class ReplayPreviewView:
 
 async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
     """Start a new execution from the stored request of one that ended, and return it."""
-    options = _options(parameters)
+    options = parameters.options()._asdict()
     started = await client.executions.replay(parameters.execution_id, request_id=parameters.request_id, **options)
     return view(started)
 
 
 async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreviewView:
     """Return what a replay would do, and start nothing."""
-    preview = await client.executions.preview_replay(parameters.execution_id, **_options(parameters))
+    options = parameters.options()._asdict()
+    return preview_view(await client.executions.preview_replay(parameters.execution_id, **options))
+
+
+def preview_view(preview: ReplayPreview) -> ReplayPreviewView:
+    """Return what is shown of a preview."""
     return ReplayPreviewView(
         preview.flow_revision,
         tuple(ReplayedTaskView(*each) for each in preview.taken_over),
         tuple(ReplayedTaskView(*each) for each in preview.again),
         preview.keeps_idempotency_keys,
     )
-
-
-def _options(parameters: ReplayChoice) -> dict[str, Any]:
-    """Return the arguments of the client.
-
-    Raises:
-        InvalidError: `start` and `task` do not go together (`PARAMETER_INVALID`).
-    """
-    if (parameters.start == "task") is not bool(parameters.task):
-        raise InvalidError("task: name a task together with start=task, and only then", reason="PARAMETER_INVALID")
-    return {
-        "latest": parameters.revision == "latest",
-        "from_failed": parameters.start == "failed_task",
-        "from_task": parameters.task,
-        "output": _bytes(parameters.output),
-        "body": _bytes(parameters.body),
-        "content_type": parameters.content_type,
-    }
 
 
 def _bytes(text: str | None) -> bytes | None:

@@ -21,8 +21,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
 
 
-async def fault(router, client, flow_id, count, *, task="/do/0/keep", title="Communication Error"):
-    """Send events whose executions fault, pause the flow, lest a runner get their replays, and return their IDs."""
+async def fault(router, client, flow_id, count, *, task="/do/0/keep", title="Communication Error", journaled=False):
+    """Send events whose executions fault, pause the flow, lest a runner get their replays, and return their IDs.
+
+    `journaled`: whether the result of their task is stored.
+    """
     await client.flows.apply([flow(flow_id)])
     await client.flows.resume(flow_id)
     async with attached(router) as runner:
@@ -31,6 +34,9 @@ async def fault(router, client, flow_id, count, *, task="/do/0/keep", title="Com
         for _ in range(count):
             await runner.credit(1)
             [assignment] = await runner.assignments(1)
+            if journaled:
+                await runner.checkpoint(assignment, 0, f"{task}#0", b"1")
+                await runner.next("checkpointed")
             await runner.settle({"lease": assignment.lease, "faulted": error})
 
         async def faulted():
@@ -71,6 +77,125 @@ async def test_a_group_of_faults_leads_to_its_replay(operator, router, client):
         assert f"/executions/{execution_id}" in shown
     assert "No execution" not in (await operator.get("/faults?flow=grouped")).text
     assert 'value="0"' not in (await operator.get("/jobs")).text
+
+
+def words(page):
+    """Return the text of a page."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+
+async def job_of(client, answer):
+    """Return the job that an answer leads to, once it has ended, and its replays."""
+    assert answer.status == 303, answer.text
+    job_id = answer.headers["Location"].removeprefix("/jobs/")
+    job = await until(lambda: client.jobs.get(job_id), lambda found: found.state.ended)
+    ids = [item.new_execution_id async for item in client.jobs.items(job_id) if item.new_execution_id]
+    return job, [await client.executions.get(each) for each in ids]
+
+
+async def test_the_page_says_what_will_run_from_a_task_with_its_output_and_then_does_it(operator, router, client):
+    await fault(router, client, "from-task", 2, journaled=True)
+    page = (await operator.get("/jobs/new?flow=from-task&action=replay")).text
+    assert "Each is replayed on the revision that each ran, from the beginning, with the input as it was" in words(page)
+    assert words(page).count("/do/0/keep runs again, on revision 1") == 2
+    chosen = {
+        "start": "task",
+        "task": "/do/0/keep",
+        "output": '{"is": "hidden"}',
+        "input": "recorded",
+        "body": "ignored",
+        "content_type": "x",
+        "revision": "latest",
+    }
+    page = (await operator.post("/jobs/new", {**fields(page), **chosen})).text
+    said = "on the latest revision, from /do/0/keep (which is not performed: its output is the given one), with the"
+    assert said in words(page)
+    assert '<textarea id="output" name="output" rows="4" spellcheck="false">\n{&#34;is&#34;' in page
+    job, replays = await job_of(client, await operator.post("/jobs", {**fields(page), **chosen, "rate": "1000"}))
+    assert (job.done, {each.event.replay.task for each in replays}) == (2, {"/do/0/keep"})
+    for path in (f"/jobs/{job.id}", "/jobs", f"/api/jobs/{job.id}", "/audit", "/api/audit"):
+        assert '"is"' not in unescape((await operator.get(path)).text)
+    shown = words((await operator.get(f"/jobs/{job.id}")).text)
+    assert said in shown
+    assert "Output given 16 bytes" in shown
+    assert f"replay {job.id} with an output given to /do/0/keep on the latest revision" in words(
+        (await operator.get("/audit")).text
+    )
+
+
+async def test_the_page_replays_with_edited_input(operator, router, client):
+    await fault(router, client, "edited", 2)
+    body = '\n{"text": "</textarea>&amp; \u00e9"}'
+    chosen = {"start": "beginning", "task": "/do/0/keep", "input": "edited", "body": body, "content_type": ""}
+    page = await operator.post("/jobs/new", {"flow": "edited", "action": "replay", **chosen})
+    assert (page.status, "with the edited input" in words(page.text)) == (200, True)
+    text = re.search(r'<textarea id="body"[^>]*>\n(.*?)</textarea>', page.text, re.DOTALL)[1]
+    assert unescape(text) == body
+    form = {**fields(page.text), **chosen, "body": unescape(text), "rate": "1000"}
+    job, replays = await job_of(client, await operator.post("/jobs", form))
+    assert [each.event.body for each in replays] == [body.encode()] * 2
+    assert all(each.event.replay.edited_from for each in replays)
+    shown = words((await operator.get(f"/jobs/{job.id}")).text)
+    assert f"Edited input {len(body.encode())} bytes, with the content type of each request" in shown
+    empty = {**fields(page.text), "input": "edited", "body": "", "again": "true", "rate": "1000"}
+    job, _ = await job_of(client, await operator.post("/jobs", {**empty, "request_id": "empty"}))
+    assert job.spec.replay.body == b""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"start": "task"}, "name a task"),
+        ({"start": "task", "task": "do/0/keep"}, "name the task to begin with"),
+        ({"start": "task", "task": "/do/0/keep", "output": "{<i>"}, "not JSON"),
+        ({"start": "task", "task": "/do/0/keep", "input": "edited", "body": "{}"}, "from the beginning"),
+        ({"input": "other"}, "input: write recorded or edited"),
+        ({"start": "somewhere"}, "start"),
+        ({"action": "cancel", "revision": "latest"}, "for the action replay only"),
+    ],
+)
+async def test_replays_that_make_no_sense_are_refused_with_what_to_write(operator, chosen, said):
+    await operator.get("/secrets")
+    form = {"flow": "x", "action": "replay", **chosen}
+    answer = await operator.post("/jobs", form)
+    assert (answer.status, said in unescape(answer.text), "<i>" in answer.text) == (400, True, False)
+    if form["action"] == "replay":
+        answer = await operator.post("/jobs/new", form)
+        assert (answer.status, said in unescape(answer.text)) == (400, True)
+
+
+async def test_the_api_replays_with_changes_too(browser, router, client):
+    await fault(router, client, "twin", 1, journaled=True)
+    headers = {"Authorization": f"Bearer {router.token('admin')}"}
+    choice = {"flow": "twin", "start": "task", "task": "/do/0/keep", "output": "[1]"}
+    query = {name: value for name, value in choice.items() if name != "output"}
+    preview = orjson.loads((await browser.request("GET", "/api/jobs/new", params=query, headers=headers)).body)
+    assert preview["replays"] == [
+        {
+            "preview": {
+                "flow_revision": 1,
+                "taken_over": [],
+                "again": [{"task": "/do/0/keep", "kind": "set"}],
+                "keeps_idempotency_keys": False,
+            },
+            "reason": "",
+            "message": "",
+        }
+    ]
+    answer = await browser.request("POST", "/api/jobs", json={**choice, "reason": "r"}, headers=headers)
+    made = orjson.loads(answer.body)
+    assert (answer.status, made["start"], made["task"], made["output_given"], made["data_bytes"]) == (
+        200,
+        "task",
+        "/do/0/keep",
+        True,
+        3,
+    )
+    job = await until(lambda: client.jobs.get(made["id"]), lambda found: found.state.ended)
+    assert job.done == 1
+    for wrong in ({"output": "1"}, {"start": "task"}, {"start": "failed_task", "body": "1"}, {"content_type": "a/b"}):
+        answer = await browser.request("POST", "/api/jobs", json={"flow": "twin", **wrong}, headers=headers)
+        assert answer.status == 400, wrong
 
 
 async def test_the_same_form_sent_twice_creates_one_job(operator, router, client):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cli.output import rfc3339
 from flowhook.client import Client
+from flowhook.errors import UnavailableError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import Job, JobAction, JobItem, JobState
 
@@ -20,15 +21,20 @@ POLL_SECONDS: Final = 0.5
 
 def job_as_json(job: Job) -> dict[str, Any]:
     """Return the JSON representation of a job."""
-    spec = job.spec
+    spec, options = job.spec, job.spec.replay
     replay = spec.action is JobAction.REPLAY
+    start = "task" if options.from_task else "failed" if options.from_failed else "start"
     return {
         "id": job.id,
         "state": str(job.state),
         "action": str(spec.action),
         "filter": filter_as_json(spec.filter),
-        "revision": ("latest" if spec.latest else "pinned") if replay else None,
-        "from": ("failed" if spec.from_failed else "start") if replay else None,
+        "revision": ("latest" if options.latest else "pinned") if replay else None,
+        "from": start if replay else None,
+        "task": options.from_task or None,
+        "output_bytes": None if options.output is None else job.data_bytes,
+        "body_bytes": None if options.body is None else job.data_bytes,
+        "content_type": options.content_type,
         "again": spec.again if replay else None,
         "rate": spec.rate,
         "reason": spec.reason,
@@ -105,16 +111,24 @@ def progress(job: Job) -> str:
 
 
 def follow(client: Client, job: Job) -> Job:
-    """Print the progress of a job to stderr whenever it changes, until it ends or is paused; return it then."""
-    shown = ""
+    """Print the progress of a job to stderr whenever it changes, until it ends or is paused; return it then.
+
+    Waits while the router is unavailable.
+    """
+    shown, line = "", progress(job)
     while True:
-        if (line := progress(job)) != shown:
+        if line != shown:
             print(line, file=sys.stderr)
             shown = line
         if job.state.ended or job.state is JobState.PAUSED:
             return job
         time.sleep(POLL_SECONDS)
-        job = client.jobs.get(job.id)
+        try:
+            job = client.jobs.get(job.id)
+        except UnavailableError as error:
+            line = f"flowhook: {error.message}; trying again"
+        else:
+            line = progress(job)
 
 
 def _expected(job: Job) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from cli import finding
 from cli.commands.replay import replay
-from cli.options import DataDir, Json, Router
+from cli.options import ByJob, DataDir, Json, Router
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Execution, Status
 
@@ -119,38 +119,30 @@ app.command("replay")(replay)
 @app.command("resolve")
 def _resolve(
     *,
-    execution_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]…", help="IDs of executions.", show_default=False)
-    ] = None,
-    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="All unresolved executions of this flow.")] = "",
+    execution_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="IDs of executions.", show_default=False)],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason why nothing has to be done.")] = "",
+    flow: ByJob = "",
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Mark executions that failed as settled: they are no longer listed as unresolved, nor replayed in bulk."""
-    from cli.client_factory import open_client, require_flow
+    """Mark executions that failed as settled: they are no longer listed as unresolved, nor replayed in bulk.
 
-    if bool(execution_ids) == bool(flow):
-        raise typer.BadParameter("give IDs of executions, or --flow")
+    `flowhook jobs create resolve` does so with all that match.
+    """
+    from cli.client_factory import open_client
+
+    del flow
+    failed = False
     with open_client(router, data_dir) as client:
-        if flow:
-            # list all of them first: resolving executions would shift the pages of the list
-            found = list(require_flow(client, flow, client.executions.list(flow_id=flow, unresolved=True)))
-            ids = [execution.id for execution in reversed(found)]
-        else:
-            ids = execution_ids or []
-        failed = 0
-        for execution_id in ids:
+        for execution_id in execution_ids:
             try:
                 execution = client.executions.resolve(execution_id, reason)
             except (ConflictError, NotFoundError) as error:
-                failed += 1
+                failed = True
                 print(f"flowhook: {error.message}", file=sys.stderr)
             else:
                 _show(execution, json=json, what="resolved")
-        if flow and not json:
-            print(f"{len(ids) - failed} of {len(ids)} resolved")
     if failed:
         raise typer.Exit(1)
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli import finding
+from cli import finding, replay_options
 from cli.commands.executions import Flow, Statuses
-from cli.commands.replay import ReplayRevision, ReplayStart
 from cli.options import DataDir, Json, Router
 from flowhook.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
 
@@ -46,22 +45,22 @@ def _create(
     error: finding.ErrorType = "",
     task: finding.Task = "",
     attempts: finding.Attempts = 0,
-    start: Annotated[
-        ReplayStart,
-        typer.Option("--from", help="Replays: from the start, or from the failed task with the results before it."),
-    ] = ReplayStart.START,
-    revision: Annotated[
-        ReplayRevision, typer.Option(help="Replays: the revision that was executed, or the flow's latest one.")
-    ] = ReplayRevision.PINNED,
-    again: Annotated[
-        bool, typer.Option("--again", help="Replays: also of those replayed already, or marked as resolved.")
-    ] = False,
+    start: replay_options.Start = replay_options.ReplayStart.START,
+    from_failed: replay_options.FromFailed = False,
+    from_task: replay_options.FromTask = "",
+    set_output: replay_options.SetOutput = None,
+    data: replay_options.Data = None,
+    content_type: replay_options.ContentType = None,
+    revision: replay_options.Revision = replay_options.ReplayRevision.PINNED,
+    latest: replay_options.Latest = False,
+    again: replay_options.Again = False,
     rate: Annotated[
         float, typer.Option(metavar="N", min=0.001, max=MAX_RATE, help="Maximum number per second.")
     ] = DEFAULT_RATE,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; also the reason of resolutions.")] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print how many executions match, and the oldest ones; create nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print how many match, and what is done with the oldest ones; create nothing."),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Print the progress until the job ends.")] = False,
     json: Json = False,
@@ -87,8 +86,16 @@ def _create(
             task=task,
             attempts=attempts,
         ),
-        latest=revision is ReplayRevision.LATEST,
-        from_failed=start is ReplayStart.FAILED,
+        replay=replay_options.read_replay_options(
+            start=start,
+            from_failed=from_failed,
+            from_task=from_task,
+            set_output=set_output,
+            data=data,
+            content_type=content_type,
+            revision=revision,
+            latest=latest,
+        ),
         again=again,
         rate=rate,
         reason=reason,
@@ -199,16 +206,22 @@ def _abort(*, job_id: JobId, json: Json = False, router: Router = None, data_dir
 def _preview(client: Client, spec: JobSpec, *, json: bool) -> None:
     from cli.commands.executions import COLUMNS, row
     from cli.output import execution_as_json, print_json, print_table
+    from cli.replay_output import SAMPLE_COLUMNS, sampled_as_json, sampled_rows
 
-    preview = client.jobs.preview(spec.filter)
+    replay = spec.replay if spec.action is JobAction.REPLAY else None
+    preview = client.jobs.preview(spec.filter, replay=replay, again=spec.again)
     if json:
         sample = [execution_as_json(execution) for execution in preview.sample]
-        print_json({"count": preview.count, "more": preview.more, "sample": sample})
+        shown = {"count": preview.count, "more": preview.more, "sample": sample}
+        print_json(shown if replay is None else {**shown, "replays": list(map(sampled_as_json, preview.replays))})
         return
     count = f"{'more than ' if preview.more else ''}{preview.count} match"
     print(f"{count}; the oldest are:" if preview.count else count)
     if preview.sample:
         print_table(COLUMNS, map(row, preview.sample), empty="")
+    if preview.replays and replay is not None:
+        print(f"\nreplayed {replay.in_words()}:")
+        print_table(SAMPLE_COLUMNS, sampled_rows(preview.sample, preview.replays), empty="")
 
 
 def _show(job: Job, *, json: bool) -> None:

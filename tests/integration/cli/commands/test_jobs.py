@@ -38,6 +38,58 @@ def test_a_job_is_previewed_created_and_waited_for(cluster, tmp_path):
     assert cluster.run("jobs", "get", job["id"], "--json").rows == [job]
 
 
+def test_of_an_execution_and_its_replay_that_both_failed_one_is_replayed(cluster, tmp_path):
+    [first] = failed_executions(cluster, tmp_path, "chain", 1)
+    (second,) = cluster.run("executions", "replay", first, "--json").rows
+    wait_for_end(cluster, second["id"])
+    bulk = ("--flow", "chain", "--status", "faulted", "--rate", "1000", "--wait", "--json")
+    [job] = cluster.run("jobs", "create", "replay", *bulk).rows
+    assert (job["done"], job["skipped"]) == (1, 1)
+    items = cluster.run("jobs", "get", job["id"], "--items", "--json").rows
+    assert [(item["execution"], item["outcome"]) for item in items] == [(first, "skipped"), (second["id"], "done")]
+    third = wait_for_end(cluster, items[1]["replay"])
+    assert third["replay_of"] == second["id"]
+    preview = cluster.run("jobs", "create", "replay", "--flow", "chain", "--dry-run").out
+    assert preview.count("EXECUTION_REPLAYED") == 2
+    [settled] = cluster.run("jobs", "create", "resolve", *bulk, "--reason", "the order was cancelled").rows
+    assert settled["done"] >= 1
+    [job] = cluster.run("jobs", "create", "replay", *bulk).rows
+    assert (job["done"], job["skipped"]) == (0, 3)
+
+
+def test_executions_are_replayed_from_a_task_or_with_an_output_or_with_another_body(cluster, tmp_path):
+    path = tmp_path / "changed.yaml"
+    path.write_text(FAULTY.replace("faulty", "changed") + "  - last: {set: {seen: '${ . }'}}\n")
+    assert cluster.run("apply", "-f", path).code == 0
+    failed = [send_event(cluster, "changed", "{}") for _ in range(2)]
+    for execution_id in failed:
+        wait_for_end(cluster, execution_id)
+    options = ("jobs", "create", "replay", "--flow", "changed", "--status", "faulted", "--rate", "1000")
+    given = ("--from-task", "/do/0/add", "--set-output", '{"sum": 3}')
+    said = cluster.run(*options, "--from-task", "/do/0/add", "--dry-run").out
+    assert "replayed on the revision that each ran, from /do/0/add, with the results before it" in said
+    [preview] = cluster.run(*options, "--from-task", "/do/0/add", "--dry-run", "--json").rows
+    assert [each["preview"]["again"] for each in preview["replays"]] == [[{"task": "/do/0/add", "kind": "set"}]] * 2
+    [job] = cluster.run(*options, *given, "--wait", "--json").rows
+    assert (job["done"], job["from"], job["task"], job["output_bytes"]) == (2, "task", "/do/0/add", 10)
+    for item in cluster.run("jobs", "get", job["id"], "--items", "--json").rows:
+        replay = wait_for_end(cluster, item["replay"])
+        assert (replay["status"], replay["output"]) == ("completed", {"seen": {"sum": 3}})
+        assert replay["replay"]["output_given"]
+    body = tmp_path / "body.json"
+    body.write_text("41")
+    edited = ("--data", f"@{body}", "--content-type", "application/json", "--again", "--latest")
+    [job] = cluster.run(*options, *edited, "--wait", "--json").rows
+    assert (job["done"], job["body_bytes"], job["revision"]) == (2, 2, "latest")
+    for item in cluster.run("jobs", "get", job["id"], "--items", "--json").rows:
+        replay = wait_for_end(cluster, item["replay"])
+        assert (replay["output"], replay["replay"]["edited_from"]) == ({"seen": {"sum": 42}}, item["execution"])
+    unknown = cluster.run(*options, "--again", "--from-task", "/do/7/x", "--wait", "--json")
+    assert (unknown.code, unknown.rows[0]["skipped"]) == (0, 2)
+    refused = cluster.run(*options, "--from-task", "/do/0/add", "--set-output", "{")
+    assert (refused.code, "not JSON" in refused.err) == (1, True)
+
+
 def test_a_job_is_paused_resumed_and_aborted(cluster, tmp_path):
     failed_executions(cluster, tmp_path, "slow", 3)
     created = cluster.run("jobs", "create", "resolve", "--flow", "slow", "--rate", "0.01")
@@ -58,6 +110,10 @@ def test_what_is_no_job_is_refused(cluster):
         ("create", "replay", "--flow", "x", "--rate", "2000"),
         ("create", "replay", "--since", "yesterday"),
         ("create", "replay", "--search", "x"),
+        ("create", "replay", "--flow", "x", "--set-output", "1"),
+        ("create", "replay", "--flow", "x", "--from-task", "/do/0/a", "--data", "1"),
+        ("create", "replay", "--flow", "x", "--from-task", "/do/0/a", "--from-failed"),
+        ("create", "replay", "--flow", "x", "--content-type", "a/b"),
         ("get", "job_x", "--outcome", "failed"),
     ):
         assert cluster.run("jobs", *wrong).code == 2, wrong

@@ -9,7 +9,7 @@ from flowhook.jobs import SampledReplay
 from flowhook.model import Execution
 from flowhook.replays import ReplayedTask, ReplayPreview
 
-SAMPLE_COLUMNS: Final = ("EXECUTION", "REVISION", "TAKEN OVER", "RUN AGAIN", "LEFT OUT")
+SAMPLE_COLUMNS: Final = ("EXECUTION", "REVISION", "TAKEN OVER", "RUN AGAIN", "NOT REPLAYED")
 
 MAX_NAMED: Final = 5
 """Tasks that a cell names at most."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.errors import FlowhookError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import JobSpec
 from flowhook.v1 import job_service_pb2 as pb
@@ -43,11 +43,7 @@ class JobReplays:
     async def sampled(
         self, request: ReplayExecutionRequest, sample: Iterable[ExecutionRecord], *, again: bool
     ) -> list[pb.SampledReplay]:
-        """Return what the replays of some executions would do.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return what the replays of some executions would do now, or why there would be none."""
         return [await self._sampled(request, record, again=again) for record in sample]
 
     async def start(self, execution_id: str, spec: JobSpec, event_id: str) -> str:
@@ -62,8 +58,6 @@ class JobReplays:
             if not again:
                 await check_not_superseded(self._state, record)
             preview = await self._replays.preview(_request(request, record.id, again=again))
-        except UnavailableError:
-            raise
         except FlowhookError as error:
             return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
         shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])

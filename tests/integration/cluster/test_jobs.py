@@ -12,8 +12,10 @@ from flowhook.errors import UnavailableError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import JobAction, JobSpec, JobState
 from flowhook.model import Status
+from flowhook.replays import ReplayOptions
 
 EVENTS = 30
+EDITED = ReplayOptions(body=b'{"edited": true}')
 
 
 async def reached(client, job, condition):
@@ -39,12 +41,14 @@ async def test_the_next_owner_continues_a_job_and_repeats_nothing(processes):
             client, await client.jobs.create(JobSpec(JobAction.CANCEL, pending, rate=1000)), lambda job: job.state.ended
         )
         cancelled = ExecutionFilter(flow_id="jobs", statuses=(Status.CANCELLED,))
-        job = await client.jobs.create(JobSpec(JobAction.REPLAY, cancelled, rate=10))
+        job = await client.jobs.create(JobSpec(JobAction.REPLAY, cancelled, EDITED, rate=10))
         await reached(client, job, lambda job: job.done > 0)
         await processes.move()
         done = await reached(client, job, lambda job: job.state.ended)
         assert (done.state, done.matched, done.done) == (JobState.COMPLETED, EVENTS, EVENTS)
         items = [item async for item in client.jobs.items(job.id)]
         assert [item.execution_id for item in items] == sent
+        last = await client.executions.get(items[-1].new_execution_id)
+        assert last.event.body == EDITED.body
         replays = Counter([each.replay_of async for each in client.executions.list(where=pending)])
         assert replays == Counter(sent)

@@ -322,3 +322,20 @@ async def test_a_page_of_a_job_reloads_by_itself_when_the_job_has_ended(tab, rou
     await tab.get_by_text("completed", exact=True).first.wait_for()
     await tab.get_by_role("button", name="Pause").wait_for(state="detached")
     assert await tab.get_by_role("row").count() == 4
+
+
+async def test_in_a_browser_a_group_is_replayed_from_a_task_whose_output_is_given(tab, router, client):
+    await fault(router, client, "chosen", 2, journaled=True)
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/jobs/new?flow=chosen&action=replay")
+    await tab.locator("select[name=start]").select_option("task")
+    await tab.get_by_text("Task, its output, edited input").click()
+    await tab.locator("input[name=task]").fill("/do/0/keep")
+    await tab.get_by_label("Output of this task").fill("[1]")
+    await tab.get_by_role("button", name="Show what will run").click()
+    await tab.get_by_text("its output is the given one").wait_for()
+    await tab.get_by_label("At most per second").fill("1000")
+    await tab.get_by_role("button", name="Replay 2").click()
+    await tab.get_by_text("completed", exact=True).first.wait_for()
+    job = await client.jobs.get(tab.url.rpartition("/")[2])
+    assert (job.done, job.spec.replay.from_task, job.data_bytes) == (2, "/do/0/keep", 3)

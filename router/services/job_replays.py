@@ -48,25 +48,21 @@ class JobReplays:
 
     async def start(self, execution_id: str, spec: JobSpec, event_id: str) -> str:
         """See `router.jobs.actions.Replay`."""
-        request = _request(replay_to_proto(spec.replay), execution_id, again=spec.again)
+        request = replay_to_proto(spec.replay, execution_id)
+        request.unless_replayed = not spec.again
         return (await self._replays.start(request, event_id=event_id)).id
 
     async def _sampled(
         self, request: ReplayExecutionRequest, record: ExecutionRecord, *, again: bool
     ) -> pb.SampledReplay:
+        single = ReplayExecutionRequest()
+        single.CopyFrom(request)
+        single.execution_id, single.unless_replayed = record.id, not again
         try:
             if not again:
                 await check_not_superseded(self._state, record)
-            preview = await self._replays.preview(_request(request, record.id, again=again))
+            preview = await self._replays.preview(single)
         except FlowhookError as error:
             return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
         shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
         return pb.SampledReplay(preview=preview_to_proto(shown))
-
-
-def _request(replay: ReplayExecutionRequest, execution_id: str, *, again: bool) -> ReplayExecutionRequest:
-    request = ReplayExecutionRequest()
-    request.CopyFrom(replay)
-    request.execution_id = execution_id
-    request.unless_replayed = not again
-    return request

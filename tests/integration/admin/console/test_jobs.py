@@ -239,7 +239,8 @@ async def test_a_viewer_sees_jobs_and_may_not_change_them(viewer, browser, route
     assert 'action="/jobs"' not in page
     assert "Replay all" not in (await viewer.get("/faults?flow=viewed")).text
     await viewer.get("/secrets")
-    assert (await viewer.post("/jobs", {"action": "replay", "flow": "viewed"})).status == 403
+    for path in ("/jobs", "/jobs/new"):
+        assert (await viewer.post(path, {"action": "replay", "flow": "viewed"})).status == 403
     headers = {"Authorization": f"Bearer {router.token('view')}"}
     answer = await browser.request("POST", "/api/jobs", json={"action": "replay", "flow": "viewed"}, headers=headers)
     assert (answer.status, orjson.loads(answer.body)["reason"]) == (403, "SCOPE_MISSING")

@@ -23,6 +23,7 @@ class ExecutionFilter(NamedTuple):
         error_title: title of that error; empty: any.
         min_attempts: attempts that they have at least; 0: any.
         attributes: search attributes that they have: names and values.
+        caused_by: ID of the execution that started them, or whose events they received; empty: any.
     """
 
     flow_id: str = ""
@@ -36,6 +37,7 @@ class ExecutionFilter(NamedTuple):
     error_title: str = ""
     min_attempts: int = 0
     attributes: tuple[tuple[str, str], ...] = ()
+    caused_by: str = ""
 
     @property
     def faulted_only(self) -> bool:

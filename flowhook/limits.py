@@ -105,6 +105,8 @@ MAX_HISTORY_BYTES: Final = 8 * KIB
 """Task history in one journal entry, or in the report of the end of an attempt."""
 MAX_HISTORIES: Final = 200
 """Compacted journal entries whose task history is retained."""
+MAX_LINKED_EMITTERS: Final = 1000
+"""Executions that are stored as those whose events one execution received."""
 
 MAX_READ_HISTORY_BYTES: Final = 2 * MIB
 """Task history of one execution that is read for display: half of it from the start, half from the end."""

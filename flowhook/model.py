@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
+from flowhook.execution_links import NO_LINKS, ExecutionLinks
 from flowhook.replays import ReplayOrigin
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -355,6 +356,7 @@ class ExecutionDetail:
         output: JSON, None unless it completed.
         history: its task runs, in the order in which they began.
         attributes: its search attributes: names and values, by name.
+        links: executions that caused it, and those that it caused.
     """
 
     execution: Execution
@@ -364,6 +366,7 @@ class ExecutionDetail:
     reply: Reply | None = None
     history: tuple[TaskRun, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
+    links: ExecutionLinks = NO_LINKS
 
 
 @dataclass(frozen=True, slots=True)

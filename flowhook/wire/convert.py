@@ -342,6 +342,7 @@ def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.Execut
         error_title=conditions.error_title,
         min_attempts=conditions.min_attempts,
         attributes=_attributes_to_proto(conditions.attributes),
+        caused_by=conditions.caused_by,
     )
 
 
@@ -363,6 +364,7 @@ def filter_from_proto(message: execution_service_pb2.ExecutionFilter) -> Executi
         error_title=message.error_title,
         min_attempts=message.min_attempts,
         attributes=tuple((each.name, each.value) for each in message.attributes),
+        caused_by=message.caused_by,
     )
 
 

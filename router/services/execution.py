@@ -10,12 +10,13 @@ from flowhook.errors import InvalidError
 from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
-from flowhook.wire import convert
+from flowhook.wire import convert, convert_links
 from flowhook.wire.convert_replays import preview_to_proto
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
 from router.services import error_mapping
 from router.services.body_streams import BodySender
+from router.services.execution_links import links_of
 from router.services.execution_lists import ExecutionLists
 from router.services.replays import Replays, past_retention
 from router.storage.interface import ShardState
@@ -55,7 +56,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         content = await self._state.content(record.seq)
         if content is None:
             raise past_retention(record.id)
-        return convert.detail_to_proto(
+        response = convert.detail_to_proto(
             ExecutionDetail(
                 execution=_execution(record),
                 event=convert.event_from_bytes(content.payload),
@@ -68,6 +69,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 attributes=content.attributes,
             )
         )
+        links = await links_of(record.id, state=self._state, records=self._records)
+        response.links.CopyFrom(convert_links.links_to_proto(links))
+        return response
 
     @error_mapping.rpc_method
     async def ListExecutions(  # noqa: N802 - the name of the RPC

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from flowhook.errors import InternalError, NotFoundError
+from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
@@ -48,6 +49,7 @@ class ExecutionLists:
 
         Raises:
             InvalidError: the request is not acceptable.
+            NotFoundError: none meets the conditions, and the execution that `caused_by` names is unknown.
             UnavailableError: storage can't serve.
         """
         size, before = parse_page(request, default=DEFAULT_PAGE)
@@ -58,6 +60,8 @@ class ExecutionLists:
         records, rest = await self._state.list_executions(stored_conditions(wanted), before_seq=before, limit=read)
         page = [record for record in await self._records.current(records) if meets(record, wanted)]
         last = page[size - 1].seq if len(page) > size else rest
+        if not page and last is None:
+            await self._check_known(wanted)
         return page[:size], page_token_after(last)
 
     async def count(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
@@ -65,10 +69,21 @@ class ExecutionLists:
 
         Raises:
             InvalidError: the request is not acceptable.
+            NotFoundError: as for `page`.
             UnavailableError: storage can't serve.
         """
-        count, more = await self._state.count_executions(read_filter(request.filter), limit=MAX_COUNT)
+        wanted = read_filter(request.filter)
+        count, more = await self._state.count_executions(wanted, limit=MAX_COUNT)
+        if not (count or more):
+            await self._check_known(wanted)
         return pb.CountExecutionsResponse(count=count, more=more)
+
+    async def _check_known(self, wanted: ExecutionFilter) -> None:
+        """Check that the execution exists that `caused_by` names: a misspelled ID looks like one that caused none."""
+        if wanted.caused_by and await self._state.find(wanted.caused_by) is None:
+            raise NotFoundError(
+                f"there is no execution {wanted.caused_by}, and none that it caused", reason="EXECUTION_NOT_FOUND"
+            )
 
     async def with_events(
         self, page: Sequence[tuple[ExecutionRecord, Execution]], next_page_token: str

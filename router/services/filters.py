@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowhook import limits
+from flowhook import ids, limits
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.search_attributes import MAX_ATTRIBUTES, cut_value
@@ -38,8 +38,17 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
     for name in ("receive_from", "receive_until"):
         if not 0 <= getattr(message, name).seconds <= MAX_SECONDS:
             raise _invalid(f"`{name}` must be in the years 1970 to 9999")
+    _check_id(message.caused_by)
     wanted = convert.filter_from_proto(message)
     return wanted._replace(attributes=tuple((name, cut_value(value)) for name, value in wanted.attributes))
+
+
+def _check_id(caused_by: str) -> None:
+    if caused_by:
+        try:
+            ids.decode(caused_by)
+        except InvalidError as error:
+            raise _invalid(f"`caused_by` must be the ID of an execution: {error.message}") from None
 
 
 def _invalid(message: str) -> InvalidError:

@@ -21,6 +21,7 @@ class NewInboundEvent(NamedTuple):
         to_all: whether a callback's event goes to all executions that wait for it, not to one. An emitted event always
             goes to all.
         check_only: store nothing, only check whether it was stored before.
+        emitter: ID of the execution whose event it is; empty: of none.
     """
 
     event_id: str
@@ -37,6 +38,7 @@ class NewInboundEvent(NamedTuple):
     token_until_ms: int = 0
     to_all: bool = False
     check_only: bool = False
+    emitter: str = ""
 
 
 class InboundEventAppended(NamedTuple):

@@ -20,6 +20,7 @@ from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Change, Flow, FlowRevision, SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
+from router.storage.causes import StoredLinks
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent, UnconsumedEvent
 from router.storage.jobs import ExecutionWalk, JobStore
 from router.storage.limits import DEFAULT_PAGE
@@ -167,6 +168,10 @@ class ShardState(ActivityQueries, Protocol):
 
     async def answer(self, seq: int) -> ExecutionResult:
         """Return an execution's output and reply so far; both None when it is unknown."""
+        ...
+
+    async def links(self, execution_id: str, *, limit: int) -> StoredLinks:
+        """Return which executions caused an execution, and those that it caused last, at most `limit`."""
         ...
 
     async def list_executions(

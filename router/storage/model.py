@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flowhook.model import JournalEntry, Resolution, Status, Subscription, WorkflowError
+from router.storage.causes import Cause, EventReceived
 
 
 class Resumption(NamedTuple):
@@ -37,6 +38,7 @@ class NewEvent(NamedTuple):
         attributes: its search attributes, each name once; a replay gets those of `replay_of` in addition, unless it
             is `edited`.
         edited: whether it is a replay with another body.
+        causes: the executions that caused it.
     """
 
     event_id: str
@@ -53,6 +55,7 @@ class NewEvent(NamedTuple):
     quiet: bool = False
     attributes: tuple[tuple[str, str], ...] = ()
     edited: bool = False
+    causes: tuple[Cause, ...] = ()
 
 
 class Appended(NamedTuple):
@@ -253,6 +256,7 @@ StateChange = (
     | Scheduled
     | Delivered
     | Consumed
+    | EventReceived
     | LifecycleRecorded
     | LifecyclePublished
     | Resolved

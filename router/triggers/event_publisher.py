@@ -103,11 +103,13 @@ class EventPublisher:
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
-    async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds) -> int:
+    async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds, *, emitter: str) -> int:
         """Store a lifecycle event for every flow that wants it, once for each effect.
 
         No lifecycle events are published for executions that it starts, nor for those that these start: else a flow
         started by the end of any execution would be started by its own.
+
+        `emitter` is the ID of the execution that it is about.
 
         Returns:
             The number of flows that want it.
@@ -117,7 +119,7 @@ class EventPublisher:
         """
         event = IncomingEvent("", callback=False, type_=type_, payload=payload)
         started, joining = self._started.find(event), self._join_trigger.find(event)
-        return await self._deliver(event, effect, started, joining, depth=0, quiet=True)
+        return await self._deliver(event, effect, started, joining, depth=0, quiet=True, emitter=emitter)
 
     async def _deliver(
         self,
@@ -128,7 +130,7 @@ class EventPublisher:
         *,
         depth: int,
         quiet: bool,
-        emitter: str = "",
+        emitter: str,
     ) -> int:
         now_ms, payload = self._now_ms(), event.payload
         listening = self._listening.find(event)
@@ -150,12 +152,20 @@ class EventPublisher:
             ),
             self._keep(
                 [
-                    NewInboundEvent(effect.derive("listen", flow_id), flow_id, False, event.type, now_ms, payload)
+                    NewInboundEvent(
+                        effect.derive("listen", flow_id), flow_id, False, event.type, now_ms, payload, emitter=emitter
+                    )
                     for flow_id in listening
                 ]
                 + [
                     self._join_trigger.arrival(
-                        flow_id, effect.derive("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet
+                        flow_id,
+                        effect.derive("gather", flow_id),
+                        payload,
+                        now_ms,
+                        depth=depth,
+                        quiet=quiet,
+                        emitter=emitter,
                     )
                     for flow_id in joining
                 ],

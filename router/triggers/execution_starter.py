@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from flowhook.execution_links import LinkKind
 from flowhook.model import Event, Origin
 from flowhook.wire import convert
 from router.admission import AdmissionControl, event_id_taken
 from router.dispatch.shard_runtime import ShardRuntime
+from router.storage.causes import Cause
 from router.storage.interface import ShardState
 from router.storage.model import Appended, NewEvent
 
@@ -27,6 +29,7 @@ class ExecutionStart(NamedTuple):
         quiet: no lifecycle events are published for it.
         revision: of the flow; 0: the latest.
         parent: ID of the execution that is the cause; empty: there is none, or several.
+        emitters: IDs of the executions whose events are the cause together.
     """
 
     event_id: str
@@ -37,6 +40,13 @@ class ExecutionStart(NamedTuple):
     quiet: bool = False
     revision: int = 0
     parent: str = ""
+    emitters: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """The executions that are the cause, each once."""
+        kind = LinkKind.RUN if self.origin is Origin.WORKFLOW else LinkKind.EVENT
+        return tuple(Cause(each, kind) for each in dict.fromkeys((self.parent, *self.emitters)) if each)
 
 
 class ExecutionStarter:
@@ -120,6 +130,7 @@ class ExecutionStarter:
             order_key=order_key,
             quiet=start.quiet,
             attributes=attributes,
+            causes=start.causes,
         )
 
     async def _refused(self, start: ExecutionStart, error: FlowhookError) -> Appended | FlowhookError:

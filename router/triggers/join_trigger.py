@@ -65,6 +65,7 @@ class _Flow:
         """Reset, so that all events are correlated again."""
         self.join = EventJoin(self.trigger)
         self.complete: deque[_Complete] = deque()
+        self.emitters: dict[int, str] = {}
         self.seen = 0
 
 
@@ -115,7 +116,7 @@ class JoinTrigger:
 
     @staticmethod
     def arrival(
-        flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, quiet: bool = False
+        flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, emitter: str, quiet: bool = False
     ) -> NewInboundEvent:
         """Return the arrival that buffers an event for a flow. The caller stores it, then calls `arrived`.
 
@@ -125,10 +126,11 @@ class JoinTrigger:
             payload: the event, JSON.
             now_ms: current time, Unix ms.
             depth: of the execution that emits it.
+            emitter: ID of that execution; or empty.
             quiet: no lifecycle events are published for the execution that it starts.
         """
         # no execution subscribes to this flow ID or type, so the type may carry the parameters of the start
-        label = f"{event_id}/{depth + 1}{'/quiet' if quiet else ''}"
+        label = f"{event_id}/{depth + 1}/{emitter}{'/quiet' if quiet else ''}"
         return NewInboundEvent(event_id, _shelf(flow_id), False, label, now_ms, payload)
 
     def arrived(self, flow_id: str) -> None:
@@ -166,6 +168,7 @@ class JoinTrigger:
         """Start a flow by its complete sets, and correlate the events that were stored since the last call."""
         while (oldest := flow.join.oldest) is not None and not self._arrivals.is_buffered(oldest):
             flow.join.remove(oldest)  # it expired
+            flow.emitters.pop(oldest, None)
         while True:
             while flow.complete:
                 await self._start(flow_id, flow, flow.complete[0])
@@ -188,9 +191,10 @@ class JoinTrigger:
         if not flow.join.accepts(event):  # it matched an earlier revision of the flow
             self._arrivals.forget([number])
             return
+        event_id, depth, emitter, *quiet = label.split("/")
+        flow.emitters[number] = emitter
         numbers = flow.join.add(number, event)
         if numbers is not None:
-            event_id, depth, *quiet = label.split("/")
             flow.complete.append(_Complete(event_id, int(depth), bool(quiet), numbers))
 
     async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
@@ -207,13 +211,18 @@ class JoinTrigger:
             log.warning("joined events are too large to start a flow", flow=flow_id, bytes=len(body))
         else:
             quiet = complete.quiet or any(is_reserved_type(orjson.loads(each)["type"]) for each in payloads.values())
-            start = ExecutionStart(complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet)
+            emitters = tuple(flow.emitters[number] for number in complete.numbers)
+            start = ExecutionStart(
+                complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet, emitters=emitters
+            )
             (result,) = await self._starter.start([start])
             if isinstance(result, InvalidError):  # permanent: drop the set, lest it block those behind it
                 log.warning("event trigger failed", flow=flow_id, reason=result.reason)
             elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
         flow.complete.popleft()
+        for number in complete.numbers:
+            flow.emitters.pop(number, None)
         self._arrivals.forget(complete.numbers)
 
 

@@ -131,7 +131,9 @@ class LifecyclePublisher:
             return 0
         # the key begins with the execution's ID, whose time goes into all derived IDs
         effect = EffectIds(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
-        return await self._publisher.publish_lifecycle_event(event.payload, each.type, effect)
+        return await self._publisher.publish_lifecycle_event(
+            event.payload, each.type, effect, emitter=event.execution_id
+        )
 
     async def _event(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> _Event | None:
         """Build the lifecycle event from its outbox record; None when the execution is past retention."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
@@ -28,7 +29,7 @@ from flowhook.v1.execution_service_pb2 import (
     WatchExecutionsResponse,
 )
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from flowhook.wire import convert
+from flowhook.wire import convert, convert_links
 from flowhook.wire.convert_replays import preview_from_proto, replay_to_proto
 
 
@@ -47,7 +48,7 @@ class Executions:
             NotFoundError: the execution is unknown, or past retention.
         """
         response = await self._call(self._stub.GetExecution, GetExecutionRequest(execution_id=execution_id))
-        return convert.detail_from_proto(response)
+        return replace(convert.detail_from_proto(response), links=convert_links.links_from_proto(response.links))
 
     def body(self, execution_id: str) -> AsyncIterator[bytes]:
         """Yield the body of the request that started an execution, unchanged, in chunks.
@@ -106,6 +107,7 @@ class Executions:
         Raises:
             InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
                 (`PAGE_TOKEN_INVALID`).
+            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
         conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
         request = ListExecutionsRequest(
@@ -119,6 +121,7 @@ class Executions:
 
         Raises:
             InvalidError: a condition is not acceptable (`FILTER_INVALID`).
+            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
         request = CountExecutionsRequest(filter=convert.filter_to_proto(where))
         response = await self._call(self._stub.CountExecutions, request)
@@ -139,6 +142,7 @@ class Executions:
         Raises:
             InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
                 (`PAGE_TOKEN_INVALID`).
+            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
         request = ScanEventsRequest(filter=convert.filter_to_proto(where), page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ScanEvents, request)

@@ -29,6 +29,7 @@ from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent, EventBuf
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, IncomingEvent
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventKind, EventReceiver, Subscriptions, WaitHandle
+from router.storage.causes import EventReceived
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent
 from router.storage.interface import EventLog, ShardState
 from router.storage.model import Consumed, Delivered
@@ -269,7 +270,9 @@ class EventDispatcher:
         payload = event.payload
         delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
         consumed = [Consumed(arrival.number)] if delivered else []
-        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered, consumed=consumed))
+        is_callback = arrival.buffered.kind[1]  # which no execution emits
+        received = [] if is_callback else [EventReceived(each.seq, arrival.number) for each in delivered]
+        await self._transitions.apply(TransitionBatch(received, fitting.ends, delivered=delivered, consumed=consumed))
         if not delivered:  # none of the receivers can take it any more
             self._arrive(arrival._replace(event=event))
 

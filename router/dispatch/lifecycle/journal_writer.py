@@ -28,6 +28,7 @@ from router.dispatch.waiting.live_delivery import LiveDelivery
 from router.scheduling.changes import Loss
 from router.scheduling.shard import Shard
 from router.storage import model as stored
+from router.storage.causes import EventReceived
 
 MIN_WAIT_MS: Final = 50
 """Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
@@ -38,6 +39,7 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
     if checkpoint.entry is not None:
         yield stored.Journaled(seq, checkpoint.index, checkpoint.entry, checkpoint.compacts, checkpoint.history)
     if checkpoint.arrival:
+        yield EventReceived(seq, checkpoint.arrival)
         yield stored.Consumed(checkpoint.arrival)
     if checkpoint.reply is not None:
         yield stored.Replied(seq, checkpoint.reply)

@@ -8,6 +8,7 @@ from typing import Any, Final, assert_never
 import apsw
 
 from flowhook.model import Status
+from router.storage.causes import EventReceived
 from router.storage.model import (
     Consumed,
     Delivered,
@@ -25,6 +26,7 @@ from router.storage.model import (
     StateChange,
     Suspended,
 )
+from router.storage.sqlite.links import insert_emitters
 from router.storage.sqlite.rows import dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
 from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
@@ -143,6 +145,7 @@ class _ChangeRows:
         self._subscriptions: dict[int, bytes | None] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
+        self._received: list[tuple[int, int]] = []
         self._recorded: list[LifecycleRecorded] = []
         self._begun: set[int] = set()
         self._published: list[tuple[int]] = []
@@ -164,8 +167,8 @@ class _ChangeRows:
                 self._reply(change)
             case Scheduled() | Resolved():
                 self._set(change)
-            case Consumed(number=number):
-                self._consumed.append((number,))
+            case Consumed() | EventReceived():
+                self._take(change)
             case LifecycleRecorded():
                 self._record(change)
             case LifecyclePublished(number=number):
@@ -178,6 +181,12 @@ class _ChangeRows:
             self._resolved[change.seq] = change
         else:
             self._schedules[change.flow_id] = change
+
+    def _take(self, change: Consumed | EventReceived) -> None:
+        if isinstance(change, Consumed):
+            self._consumed.append((change.number,))
+        else:
+            self._received.append(change)
 
     def _record(self, change: LifecycleRecorded) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
@@ -271,6 +280,8 @@ class _ChangeRows:
         subscriptions = self._subscriptions.items()
         _UPSERT_SUBSCRIPTIONS.run(connection, [row for row in subscriptions if row[1] is not None])
         _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, content in subscriptions if content is None])
+        if self._received:
+            insert_emitters(connection, self._received)
         _DELETE_INBOUND.run(connection, self._consumed)
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)

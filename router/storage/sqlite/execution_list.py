@@ -149,15 +149,23 @@ def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
     for term, value in _checked(wanted, lagging=lagging):
         terms.append(term)
         values.append(value)
-    for position, attribute in enumerate(wanted.attributes):
+    for position, (table, index, term, given) in enumerate(_looked_up(wanted)):
         if position:
-            terms.append("EXISTS (SELECT 1 FROM search_attribute b WHERE b.seq = e.seq AND b.name = ? AND b.value = ?)")
+            terms.append(f"EXISTS (SELECT 1 FROM {table} WHERE seq = e.seq AND {term})")  # noqa: S608
         else:
-            tables = "search_attribute a INDEXED BY search_attribute_by_value CROSS JOIN execution e ON e.seq = a.seq"
+            tables = f"{table} a INDEXED BY {index} CROSS JOIN execution e ON e.seq = a.seq"
             number = "a.seq"
-            terms.append("a.name = ? AND a.value = ?")
-        values += attribute
+            terms.append(term)
+        values += given
     return Conditions(tables, number, terms, values)
+
+
+def _looked_up(wanted: ExecutionFilter) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Yield the conditions that other tables serve: table, index, term on its columns, values of its parameters."""
+    if wanted.caused_by:
+        yield "cause", "cause_by_causing", "caused_by = ?", (wanted.caused_by,)
+    for attribute in wanted.attributes:
+        yield "search_attribute", "search_attribute_by_value", "name = ? AND value = ?", attribute
 
 
 def _checked(wanted: ExecutionFilter, *, lagging: bool) -> list[tuple[str, Any]]:

@@ -27,6 +27,7 @@ _DELETES = [
     BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0),
     BatchStatement("DELETE FROM resolution WHERE seq IN ({rows})", 0),
     BatchStatement("DELETE FROM search_attribute WHERE seq IN ({rows})", 0),
+    BatchStatement("DELETE FROM cause WHERE seq IN ({rows})", 0),
     BatchStatement("DELETE FROM history WHERE seq IN ({rows})", 0),
 ]
 

@@ -41,9 +41,9 @@ _UNENDED = BatchStatement(
     "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
 )
 _INSERT = BatchStatement(
-    "INSERT INTO inbound_event (number, flow_id, callback, type, expire_at_ms, seq, payload)"
+    "INSERT INTO inbound_event (number, flow_id, callback, type, expire_at_ms, seq, payload, emitter)"
     " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    7,
+    8,
 )
 _REMEMBER = BatchStatement(
     "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
@@ -183,7 +183,7 @@ class _InboundRows:
         seq = self.executions.get(arrival.execution_id, 0)
         _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
         receivers = (TO_ALL if arrival.to_all else TO_ONE) if callback else EMITTED
-        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload))
+        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, arrival.emitter or None))
         id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
         times = (id_until_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
         for mark, until_ms in zip(marks, times, strict=True):

@@ -17,6 +17,7 @@ from router.storage.sqlite import inbound_events as arrivals_
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.bodies import BodyClaim, SqliteBodyStore
 from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, no_room, translate, unavailable
+from router.storage.sqlite.links import insert_causes
 from router.storage.sqlite.rows import dedupe_digest, dump_error
 from router.storage.sqlite.statements import BatchStatement
 from router.storage.sqlite.writer import Writer
@@ -181,6 +182,7 @@ class AppendOperation:
                 _,
                 _,
                 _,
+                _,
             ) = event
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
@@ -244,6 +246,7 @@ class _EventRows:
         self.inheriting: list[tuple[int]] = []
         self.attributes: list[tuple[int, str, str]] = []
         self.journal: list[tuple[Any, ...]] = []
+        self.caused: list[LoggedEvent] = []
         self.bytes = 0
 
     def find(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> None:
@@ -265,12 +268,13 @@ class _EventRows:
         ]
 
     def mark(self, new: Sequence[LoggedEvent]) -> None:
-        """Add the rows that mark quiet executions and replays, and those of search attributes."""
+        """Add the rows that mark quiet executions and replays, and those of search attributes and causes."""
         self.quiet += [(seq,) for seq, event in new if event.quiet]
         replays = [(seq, event) for seq, event in new if event.replay_of]
         self.replays += [(seq,) for seq, _ in replays]
         self.inheriting += [(seq,) for seq, event in replays if not event.edited]
         self.attributes += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
+        self.caused += [logged for logged in new if logged.event.causes]
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
@@ -285,6 +289,7 @@ class _EventRows:
         _INSERT_ATTRIBUTE.run(connection, self.attributes)
         _INHERIT_ATTRIBUTES.run(connection, self.inheriting)
         _INSERT_JOURNAL.run(connection, self.journal)
+        insert_causes(connection, self.caused)
 
 
 class SqliteLog:

@@ -81,6 +81,13 @@ CREATE TABLE search_attribute ( -- rows only of flows that declare `execution.se
   PRIMARY KEY (seq, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX search_attribute_by_value ON search_attribute (name, value, seq);
+CREATE TABLE cause ( -- rows only of executions that another one started, or whose event they received
+  seq INTEGER NOT NULL,
+  caused_by TEXT NOT NULL, -- event ID: that execution may be in another shard, or removed
+  kinds INTEGER NOT NULL, -- see `links`
+  PRIMARY KEY (seq, caused_by)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cause_by_causing ON cause (caused_by, seq);
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
@@ -111,7 +118,8 @@ CREATE TABLE inbound_event (
   type TEXT NOT NULL,
   expire_at_ms INTEGER NOT NULL,
   seq INTEGER NOT NULL, -- of the execution it is addressed to; 0: any that listens
-  payload BLOB NOT NULL
+  payload BLOB NOT NULL,
+  emitter TEXT -- ID of the execution whose event it is
 ) STRICT;
 CREATE INDEX inbound_event_by_expiry ON inbound_event (expire_at_ms);
 CREATE TABLE lifecycle_event ( -- the outbox

@@ -11,6 +11,7 @@ from flowhook.errors import ConflictError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
 from router.storage.activity import RecentActivity
+from router.storage.causes import StoredLinks
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
@@ -34,7 +35,7 @@ from router.storage.model import (
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import activity, execution_list, execution_walk, inbound_events, queries
+from router.storage.sqlite import activity, execution_list, execution_walk, inbound_events, links, queries
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, ExpiryStep
@@ -197,6 +198,10 @@ class SqliteShardState:
     async def answer(self, seq: int) -> ExecutionResult:
         """See `interface.ShardState`."""
         return await self._readers.run(lambda connection: queries.execution_result(connection, seq))
+
+    async def links(self, execution_id: str, *, limit: int) -> StoredLinks:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: links.links_of(connection, execution_id, limit))
 
     async def list_executions(
         self,

@@ -40,7 +40,8 @@ class BatchStatement:
 
     Args:
         template: the statement; `{rows}` is replaced by a comma-separated list of rows, `{unended}` and `{pending}` by
-            constants of `schema`, `{histories}` by `limits.MAX_HISTORIES`.
+            constants of `schema`, `{histories}` and `{emitters}` by `limits.MAX_HISTORIES` and
+            `limits.MAX_LINKED_EMITTERS`.
             It must do nothing for a row whose columns are all NULL.
         columns: columns of a row; 0: the rows are single values, as in a list after IN.
     """
@@ -49,7 +50,11 @@ class BatchStatement:
         row = f"({', '.join('?' * columns)})" if columns else "?"
         self._sql: Final = {
             1 << power: template.format(
-                rows=", ".join([row] * (1 << power)), unended=UNENDED, pending=PENDING, histories=limits.MAX_HISTORIES
+                rows=", ".join([row] * (1 << power)),
+                unended=UNENDED,
+                pending=PENDING,
+                histories=limits.MAX_HISTORIES,
+                emitters=limits.MAX_LINKED_EMITTERS,
             )
             for power in range(MAX_ROWS.bit_length())
         }

@@ -19,6 +19,7 @@ FULL = ExecutionFilter(
     error_title="Unavailable",
     min_attempts=2,
     attributes=(("order", "4711"), ("order", "12")),
+    caused_by="evt_0000000000e008000000000009",
 )
 
 

@@ -29,6 +29,7 @@ def test_no_filter_is_one_that_all_meet():
         ({"receive_until": Timestamp(seconds=2**60)}, "receive_until"),
         ({"attributes": [SearchAttribute(value="x")]}, "name"),
         ({"attributes": [SearchAttribute(name="x")] * (MAX_ATTRIBUTES + 1)}, "at most 8"),
+        ({"caused_by": "evt_4711"}, "`caused_by` must be the ID of an execution: .* evt_ and 26 characters"),
     ],
 )
 def test_a_condition_that_nothing_can_mean_is_refused(fields, message):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from admin.console import trace_view
+from admin.console import execution_links, trace_view
 from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
@@ -109,7 +109,9 @@ class ExecutionPage(Page):
             "parts": parts,
             "max_parts": MAX_PARTS,
             "parts_problem": parts_problem,
-            "started": trace_view.started_executions(detail),
+            "causes": execution_links.cause_rows(detail),
+            "max_causes": execution_links.MAX_CAUSES,
+            "caused": execution_links.caused_rows(detail),
             "tasks": trace_view.shown_tasks(detail, None),
         }
 

@@ -36,6 +36,7 @@ LABELS: Final = {
     "error_status": "error status",
     "error_title": "error title",
     "min_attempts": "attempts ≥",
+    "caused_by": "caused by",
     "jq": "jq",
 }
 """Conditions in the order in which they are shown, and what precedes their values."""

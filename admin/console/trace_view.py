@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -18,9 +17,6 @@ from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, 
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})
 """Kinds of tasks that wait rather than work."""
-
-_STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')
-"""Result of a `run` task in the journal."""
 
 UNKNOWN: Final = "unknown"
 """State of a task whose end neither the history nor the trace has."""
@@ -214,16 +210,3 @@ def _cut(value: TracedValue, limit: int) -> str:
     if not shown:
         return f"… {value.size} bytes, which are more than a trace holds"
     return f"{shown}\n… of {value.size} bytes"
-
-
-class StartedExecution(NamedTuple):
-    """An execution that a `run` task started: key of the journal's entry, ID."""
-
-    key: str
-    execution_id: str
-
-
-def started_executions(detail: ExecutionDetailView) -> list[StartedExecution]:
-    """Return the executions that `run` tasks started, as far as the journal has them."""
-    found = ((entry.key, _STARTED.fullmatch(orjson.dumps(entry.output))) for entry in detail.journal)
-    return [StartedExecution(key, match[1].decode()) for key, match in found if match is not None]

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from admin.operations.executions import ExecutionView, view
 from admin.operations.operation import Parameters
+from flowhook import ids
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
@@ -44,6 +45,17 @@ def _attribute(text: str) -> str:
     return text
 
 
+def _execution_id(text: str) -> str:
+    if text:
+        try:
+            ids.decode(text)
+        except InvalidError as error:
+            raise PydanticCustomError(
+                "execution_id", "write the ID of an execution: {message}", {"message": error.message}
+            ) from None
+    return text
+
+
 class ExecutionConditions(Parameters):
     """Parameters of `count_executions`: conditions that must all hold."""
 
@@ -70,6 +82,9 @@ class ExecutionConditions(Parameters):
     min_attempts: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Attempts that they have at least; 0: any."""
 
+    caused_by: Annotated[str, AfterValidator(_execution_id)] = ""
+    """ID of the execution that started them, or whose events they received; empty: any."""
+
     def as_filter(self, now: datetime) -> ExecutionFilter:
         """Return the conditions as the router takes them."""
         return ExecutionFilter(
@@ -84,6 +99,7 @@ class ExecutionConditions(Parameters):
             error_title=self.error_title,
             min_attempts=self.min_attempts,
             attributes=tuple((name, value) for name, _, value in (each.partition(":") for each in self.attribute)),
+            caused_by=self.caused_by,
         )
 
 

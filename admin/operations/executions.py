@@ -12,6 +12,7 @@ from pydantic import Field
 
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
+from flowhook.execution_links import LinkedExecution, LinkKind
 from flowhook.model import Event, Execution, ExecutionDetail, Headers, Status, TaskState, WorkflowError, to_datetime
 from flowhook.replays import ReplayOrigin
 
@@ -91,7 +92,7 @@ class RequestView:
     origin: str
     """What made the event: `request`, `workflow` (a `run` task), `schedule` or `events`."""
     parent: str
-    """ID of the execution that started this one, or emitted the event that did; empty: none is known."""
+    """ID of the execution that started this one, or whose event did; empty: none, or several did."""
     dedupe_key: str
     traceparent: str
     body_size: int
@@ -143,6 +144,30 @@ class AttributeView:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkedExecutionView:
+    """An execution at the other end of a link."""
+
+    id: str
+    kinds: tuple[LinkKind, ...]
+    """How one of the two caused the other: its `run` task or its event started it, or a `listen` got its event."""
+    flow_id: str
+    """Empty: the execution is past retention or was deleted."""
+    status: Status | None
+
+
+@dataclass(frozen=True, slots=True)
+class LinksView:
+    """The executions that caused one, and the newest ones that it caused, at most 20; both newest first.
+
+    `more_caused`: there are more of these, which `list_executions` finds by `caused_by`.
+    """
+
+    causes: tuple[LinkedExecutionView, ...]
+    caused: tuple[LinkedExecutionView, ...]
+    more_caused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionDetailView:
     """An execution with all that is stored of it, but for its body."""
 
@@ -153,6 +178,7 @@ class ExecutionDetailView:
     output: Any
     attributes: tuple[AttributeView, ...]
     replay: ReplayOriginView | None
+    links: LinksView
 
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
@@ -225,7 +251,12 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
         output=_json(detail.output),
         attributes=tuple(AttributeView(name, value) for name, value in detail.attributes),
         replay=_replay(detail.event.replay),
+        links=LinksView(_linked(detail.links.causes), _linked(detail.links.caused), detail.links.more_caused),
     )
+
+
+def _linked(linked: tuple[LinkedExecution, ...]) -> tuple[LinkedExecutionView, ...]:
+    return tuple(LinkedExecutionView(each.execution_id, each.kinds, each.flow_id, each.status) for each in linked)
 
 
 def header_views(headers: Headers) -> tuple[HeaderView, ...]:

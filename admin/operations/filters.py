@@ -22,6 +22,7 @@ def to_pairs(wanted: ExecutionFilter) -> list[tuple[str, str]]:
         ("error_status", str(wanted.error_status or "")),
         ("error_title", wanted.error_title),
         ("min_attempts", str(wanted.min_attempts or "")),
+        ("caused_by", wanted.caused_by),
     ]
     return [(name, value) for name, value in pairs if value]
 

@@ -209,10 +209,64 @@ async def test_the_page_says_what_started_an_execution_and_what_it_started(viewe
             child = await effects.start(flow_id="child", key=f"{parent}:/do/0/run#0", caller=parent)
         await runner.checkpoint(assignment, 0, "/do/0/run#0", orjson.dumps({"execution": child}))
         await runner.complete(assignment)
-    assert f'href="/executions/{child}"' in (await viewer.get(f"/executions/{parent}")).text
+    text = (await viewer.get(f"/executions/{parent}")).text
+    assert f'href="/executions/{child}"' in text
+    assert "started by a run task" in text
+    assert "<code>/do/0/run#0</code>" in text
     text = (await viewer.get(f"/executions/{child}")).text
     assert f'a <code>run</code> task of <a href="/executions/{parent}">' in text
+    assert "its run task started this one" in text
     assert orjson.loads((await viewer.get(f"/api/executions/{child}")).body)["request"]["parent"] == parent
+
+
+async def test_executions_are_linked_with_those_that_their_events_started_or_resumed(viewer, router, client):
+    reacting = flow("reacting", b"schedule: {on: {one: {with: {type: linked}}}}\n")
+    await client.flows.apply([flow("emitting"), flow("listening"), reacting])
+    async with attached(router, credit=100) as runner:
+        emitter, waiting = await client.ingest("emitting", {}), await client.ingest("listening", {})
+        assigned = {}
+        while not {emitter, waiting} <= assigned.keys():
+            assigned |= {Event.FromString(each.event).id: each for each in await runner.assignments(1)}
+        subscription = {"key": "/do/0/wait#0", "events": {"filters": [{"type": "linked"}]}}
+        await runner.park(assigned[waiting], subscriptions=[subscription])
+        event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "linked"}
+        async with effects_of(router) as effects:
+            assert await effects.emit(event, key=f"{emitter}:/do/0/emit#0", caller=emitter) == 2
+        resumed = ""
+        while resumed != waiting:
+            [assignment] = await runner.assignments(1)
+            resumed = Event.FromString(assignment.event).id
+        [started] = [execution.id async for execution in client.executions.list(flow_id="reacting")]
+        text = await page(viewer, emitter, "")
+    for execution_id, how in ((started, "started by an event of this one"), (waiting, "received an event of this one")):
+        assert f'href="/executions/{execution_id}"' in text
+        assert how in text
+    for execution_id, how in ((started, "its event started this one"), (waiting, "this one received its event")):
+        text_ = await page(viewer, execution_id, "")
+        assert f'href="/executions/{emitter}"' in text_
+        assert how in text_
+    links = orjson.loads((await viewer.get(f"/api/executions/{waiting}")).body)["links"]
+    [cause] = links["causes"]
+    assert (cause["id"], cause["kinds"], cause["flow_id"]) == (emitter, ["listen"], "emitting")
+    assert (links["caused"], links["more_caused"]) == ([], False)
+    assert f'href="/executions?caused_by={emitter}"' in text
+    listed = await page_of_list(viewer, f"caused_by={emitter}")
+    assert (started in listed, waiting in listed, f"caused by {emitter}" in listed) == (True, True, True)
+    assert waiting not in await page_of_list(viewer, f"caused_by={emitter}&flow=reacting")
+    assert "No execution meets these conditions" in await page_of_list(viewer, f"caused_by={started}")
+
+
+async def page_of_list(browser, query):
+    answer = await browser.get(f"/executions?live=off&{query}")
+    assert answer.status == 200, answer.text
+    return unescape(answer.text)
+
+
+async def test_a_list_of_what_an_unknown_execution_caused_says_that_it_is_unknown(viewer):
+    unknown = ids.mint(1)
+    for path in ("/executions", "/api/executions", "/api/executions/count"):
+        answer = await viewer.get(f"{path}?caused_by={unknown}")
+        assert (answer.status, f"there is no execution {unknown}" in answer.text) == (404, True), path
 
 
 async def test_tokens_of_one_time_urls_are_shown_nowhere(viewer, router, client):

@@ -89,7 +89,8 @@ async def test_each_condition_is_a_link_that_removes_it_and_nothing_else(viewer,
 
 async def test_the_form_has_every_condition_and_keeps_those_that_hold(viewer, sent):
     query = "flow=found&attribute=order:2&since=24h&until=2999-01-01&error_type=a&error_task=/b&error_status=402"
-    _, text = await shown(viewer, f"{query}&error_title=c&min_attempts=7&jq=.d&status=faulted&unresolved=true")
+    query += f"&error_title=c&min_attempts=7&caused_by={sent[0]}&jq=.d&status=faulted&unresolved=true"
+    _, text = await shown(viewer, query)
     for name, value in [
         ("flow", "found"),
         ("attribute", "order:2"),
@@ -100,6 +101,7 @@ async def test_the_form_has_every_condition_and_keeps_those_that_hold(viewer, se
         ("error_status", "402"),
         ("error_title", "c"),
         ("min_attempts", "7"),
+        ("caused_by", sent[0]),
         ("jq", ".d"),
     ]:
         assert re.search(f'<input name="{name}"[^>]* value="{value}"', text), name
@@ -120,6 +122,7 @@ async def test_the_form_has_every_condition_and_keeps_those_that_hold(viewer, se
         ("since=0001-01-01", "`receive_from` must be in the years 1970 to 9999"),
         ("min_attempts=-1", "min_attempts: "),
         ("error_status=x", "error_status: "),
+        ("caused_by=4711", "caused_by: write the ID of an execution: an event ID is evt_ and 26 characters"),
         ("jq=.order+%7C", "the expression ends too early"),
         ("jq=env", "can&#39;t read the environment"),
         ("jq=def+f:+f;+f", "it takes more than 2 s of CPU time; does it end?"),

@@ -13,7 +13,6 @@ from flowhook.model import (
     Event,
     Execution,
     ExecutionDetail,
-    JournalEntry,
     Status,
     TaskRun,
     TaskState,
@@ -21,7 +20,6 @@ from flowhook.model import (
 )
 
 START = 1_795_780_800_000
-CHILD = "evt_01999999990000000000000001"
 
 
 def at(seconds):
@@ -32,7 +30,7 @@ def after(seconds):
     return to_datetime(at(seconds))
 
 
-def detail(*runs, ended=None, journal=()):
+def detail(*runs, ended=None):
     execution = Execution(
         id="evt_1",
         flow_id="f",
@@ -44,7 +42,7 @@ def detail(*runs, ended=None, journal=()):
         error=None,
     )
     event = Event("evt_1", "f", START, None, "", "POST", "/", "", "", (), b"")
-    return detail_view(ExecutionDetail(execution, event, tuple(journal), None, history=runs))
+    return detail_view(ExecutionDetail(execution, event, (), None, history=runs))
 
 
 def ran(number, task, begin, end, state=TaskState.COMPLETED):
@@ -126,19 +124,6 @@ def test_waits_that_overlap_count_once():
     waits = trace(traced(1, "/do/0/a", "wait"), traced(2, "/do/1/b", "listen"), traced(3, "/do/2/c", "wait"))
     assert trace_view.waited_seconds(trace_view.shown_tasks(view, waits), after(100)) == 7
     assert trace_view.waited_seconds([], after(1)) == 0
-
-
-def test_started_executions_are_found_in_the_journal():
-    found = trace_view.started_executions(
-        detail(
-            journal=[
-                JournalEntry("/do/0/a#0", b'{"execution":"%b"}' % CHILD.encode()),
-                JournalEntry("/do/1/b#0", b'{"execution":"<script>"}'),
-                JournalEntry("/do/2/c#0", None),
-            ]
-        )
-    )
-    assert found == [("/do/0/a#0", CHILD)]
 
 
 class TestValues:

@@ -29,6 +29,12 @@ ErrorType = Annotated[
 ]
 Task = Annotated[str, typer.Option("--task", metavar="POINTER", help="Only those that faulted at this task.")]
 Attempts = Annotated[int, typer.Option("--attempts", metavar="N", min=0, help="Only those with at least N attempts.")]
+CausedBy = Annotated[
+    str,
+    typer.Option(
+        "--caused-by", metavar="ID", help="Only those that this execution started, or that received its events."
+    ),
+]
 Jq = Annotated[
     str,
     typer.Option("--jq", metavar="CONDITION", help="Only those whose input meets a condition in jq: .body.total > 100"),
@@ -46,6 +52,7 @@ def conditions(
     error: str,
     task: str,
     attempts: int,
+    caused_by: str,
 ) -> ExecutionFilter:
     """Return the conditions that options name.
 
@@ -63,6 +70,7 @@ def conditions(
         error_task=task or None,
         min_attempts=attempts,
         attributes=tuple(map(_attribute, search)),
+        caused_by=_execution_id("--caused-by", caused_by),
     )
 
 
@@ -124,6 +132,17 @@ def _milliseconds(option: str, text: str, now: datetime) -> int | None:
         return int(parse_time(text, now).timestamp() * 1000)
     except InvalidError as error:
         raise typer.BadParameter(f"{option}: {error.message}") from None
+
+
+def _execution_id(option: str, text: str) -> str:
+    from flowhook import ids
+
+    if text:
+        try:
+            ids.decode(text)
+        except InvalidError as error:
+            raise typer.BadParameter(f"{option} {text[:100]}: {error.message}") from None
+    return text
 
 
 def _attribute(text: str) -> tuple[str, str]:

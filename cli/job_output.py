@@ -63,6 +63,7 @@ def filter_as_json(wanted: ExecutionFilter) -> dict[str, Any]:
         "error_title": wanted.error_title,
         "min_attempts": wanted.min_attempts,
         "attributes": dict(wanted.attributes),
+        "caused_by": wanted.caused_by,
     }
     task = {} if wanted.error_task is None else {"error_task": wanted.error_task}
     return {name: value for name, value in given.items() if value} | task

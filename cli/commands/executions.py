@@ -44,6 +44,7 @@ def _list(
     error: finding.ErrorType = "",
     task: finding.Task = "",
     attempts: finding.Attempts = 0,
+    caused_by: finding.CausedBy = "",
     jq: finding.Jq = "",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number.")] = 50,
     json: Json = False,
@@ -66,6 +67,7 @@ def _list(
         error=error,
         task=task,
         attempts=attempts,
+        caused_by=caused_by,
     )
     settings = client_settings(router, data_dir)
     with client_for(settings) as client:

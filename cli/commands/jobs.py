@@ -45,6 +45,7 @@ def _create(
     error: finding.ErrorType = "",
     task: finding.Task = "",
     attempts: finding.Attempts = 0,
+    caused_by: finding.CausedBy = "",
     start: replay_options.Start = replay_options.ReplayStart.START,
     from_failed: replay_options.FromFailed = False,
     from_task: replay_options.FromTask = "",
@@ -85,6 +86,7 @@ def _create(
             error=error,
             task=task,
             attempts=attempts,
+            caused_by=caused_by,
         ),
         replay=replay_options.read_replay_options(
             start=start,

@@ -96,6 +96,7 @@ def _get(
     from cli.client_factory import open_client
     from cli.history import COLUMNS as TASK_COLUMNS
     from cli.history import history_as_json, history_rows
+    from cli.links import link_rows, links_as_json
     from cli.output import detail_as_json, print_fields, print_json, print_table
 
     if raw and json:
@@ -108,9 +109,10 @@ def _get(
         detail = client.executions.get(execution_id)
     shown = detail_as_json(detail)
     if json:
-        print_json({**shown, "history": history_as_json(detail.history)})
+        print_json({**shown, "links": links_as_json(detail.links), "history": history_as_json(detail.history)})
         return
-    print_fields((name, value) for name, value in shown.items() if name != "tasks" and (name != "attributes" or value))
+    fields = [(name, value) for name, value in shown.items() if name != "tasks" and (name != "attributes" or value)]
+    print_fields([*fields, *link_rows(detail.links)])
     print()
     print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
 

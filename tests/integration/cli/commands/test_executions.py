@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from support.command_flows import HELLO
+from support.command_flows import DOCUMENT, HELLO
 from support.commands import send_event, wait_for_end
 
 
@@ -79,10 +79,41 @@ def test_executions_are_found_by_what_is_in_their_events(cluster, tmp_path):
     assert "the condition failed on 2, first with: Cannot index number" in failing.err
 
 
+def test_executions_are_listed_by_what_caused_them_and_shown_with_links_both_ways(cluster, tmp_path):
+    flow = DOCUMENT.replace("NAME", "causing") + (
+        "webhook: {auth: none}\ndo:\n"
+        "  - run: {run: {workflow: {namespace: default, name: quiet, version: 1.0.0}, await: false}}\n"
+        "  - tell: {emit: {event: {with: {source: /flows/causing, type: test.caused}}}}\n"
+    )
+    (tmp_path / "causing.yaml").write_text(flow)
+    flow = DOCUMENT.replace("NAME", "caused") + (
+        "schedule: {on: {one: {with: {type: test.caused}}}}\ndo:\n  - keep: {set: {a: 1}}\n"
+    )
+    (tmp_path / "caused.yaml").write_text(flow)
+    cluster.run("apply", "-f", tmp_path)
+    execution_id = send_event(cluster, "causing", "{}")
+    shown = wait_for_end(cluster, execution_id)
+    listed = cluster.run("executions", "list", "--caused-by", execution_id, "--json").rows
+    assert {row["flow"] for row in listed} == {"quiet", "caused"}
+    assert [row["id"] for row in listed] == [each["id"] for each in shown["links"]["caused"]]
+    assert {each["flow"]: each["kinds"] for each in shown["links"]["caused"]} == {"quiet": ["run"], "caused": ["event"]}
+    assert (shown["links"]["causes"], shown["links"]["more_caused"]) == ([], False)
+    for row in listed:
+        [cause] = wait_for_end(cluster, row["id"])["links"]["causes"]
+        assert cause == {"id": execution_id, "kinds": cause["kinds"], "flow": "causing", "status": "completed"}
+        assert f"{execution_id} ({cause['kinds'][0]})" in cluster.run("executions", "get", row["id"]).out
+    only = cluster.run("executions", "list", "--caused-by", execution_id, "--flow", "quiet", "--json").rows
+    assert [row["flow"] for row in only] == ["quiet"]
+    assert cluster.run("executions", "list", "--caused-by", only[0]["id"]).out == "no executions\n"
+    unknown = cluster.run("executions", "list", "--caused-by", "evt_0000000000e008000000000009")
+    assert (unknown.code, "there is no execution evt_0000000000e008000000000009" in unknown.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--search", "order"), "write NAME=VALUE"),
+        (("--caused-by", "4711"), "--caused-by 4711: an event ID is evt_ and 26 characters"),
         (("--since", "yesterday"), "--since: write a time such as"),
         (("--jq", "nope"), "unknown function nope/0"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
-from router.storage.sqlite import activity, changes, execution_list, queries, registry
+from router.storage.sqlite import activity, changes, execution_list, links, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -55,6 +55,23 @@ async def test_what_is_unresolved_is_found_by_a_look_at_an_index_for_each_that_f
     plans = plan(execution_list.read_window, wanted, 1, 9, 9)
     assert any("replay_by_root (replay_root=? AND rowid>?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN r")]
+
+
+@pytest.mark.parametrize("conditions", [{}, {"flow_id": "shop"}, {"unresolved": True}, {"attributes": (("o", "1"),)}])
+async def test_what_an_execution_caused_is_found_without_looking_at_others(plan, conditions):
+    wanted = execution_list.as_sql(ExecutionFilter(caused_by="evt_1", **conditions))
+    plans = plan(execution_list.read_window, wanted, 1, 9, 9)
+    assert any("cause_by_causing (caused_by=? AND seq>? AND seq<?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
+
+
+async def test_links_are_found_and_added_by_looks_at_indexes(plan):
+    plans = plan(links.links_of, "evt_1", 9)
+    assert any("SEARCH c USING" in step and "cause_by_causing (caused_by=?)" in step for step in plans), plans
+    assert any("SEARCH cause USING PRIMARY KEY (seq=?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
+    plans = plan(links.insert_emitters, [(1, 2)])
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN a", "SCAN cause", "SCAN c "))]
 
 
 async def test_unfinished_executions_are_found_without_looking_at_those_that_ended(plan):

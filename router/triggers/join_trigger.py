@@ -66,6 +66,7 @@ class _Flow:
         self.join = EventJoin(self.trigger)
         self.complete: deque[_Complete] = deque()
         self.emitters: dict[int, str] = {}
+        """Emitters of the waiting events, and of those in complete sets, by number; empty: unknown."""
         self.seen = 0
 
 

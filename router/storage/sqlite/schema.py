@@ -8,7 +8,8 @@ status codes from 2 (0 and 1 take no byte). Only the row of a waiting execution 
 Each index costs time on every event. There are three: by event ID (idempotence), by flow (lists), and by end time,
 which serves as the list of unfinished executions (they all have the greatest end time) and as the order of expiry.
 Faulted and cancelled executions have partial indexes, and so have replays. Completed executions are found by scanning
-backwards, because most executions are completed.
+backwards, because most executions are completed. Which execution caused which is in a table of its own, without rows
+for those that a request or a schedule started.
 """
 
 from __future__ import annotations

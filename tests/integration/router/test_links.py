@@ -79,6 +79,8 @@ async def test_a_sub_flow_is_linked_both_ways_whether_or_not_its_result_is_in_th
         await runner.checkpoint(assignment, 1, "", b"{}", compacts=True)
         [cause] = (await links_of(client, awaited)).causes
         assert cause == LinkedExecution(parent, RUN, "parent", Status.RUNNING)
+        await runner.complete(assignment)
+    assert [entry.key for entry in (await client.executions.get(parent)).journal] == [""]
     assert await caused(client, parent) == [detached, awaited]
     assert (await client.executions.count(ExecutionFilter(caused_by=parent))).count == 2
 

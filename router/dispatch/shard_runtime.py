@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from flowhook import logs
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
+from flowhook.attempts import AttemptEnd
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher
@@ -187,6 +188,7 @@ class ShardRuntime:
             watchers=self.watchers,
             effects=self._effects,
             may_assign=may_assign,
+            now_ms=now_ms,
         )
         self._deadline = DeadlineTimer(
             core=core,
@@ -361,15 +363,18 @@ class ShardRuntime:
         """Number of attached runners."""
         return len(self._runners)
 
-    def attach(self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool) -> list[bytes]:
+    def attach(
+        self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool, end: AttemptEnd = AttemptEnd.NOT_HELD
+    ) -> list[bytes]:
         """Register a runner and return the lease tokens that it retains; an earlier stream of it is closed."""
         earlier = self._runners.remove(runner.runner_id)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
         self._runners.add(runner)
-        attached = self._core.attach(runner.runner_id, held, explained=explained, now=self._clock())
+        attached = self._core.attach(runner.runner_id, held, explained=explained, now=self._clock(), end=end)
         self._transitions.lose(attached.losses)
+        self._transitions.refund(attached.refunded, runner.runner_id)
         for seq in attached.adopted:
             self._parked.leave(seq)
         if attached.adopted:
@@ -386,7 +391,8 @@ class ShardRuntime:
         All executions that it had are assigned again. Returns once the outcome `evaluated`, if any, is durable.
         """
         runner = ExitedRunner(runner_id)
-        self.attach(runner, [] if evaluated is None else [evaluated.lease], explained=explained)
+        held = [] if evaluated is None else [evaluated.lease]
+        self.attach(runner, held, explained=explained, end=AttemptEnd.PROCESS_ENDED)
         try:
             if evaluated is not None:
                 await self.recorder.settle(runner, [evaluated])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from flowhook import limits, logs
+from flowhook.attempts import Attempt
 from flowhook.model import Status
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
@@ -22,6 +23,7 @@ from router.metrics import RouterMetrics
 from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.shard import Shard
 from router.storage import model as stored
+from router.storage.attempts import AttemptInterrupted, AttemptRefunded
 
 WRITE_BYTES: Final = 16 * limits.MIB
 """Bytes of journal entries delivered in one write; storage limits the size of a write."""
@@ -96,8 +98,13 @@ class TransitionWriter:
         *early, last = _portions(delivered) if delivered else [()]
         for portion in early:
             await self._writer.write(portion)
-        lost = [stored.Requeued(*loss, self._core.leases.term_of(loss.seq)) for loss in requeued]
-        await self._writer.write([*batch.journaled, *ends, *parks, *lost, *last, *consumed])
+        lost = [stored.Requeued(loss.seq, loss.attempts, self._core.leases.term_of(loss.seq)) for loss in requeued]
+        attempts = [
+            AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))
+            for loss in batch.losses
+            if loss.interrupted is not None
+        ]
+        await self._writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(batch.journaled)
         for end in ends:
             self._statistics.ended(self._core.ended(end.seq), end.status, now_ms)
@@ -122,6 +129,19 @@ class TransitionWriter:
             log.warning("leases lost", executions=len(losses))
             self._metrics.leases_lost.inc(len(losses))
             self._writer.spawn(self.apply(TransitionBatch(losses=losses)))
+
+    def record(self, unclaimed: Iterable[tuple[int, Attempt]]) -> None:
+        """Store attempts that ended some time before, as a task of the shard runtime."""
+        now_ms = self._now_ms()
+        self._store([AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed])
+
+    def refund(self, seqs: Iterable[int], runner_id: str) -> None:
+        """Store that a lost attempt of a runner is not charged any more, as a task of the shard runtime."""
+        self._store([AttemptRefunded(seq, runner_id) for seq in seqs])
+
+    def _store(self, changes: Sequence[stored.StateChange]) -> None:
+        if changes:
+            self._writer.spawn(self._writer.try_write(changes))
 
     def fault(self, item: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""

@@ -48,13 +48,14 @@ class Assigner:
         self._lost = lost
         self._recovered = recovered
 
-    def assign(self, full: Collection[str] = ()) -> list[LeaseGranted]:
+    def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
         """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
 
         Each runner gets at most one batch; for more, call again until nothing is assigned.
 
         Args:
             full: runners that can't accept assignments now, even if they have credit.
+            now_ms: Unix time, for `Lease.assigned_ms`.
         """
         assigned: list[LeaseGranted] = []
         flow_share = _flow_share(self._runners.slots)
@@ -63,11 +64,11 @@ class Assigner:
             runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
             share = -(-self._queues.ready // len(able))
             able.remove(runner)
-            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, assigned):
+            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, now_ms, assigned):
                 break
         return assigned
 
-    def _draw(self, runner: Runner, count: int, flow_share: int, assigned: list[LeaseGranted]) -> int:
+    def _draw(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[LeaseGranted]) -> int:
         is_lost, is_claimable = bool(self._lost), bool(self._recovered)
         for number in range(count):
             drawn = self._queues.draw(flow_share)
@@ -78,7 +79,7 @@ class Assigner:
                 self._lost.forget_execution(seq)
             if is_claimable:
                 self._recovered.forget_claimable(seq)
-            lease = self._leases.grant(seq, queue, runner, self._attempts.charged(seq) + 1)
+            lease = self._leases.grant(seq, queue, runner, self._attempts.charged(seq) + 1, now_ms)
             runner.credit -= 1
             assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
         return count

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from flowhook.attempts import Attempt
 from router.scheduling.leases import Lease
 
 
@@ -20,17 +21,27 @@ class LeaseGranted(NamedTuple):
 
 
 class RequeuePending(NamedTuple):
-    """An execution that is *returning*; `attempts` are those charged so far. Call `requeued` once that is durable."""
+    """An execution that is *returning*. Call `requeued` once that is durable.
+
+    Attributes:
+        attempts: those charged so far.
+        interrupted: the attempt that ended by it, without its end time; None: there was none.
+    """
 
     seq: int
     attempts: int
+    interrupted: Attempt | None = None
 
 
 class AttemptsExhausted(NamedTuple):
-    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`."""
+    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`.
+
+    `interrupted`: see `RequeuePending`.
+    """
 
     seq: int
     attempts: int
+    interrupted: Attempt | None = None
 
 
 Loss = RequeuePending | AttemptsExhausted
@@ -49,10 +60,12 @@ class LeasesExpired(NamedTuple):
     Attributes:
         losses: what became of executions whose lease expired.
         silent: attached runners that sent nothing for too long; the caller ends their streams.
+        unclaimed: executions with the attempt that was in progress when the router ended; they are ready again.
     """
 
     losses: list[Loss]
     silent: list[str]
+    unclaimed: list[tuple[int, Attempt]]
 
 
 class AttachResult(NamedTuple):

@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from flowhook.attempts import Attempt, AttemptEnd
 from flowhook.send_pacing import QUIET
 from router.scheduling.queues import FlowQueue
 
@@ -29,13 +30,18 @@ MAX_CREDIT: Final = 4096
 
 @dataclass(slots=True)
 class Lease:
-    """One attempt at one execution."""
+    """One attempt at one execution; `assigned_ms` is the Unix time at which it was assigned, 0 if that is unknown."""
 
     token: bytes
     seq: int
     queue: FlowQueue
     runner: Runner
     attempt: int
+    assigned_ms: int = 0
+
+    def as_attempt(self, end: AttemptEnd | None = None, detail: str = "", *, charged: bool = False) -> Attempt:
+        """Return the attempt for people, without an end time."""
+        return Attempt(self.attempt, self.runner.id, self.assigned_ms or None, None, end, detail, charged)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,14 +96,14 @@ class LeaseTable:
         lease = self._by_seq.get(seq)
         return None if lease is None else lease.attempt
 
-    def grant(self, seq: int, queue: FlowQueue, runner: Runner, attempt: int) -> Lease:
-        """Lease an execution that has no lease, under its current term.
+    def grant(self, seq: int, queue: FlowQueue, runner: Runner, attempt: int, now_ms: int = 0) -> Lease:
+        """Lease an execution that has no lease, under its current term, at a Unix time.
 
         The token is unique among all leases of this shard, past and future.
         """
         self._granted += 1
         token = _TOKEN.pack(self._epoch, self.term_of(seq) & 0xFFFFFFFF, self._granted, seq)
-        lease = Lease(token, seq, queue, runner, attempt)
+        lease = Lease(token, seq, queue, runner, attempt, now_ms)
         self._by_token[token] = self._by_seq[seq] = runner.leases[token] = lease
         return lease
 

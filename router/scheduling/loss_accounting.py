@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from flowhook.attempts import AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, Loss, RequeuePending
 from router.scheduling.leases import Lease, LeaseTable
@@ -34,7 +35,16 @@ class LossAccounting:
         self._queues = queues
         self._lost = lost
 
-    def lose(self, lease: Lease, *, charged: bool, certain: bool, to_back: bool = False) -> Loss:
+    def lose(
+        self,
+        lease: Lease,
+        *,
+        charged: bool,
+        certain: bool,
+        to_back: bool = False,
+        end: AttemptEnd | None = None,
+        detail: str = "",
+    ) -> Loss:
         """Take a valid lease away.
 
         Args:
@@ -42,7 +52,10 @@ class LossAccounting:
             charged: whether the execution may have caused the loss.
             certain: whether it is known to have, if `charged`.
             to_back: whether it is queued behind its flow's other ready executions.
+            end: why the attempt ended; None: it had not begun, because the runner did not receive the assignment.
+            detail: the reason that the runner gave, if any.
         """
+        interrupted = None if end is None else lease.as_attempt(end, detail, charged=charged)
         self._leases.void(lease.token)
         seq = lease.seq
         attempts = lease.attempt if charged else lease.attempt - 1
@@ -50,14 +63,41 @@ class LossAccounting:
             self._attempts.attribute(seq)
         if charged and self._attempts.is_exhausted(seq, attempts):
             self._pending.end(seq, lease.queue, counted=True)
-            return AttemptsExhausted(seq, attempts)
+            return AttemptsExhausted(seq, attempts, interrupted)
         self._attempts.charge(seq, attempts)
         self._pending.requeue(seq, lease.queue, counted=True, to_back=to_back)
-        return RequeuePending(seq, attempts)
+        return RequeuePending(seq, attempts, interrupted)
+
+    def release(
+        self,
+        token: bytes,
+        *,
+        charged: bool,
+        to_back: bool = False,
+        end: AttemptEnd | None = None,
+        detail: str = "",
+    ) -> Loss | None:
+        """Give an execution back unfinished.
+
+        Args:
+            token: its lease's token.
+            charged: whether the execution is known to have caused the release.
+            to_back: see `lose`.
+            end: see `lose`.
+            detail: see `lose`.
+
+        Returns:
+            What became of it; None when the token is stale.
+        """
+        lease = self._leases.get(token)
+        if lease is None:
+            return None
+        return self.lose(lease, charged=charged, certain=True, to_back=to_back, end=end, detail=detail)
 
     def lose_absent(self, lease: Lease, now: float) -> Loss:
         """Take a valid lease away from an absent runner, which may still explain the loss."""
-        loss = self.lose(lease, charged=True, certain=False)
+        end = AttemptEnd.LEASE_EXPIRED if lease.runner.attached else AttemptEnd.RUNNER_LOST
+        loss = self.lose(lease, charged=True, certain=False, end=end)
         if isinstance(loss, RequeuePending):
             self._lost.record(lease, now)
         return loss

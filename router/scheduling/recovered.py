@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from flowhook.attempts import Attempt, AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.leases import LeaseTable, Runner
@@ -77,27 +78,32 @@ class RecoveredExecutions:
         """Set the time until which executions can be claimed."""
         self._deadline = deadline
 
-    def expire(self, now: float) -> list[AttemptsExhausted]:
+    def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
 
         Returns:
-            Those that used up their attempts instead, as the begun attempt stays charged; they are *ending*.
+            Those that used up their attempts instead, as the begun attempt stays charged; they are *ending*. And the
+            begun attempts of those that are ready, by execution.
         """
-        if self._deadline is None or now < self._deadline:
-            return []
         exhausted: list[AttemptsExhausted] = []
+        unclaimed: list[tuple[int, Attempt]] = []
+        if self._deadline is None or now < self._deadline:
+            return exhausted, unclaimed
         while self._held:
             seq, (queue, begun) = self._held.popitem()  # latest first
             self._queues.release_hold(queue)
             attempts = self._attempts.charged(seq)
+            interrupted = Attempt(attempts, end=AttemptEnd.ROUTER_RESTARTED, charged=True)
             if begun and self._attempts.is_exhausted(seq, attempts):
                 self._pending.end(seq, queue, counted=False)
-                exhausted.append(AttemptsExhausted(seq, attempts))
-            else:
-                self._queues.put_first(queue, seq)
+                exhausted.append(AttemptsExhausted(seq, attempts, interrupted))
+                continue
+            self._queues.put_first(queue, seq)
+            if begun:
+                unclaimed.append((seq, interrupted))
         self._claimable.clear()
         self._deadline = None
-        return exhausted
+        return exhausted, unclaimed
 
     # --- one execution ------------------------------------------------------------------------------------------------
 

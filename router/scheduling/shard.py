@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from flowhook.attempts import AttemptEnd
 from router.scheduling.assigner import Assigner
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import (
@@ -32,7 +33,6 @@ from router.scheduling.changes import (
     LeaseGranted,
     LeaseReleased,
     LeasesExpired,
-    Loss,
     Removed,
     RequeuePending,
 )
@@ -64,7 +64,7 @@ class Shard:
         unfinished: accepted executions that have not ended.
         attempts: attempts charged to executions. Read it.
         leases: the valid leases. Read it; only the shard changes it.
-        losses: takes leases away; callers report to it what a runner learned of an earlier loss.
+        losses: takes leases away; callers release leases there, and report what a runner learned of an earlier loss.
         pending: executions between two states. Callers may end a returning one, otherwise they read it.
         runners: attached runners and their credit, which callers change directly.
     """
@@ -192,9 +192,9 @@ class Shard:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def assign(self, full: Collection[str] = ()) -> list[LeaseGranted]:
+    def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
         """Assign ready executions to runners with credit, except `full` ones; see `Assigner.assign`."""
-        return self._assigner.assign(full)
+        return self._assigner.assign(full, now_ms)
 
     def take(self, token: bytes) -> LeaseReleased | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
@@ -334,7 +334,15 @@ class Shard:
 
     # --- runners ------------------------------------------------------------------------------------------------------
 
-    def attach(self, runner_id: str, held: Iterable[bytes], *, explained: bool, now: float) -> AttachResult:
+    def attach(
+        self,
+        runner_id: str,
+        held: Iterable[bytes],
+        *,
+        explained: bool,
+        now: float,
+        end: AttemptEnd = AttemptEnd.NOT_HELD,
+    ) -> AttachResult:
         """Attach a runner, new or returning, even when it returns too late to retain its leases.
 
         Args:
@@ -342,6 +350,7 @@ class Shard:
             held: tokens the runner still works on; of this epoch or, after restarts, of earlier ones.
             explained: whether executions it no longer holds are known not to have caused their loss.
             now: the current time.
+            end: why its attempts at executions that it no longer holds ended.
         """
         held = list(held)
         refunded = self.losses.reattached(runner_id, held, explained=explained, now=now)
@@ -349,22 +358,10 @@ class Shard:
         adopted = [seq for token in held if (seq := self._recovered.adopt(runner, token)) is not None]
         kept = [token for token in held if token in runner.leases]
         lost = runner.leases.keys() - kept
-        losses = [self.losses.lose(runner.leases[token], charged=not explained, certain=False) for token in lost]
+        losses = [
+            self.losses.lose(runner.leases[token], charged=not explained, certain=False, end=end) for token in lost
+        ]
         return AttachResult(kept, losses, refunded, adopted)
-
-    def release(self, token: bytes, *, charged: bool, to_back: bool = False) -> Loss | None:
-        """Give an execution back unfinished.
-
-        Args:
-            token: its lease's token.
-            charged: whether the execution is known to have caused the release.
-            to_back: whether it is queued behind its flow's other ready executions.
-
-        Returns:
-            What became of it; None when the token is stale.
-        """
-        lease = self.leases.get(token)
-        return None if lease is None else self.losses.lose(lease, charged=charged, certain=True, to_back=to_back)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -380,12 +377,14 @@ class Shard:
     def expire(self, now: float) -> LeasesExpired:
         """Drop runners that were silent for too long, and release executions held for runners to reattach."""
         self._lost.forget(now)
-        expired = LeasesExpired([], [])
+        expired = LeasesExpired([], [], [])
         for runner in self.runners.expire(now):
             expired.losses.extend(self.losses.lose_absent(lease, now) for lease in list(runner.leases.values()))
             if runner.attached:
                 expired.silent.append(runner.id)
-        expired.losses.extend(self._recovered.expire(now))
+        exhausted, unclaimed = self._recovered.expire(now)
+        expired.losses.extend(exhausted)
+        expired.unclaimed.extend(unclaimed)
         return expired
 
     def next_wake(self) -> int | None:

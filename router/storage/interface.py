@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from flowhook.attempts import AttemptHistory
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Change, Flow, FlowRevision, SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
@@ -156,6 +157,10 @@ class ShardState(ActivityQueries, Protocol):
 
         After the last entry that is any index beyond it.
         """
+        ...
+
+    async def attempts(self, seq: int) -> AttemptHistory:
+        """Return the stored attempts of an execution: those that were interrupted (see `AttemptInterrupted`)."""
         ...
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flowhook.model import JournalEntry, Resolution, Status, Subscription, WorkflowError
+from router.storage.attempts import AttemptInterrupted, AttemptRefunded
 from router.storage.causes import Cause, EventReceived
 
 
@@ -260,6 +261,8 @@ StateChange = (
     | LifecycleRecorded
     | LifecyclePublished
     | Resolved
+    | AttemptInterrupted
+    | AttemptRefunded
 )
 
 
@@ -438,13 +441,3 @@ class StoredRejection(NamedTuple):
     accepted_id: str = ""
     accepted_by: str = ""
     accept_time_ms: int | None = None
-
-
-class RejectionCount(NamedTuple):
-    """How many rejections of a flow have a reason, and when the first and the latest of them were made (Unix ms)."""
-
-    flow_id: str
-    reason: str
-    rejections: int
-    first_ms: int
-    last_ms: int

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flowhook.audit_entry import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import AuditFilter, RejectionCount, StoredRejection
+from router.storage.model import AuditFilter, StoredRejection
+
+
+class RejectionCount(NamedTuple):
+    """How many rejections of a flow have a reason, and when the first and the latest of them were made (Unix ms)."""
+
+    flow_id: str
+    reason: str
+    rejections: int
+    first_ms: int
+    last_ms: int
 
 
 class RejectionLog(Protocol):

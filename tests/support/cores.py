@@ -31,9 +31,14 @@ def accept(shard, flow, *seqs):
 
 
 def on_record(shard, losses):
-    """Say that losses are durable; returns them."""
+    """Say that losses are durable; returns them without the attempts that they interrupted."""
     shard.requeued([loss.seq for loss in losses if isinstance(loss, RequeuePending)])
-    return losses
+    return [bare(loss) for loss in losses]
+
+
+def bare(loss):
+    """Return a loss without the attempt that it interrupted."""
+    return loss._replace(interrupted=None)
 
 
 def lose_by_absence(shard, now=0.0):

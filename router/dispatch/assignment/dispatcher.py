@@ -34,6 +34,7 @@ class AssignmentDispatcher:
         watchers: ExecutionWatchers,
         effects: EffectQueue,
         may_assign: Callable[[], bool],
+        now_ms: Callable[[], int],
     ) -> None:
         self._core = core
         self._runners = runners
@@ -43,6 +44,7 @@ class AssignmentDispatcher:
         self._watchers = watchers
         self._effects = effects
         self._may_assign = may_assign
+        self._now_ms = now_ms
         self._retry: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -63,7 +65,7 @@ class AssignmentDispatcher:
         cached: dict[str, list[Assignment]] = {}
         stored: dict[str, list[LeaseGranted]] = {}
         full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
-        granted = self._core.assign(full)
+        granted = self._core.assign(full, self._now_ms())
         for item in granted:
             event = self._cache.pop(item.seq)
             if event is None or item.attempt > 1:

@@ -75,7 +75,7 @@ class AssignmentLoader:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
         queued = self._queued.pop(runner, ())
         self._transitions.lose(
-            [loss for item in queued if (loss := self._core.release(item.token, charged=False)) is not None]
+            [loss for item in queued if (loss := self._core.losses.release(item.token, charged=False)) is not None]
         )
 
     def leave_all(self) -> None:

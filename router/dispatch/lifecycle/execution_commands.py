@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from flowhook.attempts import AttemptEnd
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
@@ -14,6 +15,7 @@ from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.shard import Shard
 from router.storage import model as stored
+from router.storage.attempts import AttemptInterrupted
 
 
 class ExecutionCommands:
@@ -77,21 +79,25 @@ class ExecutionCommands:
         attempts, lease = suspended
         self._withdrawal.clean_up(record.seq, lease, "EXECUTION_SUSPENDED")
         term = 0 if lease is None else self._core.leases.term_of(record.seq)
-        await self._store(stored.Suspended(record.seq, attempts, term), lambda: None)
+        interrupted = []
+        if lease is not None:
+            attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._now_ms())
+            interrupted.append(AttemptInterrupted(record.seq, attempt))
+        await self._store(record.seq, [*interrupted, stored.Suspended(record.seq, attempts, term)], lambda: None)
         return await self._records.find(execution_id)
 
-    async def _store(self, change: stored.Suspended | stored.Resumed, then: Callable[[], object]) -> None:
-        """Store a change of an execution, then call `then`; further commands on the execution wait for that."""
-        self._storing.add(change.seq)
-        await self._writer.run_shielded(self._write(change, then))
+    async def _store(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
+        """Store changes of an execution, then call `then`; further commands on the execution wait for that."""
+        self._storing.add(seq)
+        await self._writer.run_shielded(self._write(seq, changes, then))
 
-    async def _write(self, change: stored.Suspended | stored.Resumed, then: Callable[[], object]) -> None:
-        await self._writer.write([change])
+    async def _write(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
+        await self._writer.write(changes)
         then()
-        self._storing.discard(change.seq)
+        self._storing.discard(seq)
         self._writer.notify()
         self._effects.add(ASSIGN_READY)
-        self._watchers.changed([change.seq])
+        self._watchers.changed([seq])
 
     async def _until_stored(self, seq: int) -> None:
         """Wait until the last transition of an execution is durable, lest the next one overtake it."""
@@ -110,7 +116,7 @@ class ExecutionCommands:
         if not self._core.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
         resumed = stored.Resumed(record.seq, self._core.attempts.charged(record.seq))
-        await self._store(resumed, lambda: self._core.resume(record.seq))
+        await self._store(record.seq, [resumed], lambda: self._core.resume(record.seq))
         return await self._records.find(execution_id)
 
     async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Parked, Released
+from flowhook.attempts import AttemptEnd
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.lifecycle import LifecycleEvent
 from flowhook.model import Status
@@ -33,6 +34,9 @@ from router.storage.causes import EventReceived
 MIN_WAIT_MS: Final = 50
 """Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
 woken on time; this bounds how often."""
+
+MAX_DETAIL: Final = 64
+"""Characters of the reason for a release that are stored."""
 
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
@@ -126,7 +130,8 @@ class JournalWriter:
 
     async def _release_refused(self, tokens: Collection[bytes]) -> None:
         """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""
-        lost = [loss for token in tokens if (loss := self._core.release(token, charged=False)) is not None]
+        retracted = [self._core.losses.release(token, charged=False, end=AttemptEnd.RETRACTED) for token in tokens]
+        lost = [loss for loss in retracted if loss is not None]
         for loss in lost:
             self._attempt_log.drop(loss.seq)
         await self._transitions.apply(TransitionBatch(losses=lost))
@@ -163,9 +168,7 @@ class JournalWriter:
                 journaled += self._lifecycle_records(seq, outcome.events)
             self._attempt_log.drop(seq)
             if isinstance(outcome.ending, Released):
-                released = outcome.ending
-                loss = self._core.release(outcome.lease, charged=released.charged, to_back=released.to_back)
-                losses += [] if loss is None else [loss]
+                losses += self._release(outcome.lease, outcome.ending)
             elif isinstance(outcome.ending, Parked):
                 parks.append(self._park(outcome.lease, outcome.ending)._replace(history=outcome.history))
             else:
@@ -216,6 +219,14 @@ class JournalWriter:
                 self._parked.begin(seq, subscriptions)
         if batch.parks:
             self._wake_timer.arm()
+
+    def _release(self, token: bytes, ending: Released) -> list[Loss]:
+        # only the report of an exit is `to_back`
+        end = AttemptEnd.PROCESS_ENDED if ending.to_back else AttemptEnd.RELEASED
+        loss = self._core.losses.release(
+            token, charged=ending.charged, to_back=ending.to_back, end=end, detail=ending.reason[:MAX_DETAIL]
+        )
+        return [] if loss is None else [loss]
 
     def _park(self, token: bytes, ending: Parked) -> stored.Parked:
         taken = self._core.park(token)

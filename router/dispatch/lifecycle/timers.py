@@ -91,6 +91,7 @@ class DeadlineTimer:
                 runner.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
                 self._loader.leave(runner)
         self._transitions.lose(expired.losses)
+        self._transitions.record(expired.unclaimed)
         self._effects.add(ASSIGN_READY)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from flowhook.attempts import AttemptHistory
 from flowhook.errors import NotFoundError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
@@ -47,6 +48,16 @@ class ExecutionRecords:
             raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
         (current,) = await self.current([record])
         return current
+
+    async def attempts(self, seq: int) -> AttemptHistory:
+        """Return the interrupted attempts of an execution, and after them the one under way, if there is one.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        history = await self._state.attempts(seq)
+        lease = self._core.leases.of(seq)
+        return history if lease is None else history._replace(attempts=(*history.attempts, lease.as_attempt()))
 
     async def current(self, records: Sequence[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Return records that were read from storage in their current state. At most `DEFAULT_PAGE` at a time.

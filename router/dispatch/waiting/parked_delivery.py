@@ -58,7 +58,7 @@ class ParkedDelivery:
     def take(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
-        taken = [Unparked(seq, keys[seq], attempts) for seq, attempts in self._core.deliver(keys)]
+        taken = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._core.deliver(keys)]
         for each in taken:
             self._subscriptions.remove(each.seq)
         return taken

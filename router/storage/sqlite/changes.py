@@ -8,6 +8,7 @@ from typing import Any, Final, assert_never
 import apsw
 
 from flowhook.model import Status
+from router.storage.attempts import AttemptInterrupted, AttemptRefunded
 from router.storage.causes import EventReceived
 from router.storage.model import (
     Consumed,
@@ -26,6 +27,7 @@ from router.storage.model import (
     StateChange,
     Suspended,
 )
+from router.storage.sqlite.attempts import write_attempts
 from router.storage.sqlite.links import insert_emitters
 from router.storage.sqlite.rows import dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
@@ -150,6 +152,8 @@ class _ChangeRows:
         self._begun: set[int] = set()
         self._published: list[tuple[int]] = []
         self._resolved: dict[int, Resolved] = {}
+        self._interrupted: list[AttemptInterrupted] = []
+        self._refunded: list[AttemptRefunded] = []
 
     def add(self, change: StateChange) -> None:
         """Merge a change with those before it."""
@@ -165,7 +169,7 @@ class _ChangeRows:
                 self._move(change)
             case Replied():
                 self._reply(change)
-            case Scheduled() | Resolved():
+            case Scheduled() | Resolved() | AttemptInterrupted() | AttemptRefunded():
                 self._set(change)
             case Consumed() | EventReceived():
                 self._take(change)
@@ -176,11 +180,18 @@ class _ChangeRows:
             case _:
                 assert_never(change)
 
-    def _set(self, change: Scheduled | Resolved) -> None:
-        if isinstance(change, Resolved):
-            self._resolved[change.seq] = change
-        else:
-            self._schedules[change.flow_id] = change
+    def _set(self, change: Scheduled | Resolved | AttemptInterrupted | AttemptRefunded) -> None:
+        match change:
+            case Scheduled():
+                self._schedules[change.flow_id] = change
+            case Resolved():
+                self._resolved[change.seq] = change
+            case AttemptInterrupted():
+                self._interrupted.append(change)
+            case AttemptRefunded():
+                self._refunded.append(change)
+            case _:
+                assert_never(change)
 
     def _take(self, change: Consumed | EventReceived) -> None:
         if isinstance(change, Consumed):
@@ -283,6 +294,8 @@ class _ChangeRows:
         if self._received:
             insert_emitters(connection, self._received)
         _DELETE_INBOUND.run(connection, self._consumed)
+        if self._interrupted or self._refunded:
+            write_attempts(connection, self._interrupted, self._refunded)
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))

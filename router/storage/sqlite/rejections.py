@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import RejectionCount, StoredRejection
+from router.storage.model import StoredRejection
+from router.storage.operator_logs import RejectionCount
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.writer import Writer
 

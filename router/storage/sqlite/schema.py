@@ -110,6 +110,18 @@ CREATE TABLE history ( -- results of tasks that no entry of the journal holds an
   content BLOB NOT NULL,
   PRIMARY KEY (seq, place)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE attempt ( -- interrupted ones only, the newest of each execution
+  seq INTEGER NOT NULL,
+  position INTEGER NOT NULL, -- from 1, in the order of their ends: those before the first row were removed
+  number INTEGER NOT NULL,
+  runner TEXT NOT NULL,
+  assign_time_ms INTEGER,
+  end_time_ms INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  charged INTEGER NOT NULL,
+  PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
 CREATE TABLE inbound_event (

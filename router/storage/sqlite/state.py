@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import apsw
 
+from flowhook.attempts import AttemptHistory
 from flowhook.errors import ConflictError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
@@ -36,6 +37,7 @@ from router.storage.model import (
     Work,
 )
 from router.storage.sqlite import activity, execution_list, execution_walk, inbound_events, links, queries
+from router.storage.sqlite.attempts import read_attempts
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
 from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, ExpiryStep
@@ -174,6 +176,10 @@ class SqliteShardState:
     async def located_history(self, seq: int) -> tuple[tuple[int, bytes], ...]:
         """See `interface.ShardState`."""
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
+
+    async def attempts(self, seq: int) -> AttemptHistory:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: read_attempts(connection, seq))
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
         """See `interface.ShardState`."""

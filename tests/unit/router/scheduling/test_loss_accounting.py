@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowhook.attempts import Attempt, AttemptEnd
 from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
 from router.scheduling.leases import LeaseTable, Runner
@@ -49,6 +50,19 @@ def test_an_execution_returns_charged_or_not(parts, charged, attempts):
     assert parts.attempts.charged(1) == attempts
     assert parts.pending.is_returning(1)
     assert (parts.leases.get(lease.token), parts.leases.term_of(1)) == (None, 1)
+
+
+@pytest.mark.parametrize(("attached", "end"), [(True, AttemptEnd.LEASE_EXPIRED), (False, AttemptEnd.RUNNER_LOST)])
+def test_a_silent_runner_is_told_from_one_that_has_gone(parts, attached, end):
+    lease = parts.leases.grant(1, parts.queue, parts.runner, 1, 1000)
+    parts.runner.attached = attached
+    assert parts.losses.lose_absent(lease, 0.0).interrupted == Attempt(1, "r1", 1000, None, end, "", charged=True)
+
+
+def test_an_attempt_that_the_runner_never_received_is_none(parts):
+    assert parts.losses.release(parts.lease().token, charged=False).interrupted is None
+    released = parts.losses.release(parts.lease().token, charged=False, end=AttemptEnd.RELEASED, detail="DRAINING")
+    assert released.interrupted == Attempt(1, "r1", None, None, AttemptEnd.RELEASED, "DRAINING")
 
 
 @pytest.mark.parametrize(("certain", "losses"), [(True, 2), (False, 2 * UNCERTAIN_FACTOR)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.cores import LEASE, REATTACH, accept, attach, lose_by_absence, make_shard, on_record
+from support.cores import LEASE, REATTACH, accept, attach, bare, lose_by_absence, make_shard, on_record
 
+from flowhook.attempts import Attempt, AttemptEnd
 from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
 from router.scheduling.lost_leases import EXPLAIN_SECONDS
 from router.scheduling.queues import FlowPolicy
@@ -51,10 +52,11 @@ def test_a_runner_that_comes_back_in_time_keeps_its_work(shard):
 def test_a_runner_that_stays_away_loses_its_work_before_its_lease_would_end(shard):
     attach(shard)
     accept(shard, "a", 1)
-    shard.assign()
+    shard.assign(now_ms=7)
     shard.runners.detach("r1", 1.0)
     assert shard.next_deadline() <= 1.0 + REATTACH
-    assert shard.expire(1.0 + REATTACH).losses == [RequeuePending(1, 1)]
+    lost = Attempt(1, "r1", 7, None, AttemptEnd.RUNNER_LOST, charged=True)
+    assert shard.expire(1.0 + REATTACH).losses == [RequeuePending(1, 1, lost)]
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
@@ -75,7 +77,7 @@ def test_an_execution_that_breaks_its_runner_is_exhausted_after_its_attempts(sha
     losses = []
     for _ in range(3):
         (assigned,) = shard.assign()
-        losses += on_record(shard, [shard.release(assigned.token, charged=True)])
+        losses += on_record(shard, [shard.losses.release(assigned.token, charged=True)])
     assert losses == [RequeuePending(1, 1), RequeuePending(1, 2), AttemptsExhausted(1, 3)]
     assert shard.assign() == []
     shard.ended(1)
@@ -91,7 +93,9 @@ def test_losses_nobody_can_explain_count_less(shard):
         assert on_record(shard, attach(shard, credit=0, explained=False).losses) == [RequeuePending(1, number)]
     attach(shard)
     shard.assign()
-    assert attach(shard, credit=0, explained=False).losses == [AttemptsExhausted(1, 12)]
+    (last,) = attach(shard, credit=0, explained=False).losses
+    assert bare(last) == AttemptsExhausted(1, 12)
+    assert last.interrupted == Attempt(12, "r1", end=AttemptEnd.NOT_HELD, charged=True)
 
 
 def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
@@ -99,7 +103,7 @@ def test_giving_back_is_not_charged_and_goes_first_in_line(shard):
     accept(shard, "a", 1, 2)
     first, _ = shard.assign()
     accept(shard, "a", 3)
-    assert on_record(shard, [shard.release(first.token, charged=False)]) == [RequeuePending(1, 0)]
+    assert on_record(shard, [shard.losses.release(first.token, charged=False)]) == [RequeuePending(1, 0)]
     assert [(item.seq, item.attempt) for item in shard.assign()] == [(1, 1), (3, 1)]
 
 
@@ -107,7 +111,7 @@ def test_a_lost_lease_is_on_record_before_anybody_gets_the_next_one(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    loss = shard.release(assigned.token, charged=False)
+    loss = shard.losses.release(assigned.token, charged=False)
     assert shard.assign() == []
     shard.requeued([loss.seq])
     assert [item.seq for item in shard.assign()] == [1]
@@ -128,7 +132,7 @@ def test_a_lost_execution_counts_as_running_until_that_is_on_record(shard):
     attach(shard)
     accept(shard, "a", 1, 2)
     (assigned,) = shard.assign()
-    loss = shard.release(assigned.token, charged=False)
+    loss = shard.losses.release(assigned.token, charged=False)
     assert shard.assign() == []
     on_record(shard, [loss])
     assert [item.seq for item in shard.assign()] == [1]
@@ -142,7 +146,7 @@ def test_losses_nobody_can_explain_are_not_held_against_one_that_broke_something
         on_record(shard, attach(shard, credit=0, explained=False).losses)
     attach(shard)
     (assigned,) = shard.assign()
-    assert shard.release(assigned.token, charged=True) == RequeuePending(1, 6)
+    assert shard.losses.release(assigned.token, charged=True) == RequeuePending(1, 6)
 
 
 def test_what_shared_a_process_with_a_culprit_is_not_charged_however_late_the_next_one_comes(shard):
@@ -214,7 +218,10 @@ def test_what_was_evaluated_at_a_death_is_assigned_again_after_the_others_of_its
     attach(shard, credit=2)
     accept(shard, "a", 1, 2, 3)
     culprit, neighbour = shard.assign()
-    losses = [shard.release(culprit.token, charged=True, to_back=True), shard.release(neighbour.token, charged=False)]
+    losses = [
+        shard.losses.release(culprit.token, charged=True, to_back=True),
+        shard.losses.release(neighbour.token, charged=False),
+    ]
     on_record(shard, losses)
     attach(shard)
     assert [item.seq for item in shard.assign()] == [2, 3, 1]

@@ -48,7 +48,7 @@ def test_a_parked_execution_runs_again_at_its_time_uncharged(shard):
 def test_attempts_that_were_charged_before_a_wait_are_charged_after_it(shard):
     shard.accept(1, "a")
     (item,) = shard.assign()
-    assert shard.release(item.token, charged=True) == RequeuePending(1, 1)
+    assert shard.losses.release(item.token, charged=True) == RequeuePending(1, 1)
     shard.requeued([1])
     assert park(shard, 5).attempt == 2
     shard.wake(5)
@@ -154,7 +154,7 @@ def test_suspending_takes_an_execution_out_wherever_it_is_until_it_is_resumed(sh
     shard.park(waiting.token)
     shard.parked(waiting.seq, 500)
     shard.park(parking.token)
-    shard.release(returning.token, charged=True)
+    shard.losses.release(returning.token, charged=True)
     shard.accept(6, "a")
     assert shard.suspend(leased.seq, "a").lease.token == leased.token
     for seq in (waiting.seq, parking.seq, 6):
@@ -202,7 +202,7 @@ def test_a_key_is_retained_while_its_execution_waits_is_suspended_or_loses_its_r
     assert seqs(shard) == []
     shard.resume(1)
     (item,) = shard.assign()
-    shard.release(item.token, charged=True)
+    shard.losses.release(item.token, charged=True)
     shard.requeued([1])
     (item,) = shard.assign()
     assert item.seq == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flowhook.attempts import Attempt, AttemptEnd
 from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.leases import LeaseTable, Runner
@@ -46,9 +47,9 @@ def start():
 def test_a_held_execution_takes_a_slot_and_is_not_ready_before_the_deadline(start):
     start.recovered.hold(1, start.queue, begun=False)
     assert (start.queue.held, start.queues.draw(9), start.recovered.held_of("a")) == (1, None, 1)
-    assert start.recovered.expire(1.9) == []
+    assert start.recovered.expire(1.9) == ([], [])
     assert start.queue.held == 1
-    assert start.recovered.expire(2.0) == []
+    assert start.recovered.expire(2.0) == ([], [])
     assert (start.queue.held, start.queues.draw(9)) == (0, (start.queue, 1))
     assert (len(start.recovered), start.recovered.deadline) == (0, None)
 
@@ -91,11 +92,24 @@ def test_an_execution_that_waits_on_record_is_continued_by_the_runner_that_had_i
     assert len(start.timers) == 0
 
 
-@pytest.mark.parametrize(("begun", "exhausted"), [(True, [AttemptsExhausted(1, UNCERTAIN_FACTOR)]), (False, [])])
-def test_a_begun_attempt_that_nobody_continues_may_exhaust_the_execution(start, begun, exhausted):
+def interrupted(number):
+    return Attempt(number, end=AttemptEnd.ROUTER_RESTARTED, charged=True)
+
+
+@pytest.mark.parametrize(("begun", "unclaimed"), [(True, [(1, interrupted(2))]), (False, [])])
+def test_a_begun_attempt_that_nobody_continues_is_reported(start, begun, unclaimed):
+    start.attempts.charge(1, 2)
+    start.recovered.hold(1, start.queue, begun=begun)
+    assert start.recovered.expire(2.0) == ([], unclaimed)
+    assert start.queues.ready == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_begun_attempt_that_nobody_continues_may_exhaust_the_execution(start, begun):
     start.attempts.charge(1, UNCERTAIN_FACTOR)
     start.recovered.hold(1, start.queue, begun=begun)
-    assert start.recovered.expire(2.0) == exhausted
+    last = AttemptsExhausted(1, UNCERTAIN_FACTOR, interrupted(UNCERTAIN_FACTOR))
+    assert start.recovered.expire(2.0) == ([last] if begun else [], [])
     assert start.pending.is_ending(1) == begun
     assert start.queues.ready == (not begun)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.cores import LEASE, REATTACH, accept, attach, make_shard, on_record
+from support.cores import LEASE, REATTACH, accept, attach, bare, make_shard, on_record
 
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
@@ -176,7 +176,8 @@ def test_a_last_attempt_that_goes_on_over_a_restart_exhausts_nothing():
 def test_a_last_attempt_whose_runner_stays_away_after_a_restart_exhausts_its_execution():
     shard = make_recovered(12, begun=True)
     attach(shard)
-    assert shard.expire(REATTACH).losses == [AttemptsExhausted(1, 12)]
+    (last,) = shard.expire(REATTACH).losses
+    assert bare(last) == AttemptsExhausted(1, 12)
     assert shard.assign() == []
     shard.ended(1)
     assert shard.unfinished == 0
@@ -214,7 +215,7 @@ def test_what_was_given_back_on_record_is_adopted_by_whoever_got_it_next_if_nobo
     attach(before)
     accept(before, "a", 1)
     (first,) = before.assign()
-    on_record(before, [before.release(first.token, charged=False)])
+    on_record(before, [before.losses.release(first.token, charged=False)])
     (second,) = before.assign()
 
     shard = make_recovered(0, term=before.leases.term_of(1))
@@ -255,7 +256,7 @@ def test_two_runners_cannot_adopt_one_execution():
 def test_a_token_that_is_not_ours_is_stale(shard, token):
     assert attach(shard, held=[token]).kept == []
     assert shard.take(token) is None
-    assert shard.release(token, charged=True) is None
+    assert shard.losses.release(token, charged=True) is None
 
 
 def test_an_execution_that_was_there_at_too_many_deaths_is_not_tried_again():

@@ -196,7 +196,7 @@ def test_an_execution_that_is_returning_can_be_cancelled(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    loss = shard.release(assigned.token, charged=True)
+    loss = shard.losses.release(assigned.token, charged=True)
     assert shard.cancel(1, "a") == (1, None)
     shard.requeued([loss.seq])
     assert shard.assign() == []

@@ -159,7 +159,7 @@ class ShardMachine(ShardModel):
         assert [(each.seq, each.attempts) for each in delivered] == [
             (seq, self.attempts.get(seq, 0)) for seq in seqs if seq in self.waiting
         ]
-        for seq, _ in delivered:
+        for seq, *_ in delivered:
             self.delivering[seq] = self.waiting.pop(seq)
             self.returning.add(seq)
 
@@ -203,7 +203,7 @@ class ShardMachine(ShardModel):
 
     @rule(token=tokens, charged=strategies.booleans(), to_back=strategies.booleans())
     def release(self, token, charged, to_back):
-        loss = self.shard.release(token, charged=charged, to_back=to_back)
+        loss = self.shard.losses.release(token, charged=charged, to_back=to_back)
         assert (loss is not None) == (token in self.valid)
         if loss is not None:
             self.expect_losses([loss])

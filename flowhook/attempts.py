@@ -1,0 +1,61 @@
+"""Domain types of attempts: one attempt is one runner working on one execution, under one lease."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class AttemptEnd(StrEnum):
+    """Why an attempt ended without an outcome of its execution, so that another one was due.
+
+    An attempt that completes, faults or parks its execution has an outcome. So has one of an execution that is
+    cancelled.
+    """
+
+    RUNNER_LOST = "runner_lost"
+    """The runner's connection ended, and it did not reattach in time."""
+    LEASE_EXPIRED = "lease_expired"
+    """The runner was connected, and sent nothing for the duration of a lease."""
+    PROCESS_ENDED = "process_ended"
+    """The runner's process was killed or crashed, as the process that watches it reported."""
+    NOT_HELD = "not_held"
+    """The runner attached again without the execution: it lost its state, or never received the assignment."""
+    RELEASED = "released"
+    """The runner gave the execution back."""
+    RETRACTED = "retracted"
+    """The router took the execution back, because an event that the runner had used went to another execution."""
+    SUSPENDED = "suspended"
+    """An operator suspended the execution."""
+    ROUTER_RESTARTED = "router_restarted"
+    """The router was restarted, and no runner that worked on the execution reattached in time."""
+
+
+class Attempt(NamedTuple):
+    """An attempt that ended without an outcome of its execution, or that is under way.
+
+    Attributes:
+        number: ordinal among the attempts that are charged, from 1. An attempt that was not charged has the number of
+            the next one.
+        runner: ID of the runner; empty: unknown.
+        assign_time_ms: time at which it was assigned to the runner, Unix ms; None: unknown.
+        end_time_ms: time at which the router took its lease away, Unix ms; None: it is under way.
+        end: why it ended; None: it is under way.
+        detail: the reason that the runner gave with the end, at most 64 characters; may be empty.
+        charged: whether it counts against the execution's limit of attempts; false while it is under way.
+    """
+
+    number: int
+    runner: str = ""
+    assign_time_ms: int | None = None
+    end_time_ms: int | None = None
+    end: AttemptEnd | None = None
+    detail: str = ""
+    charged: bool = False
+
+
+class AttemptHistory(NamedTuple):
+    """Attempts of an execution in the order of their ends, and the number of earlier ones that are not stored."""
+
+    attempts: tuple[Attempt, ...] = ()
+    left_out: int = 0

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from flowhook.attempts import Attempt
 from flowhook.flow_statistics import FlowStatistics
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
 from flowhook.replays import ReplayOrigin
@@ -191,6 +192,20 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
         "tasks": [_task_as_json(entry) for entry in detail.journal if entry.key != SNAPSHOT_KEY],
         "output": _parsed(detail.output),
         "attributes": dict(detail.attributes),
+        "attempt_history": [_attempt_as_json(attempt) for attempt in detail.attempts],
+        "attempts_left_out": detail.attempts_left_out,
+    }
+
+
+def _attempt_as_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "runner": attempt.runner or None,
+        "assigned_at": rfc3339(attempt.assign_time_ms),
+        "ended_at": rfc3339(attempt.end_time_ms),
+        "end": attempt.end,
+        "detail": attempt.detail or None,
+        "charged": attempt.charged,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class AttemptEnd(StrEnum):
@@ -31,6 +31,18 @@ class AttemptEnd(StrEnum):
     """The router was restarted, and no runner that worked on the execution reattached in time."""
 
 
+_TEXTS: Final = {
+    AttemptEnd.RUNNER_LOST: "its runner was lost",
+    AttemptEnd.LEASE_EXPIRED: "its lease expired",
+    AttemptEnd.PROCESS_ENDED: "the runner's process ended",
+    AttemptEnd.NOT_HELD: "the runner came back without it",
+    AttemptEnd.RELEASED: "released by the runner",
+    AttemptEnd.RETRACTED: "taken back by the router",
+    AttemptEnd.SUSPENDED: "suspended by an operator",
+    AttemptEnd.ROUTER_RESTARTED: "the router was restarted",
+}
+
+
 class Attempt(NamedTuple):
     """An attempt that ended without an outcome of its execution, or that is under way.
 
@@ -40,7 +52,7 @@ class Attempt(NamedTuple):
         runner: ID of the runner; empty: unknown.
         assign_time_ms: time at which it was assigned to the runner, Unix ms; None: unknown.
         end_time_ms: time at which the router took its lease away, Unix ms; None: it is under way.
-        end: why it ended; None: it is under way.
+        end: why it ended; None: it is under way, or a reason that this version does not know.
         detail: the reason that the runner gave with the end, at most 64 characters; may be empty.
         charged: whether it counts against the execution's limit of attempts; false while it is under way.
     """
@@ -52,6 +64,14 @@ class Attempt(NamedTuple):
     end: AttemptEnd | None = None
     detail: str = ""
     charged: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words, with the detail; "under way" while it has not."""
+        if self.end_time_ms is None:
+            return "under way"
+        text = "unknown reason" if self.end is None else _TEXTS[self.end]
+        return f"{text} ({self.detail})" if self.detail else text
 
 
 class AttemptHistory(NamedTuple):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Final, NamedTuple
 
+from flowhook.attempts import Attempt
 from flowhook.execution_links import NO_LINKS, ExecutionLinks
 from flowhook.replays import ReplayOrigin
 
@@ -285,8 +286,7 @@ class Execution:
 
     Attributes:
         replay_of: ID of the execution that this one replays, or empty.
-        replayed_by: ID of the replay that supersedes this execution; else of its latest replay, which failed; else
-            empty.
+        replayed_by: ID of the replay that supersedes it; else of its latest replay, which failed; else empty.
         replayed: whether a later replay of its event is unfinished or completed: that replay supersedes this execution.
         resolution: the operator's decision to leave it failed, if any.
     """
@@ -357,6 +357,7 @@ class ExecutionDetail:
         history: its task runs, in the order in which they began.
         attributes: its search attributes: names and values, by name.
         links: executions that caused it, and those that it caused.
+        attempts: interrupted ones, and the one under way; `attempts_left_out` earlier ones are not stored.
     """
 
     execution: Execution
@@ -367,6 +368,8 @@ class ExecutionDetail:
     history: tuple[TaskRun, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     links: ExecutionLinks = NO_LINKS
+    attempts: tuple[Attempt, ...] = ()
+    attempts_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ def _get(
     data_dir: DataDir = None,
 ) -> None:
     """Show an execution with its request, its tasks and its output."""
+    from cli.attempts import COLUMNS as ATTEMPT_COLUMNS
+    from cli.attempts import attempt_rows
     from cli.client_factory import open_client
     from cli.history import COLUMNS as TASK_COLUMNS
     from cli.history import history_as_json, history_rows
@@ -111,9 +113,12 @@ def _get(
     if json:
         print_json({**shown, "links": links_as_json(detail.links), "history": history_as_json(detail.history)})
         return
-    fields = [(name, value) for name, value in shown.items() if name != "tasks" and (name != "attributes" or value)]
-    print_fields([*fields, *link_rows(detail.links)])
+    hidden = {"tasks", "attempt_history", "attempts_left_out", *([] if detail.attributes else ["attributes"])}
+    print_fields([*((name, value) for name, value in shown.items() if name not in hidden), *link_rows(detail.links)])
     print()
+    if detail.attempts:
+        print_table(ATTEMPT_COLUMNS, attempt_rows(detail), empty="")
+        print()
     print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
 
 

@@ -1,6 +1,6 @@
 """Pure conversion between `flowhook.model` and `flowhook.v1` messages, both ways: events and executions.
 
-`convert_resources` converts flows, secrets and rejections.
+`convert_detail` converts executions with all that is stored of them, `convert_resources` flows, secrets and rejections.
 
 Functions named `*_to_proto` never fail on valid model values. Functions named `*_from_proto` accept messages of peers
 of other versions: unknown enum values become the nearest safe one, absent messages become None.
@@ -18,7 +18,6 @@ from flowhook.model import (
     Blob,
     Event,
     Execution,
-    ExecutionDetail,
     FailedResponse,
     Headers,
     JournalEntry,
@@ -29,8 +28,6 @@ from flowhook.model import (
     Reply,
     Resolution,
     Status,
-    TaskRun,
-    TaskState,
     WorkflowError,
 )
 from flowhook.replays import ReplayOrigin
@@ -49,16 +46,6 @@ _STATUS_TO_PROTO = {
     Status.COMPLETED: _ExecutionPb.STATUS_COMPLETED,
 }
 _STATUS_FROM_PROTO: dict[int, Status] = {value: status for status, value in _STATUS_TO_PROTO.items()}
-
-_TaskRunPb = execution_service_pb2.TaskRun
-_TASK_STATE_TO_PROTO = {
-    TaskState.RUNNING: _TaskRunPb.STATE_RUNNING,
-    TaskState.COMPLETED: _TaskRunPb.STATE_COMPLETED,
-    TaskState.SKIPPED: _TaskRunPb.STATE_SKIPPED,
-    TaskState.CANCELLED: _TaskRunPb.STATE_CANCELLED,
-    TaskState.FAULTED: _TaskRunPb.STATE_FAULTED,
-}
-_TASK_STATE_FROM_PROTO: dict[int, TaskState] = {value: state for state, value in _TASK_STATE_TO_PROTO.items()}
 
 
 def timestamp(milliseconds: int) -> Timestamp:
@@ -341,12 +328,13 @@ def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.Execut
         error_status=conditions.error_status,
         error_title=conditions.error_title,
         min_attempts=conditions.min_attempts,
-        attributes=_attributes_to_proto(conditions.attributes),
+        attributes=attributes_to_proto(conditions.attributes),
         caused_by=conditions.caused_by,
     )
 
 
-def _attributes_to_proto(attributes: Iterable[tuple[str, str]]) -> list[envelope_pb2.SearchAttribute]:
+def attributes_to_proto(attributes: Iterable[tuple[str, str]]) -> list[envelope_pb2.SearchAttribute]:
+    """Return search attributes as messages, in order."""
     return [envelope_pb2.SearchAttribute(name=name, value=value) for name, value in attributes]
 
 
@@ -374,59 +362,4 @@ def task_record_to_proto(entry: JournalEntry) -> execution_service_pb2.TaskRecor
         task=entry.key,
         output=entry.output or b"",
         error=None if entry.error is None else error_to_proto(entry.error),
-    )
-
-
-def _task_run_to_proto(run: TaskRun) -> execution_service_pb2.TaskRun:
-    return execution_service_pb2.TaskRun(
-        number=run.number,
-        task=run.task,
-        begin_time=None if run.begin_time_ms is None else timestamp(run.begin_time_ms),
-        end_time=None if run.end_time_ms is None else timestamp(run.end_time_ms),
-        tries=run.tries,
-        state=_TASK_STATE_TO_PROTO[run.state],
-        detail=run.detail,
-    )
-
-
-def _task_run_from_proto(message: execution_service_pb2.TaskRun) -> TaskRun:
-    return TaskRun(
-        message.number,
-        message.task,
-        milliseconds(message.begin_time) if message.HasField("begin_time") else None,
-        milliseconds(message.end_time) if message.HasField("end_time") else None,
-        message.tries,
-        _TASK_STATE_FROM_PROTO.get(message.state, TaskState.RUNNING),
-        message.detail,
-    )
-
-
-def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecutionResponse:
-    """Return an execution with its content as the response of GetExecution."""
-    return execution_service_pb2.GetExecutionResponse(
-        execution=execution_to_proto(detail.execution),
-        event=event_to_proto(detail.event),
-        tasks=[task_record_to_proto(entry) for entry in detail.journal],
-        output=detail.output or b"",
-        history=map(_task_run_to_proto, detail.history),
-        attributes=_attributes_to_proto(detail.attributes),
-    )
-
-
-def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> ExecutionDetail:
-    """Return the execution with its content that a response of GetExecution holds."""
-    return ExecutionDetail(
-        execution=execution_from_proto(message.execution),
-        event=event_from_proto(message.event),
-        journal=tuple(
-            JournalEntry(
-                task.task,
-                None if task.HasField("error") else task.output,
-                error_from_proto(task.error) if task.HasField("error") else None,
-            )
-            for task in message.tasks
-        ),
-        output=message.output or None,
-        history=tuple(map(_task_run_from_proto, message.history)),
-        attributes=tuple((each.name, each.value) for each in message.attributes),
     )

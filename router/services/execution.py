@@ -10,7 +10,7 @@ from flowhook.errors import InvalidError
 from flowhook.model import Execution, ExecutionDetail
 from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
-from flowhook.wire import convert, convert_links
+from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_to_proto
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
@@ -53,10 +53,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Return one execution with its request and journal."""
         del context
         record = await self._records.find(request.execution_id)
+        attempts = await self._records.attempts(record.seq)
         content = await self._state.content(record.seq)
         if content is None:
             raise past_retention(record.id)
-        response = convert.detail_to_proto(
+        response = convert_detail.detail_to_proto(
             ExecutionDetail(
                 execution=_execution(record),
                 event=convert.event_from_bytes(content.payload),
@@ -67,6 +68,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                     build_task_history, await self._state.history(record.seq), ended=record.status.ended
                 ),
                 attributes=content.attributes,
+                attempts=attempts.attempts,
+                attempts_left_out=attempts.left_out,
             )
         )
         links = await links_of(record.id, state=self._state, records=self._records)

@@ -11,7 +11,7 @@ from flowhook.errors import InvalidError
 from flowhook.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
-from flowhook.wire import convert
+from flowhook.wire import convert_detail
 from flowhook.workflow_input import has_webhook, inlined_indexes, stored_attachments, takes_raw_body, workflow_input
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
@@ -36,7 +36,7 @@ def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionT
         program = compile_program(document, Evaluator())
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise InvalidError(f"this version can't run the flow: {problem}", reason="FLOW_UNREADABLE") from None
-    recorded = convert.detail_from_proto(GetExecutionResponse.FromString(detail))
+    recorded = convert_detail.detail_from_proto(GetExecutionResponse.FromString(detail))
     return _Replay(program, document, recorded, body).trace()
 
 

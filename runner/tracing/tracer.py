@@ -14,7 +14,7 @@ from flowhook.execution_trace import ExecutionTrace
 from flowhook.model import ExecutionDetail
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import OffloadWorker
-from flowhook.wire import convert
+from flowhook.wire import convert_detail
 from runner.tracing.offloaded import compute_trace
 
 SECONDS: Final = 2.0
@@ -69,7 +69,7 @@ class ExecutionTracer:
             raise ExhaustedError("too many traces are being computed", reason="OVERLOADED")
         self._active += 1
         try:
-            stored = convert.detail_to_proto(replace(detail, history=())).SerializeToString()
+            stored = convert_detail.detail_to_proto(replace(detail, history=())).SerializeToString()
             parts = (definition, stored, body)
             (text,) = await self._offload.run(detail.execution.flow_id, compute_trace, *parts)
         finally:

@@ -29,7 +29,7 @@ from flowhook.v1.execution_service_pb2 import (
     WatchExecutionsResponse,
 )
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from flowhook.wire import convert, convert_links
+from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_from_proto, replay_to_proto
 
 
@@ -48,7 +48,7 @@ class Executions:
             NotFoundError: the execution is unknown, or past retention.
         """
         response = await self._call(self._stub.GetExecution, GetExecutionRequest(execution_id=execution_id))
-        return replace(convert.detail_from_proto(response), links=convert_links.links_from_proto(response.links))
+        return replace(convert_detail.detail_from_proto(response), links=convert_links.links_from_proto(response.links))
 
     def body(self, execution_id: str) -> AsyncIterator[bytes]:
         """Yield the body of the request that started an execution, unchanged, in chunks.

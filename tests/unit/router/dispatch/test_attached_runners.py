@@ -58,7 +58,7 @@ async def test_only_the_latest_stream_renews_leases(runners):
     runners.now = 1.0
     assert runners.attached.renew(runners.runner)
     assert runners.core.next_deadline() == 2.0  # of executions held for runners to reattach
-    assert runners.core.expire(2.0) == ([], [])
+    assert runners.core.expire(2.0) == ([], [], [])
     assert runners.core.next_deadline() == 1.0 + LEASE
     assert not runners.attached.renew(Link("r1"))
 

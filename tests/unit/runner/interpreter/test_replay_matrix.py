@@ -15,7 +15,7 @@ from flowhook.event_keys import EventKeys
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
 from flowhook.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
-from flowhook.wire import convert
+from flowhook.wire import convert_detail
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
 from router.replay.task_runs import locate_runs
@@ -101,7 +101,8 @@ class Ran:
         if name != "evt_1":
             event = event._replace(replay=ReplayOrigin(task="/do/0/t0"))
         detail = ExecutionDetail(execution, event, self.content.journal, getattr(self.ending, "output", None))
-        return trace_execution(orjson.dumps(definition), convert.detail_to_proto(detail).SerializeToString(), b"")
+        stored = convert_detail.detail_to_proto(detail).SerializeToString()
+        return trace_execution(orjson.dumps(definition), stored, b"")
 
     def replayed_from_failed(self):
         return from_failed_task.resumption(self.record, self.content, 1)

@@ -7,7 +7,7 @@ import pytest
 from support.clocks import Clock
 
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
-from flowhook.wire import convert
+from flowhook.wire import convert_detail
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -41,7 +41,7 @@ class Run:
 
     def __init__(self, definition, detail, observed, body):
         self.definition, self.detail, self.observed = definition, detail, observed
-        stored = convert.detail_to_proto(detail).SerializeToString()
+        stored = convert_detail.detail_to_proto(detail).SerializeToString()
         self.trace = trace_execution(orjson.dumps(definition), stored, body)
 
     def value(self, index):

@@ -53,13 +53,15 @@ class Bar:
 
     Attributes:
         label: name of the task, for people.
-        state: class of its colour: `queued`, or the state of a task.
+        state: class of its colour: `queued`, or the state of a task or of an attempt.
         begin_ms: time at which it began, in Unix milliseconds.
         end_ms: time at which it ended; None: it has not.
         waits: whether it waits for something, rather than works.
         tries_ms: times at which its operation was tried again.
         depth: number of tasks around it.
         link: URL of what the row leads to; empty: nothing.
+        others: later intervals of the same row, as `begin_ms` and `end_ms`.
+        is_attempt: whether it is an attempt, whose label says its state.
     """
 
     label: str
@@ -70,6 +72,13 @@ class Bar:
     tries_ms: tuple[int, ...] = ()
     depth: int = 0
     link: str = ""
+    others: tuple[tuple[int, int | None], ...] = ()
+    is_attempt: bool = False
+
+    @property
+    def intervals(self) -> tuple[tuple[int, int | None], ...]:
+        """All intervals of the row."""
+        return ((self.begin_ms, self.end_ms), *self.others)
 
 
 def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
@@ -83,7 +92,7 @@ def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
     if not shown:
         return Markup("")
     first = min(bar.begin_ms for bar in shown)
-    last = max(_end(bar, now_ms) for bar in shown)
+    last = max(_end(interval, now_ms) for bar in shown for interval in bar.intervals)
     scale = _Scale(first, max(last - first, 1))
     height = _AXIS + ROW * len(shown)
     parts = [
@@ -116,8 +125,9 @@ class _Scale:
         return round(LABELS + share * (WIDTH - LABELS - _MIN_WIDTH), 1)
 
 
-def _end(bar: Bar, now_ms: int) -> int:
-    return max(bar.begin_ms, now_ms if bar.end_ms is None else bar.end_ms)
+def _end(interval: tuple[int, int | None], now_ms: int) -> int:
+    begin, end = interval
+    return max(begin, now_ms if end is None else end)
 
 
 def _axis(scale: _Scale, height: int) -> list[Markup]:
@@ -137,28 +147,33 @@ def tick_step(length_ms: int) -> int:
 
 
 def _row(bar: Bar, y: int, scale: _Scale, now_ms: int) -> Markup:
-    begin, end = scale.x(bar.begin_ms), scale.x(_end(bar, now_ms))
-    taken = text_of(_end(bar, now_ms) - bar.begin_ms)
+    taken = text_of(sum(_end(interval, now_ms) - interval[0] for interval in bar.intervals))
     label = bar.label if len(bar.label) <= _MAX_LABEL else bar.label[: _MAX_LABEL - 1] + "…"
-    what = f"{bar.label}: {bar.state}, {'waits, ' if bar.waits else ''}{taken}"
-    what += "" if bar.end_ms is not None else " so far"
-    row = Markup(
-        '<g><title>{}</title><text class="label" x="{}" y="{}">{}</text>'
-        '<rect class="bar {}{}" x="{}" y="{}" width="{}" height="{}"/>{}</g>'
-    ).format(
+    what = f"{bar.label}{', ' if bar.is_attempt else f': {bar.state}, '}{'waits, ' if bar.waits else ''}{taken}"
+    what += " so far" if any(end is None for _, end in bar.intervals) else ""
+    row = Markup('<g><title>{}</title><text class="label" x="{}" y="{}">{}</text>{}{}</g>').format(
         what,
         min(bar.depth, _MAX_INDENT) * _INDENT,
         y + _BAR,
         label,
+        Markup("").join(
+            _rectangle(bar, y, scale.x(interval[0]), scale.x(_end(interval, now_ms))) for interval in bar.intervals
+        ),
+        Markup("").join(_try(scale.x(moment), y) for moment in bar.tries_ms),
+    )
+    return Markup('<a href="{}">{}</a>').format(bar.link, row) if bar.link else row
+
+
+def _rectangle(bar: Bar, y: int, begin: float, end: float) -> Markup:
+    return Markup('<rect class="bar {}{}{}" x="{}" y="{}" width="{}" height="{}"/>').format(
         bar.state,
+        " attempt" if bar.is_attempt else "",
         " waits" if bar.waits else "",
         begin,
         y + (ROW - _BAR) // 2 - 1,
         max(round(end - begin, 1), _MIN_WIDTH),
         _BAR,
-        Markup("").join(_try(scale.x(moment), y) for moment in bar.tries_ms),
     )
-    return Markup('<a href="{}">{}</a>').format(bar.link, row) if bar.link else row
 
 
 def _try(x: float, y: int) -> Markup:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from admin.console.attempt_bars import attempt_bars, to_ms
 from admin.console.json_diff import DiffLine, diff_lines
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
@@ -91,15 +92,12 @@ def depth_of(task: str) -> int:
 
 
 def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link: str) -> list[Bar]:
-    """Return the rows of the timeline: the time in the queue, then the tasks whose beginning is stored.
+    """Return the rows of the timeline: the time in the queue, the attempts, and the tasks whose beginning is stored.
 
     `link`: prefix of the URL of a task, to which its number is appended.
     """
-    timed = [task for task in tasks if task.run is not None and task.run.began_at is not None]
-    received = _ms(detail.execution.received_at)
-    begins = [_ms(task.run.began_at) for task in timed if task.run is not None and task.run.began_at is not None]
-    bars = [Bar("in the queue", "queued", received, min(begins, default=_ended(detail)), waits=True)]
-    for task in timed:
+    bars = list(attempt_bars(detail).rows)
+    for task in tasks:
         run = task.run
         if run is None or run.began_at is None:
             continue
@@ -108,8 +106,8 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
             Bar(
                 label=task.name,
                 state=run.state,
-                begin_ms=_ms(run.began_at),
-                end_ms=_ended(detail) if run.ended_at is None else _ms(run.ended_at),
+                begin_ms=to_ms(run.began_at),
+                end_ms=_ended(detail) if run.ended_at is None else to_ms(run.ended_at),
                 waits=task.waits,
                 tries_ms=tuple(each.answered_ms for each in requests if each.kind == "retry" and each.answered_ms),
                 depth=depth_of(task.task),
@@ -119,13 +117,9 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
     return bars
 
 
-def _ms(time: datetime) -> int:
-    return round(time.timestamp() * 1000)
-
-
 def _ended(detail: ExecutionDetailView) -> int | None:
     ended = detail.execution.ended_at
-    return None if ended is None else _ms(ended)
+    return None if ended is None else to_ms(ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +127,8 @@ class Durations:
     """Durations of an execution in seconds; None: not known, or not yet.
 
     Attributes:
-        queued: from its arrival to the beginning of its first task.
-        ran: from there to its end, or till now.
+        queued: in the queue, in all.
+        ran: its attempts, in all.
     """
 
     queued: float | None
@@ -143,13 +137,10 @@ class Durations:
 
 def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
     """Return how long an execution was queued and how long it ran."""
-    execution = detail.execution
-    begins = [task.began_at for task in detail.tasks if task.began_at is not None]
-    if not begins:
+    shown, now_ms = attempt_bars(detail), to_ms(now)
+    if not shown.bars:
         return Durations(None, None)
-    first = min(begins)
-    queued = max(0.0, (first - execution.received_at).total_seconds())
-    return Durations(queued, max(0.0, ((execution.ended_at or now) - first).total_seconds()))
+    return Durations(shown.queued_ms(now_ms) / 1000, shown.ran_ms(now_ms) / 1000)
 
 
 def waited_seconds(tasks: Sequence[ShownTask], now: datetime) -> float:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field
 
+from admin.operations.attempts import AttemptView, attempt_view
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.execution_links import LinkedExecution, LinkKind
@@ -179,6 +180,10 @@ class ExecutionDetailView:
     attributes: tuple[AttributeView, ...]
     replay: ReplayOriginView | None
     links: LinksView
+    attempts: tuple[AttemptView, ...]
+    """Attempts that ended without an outcome, the newest 16 of them; then the one under way, if there is one."""
+    attempts_left_out: int
+    """Number of attempts before these that are not stored."""
 
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
@@ -252,6 +257,8 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
         attributes=tuple(AttributeView(name, value) for name, value in detail.attributes),
         replay=_replay(detail.event.replay),
         links=LinksView(_linked(detail.links.causes), _linked(detail.links.caused), detail.links.more_caused),
+        attempts=tuple(map(attempt_view, detail.attempts)),
+        attempts_left_out=detail.attempts_left_out,
     )
 
 

@@ -36,8 +36,10 @@ async def samples(router, client):
     """Parameters of paths: things that exist, with long texts."""
     await client.flows.apply([flow("seen-by-axe")])
     await client.secrets.set("a-secret", b"value")
-    async with attached(router, credit=1) as runner:
+    async with attached(router, credit=2) as runner:
         execution_id = await client.ingest("seen-by-axe", {"a": 1}, headers=[("x-" + "n" * 100, b"v" * 500)])
+        [interrupted] = await runner.assignments(1)
+        await runner.settle({"lease": interrupted.lease, "released": {"reason": "r" * 64, "charged": True}})
         [assignment] = await runner.assignments(1)
         await runner.checkpoint(assignment, 0, "/do/0/keep#0", b'{"kept": true}')
         error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}

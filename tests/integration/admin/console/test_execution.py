@@ -80,13 +80,35 @@ async def page(browser, execution_id, query):
 
 async def test_the_timeline_has_a_bar_and_the_data_of_each_task(viewer, executions):
     text = await page(viewer, executions["completed"], "view=timeline")
-    assert text.count("<rect ") == 3
+    assert text.count("<rect ") == 4
+    assert "attempt 1: completed" in text
+    assert "Ended because" not in text
     assert 'class="bar queued waits"' in text
     assert 'class="bar completed"' in text
     assert "POST https://api.example.com/v1/charges" in text
     assert "Bearer •••" in text
     assert '"sum": 12.5' in text
     assert '"id": "ch_1"' in text
+
+
+async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, client, executions):
+    execution_id = await client.ingest("traced", BODY)
+    async with attached(router, "r-<b>", credit=1) as runner:
+        [assignment] = await runner.assignments(1)
+        await runner.settle({"lease": assignment.lease, "released": {"reason": "DRAINING", "charged": False}})
+    async with attached(router, "r-2", credit=1) as runner:
+        [assignment] = await runner.assignments(1)
+        text = await page(viewer, execution_id, "view=timeline")
+        assert "attempt 1: under way, " in text
+        await runner.complete(assignment)
+    text = await page(viewer, execution_id, "view=timeline")
+    assert '<rect class="bar cancelled attempt"' in text
+    assert "<title>attempt 1: released by the runner (DRAINING), " in text
+    assert '<rect class="bar completed attempt"' in text
+    assert "<code>r-<b></code>" in text
+    assert '<td class="wide">released by the runner (DRAINING)</td>\n      <td>no</td>' in text
+    [attempt] = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["attempts"]
+    assert (attempt["end"], attempt["runner"], attempt["charged"]) == ("released", "r-<b>", False)
 
 
 async def test_each_task_has_a_page_with_the_data_before_and_after_it(viewer, executions):
@@ -303,7 +325,7 @@ async def test_a_person_goes_from_the_timeline_to_the_data_of_a_task_and_on_to_t
     await log_in(tab, router.token("view"))
     await tab.goto(f"/executions/{executions['completed']}")
     await tab.get_by_role("link", name="Timeline").click()
-    await tab.get_by_text("The same as a table").click()
+    await tab.get_by_text("The tasks as a table").click()
     await tab.get_by_role("link", name="/do/0/order").click()
     await tab.get_by_role("heading", name="Difference").wait_for()
     await tab.get_by_role("link", name="<b>charge</b>").click()

@@ -41,6 +41,20 @@ def test_a_task_that_runs_reaches_to_the_present_and_says_so():
     assert "task: running, 500 ms so far" in [each.text for each in svg.iter("title")]
 
 
+def test_a_row_may_have_several_intervals_whose_lengths_are_added():
+    row = Bar("queue", "queued", START, START + 250, waits=True, others=((START + 500, None),))
+    first, second = rectangles(row)
+    assert second[2] == pytest.approx(2 * first[2], abs=1)
+    assert second[1] + second[2] <= WIDTH
+    assert "queue: queued, waits, 750 ms so far" in [each.text for each in drawn(row).iter("title")]
+
+
+def test_an_attempt_is_named_by_its_label_and_not_by_its_colour():
+    svg = drawn(Bar("attempt 1: its runner was lost", "faulted", START, START + 1000, is_attempt=True))
+    assert [each.text for each in svg.iter("title")] == ["attempt 1: its runner was lost, 1 s"]
+    assert [each.get("class") for each in svg.iter("rect")] == ["bar faulted attempt"]
+
+
 def test_a_task_without_duration_is_visible():
     ((_, _, width),) = rectangles(Bar("task", "completed", START, START))
     assert width >= 1

@@ -90,7 +90,7 @@ def test_a_task_that_nobody_reported_is_running_only_if_it_can_be(ended, outcome
 
 def test_a_task_without_an_end_lasts_as_long_as_its_execution():
     view = detail(ran(1, "/do/0/a", 2, None, TaskState.CANCELLED), ended=5)
-    _, bar = trace_view.timeline_bars(view, trace_view.shown_tasks(view, None), "")
+    *_, bar = trace_view.timeline_bars(view, trace_view.shown_tasks(view, None), "")
     assert bar.end_ms - bar.begin_ms == 3000
 
 
@@ -105,8 +105,9 @@ def test_the_timeline_begins_with_the_queue_and_tells_waits_from_work():
     view = detail(ran(1, "/do/0/a", 2, 5), ran(2, "/do/1/b/do/0/c", 5, None, TaskState.RUNNING))
     retry = TracedRequest("retry", "/do/0/a#0:retry", answered=True, answered_ms=1)
     pages = trace(traced(1, "/do/0/a", "call", [retry]), traced(2, "/do/1/b/do/0/c", "listen"))
-    queue, first, second = trace_view.timeline_bars(view, trace_view.shown_tasks(view, pages), "/x?task=")
+    queue, attempt, first, second = trace_view.timeline_bars(view, trace_view.shown_tasks(view, pages), "/x?task=")
     assert (queue.state, queue.end_ms - queue.begin_ms) == ("queued", 2000)
+    assert (attempt.label, attempt.end_ms) == ("attempt 1: under way", None)
     assert (first.waits, first.tries_ms, first.link, first.depth) == (False, (1,), "/x?task=1", 0)
     assert (second.waits, second.end_ms, second.depth) == (True, None, 1)
 

@@ -1,0 +1,39 @@
+"""What is shown of the attempts of an execution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flowhook.attempts import Attempt, AttemptEnd
+from flowhook.model import to_datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One runner working on an execution: an attempt that ended without an outcome, or that is under way.
+
+    `ended_at` and `end` are null while it is under way, `assigned_at` and `runner` where that is not known. `reason`
+    is `end` in words. An attempt that is not `charged` has the number of the next one.
+    """
+
+    number: int
+    runner: str | None
+    assigned_at: datetime | None
+    ended_at: datetime | None
+    end: AttemptEnd | None
+    reason: str
+    charged: bool
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """Return what is shown of an attempt."""
+    return AttemptView(
+        number=attempt.number,
+        runner=attempt.runner or None,
+        assigned_at=None if attempt.assign_time_ms is None else to_datetime(attempt.assign_time_ms),
+        ended_at=None if attempt.end_time_ms is None else to_datetime(attempt.end_time_ms),
+        end=attempt.end,
+        reason=attempt.reason,
+        charged=attempt.charged,
+    )

@@ -128,6 +128,7 @@ def test_the_detail_adds_request_tasks_and_output():
         {"task": "/do/1/call#0", "output": None, "error": ERROR.as_dict()},
     ]
     assert shown["output"] == [1]
+    assert (shown["attempt_history"], shown["attempts_left_out"]) == ([], 0)
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import pytest
 from support import pages
 
 from flowhook import limits
+from flowhook.attempts import AttemptEnd
 from flowhook.config import RouterSettings, RunnerSettings
 from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
 from router.dispatch.faults import attempts_exhausted
 from router.scheduling.attempts import UNCERTAIN_FACTOR
+from router.storage.attempts import MAX_ATTEMPTS
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.listen_task import MAX_EXPECTED_BYTES
@@ -25,6 +27,12 @@ def test_every_status_is_documented():
     reported = {name.strip("` ") for row in pages.rows(section)[1:] for name in row[0].split(",")}
 
     assert reported == {status.value for status in Status}
+
+
+def test_every_end_of_an_attempt_is_documented():
+    section = PAGE.partition("### Attempts")[2].partition("\n### ")[0]
+    assert {row[0].strip("`") for row in pages.rows(section)[1:]} == {end.value for end in AttemptEnd}
+    assert f"The newest {MAX_ATTEMPTS} of each execution are stored" in section
 
 
 @pytest.mark.parametrize("kind", list(Kind))

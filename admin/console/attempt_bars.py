@@ -67,7 +67,7 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
         begin = _begin(attempt, begins, last, ended)
         if begin is not None:
             _add_queued(shown, free, begin)
-            shown.bars.append(_bar(attempt.number, attempt.reason, begin, ended, state=_state(attempt)))
+            shown.bars.append(_bar(attempt.number, _short_reason(attempt), begin, ended, state=_state(attempt)))
         last = ended or last
         free = None if attempt.end is AttemptEnd.SUSPENDED else ended
     if not detail.attempts or detail.attempts[-1].ended_at is not None:
@@ -129,6 +129,14 @@ def _add_queued(shown: AttemptBars, begin: int | None, end: int | None) -> None:
 
 def _bar(number: int, text: str, begin: int, end: int | None, *, state: str, waits: bool = False) -> Bar:
     return Bar(f"attempt {number}: {text}", state, begin, end, waits=waits, is_attempt=True)
+
+
+def _short_reason(attempt: AttemptView) -> str:
+    """Return why an attempt ended, in so few words that a label has room for them."""
+    if attempt.end is None:
+        return attempt.reason
+    text = attempt.end.replace("_", " ")
+    return f"{text} ({attempt.detail})" if attempt.detail else text
 
 
 def _state(attempt: AttemptView) -> str:

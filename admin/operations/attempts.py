@@ -13,8 +13,9 @@ from flowhook.model import to_datetime
 class AttemptView:
     """One runner working on an execution: an attempt that ended without an outcome, or that is under way.
 
-    `ended_at` and `end` are null while it is under way, `assigned_at` and `runner` where that is not known. `reason`
-    is `end` in words. An attempt that is not `charged` has the number of the next one.
+    `ended_at` and `end` are null while it is under way, `assigned_at` and `runner` where that is not known. `detail`
+    is the reason that the runner gave, `reason` is both in words. An attempt that is not `charged` has the number of
+    the next one.
     """
 
     number: int
@@ -22,6 +23,7 @@ class AttemptView:
     assigned_at: datetime | None
     ended_at: datetime | None
     end: AttemptEnd | None
+    detail: str
     reason: str
     charged: bool
 
@@ -34,6 +36,7 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         assigned_at=None if attempt.assign_time_ms is None else to_datetime(attempt.assign_time_ms),
         ended_at=None if attempt.end_time_ms is None else to_datetime(attempt.end_time_ms),
         end=attempt.end,
+        detail=attempt.detail,
         reason=attempt.reason,
         charged=attempt.charged,
     )

@@ -103,7 +103,7 @@ async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, 
         await runner.complete(assignment)
     text = await page(viewer, execution_id, "view=timeline")
     assert '<rect class="bar cancelled attempt"' in text
-    assert "<title>attempt 1: released by the runner (DRAINING), " in text
+    assert "<title>attempt 1: released (DRAINING), " in text
     assert '<rect class="bar completed attempt"' in text
     assert "<code>r-<b></code>" in text
     assert '<td class="wide">released by the runner (DRAINING)</td>\n      <td>no</td>' in text

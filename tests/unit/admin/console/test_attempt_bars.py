@@ -57,24 +57,24 @@ def test_an_execution_of_which_no_task_is_stored_has_only_its_time_in_the_queue(
 def test_each_attempt_has_a_bar_and_the_time_in_the_queue_before_it():
     queued, bars = shown(lost(1, 1, 3), present(2, 4), status=Status.RUNNING, number=2, tasks=[ran(1.5)])
     assert queued == [(0, 1), (3, 4)]
-    assert bars == [("attempt 1: its runner was lost", 1, 3), ("attempt 2: under way", 4, None)]
+    assert bars == [("attempt 1: runner lost", 1, 3), ("attempt 2: under way", 4, None)]
 
 
 def test_the_last_attempt_begins_with_the_next_task_or_at_once_if_a_task_went_on():
     assert shown(lost(1, 1, 3), number=2, tasks=[ran(1, 2), ran(5, 6)], ended=7) == (
         [(0, 1), (3, 5)],
-        [("attempt 1: its runner was lost", 1, 3), ("attempt 2: completed", 5, 7)],
+        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 5, 7)],
     )
     assert shown(lost(1, 1, 3), number=2, tasks=[ran(1, 4), ran(5, 6)], ended=7) == (
         [(0, 1)],
-        [("attempt 1: its runner was lost", 1, 3), ("attempt 2: completed", 3, 7)],
+        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 3, 7)],
     )
 
 
 def test_an_execution_that_is_given_up_has_no_attempt_after_the_last_one_that_is_stored():
     assert shown(lost(1, 1, 3), status=Status.FAULTED, ended=3) == (
         [(0, 1)],
-        [("attempt 1: its runner was lost", 1, 3)],
+        [("attempt 1: runner lost", 1, 3)],
     )
 
 

@@ -83,6 +83,8 @@ class ShardModel(RuleBasedStateMachine):
     def expect_losses(self, losses):
         for loss in losses:
             assert loss.seq in self.unfinished
+            if loss.interrupted is not None:
+                assert loss.attempts == loss.interrupted.number - (not loss.interrupted.charged)
             self.attempts[loss.seq] = loss.attempts
             self.valid = {token: (seq, runner) for token, (seq, runner) in self.valid.items() if seq != loss.seq}
             if isinstance(loss, AttemptsExhausted):

@@ -8,6 +8,7 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import Bundle, invariant, multiple, rule
 from support.shard_model import FLOWS, KEYS, REATTACH, RUNNERS, ShardModel
 
+from flowhook.attempts import AttemptEnd
 from router.scheduling.queues import FlowPolicy
 
 
@@ -203,7 +204,8 @@ class ShardMachine(ShardModel):
 
     @rule(token=tokens, charged=strategies.booleans(), to_back=strategies.booleans())
     def release(self, token, charged, to_back):
-        loss = self.shard.losses.release(token, charged=charged, to_back=to_back)
+        end = AttemptEnd.RELEASED
+        loss = self.shard.losses.release(token, charged=charged, to_back=to_back, end=end)
         assert (loss is not None) == (token in self.valid)
         if loss is not None:
             self.expect_losses([loss])
@@ -243,6 +245,9 @@ class ShardMachine(ShardModel):
         expired = self.shard.expire(self.now)
         self.attached.difference_update(expired.silent)
         self.expect_losses(expired.losses)
+        for seq, attempt in expired.unclaimed:
+            assert seq in self.begun
+            assert attempt.number == self.attempts[seq]
         deadline = self.shard.next_deadline()
         assert deadline is None or deadline > self.now
         self.wake()

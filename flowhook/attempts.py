@@ -20,7 +20,7 @@ class AttemptEnd(StrEnum):
     PROCESS_ENDED = "process_ended"
     """The runner's process was killed or crashed, as the process that watches it reported."""
     NOT_HELD = "not_held"
-    """The runner attached again without the execution: it lost its state, or never received the assignment."""
+    """The runner attached again without it: its process had been restarted, or it never received the assignment."""
     RELEASED = "released"
     """The runner gave the execution back."""
     RETRACTED = "retracted"

@@ -183,8 +183,10 @@ async def _until_ready(reading: asyncio.Task[None], ready: asyncio.Event, output
 async def _kill(supervisor: asyncio.subprocess.Process) -> None:
     if supervisor.returncode is not None:
         return
-    family = psutil.Process(supervisor.pid).children(recursive=True)
-    supervisor.kill()
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # it has ended, although its exit code was not read yet
+        family = psutil.Process(supervisor.pid).children(recursive=True)
+        supervisor.kill()
     for process in family:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -299,7 +299,7 @@ async def test_an_operator_replays_a_group_and_aborts_it_half_way(tab, router, c
     await tab.goto("/faults?flow=halved")
     await tab.get_by_role("link", name="Replay all").click()
     await tab.get_by_role("heading", name="40 executions match").wait_for()
-    await tab.get_by_label("At most per second").fill("20")
+    await tab.get_by_label("At most per second").fill("0.1")  # so that it can't end before it is aborted
     await tab.get_by_role("button", name="Replay 40").click()
     await tab.get_by_role("button", name="Pause").wait_for()
     job_id = tab.url.rpartition("/")[2]

@@ -84,7 +84,7 @@ class Delivery:
         for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
             if execution.id == self._newest:
                 break
-            if self._trace in self._client.executions.get(execution.id).event.traceparent:
+            if self._trace in self._client.executions.get(execution.id, max_body_bytes=0).event.traceparent:
                 return execution.id
         return ""
 
@@ -97,10 +97,10 @@ class Delivery:
         if not self.execution_id:
             raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
         pause = _FIRST_PAUSE
-        while not (detail := self._client.executions.get(self.execution_id)).execution.status.ended:
+        while not self._client.executions.get(self.execution_id, max_body_bytes=0).execution.status.ended:
             time.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
-        return detail
+        return self._client.executions.get(self.execution_id)
 
 
 def _names_it(body: Any) -> bool:

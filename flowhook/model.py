@@ -358,6 +358,7 @@ class ExecutionDetail:
         attributes: its search attributes: names and values, by name.
         links: executions that caused it, and those that it caused.
         attempts: interrupted ones, and the one under way; `attempts_left_out` earlier ones are not stored.
+        cut_body_size: bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all.
     """
 
     execution: Execution
@@ -370,6 +371,14 @@ class ExecutionDetail:
     links: ExecutionLinks = NO_LINKS
     attempts: tuple[Attempt, ...] = ()
     attempts_left_out: int = 0
+    cut_body_size: int | None = None
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the whole body: in the event, cut there, or stored separately."""
+        if self.cut_body_size is not None:
+            return self.cut_body_size
+        return len(self.event.body) if self.event.body_blob is None else self.event.body_blob.size
 
 
 @dataclass(frozen=True, slots=True)

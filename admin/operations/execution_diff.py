@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from admin.operations.executions import ExecutionId, ExecutionView, view
-from admin.operations.stored_bodies import read_beginning
+from admin.operations.stored_bodies import read_with_beginning
 from flowhook.client import AsyncClient
 from flowhook.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
 from flowhook.errors import ExhaustedError
@@ -54,11 +54,11 @@ _running: Final = _Running()
 
 async def diff_executions(client: AsyncClient, parameters: DiffParameters) -> ExecutionDiffView:
     """Return the difference of two executions, of one flow or of two."""
-    first, second = await asyncio.gather(
-        client.executions.get(parameters.execution_id), client.executions.get(parameters.with_)
-    )
     with _running:
-        bodies = [await read_beginning(client, each.execution.id, MAX_COMPARED) for each in (first, second)]
+        (first, first_body), (second, second_body) = await asyncio.gather(
+            read_with_beginning(client, parameters.execution_id, MAX_COMPARED),
+            read_with_beginning(client, parameters.with_, MAX_COMPARED),
+        )
         # pure Python code, which gives way to the event loop every 5 ms
-        diff = await asyncio.to_thread(compare_executions, first, second, *bodies)
+        diff = await asyncio.to_thread(compare_executions, first, second, first_body, second_body)
     return ExecutionDiffView(view(first.execution), view(second.execution), diff)

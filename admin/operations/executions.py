@@ -188,7 +188,7 @@ class ExecutionDetailView:
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
     """Return an execution."""
-    return detail_view(await client.executions.get(parameters.execution_id))
+    return detail_view(await client.executions.get(parameters.execution_id, max_body_bytes=0))
 
 
 async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterator[bytes]:
@@ -239,7 +239,7 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
     """Return what is shown of one execution. Outputs are passed on as the JSON that they are: numbers stay verbatim."""
     return ExecutionDetailView(
         execution=view(detail.execution),
-        request=_request(detail.event),
+        request=_request(detail.event, detail.body_size),
         tasks=tuple(
             TaskRunView(
                 number=run.number,
@@ -271,7 +271,7 @@ def header_views(headers: Headers) -> tuple[HeaderView, ...]:
     return tuple(HeaderView(name, value.decode("utf-8", "backslashreplace")) for name, value in headers)
 
 
-def _request(event: Event) -> RequestView:
+def _request(event: Event, body_size: int) -> RequestView:
     return RequestView(
         method=event.method,
         path=event.path,
@@ -283,7 +283,7 @@ def _request(event: Event) -> RequestView:
         authenticated_by=" ".join(filter(None, event.principal or ())),
         dedupe_key=event.dedupe_key,
         traceparent=event.traceparent,
-        body_size=len(event.body) if event.body_blob is None else event.body_blob.size,
+        body_size=body_size,
         rejection_id=event.rejection_id,
     )
 

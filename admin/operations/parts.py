@@ -99,7 +99,7 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
         UnavailableError: this process has no reader (`READER_MISSING`).
         FlowhookError: see `PartReader.parts`.
     """
-    event = (await client.executions.get(parameters.execution_id)).event
+    event = await _event(client, parameters.execution_id)
     if event.body_blob is not None:
         return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
     if not may_have_parts(event.content_type, len(event.body)):
@@ -114,7 +114,7 @@ async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -
         NotFoundError: there is no such attachment (`PART_NOT_FOUND`).
         FlowhookError: see `list_parts`.
     """
-    event = (await client.executions.get(parameters.execution_id)).event
+    event = await _event(client, parameters.execution_id)
     if event.body_blob is not None:
         parts = _stored_parts(event.body_blob, event)
         if parameters.index < len(parts):
@@ -125,6 +125,14 @@ async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -
         if found is not None:
             return Download(found[0], _whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
+
+
+async def _event(client: AsyncClient, execution_id: str) -> Event:
+    """Return an event, without its body unless attachments may have to be found in it."""
+    detail = await client.executions.get(execution_id, max_body_bytes=0)
+    if detail.event.body_blob is not None or not may_have_parts(detail.event.content_type, detail.body_size):
+        return detail.event
+    return (await client.executions.get(execution_id)).event
 
 
 def _stored_parts(blob: Blob, event: Event) -> Sequence[Part]:

@@ -1,4 +1,4 @@
-"""Reads the beginning of a stored body."""
+"""Reads executions with the beginnings of their bodies."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from contextlib import aclosing
 from typing import cast
 
 from flowhook.client import AsyncClient
+from flowhook.model import ExecutionDetail
 
 
-async def read_beginning(client: AsyncClient, execution_id: str, most: int) -> bytes:
-    """Return the body of the request that started an execution, cut after more than `most` bytes.
+async def read_with_beginning(client: AsyncClient, execution_id: str, most: int) -> tuple[ExecutionDetail, bytes]:
+    """Return an execution and the body of the request that started it, cut after more than `most` bytes.
 
     Raises:
         NotFoundError: there is no such execution.
     """
+    detail = await client.executions.get(execution_id, max_body_bytes=most + 1)
+    if detail.event.body_blob is None:
+        return detail, detail.event.body
     body = bytearray()
     chunks = cast("AsyncGenerator[bytes, None]", client.executions.body(execution_id))
     async with aclosing(chunks):  # ends the call that sends the rest
@@ -22,4 +26,4 @@ async def read_beginning(client: AsyncClient, execution_id: str, most: int) -> b
             body += chunk
             if len(body) > most:
                 break
-    return bytes(body)
+    return detail, bytes(body)

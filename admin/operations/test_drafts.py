@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from admin.operations.flows import FlowName
-from admin.operations.stored_bodies import read_beginning
+from admin.operations.stored_bodies import read_with_beginning
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Event, Flow, Headers
@@ -79,8 +79,9 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
         content_type, body, source = sample.content_type, sample.body, sample.source
         headers = "\n".join(f"{name}: {value}" for name, value in sample.headers)
     elif parameters.execution:
-        event = (await client.executions.get(parameters.execution)).event
-        body, note = _text_of(await read_beginning(client, parameters.execution, MAX_BODY))
+        detail, beginning = await read_with_beginning(client, parameters.execution, MAX_BODY)
+        event = detail.event
+        body, note = _text_of(beginning)
         method = event.method if event.method in methods else ""
         content_type, headers = event.content_type, header_lines(event)
     return TestDraft(flow.id, method, content_type, headers, body, source, note, methods, auth, choice)

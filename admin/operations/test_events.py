@@ -175,7 +175,7 @@ async def _find_execution(client: AsyncClient, flow_id: str, trace: str, body: b
     named = _named_execution(body)
     if named:
         try:
-            detail = await client.executions.get(named)
+            detail = await client.executions.get(named, max_body_bytes=0)
         except NotFoundError:
             pass
         else:
@@ -183,7 +183,7 @@ async def _find_execution(client: AsyncClient, flow_id: str, trace: str, body: b
                 return named, trace not in detail.event.traceparent
     page = await client.executions.page(flow_id=flow_id, page_size=NEWEST)
     for execution in page.items:
-        if trace in (await client.executions.get(execution.id)).event.traceparent:
+        if trace in (await client.executions.get(execution.id, max_body_bytes=0)).event.traceparent:
             return execution.id, False
     return "", False
 

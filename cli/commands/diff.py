@@ -37,7 +37,7 @@ def _diff(
     from flowhook.comparison import compare_executions
 
     with open_client(router, data_dir) as client:
-        details = client.executions.get(first), client.executions.get(second)
+        details = client.executions.get(first, max_body_bytes=0), client.executions.get(second, max_body_bytes=0)
         found = compare_executions(*details, _read(client, first), _read(client, second))
     if json:
         print_json({"first": first, "second": second, **asdict(found)})

@@ -76,7 +76,7 @@ def _preview(client: Client, execution_id: str, chosen: ReplayOptions, *, json: 
     from cli.replay_output import preview_as_json, preview_rows
     from flowhook.errors import ConflictError
 
-    execution = client.executions.get(execution_id).execution
+    execution = client.executions.get(execution_id, max_body_bytes=0).execution
     if not execution.status.ended:
         raise ConflictError(f"{execution_id} has not ended: {execution.status}", reason="EXECUTION_NOT_ENDED")
     preview = client.executions.preview_replay(execution_id, **chosen._asdict())

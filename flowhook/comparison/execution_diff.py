@@ -90,7 +90,7 @@ def compare_executions(
         request=_differences(_request(first.event), _request(second.event)),
         query=_differences(_query(first.event.query), _query(second.event.query)),
         headers=_differences(_headers(first.event), _headers(second.event)),
-        body=compare_content(first_body, second_body, sizes=(_size(first.event), _size(second.event))),
+        body=compare_content(first_body, second_body, sizes=(first.body_size, second.body_size)),
         output=compare_content(first.output or b"", second.output or b""),
         error=_differences(_error(first.execution.error), _error(second.execution.error)),
         tasks=tuple(pairs[:MAX_TASKS]),
@@ -150,10 +150,6 @@ def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _error(error: WorkflowError | None) -> dict[str, str]:
     return {} if error is None else {name: str(value) for name, value in error.as_dict().items() if value}
-
-
-def _size(event: Event) -> int:
-    return len(event.body) if event.body_blob is None else event.body_blob.size
 
 
 def _task_pairs(first: Iterable[TaskRun], second: Iterable[TaskRun]) -> Iterable[TaskPair]:

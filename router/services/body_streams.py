@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from operator import methodcaller
 from typing import Final
 
 from flowhook import limits
 from flowhook.errors import InvalidError, NotFoundError, UnavailableError
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import ingest_service_pb2 as pb
+from flowhook.wire.event_body import read_event
 from router.admission import AdmissionControl
 from router.services import error_mapping
 from router.services.upload_slots import UploadSlot, UploadSlots, uploads_full
@@ -133,18 +136,28 @@ class BodySender:
             raise NotFoundError("the execution has no stored body", reason="BODY_NOT_FOUND")
         await self._read(body_id, write, offset, size)
 
-    async def whole(self, event: envelope_pb2.Event, write: Write) -> None:
-        """Write the body of a stored event.
+    async def whole(self, seq: int, write: Write) -> bool:
+        """Write the body of an execution's event, and return whether the event is stored.
 
         Raises:
             NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
             UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
         """
+        part = await self._state.read_payload(seq, partial(read_event, max_body_bytes=limits.CHUNK_BYTES))
+        if part is None:
+            return False
+        event = envelope_pb2.Event.FromString(part.event)
         if event.HasField("body_blob"):
             await self._read(event.body_blob.id, write, 0, event.body_blob.size)
-            return
-        for start in range(0, len(event.body), limits.CHUNK_BYTES):
-            await write(event.body[start : start + limits.CHUNK_BYTES])
+        elif event.body:
+            await write(event.body)
+        for start in range(limits.CHUNK_BYTES, part.body_size, limits.CHUNK_BYTES):
+            size = min(limits.CHUNK_BYTES, part.body_size - start)
+            chunk = await self._state.read_payload(seq, methodcaller("read", part.body_offset + start, size))
+            if chunk is None:
+                raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
+            await write(chunk)
+        return True
 
     async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
         if self._readers >= MAX_READERS:

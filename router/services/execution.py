@@ -8,8 +8,8 @@ from typing import Final
 from flowhook import held_results
 from flowhook.errors import InvalidError
 from flowhook.model import Execution, ExecutionDetail
-from flowhook.v1 import envelope_pb2, execution_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.v1 import execution_service_pb2_grpc
 from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_to_proto
 from router.admission import AdmissionControl
@@ -19,6 +19,7 @@ from router.services.body_streams import BodySender
 from router.services.execution_links import links_of
 from router.services.execution_lists import ExecutionLists
 from router.services.replays import Replays, past_retention
+from router.services.stored_events import read_execution
 from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord
 from router.task_history import build_task_history
@@ -52,15 +53,20 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.GetExecutionResponse:
         """Return one execution with its request and journal."""
         del context
+        limit = request.max_body_bytes if request.HasField("max_body_bytes") else None
+        if limit is not None and limit < 0:
+            raise InvalidError("`max_body_bytes` must be at least 0", reason="BODY_LIMIT_INVALID")
         record = await self._records.find(request.execution_id)
         attempts = await self._records.attempts(record.seq)
-        content = await self._state.content(record.seq)
-        if content is None:
+        stored = await read_execution(self._state, record.seq, max_body_bytes=limit)
+        if stored is None:
             raise past_retention(record.id)
+        content = stored.content
         response = convert_detail.detail_to_proto(
             ExecutionDetail(
                 execution=_execution(record),
-                event=convert.event_from_bytes(content.payload),
+                event=stored.event,
+                cut_body_size=stored.cut_body_size,
                 journal=held_results.split_held(content.journal)[0],
                 output=content.output,
                 # on another thread: there may be thousands of entries
@@ -155,10 +161,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.ReadBodyResponse(chunk=chunk))
 
         record = await self._records.find(request.execution_id)
-        content = await self._state.content(record.seq)
-        if content is None:
+        if not await self._reads.whole(record.seq, write):
             raise past_retention(record.id)
-        await self._reads.whole(envelope_pb2.Event.FromString(content.payload), write)
 
     @error_mapping.rpc_method
     async def CancelExecution(  # noqa: N802 - the name of the RPC

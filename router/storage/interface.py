@@ -14,11 +14,12 @@ Every method may raise:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flowhook.attempts import AttemptHistory
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Change, Flow, FlowRevision, SecretInfo
+from flowhook.random_access import RandomAccess
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.causes import StoredLinks
@@ -43,6 +44,8 @@ from router.storage.model import (
     Work,
 )
 from router.storage.operator_logs import AuditLog, RejectionLog
+
+T = TypeVar("T")
 
 
 class EventLog(Protocol):
@@ -141,8 +144,15 @@ class ShardState(ActivityQueries, Protocol):
         """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
         ...
 
-    async def content(self, seq: int) -> ExecutionContent | None:
-        """Return the large parts of an execution, or None when it is unknown."""
+    async def content(self, seq: int, *, with_payload: bool = True) -> ExecutionContent | None:
+        """Return the large parts of an execution, or None when it is unknown; without its event if so requested."""
+        ...
+
+    async def read_payload(self, seq: int, read: Callable[[RandomAccess], T]) -> T | None:
+        """Return what `read` makes of an execution's serialized event, or None when it is unknown.
+
+        `read` is called on another thread, and reads the parts that it needs.
+        """
         ...
 
     async def history(self, seq: int) -> tuple[bytes, ...]:

@@ -41,13 +41,18 @@ class Executions:
         self._call = transport.call
         self._stub = ExecutionServiceStub(transport.channel)
 
-    async def get(self, execution_id: str) -> ExecutionDetail:
+    async def get(self, execution_id: str, *, max_body_bytes: int | None = None) -> ExecutionDetail:
         """Return an execution with its event, its journal and its output.
+
+        Args:
+            execution_id: its ID.
+            max_body_bytes: only so many bytes of the event's body, the first ones; None: all of them.
 
         Raises:
             NotFoundError: the execution is unknown, or past retention.
         """
-        response = await self._call(self._stub.GetExecution, GetExecutionRequest(execution_id=execution_id))
+        request = GetExecutionRequest(execution_id=execution_id, max_body_bytes=max_body_bytes)
+        response = await self._call(self._stub.GetExecution, request)
         return replace(convert_detail.detail_from_proto(response), links=convert_links.links_from_proto(response.links))
 
     def body(self, execution_id: str) -> AsyncIterator[bytes]:

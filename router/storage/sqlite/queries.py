@@ -200,12 +200,15 @@ _PIECE_SIZES: Final = _PIECES.format(column="length(content)")
 _FRAGMENTS: Final = _PIECES.format(column="content")
 
 
-def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> ExecutionContent | None:
+def content(
+    connection: apsw.Connection, blobs: BlobDirectory, seq: int, *, with_payload: bool
+) -> ExecutionContent | None:
     """Return the large parts of an execution."""
     row = connection.execute(
-        "SELECT v.payload, b.name, o.output, o.reply FROM execution e LEFT JOIN event v USING (seq)"
-        " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?",
-        (seq,),
+        "SELECT CASE WHEN ?2 THEN v.payload ELSE x'' END, b.name, o.output, o.reply"
+        " FROM execution e LEFT JOIN event v USING (seq)"
+        " LEFT JOIN blob b USING (seq) LEFT JOIN outcome o USING (seq) WHERE e.seq = ?1",
+        (seq, with_payload),
     ).fetchone()
     if row is None:
         return None
@@ -213,7 +216,7 @@ def content(connection: apsw.Connection, blobs: BlobDirectory, seq: int) -> Exec
     entries = connection.execute(
         "SELECT seq, position, key, output, error FROM journal WHERE seq = ? ORDER BY position", (seq,)
     ).fetchall()
-    if name is not None:
+    if name is not None and with_payload:
         payload = blobs.read(name)
     if payload is None:  # expired since the snapshot was taken
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import apsw
 
@@ -11,6 +12,7 @@ from flowhook.attempts import AttemptHistory
 from flowhook.errors import ConflictError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
+from flowhook.random_access import RandomAccess
 from router.storage.activity import RecentActivity
 from router.storage.causes import StoredLinks
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
@@ -36,7 +38,15 @@ from router.storage.model import (
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import activity, execution_list, execution_walk, inbound_events, links, queries
+from router.storage.sqlite import (
+    activity,
+    execution_list,
+    execution_walk,
+    inbound_events,
+    links,
+    payload_parts,
+    queries,
+)
 from router.storage.sqlite.attempts import read_attempts
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
@@ -46,6 +56,8 @@ from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.rows import dump_subscriptions
 from router.storage.sqlite.writer import Writer
+
+T = TypeVar("T")
 
 
 class AcquireOperation:
@@ -165,9 +177,17 @@ class SqliteShardState:
         wanted = list(seqs)
         return await self._queries.run(lambda connection: queries.records(connection, wanted))
 
-    async def content(self, seq: int) -> ExecutionContent | None:
+    async def content(self, seq: int, *, with_payload: bool = True) -> ExecutionContent | None:
         """See `interface.ShardState`."""
-        return await self._queries.run(lambda connection: queries.content(connection, self._blobs, seq))
+        return await self._queries.run(
+            lambda connection: queries.content(connection, self._blobs, seq, with_payload=with_payload)
+        )
+
+    async def read_payload(self, seq: int, read: Callable[[RandomAccess], T]) -> T | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(
+            lambda connection: payload_parts.read_payload(connection, self._blobs, seq, read)
+        )
 
     async def history(self, seq: int) -> tuple[bytes, ...]:
         """See `interface.ShardState`."""

@@ -135,6 +135,34 @@ async def test_what_travels_in_its_event_is_read_as_a_body_too(edge, client):
     assert raised.value.reason == "BODY_NOT_FOUND"
 
 
+@pytest.mark.parametrize("size", [3, 100_000, 2 * limits.MIB], ids=["small", "in the database", "in a file"])
+async def test_an_event_is_returned_with_no_more_of_its_body_than_requested(edge, client, size):
+    body = (BODY * 2)[:size]
+    execution_id = await client.ingest("hello", body, "image/png")
+    whole = await client.executions.get(execution_id)
+    assert (whole.event.body, whole.body_size, whole.cut_body_size) == (body, size, None)
+    for most in (0, 2, size - 1):
+        cut = await client.executions.get(execution_id, max_body_bytes=most)
+        assert cut.event == whole.event._replace(body=body[:most])
+        assert (cut.body_size, cut.cut_body_size) == (size, size)
+    assert await client.executions.get(execution_id, max_body_bytes=size) == whole
+    assert await edge.whole(execution_id) == body
+
+
+async def test_a_body_that_is_stored_separately_has_its_size_however_much_is_requested(edge, client):
+    execution_id = (await edge.send(await edge.upload())).accepted.execution_id
+    for most in (None, 0, len(BODY)):
+        detail = await client.executions.get(execution_id, max_body_bytes=most)
+        assert (detail.event.body, detail.body_size, detail.cut_body_size) == (b"", len(BODY), None)
+
+
+async def test_a_negative_limit_of_a_body_is_refused(edge, client):
+    execution_id = await client.ingest("hello", b"abc", "image/png")
+    with pytest.raises(InvalidError) as raised:
+        await client.executions.get(execution_id, max_body_bytes=-1)
+    assert raised.value.reason == "BODY_LIMIT_INVALID"
+
+
 async def test_a_slice_beyond_the_end_is_refused(edge):
     execution_id = (await edge.send(await edge.upload(b"abc"))).accepted.execution_id
     for offset, size in ((0, 4), (3, 1), (-1, 1)):

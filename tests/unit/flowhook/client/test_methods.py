@@ -238,5 +238,12 @@ def test_a_method_sends_its_arguments_with_the_token_and_returns_what_the_respon
 def test_an_execution_is_returned_with_its_content(router):
     pending = router.start("executions.get", "evt_1")
     sent, _ = router.answer("ExecutionService.GetExecution", execution=EXECUTION_PB, output=b"7")
-    assert sent.execution_id == "evt_1"
+    assert (sent.execution_id, sent.HasField("max_body_bytes")) == ("evt_1", False)
     assert (pending.result().execution, pending.result().output) == (EXECUTION, b"7")
+
+
+def test_an_execution_is_returned_with_the_beginning_of_its_body_and_the_size_of_the_whole(router):
+    pending = router.start("executions.get", "evt_1", max_body_bytes=0)
+    sent, _ = router.answer("ExecutionService.GetExecution", execution=EXECUTION_PB, body_size=9, body_cut=True)
+    assert (sent.HasField("max_body_bytes"), sent.max_body_bytes) == (True, 0)
+    assert (pending.result().event.body, pending.result().body_size, pending.result().cut_body_size) == (b"", 9, 9)

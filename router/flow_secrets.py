@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from flowhook.document.named_secrets import NamedSecrets, parse_names
+from flowhook.document.named_secrets import NamedSecrets
 from flowhook.flow_statistics import NamedSecret, SecretUse, SecretUser, SecretUses
 from flowhook.model import Flow, SecretInfo
 from router.secret_matches import SecretMatches
+from router.secret_names import SecretNames
 from router.storage.interface import Registry
 
-MAX_FLOWS: Final = 20_000
-"""Flows whose secrets' names are in memory."""
-
-PAGE: Final = 100
-"""Definitions in one read, of at most 256 KiB each."""
+SLICE: Final = 100
+"""Flows that are added to a result before other tasks of the event loop have their turn."""
 
 MAX_USERS: Final = 100
 """Flows that are reported for a secret."""
@@ -27,13 +25,12 @@ MAX_MISSING: Final = 1000
 
 
 class FlowSecrets:
-    """The secrets of flows. The names in a flow's latest revision are parsed once, when they are first asked for."""
+    """The secrets of flows, those that are missing, and their last matches."""
 
-    def __init__(self, registry: Registry, matches: SecretMatches, *, max_flows: int = MAX_FLOWS) -> None:
+    def __init__(self, registry: Registry, matches: SecretMatches) -> None:
         self._registry = registry
         self._matches = matches
-        self._max_flows = max_flows
-        self._names: OrderedDict[str, tuple[int, NamedSecrets]] = OrderedDict()
+        self._names = SecretNames(registry)
 
     async def of(self, flows: Sequence[Flow]) -> dict[str, tuple[NamedSecret, ...]]:
         """Return the secrets of flows by flow ID; the flows' definitions must be there.
@@ -41,45 +38,32 @@ class FlowSecrets:
         Raises:
             UnavailableError: storage can't serve.
         """
-        named = {flow.id: await self._named(flow) for flow in flows}
+        named = {flow.id: await self._names.of(flow) for flow in flows}
         wanted = frozenset[str]().union(*(names.all for names in named.values()))
         there = await self._registry.get_secrets(wanted) if wanted else {}
         return {flow_id: self._secrets(flow_id, names, there) for flow_id, names in named.items()}
 
     async def uses(self) -> SecretUses:
-        """Return which flows name each secret, in time linear in the number of flows.
+        """Return which flows name each secret.
+
+        Takes some microseconds for each flow that names any; definitions are parsed only once.
 
         Raises:
             UnavailableError: storage can't serve.
         """
         users: defaultdict[str, _Users] = defaultdict(_Users)
-        after = ""
-        while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
-            for flow in flows:
-                for each in self._secrets(flow.id, await self._named(flow), ()):
-                    users[each.name].add(
-                        SecretUser(flow.id, each.verifies, each.expressions, each.match_time_ms, each.latest_match)
-                    )
-            after = flows[-1].id
+        for number, (flow_id, names) in enumerate(await self._names.all(), 1):
+            for each in self._secrets(flow_id, names, ()):
+                users[each.name].add(
+                    SecretUser(flow_id, each.verifies, each.expressions, each.match_time_ms, each.latest_match)
+                )
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         infos = await self._registry.list_secrets()
         missing = sorted(users.keys() - {info.name for info in infos})[:MAX_MISSING]
         uses = [users[info.name].use(info.name, info) for info in infos]
         uses += [users[name].use(name, None) for name in missing]
         return SecretUses(tuple(uses), self._matches.since_ms)
-
-    async def _named(self, flow: Flow) -> NamedSecrets:
-        known = self._names.get(flow.id)
-        if known is not None and known[0] == flow.revision:
-            return known[1]
-        try:
-            names = parse_names(flow.definition)
-        except ValueError:  # stored by an incompatible version, which the table of flows reports
-            names = NamedSecrets()
-        self._names[flow.id] = flow.revision, names
-        if len(self._names) > self._max_flows:
-            self._names.popitem(last=False)
-        await asyncio.sleep(0)  # there may be many flows
-        return names
 
     def _secrets(self, flow_id: str, names: NamedSecrets, there: Collection[str]) -> tuple[NamedSecret, ...]:
         times = {name: self._matches.last(flow_id, name) for name in sorted(names.all)}

@@ -1,7 +1,8 @@
 """Evaluates a jq condition on events; runs in a separate process.
 
 `.` is the workflow's input, as in the first expression of the flow. An event meets the condition if one of the results
-is neither false nor null. It does not if the program fails on it; such failures are counted.
+is neither false nor null. It does not if the program fails on it; such failures are counted. Where it can be seen what
+the program reads, jq is given no more than that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from flowhook.errors import InvalidError
 from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.jq_check import check_program
 from flowhook.expressions.syntax import strip_markers
-from flowhook.payloads.selection import encode_json
+from flowhook.payloads.selection import Selection, encode_json, select, selection_of
+from flowhook.search.read_paths import read_paths
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from flowhook.workflow_input import workflow_input
@@ -46,12 +48,12 @@ def evaluate(program: bytes, forms: bytes, *events: bytes) -> Iterator[bytes]:
     Raises:
         InvalidError: the program does not compile, or uses what expressions may not use (`CONDITION_INVALID`).
     """
-    compiled = _compiled(strip_markers(program.decode("utf-8", "surrogatepass")))
+    compiled, selection = _compiled(strip_markers(program.decode("utf-8", "surrogatepass")))
     inputs: list[bytes] = []
     failures: list[str] = []
     for number, (form, event) in enumerate(zip(forms, events, strict=True)):
         try:
-            inputs.append(b"[%d,%b]" % (number, encode_json(_input(form, event))))
+            inputs.append(b"[%d,%b]" % (number, encode_json(select(_input(form, event), selection))))
         except (ValueError, RecursionError) as error:
             failures.append(str(error))
     found: list[int] = []
@@ -85,9 +87,12 @@ def _input(form: int, event: bytes) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _compiled(source: str) -> Any:
+def _compiled(source: str) -> tuple[Any, Selection]:
+    """Return a compiled program, and the selection of what it reads."""
     try:
         check_program(source, ())
-        return jq.compile(f"{_HEAD}{source}{_TAIL}")
+        compiled = jq.compile(f"{_HEAD}{source}{_TAIL}")
     except InvalidExpression as error:
         raise InvalidError(error.message, reason="CONDITION_INVALID") from None
+    paths = read_paths(source)
+    return compiled, None if paths is None else selection_of(paths)

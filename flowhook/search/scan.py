@@ -1,9 +1,16 @@
-"""Searches the events of executions, newest first, within a time budget."""
+"""Searches the events of executions, newest first, within a time budget.
+
+The next page is read while a process evaluates the condition on the last one.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from flowhook.client import Page, ScannedExecution
 from flowhook.execution_filter import ExecutionFilter
@@ -20,6 +27,9 @@ MAX_BATCH: Final = 1000
 
 SHORT_SECONDS: Final = 0.15
 """A batch that took less is followed by one four times as large."""
+
+
+T = TypeVar("T")
 
 
 class EventSource(Protocol):
@@ -83,18 +93,36 @@ async def search(
     """
     result = SearchResult([], 0, 0, 0, "", None, page_token)
     deadline = time.monotonic() + seconds
-    size = FIRST_BATCH
+    size, batch_seconds = FIRST_BATCH, 0.0
+    page = await source.scan(where, page_size=size, page_token=page_token)
     while True:
         began = time.monotonic()
-        page = await source.scan(where, page_size=size, page_token=result.next_page_token)
-        # also when there is nothing to look at: a program that does not compile is refused
-        evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])
-        result = _extended(result, page, limit, evaluation)
-        now = time.monotonic()
-        if not result.next_page_token or len(result.found) >= limit or now >= deadline:
-            return result
-        if now - began < SHORT_SECONDS:
+        next_page = partial(source.scan, where, page_size=size, page_token=page.next_page_token)
+        ahead = page.next_page_token and began + batch_seconds < deadline
+        async with _started(next_page() if ahead else None) as reading:
+            # also when there is nothing to look at: a program that does not compile is refused
+            evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])
+            result = _extended(result, page, limit, evaluation)
+            if not result.next_page_token or len(result.found) >= limit or time.monotonic() >= deadline:
+                return result
+            page = await (next_page() if reading is None else reading)
+        batch_seconds = time.monotonic() - began
+        if batch_seconds < SHORT_SECONDS:
             size = min(MAX_BATCH, size * 4)
+
+
+@asynccontextmanager
+async def _started(reading: Coroutine[Any, Any, T] | None) -> AsyncIterator[Awaitable[T] | None]:
+    """Run a coroutine, if there is one, beside the block; it is cancelled if the block ends first."""
+    if reading is None:
+        yield None
+        return
+    task = asyncio.create_task(reading, name="read the next page of events")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _extended(result: SearchResult, page: Page[ScannedExecution], limit: int, evaluation: Evaluation) -> SearchResult:

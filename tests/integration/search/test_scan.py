@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 
 import orjson
 import pytest
 import pytest_asyncio
+from support.patience import PATIENCE
 
 from flowhook.client import Page, ScannedExecution
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
 from flowhook.model import Execution, Status
-from flowhook.search.evaluator import ConditionEvaluator
+from flowhook.search.evaluator import ConditionEvaluator, Evaluation
 from flowhook.search.scan import search
 from flowhook.v1.envelope_pb2 import Event
 
@@ -104,3 +106,46 @@ async def test_a_condition_that_is_none_is_refused_although_there_is_nothing_to_
     with pytest.raises(InvalidError) as refusal:
         await search(Events(), evaluator, ALL, program, limit=5)
     assert refusal.value.reason == "CONDITION_INVALID"
+
+
+class FollowedEvaluator:
+    """Finds the first executions; it is done when the next page of events is being read."""
+
+    def __init__(self, events):
+        self._events = events
+
+    async def evaluate(self, program, executions):
+        await self._events.next_read.wait()
+        return Evaluation(executions[:1], 0, "")
+
+
+class ObservedEvents(Events):
+    """Events whose second page is never there."""
+
+    def __init__(self, *bodies):
+        super().__init__(*bodies)
+        self.next_read, self.cancelled = asyncio.Event(), False
+
+    async def scan(self, where, *, page_size=50, page_token=""):
+        if not page_token:
+            return await super().scan(where, page_size=page_size)
+        self.next_read.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+async def test_the_next_page_is_read_during_an_evaluation_and_no_more_when_enough_is_found():
+    events = ObservedEvents(*range(120))
+    async with asyncio.timeout(PATIENCE):
+        result = await search(events, FollowedEvaluator(events), ALL, ".", limit=1, seconds=LONG)
+    assert (ids(result), events.cancelled) == ([0], True)
+
+
+async def test_the_next_page_is_not_read_any_more_when_a_condition_is_refused(evaluator):
+    events = ObservedEvents(*range(120))
+    with pytest.raises(InvalidError):
+        await search(events, evaluator, ALL, ".a |", limit=1, seconds=LONG)
+    assert events.cancelled

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from typing import TypeVar
 
 import apsw
@@ -39,7 +40,7 @@ def read_payload(
             os.close(descriptor)
     if stored is None:
         return None
-    with connection.blob_open("main", "event", "payload", seq, False) as blob:
+    with closing(connection.blob_open("main", "event", "payload", seq, False)) as blob:
         return read(_RowPayload(blob))
 
 

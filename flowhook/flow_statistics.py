@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from flowhook.model import Flow, SecretInfo, to_datetime
+from flowhook.model import Flow, to_datetime
+from flowhook.secret_info import SecretInfo
 
 
 class FlowCondition(StrEnum):

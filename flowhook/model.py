@@ -444,16 +444,3 @@ class Change(StrEnum):
     CREATED = "created"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True, slots=True)
-class SecretInfo:
-    """Public metadata of a secret."""
-
-    name: str
-    update_time_ms: int
-
-    @property
-    def updated_at(self) -> datetime:
-        """Time at which it was last set."""
-        return to_datetime(self.update_time_ms)

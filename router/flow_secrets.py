@@ -9,7 +9,8 @@ from typing import Final
 
 from flowhook.document.named_secrets import NamedSecrets
 from flowhook.flow_statistics import NamedSecret, SecretUse, SecretUser, SecretUses
-from flowhook.model import Flow, SecretInfo
+from flowhook.model import Flow
+from flowhook.secret_info import SecretInfo
 from router.secret_matches import SecretMatches
 from router.secret_names import SecretNames
 from router.storage.interface import Registry

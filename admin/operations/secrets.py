@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.flow_statistics import SecretUse
-from flowhook.model import SecretInfo
+from flowhook.secret_info import SecretInfo
 
 
 class SecretList(Parameters):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flowhook.audit_entry import AuditEntry
-from flowhook.model import Change, Flow, FlowRevision, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision
 from flowhook.rejections import Acceptability, RejectedRequest, RejectionCount
+from flowhook.secret_info import SecretInfo
 from flowhook.v1 import audit_service_pb2, flow_service_pb2, rejection_service_pb2
 from flowhook.v1 import secret_service_pb2 as secret_pb2
 from flowhook.wire.convert import headers_from_proto, milliseconds, timestamp

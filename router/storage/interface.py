@@ -18,8 +18,9 @@ from typing import Protocol, TypeVar
 
 from flowhook.attempts import AttemptHistory
 from flowhook.execution_filter import ALL, ExecutionFilter
-from flowhook.model import Change, Flow, FlowRevision, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision
 from flowhook.random_access import RandomAccess
+from flowhook.secret_info import SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.causes import StoredLinks

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.flow_statistics import SecretUses
-from flowhook.model import SecretInfo
+from flowhook.secret_info import SecretInfo
 from flowhook.v1.secret_service_pb2 import (
     DeleteSecretRequest,
     ListSecretsRequest,

@@ -10,7 +10,8 @@ from typing import Any, Final
 import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
-from flowhook.model import Change, Flow, FlowRevision, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision
+from flowhook.secret_info import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
-from flowhook.model import Change, Flow, FlowRevision, SecretInfo
+from flowhook.model import Change, Flow, FlowRevision
+from flowhook.secret_info import SecretInfo
 from router.storage.limits import StorageLimits
 from router.storage.model import RegistryChange
 

@@ -9,7 +9,8 @@ import pytest
 from flowhook.client import AppliedFlow, JobPreview, ProcessInfo, SignedRequest
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import Job, JobAction, JobSpec, JobState
-from flowhook.model import Change, Execution, Flow, SecretInfo, Status
+from flowhook.model import Change, Execution, Flow, Status
+from flowhook.secret_info import SecretInfo
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from admin.console.listing import numbered
 from admin.console.page import Page
 from admin.operations.flow_check import CheckedView, ProblemView, problems_of
+from admin.operations.flows import FlowView
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 from flowhook.errors import InvalidError, InvalidFlowError
 
@@ -38,12 +39,13 @@ class ApplyPage(Page):
     async def show(self, *_values: str) -> None:
         """Respond with the form."""
         query = self.query()
-        document = EXAMPLE
         if flow_id := query.pop("flow", [""])[0]:
-            document = (await self.run(GET_FLOW, {"flow_id": flow_id}, query)).document
+            detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)
+            self.show_form(detail.document, shown=detail.flow)
         elif query:
             raise InvalidError("there are the parameters flow and, with it, revision", reason="PARAMETER_INVALID")
-        self.show_form(document)
+        else:
+            self.show_form(EXAMPLE)
 
     def show_form(
         self,
@@ -51,11 +53,16 @@ class ApplyPage(Page):
         problems: tuple[ProblemView, ...] = (),
         checked: CheckedView | None = None,
         reason: str = "",
+        shown: FlowView | None = None,
     ) -> None:
-        """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change."""
+        """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change.
+
+        `shown`: the revision whose file the text is.
+        """
         self.finish_page(
             "apply.html",
             document=document,
+            shown=shown,
             reason=reason,
             problems=problems,
             lines=list(numbered(document, problems)) if problems else [],

@@ -97,6 +97,8 @@ class TestFlow:
         assert (await viewer.post("/flows/doomed/delete")).status == 403
         answer = await operator.post("/flows/doomed/delete", {"reason": "no longer used"})
         assert (answer.status, answer.headers["Location"]) == (303, "/flows")
+        assert '<p class="notice" role="status">The flow doomed was deleted.</p>' in (await operator.get("/flows")).text
+        assert "was deleted" not in (await operator.get("/flows")).text
         assert (await viewer.get("/flows/doomed")).status == 404
         assert (await operator.post("/flows/doomed/delete")).status == 404
         assert (await viewer.get("/flows/doomed/revisions")).status == 404
@@ -142,6 +144,9 @@ class TestRevisions:
         page = await operator.get(f"{shop}/revisions")
         assert '<input type="hidden" name="revision" value="2">' in page.text
         form = await operator.get("/apply?flow=shop&revision=2")
+        assert "The file of shop as of revision 2 , applied" in text_of(form)
+        assert "as of revision 3 , applied" in text_of(await operator.get("/apply?flow=shop"))
+        assert "as of revision" not in text_of(await operator.get("/apply"))
         text = document(form)
         assert "a: 2" in text
         answer = await operator.post("/flows", {"document": text})

@@ -117,9 +117,9 @@ def application(context: AdminContext) -> tornado.web.Application:
 
 def _rules(context: AdminContext) -> Iterator[Rule]:
     shared = {"context": context}
-    for operation, then in actions.ACTIONS:
+    for operation, then, notice in actions.ACTIONS:
         only = _MethodMatches(_pattern(operation.path), (operation.method,))
-        yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then})
+        yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then, "notice": notice})
     yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
     yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
     yield Rule(_MethodMatches(_pattern(PREVIEW_JOB.path), ("POST",)), jobs.PreviewJobHandler, shared)

@@ -13,6 +13,9 @@ from admin.operations import job_table, table
 from admin.operations.operation import Operation
 
 
+Then = Callable[[Any], str]
+
+
 def _flow(result: Any) -> str:
     return f"/flows/{quote(result.id, safe='')}"
 
@@ -33,21 +36,25 @@ def _secrets(_result: Any) -> str:
     return "/secrets"
 
 
-ACTIONS: Final[tuple[tuple[Operation[Any], Callable[[Any], str]], ...]] = (
-    (table.PAUSE_FLOW, _flow),
-    (table.RESUME_FLOW, _flow),
-    (table.DELETE_FLOW, _flows),
-    (table.CANCEL_EXECUTION, _execution),
-    (table.SUSPEND_EXECUTION, _execution),
-    (table.RESUME_EXECUTION, _execution),
-    (table.RESOLVE_EXECUTION, _execution),
-    (job_table.PAUSE_JOB, _job),
-    (job_table.RESUME_JOB, _job),
-    (job_table.ABORT_JOB, _job),
-    (table.SET_SECRET, _secrets),
-    (table.DELETE_SECRET, _secrets),
+def _nothing(_result: Any) -> str:
+    return ""
+
+
+ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
+    (table.PAUSE_FLOW, _flow, _nothing),
+    (table.RESUME_FLOW, _flow, _nothing),
+    (table.DELETE_FLOW, _flows, lambda result: f"The flow {result.id} was deleted."),
+    (table.CANCEL_EXECUTION, _execution, _nothing),
+    (table.SUSPEND_EXECUTION, _execution, _nothing),
+    (table.RESUME_EXECUTION, _execution, _nothing),
+    (table.RESOLVE_EXECUTION, _execution, _nothing),
+    (job_table.PAUSE_JOB, _job, _nothing),
+    (job_table.RESUME_JOB, _job, _nothing),
+    (job_table.ABORT_JOB, _job, _nothing),
+    (table.SET_SECRET, _secrets, lambda result: f"The secret {result.name} was set."),
+    (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
-"""Operations of buttons, and the page to show after each, given the result."""
+"""Operations of buttons; given the result of one, the page to show after it, and what that page says if it does not show it."""
 
 
 class ActionHandler(Page):
@@ -56,15 +63,18 @@ class ActionHandler(Page):
     SUPPORTED_METHODS = ("POST",)
 
     def initialize(  # type: ignore[override]
-        self, context: AdminContext, operation: Operation[Any], then: Callable[[Any], str]
+        self, context: AdminContext, operation: Operation[Any], then: Then, notice: Then
     ) -> None:
-        """Store the operation, and what returns the path of the page that follows it."""
+        """Store the operation, and what returns the path of the page that follows it, and its notice."""
         super().initialize(context)
         self._operation = operation
         self._then = then
+        self._notice = notice
 
     async def submit(self, *values: str) -> None:
         """Perform it."""
         path = dict(zip(self._operation.path_parameters, values, strict=True))
         result = await self.run(self._operation, path, self.checked_form())
+        if self.session is not None:
+            self.session.notice = self._notice(result)
         self.redirect(self._then(result), status=http.HTTPStatus.SEE_OTHER)

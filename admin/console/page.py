@@ -24,6 +24,7 @@ class Page(SignedInHandler):
     def finish_page(self, template: str, **values: Any) -> None:
         """Respond with a template."""
         session = self.session
+        is_visit = self.request.method == "GET" and not self.is_update
         self.set_header("Content-Type", HTML)
         self.finish(
             rendering.render(
@@ -31,6 +32,7 @@ class Page(SignedInHandler):
                 section=self.section,
                 role=None if session is None else session.role,
                 operator=session is not None and session.role is Role.OPERATOR,
+                notice="" if session is None or not is_visit else session.take_notice(),
                 csrf_token="" if session is None else session.csrf_token(),
                 **values,
             )

@@ -53,6 +53,7 @@ class Session:
         csrf_secret: what every form of the session has to contain, masked.
         began: time of the login.
         used: time of the last request.
+        notice: what the next page of the session says about an action that was performed, once; empty: nothing.
     """
 
     token: str = field(repr=False)
@@ -60,6 +61,12 @@ class Session:
     csrf_secret: bytes = field(repr=False)
     began: float
     used: float
+    notice: str = ""
+
+    def take_notice(self) -> str:
+        """Return the notice and forget it."""
+        notice, self.notice = self.notice, ""
+        return notice
 
     def csrf_token(self) -> str:
         """Return a token for a form: the secret under a new mask.

@@ -357,8 +357,10 @@ class TestSecrets:
         assert answer.headers["Location"] == "/secrets"
         text = (await operator.get("/secrets")).text
         assert "signing.key" in text
+        assert "The secret signing.key was set." in text
         assert "hunter2" not in text
         assert (await operator.post("/secrets/signing.key/delete")).status == 303
+        assert "The secret signing.key was deleted." in (await operator.get("/secrets")).text
         assert "signing.key" not in [secret.name for secret in await client.secrets.list()]
 
     @pytest.mark.parametrize(("name", "value"), [("", "x"), ("a", ""), (SCRIPT, "hunter2"), ("a" * 200, "hunter2")])

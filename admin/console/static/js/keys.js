@@ -66,6 +66,9 @@ document.addEventListener("keydown", (event) => {
   action?.();
 });
 
+// On a small screen the menu is one line that scrolls.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 for (const button of document.querySelectorAll("[data-help], [data-theme-button]")) button.hidden = false;
 document.querySelector("[data-help]")?.addEventListener("click", help);
 document.querySelector("[data-theme-button]")?.addEventListener("click", () => window.flowhookNextTheme());

@@ -106,14 +106,49 @@ async def test_no_page_is_wider_than_a_small_screen(tab, router, client):
     async with attached(router, credit=1) as runner:
         execution_id = await client.ingest("narrow", {}, headers=[("x-" + "n" * 100, b"v" * 500)])
         [assignment] = await runner.assignments(1)
+        await runner.checkpoint(assignment, 0, f"/do/0/{'k' * 60}#0", b"1")
         error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
         await runner.settle({"lease": assignment.lease, "faulted": error})
     await log_in(tab, router.token("admin"))
-    own = (f"/executions/{execution_id}", "/flows/narrow", "/apply?flow=narrow", "/jobs/new?flow=narrow&action=replay")
+    execution = f"/executions/{execution_id}"
+    own = (
+        execution,
+        f"{execution}/replay",
+        "/flows/narrow",
+        "/apply?flow=narrow",
+        "/jobs/new?flow=narrow&action=replay",
+    )
     for path in ("/flows", "/executions", "/secrets", "/cluster", "/rejections", "/faults", "/jobs", *own):
         await tab.goto(path)
         await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+async def test_the_menu_of_a_small_screen_is_one_line_that_shows_the_present_page(tab, router):
+    await log_in(tab, router.token("view"))
+    await tab.goto("/audit")
+    menu = tab.get_by_role("navigation", name="Pages")
+    assert (await menu.bounding_box())["height"] < 50
+    header = await tab.locator("header").bounding_box()
+    assert header["height"] < 100
+    present = await menu.get_by_role("link", name="Audit").bounding_box()
+    assert present["x"] + present["width"] <= 360
+    await menu.get_by_role("link", name="Cluster").focus()
+    for _ in range(6):
+        await tab.keyboard.press("Shift+Tab")
+    flows = menu.get_by_role("link", name="Flows")
+    assert await flows.evaluate("link => link === document.activeElement")
+    assert (await flows.bounding_box())["x"] >= 0
+    await tab.keyboard.press("Enter")
+    await tab.wait_for_url("**/flows")
+
+
+async def test_what_a_list_without_rows_says_is_not_cut_off(tab, router):
+    await log_in(tab, router.token("view"))
+    for path in ("/executions?flow=none&live=off", "/flows?name=none&live=off"):
+        await tab.goto(path)
+        words = await tab.locator(".empty").bounding_box()
+        assert 0 <= words["x"] < words["x"] + words["width"] <= 360
 
 
 async def test_a_link_of_another_site_leads_to_its_page_and_does_not_log_out(tab, router, console):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,7 +14,7 @@ from tornado.routing import PathMatches, Rule
 from admin import status_handlers
 from admin.api import handlers as api
 from admin.api.openapi import PREFIX
-from admin.base_handler import AdminContext, BaseHandler
+from admin.base_handler import AdminContext
 from admin.console import (
     actions,
     apply,
@@ -38,6 +39,7 @@ from admin.console import (
 from admin.operations.job_table import CREATE_JOB, PREVIEW_JOB
 from admin.operations.operation import PLACEHOLDER
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
+from admin.signed_in_handler import COOKIE
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -81,8 +83,24 @@ PAGES: Final = (
 """Paths and their handlers, beside the operations of the API and the actions of the console's forms."""
 
 
-class NotFoundHandler(BaseHandler):
-    """Any other path: 404."""
+class NotFoundHandler(page.Page):
+    """Any other path: 404, as a page for browsers and as a problem detail for others."""
+
+    def authenticate(self) -> None:
+        """Ask for nothing; a session shows the menu on the page."""
+        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=False)
+
+    def authorize(self) -> None:
+        """Permit everybody: there is nothing to see."""
+
+    async def show(self, *_values: str) -> None:
+        """Respond with 404."""
+        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Respond with what the client can show."""
+        respond = super() if "text/html" in self.request.headers.get("Accept", "") else super(page.Page, self)
+        respond.write_error(status_code, **kwargs)
 
 
 class _MethodMatches(PathMatches):

@@ -12,7 +12,6 @@ from admin.console.page import Page
 from admin.operations import job_table, table
 from admin.operations.operation import Operation
 
-
 Then = Callable[[Any], str]
 
 
@@ -54,7 +53,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.SET_SECRET, _secrets, lambda result: f"The secret {result.name} was set."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
-"""Operations of buttons; given the result of one, the page to show after it, and what that page says if it does not show it."""
+"""Operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one."""
 
 
 class ActionHandler(Page):

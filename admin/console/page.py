@@ -94,7 +94,8 @@ class Page(SignedInHandler):
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Respond with a page that reveals no internals."""
         self.set_error_headers(status_code)
-        self.finish_error_page(http.HTTPStatus(status_code), "")
+        message = "There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else ""
+        self.finish_error_page(http.HTTPStatus(status_code), message)
 
 
 class HomePage(Page):

@@ -308,6 +308,17 @@ class TestExecutions:
         assert SCRIPT in unescape((await operator.get(path)).text)
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"), [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem+json")]
+)
+async def test_an_unknown_path_is_answered_with_a_page_for_browsers(browser, operator, accept, kind):
+    for client in (browser, operator):
+        answer = await client.get("/nope", headers={"Accept": accept})
+        assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (404, kind)
+        assert ("There is no such page." in answer.text) == (kind == "text/html")
+        assert ("Log out" in answer.text) == (kind == "text/html" and client is operator)
+
+
 class TestApplying:
     async def test_a_file_is_applied_and_shown_as_it_was_written(self, operator, client):
         await operator.get("/apply")

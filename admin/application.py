@@ -48,6 +48,7 @@ _COMPRESSED: Final = frozenset({"text/html", "text/css", "text/javascript", "app
 PAGES: Final = (
     ("/", page.HomePage),
     ("/login", login.LoginPage),
+    ("/login/continue", login.ContinuePage),
     ("/logout", login.LogoutHandler),
     ("/flows", flows.FlowsPage),
     ("/stream/flows", flows.FlowStream),

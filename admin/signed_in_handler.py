@@ -60,11 +60,16 @@ class SignedInHandler(BaseHandler):
             self.authorize()
         except FlowhookError as error:
             self._refusal = error  # answered once the request was read: before, the connection would be closed
+        self._is_received = self._refusal is None or self.is_unsent_form(self._refusal)
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, whose size is limited; that of a request that is refused is dropped."""
-        if self._refusal is None:
+        if self._is_received:
             self._body += chunk
+
+    def is_unsent_form(self, error: FlowhookError) -> bool:  # noqa: ARG002 - subclasses look at it
+        """Whether the body of a refused request is received, because the response has it."""
+        return False
 
     async def get(self, *values: str) -> None:
         """Show what the request asks for, unless `prepare` refused it."""
@@ -168,7 +173,7 @@ class SignedInHandler(BaseHandler):
             "application/x-www-form-urlencoded"
         ):
             raise InvalidError("send a form: application/x-www-form-urlencoded", reason="FORM_INVALID")
-        return _fields(self.body, "FORM_INVALID")
+        return parse_form(self.body)
 
     def query(self) -> dict[str, list[str]]:
         """Parse the query.
@@ -210,6 +215,15 @@ class SignedInHandler(BaseHandler):
         parameters = operation.read_query(path, self.query() if query is None else query)
         async with self.router() as client:
             return await operation.perform(client, parameters, self.context.tools)
+
+
+def parse_form(body: bytes) -> dict[str, list[str]]:
+    """Return the fields of a form.
+
+    Raises:
+        InvalidError: it is not UTF-8, or has too many fields (`FORM_INVALID`).
+    """
+    return _fields(body, "FORM_INVALID")
 
 
 def _fields(text: bytes, reason: str) -> dict[str, list[str]]:

@@ -69,6 +69,8 @@ class ActionHandler(Page):
         self._operation = operation
         self._then = then
         self._notice = notice
+        self.section = operation.path.split("/")[1]
+        self.repeats_form = operation is not table.SET_SECRET  # its value is never shown
 
     async def submit(self, *values: str) -> None:
         """Perform it."""

@@ -10,10 +10,11 @@ import http
 from typing import Any
 
 from admin.base_handler import status_of
-from admin.console.page import Page
+from admin.console.page import CSRF_FIELD, Page, with_newlines
+from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
 from admin.security.router_clients import find_role
-from admin.security.sessions import MAX_AGE_SECONDS
-from admin.signed_in_handler import COOKIE, MAX_TOKEN
+from admin.security.sessions import MAX_AGE_SECONDS, Role
+from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_form
 from flowhook.errors import (
     ExhaustedError,
     FlowhookError,
@@ -29,6 +30,7 @@ class LoginPage(Page):
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")
     max_body = 4096
+    repeats_form = False
 
     def authenticate(self) -> None:
         """Ask for nothing: nobody has logged in yet. A form of another origin is refused, as those of sessions are."""
@@ -39,7 +41,7 @@ class LoginPage(Page):
         """Respond with the form; redirect whoever is logged in to the page that was asked for."""
         cookie = self.get_cookie(COOKIE, "") or ""
         if self.context.sessions.find(cookie, self.context.clock()) is None:
-            self._finish("Your session has ended: log in again." if cookie else "")
+            self.finish_form("Your session has ended: log in again." if cookie else "")
         else:
             self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
 
@@ -53,7 +55,7 @@ class LoginPage(Page):
             self.set_status(status_of(error))
             if isinstance(error, ExhaustedError | UnavailableError):
                 self.set_header("Retry-After", str(error.retry_after))
-            self._finish(_explain(error))
+            self.finish_form(_explain(error))
             return
         self.context.sessions.end(self.get_cookie(COOKIE, "") or "")  # of whoever used this browser before
         session_id = self.context.sessions.begin(self.token, role, self.context.clock())
@@ -66,9 +68,15 @@ class LoginPage(Page):
             samesite="Strict",
             secure=self._is_secure(),
         )
+        self.session = self.context.sessions.find(session_id, self.context.clock())
+        self.finish_login()
+
+    def finish_login(self) -> None:
+        """Redirect to the page that was asked for."""
         self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
 
-    def _finish(self, message: str) -> None:
+    def finish_form(self, message: str) -> None:
+        """Respond with the form, and why it is shown again."""
         self.finish_page("login.html", message=message, target=self._target())
 
     def _read_token(self) -> str:
@@ -99,11 +107,52 @@ class LoginPage(Page):
         )
 
 
+class ContinuePage(LoginPage):
+    """`/login/continue`: a login that carries a form whose session had ended (`Page.finish_error`).
+
+    Nothing is performed: the form is shown with a CSRF token of the new session, to be sent by its author.
+    """
+
+    max_body = MAX_CARRIED
+
+    async def submit(self, *_values: str) -> None:
+        """Begin a session and show the carried form; or show the login again, with the reason."""
+        if self.body.count(b"%") > MAX_ESCAPES:
+            raise InvalidError("no login of this console", reason="FORM_INVALID")
+        fields = self.form()
+        self._path, self._form = (fields.get(name, [""])[0] for name in ("path", "form"))
+        if not summary(self._path):
+            raise InvalidError("no form is sent to this path", reason="FORM_INVALID")
+        await super().submit()
+
+    def finish_login(self) -> None:
+        """Respond with the form that was carried."""
+        if self.session is None or self.session.role is not Role.OPERATOR:
+            self.finish_form("This token may only view: log in with one that has the scope admin.")
+            return
+        fields = parse_form(carried(self._form))
+        fields.pop(CSRF_FIELD, None)
+        self.finish_page("unsent_form.html", unsent=unsent_form(self._path, with_newlines(fields)))
+
+    def finish_form(self, message: str) -> None:
+        """Respond with the login that carries the form."""
+        self.finish_page(
+            "unsent_login.html",
+            message=message,
+            path=self._path,
+            summary=summary(self._path),
+            form=self._form,
+            repeats=True,
+            back="/",
+        )
+
+
 class LogoutHandler(Page):
     """`/logout`."""
 
     SUPPORTED_METHODS = ("POST",)
     operators_only = False
+    repeats_form = False
 
     async def submit(self, *_values: str) -> None:
         """End the session."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console import rendering
+from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
+from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError
@@ -16,10 +19,20 @@ CSRF_FIELD: Final = "csrf_token"
 HTML: Final = "text/html; charset=UTF-8"
 
 
+def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the fields of a form with the ends of lines that their texts had before.
+
+    Browsers end lines with CRLF in forms. Source: HTML, "multi-line text".
+    """
+    return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
+
+
 class Page(SignedInHandler):
     """Base class of pages. `section` is the entry of the menu that a page belongs to."""
 
     section = ""
+    repeats_form = True
+    """Whether a form whose session has ended is shown again, to be sent once its author has logged in."""
 
     def finish_page(self, template: str, **values: Any) -> None:
         """Respond with a template."""
@@ -51,8 +64,7 @@ class Page(SignedInHandler):
             raise PermissionDeniedError(
                 "the form is not one of your session: open the page again", reason="CSRF_TOKEN_INVALID"
             )
-        # browsers end lines with CRLF in forms (HTML, "multi-line text"), whatever their text was before
-        return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
+        return with_newlines(fields)
 
     def finish_error(self, error: FlowhookError) -> None:
         """Send whoever is not logged in to the login; show a page about any other error.
@@ -63,10 +75,18 @@ class Page(SignedInHandler):
             self.set_status(http.HTTPStatus.UNAUTHORIZED)
             self.finish()
             return
+        if isinstance(error, UnauthenticatedError) and self._is_own_form():
+            self._finish_unsent_login()
+            return
+        if error.reason == "CSRF_TOKEN_INVALID" and self.repeats_form and self._is_own_form():
+            fields = self.form()
+            fields.pop(CSRF_FIELD, None)
+            self.set_status(status_of(error))
+            self.finish_page("unsent_form.html", unsent=unsent_form(self.request.path, with_newlines(fields)))
+            return
         if isinstance(error, UnauthenticatedError):
             if (session_id := self.get_cookie(COOKIE)) is not None:
-                self.context.sessions.end(session_id)
-                self.clear_cookie(COOKIE)
+                self.context.sessions.end(session_id)  # the login says so, to whoever has its cookie
             read = self.request.method != "POST" and self.request.uri not in ("/", None)
             login = f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login"
             if session_id is None and self._is_foreign_link():
@@ -77,6 +97,43 @@ class Page(SignedInHandler):
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
         self.finish_error_page(status_of(error), error.message, error.reason)
+
+    def is_unsent_form(self, error: FlowhookError) -> bool:
+        """Whether a page of this process sent a form, not too long a one, whose session has ended meanwhile."""
+        length = self.request.headers.get("Content-Length", "")
+        return (
+            isinstance(error, UnauthenticatedError)
+            and self.repeats_form
+            and self._is_own_form()
+            and length.isdecimal()
+            and int(length[:20]) <= MAX_UNSENT
+        )
+
+    def _is_own_form(self) -> bool:
+        """Whether a browser says that a page of this process sent the form, to a path that forms are sent to."""
+        given = self.request.headers.get
+        return (
+            self.request.method == "POST"
+            and given("Origin") is not None
+            and is_same_origin(given("Host"), given("Origin"), given("Sec-Fetch-Site"))
+            and summary(self.request.path) != ""
+        )
+
+    def _finish_unsent_login(self) -> None:
+        """Respond with a login that contains the form, which nothing has read yet."""
+        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
+        self.clear_cookie(COOKIE)
+        self.session = None
+        self.set_status(http.HTTPStatus.UNAUTHORIZED)
+        self.finish_page(
+            "unsent_login.html",
+            message="",
+            path=self.request.path,
+            summary=summary(self.request.path),
+            form=carry(self.body) if self.repeats_form and len(self.body) <= MAX_UNSENT else "",
+            repeats=self.repeats_form,
+            back=f"/{self.section}",
+        )
 
     def _is_foreign_link(self) -> bool:
         """Whether a link of another site led here: browsers then omit the cookie, because it is `SameSite=Strict`.

@@ -205,6 +205,15 @@ async def test_a_login_ends_the_session_that_the_browser_had(browser, router):
     assert (await browser.get("/flows", cookies=before)).status == 303
 
 
+async def test_the_login_says_that_the_session_has_ended(console, router, monkeypatch):
+    async with console.browser() as browser:
+        assert "has ended" not in (await browser.get("/login?next=/cluster")).text
+        await browser.log_in(router.token("view"))
+        monkeypatch.setattr(sessions, "MAX_IDLE_SECONDS", 0.0)
+        login = (await browser.get("/cluster")).headers["Location"]
+        assert "Your session has ended: log in again." in (await browser.get(login)).text
+
+
 async def test_an_open_live_list_does_not_prolong_a_session(router, monkeypatch):
     async with running_console(router) as console, console.browser() as browser:
         await browser.log_in(router.token("view"))

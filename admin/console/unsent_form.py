@@ -1,0 +1,88 @@
+"""A form that was not performed because its session has ended: it is shown again, and sent once its author agrees."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from admin.operations.operation import PLACEHOLDER
+from admin.operations.table import OPERATIONS
+from flowhook.errors import InvalidError
+
+MAX_UNSENT: Final = 128 * 1024
+"""Bytes of a form that a page contains until its author has logged in; it is parsed after that."""
+
+MAX_CARRIED: Final = MAX_UNSENT * 4 // 3 + 8192
+"""Bytes of a login that carries a form."""
+
+MAX_ESCAPES: Final = 1024
+"""Escaped bytes (`%XX`) in a login that carries a form: decoding them costs more than all the rest."""
+
+LONG: Final = 100
+"""Characters of a value that a page shows in a line."""
+
+_FORMS: Final = tuple(
+    (re.compile(PLACEHOLDER.sub("[^/]+", each.path)), each.summary)
+    for each in sorted(OPERATIONS, key=lambda each: not each.writes)
+)
+"""Paths that forms are sent to, and what each does. Some only read: their fields may be too long for a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentForm:
+    """A form that has to be sent again.
+
+    Attributes:
+        path: the path that it was sent to.
+        summary: what that does.
+        fields: names and values, in order, without a CSRF token.
+    """
+
+    path: str
+    summary: str
+    fields: tuple[tuple[str, str], ...]
+
+    @property
+    def long(self) -> list[tuple[str, str]]:
+        """The fields that take more than a line; they can be edited."""
+        return [(name, value) for name, value in self.fields if _is_long(value)]
+
+    @property
+    def short(self) -> list[tuple[str, str]]:
+        """The other fields."""
+        return [(name, value) for name, value in self.fields if not _is_long(value)]
+
+
+def unsent_form(path: str, fields: Mapping[str, Sequence[str]]) -> UnsentForm:
+    """Return the form that was sent to a path."""
+    pairs = ((name, value) for name, values in fields.items() for value in values)
+    return UnsentForm(path, summary(path), tuple(pairs))
+
+
+def summary(path: str) -> str:
+    """Return what a form does that is sent to a path; empty: none is."""
+    return next((text for pattern, text in _FORMS if pattern.fullmatch(path)), "")
+
+
+def carry(body: bytes) -> str:
+    """Return the body of a form as the value of a field, none of whose characters browsers escape."""
+    return base64.urlsafe_b64encode(body).decode()
+
+
+def carried(value: str) -> bytes:
+    """Return the body of a form that a field carries.
+
+    Raises:
+        InvalidError: it carries none (`FORM_INVALID`).
+    """
+    try:
+        return base64.b64decode(value.encode("ascii"), b"-_", validate=True)
+    except ValueError:
+        raise InvalidError("no form of this console", reason="FORM_INVALID") from None
+
+
+def _is_long(value: str) -> bool:
+    return len(value) > LONG or "\n" in value

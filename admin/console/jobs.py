@@ -7,14 +7,15 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import unused
+from admin.operations.execution_list import ExecutionConditions
 from admin.operations.filters import to_pairs
 from admin.operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
-from admin.operations.jobs import PreviewView
+from admin.operations.jobs import JobDraft, PreviewView
 from admin.operations.operation import Operation, P
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.jobs import ItemOutcome, JobAction, JobState
@@ -23,7 +24,10 @@ from flowhook.model import Status
 ITEMS: Final = 100
 """Outcomes on a page."""
 
-_NOT_PREVIEWED: Final = ("reason", "request_id")
+PREVIEWED: Final = "previewed"
+"""Field with the action and the conditions that the last preview was about."""
+
+_NOT_PREVIEWED: Final = ("reason", "request_id", PREVIEWED)
 
 
 class JobsPage(Page):
@@ -50,9 +54,13 @@ class NewJobPage(Page):
         """Respond with the form, and with the preview unless it is opened without parameters."""
         await self.show_form(self.query())
 
-    async def show_form(self, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None) -> None:
+    async def show_form(
+        self, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None, notice: str = ""
+    ) -> None:
         """Respond with the form, filled in, and with what the job would do, or with an error."""
         draft = _read(PREVIEW_JOB, {name: values for name, values in fields.items() if name not in _NOT_PREVIEWED})
+        if fields:
+            draft = _with_absolute_times(draft)
         conditions = to_pairs(draft.as_filter(datetime.now(UTC)))
         preview = None
         if fields and error is None:
@@ -67,11 +75,13 @@ class NewJobPage(Page):
             "job_new.html",
             draft=draft,
             filters=draft,
+            given=bool(fields),
+            changed=notice,
             preview=preview,
             error=error,
             tasks=_tasks(preview),
             reason=fields.get("reason", [""])[0],
-            conditions=conditions,
+            previewed=_subject(draft),
             query=urlencode(conditions),
             statuses=list(Status),
             actions=list(JobAction),
@@ -86,7 +96,7 @@ class PreviewJobHandler(NewJobPage):
 
     async def submit(self, *_values: str) -> None:
         """Respond with the form and the preview."""
-        await self.show_form(self.checked_form())
+        await self.show_form(_as_previewed(self.checked_form())[0])
 
 
 class CreateJobHandler(NewJobPage):
@@ -96,8 +106,12 @@ class CreateJobHandler(NewJobPage):
 
     async def submit(self, *_values: str) -> None:
         """Create it, or respond with the form and what was wrong."""
-        fields = self.checked_form()
+        fields, unchanged = _as_previewed(self.checked_form())
         parameters = _read(CREATE_JOB, fields)
+        if not unchanged:
+            self.set_status(http.HTTPStatus.CONFLICT)
+            await self.show_form(fields, notice="No job was created: you changed what it works on. This is it now.")
+            return
         try:
             async with self.router() as client:
                 job = await CREATE_JOB.perform(client, parameters, self.context.tools)
@@ -118,6 +132,38 @@ def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]]) -> P:
     body = given.pop("body", None)
     parameters = operation.read_query({}, given)
     return parameters if body is None else parameters.model_copy(update={"body": body[0]})
+
+
+def _with_absolute_times(draft: JobDraft) -> JobDraft:
+    """Return a draft whose times do not depend on now: the job takes the executions that were previewed."""
+    pairs = to_pairs(draft.as_filter(datetime.now(UTC)))
+    return draft.model_copy(update={name: value for name, value in pairs if name in ("since", "until")})
+
+
+def _subject(draft: JobDraft) -> str:
+    """Return the action and the conditions of a draft as a text, to compare them."""
+    return urlencode([("action", draft.action.value), *to_pairs(draft.as_filter(datetime.now(UTC)))])
+
+
+def _as_previewed(fields: Mapping[str, Sequence[str]]) -> tuple[dict[str, Sequence[str]], bool]:
+    """Return the fields of a form, and whether its action and conditions are those that were previewed.
+
+    Then they are the previewed ones to the letter: browsers remove line breaks from fields of one line.
+
+    Raises:
+        InvalidError: see `_read`.
+    """
+    given = {name: values for name, values in fields.items() if name != PREVIEWED}
+    previewed = fields.get(PREVIEWED, [""])[0]
+    draft = _read(PREVIEW_JOB, {name: values for name, values in given.items() if name not in _NOT_PREVIEWED})
+    if not previewed or _without_breaks(_subject(draft)) != _without_breaks(previewed):
+        return given, not previewed
+    subject = {"action", *ExecutionConditions.model_fields}
+    return {name: values for name, values in given.items() if name not in subject} | parse_qs(previewed), True
+
+
+def _without_breaks(query: str) -> str:
+    return query.replace("%0A", "").replace("%0D", "")
 
 
 def _tasks(preview: PreviewView | None) -> list[str]:

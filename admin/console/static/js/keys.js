@@ -34,7 +34,7 @@ const activate = (key) => {
 const help = () => document.getElementById("keys").showModal();
 
 const ACTIONS = {
-  "/": () => document.querySelector("[data-search], form.filters input:not([type=hidden])")?.focus(),
+  "/": () => document.querySelector("[data-search], .filters input:not([type=hidden])")?.focus(),
   j: () => move(1),
   k: () => move(-1),
   n: () => document.querySelector("main a[rel=next]")?.click(),

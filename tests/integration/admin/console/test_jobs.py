@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from urllib.parse import parse_qs
 
 import orjson
 import pytest
@@ -49,11 +50,11 @@ async def fault(router, client, flow_id, count, *, task="/do/0/keep", title="Com
 
 
 def fields(page):
-    """Return the hidden fields of the form that creates a job: several of one name are a list."""
+    """Return the hidden fields of the form that creates a job, and its conditions: several of one name are a list."""
     found = {}
     for name, value in HIDDEN.findall(page[page.index('action="/jobs"') :]):
         found.setdefault(name, []).append(unescape(value))
-    return found
+    return {**found, **parse_qs(found["previewed"][0])}
 
 
 async def test_a_group_of_faults_leads_to_its_replay(operator, router, client):
@@ -342,3 +343,63 @@ async def test_in_a_browser_a_group_is_replayed_from_a_task_whose_output_is_give
     await tab.get_by_text("completed", exact=True).first.wait_for()
     job = await client.jobs.get(tab.url.rpartition("/")[2])
     assert (job.done, job.spec.replay.from_task, job.data_bytes) == (2, "/do/0/keep", 3)
+
+
+async def test_other_conditions_are_previewed_with_the_choices_below_them(tab, router, client):
+    await fault(router, client, "kept-choice", 2, journaled=True)
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/jobs/new?flow=kept-choice&action=replay")
+    await tab.locator("select[name=start]").select_option("failed_task")
+    await tab.get_by_text("Task, its output, edited input").click()
+    await tab.get_by_label("Output of this task").fill("[1]")
+    await tab.get_by_label("At most per second").fill("7")
+    await tab.get_by_label("Reason").fill("typed")
+    await tab.get_by_label("faulted").check()
+    await tab.get_by_label("Flow", exact=True).press("Enter")
+    await tab.get_by_role("heading", name="2 executions match").wait_for()
+    assert await tab.get_by_label("faulted").is_checked()
+    await tab.get_by_label("completed").check()
+    await tab.get_by_label("faulted").uncheck()
+    await tab.get_by_role("button", name="Preview").click()
+    await tab.get_by_text("Nothing to do").wait_for()  # and what was chosen stays there, too
+    assert await tab.get_by_role("button", name="Replay").count() == 0
+    await tab.get_by_label("completed").uncheck()
+    await tab.get_by_role("button", name="Preview").click()
+    await tab.get_by_role("heading", name="2 executions match").wait_for()
+    assert await tab.locator("select[name=start]").input_value() == "failed_task"
+    assert await tab.get_by_label("At most per second").input_value() == "7"
+    assert await tab.get_by_label("Reason").input_value() == "typed"
+
+
+async def test_no_job_is_created_for_conditions_that_were_not_previewed(operator, router, client):
+    await fault(router, client, "previewed-a", 1)
+    await fault(router, client, "previewed-b", 2)
+    form = fields((await operator.get("/jobs/new?flow=previewed-a&action=resolve")).text)
+    for changed in ({"flow": "previewed-b"}, {"status": "completed"}, {"action": "delete"}, {"until": "1h"}):
+        answer = await operator.post("/jobs", {**form, "reason": "typed", **changed})
+        assert (answer.status, "No job was created" in answer.text, 'value="typed"' in answer.text) == (409, True, True)
+    assert "flow=previewed-b" not in (await operator.get("/api/jobs")).text
+    answer = await operator.post("/jobs", {**form, "flow": "previewed-b"})
+    job, _ = await job_of(client, await operator.post("/jobs", {**fields(answer.text), "rate": "1000"}))
+    assert (job.done, job.spec.filter.flow_id) == (2, "previewed-b")
+
+
+async def test_a_relative_time_stays_that_of_the_preview(operator, router, client):
+    await fault(router, client, "relative", 1)
+    page = (await operator.get("/jobs/new?flow=relative&since=1h&action=resolve")).text
+    form = fields(page)
+    assert f'name="since" value="{form["since"][0]}"' in page
+    job, _ = await job_of(client, await operator.post("/jobs", form))
+    assert f"{form['since'][0]}" in (await operator.get(f"/jobs/{job.id}")).text
+
+
+async def test_in_a_browser_a_title_of_several_lines_is_a_condition(tab, router, client):
+    await fault(router, client, "lines", 1, title="Away\nfor lunch")
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/faults?flow=lines")
+    await tab.get_by_role("link", name="Resolve all").click()
+    await tab.get_by_role("button", name="Preview").click()
+    await tab.get_by_role("heading", name="1 execution match").wait_for()
+    await tab.get_by_role("button", name="Resolve 1").click()
+    await tab.get_by_text("completed", exact=True).first.wait_for()
+    assert (await client.jobs.get(tab.url.rpartition("/")[2])).done == 1

@@ -64,7 +64,7 @@ async def test_a_group_of_faults_leads_to_its_replay(operator, router, client):
     page = (await operator.get("/faults?flow=grouped")).text
     links = [unescape(link) for link in re.findall(r'href="(/jobs/new\?[^"]+)">Replay all', page)]
     assert len(links) == 2
-    assert page.count('&amp;action=replay&amp;start=failed_task">from the failed task</a>') == 2
+    assert page.count('&amp;action=replay&amp;start=failed_task">Replay from the failed task</a>') == 2
     assert "from the task that failed" in words((await operator.get(f"{links[1]}&start=failed_task")).text)
     preview = (await operator.get(links[1])).text
     assert "3 executions match" in preview

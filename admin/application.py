@@ -14,7 +14,7 @@ from tornado.routing import PathMatches, Rule
 from admin import status_handlers
 from admin.api import handlers as api
 from admin.api.openapi import PREFIX
-from admin.base_handler import AdminContext
+from admin.base_handler import AdminContext, BaseHandler
 from admin.console import (
     actions,
     apply,
@@ -100,8 +100,10 @@ class NotFoundHandler(page.Page):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Respond with what the client can show."""
-        respond = super() if "text/html" in self.request.headers.get("Accept", "") else super(page.Page, self)
-        respond.write_error(status_code, **kwargs)
+        if "text/html" in self.request.headers.get("Accept", ""):
+            super().write_error(status_code, **kwargs)
+        else:
+            BaseHandler.write_error(self, status_code, **kwargs)
 
 
 class _MethodMatches(PathMatches):

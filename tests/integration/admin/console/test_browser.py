@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from support.browsers import log_in
+from support.jobs import until
 from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
@@ -109,6 +110,7 @@ async def test_no_page_is_wider_than_a_small_screen(tab, router, client):
         await runner.checkpoint(assignment, 0, f"/do/0/{'k' * 60}#0", b"1")
         error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
         await runner.settle({"lease": assignment.lease, "faulted": error})
+        await until(lambda: client.executions.get(execution_id), lambda found: found.execution.status.ended)
     await log_in(tab, router.token("admin"))
     execution = f"/executions/{execution_id}"
     own = (

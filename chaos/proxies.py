@@ -63,6 +63,7 @@ class Proxies:
         self._peers = peers
         self._listening: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._disturbance: Disturbance | None = None
         self.ports: dict[str, int] = {}
 
@@ -76,7 +77,10 @@ class Proxies:
                 server: str = server,
                 target: int = target,
             ) -> None:
-                await self._serve(reader, writer, server, target)
+                serving = asyncio.ensure_future(self._serve(reader, writer, server, target))
+                self._serving.add(serving)
+                serving.add_done_callback(self._serving.discard)
+                await serving
 
             listening = await asyncio.start_server(accept, LOOPBACK, 0)
             self._listening.append(listening)
@@ -90,6 +94,7 @@ class Proxies:
             connection.abort()
         for listening in self._listening:
             await listening.wait_closed()
+        await asyncio.gather(*self._serving)
 
     async def disturb(self, disturbance: Disturbance, seconds: float) -> None:
         """Disturb connections for some time."""

@@ -25,23 +25,28 @@ class Processes:
 @asynccontextmanager
 async def echoing():
     """Run two servers that return what they get, behind proxies; yield the proxies, and what the first one got."""
-    received = []
+    received, serving = [], set()
 
     async def serve(reader, writer):
-        while data := await reader.read(1000):
-            received.append(data)
-            writer.write(data)
+        serving.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1000):
+                received.append(data)
+                writer.write(data)
         writer.close()
 
     servers = [await asyncio.start_server(serve, "127.0.0.1", 0) for _ in range(2)]
     ports = {f"nats-{number}": server.sockets[0].getsockname()[1] for number, server in enumerate(servers, 1)}
     proxies = Proxies(ports, Peers(Processes(), ("router-2", "router-1")))
     await proxies.start()
-    yield proxies, received
-    await proxies.close()
-    for server in servers:
-        server.close()
-        await server.wait_closed()
+    try:
+        yield proxies, received
+    finally:
+        await proxies.close()
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+        await asyncio.gather(*serving)
 
 
 @asynccontextmanager
@@ -66,9 +71,11 @@ async def connected(proxies, server="nats-1"):
             except ConnectionError:
                 return b""
 
-    yield ask
-    writer.transport.abort()
-    await asyncio.wait({asyncio.ensure_future(writer.wait_closed())})
+    try:
+        yield ask
+    finally:
+        writer.transport.abort()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
 async def ask(proxies):
@@ -126,6 +133,7 @@ async def test_a_connection_of_another_process_is_of_an_unknown_one():
         assert peers.name_of(writer.transport) == UNKNOWN
         writer.close()
         await writer.wait_closed()
+        await writer.wait_closed()
     assert peers.name_of(None) == UNKNOWN
 
 
@@ -152,3 +160,4 @@ async def test_a_connection_is_known_although_earlier_ones_had_its_port():
         _, writer = await asyncio.open_connection(sock=accepted)
         assert peers.name_of(writer.transport) == "router-1"
         writer.close()
+        await writer.wait_closed()

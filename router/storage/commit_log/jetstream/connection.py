@@ -314,4 +314,8 @@ class Connection:
 
 async def _discard(client: Client) -> None:
     with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, AssertionError, AttributeError):
-        await asyncio.wait_for(client.close(), CONNECT_SECONDS)
+        try:
+            await asyncio.wait_for(client.close(), CONNECT_SECONDS)
+        except asyncio.CancelledError:  # also if nats-py waits for a task that it cancelled itself
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                raise

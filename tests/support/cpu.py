@@ -1,6 +1,7 @@
 """What something costs in CPU time of the calling thread: the least of a few attempts.
 
-Who shares the core, or its caches, makes the same instructions take longer; nobody makes them take less.
+Who shares the core, or its caches, makes the same instructions take longer; nobody makes them take less. So the time is
+in proportion to what this machine takes for the same loop, at that moment, as the one that the limits were measured on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,21 @@ from __future__ import annotations
 import time
 
 ATTEMPTS = 5
+
+LOOP_SECONDS = 0.012
+"""CPU seconds of `loop` on the machine that the times were measured on."""
+
+
+def loop():
+    """Compute for some milliseconds, and return the CPU seconds."""
+    began = time.thread_time()
+    sum(number * number for number in range(300_000))
+    return time.thread_time() - began
+
+
+def slowness():
+    """Return how many times as long as there everything takes here and now; not less than once."""
+    return max(1.0, min(loop() for _ in range(3)) / LOOP_SECONDS)
 
 
 class _Attempts:
@@ -18,12 +34,14 @@ class _Attempts:
         self.least = float("inf")
 
     def __iter__(self):
+        slower = 1.0
         for attempt in range(ATTEMPTS):
             began = time.thread_time()
             yield attempt
-            self.least = min(self.least, time.thread_time() - began)
+            self.least = min(self.least, (time.thread_time() - began) / slower)
             if self.least < self._enough:
                 return
+            slower = slowness()
 
 
 def cpu_seconds(function, enough):

@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from support.cpu import slowness
 from support.hostile import bodies
 
 from flowhook.errors import InvalidError
@@ -26,9 +27,6 @@ DECODED_BYTES = 16 * 1024 * 1024
 """What a body may have when it is decompressed."""
 
 ATTEMPTS = 8
-
-LOOP_SECONDS = 0.012
-"""CPU seconds of `loop` on the machine that the times were measured on."""
 
 MOST_SECONDS = 60
 """CPU time that the bodies of one family get; then the process is killed."""
@@ -48,18 +46,6 @@ def forget_peak():
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     _MAPS.write_text("5")
-
-
-def loop():
-    """Compute for some milliseconds, and return the CPU seconds."""
-    began = time.thread_time()
-    sum(number * number for number in range(300_000))
-    return time.thread_time() - began
-
-
-def slowness():
-    """Return how many times as long as there everything takes here and now; not less than once."""
-    return max(1.0, min(loop() for _ in range(3)) / LOOP_SECONDS)
 
 
 def read(body):

@@ -1,0 +1,85 @@
+"""Lists that update themselves: what a stream sends, and when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from html import unescape
+
+import aiohttp
+import pytest
+from support.consoles import running_console
+from support.patience import PATIENCE
+from support.routers import flow
+
+from admin.console import live
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+STREAM = re.compile(r'hx-sse:connect="(/[^"]*)"')
+
+
+async def next_event(response):
+    lines = []
+    while (line := (await response.content.readline()).decode()).startswith("data: "):
+        lines.append(line.removeprefix("data: "))
+    assert lines, "the stream ended"
+    return "".join(lines)
+
+
+async def test_a_new_execution_appears_by_itself(viewer, client):
+    await client.flows.apply([flow("live")])
+    page = await viewer.get("/executions?flow=live")
+    [stream] = map(unescape, STREAM.findall(page.text))
+    async with asyncio.timeout(PATIENCE), viewer.session.get(stream) as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=UTF-8"
+        assert "No execution meets" in await next_event(response)
+        execution_id = await client.ingest("live", {})
+        rows = await next_event(response)
+        assert execution_id in rows
+        assert rows.count("<tr>") == 1
+        await client.executions.cancel(execution_id)
+        assert 'class="status cancelled"' in await next_event(response)
+
+
+async def test_a_stream_ends_with_its_session(operator):
+    async with asyncio.timeout(PATIENCE), operator.session.get("/executions/stream") as response:
+        await next_event(response)
+        await operator.post("/logout")
+        while await response.content.readline():
+            pass
+
+
+async def test_a_process_that_stops_ends_its_streams(router):
+    async with asyncio.timeout(PATIENCE):
+        async with running_console(router) as console, console.browser() as browser:
+            await browser.log_in(router.token("view"))
+            async with browser.session.get("/executions/stream") as response:
+                await next_event(response)
+                console.stop()
+                with contextlib.suppress(aiohttp.ClientPayloadError):
+                    while await response.content.readline():
+                        pass
+
+
+async def test_a_stream_that_begins_while_the_router_is_away_shows_the_list_once_it_answers(
+    viewer, client, monkeypatch
+):
+    await client.flows.apply([flow("later")])
+    monkeypatch.setattr(live, "LOAD_SECONDS", 0.0)
+    async with asyncio.timeout(PATIENCE), viewer.session.get("/executions/stream?flow=later") as response:
+        assert response.status == 200
+        assert [await response.content.readline() for _ in range(3)] == [b"event: away\n", b"data:\n", b"\n"]
+        monkeypatch.undo()
+        assert "No execution meets" in await next_event(response)
+
+
+async def test_a_condition_that_is_none_begins_no_stream(viewer):
+    assert (await viewer.get("/executions/stream?status=broken")).status == 400
+
+
+async def test_switched_off_there_is_no_stream_and_no_htmx(viewer):
+    text = (await viewer.get("/executions?live=off")).text
+    assert "/executions/stream" not in text
+    assert "htmx.min.js" not in text

@@ -15,6 +15,9 @@ class AttemptInterrupted(NamedTuple):
 
     For an execution that has ended, it is a no-op. One that ends the execution is written before its end. At most
     `MAX_ATTEMPTS` of an execution are stored: the oldest is removed for a new one, and counted.
+
+    An attempt that ended by `ROUTER_RESTARTED` is stored once: the next restart finds it begun again if no runner has
+    had the execution since.
     """
 
     seq: int

@@ -11,7 +11,10 @@ from flowhook.attempts import Attempt, AttemptEnd, AttemptHistory
 from router.storage.attempts import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded
 from router.storage.sqlite.statements import BatchStatement
 
-_LAST: Final = BatchStatement("SELECT seq, max(position) FROM attempt WHERE seq IN ({rows}) GROUP BY seq", 0)
+# The bare columns are those of the row with the greatest position: https://www.sqlite.org/lang_select.html#bareagg
+_LAST: Final = BatchStatement(
+    "SELECT seq, max(position), number, reason FROM attempt WHERE seq IN ({rows}) GROUP BY seq", 0
+)
 _INSERT: Final = BatchStatement(
     "INSERT INTO attempt (seq, position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged)"
     " SELECT * FROM (VALUES {rows})"
@@ -34,14 +37,19 @@ def write_attempts(
     connection: apsw.Connection, interrupted: Sequence[AttemptInterrupted], refunded: Sequence[AttemptRefunded]
 ) -> None:
     """Store attempts, then the refunds; of each execution the oldest attempts beyond `MAX_ATTEMPTS` are removed."""
-    last: dict[int, int] = dict(_LAST.fetch(connection, [(seq,) for seq in {seq for seq, _ in interrupted}]))
+    found = _LAST.fetch(connection, [(seq,) for seq in {seq for seq, _ in interrupted}])
+    last: dict[int, tuple[int, int, str]] = {seq: (position, number, end) for seq, position, number, end in found}
     rows: list[tuple[Any, ...]] = []
     for seq, attempt in interrupted:
-        last[seq] = position = last.get(seq, 0) + 1
         number, runner, assigned_ms, ended_ms, end, detail, charged = attempt
+        before, *earlier = last.get(seq, (0, 0, ""))
+        if end is AttemptEnd.ROUTER_RESTARTED and earlier == [number, end]:
+            continue
+        position = before + 1
+        last[seq] = position, number, str(end)
         rows.append((seq, position, number, runner, assigned_ms, ended_ms, end, detail, int(charged)))
     _INSERT.run(connection, rows)
-    _TRIM.run(connection, [(seq, position - MAX_ATTEMPTS) for seq, position in last.items() if position > MAX_ATTEMPTS])
+    _TRIM.run(connection, [(seq, each[0] - MAX_ATTEMPTS) for seq, each in last.items() if each[0] > MAX_ATTEMPTS])
     _REFUND.run(connection, list(refunded))
 
 

@@ -96,8 +96,15 @@ async def test_an_attempt_that_no_runner_continues_after_a_restart_is_stored_wit
         await shard.die()
     async with running_host(tmp_path, reattach_seconds=PARTING) as shard:
         attempt = await interrupted(shard, seq)
+        await shard.die()
     assert summary(attempt) == (1, "", AttemptEnd.ROUTER_RESTARTED, True)
     assert attempt.assign_time_ms is None
+    async with running_host(tmp_path, reattach_seconds=PARTING) as shard:  # no runner has had it since
+        (again,) = await shard.attach("r2").next()
+        assert again.attempt == 2
+        await shard.host.commands.suspend((await shard.record(seq)).id)
+        _, *later = (await shard.state.attempts(seq)).attempts
+    assert [summary(each) for each in later] == [(2, "r2", AttemptEnd.SUSPENDED, False)]
 
 
 async def test_an_execution_that_succeeds_at_its_first_attempt_stores_no_attempt(tmp_path, monkeypatch):

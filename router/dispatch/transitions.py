@@ -133,15 +133,19 @@ class TransitionWriter:
     def record(self, unclaimed: Iterable[tuple[int, Attempt]]) -> None:
         """Store attempts that ended some time before, as a task of the shard runtime."""
         now_ms = self._now_ms()
-        self._store([AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed])
-
-    def refund(self, seqs: Iterable[int], runner_id: str) -> None:
-        """Store that a lost attempt of a runner is not charged any more, as a task of the shard runtime."""
-        self._store([AttemptRefunded(seq, runner_id) for seq in seqs])
-
-    def _store(self, changes: Sequence[stored.StateChange]) -> None:
+        changes = [AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed]
         if changes:
-            self._writer.spawn(self._writer.try_write(changes))
+            self._writer.spawn(self._writer.write(changes))
+
+    def refund(self, seqs: Sequence[int], runner_id: str) -> None:
+        """Store that a lost attempt of a runner is not charged any more, as a task of the shard runtime."""
+        if seqs:
+            self._writer.spawn(self._refund(seqs, runner_id))
+
+    async def _refund(self, seqs: Sequence[int], runner_id: str) -> None:
+        # the loss may not be stored yet, while storage is away: a refund before it would find nothing to refund
+        await self._writer.until(lambda: not any(self._core.pending.is_returning(seq) for seq in seqs))
+        await self._writer.write([AttemptRefunded(seq, runner_id) for seq in seqs])
 
     def fault(self, item: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""

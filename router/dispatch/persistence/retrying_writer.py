@@ -83,7 +83,7 @@ class RetryingWriter:
         try:
             await self.write_once(changes)
         except UnavailableError as error:
-            log.warning("attempts not stored", reason=error.reason)
+            log.warning("starts of attempts not stored", reason=error.reason)
 
     async def call_with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call storage, retrying while it is unavailable."""

@@ -49,6 +49,21 @@ async def test_an_attempt_whose_runner_goes_away_is_stored_and_refunded_if_the_r
         assert summary(await interrupted(shard, seq, charged=False)) == (1, "r1", AttemptEnd.RUNNER_LOST, False)
 
 
+async def test_an_attempt_is_refunded_also_if_its_loss_could_not_be_stored_before(tmp_path):
+    async with running_host(tmp_path, reattach_seconds=PARTING) as shard:
+        link = shard.attach("r1")
+        (seq,) = await shard.append()
+        await link.next()
+        shard.state.away = True
+        shard.host.detach(link)
+        async with asyncio.timeout(PATIENCE):
+            await shard.state.refused.wait()
+        shard.attach("r1", credit=0)
+        await asyncio.sleep(0)  # storage is asked at once
+        shard.state.away = False
+        assert summary(await interrupted(shard, seq, charged=False)) == (1, "r1", AttemptEnd.RUNNER_LOST, False)
+
+
 async def test_an_attempt_whose_lease_expires_is_stored_with_the_end_of_its_execution(tmp_path):
     async with running_host(tmp_path, lease_seconds=60.0, max_attempts=1) as shard:
         (seq,) = await shard.append()

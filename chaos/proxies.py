@@ -64,6 +64,7 @@ class Proxies:
         self._listening: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
         self._serving: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._disturbance: Disturbance | None = None
         self.ports: dict[str, int] = {}
 
@@ -88,6 +89,7 @@ class Proxies:
 
     async def close(self) -> None:
         """Stop listening and end all connections."""
+        self._closed = True
         for listening in self._listening:
             listening.close()
         for connection in [*self._connections]:
@@ -133,6 +135,9 @@ class Proxies:
             writer.transport.abort()
             return
         connection = _Connection(self, router, server, (reader, writer), to_server)
+        if self._closed:  # while this connection was opened
+            connection.abort()
+            return
         self._connections.add(connection)
         try:
             await connection.run()

@@ -161,3 +161,24 @@ async def test_a_connection_is_known_although_earlier_ones_had_its_port():
         assert peers.name_of(writer.transport) == "router-1"
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_connection_that_was_being_opened_does_not_outlive_the_proxies(monkeypatch):
+    opening, go_on, opened = asyncio.Event(), asyncio.Event(), asyncio.open_connection
+
+    async def late(*arguments):
+        opening.set()
+        await go_on.wait()
+        return await opened(*arguments)
+
+    async with asyncio.timeout(PATIENCE), echoing() as (proxies, _):
+        monkeypatch.setattr(asyncio, "open_connection", late)
+        reader, writer = await opened("127.0.0.1", proxies.ports["nats-1"])
+        await opening.wait()
+        closing = asyncio.create_task(proxies.close())
+        await asyncio.sleep(0)  # it aborts the connections that there are
+        go_on.set()
+        await closing
+        with contextlib.suppress(ConnectionError):
+            assert not await reader.read()
+        writer.close()

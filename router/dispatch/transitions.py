@@ -24,6 +24,7 @@ from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss, Req
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.attempts import AttemptInterrupted, AttemptRefunded
+from router.storage.causes import EventReceived
 
 WRITE_BYTES: Final = 16 * limits.MIB
 """Bytes of journal entries delivered in one write; storage limits the size of a write."""
@@ -96,8 +97,10 @@ class TransitionWriter:
             also_delivered, dropped, ends = await self._completions.side_effects(ends)
             delivered, consumed = [*delivered, *also_delivered], [*consumed, *dropped]
         *early, last = _portions(delivered) if delivered else [()]
-        for portion in early:
-            await self._writer.write(portion)
+        for portion in early:  # each with its links: it is not delivered again if the router ends before the last one
+            seqs = {each.seq for each in portion}
+            links = [each for each in batch.journaled if isinstance(each, EventReceived) and each.seq in seqs]
+            await self._writer.write([*portion, *links])
         lost = [stored.Requeued(loss.seq, loss.attempts, self._core.leases.term_of(loss.seq)) for loss in requeued]
         attempts = [
             AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))

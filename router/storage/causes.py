@@ -21,8 +21,9 @@ class Cause(NamedTuple):
 class EventReceived(NamedTuple):
     """An execution received an arrival; its emitter, if it has one, is stored as a cause.
 
-    It is written in one `write` with `Consumed`, and not before the change that delivers the arrival. For an execution
-    that has ended it is a no-op. Of many emitters, the `limits.MAX_LINKED_EMITTERS` newest are retained.
+    It is written in one `write` with the change that delivers the arrival, and not after `Consumed`; a second one is a
+    no-op. For an execution that has ended it is one, too. Of many emitters, the `limits.MAX_LINKED_EMITTERS` newest are
+    retained.
 
     Attributes:
         seq: the execution.

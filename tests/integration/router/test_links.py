@@ -166,6 +166,28 @@ async def test_an_event_that_is_handed_to_a_running_execution_is_linked_when_it_
     assert await shard.state.links(CALLER, limit=9) == ([], [(record.id, LISTEN)])
 
 
+async def test_each_portion_of_a_delivery_is_stored_with_its_links(shard, runner, monkeypatch):
+    monkeypatch.setattr("router.dispatch.transitions.WRITE_BYTES", 10)
+    for _ in range(2):
+        delivery = await shard.work_on(runner)
+        await shard.park(runner, delivery, Subscription(KEY, (EventFilter(False, "paid"),)))
+    write = shard.state.write
+
+    async def write_once(changes):
+        await write(changes)
+        shard.state.away = True
+
+    monkeypatch.setattr(shard.state, "write", write_once)
+    publishing = asyncio.create_task(shard.publish(type_="paid", callback=False, emitter=CALLER))
+    async with asyncio.timeout(PATIENCE):
+        await shard.state.refused.wait()
+    # if the router ends here, the first portion is not delivered again
+    assert len((await shard.state.links(CALLER, limit=9)).caused) == 1
+    shard.state.away = False
+    monkeypatch.undo()
+    await publishing
+
+
 async def test_links_are_current_and_say_what_is_not_stored_any_more(router, client, effects):
     await client.flows.apply([flow("parent"), flow("child")])
     parent = await client.ingest("parent", {})

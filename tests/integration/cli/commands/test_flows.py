@@ -119,9 +119,12 @@ def test_what_is_asked_of_a_flow_that_there_is_not_is_refused(cluster, command):
     assert (refused.code, refused.out, refused.err) == (1, "", "flowhook: there is no flow nope\n")
 
 
-def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster):
+def test_a_flow_of_which_there_is_nothing_yet_is_no_error(cluster, tmp_path):
+    path = tmp_path / "untouched.yaml"
+    path.write_text(QUIET.replace("quiet", "untouched"))
+    cluster.run("apply", "-f", path)
     for command, message in (("executions", "no executions\n"), ("rejections", "no rejections\n")):
-        listed = cluster.run(command, "list", "--flow", "quiet")
+        listed = cluster.run(command, "list", "--flow", "untouched")
         assert (listed.code, listed.out, listed.err) == (0, message, "")
 
 

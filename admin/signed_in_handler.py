@@ -44,6 +44,8 @@ class SignedInHandler(BaseHandler):
     operators_only = True
     token: str | None = None
     session: Session | None = None
+    is_complete = False
+    """Whether the whole request has been received."""
 
     def prepare(self) -> None:
         """Check Host and the size of the body, and find the session or the bearer token."""
@@ -67,6 +69,12 @@ class SignedInHandler(BaseHandler):
         if self._is_received:
             self._body += chunk
 
+    def on_connection_close(self) -> None:
+        """End the request if the rest of it can't be received any more: Tornado drops it without `on_finish`."""
+        super().on_connection_close()
+        if not self.is_complete:
+            self.context.requests.discard(self)
+
     def is_unsent_form(self, error: FlowhookError) -> bool:  # noqa: ARG002 - subclasses look at it
         """Whether the body of a refused request is received, because the response has it."""
         return False
@@ -84,6 +92,7 @@ class SignedInHandler(BaseHandler):
         await self._respond(self.submit, values)
 
     async def _respond(self, perform: Callable[..., Awaitable[None]], values: tuple[str, ...]) -> None:
+        self.is_complete = True
         try:
             if self._refusal is not None:
                 raise self._refusal

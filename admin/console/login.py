@@ -115,6 +115,10 @@ class ContinuePage(LoginPage):
 
     max_body = MAX_CARRIED
 
+    async def show(self, *_values: str) -> None:
+        """Redirect to the login: whoever opens this address again carries no form."""
+        self.redirect("/login", status=http.HTTPStatus.SEE_OTHER)
+
     async def submit(self, *_values: str) -> None:
         """Begin a session and show the carried form; or show the login again, with the reason."""
         if self.body.count(b"%") > MAX_ESCAPES:

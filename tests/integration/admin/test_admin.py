@@ -200,6 +200,22 @@ async def test_a_request_in_progress_is_answered_before_the_process_stops(admin,
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize("request_line", ["POST /login/continue", "POST /flows", "GET /flows", "GET /api/flows", "GET /x"])
+async def test_clients_that_leave_before_their_bodies_came_hold_nothing_up(admin, monkeypatch, request_line):
+    monkeypatch.setattr(app, "STOP_SECONDS", 3600)
+    host, _, port = admin.address.rpartition(":")
+    head = f"{request_line} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 1000\r\n\r\n"
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(host, port)
+        writer.write(head.encode() + b"x" * 999)
+        writer.close()
+        await writer.wait_closed()
+    assert (await admin("GET", "/healthz"))[0] == 200
+    admin.stop()
+    async with asyncio.timeout(PATIENCE):
+        await admin.serving
+
+
 async def test_a_token_longer_than_any_is_unknown(admin):
     status, _, text = await admin("GET", "/api/flows", Authorization=f"Bearer {'x' * 20_000}")
     assert (status, json.loads(text)["reason"]) == (401, "UNAUTHENTICATED")

@@ -134,6 +134,11 @@ async def test_a_login_that_carries_no_form_is_refused(browser, router, form):
     assert answer.status == 400
 
 
+async def test_the_address_of_a_login_that_carries_a_form_leads_to_the_login(browser):
+    answer = await browser.get("/login/continue")
+    assert (answer.status, answer.headers["Location"]) == (303, "/login")
+
+
 async def test_logging_out_without_a_session_leads_to_the_login(browser, origin):
     answer = await browser.post("/logout", headers=origin)
     assert (answer.status, answer.headers["Location"]) == (303, "/login")

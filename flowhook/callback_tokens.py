@@ -31,6 +31,8 @@ _ID_LENGTH: Final = 26
 _PATTERN: Final = rf"\.(?<=[0-9a-z]{{{_ID_LENGTH}}}\.)[0-9]{{1,9}}\.[A-Za-z0-9_-]{{43}}"
 _TOKEN: Final = re.compile(_PATTERN)
 _TOKEN_BYTES: Final = re.compile(_PATTERN.encode())
+# The ID may be the end of a token that was masked.
+_CUT_TOKEN: Final = re.compile(rb"(?<=[0-9a-z*]{26}\.)[0-9]{1,9}\.[A-Za-z0-9_-]{1,42}\Z")
 
 
 def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
@@ -66,6 +68,15 @@ def mask(text: str, replacement: str = MASK) -> str:
         parts += [text[position:start], replacement * (match.end() - start if replacement == "*" else 1)]
         position = match.end()
     return "".join([*parts, text[position:]]) if parts else text
+
+
+def mask_end(data: bytes) -> bytes:
+    """Return bytes with `*` for each byte of a token that they end in the middle of: the rest would be easy to guess.
+
+    Whole tokens must have been masked before.
+    """
+    match = _CUT_TOKEN.search(data, max(0, len(data) - MAX_LENGTH))
+    return data if match is None else data[: match.start()] + b"*" * len(match[0])
 
 
 def verify(key: bytes, callback: str, token: str) -> str:

@@ -72,6 +72,19 @@ async def test_a_token_is_masked_in_a_body_where_a_chunk_ends(router, client, cu
         assert await read(view, execution_id) == before + HIDDEN.encode() + b" " + before
 
 
+async def test_a_viewer_gets_no_beginning_of_a_token_at_the_end_of_a_body_that_it_has_cut(router, client):
+    await client.flows.apply([flow("asking")])
+    body = f"{TOKEN}{TOKEN}".encode()
+    execution_id = await client.ingest("asking", body, "application/octet-stream")
+    mac = TOKEN.rpartition(".")[2].encode()
+    async with router.client("view") as view:
+        for size in range(len(body) + 1):
+            shown = (await view.executions.get(execution_id, max_body_bytes=size)).event.body
+            assert (len(shown), mac[:1] in shown.replace(ID[4:].encode(), b"")) == (size, False)
+    cut = await client.executions.get(execution_id, max_body_bytes=len(TOKEN) - 1)
+    assert cut.event.body == TOKEN[:-1].encode()
+
+
 async def test_a_viewer_gets_no_token_that_stands_in_a_refused_request(router, client):
     body = f'{{"decide_at": "{URL}"}}'.encode()
     refused = rejections.Rejection(

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from flowhook import limits
 from flowhook.random_access import RandomAccess
 from flowhook.v1 import envelope_pb2
@@ -69,10 +71,23 @@ def _find_body(payload: RandomAccess) -> tuple[bytes, int, int]:
         elif kind in _FIXED_BYTES:
             position += _FIXED_BYTES[kind]
         else:
-            raise ValueError("not a serialized event")
+            return _without_body(data + payload.read(len(data), payload.size)), 0, 0
     if position != payload.size:
         raise ValueError("not a serialized event")
     return data + payload.read(len(data), payload.size), 0, 0
+
+
+def _without_body(serialized: bytes) -> bytes:
+    """Return a serialized event with a group, having checked that it has no body.
+
+    The router writes fields that it does not know, of whatever kind, after all others, so that a body precedes them.
+    """
+    try:
+        if not envelope_pb2.Event.FromString(serialized).body:
+            return serialized
+    except DecodeError:
+        pass
+    raise ValueError("not a serialized event")
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:

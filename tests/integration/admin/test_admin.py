@@ -200,7 +200,9 @@ async def test_a_request_in_progress_is_answered_before_the_process_stops(admin,
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.parametrize("request_line", ["POST /login/continue", "POST /flows", "GET /flows", "GET /api/flows", "GET /x"])
+@pytest.mark.parametrize(
+    "request_line", ["POST /login/continue", "POST /flows", "GET /flows", "GET /api/flows", "GET /x"]
+)
 async def test_clients_that_leave_before_their_bodies_came_hold_nothing_up(admin, monkeypatch, request_line):
     monkeypatch.setattr(app, "STOP_SECONDS", 3600)
     host, _, port = admin.address.rpartition(":")

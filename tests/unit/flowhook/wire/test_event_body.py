@@ -68,6 +68,17 @@ def test_fixed_fields_that_are_not_known_are_passed_on():
     assert read_event(Payload(unknown + body), max_body_bytes=2).event == unknown + body[:1] + b"\x02bo"
 
 
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_a_group_that_is_not_known_is_passed_on(body):
+    event = envelope_pb2.Event.FromString(
+        b"\xa3\x7d\x08\x01\xa4\x7d" + envelope_pb2.Event(body=body).SerializeToString()
+    )
+    part = read_event(Payload(event.SerializeToString()), max_body_bytes=2)
+    assert part.body_size == len(body)
+    event.body = body[:2]
+    assert envelope_pb2.Event.FromString(part.event) == event
+
+
 def test_an_event_without_a_body_is_read_whole():
     serialized = envelope_pb2.Event(id="evt_1", form=b"{}").SerializeToString()
     assert read_event(Payload(serialized), max_body_bytes=0) == EventPart(serialized, 0, 0)

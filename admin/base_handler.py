@@ -16,6 +16,7 @@ from admin.requests_in_progress import RequestsInProgress
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
+from admin.security.sent_logins import SentLogins
 from admin.security.sessions import Session, Sessions
 from flowhook.client import AsyncClient
 from flowhook.errors import (
@@ -81,6 +82,7 @@ class AdminContext:
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
+        sent_logins: logins that can't be sent again.
         requests: requests that are in progress.
         streams: handlers of live lists that are open, and their sessions.
         tools: what operations use of this process; owned by the caller.
@@ -92,6 +94,7 @@ class AdminContext:
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
+    sent_logins: SentLogins = field(default_factory=SentLogins)
     requests: RequestsInProgress = field(default_factory=RequestsInProgress)
     streams: dict[object, Session | None] = field(default_factory=dict)
     tools: Tools = field(default_factory=Tools)

@@ -7,6 +7,7 @@ the token may do, and its answer is the role of the session.
 from __future__ import annotations
 
 import http
+import secrets
 from typing import Any
 
 from admin.base_handler import status_of
@@ -127,10 +128,19 @@ class ContinuePage(LoginPage):
         self._path, self._form = (fields.get(name, [""])[0] for name in ("path", "form"))
         if not summary(self._path):
             raise InvalidError("no form is sent to this path", reason="FORM_INVALID")
-        await super().submit()
+        if self.body not in self.context.sent_logins:
+            await super().submit()
+            return
+        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock())
+        if self.session is None:
+            self.set_status(http.HTTPStatus.UNAUTHORIZED)
+            self.finish_form("This login was sent before.")
+        else:
+            self.finish_login()
 
     def finish_login(self) -> None:
         """Respond with the form that was carried."""
+        self.context.sent_logins.add(self.body)
         if self.session is None or self.session.role is not Role.OPERATOR:
             self.finish_form("This token may only view: log in with one that has the scope admin.")
             return
@@ -146,6 +156,7 @@ class ContinuePage(LoginPage):
             path=self._path,
             summary=summary(self._path),
             form=self._form,
+            login_id=secrets.token_hex(16),
             repeats=True,
             back="/",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -131,6 +132,7 @@ class Page(SignedInHandler):
             path=self.request.path,
             summary=summary(self.request.path),
             form=carry(self.body) if self.repeats_form and len(self.body) <= MAX_UNSENT else "",
+            login_id=secrets.token_hex(16),
             repeats=self.repeats_form,
             back=f"/{self.section}",
         )

@@ -134,6 +134,24 @@ async def test_a_login_that_carries_no_form_is_refused(browser, router, form):
     assert answer.status == 400
 
 
+async def test_a_login_that_a_browser_sends_again_after_a_logout_opens_no_session(operator, router, origin):
+    await ended(operator)
+    page = await operator.post("/flows", {"document": "typed"}, headers=origin)
+    [button] = re.findall(r'<button name="login" value="(\w+)">', page.text)
+    login = {**hidden(page), "token": router.token("admin"), "login": button}
+    answer = await operator.request("POST", "/login/continue", data=login, headers=origin)
+    assert (answer.status, hidden(answer)["document"], "Set-Cookie" in answer.headers) == (200, "typed", True)
+    answer = await operator.request("POST", "/login/continue", data=login, headers=origin)  # a reload
+    assert (answer.status, hidden(answer)["document"], "Set-Cookie" in answer.headers) == (200, "typed", False)
+    assert (await operator.post("/logout", headers=origin)).status == 303
+    answer = await operator.request("POST", "/login/continue", data=login, headers=origin)
+    assert (answer.status, "Set-Cookie" in answer.headers, router.token("admin") in answer.text) == (401, False, False)
+    assert (await operator.get("/flows")).status == 303
+    [another] = re.findall(r'<button name="login" value="(\w+)">', answer.text)
+    answer = await operator.request("POST", "/login/continue", data={**login, "login": another}, headers=origin)
+    assert (answer.status, hidden(answer)["document"]) == (200, "typed")
+
+
 async def test_the_address_of_a_login_that_carries_a_form_leads_to_the_login(browser):
     answer = await browser.get("/login/continue")
     assert (answer.status, answer.headers["Location"]) == (303, "/login")

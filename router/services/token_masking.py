@@ -21,8 +21,13 @@ from flowhook.v1 import execution_service_pb2
 from router.services import error_mapping
 from router.services.authorization import caller_scopes
 
-_SERVICES: Final = ("/flowhook.v1.ExecutionService/", "/flowhook.v1.JobService/", "/flowhook.v1.RejectionService/")
-"""Services whose responses contain data of executions, or requests."""
+_SERVICES: Final = (
+    "/flowhook.v1.ExecutionService/",
+    "/flowhook.v1.JobService/",
+    "/flowhook.v1.RejectionService/",
+    "/flowhook.v1.AuditService/",
+)
+"""Services whose responses contain data of executions, requests, or what operators wrote about them."""
 
 _BODIES: Final = frozenset(
     {"flowhook.v1.Event.body", "flowhook.v1.ReadBodyResponse.chunk", "flowhook.v1.Rejection.body"}

@@ -8,6 +8,7 @@ from support.routers import flow
 from support.runners import attached
 
 from flowhook import callback_tokens, limits
+from flowhook.audit_reason import audit_reason
 from flowhook.client import channel
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.v1 import rejection_service_pb2 as rejections
@@ -83,6 +84,16 @@ async def test_a_viewer_gets_no_beginning_of_a_token_at_the_end_of_a_body_that_i
             assert (len(shown), mac[:1] in shown.replace(ID[4:].encode(), b"")) == (size, False)
     cut = await client.executions.get(execution_id, max_body_bytes=len(TOKEN) - 1)
     assert cut.event.body == TOKEN[:-1].encode()
+
+
+async def test_a_viewer_gets_no_token_that_an_operator_gave_as_a_reason(router, client):
+    with audit_reason(f"settled at {URL}"):
+        await client.flows.apply([flow("asking")])
+    [entry] = [each async for each in client.audit.list()]
+    assert entry.reason == f"settled at {URL}"
+    async with router.client("view") as view:
+        [entry] = [each async for each in view.audit.list()]
+    assert entry.reason == f"settled at {URL.replace(TOKEN, '•••')}"
 
 
 async def test_a_viewer_gets_no_token_that_stands_in_a_refused_request(router, client):

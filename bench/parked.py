@@ -117,7 +117,8 @@ class ParkingRunner:
             if time.monotonic() - self._renewed > 1:
                 self._renewed = time.monotonic()
                 await self._send(renewal=pb.Renewal())
-            found = message.assignments.assignments
+            responses = message.bundle.responses or [message]
+            found = [assignment for each in responses for assignment in each.assignments.assignments]
             for assignment in found:
                 yield assignment
             if found:

@@ -25,6 +25,9 @@ ROW: Final = 24
 
 _BAR: Final = 14
 _AXIS: Final = 28
+_GAP: Final = 3
+_CHARACTER: Final = 9
+"""Widest that a character of the axis is."""
 _MIN_WIDTH: Final = 2
 _MAX_LABEL: Final = 34
 _MAX_INDENT: Final = 8
@@ -132,11 +135,15 @@ def _end(interval: tuple[int, int | None], now_ms: int) -> int:
 
 def _axis(scale: _Scale, height: int) -> list[Markup]:
     step = tick_step(scale.length_ms)
-    tick = Markup('<line class="tick" x1="{}" y1="{}" x2="{}" y2="{}"/><text class="axis" x="{}" y="14">{}</text>')
+    line = Markup('<line class="tick" x1="{}" y1="{}" x2="{}" y2="{}"/>')
+    text = Markup('<text class="axis" x="{}" y="14" text-anchor="{}">{}</text>')
     ticks = []
     for number in range(int(scale.length_ms // step) + 1):
         x = scale.x(scale.first_ms + number * step)
-        ticks.append(tick.format(x, _AXIS - 8, x, height, x + 3, text_of(number * step)))
+        label = text_of(number * step)
+        fits = x + _GAP + _CHARACTER * len(label) <= WIDTH
+        ticks.append(line.format(x, _AXIS - 8, x, height))
+        ticks.append(text.format(x + _GAP if fits else x - _GAP, "start" if fits else "end", label))
     return ticks
 
 

@@ -119,3 +119,13 @@ def test_all_numbers_are_within_the_picture(rows):
         for _, x, width in rectangles(*bars):
             assert x >= LABELS
             assert x + width <= WIDTH
+
+
+@pytest.mark.parametrize("length", [150, 152, 1000, 4_321, 59_999, 86_400_000])
+def test_no_label_of_the_axis_is_cut_off(length):
+    picture = draw_timeline([Bar("a", "completed", 0, length)], 0)
+    labels = re.findall(r'<text class="axis" x="([\d.]+)" y="14" text-anchor="(\w+)">([^<]+)</text>', picture)
+    assert labels[0][1:] == ("start", "0 ms")
+    for x, anchor, text in labels:
+        assert float(x) + (9 * len(text) if anchor == "start" else 0) <= WIDTH
+    assert labels[-1][1] == "end" or length % tick_step(length)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.execution_filter import ExecutionFilter
@@ -57,6 +58,16 @@ def timestamp(milliseconds: int) -> Timestamp:
 def milliseconds(value: Timestamp) -> int:
     """Return the Unix milliseconds of a protobuf timestamp."""
     return value.seconds * 1000 + value.nanos // 1_000_000
+
+
+def optional_timestamp(milliseconds: int | None) -> Timestamp | None:
+    """Return a protobuf timestamp of Unix milliseconds, or None."""
+    return None if milliseconds is None else timestamp(milliseconds)
+
+
+def optional_milliseconds(message: Message, field: str) -> int | None:
+    """Return the Unix milliseconds of a message's timestamp; None: it is not set."""
+    return milliseconds(getattr(message, field)) if message.HasField(field) else None
 
 
 def duration(seconds: float) -> Duration:
@@ -281,7 +292,7 @@ def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
         attempts=execution.attempts,
         error=None if execution.error is None else error_to_proto(execution.error),
         receive_time=timestamp(execution.receive_time_ms),
-        end_time=None if execution.end_time_ms is None else timestamp(execution.end_time_ms),
+        end_time=optional_timestamp(execution.end_time_ms),
         replayed_by=execution.replayed_by,
         replayed=execution.replayed,
         resolution=None if execution.resolution is None else _resolution_to_proto(execution.resolution),
@@ -301,7 +312,7 @@ def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
         status=status_from_proto(message.status),
         attempts=message.attempts,
         receive_time_ms=milliseconds(message.receive_time),
-        end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
+        end_time_ms=optional_milliseconds(message, "end_time"),
         error=error_from_proto(message.error) if message.HasField("error") else None,
         replay_of=message.replay_of,
         replayed_by=message.replayed_by,
@@ -321,8 +332,8 @@ def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.Execut
         flow_id=conditions.flow_id,
         statuses=[status_to_proto(status) for status in conditions.statuses],
         unresolved=conditions.unresolved,
-        receive_from=None if received_from is None else timestamp(received_from),
-        receive_until=None if received_until is None else timestamp(received_until),
+        receive_from=optional_timestamp(received_from),
+        receive_until=optional_timestamp(received_until),
         error_type=conditions.error_type,
         error_task=conditions.error_task,
         error_status=conditions.error_status,
@@ -344,8 +355,8 @@ def filter_from_proto(message: execution_service_pb2.ExecutionFilter) -> Executi
         flow_id=message.flow_id,
         statuses=tuple(status_from_proto(status) for status in message.statuses),
         unresolved=message.unresolved,
-        receive_from_ms=milliseconds(message.receive_from) if message.HasField("receive_from") else None,
-        receive_until_ms=milliseconds(message.receive_until) if message.HasField("receive_until") else None,
+        receive_from_ms=optional_milliseconds(message, "receive_from"),
+        receive_until_ms=optional_milliseconds(message, "receive_until"),
         error_type=message.error_type,
         error_task=message.error_task if message.HasField("error_task") else None,
         error_status=message.error_status,

@@ -12,9 +12,9 @@ from flowhook.wire.convert import (
     event_to_proto,
     execution_from_proto,
     execution_to_proto,
-    milliseconds,
+    optional_milliseconds,
+    optional_timestamp,
     task_record_to_proto,
-    timestamp,
 )
 
 _TaskRunPb = execution_service_pb2.TaskRun
@@ -45,8 +45,8 @@ def _task_run_to_proto(run: TaskRun) -> execution_service_pb2.TaskRun:
     return execution_service_pb2.TaskRun(
         number=run.number,
         task=run.task,
-        begin_time=None if run.begin_time_ms is None else timestamp(run.begin_time_ms),
-        end_time=None if run.end_time_ms is None else timestamp(run.end_time_ms),
+        begin_time=optional_timestamp(run.begin_time_ms),
+        end_time=optional_timestamp(run.end_time_ms),
         tries=run.tries,
         state=_TASK_STATE_TO_PROTO[run.state],
         detail=run.detail,
@@ -57,8 +57,8 @@ def _task_run_from_proto(message: execution_service_pb2.TaskRun) -> TaskRun:
     return TaskRun(
         message.number,
         message.task,
-        milliseconds(message.begin_time) if message.HasField("begin_time") else None,
-        milliseconds(message.end_time) if message.HasField("end_time") else None,
+        optional_milliseconds(message, "begin_time"),
+        optional_milliseconds(message, "end_time"),
         message.tries,
         _TASK_STATE_FROM_PROTO.get(message.state, TaskState.RUNNING),
         message.detail,
@@ -69,8 +69,8 @@ def _attempt_to_proto(attempt: Attempt) -> execution_service_pb2.Attempt:
     return execution_service_pb2.Attempt(
         number=attempt.number,
         runner_id=attempt.runner,
-        assign_time=None if attempt.assign_time_ms is None else timestamp(attempt.assign_time_ms),
-        end_time=None if attempt.end_time_ms is None else timestamp(attempt.end_time_ms),
+        assign_time=optional_timestamp(attempt.assign_time_ms),
+        end_time=optional_timestamp(attempt.end_time_ms),
         end=_AttemptPb.END_UNSPECIFIED if attempt.end is None else _ATTEMPT_END_TO_PROTO[attempt.end],
         detail=attempt.detail,
         charged=attempt.charged,
@@ -81,8 +81,8 @@ def _attempt_from_proto(message: execution_service_pb2.Attempt) -> Attempt:
     return Attempt(
         message.number,
         message.runner_id,
-        milliseconds(message.assign_time) if message.HasField("assign_time") else None,
-        milliseconds(message.end_time) if message.HasField("end_time") else None,
+        optional_milliseconds(message, "assign_time"),
+        optional_milliseconds(message, "end_time"),
         _ATTEMPT_END_FROM_PROTO.get(message.end),
         message.detail,
         message.charged,

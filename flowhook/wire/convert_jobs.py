@@ -5,7 +5,14 @@ from __future__ import annotations
 from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState, SampledReplay
 from flowhook.replays import AS_RECORDED
 from flowhook.v1 import job_service_pb2
-from flowhook.wire.convert import filter_from_proto, filter_to_proto, milliseconds, timestamp
+from flowhook.wire.convert import (
+    filter_from_proto,
+    filter_to_proto,
+    milliseconds,
+    optional_milliseconds,
+    optional_timestamp,
+    timestamp,
+)
 from flowhook.wire.convert_replays import options_from_proto, preview_from_proto, replay_to_proto
 
 _SpecPb = job_service_pb2.JobSpec
@@ -81,8 +88,8 @@ def job_to_proto(job: Job) -> job_service_pb2.Job:
         skipped=job.skipped,
         failed=job.failed,
         create_time=timestamp(job.create_time_ms),
-        start_time=None if job.start_time_ms is None else timestamp(job.start_time_ms),
-        end_time=None if job.end_time_ms is None else timestamp(job.end_time_ms),
+        start_time=optional_timestamp(job.start_time_ms),
+        end_time=optional_timestamp(job.end_time_ms),
         delay_reason=job.delay_reason,
         data_bytes=job.data_bytes,
     )
@@ -100,8 +107,8 @@ def job_from_proto(message: job_service_pb2.Job) -> Job:
         skipped=message.skipped,
         failed=message.failed,
         create_time_ms=milliseconds(message.create_time),
-        start_time_ms=milliseconds(message.start_time) if message.HasField("start_time") else None,
-        end_time_ms=milliseconds(message.end_time) if message.HasField("end_time") else None,
+        start_time_ms=optional_milliseconds(message, "start_time"),
+        end_time_ms=optional_milliseconds(message, "end_time"),
         delay_reason=message.delay_reason,
         data_bytes=message.data_bytes,
     )

@@ -8,7 +8,7 @@ from flowhook.rejections import Acceptability, RejectedRequest, RejectionCount
 from flowhook.secret_info import SecretInfo
 from flowhook.v1 import audit_service_pb2, flow_service_pb2, rejection_service_pb2
 from flowhook.v1 import secret_service_pb2 as secret_pb2
-from flowhook.wire.convert import headers_from_proto, milliseconds, timestamp
+from flowhook.wire.convert import headers_from_proto, milliseconds, optional_milliseconds, optional_timestamp, timestamp
 
 _AppliedPb = flow_service_pb2.AppliedFlow
 _CHANGE_TO_PROTO = {
@@ -39,7 +39,7 @@ def flow_to_proto(flow: Flow) -> flow_service_pb2.Flow:
         has_webhook=flow.has_webhook,
         create_time=timestamp(flow.create_time_ms),
         update_time=timestamp(flow.update_time_ms),
-        next_time=None if flow.next_time_ms is None else timestamp(flow.next_time_ms),
+        next_time=optional_timestamp(flow.next_time_ms),
     )
 
 
@@ -54,7 +54,7 @@ def flow_from_proto(message: flow_service_pb2.Flow) -> Flow:
         has_webhook=message.has_webhook,
         create_time_ms=milliseconds(message.create_time),
         update_time_ms=milliseconds(message.update_time),
-        next_time_ms=milliseconds(message.next_time) if message.HasField("next_time") else None,
+        next_time_ms=optional_milliseconds(message, "next_time"),
     )
 
 
@@ -110,7 +110,7 @@ def rejection_from_proto(message: rejection_service_pb2.Rejection) -> RejectedRe
         suppressed=message.suppressed,
         acceptability=_ACCEPTABILITY_FROM_PROTO.get(message.acceptability, Acceptability.UNKNOWN),
         accepted_event_id=message.accepted_event_id,
-        accept_time_ms=milliseconds(message.accept_time) if message.HasField("accept_time") else None,
+        accept_time_ms=optional_milliseconds(message, "accept_time"),
         diagnosis=message.diagnosis,
         accepted_by=message.accepted_by,
     )

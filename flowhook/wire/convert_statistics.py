@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from flowhook.flow_statistics import (
     FlowCondition,
     FlowStatistics,
@@ -16,7 +13,7 @@ from flowhook.flow_statistics import (
 )
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
-from flowhook.wire.convert import milliseconds, timestamp
+from flowhook.wire.convert import milliseconds, optional_milliseconds, optional_timestamp, timestamp
 from flowhook.wire.convert_resources import flow_from_proto, flow_to_proto, secret_from_proto
 
 _CONDITION_TO_PROTO = {
@@ -45,8 +42,8 @@ def statistics_to_proto(statistics: FlowStatistics) -> pb.FlowStatistics:
         running=statistics.running,
         waiting=statistics.waiting,
         suspended=statistics.suspended,
-        oldest_pending_time=_timestamp(statistics.oldest_pending_ms),
-        last_event_time=_timestamp(statistics.last_event_ms),
+        oldest_pending_time=optional_timestamp(statistics.oldest_pending_ms),
+        last_event_time=optional_timestamp(statistics.last_event_ms),
     )
     message.flow.ClearField("document")
     message.flow.ClearField("definition")
@@ -63,7 +60,7 @@ def statistics_to_proto(statistics: FlowStatistics) -> pb.FlowStatistics:
             missing=secret.missing,
             verifies=secret.verifies,
             expressions=secret.expressions,
-            last_match_time=_timestamp(secret.match_time_ms),
+            last_match_time=optional_timestamp(secret.match_time_ms),
             latest_match=secret.latest_match,
         )
     return message
@@ -81,15 +78,15 @@ def statistics_from_proto(message: pb.FlowStatistics) -> FlowStatistics:
         running=message.running,
         waiting=message.waiting,
         suspended=message.suspended,
-        oldest_pending_ms=_milliseconds(message, "oldest_pending_time"),
-        last_event_ms=_milliseconds(message, "last_event_time"),
+        oldest_pending_ms=optional_milliseconds(message, "oldest_pending_time"),
+        last_event_ms=optional_milliseconds(message, "last_event_time"),
         secrets=tuple(
             NamedSecret(
                 name=secret.name,
                 missing=secret.missing,
                 verifies=secret.verifies,
                 expressions=secret.expressions,
-                match_time_ms=_milliseconds(secret, "last_match_time"),
+                match_time_ms=optional_milliseconds(secret, "last_match_time"),
                 latest_match=secret.latest_match,
             )
             for secret in message.secrets
@@ -108,7 +105,9 @@ def uses_to_proto(uses: SecretUses) -> secret_pb.ListSecretsResponse:
     response = secret_pb.ListSecretsResponse(matches_since=timestamp(uses.since_ms))
     for use in uses.items:
         target = response.missing_secrets if use.info is None else response.secrets
-        message = target.add(name=use.name, user_count=use.user_count, last_match_time=_timestamp(use.match_time_ms))
+        message = target.add(
+            name=use.name, user_count=use.user_count, last_match_time=optional_timestamp(use.match_time_ms)
+        )
         if use.info is not None:
             message.update_time.CopyFrom(timestamp(use.info.update_time_ms))
         for user in use.users:
@@ -116,7 +115,7 @@ def uses_to_proto(uses: SecretUses) -> secret_pb.ListSecretsResponse:
                 flow_id=user.flow_id,
                 verifies=user.verifies,
                 expressions=user.expressions,
-                last_match_time=_timestamp(user.match_time_ms),
+                last_match_time=optional_timestamp(user.match_time_ms),
                 latest_match=user.latest_match,
             )
     return response
@@ -138,19 +137,11 @@ def _use(message: secret_pb.Secret, *, missing: bool) -> SecretUse:
                 flow_id=user.flow_id,
                 verifies=user.verifies,
                 expressions=user.expressions,
-                match_time_ms=_milliseconds(user, "last_match_time"),
+                match_time_ms=optional_milliseconds(user, "last_match_time"),
                 latest_match=user.latest_match,
             )
             for user in message.users
         ),
         user_count=message.user_count,
-        match_time_ms=_milliseconds(message, "last_match_time"),
+        match_time_ms=optional_milliseconds(message, "last_match_time"),
     )
-
-
-def _timestamp(time_ms: int | None) -> Timestamp | None:
-    return None if time_ms is None else timestamp(time_ms)
-
-
-def _milliseconds(message: Message, field: str) -> int | None:
-    return milliseconds(getattr(message, field)) if message.HasField(field) else None

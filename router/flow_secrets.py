@@ -1,4 +1,4 @@
-"""Which secrets flows name, which of these are missing, and which last verified a request."""
+"""Reports the secrets that flows name: which are missing, and which last verified a request."""
 
 from __future__ import annotations
 

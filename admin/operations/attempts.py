@@ -1,4 +1,4 @@
-"""What is shown of the attempts of an execution."""
+"""Views of the attempts of an execution, for the console and the JSON API."""
 
 from __future__ import annotations
 

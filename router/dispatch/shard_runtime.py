@@ -42,7 +42,7 @@ from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.observers.end_feed import EndFeed
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
-from router.dispatch.observers.flow_statistics import FlowStatistics, restore_history
+from router.dispatch.observers.flow_statistics import FlowStatisticsCounter, restore_history
 from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
@@ -110,7 +110,7 @@ class ShardRuntime:
         self.waiters = ReplyWaiters()
         self.watchers = ExecutionWatchers(self.executions.read)
         self.ends = EndFeed()
-        self.statistics = FlowStatistics(now_ms())
+        self.statistics = FlowStatisticsCounter(now_ms())
         self._runners = AttachedRunners(core=core, outbox=self.outbox, metrics=metrics, clock=clock)
         self._live = LiveDelivery(core=core, subscriptions=subscriptions, runners=self._runners, effects=self._effects)
         parked_delivery = ParkedDelivery(

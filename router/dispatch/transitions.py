@@ -13,7 +13,7 @@ from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
 from router.dispatch.observers.end_feed import EndFeed
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
-from router.dispatch.observers.flow_statistics import FlowStatistics
+from router.dispatch.observers.flow_statistics import FlowStatisticsCounter
 from router.dispatch.observers.reply_waiters import ReplyWaiters
 from router.dispatch.persistence.attempt_log import AttemptLog
 from router.dispatch.persistence.retrying_writer import RetryingWriter
@@ -58,7 +58,7 @@ class TransitionWriter:
         waiters: ReplyWaiters,
         watchers: ExecutionWatchers,
         ends: EndFeed,
-        statistics: FlowStatistics,
+        statistics: FlowStatisticsCounter,
         effects: EffectQueue,
         metrics: RouterMetrics,
         now_ms: Callable[[], int],

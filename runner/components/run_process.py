@@ -23,7 +23,7 @@ from runner.components.base import Context, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.processes.job_runner import PATH, Job, JobResult, JobRunner
+from runner.processes.job_runner import PATH, JobResult, JobRunner, ProcessJob
 
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
 """Limit for one argument, variable or command: the operating system accepts little more."""
@@ -125,7 +125,7 @@ async def _run(
     name: str, command: tuple[str, ...], files: dict[str, str], arguments: ProcessArguments, context: Context
 ) -> Any:
     stdin = arguments.stdin
-    job = Job(
+    job = ProcessJob(
         argv=(*command, *map(str, arguments.arguments)),
         environment={variable: str(value) for variable, value in arguments.environment.items()},
         stdin=b"" if stdin is None else stdin.encode() if isinstance(stdin, str) else encode(stdin),

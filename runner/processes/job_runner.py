@@ -39,7 +39,7 @@ log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ProcessJob:
     """A program to execute.
 
     Attributes:
@@ -80,7 +80,7 @@ class JobRunner:
         """Number of jobs in the background."""
         return len(self._background)
 
-    async def run(self, job: Job) -> JobResult:
+    async def run(self, job: ProcessJob) -> JobResult:
         """Execute a job and return its result; cancelling this kills the process and its descendants.
 
         Raises:
@@ -89,7 +89,7 @@ class JobRunner:
         async with self._slots:
             return await _run(job, self._launchers)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: ProcessJob) -> None:
         """Execute a job in the background, until its time is up or the runner ends.
 
         Raises:
@@ -108,7 +108,7 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run_in_background(self, job: Job) -> None:
+    async def _run_in_background(self, job: ProcessJob) -> None:
         try:
             async with asyncio.timeout(job.seconds):
                 await _run(job, self._launchers)
@@ -116,7 +116,7 @@ class JobRunner:
             log.warning("background process failed", cause=type(problem).__name__)
 
 
-async def _run(job: Job, launchers: Launchers) -> JobResult:
+async def _run(job: ProcessJob, launchers: Launchers) -> JobResult:
     async with launchers.launch() as launcher:
         launcher.lifeline.write(_encode(job))
         process, end = launcher.process, launcher.lifeline.close
@@ -138,7 +138,7 @@ async def _run(job: Job, launchers: Launchers) -> JobResult:
     return JobResult(ended, *(output.content for output in outputs))
 
 
-def _encode(job: Job) -> bytes:
+def _encode(job: ProcessJob) -> bytes:
     seconds = math.ceil(job.seconds)
     return orjson.dumps(
         {

@@ -85,7 +85,7 @@ class _Counts:
         )
 
 
-class FlowStatistics:
+class FlowStatisticsCounter:
     """The counts of all flows. Counting takes constant time.
 
     Attributes:
@@ -151,7 +151,7 @@ class FlowStatistics:
 
 
 async def restore_history(
-    statistics: FlowStatistics, state: ShardState, *, until_seq: int, now_ms: Callable[[], int]
+    statistics: FlowStatisticsCounter, state: ShardState, *, until_seq: int, now_ms: Callable[[], int]
 ) -> None:
     """Add the counts of the hour before the start, so far as `MAX_RESTORED` executions contain them.
 

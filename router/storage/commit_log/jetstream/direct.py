@@ -34,7 +34,7 @@ NO_RESPONDERS: Final = b"NATS/1.0 503"
 """Begins the answer of a server to a request for which there is no receiver."""
 
 
-class Attempt(NamedTuple):
+class AppendAttempt(NamedTuple):
     """What came of a request.
 
     Attributes:
@@ -46,7 +46,7 @@ class Attempt(NamedTuple):
     answer: bytes | None
 
 
-NOT_SENT: Final = Attempt(sent=False, answer=None)
+NOT_SENT: Final = AppendAttempt(sent=False, answer=None)
 
 
 class Direct:
@@ -70,7 +70,7 @@ class Direct:
 
     def request(
         self, subject: str, headers: dict[str, str], data: bytes, *, stop: threading.Event | None = None
-    ) -> Attempt:
+    ) -> AppendAttempt:
         """Send a message and wait for the answer, until `stop` is set or the connection closed."""
         link = self._take()
         if link is None:
@@ -84,7 +84,7 @@ class Direct:
         except (OSError, ValueError):
             answer = None
         self._give_back(link, broken=sent and answer is None)
-        return Attempt(sent, answer)
+        return AppendAttempt(sent, answer)
 
     def publish(self, subject: str, data: bytes) -> bool:
         """Send a message that nobody answers; whether it was sent, as far as is known."""
@@ -212,7 +212,9 @@ class _Link:
         self.write(b"%s%s\r\n" % (command.encode(), data))
 
     def receive(self) -> bytes | None:
-        """Return the answer to what was sent last; None: none has arrived within `SLICE_SECONDS`; empty: as `Attempt`.
+        """Return the answer to what was sent last; None: none has arrived within `SLICE_SECONDS`.
+
+        Empty: as in `AppendAttempt`.
 
         Raises:
             OSError: there will be none.

@@ -6,7 +6,7 @@ import pytest
 
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
-from router.dispatch.observers.flow_statistics import IDLE, MINUTE_MS, MINUTES, FlowStatistics, restore_history
+from router.dispatch.observers.flow_statistics import IDLE, MINUTE_MS, MINUTES, FlowStatisticsCounter, restore_history
 from router.storage.activity import MinuteCount, RecentActivity
 from router.storage.model import LoggedEvent, NewEvent
 
@@ -20,7 +20,7 @@ def accept(statistics, flow_id, at_ms, number=1):
 
 @pytest.fixture
 def statistics():
-    return FlowStatistics(START)
+    return FlowStatisticsCounter(START)
 
 
 def test_executions_are_counted_by_minute_and_by_how_they_ended(statistics):
@@ -78,7 +78,7 @@ def test_when_the_clock_is_set_back_far_counting_begins_anew(statistics):
 
 
 def test_the_number_of_flows_is_bounded_and_what_is_missing_is_reported():
-    statistics = FlowStatistics(START, max_flows=2)
+    statistics = FlowStatisticsCounter(START, max_flows=2)
     for number, flow in enumerate("abc"):
         accept(statistics, flow, START + number * MINUTE_MS)
     assert [sum(statistics.of(flow, START + 2 * MINUTE_MS).accepted) for flow in "abc"] == [0, 1, 1]
@@ -86,7 +86,7 @@ def test_the_number_of_flows_is_bounded_and_what_is_missing_is_reported():
 
 
 def test_a_flow_that_was_idle_for_an_hour_makes_room_without_a_loss():
-    statistics = FlowStatistics(START, max_flows=1)
+    statistics = FlowStatisticsCounter(START, max_flows=1)
     accept(statistics, "a", START)
     accept(statistics, "b", START + 60 * MINUTE_MS)
     assert statistics.since_ms == START

@@ -60,6 +60,8 @@ class ReplicatedRouter:
             await asyncio.sleep(0.01)
 
     async def shard(self):
+        """Return the shard as it describes it, from the time on that it listens."""
+        await self.until(lambda router: "grpc" in router.lifecycle.addresses)
         async with connect(self.target, self.token()) as channel:
             stub = shard_service_pb2_grpc.ShardServiceStub(channel)
             return (await stub.GetShards(shard_service_pb2.GetShardsRequest())).shards[0]
@@ -72,7 +74,6 @@ class ReplicatedRouter:
 
     async def follows(self, position):
         """Wait until it has applied the log up to a position."""
-
         while (await self.copy()).position < position:
             await self.until(lambda _: True)
             await asyncio.sleep(0.01)

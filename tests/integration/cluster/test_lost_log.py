@@ -39,7 +39,7 @@ def content(router):
 
 
 async def lose_log(routers, lose):
-    """Lose the log of an owner and a standby; return both, and the events that were accepted."""
+    """Lose the log of an owner and a standby by `lose()`; return both, and the events that were accepted."""
     owner = routers.start("r1")
     await routers.owner()
     standby = routers.start("r2")
@@ -48,7 +48,7 @@ async def lose_log(routers, lose):
         ids = {await client.ingest("demo", b"{}") for _ in range(5)}
     await standby.follows((await owner.shard()).position)
     with capture_logs() as logged:
-        await lose
+        await lose()
         for router in (owner, standby):
             await router.until(lambda router: "LOG_REPLACED" in router.lifecycle.detail)
     refused = [entry["reason"] for entry in logged if entry["event"] == "this router can't follow the log"]
@@ -66,12 +66,12 @@ async def assert_nothing_is_acknowledged(owner, standby):
 
 
 async def test_routers_whose_log_is_deleted_acknowledge_nothing_and_say_so(routers, server, url):
-    owner, standby, _ = await lose_log(routers, delete(server, url))
+    owner, standby, _ = await lose_log(routers, lambda: delete(server, url))
     await assert_nothing_is_acknowledged(owner, standby)
 
 
 async def test_a_log_that_was_replaced_is_made_anew_of_a_view_and_the_other_router_follows_it(routers, url):
-    owner, standby, ids = await lose_log(routers, asyncio.to_thread(rebuild_log, url))
+    owner, standby, ids = await lose_log(routers, lambda: asyncio.to_thread(rebuild_log, url))
     await assert_nothing_is_acknowledged(owner, standby)
     await routers.close()
     before = content(owner)

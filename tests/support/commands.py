@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from unittest.mock import patch
 
 import structlog
-from support.patience import PATIENCE
-from support.supervisors import until
+from support.patience import PATIENCE, wait_until
 
 from cli.__main__ import main
 
@@ -135,5 +134,5 @@ def wait_for_end(cluster, execution_id):
         found[:] = cluster.run("executions", "get", execution_id, "--json").rows
         return found[0]["ended_at"] is not None
 
-    until(look, f"{execution_id} ends")
+    wait_until(look, f"{execution_id} ends")
     return found[0]

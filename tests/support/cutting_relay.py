@@ -17,6 +17,7 @@ class CuttingRelay:
         address: where clients connect.
         lose_answers: whether what the server sends is dropped.
         lose_requests: whether what clients send is dropped.
+        lost: what was dropped.
     """
 
     def __init__(self, target):
@@ -27,6 +28,7 @@ class CuttingRelay:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.lose_answers = False
         self.lose_requests = False
+        self.lost = b""
 
     def serve(self):
         with contextlib.suppress(OSError):
@@ -52,7 +54,9 @@ class CuttingRelay:
     def _pass(self, source, target, loss):
         with source, contextlib.suppress(OSError):
             while data := source.recv(BUFFER):
-                if not getattr(self, loss):
+                if getattr(self, loss):
+                    self.lost += data
+                else:
                     target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)
 

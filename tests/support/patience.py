@@ -7,6 +7,7 @@ must happen waits for `PATIENCE`; and one that judges how soon it happens counts
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -24,6 +25,14 @@ async def until(condition):
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+def wait_until(condition, what):
+    """Wait until `condition()` is true, for `PATIENCE` at most, and block meanwhile; `what` says what that is."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        time.sleep(0.01)
 
 
 async def seen_within(seconds, look):

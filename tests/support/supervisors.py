@@ -7,10 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-from support.patience import PATIENCE
+from support.patience import PATIENCE, wait_until
 
 FOLDER = Path(__file__).parent.parent / "integration" / "cli"
 
@@ -21,13 +20,6 @@ def alive(pid):
     except (FileNotFoundError, ProcessLookupError):  # also between opening and reading
         return False
     return state != "Z"
-
-
-def until(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.01)
 
 
 class Supervised:
@@ -60,7 +52,9 @@ class Supervised:
         stream.close()
 
     def until_said(self, text):
-        until(lambda: any(text in line for line in self.lines) or self.process.poll() is not None, f"says {text!r}")
+        wait_until(
+            lambda: any(text in line for line in self.lines) or self.process.poll() is not None, f"says {text!r}"
+        )
         assert any(text in line for line in self.lines), (self.lines, self.errors)
 
     def until_ready(self):
@@ -90,4 +84,4 @@ class Supervised:
         pids = self.pids()
         self.process.kill()
         self.wait()
-        until(lambda: not any(alive(pid) for pid in pids.values()), "children end")
+        wait_until(lambda: not any(alive(pid) for pid in pids.values()), "children end")

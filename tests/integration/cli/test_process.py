@@ -12,7 +12,7 @@ import sys
 
 import grpc
 import pytest
-from support.supervisors import PATIENCE
+from support.patience import PATIENCE
 
 from flowhook.client import channel
 from flowhook.process import ProcessState

@@ -7,7 +7,8 @@ import os
 import signal
 
 import pytest
-from support.supervisors import alive, until
+from support.patience import wait_until
+from support.supervisors import alive
 
 
 def test_processes_serve_in_order_and_drain_in_order(supervise):
@@ -99,7 +100,7 @@ def test_a_router_that_keeps_failing_is_given_up_and_the_others_end(supervise):
 def test_all_processes_are_there_before_the_router_serves_and_wait_for_it(supervise):
     (supervise.plan / "router-1.held").touch()
     supervised = supervise()
-    until(lambda: len(supervised.pids()) == 4, "all processes run")
+    wait_until(lambda: len(supervised.pids()) == 4, "all processes run")
     assert supervised.events() == []
     (supervise.plan / "router-1.held").unlink()
     supervised.until_ready()
@@ -128,9 +129,11 @@ def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_aga
     (supervise.plan / "router-1.held").touch()
     supervised = supervise()
     for times in range(1, 7):  # more often than a defect is forgiven
-        until(lambda: supervised.pids().get(name), f"{name} runs")
+        wait_until(lambda: supervised.pids().get(name), f"{name} runs")
         os.kill(supervised.pid(name), signal.SIGKILL)
-        until(lambda n=times: sum(line.startswith(f"{name} was killed") for line in supervised.lines) == n, "noticed")
+        wait_until(
+            lambda n=times: sum(line.startswith(f"{name} was killed") for line in supervised.lines) == n, "noticed"
+        )
     (supervise.plan / "router-1.held").unlink()
     supervised.until_ready()
     assert supervised.stop() == 0
@@ -178,10 +181,10 @@ def test_a_restart_that_was_reported_and_had_no_time_to_be_ready_leaves_it_to_th
     (supervise.plan / "runner-1.held").touch()
     os.kill(supervised.pid("runner-1"), signal.SIGKILL)
     supervised.until_said("starting it again in 0.1 s")
-    until(lambda: supervised.events().count("explained=True runner-1") == 1, "the second one was told")
+    wait_until(lambda: supervised.events().count("explained=True runner-1") == 1, "the second one was told")
     os.kill(supervised.pid("runner-1"), signal.SIGKILL)
     supervised.until_said("starting it again in 0.2 s")
-    until(lambda: supervised.events().count("explained=True runner-1") == 2, "the third one was told")
+    wait_until(lambda: supervised.events().count("explained=True runner-1") == 2, "the third one was told")
 
 
 def test_a_refusal_after_the_first_start_is_tried_again(supervise):
@@ -200,7 +203,7 @@ def test_no_process_outlives_a_supervisor_that_is_killed(supervise):
     pids = supervised.pids()
     assert len(pids) == 6
     supervised.process.kill()
-    until(lambda: not any(map(alive, pids.values())), "every child is gone")
+    wait_until(lambda: not any(map(alive, pids.values())), "every child is gone")
 
 
 def test_what_a_killed_supervisor_left_is_no_obstacle(supervise):

@@ -11,8 +11,8 @@ import sys
 import urllib.request
 
 import pytest
-from support.patience import PATIENCE
-from support.supervisors import alive, until
+from support.patience import PATIENCE, wait_until
+from support.supervisors import alive
 
 SERVERS = {"nats-1", "nats-2", "nats-3"}
 
@@ -50,10 +50,10 @@ def test_nats_servers_are_processes_of_the_cluster_that_start_first_restart_and_
 
 def test_nats_servers_end_when_the_supervisor_is_killed(supervise):
     supervised = supervise(nats=True)
-    until(lambda: set(supervised.pids()) > SERVERS, "servers run")
+    wait_until(lambda: set(supervised.pids()) > SERVERS, "servers run")
     pids = supervised.pids()
     supervised.process.kill()
-    until(lambda: not any(map(alive, pids.values())), "servers end")
+    wait_until(lambda: not any(map(alive, pids.values())), "servers end")
 
 
 def test_each_router_listens_on_its_port_again_after_a_restart(supervise):

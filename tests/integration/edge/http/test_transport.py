@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
-from support.patience import PATIENCE
+from support.patience import PATIENCE, until
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
 
 from edge.http import responses
@@ -106,12 +106,6 @@ async def sent(peer, data):
 async def received(peer, count=100):
     async with asyncio.timeout(PATIENCE):
         return await asyncio.get_running_loop().sock_recv(peer, count)
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def let_send(server):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.patience import PATIENCE
+from support.patience import PATIENCE, until
 
 from flowhook.attach.messages import Assignment, Hello
 from flowhook.errors import UnavailableError
@@ -139,9 +139,3 @@ async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent
     assert assigned.WhichOneof("message") == "assignments"
     box.end()
     await sending
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0)

@@ -1,6 +1,8 @@
 """The steps with which a provider is made to send to a flow, for people who enter them there.
 
-Source: docs/senders.md, and each provider's page in `flowhook.providers.table`.
+They are in the order in which they are taken: what a handshake needs is set before the URL is entered at the provider.
+
+Source: docs/senders.md, and each provider's page in `flowhook.providers.table` and those in the comments here.
 """
 
 from __future__ import annotations
@@ -8,139 +10,202 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+_CHOOSE_IT: Final = "Set the secret {secret} to a long random text of your choice."
+_PUBLIC_URL: Final = "The URL is signed: behind a proxy, edges need FLOWHOOK_PUBLIC_URL."
+_ANSWER_200: Final = (
+    "The answer has to have status 200, not 202, the default: the webhook needs respond: {status: 200}."
+)
+_NOT_SHARED: Final = "No other kind of auth may use that secret."
+
 _META: Final = (
-    "In the app's dashboard at Meta, open Webhooks, and enter the callback URL {url}.",
-    "Verify token: the value of the secret that verify_token names, any text of your choice.",
-    "The secret {secret} is the app secret: App settings > Basic.",
+    "In the app's dashboard at Meta, open App settings > Basic, and set the app secret as the secret {secret}.",
+    "Set the secret that verify_token names in the flow's file to a text of your choice.",
+    "Open Webhooks (for WhatsApp: WhatsApp > Configuration). Callback URL: {url}. Verify token: that text.",
+    "Press Verify and save, which is answered, and subscribe to fields (WhatsApp: messages).",
+    _ANSWER_200,
 )
 
 _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "adyen": (
-        "At Adyen, open Developers > Webhooks > Standard webhook, and enter the URL {url}.",
-        "Generate the HMAC key there, and set it as the secret {secret}, in hex as shown.",
-        'Adyen requires the answer [accepted]: respond: {status: 200, body: "[accepted]"}.',
+        "In Adyen's Customer Area, open Developers > Webhooks, and add a Standard webhook with the URL {url}.",
+        "Generate its HMAC key, set it as the secret {secret}, in hex as shown, and save the webhook.",
     ),
-    "asana": (
-        "Create the webhook over Asana's API with the target {url}; its handshake is answered.",
-        "Set the X-Hook-Secret that Asana returns to its creator as the secret {secret}.",
+    "asana": (  # https://developers.asana.com/reference/createwebhook
+        "Create the webhook over Asana's API (POST /webhooks) with the target {url}; its handshake is answered.",
+        "Set the X-Hook-Secret in the response to that request as the secret {secret}.",
+        "Heartbeats, whose list events is empty, are sent at first and every 8 hours.",
+        _ANSWER_200,
     ),
     "aws-sns": (
-        "At Amazon SNS, create a subscription of the topic with protocol HTTPS and the endpoint {url}.",
-        "Leave raw message delivery off. The subscription is confirmed by an edge.",
+        "At Amazon SNS, open the topic that topic_arn in the flow's file names, and create a subscription.",
+        "Protocol: HTTPS. Endpoint: {url}. Leave raw message delivery off.",
+        "An edge confirms the subscription. Then publish a message to the topic.",
     ),
     "discord": (
-        "In the Developer Portal of Discord, enter the endpoint URL {url}; its pings are answered.",
-        "The public key in the flow's file is that of General Information; it is not secret.",
+        "In Discord's Developer Portal, open the app's General Information, and copy the public key.",
+        "Set it, which is not secret, as public_key in the flow's file, and apply the file.",
+        "Open Webhooks in the Portal, and enter the endpoint URL {url}; its ping is answered.",
+        "Enable events there, select them, and save the changes.",
+        "The answer has to have status 204: the webhook needs respond: {status: 204}.",
     ),
-    "docusign": (
-        "At DocuSign, open Settings > Connect, and add a configuration with the URL {url}.",
-        "Create a key under Connect Keys, and set it as the secret {secret}.",
+    "docusign": (  # https://developers.docusign.com/platform/webhooks/connect/setting-up-hmac
+        "At DocuSign, open Admin > Connect > Connect Keys, and add a secret key.",
+        "Set it as the secret {secret}: it is shown in full once.",
+        "Add a custom configuration under Connect. URL to publish: {url}. Data format: JSON.",
+        "Select Include HMAC Signature and the events in it, and save it.",
     ),
     "dropbox": (
-        "In Dropbox's App Console, add the webhook URI {url}; its challenge is answered.",
-        "Set the app secret as the secret {secret}.",
+        "In Dropbox's App Console, open the app's settings, and set the app secret as the secret {secret}.",
+        "Add the webhook URI {url} there; its challenge is answered.",
+        "Change a file of an account that is linked to the app: events name the account, and not the file.",
     ),
-    "elasticio": (
-        "At elastic.io, let the component send to {url}.",
-        "Set its HMAC secret as the secret {secret}; header and algorithm have to be those of the flow's file.",
+    "elasticio": (  # the component verifies what its senders sign
+        "Set the shared secret of the HMAC credential of elastic.io's Webhook component as the secret {secret}.",
+        "Set header and algorithm in the flow's file to the header name and algorithm of that credential.",
+        "Enter the URL {url} at the senders that sign for that component.",
     ),
-    "github": (
+    "github": (  # https://docs.github.com/en/webhooks/using-webhooks/creating-webhooks
+        _CHOOSE_IT,
         "At GitHub, open Settings > Webhooks > Add webhook of the repository or organization.",
-        "Payload URL: {url}. Content type: application/json.",
-        "Secret: a long random text of your choice, which is the value of the secret {secret}.",
+        "Payload URL: {url}. Content type: application/json. Secret: the value of {secret}.",
+        "Choose the events, and add the webhook: GitHub sends the event ping at once.",
     ),
     "gitlab": (
-        "At GitLab, open Settings > Webhooks > Add new webhook. URL: {url}.",
-        "Secret token: a long random text of your choice, which is the value of the secret {secret}.",
+        _CHOOSE_IT,
+        "At GitLab, open Settings > Webhooks > Add new webhook of the project or group. URL: {url}.",
+        "Secret token: the value of {secret}. Select the triggers, and add the webhook.",
+        "Press Test > Push events in the list of webhooks.",
+        "GitLab 19.0 and later can sign: give it a signing token instead, with auth: standard-webhooks here.",
     ),
     "hubspot": (
-        "In the app's settings at HubSpot, open Webhooks, and enter the target URL {url}.",
-        "Set the app's client secret as the secret {secret}.",
-        "The URL is signed: behind a proxy, edges need FLOWHOOK_PUBLIC_URL.",
+        "In the app's settings at HubSpot, open Auth, and set the client secret as the secret {secret}.",
+        "Open Webhooks, and enter the target URL {url}.",
+        "Create a subscription for each kind of event, and activate it.",
+        _PUBLIC_URL,
     ),
-    "intercom": (
-        "In Intercom's Developer Hub, open the app's Webhooks, and enter the endpoint URL {url}.",
-        "Set the app's client secret as the secret {secret}.",
+    "intercom": (  # https://developers.intercom.com/building-apps/docs/setting-up-webhooks
+        "In Intercom's Developer Hub, open the app's Basic information.",
+        "Set the client secret as the secret {secret}.",
+        "Open Configure > Webhooks, and enter the endpoint URL {url}; the request that validates it is answered.",
+        "Select the topics, and save. Notifications with the topic ping only test the URL.",
     ),
     "jira": (
-        "At Jira, open System > WebHooks > Create a WebHook. URL: {url}.",
-        "Secret: a long random text of your choice, which is the value of the secret {secret}.",
+        _CHOOSE_IT,
+        "At Jira, open System > WebHooks > Create a WebHook as an administrator. URL: {url}.",
+        "Secret: the value of {secret}. Select the events, and create the webhook.",
+        "Webhooks that apps register are not signed by a secret of your choice: don't use them.",
     ),
     "linear": (
         "At Linear, open Settings > API > Webhooks > New webhook. URL: {url}.",
+        "Select the data change events, and create the webhook.",
         "Set the signing secret that it shows as the secret {secret}.",
+        _ANSWER_200,
     ),
-    "mailgun": (
-        "At Mailgun, open Send > Sending > Webhooks > Add webhook. URL: {url}.",
-        "Set the HTTP webhook signing key as the secret {secret}.",
+    "mailgun": (  # https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhooks
+        "Set Mailgun's HTTP webhook signing key, which is none of the API keys, as the secret {secret}.",
+        "At Mailgun, open Send > Sending > Webhooks > Add webhook, once for each type of event. URL: {url}.",
+        _ANSWER_200,
     ),
     "meta": _META,
     "microsoft-graph": (
-        "Create the subscription over Microsoft Graph with the notificationUrl {url}; its validation is answered.",
-        "Its clientState is the value of the secret {secret}, a long random text of your choice.",
+        "Set the secret {secret} to a long random text of your choice, of at most 128 characters.",
+        "Create the subscription over Microsoft Graph (POST /subscriptions) with the notificationUrl {url}.",
+        "Its clientState is the value of {secret}. Its validation is answered.",
+        "Renew it before its expirationDateTime: Microsoft Graph deletes it then.",
     ),
     "notion": (
-        "In Notion's integration, create a webhook subscription, first to a page that shows requests.",
-        "Set the verification token that Notion sends there as the secret {secret}; then change the URL to {url}.",
+        "In Notion, open Webhooks of the integration, and create a subscription to a page that shows requests.",
+        "Set the verification_token that Notion sends there as the secret {secret}.",
+        "Change the subscription's URL to {url} before you verify it: afterwards it can't be changed.",
+        "Press Verify, and enter the token.",
+        "Give the integration access to the pages whose events it is to get.",
     ),
     "paypal": (
-        "In PayPal's developer dashboard, open the app's Webhooks > Add Webhook. URL: {url}.",
-        "The webhook_id in the flow's file is the ID that the list shows.",
+        "In PayPal's developer dashboard, open the app, and press Add Webhook, for Sandbox or Live. URL: {url}.",
+        "Select the event types, and save: the list shows the ID of the webhook.",
+        "Set it as webhook_id in the flow's file, and apply the file.",
     ),
-    "plaid": (
-        "At Plaid, pass the webhook {url} when a link token is created, or update the item's webhook.",
-        "Set the secret of the environment, from Developers > Keys, as the secret {secret}.",
+    "plaid": (  # https://plaid.com/docs/api/webhooks/
+        "At Plaid, open Developers > Keys. The client_id in the flow's file is the one there.",
+        "Set the secret of the environment that the flow's file names as the secret {secret}.",
+        "Pass the webhook {url} when a link token is created, or to /item/webhook/update.",
+        "In the sandbox, /sandbox/item/fire_webhook has an event sent.",
+        _ANSWER_200,
     ),
     "sendgrid": (
-        "At SendGrid, open Settings > Mail Settings > Event Webhook. Post URL: {url}.",
-        "Enable Signed Event Webhook; the public key in the flow's file is its verification key.",
+        "At SendGrid, open Settings > Mail Settings > Event Webhook, and create one. Post URL: {url}.",
+        "Select the events, enable Signed Event Webhook, and save.",
+        "Set the verification key that it shows as public_key in the flow's file, and apply the file.",
     ),
     "shopify": (
         "At Shopify, open Settings > Notifications > Webhooks > Create webhook. Format: JSON. URL: {url}.",
-        "Set the secret that the page shows below the list as the secret {secret}; for an app, its client secret.",
+        "Set what follows 'Your webhooks will be signed with' on that page as the secret {secret}.",
+        "For webhooks of an app, the secret {secret} is the app's client secret instead.",
     ),
     "slack": (
-        "Set Basic Information > Signing Secret of your Slack app as the secret {secret}.",
-        "Open Event Subscriptions, and enter the request URL {url}; its challenge is answered.",
+        "At Slack, open the app's Basic Information, and set its signing secret as the secret {secret}.",
+        "Open Event Subscriptions, enable events, and enter the request URL {url}; its challenge is answered.",
+        "Add events under Subscribe to bot events, save the changes, and install the app again.",
     ),
     "square": (
-        "In Square's developer console, open the application's Webhooks > Subscriptions. Notification URL: {url}.",
+        "In Square's developer console, open the application's Webhooks > Subscriptions, of Sandbox or Production.",
+        "Add a subscription, and select its events. Notification URL: {url}.",
         "Set the subscription's signature key as the secret {secret}.",
-        "The URL is signed: behind a proxy, edges need FLOWHOOK_PUBLIC_URL.",
+        _PUBLIC_URL,
+        "Press Send Test Event on the subscription's page.",
     ),
     "standard-webhooks": (
         "Enter the endpoint URL {url} at the sender.",
         "Set the secret that it shows, whsec_…, whole, as the secret {secret}.",
     ),
-    "stripe": (
-        "In Stripe's Workbench, open Webhooks > Add destination, choose events, and enter the endpoint URL {url}.",
+    "stripe": (  # https://docs.stripe.com/workbench/webhooks
+        "In Stripe's Workbench, open Webhooks, and create an event destination.",
+        "Choose the events, of the payload style Snapshot, and the type Webhook endpoint. Endpoint URL: {url}.",
         "Reveal the signing secret, and set it whole, including whsec_, as the secret {secret}.",
+        "Sandboxes and the live mode have destinations, and signing secrets, of their own.",
     ),
-    "twilio": (
-        "In Twilio's console, enter the webhook URL {url} at the phone number or service.",
-        "Set the account's auth token as the secret {secret}.",
-        "The URL is signed: behind a proxy, edges need FLOWHOOK_PUBLIC_URL.",
+    "twilio": (  # https://www.twilio.com/docs/messaging/guides/webhook-request
+        "In Twilio's console, open Account Info, and set the auth token as the secret {secret}.",
+        "Open the phone number's configuration: A message comes in, or A call comes in.",
+        "Webhook: {url}. Method: HTTP POST.",
+        _PUBLIC_URL,
+        "Twilio reads the answer as TwiML, of which <Response/> is the one without instructions.",
+        "The webhook needs respond: {status: 200, headers: {Content-Type: text/xml}, body: <Response/>}.",
     ),
     "twitch": (
-        "Create the EventSub subscription with the callback {url}; its challenge is answered.",
-        "Its secret is the value of the secret {secret}, a random text of 10 to 100 characters.",
+        "Set the secret {secret} to a random text of 10 to 100 ASCII characters.",
+        "Create the EventSub subscription over Twitch's API, with an app access token and the method webhook.",
+        "Its callback, which has to use port 443, is {url}; its challenge is answered.",
+        "Its secret is the value of {secret}.",
     ),
     "typeform": (
+        _CHOOSE_IT,
         "At Typeform, open the form's Connect > Webhooks > Add a webhook. Endpoint: {url}.",
-        "Secret: a long random text of your choice, which is the value of the secret {secret}.",
+        "Edit the webhook, and add the value of {secret} as its secret: it signs nothing without one.",
+        "Switch the webhook on.",
     ),
     "whatsapp": _META,
-    "x": (
-        "Register the webhook {url} over the API of X; its CRC is answered.",
-        "Set the app's consumer secret as the secret {secret}; no other kind of auth may use it.",
+    "x": (  # https://docs.x.com/x-api/webhooks/introduction
+        "Set the consumer secret (API key secret) of the app at X as the secret {secret}.",
+        _NOT_SHARED,
+        "Register the webhook over the API of X (POST /2/webhooks) with the URL {url}; its CRC is answered.",
+        "The URL may not name a port.",
+        "Subscribe accounts, or link a filtered stream, to the webhook.",
+        _ANSWER_200,
     ),
-    "zendesk": (
-        "In Zendesk's Admin Center, open Apps and integrations > Webhooks > Create webhook. Endpoint URL: {url}.",
-        "Set the signing secret that it shows as the secret {secret}.",
+    "zendesk": (  # https://developer.zendesk.com/documentation/webhooks/
+        "In Zendesk's Admin Center, open Apps and integrations > Webhooks > Create webhook.",
+        "Select Zendesk events and their types. Endpoint URL: {url}. Method: POST. Format: JSON.",
+        "Create the webhook. Tests before that are signed by a secret that Zendesk publishes, and refused.",
+        "Reveal its signing secret, and set it as the secret {secret}.",
     ),
     "zoom": (
-        "In Zoom's App Marketplace, open the app's Features > Event Subscriptions. Endpoint URL: {url}.",
-        "Set the app's secret token as the secret {secret}; no other kind of auth may use it.",
+        "In Zoom's App Marketplace, open the app's Features > Access.",
+        "Set the secret token as the secret {secret}.",
+        _NOT_SHARED,
+        "Enable Event Subscriptions, and add one with its event types. Event notification endpoint URL: {url}.",
+        "Press Validate, which is answered, and save.",
+        _ANSWER_200,
     ),
 }
 

@@ -40,7 +40,7 @@ def test_the_url_and_the_steps_of_a_provider_and_which_secrets_are_set():
     (auth,) = endpoint.auth
     assert auth.kind == "meta"
     assert any("https://hooks.example.com/hook/shop" in step for step in auth.steps)
-    assert any("The secret new is" in step for step in auth.steps)
+    assert any("set the app secret as the secret new" in step for step in auth.steps)
     assert auth.source.startswith("https://developers.facebook.com/")
     states = [("new", SET), ("old", None), ("check", None)]
     assert [(secret.name, secret.updated_at) for secret in auth.secrets] == states

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import orjson
 import pytest
 
@@ -24,6 +26,31 @@ AUTH = {
 
 UNSIGNABLE = {"aws-sns", "discord", "microsoft-graph", "paypal", "plaid", "sendgrid"}
 SECRETS = {"k": b"abcdef0123456789" * 2}
+
+REQUIRED = {
+    # https://github.com/octokit/webhooks/blob/main/payload-schemas/api.github.com/push/event.schema.json
+    "github/push": (
+        "ref before after created deleted forced base_ref compare commits head_commit repository pusher sender"
+    ),
+    # https://docs.aws.amazon.com/sns/latest/dg/http-notification-json.html; Subject is optional
+    "aws-sns/notification": (
+        "Message MessageId Signature SignatureVersion SigningCertURL Timestamp TopicArn Type UnsubscribeURL"
+    ),
+    # https://github.com/plaid/plaid-openapi, SyncUpdatesAvailableWebhook
+    "plaid/sync-updates-available": (
+        "webhook_type webhook_code item_id initial_update_complete historical_update_complete environment"
+    ),
+    # https://developers.notion.com/reference/webhooks-events-delivery#event-properties; accessible_by: public ones
+    "notion/page-created": (
+        "id timestamp workspace_id subscription_id integration_id type authors attempt_number entity data"
+    ),
+    "square/payment-created": "merchant_id type event_id created_at data",
+    "stripe/payment-succeeded": "id object api_version created data livemode pending_webhooks request type",
+    "twitch/channel-followed": "subscription event",
+    # https://developer.zendesk.com/api-reference/webhooks/event-types/webhook-event-types/#top-level-properties
+    "zendesk/ticket-created": "account_id detail event id subject time type zendesk_event_version",
+}
+"""Fields of the body that the provider documents as always there."""
 
 each_sample = pytest.mark.parametrize("sample", sample_files.all_samples(), ids=lambda sample: sample.name)
 
@@ -64,6 +91,20 @@ def test_a_signed_sample_passes_the_verifier_of_its_provider(sample):
     assert verify_any(verifiers, request, NOW).secret == "k"
     if kind.names_deliveries:
         assert verifiers[0].delivery_id(request)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_sample_has_the_fields_that_its_provider_always_sends(name):
+    assert set(REQUIRED[name].split()) <= orjson.loads(sample_files.get_sample(name).body).keys()
+
+
+@each_sample
+def test_a_sample_names_test_values_only(sample):
+    addresses = re.findall(r"[\w.+-]+@([\w-]+\.[\w.]+)", sample.body)
+    assert set(addresses) <= {"example.com"}
+    hosts = set(re.findall(r"https?://([\w.-]+)", sample.body))
+    known = {"github.com", "linear.app", "sns.eu-central-1.amazonaws.com"}
+    assert {host for host in hosts if not host.endswith("example.com")} <= known
 
 
 def test_a_sample_that_does_not_exist_is_not_found():

@@ -166,9 +166,13 @@ def _zoom(secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> R
 
 
 def _discord(_secret: bytes, _request: RequestView, content: Mapping[str, Any]) -> Response | None:
-    """Answer the pings of webhook events, and of interactions, whose other types are numbers from 2."""
+    """Answer the pings of webhook events, and of interactions, whose other types are numbers from 2.
+
+    Discord requires a valid Content-Type, also of the answer that has no body.
+    Source: https://discord.com/developers/docs/events/webhook-events#setting-up-an-endpoint
+    """
     if content.get("type") == 0:
-        return responses.build_response(204, (), b"")
+        return responses.build_response(204, _JSON, b"")
     return _json({"type": 1}) if content.get("type") == 1 and "event" not in content else None
 
 

@@ -92,7 +92,9 @@ def test_zoom_gets_a_signature_of_its_token():
 
 def test_discord_gets_its_pong():
     auth = {"discord": {"public_key": KEY}}
-    assert late("discord", {"type": 0}, auth=auth).status == 204
+    pong = late("discord", {"type": 0}, auth=auth)
+    assert (pong.status, pong.body) == (204, b"")
+    assert b"Content-Type: application/json\r\n" in pong.head
     assert orjson.loads(late("discord", {"type": 1}, auth=auth).body) == {"type": 1}
     assert late("discord", {"type": 1, "event": {"type": "APPLICATION_AUTHORIZED"}}, auth=auth) is None
     assert late("discord", {"type": 2}, auth=auth) is None

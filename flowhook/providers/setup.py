@@ -26,7 +26,7 @@ _META: Final = (
 )
 
 _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "adyen": (
+    "adyen": (  # https://docs.adyen.com/development-resources/webhooks/configure-and-manage
         "In Adyen's Customer Area, open Developers > Webhooks, and add a Standard webhook with the URL {url}.",
         "Generate its HMAC key, set it as the secret {secret}, in hex as shown, and save the webhook.",
     ),
@@ -103,7 +103,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "mailgun": (  # https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhooks
         "Set Mailgun's HTTP webhook signing key, which is none of the API keys, as the secret {secret}.",
-        "At Mailgun, open Send > Sending > Webhooks > Add webhook, once for each type of event. URL: {url}.",
+        "At Mailgun, open Sending > Webhooks > Add webhook, once for each type of event. URL: {url}.",
         _ANSWER_200,
     ),
     "meta": _META,
@@ -133,7 +133,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         _ANSWER_200,
     ),
     "sendgrid": (
-        "At SendGrid, open Settings > Mail Settings > Event Webhook, and create one. Post URL: {url}.",
+        "At SendGrid, open Settings > Mail Settings > Event Webhooks, and create one. Post URL: {url}.",
         "Select the events, enable Signed Event Webhook, and save.",
         "Set the verification key that it shows as public_key in the flow's file, and apply the file.",
     ),

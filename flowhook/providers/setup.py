@@ -190,7 +190,7 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         _NOT_SHARED,
         "Register the webhook over the API of X (POST /2/webhooks) with the URL {url}; its CRC is answered.",
         "The URL may not name a port.",
-        "Subscribe accounts, or link a filtered stream, to the webhook.",
+        "Subscribe to events of the X Activity API with that webhook, or link a filtered stream to it.",
         _ANSWER_200,
     ),
     "zendesk": (  # https://developer.zendesk.com/documentation/webhooks/

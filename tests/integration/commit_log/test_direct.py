@@ -139,10 +139,10 @@ def test_records_are_announced_while_another_router_waits_for_them(opened, serve
     owner.append(0, "batch-1", b"data")
     assert owner._announce_until == 0.0
     waiting = in_background(lambda: next(standby.read(1, wait_seconds=PATIENCE)))
-    wait_until(lambda: owner._announce_until > 0.0)
+    wait_until(lambda: owner._announce_until > 0.0, "announcements are asked for")
     owner.append(1, "batch-2", b"data")
     assert waiting.result(PATIENCE).position == 2
-    wait_until(lambda: standby._announced == 2)
+    wait_until(lambda: standby._announced == 2, "the record is announced")
 
 
 def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monkeypatch):
@@ -155,5 +155,5 @@ def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monk
         system._connection.call(system.log._look())  # does nothing if the server's answer comes late
         return not system.log._listens
 
-    wait_until(listens_no_more)
+    wait_until(listens_no_more, "announcements stop")
     assert list(system.log.read(0, wait_seconds=0.01)) == []

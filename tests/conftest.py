@@ -9,10 +9,12 @@ cluster, or a module's fixtures, ever run at the same time.
 from __future__ import annotations
 
 import gc
+import os
 from typing import Final
 
 import hypothesis
 import pytest
+from support import delays
 
 OWN_CLUSTER: Final = (
     "chaos",
@@ -44,6 +46,9 @@ GROUPS: Final = {
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+
+if seed := os.environ.get("FLOWHOOK_TEST_DELAYS"):
+    delays.install(seed)
 
 gc.disable()  # until all tests are collected: none of what that takes is garbage
 

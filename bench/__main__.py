@@ -26,7 +26,7 @@ from harness.cluster import running_cluster
 
 FOLDER: Final = Path(__file__).parent
 CALLS: Final = 3_000
-BACKLOG: Final = 50_000
+BACKLOG: Final = 100_000
 FAIRNESS_SECONDS: Final = 60.0
 PARKED: Final = 100_000
 FLOWS: Final = 100_000

@@ -3,10 +3,10 @@
 The quiet flow is measured alternately alone and beside the backlog, because the machine's speed varies, and the p99 is
 that of all turns: in one turn it is the second slowest execution, which differs by half from turn to turn. Each turn
 has a warm-up of some seconds, because the first execution in a runner compiles the document, and storage has work left
-after it accepted 50,000 events at once. The backlog is of the flow of `calls`, so that it lasts for the whole turn,
+after it accepted 100,000 events at once. The backlog is of the flow of `calls`, so that it lasts for the whole turn,
 which is checked.
 
-Run: .venv/bin/python -m bench.fairness [--backlog 50000] [--seconds 60]
+Run: .venv/bin/python -m bench.fairness [--backlog 100000] [--seconds 60]
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ async def _alone(backlog: int, seconds: float) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
-    parser.add_argument("--backlog", type=int, default=50_000, help=f"rounded down to a multiple of {BATCH}")
+    parser.add_argument("--backlog", type=int, default=100_000, help=f"rounded down to a multiple of {BATCH}")
     parser.add_argument("--seconds", type=float, default=60.0, help="measured alone, and as long beside it")
     options = parser.parse_args()
     print(json.dumps(asyncio.run(_alone(options.backlog // BATCH * BATCH, options.seconds)), indent=2))

@@ -128,6 +128,26 @@ async def test_a_callback_wakes_the_execution_that_listens_and_is_an_event_in_it
     assert (detail.execution.status, detail.execution.attempts) == (Status.COMPLETED, 1)
 
 
+async def test_watchers_see_an_execution_wait_and_go_on(router, client, edge, orders):
+    changes = client.executions.watch()
+    assert await anext(changes) is None
+
+    async def shows(status):
+        while (await anext(changes)).execution.status is not status:
+            pass
+
+    async with attached(router, credit=2) as runner:
+        _, assignment = await begun(client, runner)
+        await runner.park(assignment, subscriptions=[listen()])
+        await shows(Status.WAITING)
+        assert await sent(edge, call()) == ["accepted"]
+        [again] = await runner.assignments(1)
+        await shows(Status.RUNNING)
+        await runner.complete(again)
+        await shows(Status.COMPLETED)
+    await changes.aclose()
+
+
 async def test_a_callback_for_one_execution_reaches_none_while_several_wait(router, client, edge, orders):
     async with attached(router, credit=4) as runner:
         for _ in range(2):

@@ -211,20 +211,3 @@ async def test_what_is_suspended_while_it_waits_does_not_wake_and_stays_so_over_
                 assert execution_id.encode() in assignment.event
                 await runner.complete(assignment)
                 assert await status_of(client, execution_id) == (Status.COMPLETED, 1)
-
-
-async def test_watchers_see_an_execution_wait_and_go_on(router, client, hello):
-    changes = client.executions.watch()
-    assert await anext(changes) is None
-    await client.ingest("hello", {})
-    async with attached(router, credit=2) as runner:
-        (assignment,) = await runner.assignments(1)
-        await runner.park(assignment, time.time())
-        (again,) = await runner.assignments(1)
-        await runner.complete(again)
-    seen = []
-    while not seen or not seen[-1].ended:
-        seen.append((await anext(changes)).execution.status)
-    await changes.aclose()
-    assert Status.WAITING in seen
-    assert Status.RUNNING in seen[seen.index(Status.WAITING) :]

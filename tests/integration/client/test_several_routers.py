@@ -192,13 +192,17 @@ async def test_a_killed_owner_is_replaced_by_the_next_one(routers, client):
 
 
 async def test_without_an_owner_the_error_says_what_each_router_says(routers, kind):
-    client = kind(routers.target, token="t", timeout=0.3)
     await routers[0].kill()
-    with pytest.raises(UnavailableError, match=f"can't reach {routers[0].address}") as failed:
-        await Either(client)("flows.get", "x")
-    assert f"{routers[1].address} knows no owner that serves" in failed.value.message
-    assert failed.value.reason == "NO_SERVING_ROUTER"
-    await close(client)
+    answer = f"{routers[1].address} knows no owner that serves"
+    for timeout in (0.3, 3.0, 30.0):  # on a busy machine the others need more time to answer
+        client = kind(routers.target, token="t", timeout=timeout)
+        with pytest.raises(UnavailableError, match=f"can't reach {routers[0].address}") as failed:
+            await Either(client)("flows.get", "x")
+        await close(client)
+        assert failed.value.reason == "NO_SERVING_ROUTER"
+        if answer in failed.value.message:
+            break
+    assert answer in failed.value.message
 
 
 async def test_a_refused_token_is_an_error_at_once(routers, client):

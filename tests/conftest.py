@@ -56,7 +56,6 @@ gc.disable()  # until all tests are collected: none of what that takes is garbag
 def pytest_collection_finish(session):
     """Let the garbage collector go over what a test makes, and not again and again over thousands of tests."""
     del session
-    gc.collect()
     gc.freeze()
     gc.enable()
 

@@ -167,12 +167,13 @@ async def test_a_body_that_is_no_json_is_refused(edge, body):
         ("application/x-www-form-urlencoded", None, b"a=1&" * 100_000, (400, "BODY_INVALID")),
         ("text/x-java-properties", None, b"a=" + b"b" * 600_000, (413, "BODY_TOO_LARGE")),
         ("application/json", "gzip", b"no gzip", (400, "BODY_INVALID")),
-        ("application/json", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),
-        ("image/png", "gzip", gzip.compress(b" " * 20_000_000), (413, "BODY_TOO_LARGE")),
+        ("application/json", "gzip", lambda: gzip.compress(b" " * 20_000_000, 1), (413, "BODY_TOO_LARGE")),
+        ("image/png", "gzip", lambda: gzip.compress(b" " * 20_000_000, 1), (413, "BODY_TOO_LARGE")),
     ],
 )
 async def test_a_body_that_is_not_what_its_headers_say_is_refused(edge, content_type, coding, body, expected):
     headers = [("Content-Type", content_type), *([("Content-Encoding", coding)] if coding else [])]
+    body = body() if callable(body) else body
     assert refusal(await edge.post("/hook/open", body, headers)) == expected
     assert edge.events() == []
 

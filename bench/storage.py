@@ -99,7 +99,9 @@ async def _end(state: ShardState, seqs: Sequence[int], *, started: bool, output:
         if started:
             await state.write([Started(seq, 1) for seq in some])
         now_ms = time.time_ns() // 1_000_000
-        await state.write([Ended(seq, Status.COMPLETED, now_ms, 1, output) for seq in some])
+        await state.write(
+            [Ended(seq, Status.COMPLETED, now_ms, 1, output, runner="runner-1", assign_time_ms=now_ms) for seq in some]
+        )
 
 
 async def _whole(log: EventLog, state: ShardState, until: float, *, dedupe: bool) -> int:

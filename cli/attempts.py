@@ -14,7 +14,7 @@ COLUMNS: Final = ("ASSIGNED", "ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
 
 
 def attempt_rows(detail: ExecutionDetail) -> Iterator[tuple[object, ...]]:
-    """Yield interrupted attempts, and the one under way, as rows for `COLUMNS`."""
+    """Yield interrupted attempts, and the one that ended the execution or is under way, as rows for `COLUMNS`."""
     if detail.attempts_left_out:
         yield ("", "", f"… {detail.attempts_left_out} that are not stored", "", "")
     for attempt in detail.attempts:

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 
 
 class AttemptEnd(StrEnum):
-    """Why an attempt ended without an outcome of its execution, so that another one was due.
+    """Why an attempt ended: with its execution, or interrupted, so that another one was due.
 
-    An attempt that completes, faults or parks its execution has an outcome. So has one of an execution that is
-    cancelled.
+    An attempt that parks its execution is neither: it goes on when the execution is woken.
     """
 
     RUNNER_LOST = "runner_lost"
@@ -29,6 +28,8 @@ class AttemptEnd(StrEnum):
     """An operator suspended the execution."""
     ROUTER_RESTARTED = "router_restarted"
     """The router was restarted, and no runner that worked on the execution reattached in time."""
+    EXECUTION_ENDED = "execution_ended"
+    """The execution completed or faulted in it, or was cancelled meanwhile: no other attempt followed."""
 
 
 _TEXTS: Final = {
@@ -40,18 +41,19 @@ _TEXTS: Final = {
     AttemptEnd.RETRACTED: "taken back by the router",
     AttemptEnd.SUSPENDED: "suspended by an operator",
     AttemptEnd.ROUTER_RESTARTED: "the router was restarted",
+    AttemptEnd.EXECUTION_ENDED: "its execution ended",
 }
 
 
 class Attempt(NamedTuple):
-    """An attempt that ended without an outcome of its execution, or that is under way.
+    """An attempt that was interrupted, that ended its execution, or that is under way.
 
     Attributes:
         number: ordinal among the attempts that are charged, from 1. An attempt that was not charged has the number of
             the next one.
         runner: ID of the runner; empty: unknown.
         assign_time_ms: time at which it was assigned to the runner, Unix ms; None: unknown.
-        end_time_ms: time at which the router took its lease away, Unix ms; None: it is under way.
+        end_time_ms: time at which its lease ended, Unix ms; None: it is under way.
         end: why it ended; None: it is under way, or a reason that this version does not know.
         detail: the reason that the runner gave with the end, at most 64 characters; may be empty.
         charged: whether it counts against the execution's limit of attempts; false while it is under way.
@@ -75,7 +77,10 @@ class Attempt(NamedTuple):
 
 
 class AttemptHistory(NamedTuple):
-    """Attempts of an execution in the order of their ends, and the number of earlier ones that are not stored."""
+    """Attempts of an execution in the order of their ends, and the number of earlier ones that are not stored.
+
+    One by `EXECUTION_ENDED` is the last.
+    """
 
     attempts: tuple[Attempt, ...] = ()
     left_out: int = 0

@@ -357,7 +357,8 @@ class ExecutionDetail:
         history: its task runs, in the order in which they began.
         attributes: its search attributes: names and values, by name.
         links: executions that caused it, and those that it caused.
-        attempts: interrupted ones, and the one under way; `attempts_left_out` earlier ones are not stored.
+        attempts: interrupted ones, and the one that ended it or is under way; `attempts_left_out` earlier ones are not
+            stored.
         cut_body_size: bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all.
     """
 

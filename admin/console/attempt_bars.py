@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -54,10 +54,13 @@ class AttemptBars:
 def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
     """Return the bars of all attempts.
 
-    The beginning of the last attempt at an execution that has ended is not stored: it is taken from its tasks. An
-    attempt that waits gives its runner up, and goes on under its number: that is one bar.
+    An attempt that waits gives its runner up, and goes on under its number: that is one bar, which begins with the
+    first task, since only the last assignment is known. So does an attempt of which no assignment is known: one that
+    waits now, or that outlived its router.
     """
     shown = AttemptBars()
+    if detail.attempts and _ended_it(detail.attempts[-1]) and detail.attempts[-1].assigned_at is None:
+        detail = replace(detail, attempts=detail.attempts[:-1])
     begins = sorted(to_ms(task.began_at) for task in detail.tasks if task.began_at is not None)
     # since when it was in the queue; None: unknown, or it was not
     free = None if detail.attempts_left_out else to_ms(detail.execution.received_at)
@@ -67,12 +70,19 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
         begin = _begin(attempt, begins, last, ended)
         if begin is not None:
             _add_queued(shown, free, begin)
-            shown.bars.append(_bar(attempt.number, _short_reason(attempt), begin, ended, state=_state(attempt)))
+            status = str(detail.execution.status)
+            text, state = (status, status) if _ended_it(attempt) else (_short_reason(attempt), _state(attempt))
+            shown.bars.append(_bar(attempt.number, text, begin, ended, state=state))
         last = ended or last
         free = None if attempt.end is AttemptEnd.SUSPENDED else ended
-    if not detail.attempts or detail.attempts[-1].ended_at is not None:
+    if not detail.attempts or not (detail.attempts[-1].ended_at is None or _ended_it(detail.attempts[-1])):
         _add_last(shown, detail, begins, free, last)
     return shown
+
+
+def _ended_it(attempt: AttemptView) -> bool:
+    """Whether an attempt ended its execution."""
+    return attempt.end is AttemptEnd.EXECUTION_ENDED
 
 
 def _begin(attempt: AttemptView, begins: list[int], since: int, ended: int | None) -> int | None:

@@ -11,7 +11,7 @@ from flowhook.model import to_datetime
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One runner working on an execution: an attempt that ended without an outcome, or that is under way.
+    """One runner working on an execution: an attempt that was interrupted, that ended it, or that is under way.
 
     `ended_at` and `end` are null while it is under way, `assigned_at` and `runner` where that is not known. `detail`
     is the reason that the runner gave, `reason` is both in words. An attempt that is not `charged` has the number of

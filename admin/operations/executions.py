@@ -181,7 +181,7 @@ class ExecutionDetailView:
     replay: ReplayOriginView | None
     links: LinksView
     attempts: tuple[AttemptView, ...]
-    """Attempts that ended without an outcome, the newest 16 of them; then the one under way, if there is one."""
+    """Attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any."""
     attempts_left_out: int
     """Number of attempts before these that are not stored."""
 

@@ -37,6 +37,7 @@ _ATTEMPT_END_TO_PROTO = {
     AttemptEnd.RETRACTED: _AttemptPb.END_RETRACTED,
     AttemptEnd.SUSPENDED: _AttemptPb.END_SUSPENDED,
     AttemptEnd.ROUTER_RESTARTED: _AttemptPb.END_ROUTER_RESTARTED,
+    AttemptEnd.EXECUTION_ENDED: _AttemptPb.END_EXECUTION_ENDED,
 }
 _ATTEMPT_END_FROM_PROTO: dict[int, AttemptEnd] = {value: end for end, value in _ATTEMPT_END_TO_PROTO.items()}
 

@@ -47,13 +47,6 @@ class AttemptsExhausted(NamedTuple):
 Loss = RequeuePending | AttemptsExhausted
 
 
-class LeaseReleased(NamedTuple):
-    """A lease that was released for good; its execution is *ending* or *parking*."""
-
-    seq: int
-    attempt: int
-
-
 class LeasesExpired(NamedTuple):
     """Effects of time passing.
 

@@ -31,12 +31,11 @@ from router.scheduling.changes import (
     AttachResult,
     AttemptsExhausted,
     LeaseGranted,
-    LeaseReleased,
     LeasesExpired,
     Removed,
     RequeuePending,
 )
-from router.scheduling.leases import LeaseTable
+from router.scheduling.leases import Lease, LeaseTable
 from router.scheduling.loss_accounting import LossAccounting
 from router.scheduling.lost_leases import LostLeases
 from router.scheduling.ordering_keys import KeyedQueues
@@ -196,26 +195,24 @@ class Shard:
         """Assign ready executions to runners with credit, except `full` ones; see `Assigner.assign`."""
         return self._assigner.assign(full, now_ms)
 
-    def take(self, token: bytes) -> LeaseReleased | None:
+    def take(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
         lease = self.leases.release(token)
-        if lease is None:
-            return None
-        self.pending.end(lease.seq, lease.queue, counted=True)
-        return LeaseReleased(lease.seq, lease.attempt)
+        if lease is not None:
+            self.pending.end(lease.seq, lease.queue, counted=True)
+        return lease
 
-    def park(self, token: bytes) -> LeaseReleased | None:
+    def park(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to wait: it is *parking*, and `attempt` is not charged.
 
         Returns:
             The released lease; None when the token is stale.
         """
         lease = self.leases.void(token)
-        if lease is None:
-            return None
-        self.attempts.charge(lease.seq, lease.attempt - 1)
-        self.pending.park(lease.seq, lease.queue)
-        return LeaseReleased(lease.seq, lease.attempt)
+        if lease is not None:
+            self.attempts.charge(lease.seq, lease.attempt - 1)
+            self.pending.park(lease.seq, lease.queue)
+        return lease
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
         """Move an execution from *parking* to waiting, once that is stored.

@@ -171,7 +171,7 @@ class ShardState(ActivityQueries, Protocol):
         ...
 
     async def attempts(self, seq: int) -> AttemptHistory:
-        """Return the stored attempts of an execution: those that were interrupted (see `AttemptInterrupted`)."""
+        """Return the stored attempts of an execution: those of `AttemptInterrupted`, and that of its `Ended`."""
         ...
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:

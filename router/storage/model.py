@@ -166,7 +166,8 @@ class Replied(NamedTuple):
 class Ended(NamedTuple):
     """An execution ended. `output` is JSON; `reply` is opaque, and a no-op when there is one already (`Replied`).
 
-    `history`: see `Journaled`, after the last entry.
+    `history`: see `Journaled`, after the last entry. `runner`: ID of the runner that had it in the end; empty: none had
+    it. `assign_time_ms`: Unix time at which it was assigned to that; 0: unknown.
 
     The first end wins; later ones are no-ops.
     """
@@ -179,6 +180,8 @@ class Ended(NamedTuple):
     error: WorkflowError | None = None
     reply: bytes | None = None
     history: bytes = b""
+    runner: str = ""
+    assign_time_ms: int = 0
 
 
 class Delivered(NamedTuple):

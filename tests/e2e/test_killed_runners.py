@@ -94,8 +94,11 @@ async def test_an_execution_whose_runner_is_killed_three_times_completes_and_nob
     assert str(detail.execution.status) == "completed"
     # the supervisor saw that somebody killed the guards; of a worker alone that was killed nobody knows why
     assert detail.execution.attempts == 2
-    assert [each.charged for each in detail.attempts] == [False, True, False]
-    assert all(each.end in KILLED and each.assign_time_ms < each.end_time_ms for each in detail.attempts)
+    *killed, last = detail.attempts
+    assert [each.charged for each in killed] == [False, True, False]
+    assert all(each.end in KILLED and each.assign_time_ms < each.end_time_ms for each in killed)
+    assert last.end is AttemptEnd.EXECUTION_ENDED
+    assert killed[-1].end_time_ms <= last.assign_time_ms < last.end_time_ms == detail.execution.end_time_ms
     for neighbour in neighbours:
         await brittle.completed(neighbour)
     assert len(set(gate.keys)) == 1, "a call that is repeated carries the same key"

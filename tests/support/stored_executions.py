@@ -58,13 +58,14 @@ def changes(seq, number, time_ms):
         case 4:
             return [started, Suspended(seq, 1, 2)]
         case 5:
-            return [started, Ended(seq, Status.CANCELLED, time_ms, 1)]
+            return [started, Ended(seq, Status.CANCELLED, time_ms, 1, runner="r1", assign_time_ms=time_ms - 1)]
         case 6:
             faulted = Ended(seq, Status.FAULTED, time_ms, 2, error=ERROR, history=b"failed")
             return [started, *journal, faulted, Resolved(seq, time_ms, f"known {number}")]
         case 7:
             told = LifecycleRecorded(seq, "io.serverlessworkflow.workflow.completed.v1", time_ms, key="k", data=b"{}")
-            return [started, *journal, told, Ended(seq, Status.COMPLETED, time_ms, 1, output=b'{"ok":true}')]
+            completed = Ended(seq, Status.COMPLETED, time_ms, 1, output=b'{"ok":true}', runner="r1", assign_time_ms=1)
+            return [started, *journal, told, completed]
         case _:
             return [started, Replied(seq, b"reply"), Ended(seq, Status.COMPLETED, time_ms, 1, output=b"[]")]
 

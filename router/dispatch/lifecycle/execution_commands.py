@@ -58,6 +58,8 @@ class ExecutionCommands:
         attempts, lease = cancelled
         self._withdrawal.clean_up(record.seq, lease, "EXECUTION_CANCELLED")
         end = stored.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
+        if lease is not None:
+            end = end._replace(runner=lease.runner.id, assign_time_ms=lease.assigned_ms)
         await self._writer.run_shielded(self._transitions.apply(TransitionBatch(ends=[end])))
         return await self._records.find(execution_id)
 

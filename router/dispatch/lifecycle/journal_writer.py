@@ -236,11 +236,22 @@ class JournalWriter:
         return stored.Parked(taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term)
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
-        taken, history = self._core.take(outcome.lease), outcome.history
-        if taken is None:
+        lease = self._core.take(outcome.lease)
+        if lease is None:
             raise InternalError("a lease vanished between two checks")
         if isinstance(ending, Completed):
-            return stored.Ended(
-                taken.seq, Status.COMPLETED, now_ms, taken.attempt, ending.output, None, ending.reply, history
-            )
-        return stored.Ended(taken.seq, Status.FAULTED, now_ms, taken.attempt, error=ending.error, history=history)
+            status, output, error, reply = Status.COMPLETED, ending.output, None, ending.reply
+        else:
+            status, output, error, reply = Status.FAULTED, None, ending.error, None
+        return stored.Ended(
+            lease.seq,
+            status,
+            now_ms,
+            lease.attempt,
+            output,
+            error,
+            reply,
+            outcome.history,
+            lease.runner.id,
+            lease.assigned_ms,
+        )

@@ -50,7 +50,7 @@ class ExecutionRecords:
         return current
 
     async def attempts(self, seq: int) -> AttemptHistory:
-        """Return the interrupted attempts of an execution, and after them the one under way, if there is one.
+        """Return the interrupted attempts of an execution, and after them the one that ended it or is under way.
 
         Raises:
             UnavailableError: storage can't serve.

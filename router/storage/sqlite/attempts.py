@@ -1,4 +1,4 @@
-"""Stores interrupted attempts: rows of at most `MAX_ATTEMPTS` for each execution."""
+"""Stores interrupted attempts: rows of at most `MAX_ATTEMPTS` for each execution. Reads all attempts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import apsw
 
 from flowhook.attempts import Attempt, AttemptEnd, AttemptHistory
 from router.storage.attempts import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded
+from router.storage.sqlite.rows import load_assignment
 from router.storage.sqlite.statements import BatchStatement
 
 # The bare columns are those of the row with the greatest position: https://www.sqlite.org/lang_select.html#bareagg
@@ -54,14 +55,24 @@ def write_attempts(
 
 
 def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
-    """Return the stored attempts of an execution."""
+    """Return the stored attempts of an execution: those that were interrupted, and the one that ended it."""
     rows: list[Any] = connection.execute(
         "SELECT position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged FROM attempt"
         " WHERE seq = ? ORDER BY position",
         (seq,),
     ).fetchall()
-    attempts = tuple(
+    attempts = [
         Attempt(number, runner, assigned_ms, ended_ms, AttemptEnd(end), detail, bool(charged))
         for _, number, runner, assigned_ms, ended_ms, end, detail, charged in rows
-    )
-    return AttemptHistory(attempts, rows[0][0] - 1 if rows else 0)
+    ]
+    last: Any = connection.execute(
+        "SELECT o.attempt, e.attempts, e.end_time_ms FROM outcome o JOIN execution e USING (seq)"
+        " WHERE seq = ? AND o.attempt IS NOT NULL",
+        (seq,),
+    ).fetchone()
+    if last is not None:
+        assignment, number, ended_ms = last
+        runner, assigned_ms = load_assignment(assignment)
+        end = AttemptEnd.EXECUTION_ENDED
+        attempts.append(Attempt(number, runner, assigned_ms or None, ended_ms, end, charged=True))
+    return AttemptHistory(tuple(attempts), rows[0][0] - 1 if rows else 0)

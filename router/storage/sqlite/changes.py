@@ -29,7 +29,7 @@ from router.storage.model import (
 )
 from router.storage.sqlite.attempts import write_attempts
 from router.storage.sqlite.links import insert_emitters
-from router.storage.sqlite.rows import dump_error, dump_subscriptions
+from router.storage.sqlite.rows import dump_assignment, dump_error, dump_subscriptions
 from router.storage.sqlite.schema import CODES
 from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
 
@@ -80,11 +80,11 @@ _INSERT_REPLY = BatchStatement(
     2,
 )
 _INSERT_OUTCOME = BatchStatement(
-    "INSERT INTO outcome (seq, output, reply, history) SELECT * FROM (VALUES {rows})"
+    "INSERT INTO outcome (seq, output, reply, history, attempt) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
     " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply),"
-    " history = excluded.history",
-    4,
+    " history = excluded.history, attempt = excluded.attempt",
+    5,
 )
 _UPDATE_ENDED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
@@ -243,8 +243,9 @@ class _ChangeRows:
             return
         error = None if end.error is None else dump_error(end.error)
         self._ends[end.seq] = (end.seq, CODES[end.status], end.attempts, end.end_time_ms, error)
-        if end.output is not None or end.reply is not None or end.history:
-            self._outcomes.append((end.seq, end.output, end.reply, end.history or None))
+        attempt = dump_assignment(end.runner, end.assign_time_ms) if end.runner else None
+        if end.output is not None or end.reply is not None or end.history or attempt:
+            self._outcomes.append((end.seq, end.output, end.reply, end.history or None, attempt))
 
     def _deliver(self, change: Delivered) -> None:
         seq = change.seq

@@ -77,6 +77,17 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
     return error if raising is None else replace(error, raising=RaiseOrigin(*raising))
 
 
+def dump_assignment(runner: str, assign_time_ms: int) -> str:
+    """Serialise for storage to which runner, and when, an execution was assigned."""
+    return f"{assign_time_ms} {runner}"
+
+
+def load_assignment(stored: str) -> tuple[str, int]:
+    """Deserialise a stored assignment: the runner, and the time in Unix ms, 0 if that is unknown."""
+    assign_time_ms, _, runner = stored.partition(" ")
+    return runner, int(assign_time_ms)
+
+
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
     """Serialise the subscriptions of an execution for storage."""
     return orjson.dumps(

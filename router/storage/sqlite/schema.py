@@ -94,7 +94,13 @@ CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
 CREATE TABLE body (seq INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT; -- an execution and its replays share one
 CREATE INDEX body_by_id ON body (id);
-CREATE TABLE outcome (seq INTEGER PRIMARY KEY, output BLOB, reply BLOB, history BLOB) STRICT;
+CREATE TABLE outcome (
+  seq INTEGER PRIMARY KEY,
+  output BLOB,
+  reply BLOB,
+  history BLOB,
+  attempt TEXT -- the one that ended the execution, see `dump_assignment`
+) STRICT;
 CREATE TABLE journal (
   seq INTEGER NOT NULL,
   position INTEGER NOT NULL,

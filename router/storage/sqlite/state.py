@@ -321,8 +321,9 @@ class SqliteShardState:
 def approximate_bytes(change: StateChange) -> int:
     """Return about how many bytes a change holds while it waits to be written."""
     match change:
-        case Ended(output=output, reply=reply, error=error, history=history):
-            return 128 + len(output or b"") + len(reply or b"") + len(history) + (0 if error is None else error.size)
+        case Ended(output=output, reply=reply, error=error, history=history, runner=runner):
+            large = len(output or b"") + len(reply or b"") + len(history) + (0 if error is None else error.size)
+            return 128 + large + len(runner)
         case Replied(reply=reply):
             return 128 + len(reply)
         case Parked(subscriptions=subscriptions, history=history):

@@ -1,4 +1,4 @@
-"""Attempts that end without an outcome are stored with their reasons; those with one cost nothing."""
+"""Interrupted attempts are stored with their reasons, the last one with the end of its execution."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from support.routers import flow
 from support.runners import attached, runner_stub
 from support.shards import running_host
 
-from flowhook.attach.messages import Completed, Released
-from flowhook.attempts import AttemptEnd, AttemptHistory
-from flowhook.model import Status
+from flowhook.attach.messages import Completed, Faulted, Released
+from flowhook.attempts import AttemptEnd
+from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
-from router.storage.attempts import AttemptInterrupted
+from router.storage.model import Ended
 
 PARTING = 0.05
 """Seconds until a runner that has gone is lost."""
@@ -122,7 +122,7 @@ async def test_an_attempt_that_no_runner_continues_after_a_restart_is_stored_wit
     assert [summary(each) for each in later] == [(2, "r2", AttemptEnd.SUSPENDED, False)]
 
 
-async def test_an_execution_that_succeeds_at_its_first_attempt_stores_no_attempt(tmp_path, monkeypatch):
+async def test_an_execution_that_succeeds_at_its_first_attempt_stores_it_with_its_end_alone(tmp_path, monkeypatch):
     async with running_host(tmp_path) as shard:
         written, write = [], shard.state.write
 
@@ -132,15 +132,39 @@ async def test_an_execution_that_succeeds_at_its_first_attempt_stores_no_attempt
 
         monkeypatch.setattr(shard.state, "write", recording)
         link = shard.attach()
+        before = shard.now_ms()
         (seq,) = await shard.append()
         (delivery,) = await link.next()
+        assigned = shard.now_ms()
+        shard.wall.ahead += 60.0
         await shard.settle(link, delivery, Completed(b"{}"))
-        assert await shard.state.attempts(seq) == AttemptHistory()
-    assert written
-    assert not any(isinstance(change, AttemptInterrupted) for change in written)
+        (attempt,) = (await shard.state.attempts(seq)).attempts
+    assert [type(change) for change in written] == [Ended]
+    assert summary(attempt) == (1, "r1", AttemptEnd.EXECUTION_ENDED, True)
+    assert before <= attempt.assign_time_ms <= assigned < assigned + 60_000 <= attempt.end_time_ms
 
 
-async def test_clients_see_interrupted_attempts_and_the_one_under_way(router, client):
+async def test_the_attempt_in_which_an_execution_faults_or_is_cancelled_is_stored_with_its_end(tmp_path):
+    async with running_host(tmp_path) as shard:
+        link = shard.attach(credit=2)
+        faulted, cancelled = await shard.append(), await shard.append()
+        deliveries = await link.next(2)
+        await shard.settle(link, deliveries[0], Faulted(WorkflowError("about:blank", 500, "it failed")))
+        await shard.host.commands.cancel((await shard.record(cancelled[0])).id)
+        for (seq,) in (faulted, cancelled):
+            (attempt,) = (await shard.state.attempts(seq)).attempts
+            assert summary(attempt) == (1, "r1", AttemptEnd.EXECUTION_ENDED, True)
+            assert attempt.assign_time_ms <= attempt.end_time_ms == (await shard.record(seq)).end_time_ms
+
+
+async def test_an_execution_that_is_cancelled_in_the_queue_has_no_attempt(tmp_path):
+    async with running_host(tmp_path) as shard:
+        (seq,) = await shard.append()
+        await shard.host.commands.cancel((await shard.record(seq)).id)
+        assert (await shard.state.attempts(seq)).attempts == ()
+
+
+async def test_clients_see_interrupted_attempts_and_the_one_under_way_which_ends_the_execution(router, client):
     await client.flows.apply([flow("hello")])
     execution_id = await client.ingest("hello", {})
     async with runner_stub(router) as guard:
@@ -161,7 +185,8 @@ async def test_clients_see_interrupted_attempts_and_the_one_under_way(router, cl
     assert first.assign_time_ms <= ended.end_time_ms <= present.assign_time_ms
     assert (present.number, present.runner, present.end_time_ms, present.reason) == (2, "r2", None, "under way")
     detail = await client.executions.get(execution_id)
-    assert (detail.attempts, detail.attempts_left_out) == ((ended,), 0)
+    last = present._replace(end_time_ms=detail.execution.end_time_ms, end=AttemptEnd.EXECUTION_ENDED, charged=True)
+    assert (detail.attempts, detail.attempts_left_out) == ((ended, last), 0)
 
 
 @pytest.mark.parametrize(("explained", "charged"), [(True, False), (False, True)])

@@ -88,7 +88,7 @@ def test_it_is_full_although_a_smaller_event_of_the_same_commit_has_room(tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        Ended(1, Status.COMPLETED, 1, 1, b"x" * 400, reply=b"x" * 300, history=b"x" * 300),
+        Ended(1, Status.COMPLETED, 1, 1, b"x" * 400, reply=b"x" * 300, history=b"x" * 250, runner="x" * 50),
         Journaled(1, 0, JournalEntry("/do/0/a#0", b"x" * 700), history=b"x" * 300),
         Parked(1, None, 1, history=b"x" * 1_000),
         Delivered(1, JournalEntry("/do/0/a#0", b"x" * 1_000), 0),

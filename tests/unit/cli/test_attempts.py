@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cli import output
 from cli.attempts import COLUMNS, attempt_rows
 from flowhook.attempts import Attempt, AttemptEnd
@@ -53,6 +55,12 @@ def test_each_attempt_is_a_row_with_its_reason():
             "ENDED BECAUSE": "under way",
         },
     ]
+
+
+def test_the_attempt_that_ended_the_execution_is_the_last_row():
+    last = Attempt(3, "runner-2", START + 3230, START + 4230, AttemptEnd.EXECUTION_ENDED, charged=True)
+    *_, row = attempt_rows(replace(DETAIL, attempts=(*DETAIL.attempts[:2], last)))
+    assert row == ("2026-11-27T12:00:03.230Z", 3, "runner-2", "1.0 s", "its execution ended")
 
 
 def test_json_has_all_that_is_stored_of_each_attempt():

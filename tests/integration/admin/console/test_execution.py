@@ -82,7 +82,7 @@ async def test_the_timeline_has_a_bar_and_the_data_of_each_task(viewer, executio
     text = await page(viewer, executions["completed"], "view=timeline")
     assert text.count("<rect ") == 4
     assert "attempt 1: completed" in text
-    assert "Ended because" not in text
+    assert '<td class="wide">its execution ended</td>' in text
     assert 'class="bar queued waits"' in text
     assert 'class="bar completed"' in text
     assert "POST https://api.example.com/v1/charges" in text
@@ -107,8 +107,12 @@ async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, 
     assert '<rect class="bar completed attempt"' in text
     assert "<code>r-<b></code>" in text
     assert '<td class="wide">released by the runner (DRAINING)</td>\n      <td>no</td>' in text
-    [attempt] = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["attempts"]
-    assert (attempt["end"], attempt["runner"], attempt["charged"]) == ("released", "r-<b>", False)
+    assert "its execution ended" in text
+    first, last = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["attempts"]
+    assert (first["end"], first["runner"], first["charged"]) == ("released", "r-<b>", False)
+    assert (last["end"], last["runner"], last["charged"]) == ("execution_ended", "r-2", True)
+    assert first["ended_at"] <= last["assigned_at"] <= last["ended_at"]
+    assert "the last one on <code>r-2</code>" in await page(viewer, execution_id, "view=compact")
 
 
 async def test_each_task_has_a_page_with_the_data_before_and_after_it(viewer, executions):

@@ -1,4 +1,4 @@
-"""Attempts as bars: what is stored of them, and what the times of tasks say of the last one."""
+"""Attempts as bars: what is stored of them, and what the times of tasks say where the assignment is not known."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def present(number, assigned):
     return Attempt(number, "r2", at(assigned))
 
 
+def last(number, assigned, ended):
+    return Attempt(number, "r2", at(assigned), at(ended), AttemptEnd.EXECUTION_ENDED, "", charged=True)
+
+
 def ran(begin, end=None):
     return TaskRun(1, "/do/0/a", at(begin), at(end), 1, TaskState.COMPLETED if end else TaskState.RUNNING, "")
 
@@ -45,8 +49,15 @@ def shown(*attempts, status=Status.COMPLETED, number=1, ended=None, tasks=(), le
     return after(found.queued), bars
 
 
-def test_an_execution_that_ran_undisturbed_has_one_attempt_from_its_first_task_on():
+def test_an_execution_that_ran_undisturbed_has_one_attempt_from_its_assignment_on():
+    assert shown(last(1, 1, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 1)], [("attempt 1: completed", 1, 5)])
+    assert shown(last(1, 1, 5), status=Status.FAULTED, ended=5) == ([(0, 1)], [("attempt 1: faulted", 1, 5)])
+
+
+def test_an_attempt_whose_assignment_is_not_known_begins_with_its_first_task():
     assert shown(tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("attempt 1: completed", 2, 5)])
+    assert shown(last(1, None, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("attempt 1: completed", 2, 5)])
+    assert shown(last(1, None, 5), ended=5) == ([(0, 5)], [])
 
 
 def test_an_execution_of_which_no_task_is_stored_has_only_its_time_in_the_queue():
@@ -60,7 +71,14 @@ def test_each_attempt_has_a_bar_and_the_time_in_the_queue_before_it():
     assert bars == [("attempt 1: runner lost", 1, 3), ("attempt 2: under way", 4, None)]
 
 
-def test_the_last_attempt_begins_with_the_next_task_or_at_once_if_a_task_went_on():
+def test_the_last_attempt_begins_with_its_assignment_even_if_a_task_went_on():
+    assert shown(lost(1, 1, 3), last(2, 4, 7), number=2, tasks=[ran(1, 6)], ended=7) == (
+        [(0, 1), (3, 4)],
+        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 4, 7)],
+    )
+
+
+def test_the_last_attempt_of_unknown_assignment_begins_with_the_next_task_or_at_once_if_a_task_went_on():
     assert shown(lost(1, 1, 3), number=2, tasks=[ran(1, 2), ran(5, 6)], ended=7) == (
         [(0, 1), (3, 5)],
         [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 5, 7)],
@@ -106,6 +124,8 @@ def test_nothing_is_said_of_times_that_are_not_known():
 
 
 def test_an_attempt_that_waited_before_is_one_bar_from_its_first_task_on():
+    queued, bars = shown(last(1, 60, 61), tasks=[ran(2, 60)], ended=61)
+    assert (queued, bars) == ([(0, 2)], [("attempt 1: completed", 2, 61)])
     queued, bars = shown(present(1, 60), status=Status.RUNNING, tasks=[ran(2, 60)])
     assert (queued, bars) == ([(0, 2)], [("attempt 1: under way", 2, None)])
     queued, bars = shown(status=Status.WAITING, tasks=[ran(2)])

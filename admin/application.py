@@ -38,7 +38,7 @@ from admin.console import (
 )
 from admin.operations.job_table import CREATE_JOB, PREVIEW_JOB
 from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION
+from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION, SET_SECRET
 from admin.signed_in_handler import COOKIE
 
 _SEGMENT: Final = "([^/]+)"
@@ -142,6 +142,7 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
         only = _MethodMatches(_pattern(operation.path), (operation.method,))
         yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then, "notice": notice})
     yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
+    yield Rule(_MethodMatches(_pattern(SET_SECRET.path), ("POST",)), secrets.SetSecretHandler, shared)
     yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
     yield Rule(_MethodMatches(_pattern(PREVIEW_JOB.path), ("POST",)), jobs.PreviewJobHandler, shared)
     yield Rule(_MethodMatches(_pattern(CREATE_JOB.path), ("POST",)), jobs.CreateJobHandler, shared)

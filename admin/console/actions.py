@@ -50,7 +50,6 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (job_table.PAUSE_JOB, _job, _nothing),
     (job_table.RESUME_JOB, _job, _nothing),
     (job_table.ABORT_JOB, _job, _nothing),
-    (table.SET_SECRET, _secrets, lambda result: f"The secret {result.name} was set."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
 """Operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one."""
@@ -70,7 +69,6 @@ class ActionHandler(Page):
         self._then = then
         self._notice = notice
         self.section = operation.path.split("/")[1]
-        self.repeats_form = operation is not table.SET_SECRET  # its value is never shown
 
     async def submit(self, *values: str) -> None:
         """Perform it."""

@@ -12,8 +12,9 @@ from admin.console.listing import numbered
 from admin.console.page import Page
 from admin.operations.flow_check import CheckedView, ProblemView, problems_of
 from admin.operations.flows import FlowView
+from admin.operations.operation import ParameterError
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
-from flowhook.errors import InvalidError, InvalidFlowError
+from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError
 
 EXAMPLE: Final = """\
 document:
@@ -52,18 +53,22 @@ class ApplyPage(Page):
         document: str,
         problems: tuple[ProblemView, ...] = (),
         checked: CheckedView | None = None,
+        *,
         reason: str = "",
         shown: FlowView | None = None,
+        error: FlowhookError | None = None,
     ) -> None:
         """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change.
 
-        `shown`: the revision whose file the text is.
+        `shown`: the revision whose file the text is. `error`: about other fields than the text.
         """
         self.finish_page(
             "apply.html",
             document=document,
             shown=shown,
             reason=reason,
+            error=error,
+            errors=self.invalid_fields(error),
             problems=problems,
             lines=list(numbered(document, problems)) if problems else [],
             checked=checked,
@@ -79,11 +84,14 @@ class ApplyHandler(ApplyPage):
     async def submit(self, *_values: str) -> None:
         """Apply it, and redirect to the flow."""
         fields = self.checked_form()
+        document, reason = (fields.get(name, [""])[0] for name in ("document", "reason"))
         try:
             applied = await self.run(APPLY_FLOW, {}, fields)
+        except ParameterError as error:
+            self.show_form(document, reason=reason, error=self.form_error(error))
         except InvalidFlowError as error:
             self.set_status(http.HTTPStatus.BAD_REQUEST)
-            self.show_form(fields["document"][0], problems_of(error.faults), reason=fields.get("reason", [""])[0])
+            self.show_form(document, problems_of(error.faults), reason=reason)
         else:
             self.redirect(f"/flows/{quote(applied.flow.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
 
@@ -96,6 +104,10 @@ class CheckHandler(ApplyPage):
     async def submit(self, *_values: str) -> None:
         """Check it."""
         fields = self.checked_form()
-        checked = await self.run(CHECK_FLOW, {}, fields)
-        reason = fields.get("reason", [""])[0]
-        self.show_form(fields["document"][0], checked.problems, None if checked.problems else checked, reason)
+        document, reason = (fields.get(name, [""])[0] for name in ("document", "reason"))
+        try:
+            checked = await self.run(CHECK_FLOW, {}, fields)
+        except ParameterError as error:
+            self.show_form(document, reason=reason, error=self.form_error(error))
+        else:
+            self.show_form(document, checked.problems, None if checked.problems else checked, reason=reason)

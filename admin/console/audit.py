@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from admin.operations.table import LIST_AUDIT
 
@@ -12,6 +13,7 @@ class AuditPage(Page):
     """`/audit`: the entries of the audit log, newest first."""
 
     section = "audit"
+    filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT)
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""

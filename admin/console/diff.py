@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from admin.console.page import Page
 from admin.operations.table import DIFF_EXECUTIONS, GET_EXECUTION
+from flowhook.errors import FlowhookError
 
 
 class DiffPage(Page):
     """`/executions/ID/diff?with=ID`: the difference; without `with`, a form that asks for the other execution."""
 
     section = "executions"
+    error_fields: Mapping[str, str] = {"EXECUTION_NOT_FOUND": "with"}
 
     async def show(self, *values: str) -> None:
-        """Respond with the difference, or with the form."""
+        """Respond with the difference, or with the form alone."""
         path = {"execution_id": values[0]}
         query = self.query()
         other = query.get("with", [""])[0].strip()
+        problem = None
         if other:
-            found = await self.run(DIFF_EXECUTIONS, path, {**query, "with": [other]})
-            self.finish_page("diff.html", execution=found.first, other=found.second, diff=found.diff)
-        else:
-            execution = (await self.run(GET_EXECUTION, path, {})).execution
-            suggested = execution.replay_of or execution.replayed_by
-            self.finish_page("diff.html", execution=execution, other=None, suggested=suggested, diff=None)
+            try:
+                found = await self.run(DIFF_EXECUTIONS, path, {**query, "with": [other]})
+            except FlowhookError as error:
+                problem = self.form_error(error)
+            else:
+                self.finish_page("diff.html", execution=found.first, other=found.second, diff=found.diff)
+                return
+        execution = (await self.run(GET_EXECUTION, path, {})).execution
+        suggested = other or execution.replay_of or execution.replayed_by
+        self.finish_page(
+            "diff.html",
+            execution=execution,
+            other=None,
+            suggested=suggested,
+            diff=None,
+            error=problem,
+            errors=self.invalid_fields(problem),
+        )

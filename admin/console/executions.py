@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
+from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from admin.operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
 from admin.operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
@@ -100,6 +101,10 @@ class ExecutionsPage(Page):
     """`/executions`: executions, newest first, with conditions in the URL; live on the first page."""
 
     section = "executions"
+    filter_form = FilterForm(
+        "executions_form.html", "Executions", LIST_EXECUTIONS, ("executions.css",), {"statuses": list(Status)}
+    )
+    error_fields: Mapping[str, str] = {"CONDITION_INVALID": "jq", "FILTER_INVALID": "", "PAGE_TOKEN_INVALID": ""}
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""

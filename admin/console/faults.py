@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from admin.operations.faults import MAX_LOOKED_AT, group_filter
 from admin.operations.filters import to_pairs
@@ -14,6 +15,7 @@ class FaultsPage(Page):
     """`/faults`: executions that failed and that nobody has dealt with, in groups."""
 
     section = "faults"
+    filter_form = FilterForm("faults_form.html", "Faults", LIST_FAULTS)
 
     async def show(self, *_values: str) -> None:
         """Respond with the groups."""
@@ -21,4 +23,4 @@ class FaultsPage(Page):
         async with self.router() as client:
             faults = await LIST_FAULTS.perform(client, parameters, self.context.tools)
         groups = [(group, urlencode(to_pairs(group_filter(group)))) for group in faults.groups]
-        self.finish_page("faults.html", faults=faults, groups=groups, flow=parameters.flow, most=MAX_LOOKED_AT)
+        self.finish_page("faults.html", faults=faults, groups=groups, filters=parameters, most=MAX_LOOKED_AT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from markupsafe import Markup
 
 from admin.console.page import Page
@@ -13,6 +15,7 @@ from admin.operations.table import (
     GET_FLOW_STATISTICS,
     LIST_REVISIONS,
 )
+from flowhook.errors import FlowhookError
 
 
 class FlowPage(Page):
@@ -42,11 +45,28 @@ class RevisionsPage(Page):
     """`/flows/ID/revisions`: the revisions of a flow, and what changed between two of them."""
 
     section = "flows"
+    error_fields: Mapping[str, str] = {"FLOW_REVISION_NOT_FOUND": ""}
 
     async def show(self, *values: str) -> None:
         """Respond with both; `old` and `new` name the revisions that are compared."""
         path, query = {"flow_id": values[0]}, self.query()
         pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
         page = await self.run(LIST_REVISIONS, path, query)
-        difference = await self.run(DIFF_REVISIONS, path, pair)
-        self.finish_page("flow_revisions.html", flow_id=values[0], page=page, diff=difference)
+        difference, problem = None, None
+        try:
+            difference = await self.run(DIFF_REVISIONS, path, pair)
+        except FlowhookError as error:
+            problem = self.form_error(error)
+        old, new = (
+            pair.get(name, [""])[0] if difference is None else getattr(difference, name) for name in ("old", "new")
+        )
+        self.finish_page(
+            "flow_revisions.html",
+            flow_id=values[0],
+            page=page,
+            diff=difference,
+            old=old,
+            new=new,
+            error=problem,
+            errors=self.invalid_fields(problem),
+        )

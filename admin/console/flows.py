@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from admin.console.form_errors import FilterForm
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
 from admin.operations.flow_statistics import FlowList, FlowPage, ListedFlow
@@ -48,6 +49,7 @@ class FlowsPage(Page):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
     section = "flows"
+    filter_form = FilterForm("flows_form.html", "Flows", LIST_FLOWS, ("flows.css",), {"states": list(FlowCondition)})
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""

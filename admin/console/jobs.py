@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import http
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
 from admin.base_handler import status_of
 from admin.console.page import Page
-from admin.console.replay_fields import unused
+from admin.console.replay_fields import error_fields, unused
 from admin.operations.execution_list import ExecutionConditions
 from admin.operations.filters import to_pairs
 from admin.operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
 from admin.operations.jobs import JobDraft, PreviewView
-from admin.operations.operation import Operation, P
+from admin.operations.operation import Operation, P, ParameterError
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.jobs import ItemOutcome, JobAction, JobState
 from flowhook.model import Status
@@ -26,6 +26,9 @@ ITEMS: Final = 100
 
 PREVIEWED: Final = "previewed"
 """Field with the action and the conditions that the last preview was about."""
+
+_NOTHING: Final = "-"
+"""Value of `PREVIEWED` if there was no preview: no action and conditions are these."""
 
 _NOT_PREVIEWED: Final = ("reason", "request_id", PREVIEWED)
 
@@ -58,10 +61,18 @@ class NewJobPage(Page):
         self, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None, notice: str = ""
     ) -> None:
         """Respond with the form, filled in, and with what the job would do, or with an error."""
-        draft = _read(PREVIEW_JOB, {name: values for name, values in fields.items() if name not in _NOT_PREVIEWED})
-        if fields:
-            draft = _with_absolute_times(draft)
-        conditions = to_pairs(draft.as_filter(datetime.now(UTC)))
+        given = {name: values for name, values in fields.items() if name not in _NOT_PREVIEWED}
+        try:
+            draft = _read(PREVIEW_JOB, given)
+        except ParameterError as problem:
+            error = error or problem
+            draft = _read(PREVIEW_JOB, given, problem.fields)
+            # lest a job be created for conditions of which nobody has seen a preview
+            previewed, query = fields.get(PREVIEWED, [""])[0] or _NOTHING, ""
+        else:
+            draft = _with_absolute_times(draft) if fields else draft
+            previewed, query = _subject(draft), urlencode(to_pairs(draft.as_filter(datetime.now(UTC))))
+        self.error_fields = error_fields(draft.start)
         preview = None
         if fields and error is None:
             try:
@@ -79,10 +90,11 @@ class NewJobPage(Page):
             changed=notice,
             preview=preview,
             error=error,
+            errors=self.invalid_fields(error),
             tasks=_tasks(preview),
             reason=fields.get("reason", [""])[0],
-            previewed=_subject(draft),
-            query=urlencode(conditions),
+            previewed=previewed,
+            query=query,
             statuses=list(Status),
             actions=list(JobAction),
             request_id=uuid.uuid4().hex,
@@ -107,12 +119,12 @@ class CreateJobHandler(NewJobPage):
     async def submit(self, *_values: str) -> None:
         """Create it, or respond with the form and what was wrong."""
         fields, unchanged = _as_previewed(self.checked_form())
-        parameters = _read(CREATE_JOB, fields)
         if not unchanged:
             self.set_status(http.HTTPStatus.CONFLICT)
             await self.show_form(fields, notice="No job was created: you changed what it works on. This is it now.")
             return
         try:
+            parameters = _read(CREATE_JOB, fields)
             async with self.router() as client:
                 job = await CREATE_JOB.perform(client, parameters, self.context.tools)
         except (InvalidError, ExhaustedError) as error:
@@ -121,16 +133,16 @@ class CreateJobHandler(NewJobPage):
             self.redirect(f"/jobs/{quote(job.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
 
 
-def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]]) -> P:
-    """Return the parameters that a form means; an edited body may be empty.
+def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]], invalid: Collection[str] = ()) -> P:
+    """Return the parameters that a form means; an edited body may be empty. `invalid` ones are as they were typed.
 
     Raises:
-        InvalidError: see `Operation.read_query`.
+        ParameterError: see `Operation.read_query`; not if there are `invalid` ones.
     """
-    left_out = unused({name: values[0] for name, values in fields.items()})
+    left_out = {PREVIEWED, *unused({name: values[0] for name, values in fields.items()})}
     given = {name: values for name, values in fields.items() if name not in left_out}
     body = given.pop("body", None)
-    parameters = operation.read_query({}, given)
+    parameters = operation.draft({}, given, invalid) if invalid else operation.read_query({}, given)
     return parameters if body is None else parameters.model_copy(update={"body": body[0]})
 
 
@@ -145,17 +157,18 @@ def _subject(draft: JobDraft) -> str:
     return urlencode([("action", draft.action.value), *to_pairs(draft.as_filter(datetime.now(UTC)))])
 
 
-def _as_previewed(fields: Mapping[str, Sequence[str]]) -> tuple[dict[str, Sequence[str]], bool]:
+def _as_previewed(fields: Mapping[str, Sequence[str]]) -> tuple[Mapping[str, Sequence[str]], bool]:
     """Return the fields of a form, and whether its action and conditions are those that were previewed.
 
-    Then they are the previewed ones to the letter: browsers remove line breaks from fields of one line.
-
-    Raises:
-        InvalidError: see `_read`.
+    Then they are the previewed ones to the letter: browsers remove line breaks from fields of one line. A form with
+    invalid fields is returned as it is.
     """
     given = {name: values for name, values in fields.items() if name != PREVIEWED}
     previewed = fields.get(PREVIEWED, [""])[0]
-    draft = _read(PREVIEW_JOB, {name: values for name, values in given.items() if name not in _NOT_PREVIEWED})
+    try:
+        draft = _read(PREVIEW_JOB, {name: values for name, values in given.items() if name not in _NOT_PREVIEWED})
+    except ParameterError:
+        return fields, True
     if not previewed or _without_breaks(_subject(draft)) != _without_breaks(previewed):
         return given, not previewed
     subject = {"action", *ExecutionConditions.model_fields}

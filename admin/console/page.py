@@ -5,12 +5,15 @@ from __future__ import annotations
 import http
 import secrets
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console import rendering
+from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
+from admin.operations.operation import ParameterError
 from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
@@ -33,7 +36,12 @@ class Page(SignedInHandler):
 
     section = ""
     repeats_form = True
-    """Whether a form whose session has ended is shown again, to be sent once its author has logged in."""
+    """Whether a form that was not performed is shown again, to be sent by its author: once it is corrected, or once its
+    author has logged in."""
+    filter_form: FilterForm | None = None
+    """The form whose fields are in the URL, on a page without other forms that depend on them."""
+    error_fields: Mapping[str, str] = MappingProxyType({})
+    """Fields that errors are about, by the reason of the error."""
 
     def finish_page(self, template: str, **values: Any) -> None:
         """Respond with a template."""
@@ -80,10 +88,9 @@ class Page(SignedInHandler):
             self._finish_unsent_login()
             return
         if error.reason == "CSRF_TOKEN_INVALID" and self.repeats_form and self._is_own_form():
-            fields = self.form()
-            fields.pop(CSRF_FIELD, None)
-            self.set_status(status_of(error))
-            self.finish_page("unsent_form.html", unsent=unsent_form(self.request.path, with_newlines(fields)))
+            self._finish_unsent_form(error, {})
+            return
+        if (fields := self.invalid_fields(error)) and self._finish_form_again(error, fields):
             return
         if isinstance(error, UnauthenticatedError):
             if (session_id := self.get_cookie(COOKIE)) is not None:
@@ -98,6 +105,47 @@ class Page(SignedInHandler):
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
         self.finish_error_page(status_of(error), error.message, error.reason)
+
+    def invalid_fields(self, error: FlowhookError | None) -> Mapping[str, str]:
+        """Return what an error says is wrong with the fields of a form, by name; empty: it is about no field."""
+        if isinstance(error, ParameterError):
+            return error.fields
+        name = None if error is None else self.error_fields.get(error.reason)
+        return {} if error is None or name is None else {name: error.message}
+
+    def form_error(self, error: FlowhookError) -> FlowhookError:
+        """Return an error about a field, whose form is shown again with its status.
+
+        Raises:
+            FlowhookError: the error, if it is about no field.
+        """
+        if not self.invalid_fields(error):
+            raise error
+        self.set_status(status_of(error))
+        return error
+
+    def _finish_form_again(self, error: FlowhookError, fields: Mapping[str, str]) -> bool:
+        """Respond with the form that has invalid fields, as it was filled in; or return that there is none."""
+        form = self.filter_form
+        if self.request.method == "POST":
+            if not self.repeats_form or not summary(self.request.path):
+                return False
+            self._finish_unsent_form(error, fields)
+            return True
+        if form is None:
+            return False
+        self.set_status(status_of(error))
+        filters = form.operation.draft({}, self.query(), fields)
+        self.finish_page("invalid_form.html", form=form, error=error, errors=fields, filters=filters, **form.values)
+        return True
+
+    def _finish_unsent_form(self, error: FlowhookError, errors: Mapping[str, str]) -> None:
+        """Respond with the form, which was not performed, and has to be sent again."""
+        fields = self.form()
+        fields.pop(CSRF_FIELD, None)
+        self.set_status(status_of(error))
+        unsent = unsent_form(self.request.path, with_newlines(fields), errors)
+        self.finish_page("unsent_form.html", unsent=unsent, error=error, errors=errors)
 
     def is_unsent_form(self, error: FlowhookError) -> bool:
         """Whether a page of this process sent a form, not too long a one, whose session has ended meanwhile."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from admin.console.body_view import body_view
+from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from admin.operations.rejections import RejectionId
 from admin.operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
@@ -54,6 +55,7 @@ class RejectionsPage(Page):
     """`/rejections`: refused requests, newest first."""
 
     section = "rejections"
+    filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 import flowhook
 from admin.console import static_files
+from admin.console.form_errors import field_error, invalid
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
 from flowhook import callback_tokens
@@ -82,6 +83,11 @@ def share(ratio: float) -> str:
     return "< 0.1 %" if 0 < ratio < 0.001 else f"{ratio * 100:.1f} %"  # noqa: PLR2004 - a tenth of a per cent
 
 
+def plain(number: float | str) -> str:
+    """Return a number without trailing zeros; or what was typed instead of one."""
+    return number if isinstance(number, str) else f"{number:g}"
+
+
 def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
     """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters.
 
@@ -123,10 +129,18 @@ def _environment() -> jinja2.Environment:
         "share": share,
         "grouped": "{:,}".format,
         "json_text": json_text,
+        "plain": plain,
         "iso": datetime.isoformat,
         "linked": linked,
     }
-    environment.globals |= {"static": static_files.url, "build": flowhook.__version__, "sparkline": sparkline}
+    environment.globals |= {
+        "static": static_files.url,
+        "build": flowhook.__version__,
+        "sparkline": sparkline,
+        "invalid": invalid,
+        "field_error": field_error,
+        "errors": {},
+    }
     return environment
 
 

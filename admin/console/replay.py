@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console.page import Page
-from admin.console.replay_fields import BODY_FIELDS, INPUT, unused
+from admin.console.replay_fields import BODY_FIELDS, INPUT, error_fields, unused
 from admin.operations.executions import ExecutionDetailView, ExecutionId
+from admin.operations.operation import ParameterError
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
@@ -53,12 +54,14 @@ class ReplayPage(Page):
     ) -> None:
         """Respond with the form, filled in, and with what would run again, or with an error."""
         preview = None
+        reason = fields.get(REASON, [""])[0]
         fields = {name: values for name, values in fields.items() if name not in (REASON, REQUEST_ID)}
         async with self.router() as client:
             detail = await GET_EXECUTION.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
             text = await _editable_body(client, execution_id, self.context.tools)
             shown = _shown(fields, detail, text)
-            if error is None:
+            self.error_fields = error_fields(shown["start"])
+            if error is None or self.invalid_fields(error).keys() == {REASON}:  # it stands below the preview
                 try:
                     preview = await PREVIEW_REPLAY.run(
                         client, PREVIEW_REPLAY.read({"execution_id": execution_id}, chosen(shown))
@@ -77,6 +80,8 @@ class ReplayPage(Page):
             editable=text is not None,
             preview=preview,
             error=error,
+            errors=self.invalid_fields(error),
+            reason=reason,
             request_id=secrets.token_hex(16),
         )
 
@@ -111,7 +116,7 @@ def chosen(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that a form means: it sends all of its fields, whether they apply or not.
 
     Raises:
-        InvalidError: `input` is neither of its values.
+        ParameterError: `input` is neither of its values.
     """
     left_out = unused(fields) | {name for name in (REASON, REQUEST_ID) if not fields.get(name)}
     return {name: text for name, text in fields.items() if name not in left_out}
@@ -121,10 +126,10 @@ def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return fields that are given once.
 
     Raises:
-        InvalidError: one is given more than once.
+        ParameterError: one is given more than once.
     """
     if repeated := [name for name, values in fields.items() if len(values) > 1]:
-        raise InvalidError(f"{repeated[0][:100]} may be given once", reason="PARAMETER_INVALID")
+        raise ParameterError(f"{repeated[0][:100]} may be given once", dict.fromkeys(repeated, "may be given once"))
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http
+from collections.abc import Mapping
+
 from admin.console.page import Page
-from admin.operations.table import LIST_SECRETS
+from admin.operations.table import LIST_SECRETS, SET_SECRET
+from flowhook.errors import FlowhookError
 
 
 class SecretsPage(Page):
@@ -15,4 +19,29 @@ class SecretsPage(Page):
         """Respond with the list, and with a form for the secret that the URL names."""
         query = self.query()
         name = query.pop("name", [""])[0]
-        self.finish_page("secrets.html", listed=await self.run(LIST_SECRETS, {}, query), name=name)
+        await self.show_list(name, query)
+
+    async def show_list(self, name: str, query: Mapping[str, list[str]], error: FlowhookError | None = None) -> None:
+        """Respond with the list, and with a form for a secret, which was not set if there is an error."""
+        listed = await self.run(LIST_SECRETS, {}, query)
+        self.finish_page("secrets.html", listed=listed, name=name, error=error, errors=self.invalid_fields(error))
+
+
+class SetSecretHandler(SecretsPage):
+    """Sets a secret; shows the form again, without the value, if it is not acceptable."""
+
+    SUPPORTED_METHODS = ("POST",)
+    repeats_form = False  # the value is never shown
+    error_fields: Mapping[str, str] = {"SECRET_NAME_INVALID": "name", "SECRET_VALUE_INVALID": "value"}
+
+    async def submit(self, *_values: str) -> None:
+        """Set it, and redirect to the list."""
+        fields = self.checked_form()
+        try:
+            secret = await self.run(SET_SECRET, {}, fields)
+        except FlowhookError as error:
+            await self.show_list(fields.get("name", [""])[0], {}, self.form_error(error))
+            return
+        if self.session is not None:
+            self.session.notice = f"The secret {secret.name} was set."
+        self.redirect("/secrets", status=http.HTTPStatus.SEE_OTHER)

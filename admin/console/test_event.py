@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from admin.base_handler import status_of
@@ -22,12 +23,23 @@ class TestEventPage(Page):
     section = "flows"
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")
     operation: Operation[Any] = SEND_TEST_EVENT
+    error_fields: Mapping[str, str] = {
+        "EXECUTION_NOT_FOUND": "execution",
+        "SAMPLE_NOT_FOUND": "sample",
+        "HEADER_INVALID": "headers",
+    }
 
     async def show(self, *values: str) -> None:
-        """Respond with the form."""
-        draft = await self.run(PREPARE_TEST_EVENT, {"flow_id": values[0]})
-        query = self.query()
-        self.finish_form(draft, execution=query.get("execution", [""])[0], sample=query.get("sample", [""])[0])
+        """Respond with the form, filled in as the URL says, unless there is no such sample or execution."""
+        path, query = {"flow_id": values[0]}, self.query()
+        problem = None
+        try:
+            draft = await self.run(PREPARE_TEST_EVENT, path, query)
+        except FlowhookError as error:
+            problem = self.form_error(error)
+            draft = await self.run(PREPARE_TEST_EVENT, path, {})
+        execution, sample = (query.get(name, [""])[0] for name in ("execution", "sample"))
+        self.finish_form(draft, problem=problem, execution=execution, sample=sample)
 
     async def submit(self, *values: str) -> None:
         """Send or sign what the form contains, and show it again with the result, or with the reason of a refusal."""
@@ -62,7 +74,7 @@ class TestEventPage(Page):
         self.finish_page(
             "test_event.html",
             draft=draft,
-            entered=entered or {name: getattr(draft, name, "") for name in FIELDS},
+            entered=entered or {name: getattr(draft, name, "true") for name in FIELDS},  # a new ID, unless one says so
             execution=execution,
             sample=sample,
             sent=sent,
@@ -70,6 +82,7 @@ class TestEventPage(Page):
             response=response,
             response_body="" if response is None else indent_json(response.body) or response.body,
             problem=problem,
+            errors=self.invalid_fields(problem),
         )
 
 

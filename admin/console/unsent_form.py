@@ -1,10 +1,10 @@
-"""A form that was not performed because its session has ended: it is shown again, and sent once its author agrees."""
+"""A form that was not performed, as its session has ended or a field is invalid: its author may send it again."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,27 +39,29 @@ class UnsentForm:
         path: the path that it was sent to.
         summary: what that does.
         fields: names and values, in order, without a CSRF token.
+        invalid: names of fields that have to be corrected.
     """
 
     path: str
     summary: str
     fields: tuple[tuple[str, str], ...]
+    invalid: Collection[str] = ()
 
     @property
-    def long(self) -> list[tuple[str, str]]:
-        """The fields that take more than a line; they can be edited."""
-        return [(name, value) for name, value in self.fields if _is_long(value)]
+    def editable(self) -> list[tuple[str, str]]:
+        """The fields that can be edited: invalid ones, and those that take more than a line."""
+        return [(name, value) for name, value in self.fields if name in self.invalid or _is_long(value)]
 
     @property
-    def short(self) -> list[tuple[str, str]]:
+    def fixed(self) -> list[tuple[str, str]]:
         """The other fields."""
-        return [(name, value) for name, value in self.fields if not _is_long(value)]
+        return [(name, value) for name, value in self.fields if name not in self.invalid and not _is_long(value)]
 
 
-def unsent_form(path: str, fields: Mapping[str, Sequence[str]]) -> UnsentForm:
-    """Return the form that was sent to a path."""
+def unsent_form(path: str, fields: Mapping[str, Sequence[str]], invalid: Collection[str] = ()) -> UnsentForm:
+    """Return the form that was sent to a path; its `invalid` fields have to be corrected."""
     pairs = ((name, value) for name, values in fields.items() for value in values)
-    return UnsentForm(path, summary(path), tuple(pairs))
+    return UnsentForm(path, summary(path), tuple(pairs), invalid)
 
 
 def summary(path: str) -> str:

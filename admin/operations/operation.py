@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 """A parameter in a path."""
+
+
+class ParameterError(InvalidError):
+    """Parameters are not acceptable (`PARAMETER_INVALID`).
+
+    Attributes:
+        fields: what is wrong, by name of the parameter.
+    """
+
+    def __init__(self, message: str, fields: Mapping[str, str]) -> None:
+        super().__init__(message, reason="PARAMETER_INVALID")
+        self.fields = fields
 
 
 class Parameters(BaseModel):
@@ -106,39 +118,58 @@ class Operation(Generic[P]):
             given: parameters of the body, or of the query as lists of texts; empty texts count as absent.
 
         Raises:
-            InvalidError: one is unknown, missing or not acceptable (`PARAMETER_INVALID`); the message says which there
-                are.
+            ParameterError: one is unknown, missing or not acceptable; the message says which there are.
         """
         if clash := given.keys() & path.keys():
-            raise InvalidError(f"{min(clash)} stands in the path already", reason="PARAMETER_INVALID")
+            text = "stands in the path already"
+            raise ParameterError(f"{min(clash)} {text}", dict.fromkeys(clash, text))
         try:
             return self.model.model_validate({**given, **path})
         except ValidationError as error:
-            raise InvalidError(self._explain(error), reason="PARAMETER_INVALID") from None
+            raise self._explain(error) from None
 
     def read_query(self, path: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> P:
         """Return its parameters, given those of a query or of a form.
 
         Raises:
-            InvalidError: see `read`; or one stands there twice that is no list.
+            ParameterError: see `read`; or one stands there twice that is no list.
         """
-        given: dict[str, Any] = {}
         for name, texts in query.items():
-            values = [text for text in texts if text]
-            field = self.model.model_fields.get(name)
-            if field is not None and get_origin(field.annotation) is tuple:
-                given[name] = tuple(values)
-            elif len(values) > 1:
-                raise InvalidError(f"{name} may be given once", reason="PARAMETER_INVALID")
-            elif values:
-                given[name] = values[0]
-        return self.read(path, given)
+            if len(list(filter(None, texts))) > 1 and not self._is_list(name):
+                raise ParameterError(f"{name[:100]} may be given once", {name: "may be given once"})
+        return self.read(path, self._given(query))
 
-    def _explain(self, error: ValidationError) -> str:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(map(str, first["loc"])) or "parameters"
-        if first["type"] == "extra_forbidden":
-            fields = self.model.model_fields.items()
-            known = [field.alias or each for each, field in fields if each not in self.path_parameters]
-            return f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
-        return f"{name[:100]}: {first['msg']}"
+    def draft(self, path: Mapping[str, str], query: Mapping[str, Sequence[str]], invalid: Collection[str]) -> P:
+        """Return what `read_query` refuses, to be corrected: `invalid` parameters are the texts that were given."""
+        given = {name: value for name, value in self._given(query).items() if name in self.model.model_fields}
+        valid = {**{name: value for name, value in given.items() if name not in invalid}, **path}
+        try:
+            draft = self.model.model_validate(valid)
+        except ValidationError:  # one is missing
+            draft = self.model.model_construct(**valid)
+        return draft.model_copy(update={name: value for name, value in given.items() if name in invalid})
+
+    def _is_list(self, name: str) -> bool:
+        field = self.model.model_fields.get(name)
+        return field is not None and get_origin(field.annotation) is tuple
+
+    def _given(self, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Return the parameters that a query or a form has, as texts or tuples of texts."""
+        texts = {name: tuple(filter(None, values)) for name, values in query.items()}
+        lists = {name: values for name, values in texts.items() if self._is_list(name)}
+        return {name: values[0] for name, values in texts.items() if values} | lists
+
+    def _explain(self, error: ValidationError) -> ParameterError:
+        messages: list[str] = []
+        problems: dict[str, str] = {}
+        for each in error.errors(include_url=False, include_context=False, include_input=False):
+            name, text = ".".join(map(str, each["loc"])) or "parameters", each["msg"]
+            if each["type"] == "extra_forbidden":
+                fields = self.model.model_fields.items()
+                known = [field.alias or one for one, field in fields if one not in self.path_parameters]
+                text = f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
+                messages.append(text)
+            else:
+                messages.append(f"{name[:100]}: {text}")
+            problems.setdefault(name.partition(".")[0], text)
+        return ParameterError(messages[0], problems)

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from admin.operations.executions import ExecutionId, ExecutionView, view
-from admin.operations.operation import Parameters
+from admin.operations.operation import ParameterError, Parameters
 from flowhook.client import AsyncClient
-from flowhook.errors import InvalidError
 from flowhook.replays import ReplayOptions, ReplayPreview
 
 
@@ -34,10 +33,11 @@ class ReplayParameters(Parameters):
         """Return them as the client takes them.
 
         Raises:
-            InvalidError: `start` and `task` do not go together (`PARAMETER_INVALID`).
+            ParameterError: `start` and `task` do not go together.
         """
         if (self.start == "task") is not bool(self.task):
-            raise InvalidError("task: name a task together with start=task, and only then", reason="PARAMETER_INVALID")
+            text = "name a task together with start=task, and only then"
+            raise ParameterError(f"task: {text}", {"task": text})
         return ReplayOptions(
             latest=self.revision == "latest",
             from_failed=self.start == "failed_task",

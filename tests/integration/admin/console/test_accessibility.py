@@ -91,6 +91,9 @@ async def test_axe_finds_nothing_serious(tab, router, samples):
     for path in [*paths(samples), *views, "/jobs/new?flow=seen-by-axe&action=replay"]:
         await look(path)
     page = await tab.context.new_page()  # of `tab`, what the browser logs would fail the test
+    await page.goto("/jobs/new?flow=seen-by-axe&rate=abc&since=never")
+    await look_at(page, "a form with invalid fields")
+    assert await page.get_by_label("At most per second").get_attribute("aria-invalid") == "true"
     await page.goto("/apply")
     await page.locator(".code-editor").wait_for()
     await page.context.clear_cookies()

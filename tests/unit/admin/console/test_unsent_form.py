@@ -40,5 +40,10 @@ def test_what_carries_no_form_is_refused(value):
 
 def test_texts_of_several_lines_can_be_edited_and_others_stay():
     form = unsent_form("/flows", {"document": ["a\nb"], "again": ["1", ""], "body": ["x" * (LONG + 1)]})
-    assert form.long == [("document", "a\nb"), ("body", "x" * (LONG + 1))]
-    assert form.short == [("again", "1"), ("again", "")]
+    assert form.editable == [("document", "a\nb"), ("body", "x" * (LONG + 1))]
+    assert form.fixed == [("again", "1"), ("again", "")]
+
+
+def test_invalid_fields_can_be_edited_however_short_they_are():
+    form = unsent_form("/flows/a/pause", {"reason": ["r"], "color": ["red"]}, {"color": "there is no such parameter"})
+    assert (form.editable, form.fixed) == ([("color", "red")], [("reason", "r")])

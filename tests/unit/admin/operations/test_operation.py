@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from admin.operations import job_table, table
+from admin.operations.operation import ParameterError
 from admin.operations.table import LIST_EXECUTIONS, OPERATIONS, PAUSE_FLOW, REPLAY_EXECUTION, SET_SECRET
 from flowhook.errors import InvalidError
 from flowhook.model import Status
@@ -37,6 +38,33 @@ def test_others_are_refused(query, message):
         LIST_EXECUTIONS.read_query({}, query)
     assert message in caught.value.message
     assert caught.value.reason == "PARAMETER_INVALID"
+
+
+def test_the_error_says_of_each_parameter_what_is_wrong():
+    query = {
+        "since": ["never"],
+        "attribute": ["a:1", "b", "c"],
+        "min_attempts": ["x"],
+        "statsu": ["faulted"],
+        "flow": ["f"],
+    }
+    with pytest.raises(ParameterError) as caught:
+        LIST_EXECUTIONS.read_query({}, query)
+    fields = caught.value.fields
+    assert fields.keys() == {"since", "attribute", "min_attempts", "statsu"}
+    assert fields["attribute"] == "write NAME:VALUE, such as order:4711"
+    with pytest.raises(ParameterError) as caught:
+        LIST_EXECUTIONS.read_query({}, {"flow": ["a", "b"]})
+    assert caught.value.fields == {"flow": "may be given once"}
+
+
+def test_a_draft_has_what_was_typed_where_it_is_invalid():
+    query = {"since": ["never"], "attribute": ["a:1", "b"], "min_attempts": ["7"], "flow": ["f", "g"], "color": ["red"]}
+    draft = LIST_EXECUTIONS.draft({}, query, {"since", "attribute", "flow", "color"})
+    assert (draft.since, draft.attribute, draft.min_attempts, draft.flow) == ("never", ("a:1", "b"), 7, "f")
+    assert draft.page_size == LIST_EXECUTIONS.read_query({}, {}).page_size
+    incomplete = REPLAY_EXECUTION.draft({}, {"task": ["/do/0/a"], "start": ["?"]}, {"start", "execution_id"})
+    assert (incomplete.task, incomplete.start) == ("/do/0/a", "?")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)

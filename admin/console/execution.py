@@ -16,11 +16,13 @@ from admin.console.timeline import MAX_BARS, draw_timeline
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.parts import PartList, PartView, may_have_parts
 from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
-from flowhook.errors import ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError
-from flowhook.execution_trace import MAX_VALUE_BYTES, ExecutionTrace
+from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
+from flowhook.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
 from flowhook.model import to_datetime
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
+TRACED: Final = ("timeline", "trace")
+"""Views with the data of tasks."""
 
 MAX_ENTRIES: Final = 100
 """Entries of the journal that a page shows; the API has all of them."""
@@ -49,10 +51,17 @@ _LEFT_OUT: Final = (ExhaustedError, InternalError, InvalidError, NotFoundError, 
 
 
 class Shown(NamedTuple):
-    """What the parameters of the URL ask for: a view, and the number of a task in the view `trace` (0: the first)."""
+    """What the parameters of the URL ask for.
+
+    Attributes:
+        view: one of `VIEWS`.
+        task: number of a task in the view `trace`; 0: the first.
+        whole_body: whether the data of tasks is computed however large the body is.
+    """
 
     view: str
     task: int
+    whole_body: bool
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
@@ -62,8 +71,9 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
         InvalidError: there is no such parameter, or no such value (`PARAMETER_INVALID`).
     """
     for name, values in query.items():
-        if name not in ("view", "task"):
-            raise InvalidError(f"there is no parameter {name[:100]!r}: write view, task", reason="PARAMETER_INVALID")
+        if name not in ("view", "task", "body"):
+            text = f"there is no parameter {name[:100]!r}: write view, task, body"
+            raise InvalidError(text, reason="PARAMETER_INVALID")
         if len(values) > 1:
             raise InvalidError(f"{name} may be given once", reason="PARAMETER_INVALID")
     view = (query.get("view") or [""])[0] or VIEWS[0]
@@ -72,7 +82,10 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
     task = (query.get("task") or [""])[0]
     if task and (view != "trace" or not _NUMBER.fullmatch(task)):
         raise InvalidError("task: write the number of a task, with view=trace", reason="PARAMETER_INVALID")
-    return Shown(view, int(task or 0))
+    body = (query.get("body") or [""])[0]
+    if body and (view not in TRACED or body != "whole"):
+        raise InvalidError("body: write whole, with view=timeline or view=trace", reason="PARAMETER_INVALID")
+    return Shown(view, int(task or 0), body == "whole")
 
 
 class ExecutionPage(Page):
@@ -97,9 +110,9 @@ class ExecutionPage(Page):
         """Return what the template of a view needs besides what all of them do."""
         match shown.view:
             case "timeline":
-                return _timeline(detail, *await self._trace(detail.execution.id))
+                return _timeline(detail, await self._trace(detail.execution.id, shown))
             case "trace":
-                return _task(detail, shown.task, *await self._trace(detail.execution.id))
+                return _task(detail, shown.task, await self._trace(detail.execution.id, shown))
             case "journal":
                 return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
         body = await self._read_body(detail.execution.id)
@@ -115,12 +128,14 @@ class ExecutionPage(Page):
             "tasks": trace_view.shown_tasks(detail, None),
         }
 
-    async def _trace(self, execution_id: str) -> tuple[ExecutionTrace | None, str]:
+    async def _trace(self, execution_id: str, shown: Shown) -> _Trace:
         """Return the trace of an execution, or why there is none."""
+        further = "&body=whole" if shown.whole_body else ""
         try:
-            return await self.run(TRACE_EXECUTION, {"execution_id": execution_id}, {}), ""
+            limit = {} if shown.whole_body else {"max_body": [str(MAX_BODY_BYTES)]}
+            return _Trace(await self.run(TRACE_EXECUTION, {"execution_id": execution_id}, limit), None, further)
         except _LEFT_OUT as error:
-            return None, error.message
+            return _Trace(None, error, further)
 
     async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[PartView, ...], str]:
         """Return the attachments of the request, or why they are not known."""
@@ -148,13 +163,30 @@ class ExecutionPage(Page):
         return bytes(body[: MAX_SHOWN + 1])
 
 
-def _timeline(detail: ExecutionDetailView, trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, trace)
-    bars = trace_view.timeline_bars(
-        detail, tasks, f"/executions/{quote(detail.execution.id, safe='')}?view=trace&task="
-    )
+class _Trace(NamedTuple):
+    """The trace of an execution, or why there is none; and the end of the URLs of pages with more of it."""
+
+    trace: ExecutionTrace | None
+    problem: FlowhookError | None
+    further: str
+
+    def values(self) -> dict[str, Any]:
+        """Return what the templates of views with a trace need."""
+        return {
+            "trace": self.trace,
+            "trace_problem": self.problem,
+            "further": self.further,
+            "traced": None if self.trace is None else trace_view.TraceValues(self.trace),
+            "moment": to_datetime,
+        }
+
+
+def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, found.trace)
+    page = f"/executions/{quote(detail.execution.id, safe='')}?view=trace{found.further}&task="
+    bars = trace_view.timeline_bars(detail, tasks, page)
     return {
-        **_trace_values(trace, problem),
+        **found.values(),
         "tasks": tasks,
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
@@ -165,26 +197,17 @@ def _timeline(detail: ExecutionDetailView, trace: ExecutionTrace | None, problem
     }
 
 
-def _task(detail: ExecutionDetailView, number: int, trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, trace)
+def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, found.trace)
     position = next((index for index, task in enumerate(tasks) if number in (0, task.number)), None)
     if position is None and number:
         raise NotFoundError(f"there is no task {number} in this execution", reason="TASK_NOT_FOUND")
     return {
-        **_trace_values(trace, problem),
+        **found.values(),
         "tasks": tasks,
         "task": None if position is None else tasks[position],
         "previous": tasks[position - 1] if position else None,
         "following": tasks[position + 1] if position is not None and position + 1 < len(tasks) else None,
         "max_value": MAX_VALUE_BYTES,
         "max_requests": MAX_REQUESTS,
-    }
-
-
-def _trace_values(trace: ExecutionTrace | None, problem: str) -> dict[str, Any]:
-    return {
-        "trace": trace,
-        "trace_problem": problem,
-        "traced": None if trace is None else trace_view.TraceValues(trace),
-        "moment": to_datetime,
     }

@@ -19,6 +19,11 @@ async def read_with_beginning(client: AsyncClient, execution_id: str, most: int)
     detail = await client.executions.get(execution_id, max_body_bytes=most + 1)
     if detail.event.body_blob is None:
         return detail, detail.event.body
+    return detail, await read_beginning(client, execution_id, most)
+
+
+async def read_beginning(client: AsyncClient, execution_id: str, most: int) -> bytes:
+    """Return the body of the request that started an execution, cut after more than `most` bytes."""
     body = bytearray()
     chunks = cast("AsyncGenerator[bytes, None]", client.executions.body(execution_id))
     async with aclosing(chunks):  # ends the call that sends the rest
@@ -26,4 +31,4 @@ async def read_with_beginning(client: AsyncClient, execution_id: str, most: int)
             body += chunk
             if len(body) > most:
                 break
-    return detail, bytes(body)
+    return bytes(body)

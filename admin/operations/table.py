@@ -233,7 +233,7 @@ TRACE_EXECUTION: Final = Operation(
     "GET",
     "/executions/{execution_id}/trace",
     "Recompute the data of each task of an execution from its event and its journal, without performing any effect.",
-    executions.ExecutionId,
+    traces.TracedExecution,
     ExecutionTrace,
     traces.trace_execution,
     uses_tools=True,

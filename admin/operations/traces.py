@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
+
+import orjson
+from pydantic import Field
 
 from admin.operations.executions import ExecutionId
+from admin.operations.stored_bodies import read_beginning
+from flowhook import limits
 from flowhook.client import AsyncClient
-from flowhook.errors import UnavailableError
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.execution_trace import MAX_BODY_BYTES, ExecutionTrace
-from flowhook.model import ExecutionDetail
+from flowhook.model import Event, ExecutionDetail
+from flowhook.workflow_input import inlined_indexes, stored_attachments, takes_raw_body
 
 if TYPE_CHECKING:
     from admin.operations.tools import Tools
+
+SMALL_BODY: Final = 64 * limits.KIB
+"""Bytes of a body that are read at once; a longer one is read once it is known that it is needed."""
 
 
 class Tracer(Protocol):
@@ -34,31 +41,43 @@ class Tracer(Protocol):
         ...
 
 
-async def trace_execution(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> ExecutionTrace:
+class TracedExecution(ExecutionId):
+    """Parameters of `trace_execution`."""
+
+    max_body: Annotated[int, Field(ge=0, le=limits.MAX_STREAMED_BODY_BYTES)] = limits.MAX_STREAMED_BODY_BYTES
+    """Bytes of the body that are read at most, unless it is stored apart: a larger one has no trace."""
+
+
+async def trace_execution(client: AsyncClient, parameters: TracedExecution, tools: Tools) -> ExecutionTrace:
     """Recompute the data of each task of an execution.
 
     Raises:
         NotFoundError: the execution, or its revision of the flow, is not stored any more.
+        InvalidError: its body has more than `max_body` bytes (`BODY_NOT_READ`).
         UnavailableError: this process has no tracer (`TRACER_MISSING`).
         FlowhookError: see `Tracer.trace`.
     """
     if tools.tracer is None:
         raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
-    detail = await client.executions.get(parameters.execution_id)
-    execution, event = detail.execution, detail.event
-    flow = await client.flows.get(execution.flow_id, revision=execution.flow_revision)
-    body = b""
-    if event.body_blob is not None:
-        async with aclosing(_beginning(client.executions.body(execution.id))) as chunks:
-            body = b"".join([chunk async for chunk in chunks])
+    name, most = parameters.execution_id, parameters.max_body
+    detail = await client.executions.get(name, max_body_bytes=min(most, SMALL_BODY))
+    if detail.cut_body_size is not None:
+        if detail.cut_body_size > most:
+            raise InvalidError(
+                f"it needs the body of the request, which has {detail.cut_body_size} bytes, and max_body is {most}",
+                reason="BODY_NOT_READ",
+            )
+        detail = await client.executions.get(name)
+    flow = await client.flows.get(detail.execution.flow_id, revision=detail.execution.flow_revision)
+    attached = _attached_bytes(detail.event, flow.definition)
+    body = (await read_beginning(client, name, attached))[:attached] if attached else b""
     return await tools.tracer.trace(flow.definition, detail, body)
 
 
-async def _beginning(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the first `MAX_BODY_BYTES` of a body."""
-    left = MAX_BODY_BYTES
-    async for chunk in chunks:
-        yield chunk[:left]
-        left -= len(chunk)
-        if left <= 0:
-            return
+def _attached_bytes(event: Event, definition: bytes) -> int:
+    """Return how many bytes of a body that is stored apart have the attachments whose content is part of the input."""
+    if event.body_blob is None:
+        return 0
+    parts = stored_attachments(event, raw=takes_raw_body(orjson.loads(definition)))
+    ends = (parts[index].offset + parts[index].size for index in inlined_indexes(parts))
+    return min(max(ends, default=0), MAX_BODY_BYTES)

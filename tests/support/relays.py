@@ -1,4 +1,4 @@
-"""A relay before a server, which counts what the server took of what its clients send, and can stand still."""
+"""A relay before a server, which counts what either side took of what the other one sent, and can stand still."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BUFFER: Final = 64 * 1024
 
 
 class Relay:
-    """Counts bytes on their way to the server."""
+    """Counts bytes on their way to the server (`taken`) and back (`returned`)."""
 
     def __init__(self, target):
         self._host, _, self._port = target.rpartition(":")
         self._writers = []
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self.taken = 0
+        self.taken = self.returned = 0
         self.connections = 0
         self.target = ""
 
@@ -34,7 +34,9 @@ class Relay:
         self.connections += 1
         try:
             with contextlib.suppress(ConnectionError):
-                await asyncio.gather(self._pass(reader, server_writer, count=True), self._pass(server_reader, writer))
+                await asyncio.gather(
+                    self._pass(reader, server_writer, "taken"), self._pass(server_reader, writer, "returned")
+                )
         finally:
             self.connections -= 1
 
@@ -51,13 +53,13 @@ class Relay:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _pass(self, reader, writer, *, count=False):
+    async def _pass(self, reader, writer, counter):
         try:
             while data := await reader.read(BUFFER):
                 await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
-                self.taken += len(data) if count else 0
+                setattr(self, counter, getattr(self, counter) + len(data))
         finally:
             writer.close()
 

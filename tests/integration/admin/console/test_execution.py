@@ -14,12 +14,10 @@ from support.consoles import running_console
 from support.effects import effects_of
 from support.routers import flow
 from support.runners import attached
+from support.uploads import uploaded
 
 from flowhook import callback_tokens, ids
-from flowhook.client import channel
-from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event
-from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -192,29 +190,13 @@ async def test_attachments_are_listed_and_downloaded_as_files_that_no_browser_sh
         assert (await viewer.get(f"/api/executions/{execution_id}/parts/{index}")).status == status
 
 
-async def uploaded(router, body, **fields):
-    """Upload a body and hand in an event with it; returns the ID of the execution."""
-    async with channel.connect(router.target, router.token("edge")) as connection:
-        stub = IngestServiceStub(connection)
-        upload = stub.UploadBody()
-        await upload.write(pb.UploadBodyRequest(start=pb.UploadStart(flow_id="traced", size=len(body))))
-        for start in range(0, len(body), 100_000):
-            await upload.write(pb.UploadBodyRequest(chunk=body[start : start + 100_000]))
-        await upload.write(pb.UploadBodyRequest(end=pb.UploadEnd()))
-        await upload.done_writing()
-        event_id = ids.mint(ids.slot_of("traced"))
-        event = Event(id=event_id, flow_id="traced", body_blob=(await upload).blob, method="POST", **fields)
-        await stub.IngestEvents(pb.IngestEventsRequest(events=[event]))
-        return event_id
-
-
 async def test_attachments_of_a_body_that_is_stored_apart_are_slices_of_it(viewer, executions, router):
     body = b"head" + bytes(range(256)) * 5000 + b"small"
     parts = [
         {"offset": 4, "size": 1_280_000, "name": "large", "sha256": bytes(32)},
         {"offset": 1_280_004, "size": 5, "name": "small", "sha256": bytes(32)},
     ]
-    execution_id = await uploaded(router, body, content_type="multipart/form-data; boundary=x", parts=parts)
+    execution_id = await uploaded(router, "traced", body, content_type="multipart/form-data; boundary=x", parts=parts)
     assert "1.2 MiB" in (await viewer.get(f"/executions/{execution_id}")).text
     assert (await viewer.get(f"/executions/{execution_id}/parts/0")).body == body[4:-5]
     assert (await viewer.get(f"/executions/{execution_id}/parts/1")).body == b"small"

@@ -137,8 +137,9 @@ def _event(flow_id: str, revision: int, number: int) -> NewEvent:
 def _ended(seq: int, flow_id: str) -> Ended:
     now_ms = time.time_ns() // 1_000_000
     if flow_id == FAULTY:
-        return Ended(seq, Status.FAULTED, now_ms, 1, error=_REFUSED)
-    return Ended(seq, Status.COMPLETED, now_ms, 1, output=b'{"done":true}')
+        return Ended(seq, Status.FAULTED, now_ms, 1, error=_REFUSED, runner="runner-1", assign_time_ms=now_ms)
+    output = b'{"done":true}'
+    return Ended(seq, Status.COMPLETED, now_ms, 1, output, runner="runner-1", assign_time_ms=now_ms)
 
 
 async def produce(cluster: Cluster) -> None:

@@ -62,17 +62,16 @@ class SecretNames:
                 return
             try:
                 while changes := await self._registry.changes(after_revision=self._applied):
-                    for flow_id in {change.flow_id for change in changes if change.flow_id}:
-                        await self._read(flow_id)
+                    await self._read({change.flow_id for change in changes if change.flow_id})
                     self._applied = changes[-1].revision
             except OutOfRangeError:
                 await self._read_all()
 
-    async def _read(self, flow_id: str) -> None:
-        flow = await self._registry.get_flow(flow_id)
-        if flow is None:
+    async def _read(self, flow_ids: set[str]) -> None:
+        existing = await self._registry.get_flows(list(flow_ids))
+        for flow_id in flow_ids.difference(flow.id for flow in existing):
             self._names.pop(flow_id, None)
-        else:
+        for flow in existing:
             await self._add(flow)
 
     async def _read_all(self) -> None:

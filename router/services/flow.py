@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -113,9 +113,11 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 pb.AppliedFlow(
                     flow=self._message(flow),
                     change=convert_resources.change_to_proto(change),
-                    warnings=[*warnings(document), *await self._unset_secrets(document)],
+                    warnings=[*warnings(document), *unset],
                 )
-                for (flow, change), document in zip(applied, documents, strict=True)
+                for (flow, change), document, unset in zip(
+                    applied, documents, await self._unset_secrets(documents), strict=True
+                )
             ]
         )
 
@@ -324,13 +326,16 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         )
         return updated, Change.UPDATED
 
-    async def _unset_secrets(self, document: FlowDocument) -> list[str]:
-        verifying = set() if document.webhook is None else set(document.webhook.secret_names())
-        used = set(document.workflow.use.secrets)
-        there = await self._registry.get_secrets(verifying | used)
+    async def _unset_secrets(self, documents: Sequence[FlowDocument]) -> list[list[str]]:
+        """Return for each document what to say of the secrets that it names and that are not set."""
+        named = [
+            {*document.workflow.use.secrets, *(() if document.webhook is None else document.webhook.secret_names())}
+            for document in documents
+        ]
+        there = set(await self._registry.get_secrets(set().union(*named)))
         return [
-            f"secret {name} is not set yet: flowhook secrets set {name}"
-            for name in sorted((verifying | used) - set(there))
+            [f"secret {name} is not set yet: flowhook secrets set {name}" for name in sorted(names - there)]
+            for names in named
         ]
 
 

@@ -288,6 +288,13 @@ class Registry(Protocol):
         """
         ...
 
+    async def get_flows(self, flow_ids: Sequence[str]) -> list[Flow]:
+        """Return those flows among `flow_ids` that exist, with an empty `document`, each once, in no particular order.
+
+        One read, so that it does not take a turn of a thread for each flow.
+        """
+        ...
+
     async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
         """Return the IDs among `flow_ids` that belong to existing flows, each once, in no particular order."""
         ...

@@ -35,6 +35,10 @@ _IN_USE = (
 FORGET_STEP: Final = 32
 """Most revisions that one transaction removes."""
 
+_LATEST: Final = BatchStatement(
+    _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted",
+    0,
+)
 _EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
@@ -100,6 +104,12 @@ class SqliteRegistry:
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
         """See `interface.Registry`."""
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
+
+    async def get_flows(self, flow_ids: Sequence[str]) -> list[Flow]:
+        """See `interface.Registry`."""
+        rows = [(flow_id,) for flow_id in sorted({*flow_ids})]
+        found = await self._readers.run(lambda connection: _LATEST.fetch(connection, rows))
+        return [_flow(row) for row in found]
 
     async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
         """See `interface.Registry`."""

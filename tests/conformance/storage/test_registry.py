@@ -1,6 +1,7 @@
 """Flows and secrets."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -87,6 +88,17 @@ async def test_of_some_ids_those_are_told_that_are_of_flows(cluster, draft):
     many = [f"made-up-{number}" for number in range(300)]
     assert sorted(await cluster.registry.existing_flows(["c", "b", "a", "a", *many])) == ["a", "c"]
     assert await cluster.registry.existing_flows([]) == []
+
+
+async def test_of_some_ids_the_latest_revisions_are_read_at_once(cluster, draft):
+    await cluster.registry.apply_flows([draft("a"), draft("b"), draft("c")], now_ms=1)
+    await cluster.registry.apply_flows([draft("a", b"do: [{}]")], now_ms=2)
+    await cluster.registry.delete_flow("b")
+    many = [f"made-up-{number}" for number in range(300)]
+    found = await cluster.registry.get_flows(["c", "b", "a", "a", *many])
+    expected = [await cluster.registry.get_flow(flow_id) for flow_id in "ac"]
+    assert sorted(found, key=lambda flow: flow.id) == [dataclasses.replace(flow, document=b"") for flow in expected]
+    assert await cluster.registry.get_flows([]) == []
 
 
 async def test_flows_are_listed_by_id_without_documents_in_pages(cluster, draft):

@@ -27,9 +27,9 @@ class CountingRegistry:
         self.read += [flow.id for flow in flows]
         return flows
 
-    async def get_flow(self, flow_id):
-        self.read.append(flow_id)
-        return await self._registry.get_flow(flow_id)
+    async def get_flows(self, flow_ids):
+        self.read += flow_ids
+        return await self._registry.get_flows(flow_ids)
 
     def __getattr__(self, name):
         return getattr(self._registry, name)

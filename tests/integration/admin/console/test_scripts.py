@@ -68,3 +68,23 @@ async def test_times_say_the_exact_one_in_utc_and_here(tab, router, client):
     await tab.evaluate("document.querySelector('time').dateTime = new Date(Date.now() - 7.5 * 3600e3).toISOString()")
     await tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     assert await time.inner_text() == "7 h ago"
+
+
+async def test_without_scripts_there_are_no_buttons_that_need_them(chrome, console, router, client):
+    await client.flows.apply([flow("unscripted")])
+    async with watched_tab(chrome, f"http://{console.address}", java_script_enabled=False) as tab:
+        await log_in(tab, router.token("admin"))
+        await tab.goto("/flows/unscripted")
+        assert await tab.get_by_text("Pause").count()
+        for name in ("Copy", "Light or dark", "Keyboard"):
+            assert not await tab.get_by_role("button", name=name).count()
+
+
+async def test_on_paper_times_are_exact(tab, router, client):
+    await client.flows.apply([flow("printed")])
+    await log_in(tab, router.token("view"))
+    await tab.goto("/flows/printed")
+    after = "getComputedStyle(document.querySelector('time'), '::after').content"
+    assert await tab.evaluate(after) == "none"
+    await tab.emulate_media(media="print")
+    assert "UTC" in await tab.evaluate(after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http
 import re
 import secrets
@@ -10,15 +11,18 @@ from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
+import orjson
+
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import BODY_FIELDS, INPUT, error_fields, unused
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.operation import ParameterError
+from admin.operations.replays import ReplayPreviewView
 from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
-from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError
+from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
 
 MAX_EDITABLE: Final = 64 * 1024
@@ -37,7 +41,12 @@ REASON: Final = "reason"
 REQUEST_ID: Final = "request_id"
 """Field that makes a button that is pressed twice start one execution."""
 
+PREVIEWED: Final = "previewed"
+"""Field with a digest of what the page said would run: the button that replays does that, or says what has changed."""
+
 _STEPS: Final = ("preview", "replay")
+_CHOICES: Final = ("revision", "start", "task", "output", INPUT, *BODY_FIELDS)
+_NOT_CHOSEN: Final = (REASON, REQUEST_ID, PREVIEWED)
 
 
 class ReplayPage(Page):
@@ -50,12 +59,20 @@ class ReplayPage(Page):
         await self.show_form(values[0], self.query())
 
     async def show_form(
-        self, execution_id: str, fields: Mapping[str, Sequence[str]], error: FlowhookError | None = None
+        self,
+        execution_id: str,
+        fields: Mapping[str, Sequence[str]],
+        error: FlowhookError | None = None,
+        *,
+        changed: bool = False,
     ) -> None:
-        """Respond with the form, filled in, and with what would run again, or with an error."""
+        """Respond with the form, filled in, and with what would run again, or with an error.
+
+        `changed`: say that nothing was replayed, because an earlier page said something else.
+        """
         preview = None
         reason = fields.get(REASON, [""])[0]
-        fields = {name: values for name, values in fields.items() if name not in (REASON, REQUEST_ID)}
+        fields = {name: values for name, values in fields.items() if name not in _NOT_CHOSEN}
         async with self.router() as client:
             detail = await GET_EXECUTION.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
             text = await _editable_body(client, execution_id, self.context.tools)
@@ -63,25 +80,27 @@ class ReplayPage(Page):
             self.error_fields = error_fields(shown["start"])
             if error is None or self.invalid_fields(error).keys() == {REASON}:  # it stands below the preview
                 try:
-                    preview = await PREVIEW_REPLAY.run(
-                        client, PREVIEW_REPLAY.read({"execution_id": execution_id}, chosen(shown))
-                    )
+                    preview = await _preview(client, execution_id, shown, is_choice=bool(fields))
                 except UnauthenticatedError:
                     raise
                 except FlowhookError as problem:
                     error = problem
         if error is not None:
             self.set_status(status_of(error))
+        tasks = _tasks(detail, shown["task"])
         self.finish_page(
             "replay.html",
             execution=detail.execution,
             fields=shown,
-            tasks=_tasks(detail, shown["task"]),
+            tasks=tasks,
             editable=text is not None,
             preview=preview,
+            ignored=_ignored(shown, text or "", detail.request.content_type),
             error=error,
             errors=self.invalid_fields(error),
+            changed=changed,
             reason=reason,
+            previewed=_digest({**shown, "task": shown["task"] or (tasks[0]["task"] if tasks else "")}),
             request_id=secrets.token_hex(16),
         )
 
@@ -95,10 +114,15 @@ class ReplayHandler(ReplayPage):
         """Perform the step that the button names."""
         fields = self.checked_form()
         step = fields.pop(STEP, ["replay"])[0]
+        previewed = fields.pop(PREVIEWED, [""])[0]
         if step not in _STEPS:
             raise InvalidError(f"{STEP}: write {' or '.join(_STEPS)}", reason="PARAMETER_INVALID")
         if step == "preview":
             await self.show_form(values[0], fields)
+            return
+        if previewed and previewed != _digest(_single(fields)):
+            self.set_status(http.HTTPStatus.CONFLICT)
+            await self.show_form(values[0], fields, changed=True)
             return
         try:
             parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(_single(fields)))
@@ -110,6 +134,45 @@ class ReplayHandler(ReplayPage):
             await self.show_form(values[0], fields, error)
         else:
             self.redirect(f"/executions/{quote(started.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+
+
+async def _preview(
+    client: AsyncClient, execution_id: str, shown: dict[str, str], *, is_choice: bool
+) -> ReplayPreviewView:
+    """Return what a replay would do. `is_choice`: a person chose it; else `shown` becomes one that is possible.
+
+    Raises:
+        FlowhookError: there is no such replay.
+    """
+
+    async def ask() -> ReplayPreviewView:
+        parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, chosen(shown))
+        preview: ReplayPreviewView = await PREVIEW_REPLAY.run(client, parameters)
+        return preview
+
+    try:
+        return await ask()
+    except ConflictError:
+        if is_choice or shown["start"] != "failed_task":
+            raise
+        shown["start"] = "beginning"
+        return await ask()
+
+
+def _ignored(shown: Mapping[str, str], body: str, content_type: str) -> list[str]:
+    """Return sentences about what was entered, but does not apply to what is chosen."""
+    sentences = []
+    if shown[INPUT] == "recorded" and (shown["body"], shown["content_type"]) != (body, content_type):
+        sentences.append("The input that you edited below is not used: choose “edited” to replay with it.")
+    if shown["start"] != "task" and shown["output"]:
+        sentences.append("The output that you gave below is not used: choose “at this task” to replay with it.")
+    return sentences
+
+
+def _digest(fields: Mapping[str, str]) -> str:
+    """Return a digest of all that the form chooses, whether it applies or not."""
+    texts = [fields.get(name, "").replace("\r\n", "\n") for name in _CHOICES]
+    return hashlib.sha256(orjson.dumps(texts)).hexdigest()
 
 
 def chosen(fields: Mapping[str, str]) -> dict[str, str]:

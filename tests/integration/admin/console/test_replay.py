@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from html.parser import HTMLParser
 
 import orjson
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from support.browsers import chromium
+from support.browsers import log_in
 from support.ends import ended
-from support.patience import PATIENCE
 from support.served import running_runner
 
 from flowhook.model import Status
@@ -66,14 +66,43 @@ async def started(client, answer):
     return await client.executions.get(execution_id)
 
 
-def hidden_fields(page):
-    """Return the fields of the form that replays what the page says."""
-    form = re.search(r'<section class="preview".*?(<form.*?</form>)', page, re.DOTALL)[1]
-    fields = {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form)}
-    if text := re.search(r'<textarea name="body"[^>]*>\n(.*?)</textarea>', form, re.DOTALL):
-        fields["body"] = unescape(text[1])
-    fields.pop("csrf_token")
-    return fields
+class Form(HTMLParser):
+    """The fields that a browser sends with the page's form: texts, chosen options, hidden ones."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.fields, self.name, self.inside = {}, None, False
+        self.feed(page)
+        del self.fields["csrf_token"]
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.inside = given.get("action", "").endswith("/replay") if tag == "form" else self.inside
+        if not self.inside:
+            return
+        if tag == "input" and (given.get("type") != "radio" or "checked" in given):
+            self.fields[given["name"]] = given.get("value", "")
+        elif tag in ("select", "textarea"):
+            self.name = given["name"]
+            self.fields[self.name] = ""
+        elif tag == "option" and ("selected" in given or not self.fields[self.name]):
+            self.fields[self.name] = given["value"]
+
+    def handle_data(self, data):
+        if self.name and self.lasttag == "textarea":
+            self.fields[self.name] += data
+
+    def handle_endtag(self, tag):
+        if tag == "textarea":
+            self.fields[self.name] = self.fields[self.name].removeprefix("\n")
+        if tag in ("select", "textarea"):
+            self.name = None
+        self.inside = self.inside and tag != "form"
+
+
+def replaying(page):
+    """Return what the button that replays sends."""
+    return {**Form(page).fields, "step": "replay"}
 
 
 async def test_the_page_of_an_execution_leads_to_it(operator, executions):
@@ -92,7 +121,7 @@ async def test_it_says_what_will_run_and_then_does_it_without_scripts(operator, 
     assert "Revision 1 runs with the input as it was, from the beginning." in words
     assert "/do/0/first (set) runs again" in words
     # the first line break of the body is kept
-    assert '<textarea id="body" name="body" rows="12" spellcheck="false">\n\n{' in page.text
+    assert '<textarea id="body" name="body" data-chooses="input-edited" rows="12" spellcheck="false">\n\n{' in page.text
     chosen = {"step": "preview", "start": "task", "task": MARKED, "output": '{"text": "given"}', "input": "recorded"}
     page = await operator.post(path, {**chosen, "body": "ignored", "content_type": "x", "revision": "latest"})
     assert page.status == 200
@@ -102,7 +131,7 @@ async def test_it_says_what_will_run_and_then_does_it_without_scripts(operator, 
     assert f"{MARKED} is not performed: its output is the given one." in words
     assert "/do/2/last (set) runs again" in words
     before = [each.id async for each in client.executions.list(flow_id="page")]
-    replay = await started(client, await operator.post(path, hidden_fields(page.text)))
+    replay = await started(client, await operator.post(path, replaying(page.text)))
     assert replay.execution.id not in before
     assert orjson.loads(replay.output) == {"seen": {"text": "given"}}
     page = (await operator.get(f"/executions/{replay.execution.id}")).text
@@ -122,8 +151,8 @@ async def test_edited_input_arrives_as_it_is_and_is_marked(operator, client, exe
     fields["body"] = '\n{"text": "</textarea>&amp; \u00e9"}'
     page = await operator.post(path, {**fields, "content_type": "application/json", "task": "/do/0/first"})
     assert page.status == 200
-    assert hidden_fields(page.text)["body"] == fields["body"]
-    replay = await started(client, await operator.post(path, hidden_fields(page.text)))
+    assert replaying(page.text)["body"] == fields["body"]
+    replay = await started(client, await operator.post(path, replaying(page.text)))
     assert replay.event.body == fields["body"].encode()
     assert replay.event.replay == ReplayOrigin(edited_from=executions["completed"])
     page = (await operator.get(f"/executions/{replay.execution.id}")).text
@@ -131,13 +160,39 @@ async def test_edited_input_arrives_as_it_is_and_is_marked(operator, client, exe
     assert "with edited input" in page
 
 
+async def test_what_was_changed_after_the_preview_is_shown_before_it_is_replayed(operator, client, executions):
+    path = f"/executions/{executions['completed']}/replay"
+    fields = replaying((await operator.get(path)).text)
+    before = [each.id async for each in client.executions.list(flow_id="page")]
+    edited = {**fields, "input": "edited", "body": '{"text": "other"}', "reason": "as asked"}
+    page = await operator.post(path, edited)
+    assert (page.status, "Nothing was replayed: you changed" in page.text) == (409, True)
+    assert "edited input (17 characters of application/json)" in " ".join(page.text.split())
+    assert [each.id async for each in client.executions.list(flow_id="page")] == before
+    shown = replaying(page.text)
+    assert shown["reason"] == "as asked"
+    replay = await started(client, await operator.post(path, shown))
+    assert orjson.loads(replay.output)["seen"]["text"] == "other"
+
+
+async def test_it_says_what_was_entered_and_is_not_used(operator, executions):
+    path = f"/executions/{executions['completed']}/replay"
+    fields = replaying((await operator.get(path)).text)
+    changes = {"body": '{"text": "other"}', "output": '{"text": "given"}'}
+    page = await operator.post(path, {**fields, **changes})
+    assert page.status == 409
+    assert "The input that you edited below is not used" in page.text
+    assert "The output that you gave below is not used" in page.text
+    assert "is not used" not in (await operator.get(path)).text
+
+
 async def test_a_button_that_is_pressed_twice_starts_one_execution(operator, executions):
     path = f"/executions/{executions['completed']}/replay"
-    fields = hidden_fields((await operator.get(path)).text)
+    fields = replaying((await operator.get(path)).text)
     answers = [await operator.post(path, fields) for _ in range(2)]
     assert [answer.status for answer in answers] == [303, 303]
     assert len({answer.headers["Location"] for answer in answers}) == 1
-    other = await operator.post(path, hidden_fields((await operator.get(path)).text))
+    other = await operator.post(path, replaying((await operator.get(path)).text))
     assert other.headers["Location"] != answers[0].headers["Location"]
 
 
@@ -168,7 +223,10 @@ async def test_an_empty_body_is_an_edited_one(operator, client, executions):
 async def test_a_body_that_is_no_text_is_not_shown(operator, executions):
     page = await operator.get(f"/executions/{executions['binary']}/replay")
     assert "it is not shown" in page.text
-    assert '<textarea id="body" name="body" rows="12" spellcheck="false">\n</textarea>' in page.text
+    assert (
+        '<textarea id="body" name="body" data-chooses="input-edited" rows="12" spellcheck="false">\n</textarea>'
+        in page.text
+    )
 
 
 async def test_a_faulted_one_is_replayed_from_the_failed_task_with_one_click(operator, client, executions):
@@ -182,8 +240,15 @@ async def test_a_faulted_one_is_replayed_from_the_failed_task_with_one_click(ope
     )
     words = " ".join(re.sub(r"<[^>]+>", "", page.text).split())
     assert "/do/0/kept (wait) is taken over" in words
-    replay = await started(client, await operator.post(f"{path}/replay", hidden_fields(page.text)))
+    replay = await started(client, await operator.post(f"{path}/replay", replaying(page.text)))
     assert replay.execution.status is Status.COMPLETED
+
+
+async def test_the_form_begins_with_a_replay_that_is_possible(operator, executions):
+    page = await operator.get(f"/executions/{executions['faulted']}/replay")
+    assert page.status == 200
+    assert Form(page.text).fields["start"] == "beginning"
+    assert "at the task that failed" in page.text
 
 
 @pytest.mark.parametrize(
@@ -267,33 +332,30 @@ async def test_the_api_does_the_same(browser, router, client, executions):
         assert orjson.loads(answer.body)["reason"] in ("PARAMETER_INVALID", "BODY_INVALID", "TASK_WITHOUT_START")
 
 
-async def test_in_a_browser_one_replays_from_a_task_with_its_output_overridden(console, router, client, executions):
-    async with chromium() as chrome:
-        context = await chrome.new_context(base_url=f"http://{console.address}", viewport={"width": 360, "height": 740})
-        context.set_default_timeout(PATIENCE * 1000)
-        tab = await context.new_page()
-        complaints = []
-        tab.on(
-            "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else 0
-        )
-        await tab.goto("/")
-        await tab.get_by_label("Token").fill(router.token("admin"))
-        await tab.get_by_role("button", name="Log in").click()
-        await tab.wait_for_url("**/flows")
-        await tab.goto(f"/executions/{executions['completed']}")
-        await tab.keyboard.press("r")
-        await tab.get_by_role("radio", name="at this task").check()
-        await tab.get_by_label("Task", exact=True).select_option(MARKED)
-        await tab.get_by_label("Output of this task").fill('{"by": "hand"}')
-        await tab.get_by_role("button", name="Show what will run").click()
-        await tab.get_by_text("is not performed").wait_for()
-        assert await tab.evaluate("document.documentElement.scrollWidth <= 360")
-        found = await Axe().run(tab)
-        assert [each["id"] for each in found.response["violations"] if each["impact"] in ("serious", "critical")] == []
-        await tab.get_by_role("button", name="Replay", exact=True).click()
-        await tab.get_by_text("whose output was given").wait_for()
-        replay = tab.url.rpartition("/")[2]
-        await ended(client, replay)
-        assert orjson.loads((await client.executions.get(replay)).output) == {"seen": {"by": "hand"}}
-        await context.close()
-    assert complaints == []
+async def test_in_a_browser_one_replays_from_a_task_with_its_output_overridden(tab, router, client, executions):
+    await log_in(tab, router.token("admin"))
+    await tab.goto(f"/executions/{executions['completed']}")
+    await tab.keyboard.press("r")
+    await tab.get_by_label("Task", exact=True).select_option(MARKED)
+    await tab.get_by_label("Output of this task").fill('{"by": "hand"}')
+    assert await tab.get_by_role("radio", name="at this task").is_checked()
+    await tab.get_by_role("button", name="Show what will run").click()
+    await tab.get_by_text("is not performed").wait_for()
+    assert await tab.evaluate("document.documentElement.scrollWidth <= 360")
+    found = await Axe().run(tab)
+    assert [each["id"] for each in found.response["violations"] if each["impact"] in ("serious", "critical")] == []
+    await tab.get_by_role("button", name="Replay", exact=True).click()
+    await tab.get_by_text("whose output was given").wait_for()
+    replay = tab.url.rpartition("/")[2]
+    await ended(client, replay)
+    assert orjson.loads((await client.executions.get(replay)).output) == {"seen": {"by": "hand"}}
+
+
+async def test_in_a_browser_the_enter_key_replays_nothing(tab, router, executions):
+    await log_in(tab, router.token("admin"))
+    await tab.goto(f"/executions/{executions['completed']}/replay")
+    content_type = tab.get_by_label("Content type")
+    await content_type.fill("text/plain")
+    await content_type.press("Enter")
+    await tab.get_by_text("characters of text/plain").wait_for()
+    assert tab.url.endswith("/replay")

@@ -116,12 +116,17 @@ def check_shape(
                 continue  # pydantic counts only the valid items
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
             code, cause = _cause(error, place, model, data, siblings=siblings, around=around)
-            yield Problem((*path, *place), code, cause, at=_first_of_wrong_collection(error))
+            yield Problem((*path, *place), code, cause, at=_beginning(error))
 
 
-def _first_of_wrong_collection(error: ErrorDetails) -> Path:
-    """Return the path of the first member of a list in place of a mapping, or vice versa: there the mistake begins."""
+def _beginning(error: ErrorDetails) -> Path:
+    """Return the path at which a mistake begins.
+
+    That is the key that names no kind of task, or the first member of a list in place of a mapping, or vice versa.
+    """
     value, kind, text = error["input"], error["type"], error["msg"]
+    if kind == "union_tag_not_found" and isinstance(value, dict):
+        return not_a_task(value)[0]
     if isinstance(value, list) and value:
         wants_mapping = kind in _MAPPINGS or kind in ("dict_type", "union_tag_not_found")
         return (0,) if wants_mapping or text.startswith("expected a mapping") else ()
@@ -178,7 +183,7 @@ def _cause(
         )
         return Code.KEY_UNKNOWN, cause
     if kind == "union_tag_not_found":
-        return Code.ITEM_INVALID, not_a_task(error["input"]) + _hyphens(error["input"])
+        return Code.ITEM_INVALID, not_a_task(error["input"])[1] + _hyphens(error["input"])
     if kind in _MAPPINGS:
         return Code.VALUE_TYPE, f"expected a mapping{_with(types_at(model, error['loc']))}{_hyphens(error['input'])}"
     if kind in _CAUSES:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from flowhook.document import calls, component_arguments
 from flowhook.document.model_types import keys_of, place_below, types_at
-from flowhook.document.problems import suggestion
+from flowhook.document.problems import Path, suggestion
 from flowhook.document.task_kinds import KINDS, kind_of
 from flowhook.document.tasks import RETRIED, models_of_tasks
 
@@ -107,18 +107,18 @@ def unknown_key(
     return f"unknown key {key!r}{hint}"
 
 
-def not_a_task(value: object) -> str:
-    """Return the error message for a value that is not a task of any kind."""
+def not_a_task(value: object) -> tuple[Path, str]:
+    """Return where in a value that is not a task of any kind the mistake is, and the error message."""
     for key in value if isinstance(value, dict) else ():
         kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
         if key in calls.ARGUMENTS:
-            return f"unknown key {key!r}: write `call: {key}`, and its arguments below `with`"
+            return (key,), f"unknown key {key!r}: write `call: {key}`, and its arguments below `with`"
         if kind is not None:
-            return f"unknown key {key!r}, did you mean {kind!r}?"
+            return (key,), f"unknown key {key!r}, did you mean {kind!r}?"
         hint = suggestion(key, KINDS)
         if hint:
-            return f"unknown key {key!r}{hint}"
-    return f"expected a task: a mapping with one of {', '.join(KINDS)}"
+            return (key,), f"unknown key {key!r}{hint}"
+    return (), f"expected a task: a mapping with one of {', '.join(KINDS)}"
 
 
 def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around: Collection[str]) -> str:

@@ -73,6 +73,8 @@ def test_an_unknown_key_of_a_document_says_where_it_belongs_or_what_was_meant(te
 @pytest.mark.parametrize(("task", "cause"), NO_TASKS)
 def test_what_is_no_task_says_which_kind_was_meant(task, cause):
     assert causes_of(f"{HEAD}do:\n- a: {task}") == [(3, "do[0].a", cause)]
+    own_line = task.removeprefix("{").removesuffix("}")
+    assert causes_of(f"{HEAD}do:\n- a:\n    {own_line}") == [(4, "do[0].a", cause)]
 
 
 @pytest.mark.parametrize("key", ["[key]", "<task>", "<definition>", "<<a>>"])

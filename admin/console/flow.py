@@ -13,6 +13,7 @@ from admin.operations.table import (
     GET_FLOW_PICTURE,
     GET_FLOW_SETUP,
     GET_FLOW_STATISTICS,
+    LIST_REJECTIONS,
     LIST_REVISIONS,
 )
 from flowhook.errors import FlowhookError
@@ -31,6 +32,9 @@ class FlowPage(Page):
         latest = not self.query().get("revision", [""])[0].strip("0")
         setup = await self.run(GET_FLOW_SETUP, path) if latest else None
         numbers = await self.run(GET_FLOW_STATISTICS, path, {}) if latest else None
+        rejected = (
+            (await self.run(LIST_REJECTIONS, {}, {"flow": [values[0]], "page_size": ["1"]})).counts if latest else ()
+        )
         self.finish_page(
             "flow.html",
             flow=detail.flow,
@@ -38,6 +42,7 @@ class FlowPage(Page):
             picture=Markup(picture.svg),  # noqa: S704 - flowhook.diagram escapes all text
             setup=setup,
             numbers=numbers,
+            rejected=sorted(rejected, key=lambda each: each.last_at),
         )
 
 

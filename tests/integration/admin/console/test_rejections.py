@@ -68,6 +68,12 @@ async def test_a_page_explains_a_rejection_and_offers_to_accept_it(operator, vie
     assert "An operator can accept it" in seen.text
 
 
+async def test_the_page_of_its_flow_says_that_requests_were_rejected(viewer, refuse):
+    await refuse("refusing")
+    page = " ".join(re.sub(r"<[^>]+>", "", (await viewer.get("/flows/refusing")).text).split())
+    assert re.search(r"Rejected ?1 request stored, the latest (now|\d+ s ago): ?SIGNATURE_MISMATCH", page)
+
+
 async def test_the_body_can_be_downloaded_by_viewers_too(viewer, refuse):
     rejection = await refuse("downloaded", b"\xff\x00")
     answer = await viewer.get(f"/rejections/{rejection}/body")

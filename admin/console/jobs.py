@@ -207,6 +207,7 @@ class JobPage(Page):
             query=urlencode([(each.name, each.value) for each in job.conditions]),
             first=not parameters.page_token,
             start=urlencode(outcome),
+            here=urlencode({**outcome, "page_token": parameters.page_token}),
             further=urlencode({**outcome, "page_token": page.next_page_token}),
         )
 

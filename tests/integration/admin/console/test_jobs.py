@@ -272,10 +272,13 @@ async def test_the_page_asks_for_the_progress_until_the_job_ends(operator, viewe
     progress = await viewer.get(f"{path}/progress")
     assert ('hx-trigger="every 1s"' in progress.text, progress.headers.get("HX-Refresh")) == (True, None)
     assert "of 3" in progress.text
+    outcomes = f'<div id="outcomes" hx-get="{path}?outcome=done&amp;page_token="'
+    assert outcomes in (await operator.get(f"{path}?outcome=done")).text
     assert (await operator.post(f"{path}/abort")).status == 303
     progress = await viewer.get(f"{path}/progress")
     assert ("hx-trigger" in progress.text, progress.headers.get("HX-Refresh")) == (False, "true")
-    assert "Abort" not in (await operator.get(path)).text
+    ended = (await operator.get(path)).text
+    assert ("Abort" in ended, "hx-trigger" in ended) == (False, False)
 
 
 async def test_progress_is_for_those_who_are_logged_in(browser):

@@ -138,9 +138,14 @@ class ExecutionsPage(Page):
         )
 
 
-def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool]:
-    """Return what the rows show beside the executions: whether there are conditions, and whether the list ends here."""
-    return {"filtered": bool(condition_pairs(filters)), "complete": not page.next_page_token}
+def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | str]:
+    """Return what the rows show beside the executions.
+
+    Whether there are conditions, the flow if it is the only one, and whether the list ends here.
+    """
+    pairs = condition_pairs(filters)
+    flow_only = filters.flow if len(pairs) == 1 and not filters.page_token else ""
+    return {"filtered": bool(pairs), "flow_only": flow_only, "complete": not page.next_page_token}
 
 
 async def _total(client: AsyncClient, filters: ExecutionList, tools: Tools) -> ExecutionTotal | None:

@@ -52,6 +52,11 @@ async def test_differences_are_shown_as_text(viewer, ids):
         assert part in text, part
 
 
+async def test_durations_have_a_unit(viewer, client, ids):
+    page = await viewer.get(f"/executions/{ids['first']}/diff?with={await client.ingest('compared', {})}")
+    assert re.search(r'<th scope="row">duration</th>\s*<td class="wide"><del>[\d.]+ m?s</del></td>', page.text)
+
+
 async def test_text_and_bytes_are_compared_too(viewer, ids):
     page = await viewer.get(f"/executions/{ids['text']}/diff?with={ids['first']}")
     assert "<del>-&lt;script&gt;alert(1)&lt;/script&gt;</del>" in page.text

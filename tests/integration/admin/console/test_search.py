@@ -137,7 +137,8 @@ async def test_a_condition_that_is_none_is_refused_with_what_to_write(viewer, se
 
 
 async def test_what_nothing_meets_says_what_to_do(viewer, sent):
-    assert "Remove one above" in (await shown(viewer, "flow=unknown"))[1]
+    assert "No execution of" in (await shown(viewer, "flow=unknown"))[1]
+    assert "Remove one above" in (await shown(viewer, "flow=unknown&status=faulted"))[1]
     _, text = await shown(viewer, "flow=found&jq=.order+%3D%3D+9")
     assert "Remove one above" in text
     assert "4 scanned, back to" in text

@@ -13,6 +13,7 @@ from support.routers import flow
 from support.runners import attached
 
 from admin.application import PAGES
+from admin.console.execution_progress import ExecutionProgress
 from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
 from admin.console.page import HomePage, Page
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SERIOUS = {"serious", "critical"}
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
-NO_PAGES = (HomePage, LiveStream, JobProgress)
+NO_PAGES = (HomePage, LiveStream, JobProgress, ExecutionProgress)
 """What redirects, and parts of pages."""
 REJECTION = f"rej_{'0' * 26}"
 

@@ -1,4 +1,4 @@
-"""Lists that update themselves: what a stream sends, and when it ends."""
+"""Lists and pages that update themselves: what is sent, and when it ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from html import unescape
 
 import aiohttp
 import pytest
+from support.browsers import log_in
 from support.consoles import running_console
 from support.patience import PATIENCE
 from support.routers import flow
+from support.runners import attached
 
 from admin.console import live
 
@@ -83,3 +85,33 @@ async def test_switched_off_there_is_no_stream_and_no_htmx(viewer):
     text = (await viewer.get("/executions?live=off")).text
     assert "/executions/stream" not in text
     assert "htmx.min.js" not in text
+
+
+async def test_the_page_of_an_execution_follows_it_until_it_ends(tab, router, client):
+    await client.flows.apply([flow("followed")])
+    execution_id = await client.ingest("followed", {})
+    await log_in(tab, router.token("admin"))
+    await tab.goto(f"/executions/{execution_id}")
+    await tab.locator(".status.pending").wait_for()
+    await tab.evaluate("document.title = 'not reloaded'")
+    async with attached(router, credit=1) as runner:
+        [assignment] = await runner.assignments(1)
+        await tab.locator(".status.running").wait_for()
+        assert await tab.title() == "not reloaded"  # a form on the page may be open
+        await runner.complete(assignment, b'{"by": "itself"}')
+        await tab.get_by_text('"by": "itself"').wait_for()
+    assert await tab.locator("[hx-trigger]").count() == 0
+
+
+async def test_the_parts_that_change_are_those_of_the_page(viewer, client):
+    await client.flows.apply([flow("parts")])
+    path = f"/executions/{await client.ingest('parts', {})}"
+    for view in ("", "?view=timeline", "?view=journal", "?view=trace"):
+        page = await viewer.get(path + view)
+        [update] = map(unescape, re.findall(r'hx-get="([^"]*)"', page.text))
+    parts = await viewer.get(update)
+    assert (parts.status, "HX-Refresh" in parts.headers) == (200, False)
+    assert '<span id="status" hx-swap-oob="true">' in parts.text
+    await client.executions.suspend(path.rpartition("/")[2])
+    assert (await viewer.get(update)).headers["HX-Refresh"] == "true"
+    assert (await viewer.get("/executions/evt_none/progress")).status == 404

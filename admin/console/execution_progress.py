@@ -1,0 +1,36 @@
+"""`/executions/ID/progress`: the parts of the page of an unfinished execution that change."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+from admin.console import trace_view
+from admin.console.page import Page
+from admin.operations.executions import ExecutionDetailView
+from admin.operations.table import GET_EXECUTION
+from flowhook.model import Status
+
+SEEN: Final = "seen"
+"""Parameter with the status that the page shows."""
+
+
+class ExecutionProgress(Page):
+    """Status and tasks of an execution; its page asks for them every two seconds until it has ended."""
+
+    section = "executions"
+    SUPPORTED_METHODS = ("GET",)
+
+    async def show(self, *values: str) -> None:
+        """Respond with both; reload the whole page once its buttons, error or output are other ones."""
+        seen = self.query().get(SEEN, [""])[0]
+        detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
+        status = detail.execution.status
+        if status.ended or (status is Status.SUSPENDED) != (seen == Status.SUSPENDED):
+            self.set_header("HX-Refresh", "true")
+        self.finish_page(
+            "execution_progress.html",
+            execution=detail.execution,
+            path=f"/executions/{quote(detail.execution.id, safe='')}",
+            tasks=trace_view.shown_tasks(detail, None),
+        )

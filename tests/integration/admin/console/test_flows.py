@@ -31,7 +31,7 @@ webhook:
   auth: {hmac: {secrets: [fresh, stale], header: X-Signature}}
 use: {secrets: [token]}
 """
-ROW = re.compile(r"<tr>\s*<th scope=\"row\"><a href=\"/flows/([^\"]+)\">.*?</tr>", re.DOTALL)
+ROW = re.compile(r"<tr id=[^>]*>\s*<th scope=\"row\"><a href=\"/flows/([^\"]+)\">.*?</tr>", re.DOTALL)
 
 
 def rows(text):

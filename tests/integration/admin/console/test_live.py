@@ -40,7 +40,7 @@ async def test_a_new_execution_appears_by_itself(viewer, client):
         execution_id = await client.ingest("live", {})
         rows = await next_event(response)
         assert execution_id in rows
-        assert rows.count("<tr>") == 1
+        assert rows.count("<tr ") == 1
         await client.executions.cancel(execution_id)
         assert 'class="status cancelled"' in await next_event(response)
 
@@ -87,6 +87,20 @@ async def test_switched_off_there_is_no_stream_and_no_htmx(viewer):
     assert "htmx.min.js" not in text
 
 
+async def test_rows_that_appear_leave_the_focus_where_it_is(tab, router, client):
+    await client.flows.apply([flow("focused")])
+    await client.flows.pause("focused")
+    ids = [await client.ingest("focused", {}) for _ in range(2)]
+    await log_in(tab, router.token("view"))
+    await tab.goto("/executions?flow=focused")
+    await tab.keyboard.press("j")
+    newer = await client.ingest("focused", {})
+    await tab.get_by_role("link", name=newer).wait_for()
+    await tab.keyboard.press("j")
+    await tab.keyboard.press("Enter")
+    await tab.wait_for_url(f"**/executions/{ids[0]}")
+
+
 async def test_the_page_of_an_execution_follows_it_until_it_ends(tab, router, client):
     await client.flows.apply([flow("followed")])
     execution_id = await client.ingest("followed", {})
@@ -94,11 +108,13 @@ async def test_the_page_of_an_execution_follows_it_until_it_ends(tab, router, cl
     await tab.goto(f"/executions/{execution_id}")
     await tab.locator(".status.pending").wait_for()
     await tab.evaluate("document.title = 'not reloaded'")
-    async with attached(router, credit=1) as runner:
-        [assignment] = await runner.assignments(1)
+    async with attached(router, credit=10) as runner:  # other tests left executions, too
+        assignments = []
+        while not (own := [each for each in assignments if execution_id.encode() in each.event]):
+            assignments += await runner.assignments(1)
         await tab.locator(".status.running").wait_for()
         assert await tab.title() == "not reloaded"  # a form on the page may be open
-        await runner.complete(assignment, b'{"by": "itself"}')
+        await runner.complete(own[0], b'{"by": "itself"}')
         await tab.get_by_text('"by": "itself"').wait_for()
     assert await tab.locator("[hx-trigger]").count() == 0
 

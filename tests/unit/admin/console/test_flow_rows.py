@@ -61,8 +61,9 @@ def test_an_idle_flow_shows_no_zeros():
 
 def test_the_numbers_of_one_flow_stand_in_a_block():
     flow = busy(1, random.Random(7))
-    text = rendering.render("flow_numbers.html", flow=flow, numbers=flow.numbers)
+    text = rendering.render("flow_numbers.html", flow=flow, numbers=flow.numbers, rejected=[])
     assert f"{flow.numbers.accepted_in_hour:,} accepted" in text
     assert f"{flow.numbers.pending:,} pending" in text
     assert text.count("is not set") == 5
     assert "counted since" in text
+    assert "Rejected" not in text

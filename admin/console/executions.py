@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -113,6 +114,10 @@ class ExecutionsPage(Page):
         if live not in ("on", "off"):
             raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
         filters = read_filters(query)
+        if any("" in values for values in query.values()):  # a form sends its empty fields, too; links are shared
+            conditions = filter_query(filters, page_token=filters.page_token, live="" if live == "on" else live)
+            self.redirect(f"/executions?{conditions}".rstrip("?"), status=http.HTTPStatus.SEE_OTHER)
+            return
         async with self.router() as client:
             page, total = await asyncio.gather(
                 LIST_EXECUTIONS.perform(client, filters, self.context.tools),

@@ -145,6 +145,13 @@ async def test_what_nothing_meets_says_what_to_do(viewer, sent):
     assert "that is all" in text
 
 
+async def test_the_url_has_only_the_conditions_that_were_entered(viewer):
+    answer = await viewer.get("/executions?flow=found&attribute=&status=faulted&since=&jq=&live=off")
+    assert (answer.status, answer.headers["Location"]) == (303, "/executions?flow=found&status=faulted&live=off")
+    assert (await viewer.get("/executions?flow=&jq=")).headers["Location"] == "/executions"
+    assert (await viewer.get("/executions?nope=1&flow=")).status == 400
+
+
 async def test_what_is_under_way_is_not_counted(viewer, sent):
     found, text = await shown(viewer, "flow=found&status=pending")
     assert found == [sent[3], sent[2]]

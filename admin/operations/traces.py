@@ -14,7 +14,6 @@ from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from flowhook.model import Event, ExecutionDetail
-from flowhook.workflow_input import inlined_indexes, stored_attachments, takes_raw_body
 
 if TYPE_CHECKING:
     from admin.operations.tools import Tools
@@ -78,6 +77,12 @@ def _attached_bytes(event: Event, definition: bytes) -> int:
     """Return how many bytes of a body that is stored apart have the attachments whose content is part of the input."""
     if event.body_blob is None:
         return 0
+    from flowhook.workflow_input import (  # noqa: PLC0415 - it reads bodies, which no process needs to start
+        inlined_indexes,
+        stored_attachments,
+        takes_raw_body,
+    )
+
     parts = stored_attachments(event, raw=takes_raw_body(orjson.loads(definition)))
     ends = (parts[index].offset + parts[index].size for index in inlined_indexes(parts))
     return min(max(ends, default=0), MAX_BODY_BYTES)

@@ -10,6 +10,7 @@ import ssl
 
 import pytest
 from support.certificates import Authority
+from support.patience import PATIENCE
 from support.smtp import smtp_server
 
 from flowhook.config import RunnerSettings
@@ -298,5 +299,5 @@ async def test_a_server_that_says_nothing_is_a_timeout():
     async with await asyncio.start_server(wait, "127.0.0.1", 0) as server:
         with pytest.raises(TaskFault) as problem:
             await mail(server.sockets[0].getsockname()[1], seconds=0.3)
-    assert connected.is_set()
+        await asyncio.wait_for(connected.wait(), PATIENCE)
     assert kind(problem) == ("timeout", 408)

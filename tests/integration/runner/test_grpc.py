@@ -81,7 +81,7 @@ async def test_the_policy_of_the_service_is_shown_to_it_and_that_of_the_proto_to
     url, requests = await proto()
     endpoint = {"uri": url, "authentication": {"bearer": {"token": "f1les"}}}
     service = {**pets.service, "authentication": policy}
-    await call("grpc", proto={"endpoint": endpoint}, service=service, method="Greet")
+    assert await call("grpc", proto={"endpoint": endpoint}, service=service, method="Greet") == {"name": "Hello "}
     assert pets.calls[0]["authorization"] == expected
     assert requests[0]["Authorization"] == "Bearer f1les"
 

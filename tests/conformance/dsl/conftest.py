@@ -74,7 +74,7 @@ class EndedWorkflow:
 @pytest.fixture
 async def perform():
     """Perform an effect of an execution."""
-    settings = RunnerSettings(http_timeout=5.0, allow_processes=True)
+    settings = RunnerSettings(http_timeout=60.0, allow_processes=True)
     async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
         caller = EffectExecutor(components(), http, settings, shared)
 

@@ -96,7 +96,7 @@ async def execute_document(pets):
         reported = TraceCollector()
         ended = await execute(
             ipc.RunDocument(
-                settings=RunnerSettings(allow_private_addresses=True, http_timeout=5.0),
+                settings=RunnerSettings(allow_private_addresses=True, http_timeout=60.0),
                 definition=orjson.dumps(document.definition),
                 event=event_to_bytes(event),
                 secrets={},

@@ -423,7 +423,7 @@ def perform():
 @pytest.fixture
 async def caller():
     """Perform calls that share what calls of a process share, and return each `Result`."""
-    settings = RunnerSettings(http_timeout=5.0, allow_private_addresses=True)
+    settings = RunnerSettings(http_timeout=PATIENCE, allow_private_addresses=True)
     async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
         process = EffectExecutor(components(), http, settings, shared)
 

@@ -134,7 +134,8 @@ class LiveStream(Page):
                 shown, sent_at = values, loop.time()
             try:
                 pause = max(self.interval, PAUSE_FACTOR * (loop.time() - began))
-                await asyncio.wait_for(self._closed.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._closed.wait()
             except TimeoutError:
                 continue
 
@@ -162,7 +163,8 @@ class LiveStream(Page):
         """Send an event. A client that does not receive it is disconnected: it would occupy a stream for ever."""
         self.write(text)
         try:
-            await asyncio.wait_for(self.flush(), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.flush()
         except TimeoutError:
             cast("HTTP1Connection", self.request.connection).stream.close()
             raise StreamClosedError from None

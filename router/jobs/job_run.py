@@ -193,5 +193,6 @@ class JobRun:
         """Wait for a time, or until the job is stopped; return whether it is."""
         if seconds > 0 and not self._stopped.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._stopped.wait()
         return self._stopped.is_set()

@@ -76,7 +76,8 @@ class JobRunner:
         if run is not None and state is not JobState.PENDING:
             run.stop()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(run.ended.wait(), STOP_SECONDS)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await run.ended.wait()
             job = await self._store.get(job_id) or job
         self.notify()
         return job

@@ -216,7 +216,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             outcome = await self._outcome(await self._host.executions.find(execution_id)) if earlier else None
             if outcome is None:
                 try:
-                    outcome = _outcome_of(await asyncio.wait_for(answered, wait))
+                    async with asyncio.timeout(wait):
+                        outcome = _outcome_of(await answered)
                 except TimeoutError:
                     outcome = {"pending": _Pending(reply_token=self._tokens.issue(execution_id))}
         return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **outcome)

@@ -193,7 +193,8 @@ class Connection:
     async def wait_connected(self, seconds: float) -> bool:
         """Wait until there is a connection, for `seconds` at most; whether there is one."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._connected.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._connected.wait()
         return self._connected.is_set()
 
     async def subscribe(self, subject: str, callback: Callback) -> None:
@@ -315,7 +316,8 @@ class Connection:
 async def _discard(client: Client) -> None:
     with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, AssertionError, AttributeError):
         try:
-            await asyncio.wait_for(client.close(), CONNECT_SECONDS)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await client.close()
         except asyncio.CancelledError:  # also if nats-py waits for a task that it cancelled itself
             if (current := asyncio.current_task()) is not None and current.cancelling():
                 raise

@@ -181,7 +181,8 @@ class JetStreamLog:
             await self._say_that_it_waits()
             pause = POLL_SECONDS if self._announced <= after else SOON_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), min(remaining, pause))
+                async with asyncio.timeout(min(remaining, pause)):
+                    await news.wait()
 
     async def _purge(self, through: int) -> None:
         state = (await self._info()).state  # not what another life of the log has

@@ -60,6 +60,21 @@ def pytest_collection_finish(session):
     gc.enable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Report a failure without collecting garbage: a finalizer might parse source meanwhile.
+
+    pytest parses the source that it shows, and `traceback` parses the lines of what a finalizer raises. Before 3.11.8,
+    Python counts the depth of both together, so that the first one ends with `SystemError: AST constructor recursion
+    depth mismatch`, and the worker with it. Source: https://github.com/python/cpython/issues/106905
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config, items):
     """In a worker, put the groups in the order in which they are to begin."""
     if hasattr(config, "workerinput"):

@@ -32,9 +32,9 @@ thread = threading.Thread(target=exec, args=(TELL, {"told": told}))
 thread.start()
 thread.join()
 child = subprocess.run(
-    [sys.executable, "-c", "told = []" + TELL + "print(told[0][1])"], stdout=subprocess.PIPE, text=True, check=True
+    [sys.executable, "-c", "told = []" + TELL + "print(*told[0])"], stdout=subprocess.PIPE, text=True, check=True
 )
-told.append((3, int(child.stdout)))
+told.append([int(number) for number in child.stdout.split()])
 print(json.dumps([taken, told]))
 """
 

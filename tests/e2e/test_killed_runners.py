@@ -128,7 +128,8 @@ async def test_an_execution_that_never_survives_is_faulted_and_others_go_on(brit
 
 async def test_a_flow_whose_calls_all_hang_does_not_keep_a_quiet_one_waiting(brittle, gate):
     await given_an_execution_that_waits_for_an_answer(brittle, gate)
-    await asyncio.gather(*(brittle.send("held", {}) for _ in range(600)))
+    answers = await asyncio.gather(*(brittle.send("held", {}) for _ in range(600)))
+    assert {answer.status for answer in answers} == {202}
     await until(lambda: len(gate.keys) > 100, "many of them are under way")
     quiet = await brittle.send("neighbour", {"n": 1})
     assert await brittle.completed(quiet.id) == {"n": 1}

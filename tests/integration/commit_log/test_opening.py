@@ -1,6 +1,9 @@
 """What is checked when a router connects to the servers of the log, and what it is told to write."""
 
+import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from support.certificates import Authority
@@ -40,6 +43,23 @@ def test_the_servers_of_a_cluster_are_listed(opened, cluster):
 def test_a_log_is_not_created_when_it_shall_be_there(opened, server, prefix):
     reason, _ = refused(opened, server.url(prefix=prefix), UnavailableError, create=False)
     assert reason == "LOG_MISSING"
+
+
+def test_a_call_that_loses_a_cancellation_ends_with_the_connection_nevertheless(opened, server):
+    connection, begun = opened(server)._connection, threading.Event()
+
+    async def call():
+        begun.set()
+        with suppress(asyncio.CancelledError):  # as `wait_for` of Python 3.11 does when its result is there
+            await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(PATIENCE)
+
+    called = connection.submit(call())
+    begun.wait()
+    connection.close()
+    assert called.done()
+    with pytest.raises(UnavailableError, match="the connection was closed"):
+        connection.result(called)
 
 
 def test_wrong_credentials(opened, server):

@@ -288,8 +288,11 @@ class Connection:
                     await self._report(error)
 
     async def _disconnect(self) -> None:
-        for task in self._tasks - {asyncio.current_task()}:
-            task.cancel()
+        while tasks := self._tasks - {asyncio.current_task()}:
+            # again: before Python 3.12, `wait_for` in nats-py loses a cancellation that coincides with its result
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=PAUSE_SECONDS)
         await _discard(self._client)
         await asyncio.sleep(0)
 

@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -22,6 +23,8 @@ _ESSENCE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _PARAMETER: Final = re.compile(r'[^;="]*=[ \t]*(?:"(?:[^"\\]|\\.)*"[^;]*|[^;]*)|[^;]+')
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"[^;]*')
 _ESCAPED: Final = re.compile(r'\\(["\\])')
+_character: Final = itemgetter(1)
+"""Returns the character of a match of `_ESCAPED`. Before Python 3.12, a template (`\\1`) takes four times as long."""
 _SECTION: Final = re.compile(r"(?P<name>[^*]+)(?:\*(?P<number>[0-9]{1,3}))?(?P<extended>\*)?")
 _CHARSETS: Final = re.compile(
     r"ascii|utf-(8(-sig)?|16(-[bl]e)?|32(-[bl]e)?)|iso8859-\d+|cp\d+|koi8-[rtu]|kz1048|ptcp154|tis-620|hp-roman8|mac-[a-z0-9]+"
@@ -79,7 +82,7 @@ def parameters(value: str) -> dict[str, str]:
             continue
         raw = raw.strip()
         quoted = _QUOTED.fullmatch(raw)
-        text = raw if quoted is None else _ESCAPED.sub(r"\1", quoted[1])
+        text = raw if quoted is None else _ESCAPED.sub(_character, quoted[1])
         name, number, extended = section["name"], section["number"], section["extended"] is not None
         if number is None and not extended:
             found.setdefault(name, text)

@@ -61,6 +61,7 @@ def _brief(max_bytes):
         ("semicolons", b";"),
         ("quotes", b'"'),
         ("quotes after parameters", b';a="'),
+        ("parameters of escapes", b';a="\\""'),
         ("backslashes", b'\\"'),
         ("parameters that never end", b';a="\\'),
         ("sections", b";a*1=b"),
@@ -73,7 +74,7 @@ def _brief(max_bytes):
         ("no UTF-8", b"\xff"),
     ):
         header = filled(piece, 16_000, b'Content-Disposition: form-data; filename="f', b"\r\n")
-        if name in ("parameters", "semicolons", "sections", "extended parameters"):
+        if name in ("parameters", "parameters of escapes", "semicolons", "sections", "extended parameters"):
             header = filled(piece, 16_000, b"Content-Disposition: form-data", b"\r\n")
         yield f"headers of {name}", filled(_short(header), max_bytes, after=SHORT_END)
     brackets = filled(b"[b]", 16_000, _NAMED + b"a", b'"\r\n')

@@ -13,7 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count
+from flowhook.json_values import check_value_count, load_json
 
 if TYPE_CHECKING:
     from flowhook.signatures.types import RequestView, Verifier
@@ -68,7 +68,7 @@ def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MA
     try:
         if len(body) > MAX_JSON_BYTES:
             check_value_count(body, max_values)
-        return orjson.loads(body)
+        return load_json(body)
     except (InvalidError, orjson.JSONDecodeError):
         return None
 

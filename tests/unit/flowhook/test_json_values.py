@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import orjson
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count
+from flowhook.json_values import check_value_count, load_json
 from flowhook.payloads import parse
 
 TEXTS = st.lists(st.sampled_from(["a", '"', "\\", ",", "[", "]", "{", "}", ":", "\n", "é"]), max_size=8).map("".join)
@@ -79,3 +81,45 @@ def test_all_fields_of_a_form_share_what_may_be_read_of_them():
     content = parse("multipart/form-data; boundary=b", body, (), limit=limits.MAX_BODY_BYTES)
     assert len(content.body["a"]) == limits.MAX_VALUES // 2 + 1
     assert [each.content for each in content.attachments] == [half]
+
+
+@pytest.fixture
+def collections():
+    """List the generations that are collected."""
+    found = []
+
+    def note(phase, details):
+        if phase == "start":
+            found.append(details["generation"])
+
+    gc.callbacks.append(note)
+    yield found
+    gc.callbacks.remove(note)
+
+
+MANY = b"[" + b"[]," * 100_000 + b"1]"
+
+
+def test_no_garbage_is_collected_while_a_large_text_is_read(collections):
+    gc.collect()
+    collections.clear()
+    value = load_json(MANY)
+    seen = len(collections)  # one may follow at once, when it is allowed again
+    assert seen <= 1
+    assert len(value) == 100_001
+    assert gc.isenabled()
+
+
+def test_garbage_is_collected_after_a_large_text_that_is_not_json():
+    with pytest.raises(orjson.JSONDecodeError):
+        load_json(MANY[:-1])
+    assert gc.isenabled()
+
+
+def test_the_collector_stays_off_where_it_was():
+    gc.disable()
+    try:
+        load_json(MANY)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from admin.base_handler import status_of
 from admin.console.page import Page
-from admin.console.replay_fields import error_fields, unused
+from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
 from admin.operations.execution_list import ExecutionConditions
 from admin.operations.filters import to_pairs
 from admin.operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
@@ -27,10 +27,14 @@ ITEMS: Final = 100
 PREVIEWED: Final = "previewed"
 """Field with the action and the conditions that the last preview was about."""
 
-_NOTHING: Final = "-"
-"""Value of `PREVIEWED` if there was no preview: no action and conditions are these."""
+PREVIEWED_CHOICES: Final = "previewed_choices"
+"""Field with a digest of how the last preview said that executions are replayed."""
 
-_NOT_PREVIEWED: Final = ("reason", "request_id", PREVIEWED)
+_NOTHING: Final = "-"
+"""Value of these fields if there was no preview: nothing that can be chosen is this."""
+
+_PREVIEWS: Final = (PREVIEWED, PREVIEWED_CHOICES)
+_NOT_PREVIEWED: Final = ("reason", "request_id", *_PREVIEWS)
 
 
 class JobsPage(Page):
@@ -62,16 +66,19 @@ class NewJobPage(Page):
     ) -> None:
         """Respond with the form, filled in, and with what the job would do, or with an error."""
         given = {name: values for name, values in fields.items() if name not in _NOT_PREVIEWED}
+        choices = {name: given.get(name, [""])[0] or default for name, default in DEFAULTS.items()}
         try:
             draft = _read(PREVIEW_JOB, given)
         except ParameterError as problem:
             error = error or problem
             draft = _read(PREVIEW_JOB, given, problem.fields)
             # lest a job be created for conditions of which nobody has seen a preview
-            previewed, query = fields.get(PREVIEWED, [""])[0] or _NOTHING, ""
+            previewed, previewed_choices = (fields.get(name, [""])[0] or _NOTHING for name in _PREVIEWS)
+            query = ""
         else:
             draft = _with_absolute_times(draft) if fields else draft
-            previewed, query = _subject(draft), urlencode(to_pairs(draft.as_filter(datetime.now(UTC))))
+            previewed, previewed_choices = _subject(draft), digest(choices)
+            query = urlencode(to_pairs(draft.as_filter(datetime.now(UTC))))
         self.error_fields = error_fields(draft.start)
         preview = None
         if fields and error is None:
@@ -85,6 +92,8 @@ class NewJobPage(Page):
         self.finish_page(
             "job_new.html",
             draft=draft,
+            choices=choices,
+            ignored=ignored(choices) if draft.action is JobAction.REPLAY else [],
             filters=draft,
             given=bool(fields),
             changed=notice,
@@ -94,6 +103,7 @@ class NewJobPage(Page):
             tasks=_tasks(preview),
             reason=fields.get("reason", [""])[0],
             previewed=previewed,
+            previewed_choices=previewed_choices,
             query=query,
             statuses=list(Status),
             actions=list(JobAction),
@@ -121,7 +131,7 @@ class CreateJobHandler(NewJobPage):
         fields, unchanged = _as_previewed(self.checked_form())
         if not unchanged:
             self.set_status(http.HTTPStatus.CONFLICT)
-            await self.show_form(fields, notice="No job was created: you changed what it works on. This is it now.")
+            await self.show_form(fields, notice="No job was created: you changed what it does. This is it now.")
             return
         try:
             parameters = _read(CREATE_JOB, fields)
@@ -139,7 +149,7 @@ def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]], invalid:
     Raises:
         ParameterError: see `Operation.read_query`; not if there are `invalid` ones.
     """
-    left_out = {PREVIEWED, *unused({name: values[0] for name, values in fields.items()})}
+    left_out = {*_PREVIEWS, *unused({name: values[0] for name, values in fields.items()})}
     given = {name: values for name, values in fields.items() if name not in left_out}
     body = given.pop("body", None)
     parameters = operation.draft({}, given, invalid) if invalid else operation.read_query({}, given)
@@ -158,13 +168,14 @@ def _subject(draft: JobDraft) -> str:
 
 
 def _as_previewed(fields: Mapping[str, Sequence[str]]) -> tuple[Mapping[str, Sequence[str]], bool]:
-    """Return the fields of a form, and whether its action and conditions are those that were previewed.
+    """Return the fields of a form, and whether its action, conditions and choices are those that were previewed.
 
-    Then they are the previewed ones to the letter: browsers remove line breaks from fields of one line. A form with
-    invalid fields is returned as it is.
+    Then conditions are the previewed ones to the letter: browsers remove line breaks from fields of one line. A form
+    with invalid fields is returned as it is.
     """
-    given = {name: values for name, values in fields.items() if name != PREVIEWED}
-    previewed = fields.get(PREVIEWED, [""])[0]
+    given = {name: values for name, values in fields.items() if name not in _PREVIEWS}
+    previewed, choices = (fields.get(name, [""])[0] for name in _PREVIEWS)
+    unchanged = not choices or choices == digest({name: values[0] for name, values in given.items()})
     try:
         draft = _read(PREVIEW_JOB, {name: values for name, values in given.items() if name not in _NOT_PREVIEWED})
     except ParameterError:
@@ -172,7 +183,7 @@ def _as_previewed(fields: Mapping[str, Sequence[str]]) -> tuple[Mapping[str, Seq
     if not previewed or _without_breaks(_subject(draft)) != _without_breaks(previewed):
         return given, not previewed
     subject = {"action", *ExecutionConditions.model_fields}
-    return {name: values for name, values in given.items() if name not in subject} | parse_qs(previewed), True
+    return {name: values for name, values in given.items() if name not in subject} | parse_qs(previewed), unchanged
 
 
 def _without_breaks(query: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http
 import re
 import secrets
@@ -11,11 +10,9 @@ from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
-import orjson
-
 from admin.base_handler import status_of
 from admin.console.page import Page
-from admin.console.replay_fields import BODY_FIELDS, INPUT, error_fields, unused
+from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fields, ignored, unused
 from admin.operations.executions import ExecutionDetailView, ExecutionId
 from admin.operations.operation import ParameterError
 from admin.operations.replays import ReplayPreviewView
@@ -45,7 +42,6 @@ PREVIEWED: Final = "previewed"
 """Field with a digest of what the page said would run: the button that replays does that, or says what has changed."""
 
 _STEPS: Final = ("preview", "replay")
-_CHOICES: Final = ("revision", "start", "task", "output", INPUT, *BODY_FIELDS)
 _NOT_CHOSEN: Final = (REASON, REQUEST_ID, PREVIEWED)
 
 
@@ -95,12 +91,12 @@ class ReplayPage(Page):
             tasks=tasks,
             editable=text is not None,
             preview=preview,
-            ignored=_ignored(shown, text or "", detail.request.content_type),
+            ignored=ignored(shown, {"output": "", "body": text or "", "content_type": detail.request.content_type}),
             error=error,
             errors=self.invalid_fields(error),
             changed=changed,
             reason=reason,
-            previewed=_digest({**shown, "task": shown["task"] or (tasks[0]["task"] if tasks else "")}),
+            previewed=digest({**shown, "task": shown["task"] or (tasks[0]["task"] if tasks else "")}),
             request_id=secrets.token_hex(16),
         )
 
@@ -120,7 +116,7 @@ class ReplayHandler(ReplayPage):
         if step == "preview":
             await self.show_form(values[0], fields)
             return
-        if previewed and previewed != _digest(_single(fields)):
+        if previewed and previewed != digest(_single(fields)):
             self.set_status(http.HTTPStatus.CONFLICT)
             await self.show_form(values[0], fields, changed=True)
             return
@@ -159,22 +155,6 @@ async def _preview(
         return await ask()
 
 
-def _ignored(shown: Mapping[str, str], body: str, content_type: str) -> list[str]:
-    """Return sentences about what was entered, but does not apply to what is chosen."""
-    sentences = []
-    if shown[INPUT] == "recorded" and (shown["body"], shown["content_type"]) != (body, content_type):
-        sentences.append("The input that you edited below is not used: choose “edited” to replay with it.")
-    if shown["start"] != "task" and shown["output"]:
-        sentences.append("The output that you gave below is not used: choose “at this task” to replay with it.")
-    return sentences
-
-
-def _digest(fields: Mapping[str, str]) -> str:
-    """Return a digest of all that the form chooses, whether it applies or not."""
-    texts = [fields.get(name, "").replace("\r\n", "\n") for name in _CHOICES]
-    return hashlib.sha256(orjson.dumps(texts)).hexdigest()
-
-
 def chosen(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters that a form means: it sends all of its fields, whether they apply or not.
 
@@ -201,11 +181,8 @@ def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, tex
     failed = detail.execution.status in (Status.FAULTED, Status.CANCELLED)
     given = _single(fields)
     return {
-        "revision": "recorded",
+        **DEFAULTS,
         "start": "task" if given.get("task") else "failed_task" if failed and not fields else "beginning",
-        "task": "",
-        "output": "",
-        INPUT: "recorded",
         "body": text or "",
         "content_type": detail.request.content_type,
         **{name: value for name, value in given.items() if value or name in BODY_FIELDS},

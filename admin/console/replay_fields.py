@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
+
+import orjson
 
 from admin.operations.operation import ParameterError
 
@@ -21,8 +24,19 @@ _ERROR_FIELDS: Final[Mapping[str, str]] = {
 
 BODY_FIELDS: Final = ("body", "content_type")
 
+DEFAULTS: Final[Mapping[str, str]] = {
+    "revision": "recorded",
+    "start": "beginning",
+    "task": "",
+    "output": "",
+    INPUT: "recorded",
+    **dict.fromkeys(BODY_FIELDS, ""),
+}
+"""All such fields, with what they contain in a form where nothing is chosen."""
+
 _INPUTS: Final = ("recorded", "edited")
-_TASK_FIELDS: Final = ("task", "output")
+_TASK_FIELDS: Final = {"task": "begin there", "output": "replay with it"}
+"""Fields that only replays from a task have, and what each is for."""
 
 
 def error_fields(start: str) -> dict[str, str]:
@@ -46,3 +60,27 @@ def unused(given: Mapping[str, str]) -> set[str]:
     if given.get("start") != "task":
         names.update(_TASK_FIELDS)
     return names | {INPUT}
+
+
+def digest(fields: Mapping[str, str]) -> str:
+    """Return a digest of all that a form chooses, whether it applies or not."""
+    texts = [(fields.get(name) or default).replace("\r\n", "\n") for name, default in DEFAULTS.items()]
+    return hashlib.sha256(orjson.dumps(texts)).hexdigest()
+
+
+def ignored(shown: Mapping[str, str], untouched: Mapping[str, str] = DEFAULTS) -> list[str]:
+    """Return sentences about what was entered, but does not apply to what is chosen.
+
+    `untouched`: what the form contains before anything is entered.
+    """
+    entered = {name for name in untouched if shown[name] != untouched[name]}
+    sentences = []
+    if shown[INPUT] == "recorded" and not entered.isdisjoint(BODY_FIELDS):
+        sentences.append("The input that you edited below is not used: choose “edited” to replay with it.")
+    if shown["start"] != "task":
+        sentences += [
+            f"The {name} that you gave below is not used: choose “at this task” to {use}."
+            for name, use in _TASK_FIELDS.items()
+            if name in entered
+        ]
+    return sentences

@@ -113,7 +113,7 @@ async def test_the_page_says_what_will_run_from_a_task_with_its_output_and_then_
     page = (await operator.post("/jobs/new", {**fields(page), **chosen})).text
     said = "on the latest revision, from /do/0/keep (which is not performed: its output is the given one), with the"
     assert said in words(page)
-    assert '<textarea id="output" name="output" rows="4" spellcheck="false">\n{&#34;is&#34;' in page
+    assert 'name="output" data-chooses="start-task" rows="4" spellcheck="false">\n{&#34;is&#34;' in page
     job, replays = await job_of(client, await operator.post("/jobs", {**fields(page), **chosen, "rate": "1000"}))
     assert (job.done, {each.event.replay.task for each in replays}) == (2, {"/do/0/keep"})
     for path in (f"/jobs/{job.id}", "/jobs", f"/api/jobs/{job.id}", "/audit", "/api/audit"):
@@ -140,8 +140,9 @@ async def test_the_page_replays_with_edited_input(operator, router, client):
     assert all(each.event.replay.edited_from for each in replays)
     shown = words((await operator.get(f"/jobs/{job.id}")).text)
     assert f"Edited input {len(body.encode())} bytes, with the content type of each request" in shown
-    empty = {**fields(page.text), "input": "edited", "body": "", "again": "true", "rate": "1000"}
-    job, _ = await job_of(client, await operator.post("/jobs", {**empty, "request_id": "empty"}))
+    empty = {"input": "edited", "body": "", "again": "true", "rate": "1000"}
+    page = await operator.post("/jobs/new", {**fields(page.text), **empty})
+    job, _ = await job_of(client, await operator.post("/jobs", {**fields(page.text), **empty}))
     assert job.spec.replay.body == b""
 
 
@@ -289,7 +290,7 @@ async def test_progress_is_for_those_who_are_logged_in(browser):
 async def test_outcomes_are_shown_page_by_page_and_by_kind(operator, router, client, monkeypatch):
     await fault(router, client, "many", 3)
     await client.flows.delete("many")
-    form = fields((await operator.get("/jobs/new?flow=many&action=replay")).text)
+    form = fields((await operator.get("/jobs/new?flow=many&action=replay&revision=latest")).text)
     path = (await operator.post("/jobs", {**form, "rate": "1000", "revision": "latest"})).headers["Location"]
     await until(lambda: client.jobs.get(path.removeprefix("/jobs/")), lambda job: job.state.ended)
     first = (await operator.get(f"{path}?outcome=failed&page_size=2")).text
@@ -335,12 +336,16 @@ async def test_in_a_browser_a_group_is_replayed_from_a_task_whose_output_is_give
     await fault(router, client, "chosen", 2, journaled=True)
     await log_in(tab, router.token("admin"))
     await tab.goto("/jobs/new?flow=chosen&action=replay")
-    await tab.locator("select[name=start]").select_option("task")
     await tab.get_by_text("Task, its output, edited input").click()
+    await tab.get_by_label("Body").fill("{}")
+    assert await tab.locator("select[name=input]").input_value() == "edited"
+    await tab.locator("select[name=input]").select_option("recorded")
     await tab.locator("input[name=task]").fill("/do/0/keep")
+    assert await tab.locator("select[name=start]").input_value() == "task"
     await tab.get_by_label("Output of this task").fill("[1]")
     await tab.get_by_role("button", name="Show what will run").click()
     await tab.get_by_text("its output is the given one").wait_for()
+    assert await tab.get_by_text("is not used").count() == 1
     await tab.get_by_label("At most per second").fill("1000")
     await tab.get_by_role("button", name="Replay 2").click()
     await tab.get_by_text("completed", exact=True).first.wait_for()
@@ -352,9 +357,9 @@ async def test_other_conditions_are_previewed_with_the_choices_below_them(tab, r
     await fault(router, client, "kept-choice", 2, journaled=True)
     await log_in(tab, router.token("admin"))
     await tab.goto("/jobs/new?flow=kept-choice&action=replay")
-    await tab.locator("select[name=start]").select_option("failed_task")
     await tab.get_by_text("Task, its output, edited input").click()
     await tab.get_by_label("Output of this task").fill("[1]")
+    await tab.locator("select[name=start]").select_option("failed_task")
     await tab.get_by_label("At most per second").fill("7")
     await tab.get_by_label("Reason").fill("typed")
     await tab.get_by_label("faulted").check()
@@ -370,6 +375,7 @@ async def test_other_conditions_are_previewed_with_the_choices_below_them(tab, r
     await tab.get_by_role("button", name="Preview").click()
     await tab.get_by_role("heading", name="2 executions match").wait_for()
     assert await tab.locator("select[name=start]").input_value() == "failed_task"
+    assert await tab.get_by_label("Output of this task").input_value() == "[1]"
     assert await tab.get_by_label("At most per second").input_value() == "7"
     assert await tab.get_by_label("Reason").input_value() == "typed"
 
@@ -385,6 +391,24 @@ async def test_no_job_is_created_for_conditions_that_were_not_previewed(operator
     answer = await operator.post("/jobs", {**form, "flow": "previewed-b"})
     job, _ = await job_of(client, await operator.post("/jobs", {**fields(answer.text), "rate": "1000"}))
     assert (job.done, job.spec.filter.flow_id) == (2, "previewed-b")
+
+
+async def test_what_was_entered_and_is_not_used_is_said_before_a_job_is_created(operator, router, client):
+    await fault(router, client, "not-used", 1)
+    entered = {"task": "/do/0/keep", "output": "[1]", "input": "recorded", "body": "{<i>}", "content_type": ""}
+    page = await operator.get("/jobs/new?flow=not-used&action=replay")
+    assert "is not used" not in page.text
+    page = await operator.post("/jobs", {**fields(page.text), **entered})
+    assert (page.status, "No job was created: you changed" in page.text) == (409, True)
+    for name in ("task that you gave", "output that you gave", "input that you edited"):
+        assert f"The {name} below is not used: choose" in page.text
+    assert "{&lt;i&gt;}</textarea>" in page.text
+    assert "not-used" not in (await operator.get("/api/jobs")).text
+    invalid = await operator.post("/jobs", {**fields(page.text), **entered, "rate": "0", "body": "other"})
+    assert invalid.status == 400
+    assert (await operator.post("/jobs", {**fields(invalid.text), **entered, "body": "other"})).status == 409
+    job, _ = await job_of(client, await operator.post("/jobs", {**fields(page.text), **entered, "rate": "1000"}))
+    assert (job.done, job.spec.replay.body, job.spec.replay.output, job.spec.replay.from_task) == (1, None, None, "")
 
 
 async def test_a_relative_time_stays_that_of_the_preview(operator, router, client):

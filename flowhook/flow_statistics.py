@@ -30,7 +30,7 @@ class NamedSecret:
         name: its name.
         missing: whether no secret of this name is set.
         verifies: whether requests are verified with it.
-        expressions: whether expressions may read it (`$secrets`).
+        expressions: whether expressions may read it (`$secrets`). If neither holds, a call of a component reads it.
         match_time_ms: when a request was last verified with it; None: not since the router started.
         latest_match: whether it is the one of the flow's secrets that matched last.
     """

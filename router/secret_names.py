@@ -53,7 +53,7 @@ class SecretNames:
             UnavailableError: storage can't serve.
         """
         await self._follow()
-        return [(flow_id, names) for flow_id, (_, names) in self._names.items() if names.verifying or names.expressions]
+        return [(flow_id, names) for flow_id, (_, names) in self._names.items() if any(names)]
 
     async def _follow(self) -> None:
         async with self._following:

@@ -16,6 +16,7 @@ from flowhook.diagram import reading
 from flowhook.document import auth
 from flowhook.document.duration import parse_duration
 from flowhook.document.execution import ExecutionPolicy
+from flowhook.document.named_secrets import parse_names
 from flowhook.document.webhook import InboundEndpoint, RateLimit, Webhook
 from flowhook.limits import KIB, MIB
 from flowhook.model import Flow
@@ -39,10 +40,9 @@ def describe(flow: Flow, base: str, times: Mapping[str, datetime]) -> FlowSetup:
     definition = orjson.loads(flow.definition)
     webhook = Webhook.model_validate(definition["webhook"]) if definition.get("webhook") else None
     policy = ExecutionPolicy.model_validate(definition.get("execution") or {})
-    named = set((definition.get("use") or {}).get("secrets", ())) | (webhook.secret_names() if webhook else set())
     return FlowSetup(
         tuple(_endpoints(flow.id, base, webhook, times)) if webhook else (),
-        _states(sorted(named), times),
+        _states(sorted(parse_names(flow.definition).all), times),
         tuple(_limits(definition, webhook, policy)),
         tuple(_next_times(flow, definition.get("schedule") or {})),
     )

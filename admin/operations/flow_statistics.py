@@ -34,8 +34,9 @@ class FlowList(Parameters):
 class NamedSecretView:
     """A secret that a flow names.
 
-    `verifies`: requests are verified with it. `expressions`: expressions may read it. `matched_at`: when a request was
-    last verified with it; null: not since the router started. `latest_match`: of the flow's secrets it matched last.
+    `verifies`: requests are verified with it. `expressions`: expressions may read it. Neither: a call of a component
+    reads it. `matched_at`: when a request was last verified with it; null: not since the router started.
+    `latest_match`: of the flow's secrets it matched last.
     """
 
     name: str

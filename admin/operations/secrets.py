@@ -46,9 +46,9 @@ class SecretView:
 class SecretUserView:
     """A flow that names a secret.
 
-    `verifies`: requests are verified with it. `expressions`: expressions may read it. `matched_at`: when a request of
-    the flow was last verified with it; null: not since the router started. `latest_match`: of all secrets of the flow,
-    it is the one that matched last.
+    `verifies`: requests are verified with it. `expressions`: expressions may read it. Neither: a call of a component
+    reads it. `matched_at`: when a request of the flow was last verified with it; null: not since the router started.
+    `latest_match`: of all secrets of the flow, it is the one that matched last.
     """
 
     flow_id: str

@@ -15,6 +15,7 @@ from flowhook.document import schema_overrides
 from flowhook.document.calls import type_or_expression
 from flowhook.document.codes import Code
 from flowhook.document.model import Model
+from flowhook.document.problems import Path
 from flowhook.document.timing import Duration
 from flowhook.document.validation import validation_error
 from flowhook.expressions import is_expression
@@ -110,3 +111,20 @@ ARGUMENTS: Final[Mapping[str, type[Model]]] = {
     "webhook.send": WebhookSendArguments,
 }
 """Model of the arguments, by component name."""
+
+SECRET_ARGUMENTS: Final[Mapping[str, str]] = {"email.send": "smtp", "twitter.post": "secret", "webhook.send": "secret"}
+"""Argument that is the name of the secret which a component reads, by component name."""
+
+
+def read_secret(call: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """Return the key of a call that decides which secret its component reads, and the name of that secret.
+
+    None if it reads none, or if data decides.
+    """
+    component, arguments = call["call"], call.get("with", {})
+    key = SECRET_ARGUMENTS.get(component)
+    if key is None or not isinstance(arguments, Mapping):
+        return None
+    name = arguments.get(key, ARGUMENTS[component].model_fields[key].default)
+    path = ("with", key) if key in arguments else ("call",)
+    return (path, name) if isinstance(name, str) and not is_expression(name) else None

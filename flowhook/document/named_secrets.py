@@ -8,8 +8,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from flowhook.document.component_arguments import read_secret
 from flowhook.document.loader import FlowDocument
 from flowhook.document.problems import Path
+from flowhook.document.walk import walk_everywhere
 from flowhook.document.webhook import Webhook
 from flowhook.expressions import is_expression
 
@@ -44,21 +46,29 @@ def _is_random(text: str) -> bool:
 
 
 def names_of(document: FlowDocument) -> frozenset[str]:
-    """Return the names of the secrets in `webhook.auth`, in the `auth` of its callbacks, and in `use.secrets`."""
+    """Return the names in `webhook.auth`, in the `auth` of its callbacks, in `use.secrets`, and of calls."""
     verified = frozenset[str]() if document.webhook is None else document.webhook.secret_names()
-    return verified.union(document.workflow.use.secrets)
+    return verified.union(document.workflow.use.secrets, (name for _, name in _read_by_calls(document.definition)))
 
 
 class NamedSecrets(NamedTuple):
-    """The secrets that a definition names: those that verify requests, and those that expressions may read."""
+    """The secrets that a definition names.
+
+    Attributes:
+        verifying: those that verify requests.
+        expressions: those that expressions may read.
+        calls: those that built-in components read when they are called, named or by default. What the components of
+            other packages read is not known.
+    """
 
     verifying: frozenset[str] = frozenset()
     expressions: frozenset[str] = frozenset()
+    calls: frozenset[str] = frozenset()
 
     @property
     def all(self) -> frozenset[str]:
         """All names."""
-        return self.verifying | self.expressions
+        return self.verifying | self.expressions | self.calls
 
 
 def parse_names(definition: bytes) -> NamedSecrets:
@@ -70,15 +80,26 @@ def parse_names(definition: bytes) -> NamedSecrets:
     parts = orjson.loads(definition)
     webhook, use = parts.get("webhook"), parts.get("use") or {}
     verifying = frozenset[str]() if webhook is None else Webhook.model_validate(webhook).secret_names()
-    return NamedSecrets(verifying, frozenset(use.get("secrets") or ()))
+    return NamedSecrets(
+        verifying, frozenset(use.get("secrets") or ()), frozenset(name for _, name in _read_by_calls(parts))
+    )
 
 
 def secret_paths(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
-    """Yield the paths below `webhook` and `use` at which these names occur, each with its name."""
+    """Yield the paths below `webhook` and `use`, and in calls, at which these names occur, each with its name."""
     for key in ("webhook", "use"):
         for path, text in _texts(definition.get(key), (key,)):
             if text in names:
                 yield path, text
+    for path, name in _read_by_calls(definition):
+        if name in names:
+            yield path, name
+
+
+def _read_by_calls(definition: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for placed in walk_everywhere(definition):
+        if placed.kind == "call" and (read := read_secret(placed.task)) is not None:
+            yield (*placed.path, *read[0]), read[1]
 
 
 def mentions_secret(definition: Mapping[str, Any], name: str) -> bool:

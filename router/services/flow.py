@@ -13,6 +13,7 @@ import orjson
 from flowhook import limits
 from flowhook.document import FlowDocument, canonical, warnings
 from flowhook.document.codes import Code
+from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.tokens import TokenScope
@@ -328,11 +329,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     async def _unset_secrets(self, documents: Sequence[FlowDocument]) -> list[list[str]]:
         """Return for each document what to say of the secrets that it names and that are not set."""
-        named = [
-            {*document.workflow.use.secrets, *(() if document.webhook is None else document.webhook.secret_names())}
-            for document in documents
-        ]
-        there = set(await self._registry.get_secrets(set().union(*named)))
+        named = [names_of(document) for document in documents]
+        there = set(await self._registry.get_secrets(frozenset().union(*named)))
         return [
             [f"secret {name} is not set yet: flowhook secrets set {name}" for name in sorted(names - there)]
             for names in named

@@ -1,9 +1,15 @@
 """The keys of built-in components are modelled once: runners narrow the types of evaluated values, and add no key."""
 
+import inspect
+import re
+from importlib import import_module
+from importlib.metadata import entry_points
+
 import pytest
 from pydantic import ValidationError
 
 from flowhook.document import calls, component_arguments
+from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http
 from runner.components.registry import components
 
@@ -19,6 +25,15 @@ def test_a_runner_validates_by_a_subclass_with_the_same_keys(name):
     evaluated = components()[name].model
     assert issubclass(evaluated, WRITTEN[name])
     assert keys_of(evaluated) == keys_of(WRITTEN[name])
+
+
+def test_the_arguments_that_name_secrets_are_known():
+    modules = {each.name: import_module(each.module) for each in entry_points(group=ENTRY_POINT_GROUP)}
+    assert {
+        name: key
+        for name in component_arguments.ARGUMENTS.keys() & modules.keys()
+        for key in re.findall(r"context\.secret\(arguments\.(\w+)", inspect.getsource(modules[name]))
+    } == component_arguments.SECRET_ARGUMENTS
 
 
 @pytest.mark.parametrize(

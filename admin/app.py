@@ -16,6 +16,7 @@ from admin.operations.edge_access import EdgeAccess
 from admin.operations.parts import PartReader
 from admin.operations.tools import Tools
 from admin.operations.traces import Tracer
+from admin.router_watch import SILENCE_SECONDS
 from admin.security.router_clients import RouterClients
 from admin.signed_in_handler import MAX_BODY
 from flowhook.client import AsyncClient
@@ -32,7 +33,8 @@ ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
 
 CALL_TIMEOUT: Final = 10.0
-"""Seconds within which the router must respond to calls on behalf of people and programs."""
+"""Seconds within which the router must respond to calls on behalf of people and programs. A page is shown earlier if
+the router hangs; see `admin.router_watch`."""
 
 TOKENS: Final = ("view", "admin")
 """Token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
@@ -69,10 +71,12 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
             timeout=timeout,
         )
 
-    client = connect(read_token(settings, *TOKENS), ROUTER_TIMEOUT)
+    token = read_token(settings, *TOKENS)
+    client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
     certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
     async with (
         client,
+        watch,
         open_channel(settings, *TOKENS) as channel,
         aclosing(RouterClients(connect)) as clients,
         aclosing(ConditionEvaluator()) as evaluator,
@@ -81,6 +85,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         edges = EdgeAccess(settings.public_url, settings.edge_ca_file, settings.edge_cert_file)
         context = AdminContext(
             client,
+            watch,
             settings.names(),
             clients,
             tools=Tools(evaluator, tracer, parts_reader, edges),

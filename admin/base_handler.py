@@ -78,6 +78,7 @@ class AdminContext:
 
     Attributes:
         client: client of the router with this process's own token, for health and metrics only; owned by the caller.
+        watch: the same with a longer timeout, which finds out whether the router hangs; owned by the caller.
         names: names by which the process may be called (see `host_check`).
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
@@ -90,6 +91,7 @@ class AdminContext:
     """
 
     client: AsyncClient
+    watch: AsyncClient
     names: Collection[str]
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)

@@ -75,6 +75,7 @@ class LiveStream(Page):
     """
 
     SUPPORTED_METHODS = ("GET",)
+    patience = None  # it ends when its reader leaves
     template = ""
     interval = INTERVAL_SECONDS
 

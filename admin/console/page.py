@@ -14,6 +14,7 @@ from admin.console import rendering
 from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.operations.operation import ParameterError
+from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
 from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
@@ -42,6 +43,22 @@ class Page(SignedInHandler):
     """The form whose fields are in the URL, on a page without other forms that depend on them."""
     error_fields: Mapping[str, str] = MappingProxyType({})
     """Fields that errors are about, by the reason of the error."""
+    patience: float | None = PATIENCE_SECONDS
+    """Seconds after which a page that is not there yet finds out whether the router hangs; None: never."""
+
+    async def get(self, *values: str) -> None:
+        """Show the page, or that the router hangs, as soon as that is known."""
+        await self._respond(self._show_unless_router_hangs, values)
+
+    async def head(self, *values: str) -> None:
+        """Respond as to GET; Tornado omits the body."""
+        await self.get(*values)
+
+    async def _show_unless_router_hangs(self, *values: str) -> None:
+        if self.patience is None:
+            await self.show(*values)
+        else:
+            await until_router_hangs(self.show(*values), self.context.watch, self.patience)
 
     def finish_page(self, template: str, **values: Any) -> None:
         """Respond with a template."""

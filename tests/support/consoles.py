@@ -68,9 +68,11 @@ class Console:
 
 
 @asynccontextmanager
-async def running_console(router, *, tracer=None, **settings):
-    """Serve before a `RunningRouter`; without a `tracer` there are no traces."""
-    settings = AdminSettings(data_dir=router.settings.data_dir, router=router.target, admin_port=0, **settings)
+async def running_console(router, *, target="", tracer=None, **settings):
+    """Serve before a `RunningRouter`, reached at `target` if it is given; without a `tracer` there are no traces."""
+    settings = AdminSettings(
+        data_dir=router.settings.data_dir, router=target or router.target, admin_port=0, **settings
+    )
     lifecycle = ProcessState(name="admin-1", role="admin")
     serving = asyncio.create_task(app.serve(settings, lifecycle, tracer))
     ready = asyncio.create_task(lifecycle.ready.wait())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from html import unescape
 
 import orjson
 import pytest
 from support.consoles import running_console
+from support.relays import relayed
 from support.routers import flow, running_router
 from support.runners import attached
 
+from admin import app
+from admin.console.page import Page
 from flowhook.client import channel
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
@@ -78,3 +82,22 @@ async def test_a_condition_is_refused_because_there_are_none(viewer):
         assert (await viewer.get(path)).status == 400, path
     answer = await viewer.get("/cluster?live=off")
     assert "hx-sse:connect" not in answer.text
+
+
+async def test_a_page_says_that_the_router_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(Page, "patience", 0.1)
+    async with (
+        running_router(tmp_path / "data") as router,
+        relayed(router.target) as relay,
+        running_console(router, target=relay.target) as console,
+        console.browser() as viewer,
+    ):
+        await viewer.log_in(router.token("view"))
+        relay.pause()
+        began = time.monotonic()
+        answer = await viewer.get("/flows")
+        assert (answer.status, "did not answer within 0.3 s" in answer.text) == (503, True)
+        assert time.monotonic() - began < app.CALL_TIMEOUT
+        relay.resume()
+        assert (await viewer.get("/flows")).status == 200

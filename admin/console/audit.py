@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlencode
 
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from admin.operations.table import LIST_AUDIT
 
+ACTIONS: Final[Mapping[str, str]] = {
+    "FlowService/ApplyFlows": "apply a flow",
+    "FlowService/PauseFlow": "pause a flow",
+    "FlowService/ResumeFlow": "resume a flow",
+    "FlowService/DeleteFlow": "delete a flow",
+    "FlowService/SignWebhook": "sign a test event",
+    "SecretService/SetSecret": "set a secret",
+    "SecretService/DeleteSecret": "delete a secret",
+    "ExecutionService/ReplayExecution": "replay an execution",
+    "ExecutionService/CancelExecution": "cancel an execution",
+    "ExecutionService/SuspendExecution": "suspend an execution",
+    "ExecutionService/ResumeExecution": "resume an execution",
+    "ExecutionService/ResolveExecution": "resolve an execution",
+    "JobService/CreateJob": "create a job",
+    "JobService/PauseJob": "pause a job",
+    "JobService/ResumeJob": "resume a job",
+    "JobService/AbortJob": "abort a job",
+    "RejectionService/AcceptRejection": "accept a refused request",
+}
+"""What the methods that are recorded do, in words."""
+
 
 class AuditPage(Page):
     """`/audit`: the entries of the audit log, newest first."""
 
     section = "audit"
-    filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT)
+    filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT, values={"actions": ACTIONS})
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
@@ -26,6 +49,7 @@ class AuditPage(Page):
             "audit.html",
             page=page,
             filters=parameters,
+            actions=ACTIONS,
             query=urlencode(given),
             first=not parameters.page_token,
             older=urlencode({**given, "page_token": page.next_page_token}),

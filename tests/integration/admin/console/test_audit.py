@@ -6,6 +6,9 @@ import orjson
 import pytest
 from support.routers import flow
 
+from admin.console.audit import ACTIONS
+from router.services.audit_recorder import AUDITED
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SCRIPT = "<script>alert(1)</script>"
@@ -19,7 +22,15 @@ async def test_what_a_form_changes_is_shown_with_its_reason(client, operator, vi
     page = await viewer.get("/audit?target=audited&action=FlowService/PauseFlow")
     assert page.status == 200
     assert "maintenance &lt;script&gt;" in page.text
+    assert 'title="FlowService/PauseFlow">pause a flow</a>' in page.text
+    assert '<option value="FlowService/PauseFlow" selected>pause a flow</option>' in page.text
     assert SCRIPT not in page.text
+
+
+async def test_all_actions_are_named_in_words_and_an_unknown_one_is_a_condition_too(viewer):
+    assert ACTIONS.keys() == AUDITED.keys()
+    assert len(set(ACTIONS.values())) == len(ACTIONS)
+    assert "<option selected>&lt;b&gt;</option>" in (await viewer.get("/audit?action=<b>")).text
 
 
 async def test_the_api_takes_a_reason_and_exports_the_log(client, operator, router):

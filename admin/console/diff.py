@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from admin.console.page import Page
-from admin.operations.table import DIFF_EXECUTIONS, GET_EXECUTION
+from admin.operations.executions import ExecutionView
+from admin.operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS
 from flowhook.errors import FlowhookError
+from flowhook.model import Status
 
 
 class DiffPage(Page):
@@ -30,13 +32,23 @@ class DiffPage(Page):
                 self.finish_page("diff.html", execution=found.first, other=found.second, diff=found.diff)
                 return
         execution = (await self.run(GET_EXECUTION, path, {})).execution
+        previous = await self._earlier(execution)
+        completed = await self._earlier(execution, str(Status.COMPLETED))
         suggested = other or execution.replay_of or execution.replayed_by
         self.finish_page(
             "diff.html",
             execution=execution,
             other=None,
             suggested=suggested,
+            previous=previous,
+            completed=completed,
             diff=None,
             error=problem,
             errors=self.invalid_fields(problem),
         )
+
+    async def _earlier(self, execution: ExecutionView, *statuses: str) -> ExecutionView | None:
+        """Return the last execution of the same flow that was received before this one; None: none is stored."""
+        conditions = {"flow": [execution.flow_id], "until": [execution.received_at.isoformat()], "page_size": ["1"]}
+        page = await self.run(LIST_EXECUTIONS, {}, {**conditions, "status": list(statuses)})
+        return page.executions[0] if page.executions else None

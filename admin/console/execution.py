@@ -18,7 +18,7 @@ from admin.operations.parts import PartList, PartView, may_have_parts
 from admin.operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
-from flowhook.model import to_datetime
+from flowhook.model import Status, to_datetime
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
 TRACED: Final = ("timeline", "trace")
@@ -55,7 +55,7 @@ class Shown(NamedTuple):
 
     Attributes:
         view: one of `VIEWS`.
-        task: number of a task in the view `trace`; 0: the first.
+        task: number of a task in the view `trace`; 0: the one that failed, else the first.
         whole_body: whether the data of tasks is computed however large the body is.
     """
 
@@ -199,7 +199,10 @@ def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
 
 def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, Any]:
     tasks = trace_view.shown_tasks(detail, found.trace)
-    position = next((index for index, task in enumerate(tasks) if number in (0, task.number)), None)
+    if not number and tasks:
+        failed = [task.number for task in tasks if task.failed] if detail.execution.status is Status.FAULTED else []
+        number = failed[-1] if failed else tasks[0].number  # the last to begin is the innermost
+    position = next((index for index, task in enumerate(tasks) if number == task.number), None)
     if position is None and number:
         raise NotFoundError(f"there is no task {number} in this execution", reason="TASK_NOT_FOUND")
     return {

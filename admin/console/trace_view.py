@@ -15,6 +15,7 @@ from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
 from admin.operations.executions import ExecutionDetailView, TaskRunView
 from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
+from flowhook.model import TaskState
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})
 """Kinds of tasks that wait rather than work."""
@@ -53,6 +54,11 @@ class ShownTask:
         if self.traced.outcome == "unfinished":
             return "running" if self.is_open else UNKNOWN
         return self.traced.outcome
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended with an error, as stored or as recomputed."""
+        return TaskState.FAULTED in (self.state, None if self.traced is None else self.traced.outcome)
 
     @property
     def waits(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from support.browsers import log_in
+from support.ends import ended
 from support.routers import flow
 from support.runners import attached
 
@@ -70,6 +71,27 @@ async def test_a_form_asks_for_the_other_one_and_suggests_what_was_replayed(view
     for name, suggested in (("replay", ids["first"]), ("first", ids["replay"]), ("second", "")):
         page = await viewer.get(f"/executions/{ids[name]}/diff")
         assert re.search(r'name="with" value="([^"]*)"', page.text)[1] == suggested
+
+
+async def test_earlier_executions_of_the_flow_are_offered(viewer, router, client):
+    await client.flows.apply([flow("earlier")])
+    found = []
+    async with attached(router, credit=3) as runner:
+        for outcome in ("completed", "faulted", "faulted"):
+            found.append(await client.ingest("earlier", {}))
+            [assignment] = await runner.assignments(1)
+            if outcome == "completed":
+                await runner.complete(assignment, b"1")
+            else:
+                error = {"type": "about:blank", "status": 500, "title": "No", "instance": "/do/0/keep"}
+                await runner.settle({"lease": assignment.lease, "faulted": error})
+        for execution_id in found:
+            await ended(client, execution_id)
+    for offered, execution_id in (((), found[0]), (found[:1], found[1]), ((found[1], found[0]), found[2])):
+        page = await viewer.get(f"/executions/{execution_id}/diff")
+        assert re.findall(r'href="[?]with=(\w+)"', page.text) == list(offered)
+    page = await viewer.get(f"/executions/{found[2]}/diff?with={found[0]}")
+    assert page.status == 200
 
 
 async def test_what_can_not_be_compared_is_refused(viewer, ids):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -15,6 +16,9 @@ from admin.operations.flows import FlowView
 from admin.operations.operation import ParameterError
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError
+
+_UNSET: Final = re.compile(r"secret (.+) is not set yet")
+"""Beginning of the router's warning about a secret."""
 
 EXAMPLE: Final = """\
 document:
@@ -72,8 +76,15 @@ class ApplyPage(Page):
             problems=problems,
             lines=list(numbered(document, problems)) if problems else [],
             checked=checked,
+            warnings=[(text, _unset_secret(text)) for text in checked.warnings] if checked else [],
             picture=Markup(checked.picture if checked else ""),  # noqa: S704 - flowhook.diagram escapes all text
         )
+
+
+def _unset_secret(warning: str) -> str:
+    """Return the secret that a warning says is not set; empty: it is about something else."""
+    found = _UNSET.match(warning)
+    return found[1] if found else ""
 
 
 class ApplyHandler(ApplyPage):

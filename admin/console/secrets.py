@@ -6,6 +6,7 @@ import http
 from collections.abc import Mapping
 
 from admin.console.page import Page
+from admin.operations.operation import ParameterError
 from admin.operations.table import LIST_SECRETS, SET_SECRET
 from flowhook.errors import FlowhookError
 
@@ -37,7 +38,12 @@ class SetSecretHandler(SecretsPage):
     async def submit(self, *_values: str) -> None:
         """Set it, and redirect to the list."""
         fields = self.checked_form()
+        lines = fields.pop("lines", [""])
         try:
+            if any(lines) and any(fields.get("value", ())):
+                raise ParameterError("give one value", {"lines": "leave this empty, or the value above"})
+            if any(lines):
+                fields["value"] = lines
             secret = await self.run(SET_SECRET, {}, fields)
         except FlowhookError as error:
             await self.show_list(fields.get("name", [""])[0], {}, self.form_error(error))

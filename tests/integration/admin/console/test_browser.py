@@ -34,6 +34,18 @@ async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(ta
     assert await tab.title() == f"{execution_id} · Flowhook"
 
 
+async def test_a_secret_that_is_needed_is_set_with_two_clicks(tab, router, client):
+    needs = flow("needs").rpartition(b"do:")[0] + b"use: {secrets: [needed.key]}\ndo: []"
+    await client.flows.apply([needs])
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/secrets")
+    await tab.get_by_role("row", name="needed.key").get_by_role("link", name="Set it").click()
+    await tab.wait_for_function("document.activeElement.id === 'value'")
+    await tab.keyboard.type("hunter2")
+    await tab.keyboard.press("Enter")
+    await tab.get_by_text("The secret needed.key was set.").wait_for()
+
+
 HIDE = """hidden => {
     Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
     document.dispatchEvent(new Event('visibilitychange'));

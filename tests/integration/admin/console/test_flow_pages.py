@@ -187,6 +187,7 @@ class TestChecking:
         assert 'data-task="/do/1/afterwards"' in answer.text
         assert any("afterwards" in line for line in changes(answer))
         assert "secret shop-hook is not set yet" in answer.text
+        assert '<a href="/secrets?name=shop-hook#value" target="_blank">' in answer.text
         assert 'value="trying"' in answer.text
         assert b"afterwards" not in (await client.flows.get("shop")).document
 

@@ -82,7 +82,7 @@ class TestList:
         assert re.search(r" 4 oldest (\d+ s ago|now)", shown["shop"])
         assert "paused" in shown["shop-paused"]
         assert "needs fresh , token" in shown["shop-signed"]
-        assert 'href="/secrets?name=fresh#set"' in answer.text
+        assert 'href="/secrets?name=fresh#value"' in answer.text
         assert "8 accepted, at most" in answer.text
 
     async def test_conditions_stand_in_the_url(self, viewer):

@@ -369,6 +369,16 @@ class TestSecrets:
         assert "The secret signing.key was deleted." in (await operator.get("/secrets")).text
         assert "signing.key" not in [secret.name for secret in await client.secrets.list()]
 
+    async def test_one_of_several_lines_is_set_as_it_is(self, operator, client, router):
+        await operator.get("/secrets")
+        both = await operator.post("/secrets", {"name": "two.lines", "value": "hunter2", "lines": "hunter3"})
+        assert (both.status, "leave this empty, or the value above" in both.text) == (400, True)
+        assert "hunter" not in both.text
+        answer = await operator.post("/secrets", {"name": "two.lines", "value": "", "lines": "a\r\nb\r\n"})
+        assert answer.headers["Location"] == "/secrets"
+        async with router.client("runner") as runner:
+            assert await runner.secrets.resolve(["two.lines"]) == {"two.lines": b"a\nb\n"}
+
     @pytest.mark.parametrize(("name", "value"), [("", "x"), ("a", ""), (SCRIPT, "hunter2"), ("a" * 200, "hunter2")])
     async def test_what_is_none_is_refused_without_its_value(self, operator, name, value):
         answer = await operator.post("/secrets", {"name": name, "value": value})

@@ -83,7 +83,7 @@ async def search(
         program: condition in jq, with or without `${ }`.
         limit: executions to find at most.
         page_token: `next_page_token` of the result before; empty: begin with the newest execution.
-        seconds: time after which no further batch is read.
+        seconds: time after which no further batch is read; the start of a process does not count.
 
     Raises:
         InvalidError: a condition is not acceptable, takes too much time or memory (`CONDITION_TOO_COSTLY`), or the
@@ -92,15 +92,17 @@ async def search(
         UnavailableError: the router can't be reached.
     """
     result = SearchResult([], 0, 0, 0, "", None, page_token)
-    deadline = time.monotonic() + seconds
     size, batch_seconds = FIRST_BATCH, 0.0
-    page = await source.scan(where, page_size=size, page_token=page_token)
+    deadline = time.monotonic() + seconds
+    page = await source.scan(where, page_size=size, page_token=page_token)  # fails without a valid token
+    began = time.monotonic()
+    await evaluator.evaluate(program, ())  # a process takes long to start, on a busy machine longer than `seconds`
+    deadline += time.monotonic() - began
     while True:
         began = time.monotonic()
         next_page = partial(source.scan, where, page_size=size, page_token=page.next_page_token)
         ahead = page.next_page_token and began + batch_seconds < deadline
         async with _started(next_page() if ahead else None) as reading:
-            # also when there is nothing to look at: a program that does not compile is refused
             evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])
             result = _extended(result, page, limit, evaluation)
             if not result.next_page_token or len(result.found) >= limit or time.monotonic() >= deadline:

@@ -14,6 +14,7 @@ from flowhook.client import Page, ScannedExecution
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
 from flowhook.model import Execution, Status
+from flowhook.search import scan
 from flowhook.search.evaluator import ConditionEvaluator, Evaluation
 from flowhook.search.scan import search
 from flowhook.v1.envelope_pb2 import Event
@@ -115,7 +116,10 @@ class FollowedEvaluator:
         self._events = events
 
     async def evaluate(self, program, executions):
-        await self._events.next_read.wait()
+        if executions:
+            await self._events.next_read.wait()
+            if program == "refused":
+                raise InvalidError("it takes too long")
         return Evaluation(executions[:1], 0, "")
 
 
@@ -144,8 +148,29 @@ async def test_the_next_page_is_read_during_an_evaluation_and_no_more_when_enoug
     assert (ids(result), events.cancelled) == ([0], True)
 
 
-async def test_the_next_page_is_not_read_any_more_when_a_condition_is_refused(evaluator):
+async def test_the_next_page_is_not_read_any_more_when_a_condition_is_refused():
     events = ObservedEvents(*range(120))
     with pytest.raises(InvalidError):
-        await search(events, evaluator, ALL, ".a |", limit=1, seconds=LONG)
+        await search(events, FollowedEvaluator(events), ALL, "refused", limit=1, seconds=LONG)
     assert events.cancelled
+
+
+class ColdEvaluator:
+    """Its first call takes an hour of a clock, and further ones none."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    async def evaluate(self, program, executions):
+        self.now = 3600.0
+        return Evaluation([], 0, "")
+
+
+async def test_the_start_of_a_process_takes_no_time_of_a_search(monkeypatch):
+    evaluator = ColdEvaluator()
+    monkeypatch.setattr(scan, "time", evaluator)
+    result = await search(Events(*range(120)), evaluator, ALL, "false", limit=5, seconds=1)
+    assert (result.scanned, result.next_page_token) == (120, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from html import unescape
 
 import orjson
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from support.browsers import log_in
-from support.ends import ended
+from support.jobs import until
 from support.routers import flow
 from support.runners import attached
 
@@ -86,7 +87,7 @@ async def test_earlier_executions_of_the_flow_are_offered(viewer, router, client
                 error = {"type": "about:blank", "status": 500, "title": "No", "instance": "/do/0/keep"}
                 await runner.settle({"lease": assignment.lease, "faulted": error})
         for execution_id in found:
-            await ended(client, execution_id)
+            await until(partial(client.executions.get, execution_id), lambda found: found.execution.status.ended)
     for offered, execution_id in (((), found[0]), (found[:1], found[1]), ((found[1], found[0]), found[2])):
         page = await viewer.get(f"/executions/{execution_id}/diff")
         assert re.findall(r'href="[?]with=(\w+)"', page.text) == list(offered)

@@ -60,7 +60,7 @@ def typed(answer):
         ),
         ("/executions", {"flow": "filled-in", "jq": ".body["}, {"jq"}),
         ("/flows", {"name": SCRIPT * 4}, {"name"}),
-        ("/audit", {"action": SCRIPT, "target": ["a", "b"]}, {"target"}),
+        ("/audit", {"actor": SCRIPT, "action": "FlowService/PauseFlow", "target": ["a", "b"]}, {"target"}),
         ("/rejections", {"flow": SCRIPT, "reason": ["a", "b"]}, {"reason"}),
         ("/faults", {"flow": ["a", "b"]}, {"flow"}),
         ("/flows/filled-in/revisions", {"old": "1", "new": "-1"}, {"new"}),
@@ -112,7 +112,7 @@ async def test_a_job_is_created_once_its_form_is_corrected_and_only_as_it_was_pr
     }
     corrected = {**shown, "action": "cancel", "rate": "5", "status": "", "unresolved": ""}
     answer = await operator.post("/jobs", corrected)  # nobody has seen what it works on
-    assert (answer.status, "you changed what it works on" in answer.text) == (409, True)
+    assert (answer.status, "you changed what it does" in answer.text) == (409, True)
     previewed = {**corrected, "previewed": typed(answer)["previewed"]}
     answer = await operator.post("/jobs", {**previewed, "reason": "r" * 2000})
     assert (answer.status, errors(answer).keys(), typed(answer)["reason"]) == (400, {"reason"}, "r" * 2000)

@@ -22,8 +22,8 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 2
-"""The only format there is: a file of another one is refused."""
+FORMAT_VERSION: Final = 3
+"""The only format there is: a file of another one is refused. Each change of the tables needs another number."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -46,7 +46,7 @@ STATUSES: Final = {code: status for status, code in CODES.items()}
 PAGE_BYTES: Final = 8192
 """Page size. With payloads of 1 KiB, measurements show less unused space in pages than with 4096."""
 
-_TABLES: Final = """
+TABLES: Final = """
 CREATE TABLE flow_key (key INTEGER PRIMARY KEY, flow_id TEXT NOT NULL UNIQUE) STRICT;
 
 CREATE TABLE execution (
@@ -280,7 +280,7 @@ def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
         if not version:
             connection.execute(
-                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
     except BaseException:

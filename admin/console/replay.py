@@ -64,7 +64,7 @@ class ReplayPage(Page):
     ) -> None:
         """Respond with the form, filled in, and with what would run again, or with an error.
 
-        `changed`: say that nothing was replayed, because an earlier page said something else.
+        `changed`: say that nothing was replayed, because the page before said something else.
         """
         preview = None
         reason = fields.get(REASON, [""])[0]
@@ -96,7 +96,10 @@ class ReplayPage(Page):
             errors=self.invalid_fields(error),
             changed=changed,
             reason=reason,
-            previewed=digest({**shown, "task": shown["task"] or (tasks[0]["task"] if tasks else "")}),
+            previewed=digest(
+                {**shown, "task": shown["task"] or (tasks[0]["task"] if tasks else "")},
+                preview.flow_revision if preview is not None and shown["revision"] == "latest" else 0,
+            ),
             request_id=secrets.token_hex(16),
         )
 
@@ -116,19 +119,21 @@ class ReplayHandler(ReplayPage):
         if step == "preview":
             await self.show_form(values[0], fields)
             return
-        if previewed and previewed != digest(_single(fields)):
-            self.set_status(http.HTTPStatus.CONFLICT)
-            await self.show_form(values[0], fields, changed=True)
-            return
+        single = _single(fields)
         try:
-            parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(_single(fields)))
+            parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(single))
             async with self.router() as client:
-                started = await REPLAY_EXECUTION.perform(client, parameters, self.context.tools)
+                is_changed = bool(previewed) and previewed != digest(single, await _latest(client, values[0], single))
+                started = None if is_changed else await REPLAY_EXECUTION.perform(client, parameters, self.context.tools)
         except UnauthenticatedError:
             raise
         except FlowhookError as error:
             await self.show_form(values[0], fields, error)
         else:
+            if started is None:
+                self.set_status(http.HTTPStatus.CONFLICT)
+                await self.show_form(values[0], fields, changed=True)
+                return
             self.redirect(f"/executions/{quote(started.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
 
 
@@ -140,19 +145,31 @@ async def _preview(
     Raises:
         FlowhookError: there is no such replay.
     """
-
-    async def ask() -> ReplayPreviewView:
-        parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, chosen(shown))
-        preview: ReplayPreviewView = await PREVIEW_REPLAY.run(client, parameters)
-        return preview
-
     try:
-        return await ask()
+        return await _ask(client, execution_id, shown)
     except ConflictError:
         if is_choice or shown["start"] != "failed_task":
             raise
         shown["start"] = "beginning"
-        return await ask()
+        return await _ask(client, execution_id, shown)
+
+
+async def _ask(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> ReplayPreviewView:
+    given = {name: text for name, text in chosen(fields).items() if name not in _NOT_CHOSEN}
+    parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, given)
+    preview: ReplayPreviewView = await PREVIEW_REPLAY.run(client, parameters)
+    return preview
+
+
+async def _latest(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> int:
+    """Return the revision that a replay would run now if that is the latest one; else 0: the recorded one stays.
+
+    Raises:
+        FlowhookError: there is no such replay.
+    """
+    if fields.get("revision") != "latest":
+        return 0
+    return (await _ask(client, execution_id, fields)).flow_revision
 
 
 def chosen(fields: Mapping[str, str]) -> dict[str, str]:

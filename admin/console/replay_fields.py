@@ -62,10 +62,13 @@ def unused(given: Mapping[str, str]) -> set[str]:
     return names | {INPUT}
 
 
-def digest(fields: Mapping[str, str]) -> str:
-    """Return a digest of all that a form chooses, whether it applies or not."""
+def digest(fields: Mapping[str, str], latest: int = 0) -> str:
+    """Return a digest of all that a form chooses, whether it applies or not.
+
+    `latest`: the revision that would run now, if the form chooses the latest one and names it; else 0.
+    """
     texts = [(fields.get(name) or default).replace("\r\n", "\n") for name, default in DEFAULTS.items()]
-    return hashlib.sha256(orjson.dumps(texts)).hexdigest()
+    return hashlib.sha256(orjson.dumps([latest, *texts])).hexdigest()
 
 
 def ignored(shown: Mapping[str, str], untouched: Mapping[str, str] = DEFAULTS) -> list[str]:

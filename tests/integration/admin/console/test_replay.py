@@ -175,6 +175,20 @@ async def test_what_was_changed_after_the_preview_is_shown_before_it_is_replayed
     assert orjson.loads(replay.output)["seen"]["text"] == "other"
 
 
+async def test_a_revision_that_is_applied_after_the_preview_is_shown_before_it_is_replayed(operator, client):
+    await client.flows.apply([FLOW.replace("NAME", "revised").encode()])
+    execution_id = await client.ingest("revised", {"text": "a"})
+    await ended(client, execution_id)
+    path = f"/executions/{execution_id}/replay"
+    fields = replaying((await operator.get(f"{path}?revision=latest")).text)
+    await client.flows.apply([FLOW.replace("NAME", "revised").replace("seen", "changed").encode()])
+    page = await operator.post(path, fields)
+    assert (page.status, "or the flow has a new revision" in page.text) == (409, True)
+    assert "Revision 2, the latest, runs" in " ".join(page.text.split())
+    replay = await started(client, await operator.post(path, replaying(page.text)))
+    assert replay.execution.flow_revision == 2
+
+
 async def test_it_says_what_was_entered_and_is_not_used(operator, executions):
     path = f"/executions/{executions['completed']}/replay"
     fields = replaying((await operator.get(path)).text)

@@ -70,6 +70,14 @@ async def test_a_form_of_an_earlier_session_is_shown_to_the_present_one(operator
     assert (await client.flows.get("earlier")).paused
 
 
+async def test_a_form_that_is_shown_again_names_no_field_that_nobody_entered(operator, origin):
+    await operator.get("/secrets")
+    form = {"csrf_token": "stale", "request_id": "r1", "previewed": "0f1e", "start": "beginning"}
+    answer = await operator.request("POST", "/executions/evt_1/replay", data=form, headers=origin)
+    assert (answer.status, {**hidden(answer), **form} == hidden(answer) | {"csrf_token": "stale"}) == (403, True)
+    assert set(re.findall(r"<dt>([^<]*)</dt>", answer.text)) == {"to", "start"}
+
+
 async def test_a_viewer_is_asked_for_another_token_and_keeps_the_text(operator, router, origin):
     await ended(operator)
     carried = hidden(await operator.post("/flows", {"document": "typed"}, headers=origin))

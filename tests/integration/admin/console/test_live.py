@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from functools import partial
 from html import unescape
 
 import aiohttp
@@ -28,6 +29,10 @@ async def next_event(response):
         lines.append(line.removeprefix("data: "))
     assert lines, "the stream ended"
     return "".join(lines)
+
+
+async def answer(status, route):
+    await route.fulfill(status=status)
 
 
 async def test_a_new_execution_appears_by_itself(viewer, client):
@@ -117,6 +122,23 @@ async def test_the_page_of_an_execution_follows_it_until_it_ends(tab, router, cl
         await runner.complete(own[0], b'{"by": "itself"}')
         await tab.get_by_text('"by": "itself"').wait_for()
     assert await tab.locator("[hx-trigger]").count() == 0
+
+
+async def test_the_page_of_an_execution_says_that_it_is_not_updated(chrome, console, router, client):
+    await client.flows.apply([flow("unanswered")])
+    execution_id = await client.ingest("unanswered", {})
+    context = await chrome.new_context(base_url=f"http://{console.address}")  # it complains of the statuses
+    page = await context.new_page()
+    await log_in(page, router.token("view"))
+    await page.goto(f"/executions/{execution_id}")
+    for status, text in ((503, "The router does not answer"), (401, "session has ended")):
+        await page.route("**/progress*", partial(answer, status))
+        await page.get_by_text(text).wait_for()
+        await page.evaluate("() => new Promise(requestAnimationFrame)")
+        assert text in await page.locator("#live-state").inner_text()
+        await page.unroute("**/progress*")
+    await page.locator("#live-state:empty").wait_for(state="attached")
+    await context.close()
 
 
 async def test_the_parts_that_change_are_those_of_the_page(viewer, client):

@@ -16,7 +16,7 @@ SEEN: Final = "seen"
 
 
 class ExecutionProgress(Page):
-    """Status and tasks of an execution; its page asks for them every two seconds until it has ended."""
+    """Status and tasks of an execution; its page asks for them every 2 s until it has ended, or 10 s while it waits."""
 
     section = "executions"
     SUPPORTED_METHODS = ("GET",)

@@ -7,10 +7,13 @@ import re
 from contextlib import asynccontextmanager
 
 import aiohttp
+from support.patience import PATIENCE
 
 from admin import app
 from flowhook.config import AdminSettings
 from flowhook.process import ProcessState
+
+app.CALL_TIMEOUT = app.SILENCE_SECONDS = PATIENCE  # on a busy machine a router may look as if it hung
 
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 

@@ -37,7 +37,7 @@ GROUPS: Final = {
     "tests/integration/cluster/": "servers of the log",
     "tests/integration/cli/": "commands",
     "tests/e2e/": "shared clusters",
-    "tests/integration/admin/": "shared clusters",
+    "tests/integration/admin/": "console",
     "tests/integration/packaging/": "shared clusters",
 }
 """Groups by the beginning of a module's path, of which the first one counts; in the order in which they begin."""

@@ -28,7 +28,7 @@ def answer_of_the_world(request):
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system():
     long = dict.fromkeys(("header_timeout", "body_timeout", "idle_timeout"), 3600)
-    options = {"answer": answer_of_the_world, "http_timeout": 120}
+    options = {"answer": answer_of_the_world, "http_timeout": 10}
     async with running_system("--allow-private-addresses", **options, **long) as system:
         yield system
 

@@ -40,11 +40,11 @@ SEGMENTATION_FAULT = "reduce range(100000) as $i (0; [.]) | error"
 
 @pytest.fixture
 async def make_pool():
-    """Make a pool whose evaluations have 0.3 s and 64 MiB."""
+    """Make a pool whose evaluations have 0.3 s, or `seconds`, and 64 MiB."""
     made = []
 
-    def make(**options):
-        settings = RunnerSettings(expression_seconds=0.3, expression_bytes=64 * 1024 * 1024)
+    def make(*, seconds=0.3, **options):
+        settings = RunnerSettings(expression_seconds=seconds, expression_bytes=64 * 1024 * 1024)
         made.append(EvaluatorPool(settings, **options))
         return made[-1]
 
@@ -210,10 +210,17 @@ async def test_a_body_that_takes_too_long_is_ended_by_name(quick_pool):
 
 
 @pytest.mark.parametrize(
-    ("source", "cause"),
-    [(ENDLESS, "ran for more than 0.3 s"), (GREEDY, "more than 64 MiB"), (SEGMENTATION_FAULT, "SIGSEGV")],
+    ("source", "seconds", "cause"),
+    [
+        (ENDLESS, 0.3, "ran for more than 0.3 s"),
+        (GREEDY, 60.0, "more than 64 MiB"),
+        (SEGMENTATION_FAULT, 60.0, "SIGSEGV"),
+    ],
 )
-async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_gets_another_process(pool, source, cause):
+async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_gets_another_process(
+    make_pool, source, seconds, cause
+):
+    pool = make_pool(seconds=seconds)
     with pytest.raises(EvaluationKilled) as ended:
         await evaluate(pool, source)
     assert cause in ended.value.error.detail

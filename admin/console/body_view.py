@@ -1,4 +1,4 @@
-"""Views of a body, made from its bytes: as text, indented if it is JSON, and in hexadecimal; pure."""
+"""Views of a body, made from its bytes: as text, indented if it is JSON or XML, and in hexadecimal; pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from admin.console.hexdump import hexdump
 from admin.console.json_format import indent_json
+from admin.console.xml_format import indent_xml
 
 MAX_SHOWN: Final = 64 * 1024
 """Bytes of a body that a page shows as text."""
@@ -21,10 +22,15 @@ def body_view(body: bytes) -> dict[str, Any]:
     text = shown.decode("utf-8", "replace")
     return {
         "text": text,
-        "pretty": None if cut else indent_json(text),
+        "pretty": None if cut else indented(text),
         "hex": hexdump(shown[:MAX_HEX]),
         "cut": cut,
         "hex_cut": len(shown) > MAX_HEX,
         "utf8": "\ufffd" not in text or shown.decode("utf-8", "ignore").encode() == shown,
         "size": len(shown),
     }
+
+
+def indented(text: str) -> str | None:
+    """Return JSON or XML with one member, element or child a line; None if the text is neither."""
+    return indent_json(text) or indent_xml(text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from admin.base_handler import status_of
-from admin.console.json_format import indent_json
+from admin.console.body_view import indented
 from admin.console.page import Page
 from admin.operations.operation import Operation
 from admin.operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
@@ -80,7 +80,7 @@ class TestEventPage(Page):
             sent=sent,
             signed=signed,
             response=response,
-            response_body="" if response is None else indent_json(response.body) or response.body,
+            response_body="" if response is None else indented(response.body) or response.body,
             problem=problem,
             errors=self.invalid_fields(problem),
         )

@@ -114,6 +114,26 @@ async def test_an_operator_pauses_a_flow_after_a_question(tab, router, client):
     assert (await client.flows.get("asked")).paused
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (
+            ("text/plain", "Dear Jane  Doe,\n\n  [thank you] {all}"),
+            "Dear Jane  Doe,\n\n  [thank you] {all}",
+        ),
+        (("application/json", '{"n":1.0,"n":12345678901234567890}'), '{\n  "n": 1.0,\n  "n": 12345678901234567890\n}'),
+        (("application/xml", "<a><b>two  words</b><c/></a>"), "<a>\n  <b>two  words</b>\n  <c/>\n</a>"),
+    ],
+)
+async def test_a_body_is_indented_as_what_it_is_or_shown_as_it_was_sent(tab, router, client, sent, shown):
+    content_type, body = sent
+    await client.flows.apply([flow("bodies")])
+    execution_id = await client.ingest("bodies", body.encode(), content_type)
+    await log_in(tab, router.token("view"))
+    await tab.goto(f"/executions/{execution_id}")
+    assert await tab.locator("pre").first.text_content() == shown
+
+
 async def test_no_page_is_wider_than_a_small_screen(tab, router, client):
     await client.flows.apply([flow("narrow")])
     async with attached(router, credit=1) as runner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from hypothesis import given, settings
@@ -38,15 +37,31 @@ def test_escapes_stay_verbatim():
     assert indent_json(r'["\u00e9\/\"\\"]') == '[\n  "\\u00e9\\/\\"\\\\"\n]'
 
 
-@pytest.mark.parametrize("text", ["", " ", "{", "}", "[1", "[1}", '"a', '{"a":"}', '["\\"]', "]["])
-def test_what_does_not_match_is_not_indented(text):
+NOT_JSON = """|{|}|[1|[1}|"a|{"a":"}|["\\"]|][|hello world|{a: b c}|[a b, c d]|1 2|[1 2]|{"a" "b"}|[1,]|{"a":1,}|
+[,1]|{,}|{:}|
+{"a"}|{"a":}|["a":1]|{1:2}|01|1.|.5|+1|-|NaN|Infinity|nulls|true false|"\\x"|"\\u12"|"\t"|'a'|{}{}|[] []|:|,|1,2"""
+
+
+@pytest.mark.parametrize("text", NOT_JSON.replace("\n", "").split("|"))
+def test_what_is_not_json_is_not_indented(text):
     assert indent_json(text) is None
+    with pytest.raises(ValueError, match=r"."):
+        json.loads(text, parse_constant=int)
 
 
-@given(st.text(alphabet='{}[],:"\\ a1\n'))
-def test_nothing_but_white_space_is_changed(text):
+def test_repeated_keys_stay():
+    assert indent_json('{"a":1,"a":2}') == '{\n  "a": 1,\n  "a": 2\n}'
+
+
+@given(st.text(alphabet='{}[],:"\\ a10-e.\n'))
+def test_exactly_json_is_indented(text):
     indented = indent_json(text)
-    assert indented is None or re.sub(r"\s", "", indented) == re.sub(r"\s", "", text)
+    try:
+        value = json.loads(text)
+    except ValueError:
+        assert indented is None
+    else:
+        assert json.loads(indented) == value
 
 
 def test_deep_json_is_indented_only_so_far():

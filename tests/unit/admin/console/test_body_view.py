@@ -1,0 +1,28 @@
+"""Bodies are indented as what they are, and shown as they are otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from admin.console.body_view import body_view
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Order 4711 of Jane Doe\nhas arrived [today], {at noon}",
+        "name, amount\nJane Doe, 1 000",
+        '{"a": 1}\n{"a": 2}',
+        "<p>one<br>two words</p>",
+        "{not: json, at all}",
+        "hello world",
+    ],
+)
+def test_text_that_is_neither_json_nor_xml_is_shown_as_it_is(body):
+    shown = body_view(body.encode())
+    assert (shown["pretty"], shown["text"]) == (None, body)
+
+
+def test_json_and_xml_are_indented():
+    assert body_view(b'{"a":1.0,"a":1e400}')["pretty"] == '{\n  "a": 1.0,\n  "a": 1e400\n}'
+    assert body_view(b"<a><b>x y</b></a>")["pretty"] == "<a>\n  <b>x y</b>\n</a>"

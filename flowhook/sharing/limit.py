@@ -1,0 +1,207 @@
+"""A limit that many principals share: each may hold a part of it, and some of it is reserved.
+
+The share of a principal follows from what the others leave: it may hold one part in `Limit.parts` of what they don't
+use. Alone it gets that part of the whole. The more others there are, the less each gets, and something always remains
+for a principal that holds nothing yet: its first request is accepted as long as there is any room.
+
+Essential principals, which are edges and runners, use the whole, the reserve included. One of them may hold one part in
+`Limit.essential_parts` of it.
+
+Example, with a total of 1000, a reserve of 200 and four parts: one principal may hold 200 of 800. When others hold 400
+it may hold 100. When others hold 799 it may hold 1. An essential one with two parts may hold 500 at any time, if they
+are free.
+
+Source: the shares are the dynamic thresholds of Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory
+packet switches", 1998. Seats are those of API Priority and Fairness of Kubernetes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Self
+
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+
+
+class Principal(NamedTuple):
+    """Who holds seats.
+
+    Attributes:
+        kind: what it is, as a word for messages: `token`, `address`, `flow` ...
+        name: its name among those of its kind.
+        essential: whether the service depends on it: an edge or a runner.
+    """
+
+    kind: str
+    name: str
+    essential: bool = False
+
+
+INTERNAL: Final = Principal("process", "", essential=True)
+"""The process itself, for work that no caller asked for."""
+
+current_principal: ContextVar[Principal] = ContextVar("current_principal", default=INTERNAL)
+"""The principal on whose behalf the current task works."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A shared limit, as the table in the docs shows it.
+
+    Attributes:
+        name: identifies it, with the process that applies it: `router.watches`.
+        counts: what is counted, in the plural: "watches of flows".
+        per: what the principals are, in the plural: "tokens".
+        total: most that is held at a time, at least 1.
+        parts: a principal may hold one part in so many of what the others leave, but one seat in any case.
+        reserved: part of the total that only essential principals may hold.
+        essential_parts: an essential principal may hold one part in so many of the total.
+        waiting: most requests that wait when there is no room; 0: they are refused at once.
+        reason: reason of the error when a principal's share is used.
+        full: reason of the error when there is no room for any principal.
+        retry_after: seconds after which a refused caller may try again.
+    """
+
+    name: str
+    counts: str
+    per: str
+    total: int
+    parts: int = 4
+    reserved: int = 0
+    essential_parts: int = 2
+    waiting: int = 0
+    reason: str
+    full: str
+    retry_after: int = 5
+
+
+class Seat:
+    """What one request holds of a limit, until it is released or the `with` block of it is left.
+
+    Attributes:
+        principal: who holds it.
+        size: how much, at least 0.
+    """
+
+    __slots__ = ("_limit", "principal", "size")
+
+    def __init__(self, limit: SharedLimit, principal: Principal, size: int) -> None:
+        self._limit: SharedLimit | None = limit
+        self.principal = principal
+        self.size = size
+
+    def grow(self, size: int) -> None:
+        """Hold so much more.
+
+        Raises:
+            ExhaustedError: it exceeds the principal's share; the seat is as before.
+            UnavailableError: there is no room; the seat is as before.
+        """
+        if self._limit is not None:
+            self._limit.add(self.principal, size)
+            self.size += size
+
+    def release(self) -> None:
+        """Give it back; without effect if that was done."""
+        if self._limit is not None:
+            limit, self._limit = self._limit, None
+            limit.remove(self.principal, self.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class SharedLimit:
+    """What principals hold of a limit at present. Every operation takes constant time.
+
+    Attributes:
+        limit: the limit.
+        used: how much is held.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self.used = 0
+        self._ordinary = 0
+        self._held: Counter[Principal] = Counter()
+
+    def held(self, principal: Principal) -> int:
+        """Return how much a principal holds."""
+        return self._held[principal]
+
+    def acquire(self, principal: Principal, size: int = 1) -> Seat:
+        """Let a principal hold so much, until it releases the seat.
+
+        Raises:
+            ExhaustedError: it exceeds the principal's share (`Limit.reason`).
+            UnavailableError: there is no room (`Limit.full`).
+        """
+        self.add(principal, size)
+        return Seat(self, principal, size)
+
+    def has_room(self, principal: Principal, size: int = 1) -> bool:
+        """Return whether a principal may hold so much more at present."""
+        return self._refusal(principal, size) is None
+
+    def free(self, *, essential: bool) -> int:
+        """Return how much is left for all essential principals, or for all others."""
+        free = self.limit.total - self.used
+        return free if essential else min(free, self.limit.total - self.limit.reserved - self._ordinary)
+
+    def add(self, principal: Principal, size: int) -> None:
+        """See `acquire`, for callers that keep the size themselves and `remove` it."""
+        refusal = self._refusal(principal, size)
+        if refusal is ExhaustedError:
+            raise self._share_used(principal)
+        if refusal is not None:
+            raise self._no_room()
+        self._held[principal] += size
+        self.used += size
+        if not principal.essential:
+            self._ordinary += size
+
+    def remove(self, principal: Principal, size: int) -> None:
+        """Take back what was added."""
+        self.used -= size
+        if not principal.essential:
+            self._ordinary -= size
+        if self._held[principal] == size:
+            del self._held[principal]
+        else:
+            self._held[principal] -= size
+
+    def _refusal(self, principal: Principal, size: int) -> type[FlowhookError] | None:
+        """Return the class of the error that refuses so much more; None: it is accepted."""
+        limit, held = self.limit, self._held[principal]
+        free = self.free(essential=principal.essential)
+        if principal.essential:
+            share = max(limit.total // limit.essential_parts, 1)
+        elif held:
+            share = (free + held) // limit.parts
+        else:  # what holds nothing yet may have what is left, however little that is
+            share = max((limit.total - limit.reserved) // limit.parts, 1)
+        if held + size > share:
+            return ExhaustedError
+        return UnavailableError if size > free else None
+
+    def _share_used(self, principal: Principal) -> ExhaustedError:
+        limit = self.limit
+        return ExhaustedError(
+            f"too many {limit.counts} of one {principal.kind}, which has its share of {limit.total}: end some, or try"
+            f" again in {limit.retry_after} s",
+            reason=limit.reason,
+            retry_after=limit.retry_after,
+        )
+
+    def _no_room(self) -> UnavailableError:
+        limit = self.limit
+        return UnavailableError(
+            f"no room for more {limit.counts}: there may be {limit.total}; try again in {limit.retry_after} s",
+            reason=limit.full,
+            retry_after=limit.retry_after,
+        )

@@ -1,7 +1,13 @@
-"""Cron expressions: minute, hour, day of month, month, day of week, in UTC; a sixth field in front is the second.
+"""Cron expressions: minute, hour, day of month, month, day of week; a sixth field in front is the second.
+
+They are in UTC, or in a time zone of the IANA database.
 
 As in Debian's cron, a day must match both of its fields when one of them begins with `*`, else either of them. `L` is
 the last day of the month, `LW` its last working day, `1#2` the second Monday, `5L` the last Friday.
+
+Where clocks are changed, an expression whose hour or minute begins with `*` follows the hands: it matches nothing in
+the hour that is left out, and in both of the hours that come twice. Any other of five fields is due once a day: in the
+hour that is left out at its end, in one that comes twice the first time. So it is in Debian's cron.
 
 Source: crontab(5); cronsim parses and steps.
 """
@@ -10,6 +16,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -42,12 +49,27 @@ def check_cron(expression: str) -> None:
     next_cron(expression, int(datetime.now(UTC).timestamp() * 1000))
 
 
-def next_cron(expression: str, after_ms: int) -> int:
+def check_timezone(name: str) -> None:
+    """Check that a time zone is known. Reads a small file, the first time.
+
+    Raises:
+        InvalidError: it is not in the IANA database of this machine (`TIMEZONE_UNKNOWN`).
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # of a name, of one that is no relative path, of a region without a city
+        raise InvalidError(
+            f"{name!r} is not a time zone such as Europe/Berlin (IANA time zone database)", reason="TIMEZONE_UNKNOWN"
+        ) from None
+
+
+def next_cron(expression: str, after_ms: int, timezone: str = "UTC") -> int:
     """Return the next time that an expression matches, in Unix milliseconds, a whole second.
 
     Args:
         expression: five or six fields.
         after_ms: Unix milliseconds; the result is later than that.
+        timezone: the time zone that the fields are in, by its name in the IANA database; it is known.
 
     Raises:
         InvalidError: it can't be parsed, or matches no time within 50 years (`CRON_INVALID`).
@@ -55,11 +77,15 @@ def next_cron(expression: str, after_ms: int) -> int:
     if len(expression) > MAX_LENGTH:
         raise _invalid(f"a cron expression has at most {MAX_LENGTH} characters")
     try:
-        moment = next(CronSim(expression, datetime.fromtimestamp(after_ms // 1000, UTC)))
+        zone = UTC if timezone == "UTC" else ZoneInfo(timezone)
+        moments = CronSim(expression, datetime.fromtimestamp(after_ms // 1000, zone))
+        # In the hour that comes twice, cronsim finds the first of the two times: during the second one it has passed.
+        while (due_ms := int(next(moments).timestamp()) * 1000) <= after_ms:
+            pass
     except (CronSimError, StopIteration) as error:
         cause = _cause(expression, str(error).lower())
         raise _invalid(f"not a cron expression such as 30 9 * * MON-FRI: {cause}") from None
-    return int(moment.timestamp()) * 1000
+    return due_ms
 
 
 def _cause(expression: str, said: str) -> str:

@@ -159,15 +159,16 @@ def _timeout(timeout: object) -> str:
 
 def _next_times(flow: Flow, schedule: Mapping[str, Any]) -> Iterator[datetime]:
     """Yield the next times at which the schedule starts the flow; the router knows the first, others follow from it."""
+    timezone = schedule.get("timezone", "UTC")
     due = flow.next_time_ms
     if due is None:  # no router has computed it yet
         if "cron" not in schedule:
             return
-        due = next_cron(schedule["cron"], int(time.time() * SECOND_MS))
+        due = next_cron(schedule["cron"], int(time.time() * SECOND_MS), timezone)
     yield _moment(due)
     for _ in range(TIMES - 1):
         if "cron" in schedule:
-            due = next_cron(schedule["cron"], due)
+            due = next_cron(schedule["cron"], due, timezone)
         elif "every" in schedule:
             due += max(1, round(parse_duration(schedule["every"]) * SECOND_MS))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, model_validator
@@ -12,7 +12,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document import schema_overrides
 from flowhook.document.codes import Code
-from flowhook.document.validation import validation_error
+from flowhook.document.validation import validation_error, validation_error_at
 from flowhook.expressions import is_expression, syntax_hint
 
 
@@ -32,12 +32,22 @@ def sole_item(value: object, expected: str) -> tuple[str, Any]:
 
 
 class OneKeyModel(Model):
-    """Alternatives, of which exactly one is given."""
+    """Alternatives, of which exactly one is given.
+
+    Attributes:
+        beside: keys that may stand beside one of them: that alternative, by the key.
+    """
+
+    beside: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            *keys, last = type(self).model_fields
+        chosen = self.model_fields_set - self.beside.keys()
+        for key, alternative in self.beside.items():
+            if key in self.model_fields_set and alternative not in chosen:
+                raise validation_error_at(((key,), Code.KEY_CONFLICT, f"needs `{alternative}` beside it"))
+        if len(chosen) != 1:
+            *keys, last = (key for key in type(self).model_fields if key not in self.beside)
             raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(keys)} and {last}")
         return self
 

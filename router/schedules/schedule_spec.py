@@ -15,21 +15,22 @@ from flowhook.document.duration import parse_duration
 
 @dataclass(frozen=True, slots=True)
 class CronSpec:
-    """Runs at the times of a cron expression, regardless of earlier runs."""
+    """Runs at the times of a cron expression in a time zone, regardless of earlier runs."""
 
     expression: str
+    timezone: str = "UTC"
 
     def first(self, since_ms: int) -> int:
         """Return the first due time of a flow that has this schedule from `since_ms` on."""
-        return next_cron(self.expression, since_ms)
+        return next_cron(self.expression, since_ms, self.timezone)
 
     def following(self, due_ms: int, now_ms: int) -> int:
         """Return the due time after `due_ms`, later than now: one run makes up for all missed ones."""
-        return next_cron(self.expression, max(due_ms, now_ms))
+        return next_cron(self.expression, max(due_ms, now_ms), self.timezone)
 
     def corrected(self, due_ms: int, now_ms: int) -> int:
         """Return the due time, corrected if the clock was set back after `due_ms` was computed."""
-        return due_ms if due_ms <= now_ms else next_cron(self.expression, now_ms)
+        return due_ms if due_ms <= now_ms else next_cron(self.expression, now_ms, self.timezone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def parse_schedule(schedule: Mapping[str, Any]) -> ScheduleSpec | None:
         InvalidError: a duration is invalid (`DURATION_INVALID`).
     """
     if "cron" in schedule:
-        return CronSpec(schedule["cron"])
+        return CronSpec(schedule["cron"], schedule.get("timezone", "UTC"))
     if "every" in schedule:
         return EverySpec(_milliseconds(schedule["every"]))
     if "after" in schedule:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.cron import MAX_LENGTH, check_cron, next_cron
+from flowhook.cron import MAX_LENGTH, check_cron, check_timezone, next_cron
 from flowhook.errors import InvalidError
 
 
@@ -67,3 +68,76 @@ def test_any_text_is_an_expression_or_refused(expression):
         check_cron(expression)
     except InvalidError as error:
         assert error.reason == "CRON_INVALID"  # noqa: PT017 - either is fine
+
+
+def local_times(expression, moment, timezone, count):
+    """Return the next local times, with their offsets from UTC."""
+    zone = ZoneInfo(timezone)
+    due_ms, found = int(datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp() * 1000), []
+    for _ in range(count):
+        due_ms = next_cron(expression, due_ms, timezone)
+        found.append(datetime.fromtimestamp(due_ms / 1000, zone).strftime("%m-%d %H:%M %z"))
+    return found
+
+
+def test_a_time_zone_keeps_the_hour_of_the_day_when_its_offset_changes():
+    assert local_times("0 9 * * *", "2027-03-27T12:00", "Europe/Berlin", 2) == [
+        "03-28 09:00 +0200",
+        "03-29 09:00 +0200",
+    ]
+    assert local_times("0 9 * * *", "2027-03-26T12:00", "Europe/Berlin", 1) == ["03-27 09:00 +0100"]
+
+
+def test_a_daily_time_in_the_hour_that_is_left_out_is_due_at_its_end():
+    assert local_times("30 2 * * *", "2027-03-27T03:00", "Europe/Berlin", 2) == [
+        "03-28 03:00 +0200",
+        "03-29 02:30 +0200",
+    ]
+
+
+def test_a_daily_time_in_the_hour_that_comes_twice_is_due_once():
+    assert local_times("30 2 * * *", "2027-10-30T12:00", "Europe/Berlin", 2) == [
+        "10-31 02:30 +0200",
+        "11-01 02:30 +0100",
+    ]
+
+
+def test_times_with_a_star_follow_the_hands_of_the_clock():
+    assert local_times("*/30 * * * *", "2027-03-28T01:15", "Europe/Berlin", 2) == [
+        "03-28 01:30 +0100",
+        "03-28 03:00 +0200",
+    ]
+    assert local_times("0 * * * *", "2027-10-31T01:30", "Europe/Berlin", 3) == [
+        "10-31 02:00 +0200",
+        "10-31 02:00 +0100",
+        "10-31 03:00 +0100",
+    ]
+
+
+@given(
+    expression=st.sampled_from(["30 2 * * *", "*/7 * * * *", "0 0 1 * *", "15 */3 * * SUN", "*/20 30 2 * * *"]),
+    timezone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca", "UTC"]
+    ),
+    now=st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+)
+def test_the_next_time_is_always_later_than_the_one_before(expression, timezone, now):
+    now_ms = int(now.timestamp() * 1000)
+    first = next_cron(expression, now_ms, timezone)
+    assert now_ms < first < next_cron(expression, first, timezone)
+
+
+def test_each_second_of_the_hour_that_comes_twice_has_a_later_next_time():
+    start = int(datetime(2027, 10, 31, 0, 0, tzinfo=UTC).timestamp() * 1000)
+    for minutes in range(130):
+        now_ms = start + minutes * 60_000
+        assert next_cron("30 2 * * *", now_ms, "Europe/Berlin") > now_ms
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Berlyn", "", "../etc/passwd", "/etc/passwd", "Europe", "Europe/Ber\0lin", "ä" * 99]
+)
+def test_an_unknown_time_zone_is_refused(name):
+    with pytest.raises(InvalidError) as caught:
+        check_timezone(name)
+    assert caught.value.reason == "TIMEZONE_UNKNOWN"

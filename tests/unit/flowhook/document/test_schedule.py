@@ -102,3 +102,24 @@ def test_a_cron_expression_is_limited_in_length():
 def test_a_cron_expression_is_fine_or_refused(cron):
     with contextlib.suppress(ValidationError):
         Schedule(cron=cron)
+
+
+def test_a_time_zone_stands_beside_cron():
+    assert Schedule(cron="0 9 * * *", timezone="Europe/Berlin").timezone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("keys", "cause"),
+    [
+        ({"timezone": "Europe/Berlin"}, "needs `cron` beside it"),
+        ({"every": "PT1H", "timezone": "Europe/Berlin"}, "needs `cron` beside it"),
+        ({"cron": "0 9 * * *", "timezone": "Berlin"}, "not a time zone such as Europe/Berlin"),
+        (
+            {"cron": "0 9 * * *", "every": "PT1H", "timezone": "Europe/Berlin"},
+            "exactly one of cron, every, after and on",
+        ),
+    ],
+)
+def test_a_time_zone_of_anything_else_or_an_unknown_one_is_refused(keys, cause):
+    with pytest.raises(ValidationError, match=cause):
+        Schedule(**keys)

@@ -17,7 +17,14 @@ TIMES = st.integers(1_000_000_000_000, 4_000_000_000_000)
 SPANS = st.integers(0, 100 * DAY)
 PERIODS = st.integers(1000, 40 * DAY)
 TIMETABLES = st.one_of(
-    st.sampled_from([CronSpec("*/5 * * * *"), CronSpec("0 0 * * *"), CronSpec("30 6 * * MON-FRI")]),
+    st.sampled_from(
+        [
+            CronSpec("*/5 * * * *"),
+            CronSpec("0 0 * * *"),
+            CronSpec("30 6 * * MON-FRI"),
+            CronSpec("30 2 * * *", "Europe/Berlin"),
+        ]
+    ),
     PERIODS.map(EverySpec),
     st.integers(1, 40 * DAY).map(AfterSpec),
 )
@@ -31,6 +38,7 @@ def at(text):
     ("schedule", "timetable"),
     [
         ({"cron": "0 0 * * *"}, CronSpec("0 0 * * *")),
+        ({"cron": "0 0 * * *", "timezone": "Asia/Tokyo"}, CronSpec("0 0 * * *", "Asia/Tokyo")),
         ({"every": {"minutes": 1, "milliseconds": 5}}, EverySpec(MINUTE + 5)),
         ({"every": "PT60S"}, EverySpec(MINUTE)),
         ({"after": "PT0S"}, AfterSpec(1)),

@@ -44,7 +44,7 @@ class Layout(Enum):
     COMMAS = auto()
     """The same, separated by commas."""
     PAIRS = auto()
-    """Comma-separated `key=value`: signatures under `tag`, other values (see `FieldLocation`) under their keys."""
+    """`key=value` between separators: signatures under `tag`, other values (see `FieldLocation`) under their keys."""
 
 
 class KeyFormat(Enum):
@@ -96,6 +96,7 @@ class Scheme:
         locations: alternatives; verification uses the first whose signature is present, signing the first of all.
         method: how the signature is verified.
         layout: format of the value that contains the signature.
+        separator: one character between the entries of `PAIRS`.
         tag: prefix of a signature in that value, or its key in `PAIRS`.
         algorithm: hash of HMAC, ECDSA and RSA.
         encoding: of the signature.
@@ -111,6 +112,7 @@ class Scheme:
     locations: tuple[FieldLocations, ...]
     method: SignatureMethod = SignatureMethod.HMAC
     layout: Layout = Layout.WHOLE
+    separator: str = ","
     tag: str = ""
     algorithm: Algorithm = "sha256"
     encoding: EncodingName = "hex"

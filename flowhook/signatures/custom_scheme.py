@@ -39,6 +39,7 @@ def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
         ),
         method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
         layout=_LAYOUTS[kind.layout],
+        separator=kind.separator or ",",
         tag=kind.prefix,
         algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
         encoding=kind.encoding,

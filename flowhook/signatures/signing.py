@@ -89,5 +89,5 @@ def _in_layout(scheme: Scheme, timestamp: str, signature: str) -> str:
     if scheme.layout is not Layout.PAIRS:
         return f"{scheme.tag}{signature}"
     location = scheme.locations[0].timestamp
-    stamp = "" if location is None else f"{location.name}={timestamp},"
+    stamp = "" if location is None else f"{location.name}={timestamp}{scheme.separator}"
     return f"{stamp}{scheme.tag}={signature}"

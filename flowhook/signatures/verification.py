@@ -59,6 +59,7 @@ class SignatureVerifier:
         self.credential_headers = frozenset(chain(*names, (name.lower() for name in scheme.also_stripped)))
         self.credential_query = frozenset(location.name for location in signatures if location.kind == "query")
         self._layout = scheme.layout
+        self._separator = scheme.separator.encode()
         self._tag = scheme.tag.encode()
         hashed = scheme.layout is Layout.WHOLE and scheme.method is SignatureMethod.HMAC
         self.signature_tag = self._tag if hashed else None
@@ -192,7 +193,7 @@ class SignatureVerifier:
         elif self._layout is Layout.PAIRS:
             pairs = {}
             for value in sent:
-                for entry in value.split(b","):
+                for entry in value.split(self._separator):
                     key, _, text = entry.strip(b" ").partition(b"=")
                     pairs.setdefault(key, []).append(text)
             found = pairs.get(tag, [])

@@ -95,8 +95,8 @@ class CustomSignature(AuthKind):
         numbered_header: part before the number in the names of headers with signatures, any of which may match.
         query: query parameter with the signature.
         field: field of the JSON body with the signature.
-        layout: format of that value: one signature, several separated by spaces or commas, or comma-separated pairs
-            `key=value`.
+        layout: format of that value: one signature, several separated by spaces or commas, or pairs `key=value`.
+        separator: character between the pairs; None: a comma.
         prefix: exact text before a signature there; with `pairs`, the key of the signatures.
         encoding: encoding of the signature; hex in either case, base64 with or without padding.
         content: template of the signed content; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
@@ -109,6 +109,7 @@ class CustomSignature(AuthKind):
     query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     field: FieldPath | None = None
     layout: Literal["whole", "spaces", "commas", "pairs"] = "whole"
+    separator: Literal[",", ";", "&", "|", " "] | None = None
     prefix: Annotated[str, Field(max_length=64), AfterValidator(printable_ascii)] = ""
     encoding: Literal["hex", "base64", "base64url"] = "hex"
     content: Annotated[str, Field(max_length=1024)] = "{body}"
@@ -137,12 +138,9 @@ class CustomSignature(AuthKind):
             yield ("content",), Code.SIGNATURE_UNSAFE, "a signature can't cover the header that carries it"
         if not sources & {"body", "body_crc32", "form", "url", "decoded_url", "field"}:
             yield ("content",), Code.SIGNATURE_UNSAFE, "must cover {body}, or {url} for methods without a body"
-        if self.layout == "pairs" and not self.prefix:
-            yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key of the signatures as `prefix`"
+        yield from self._problems_of_layout()
         if self.timestamp is not None:
             kind, name = self.timestamp.location
-            if kind == "pair" and self.layout != "pairs":
-                yield ("timestamp", "pair"), Code.KEY_CONFLICT, "needs `layout: pairs`"
             covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
             if not covered and not (kind == "field" and "body" in sources):
                 yield (
@@ -150,6 +148,16 @@ class CustomSignature(AuthKind):
                     Code.SIGNATURE_UNSAFE,
                     "is not covered by `content`, so anyone could renew it: add {timestamp} there",
                 )
+
+    def _problems_of_layout(self) -> Iterable[LocatedCause]:
+        if self.layout == "pairs":
+            if not self.prefix:
+                yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key of the signatures as `prefix`"
+            return
+        if self.separator is not None:
+            yield ("separator",), Code.KEY_CONFLICT, "needs `layout: pairs`"
+        if self.timestamp is not None and self.timestamp.pair is not None:
+            yield ("timestamp", "pair"), Code.KEY_CONFLICT, "needs `layout: pairs`"
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:

@@ -212,6 +212,8 @@ def test_hmac_needs_no_more_than_a_secret_and_a_header():
         ({"content": "{timestamp}{body}", "timestamp": {}}, "timestamp", "KEY_CONFLICT"),
         ({"content": "{timestamp}{body}", "timestamp": {"pair": "t"}}, "timestamp.pair", "KEY_CONFLICT"),
         ({"layout": "pairs"}, "prefix", "KEY_MISSING"),
+        ({"layout": "commas", "separator": ";"}, "separator", "KEY_CONFLICT"),
+        ({"layout": "pairs", "prefix": "v1", "separator": "="}, "separator", "literal_error"),
         ({"query": "sig"}, "", "KEY_CONFLICT"),
         ({"content": "{field:}{body}"}, "content", "VALUE_FORMAT"),
     ],

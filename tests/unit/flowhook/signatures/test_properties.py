@@ -51,6 +51,17 @@ SIGNED = [
     {
         "hmac": {
             "secret": "k",
+            "header": "Paddle-Signature",
+            "layout": "pairs",
+            "separator": ";",
+            "prefix": "h1",
+            "content": "{timestamp}:{body}",
+            "timestamp": {"pair": "ts"},
+        }
+    },
+    {
+        "hmac": {
+            "secret": "k",
             "header": "X-Signature",
             "algorithm": "sha1",
             "encoding": "base64",

@@ -149,6 +149,23 @@ def test_times_in_every_unit_and_every_place(unit, text, place):
     assert outcome(auth, headers, body=body, now=NOW - 62) == "TIMESTAMP_STALE"
 
 
+@pytest.mark.parametrize("separator", [";", "&", "|", " ", ","])
+def test_pairs_are_separated_by_the_character_that_the_flow_names_and_by_no_other(separator):
+    """Paddle sends `ts=…;h1=…`. Source: https://developer.paddle.com/webhooks/signature-verification."""
+    auth = scheme(
+        header="Paddle-Signature",
+        layout="pairs",
+        separator=separator,
+        prefix="h1",
+        content="{timestamp}:{body}",
+        timestamp={"pair": "ts"},
+    )
+    pairs = ["ts=1700000000", f"h1={mac(b'1700000000:{}').hexdigest()}"]
+    assert outcome(auth, [("Paddle-Signature", separator.join(pairs))], body=b"{}") == GOOD
+    for other in {",", ";"} - {separator}:
+        assert outcome(auth, [("Paddle-Signature", other.join(pairs))], body=b"{}") == "SIGNATURE_MALFORMED"
+
+
 def private_keys():
     yield "ed25519", ed25519.Ed25519PrivateKey.generate(), lambda key, text: key.sign(text)
     yield "ecdsa", ec.generate_private_key(ec.SECP256R1()), lambda key, text: key.sign(text, ec.ECDSA(hashes.SHA256()))

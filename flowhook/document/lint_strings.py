@@ -38,6 +38,17 @@ _IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
 _WITHOUT: Final = re.compile(
     r"\.[A-Za-z_]\w*((\.|\[)\S*)?|\$(context|error|index|input|item|output|runtime|secrets|task|workflow)\b\S*|\{\{[^{}]*\}\}"
 )
+_INSIDE_VARIABLE: Final = re.compile(
+    r"\$(?:context|error|input|item|output|runtime|secrets|task|workflow)(?:\.[A-Za-z_]\w*|\[[^\]]*\])+"
+)
+_OTHER_TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")
+"""How Mustache, Handlebars, Jinja and n8n insert values."""
+_REQUEST_VARIABLE: Final = re.compile(
+    r"\$(?P<name>body|event|headers|json|method|path|payload|query|request)\b(?P<rest>(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)"
+)
+"""How other tools call what came in. Here it is the input."""
+_REQUEST_FIELDS: Final = {"json": ".body", "payload": ".body", "event": "", "request": ""}
+
 _INTERPOLATION: Final = re.compile(r"\\\([.$][^()]*\)")
 _IN_PROGRAM: Final = re.compile(r"\$\{\s*[.$\w][^}\"]*\}")
 """In a program that compiles, this can only occur inside a string."""
@@ -66,7 +77,13 @@ def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _of_expression(text: str) -> str:
-    found = _IN_PROGRAM.search(strip_markers(text))
+    program = strip_markers(text)
+    found = _IN_PROGRAM.search(program)
+    if found is None:
+        literals = (each[0] for each in _STRING.finditer(program) if each[0].startswith('"'))
+        found = next(filter(None, (_INSIDE_VARIABLE.search(_INTERPOLATION.sub("", each)) for each in literals)), None)
+        if found is not None:
+            return f"{_quoted(found[0])} is not evaluated inside a string: write \\({found[0]})"
     advice = "is not evaluated inside an expression: write \\(.name) to insert a value into a string"
     return f"{_quoted(found[0])} {advice}" if found else ""
 
@@ -88,9 +105,25 @@ def _of_text(path: Path, text: str) -> str:
         return f"{_quoted(stripped)} is a literal string; as an expression, write ${{ {stripped.strip('{} ')} }}"
     if found := _INTERPOLATION.search(text):
         return f'{_quoted(found[0])} has a meaning only inside expressions: write ${{ "… \\(.name) …" }}'
+    if path[:2] != ("webhook", "auth") and (hint := _of_placeholder(text, stripped)):
+        return hint
     if "://" in text and (found := _VARIABLE.search(text)):
         advice = f"is replaced by the property {found[1]!r} of the task's input, and not evaluated as an expression"
         return f"{_quoted(found[0])} {advice}"
+    return ""
+
+
+def _of_placeholder(text: str, stripped: str) -> str:
+    """Return a hint about what other tools, or expressions, would replace by a value."""
+    if found := _OTHER_TEMPLATE.search(text):
+        return f'{_quoted(found[0])} is not evaluated, here is no such template: write ${{ "… \\(.name) …" }}'
+    if found := _REQUEST_VARIABLE.search(text):
+        field = _REQUEST_FIELDS.get(found["name"], f".{found['name']}") + found["rest"] or "."
+        whole = f"${{ {field} }}" if stripped == found[0] else f'${{ "… \\({field}) …" }}'
+        return f"{_quoted(found[0])} is no variable: the request is the input of the first task, so write {whole} there"
+    if found := _INSIDE_VARIABLE.search(text):
+        whole = f'${{ "… \\({found[0]}) …" }}'
+        return f"{_quoted(found[0])} is not evaluated: only a whole string is an expression; write {whole}"
     return ""
 
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from flowhook.document import located_warnings, parse, warnings
@@ -129,7 +131,7 @@ def test_a_text_that_comes_near_an_expression_is_reported(task, key, warning):
         "{for: {in: .c}, while: .d, do: [{if: {if: .e, set: {b: 1}}}]}",
         "{do: [{set: {if: .e, set: {b: 1}}}, {with: {if: .e, set: {b: 1}}}]}",
         "{listen: {to: {any: [{with: {type: x}, correlate: {o: {from: .data.c}}}], until: .d}}}",
-        "{set: {b: '...', c: '. is the input', d: '$5', e: 'a.b', f: '{{name}, {{x}}', g: 'C:\\(x86)'}}",
+        "{set: {b: '...', c: '. is the input', d: '$5', e: 'a.b', f: '{{name}, {x}}', g: 'C:\\(x86)'}}",
         "{call: http, with: {method: get, endpoint: 'https://x.y/{id}/{pet.id}'}}",
     ],
 )
@@ -182,3 +184,45 @@ def test_warnings_with_lines_say_the_same_in_the_order_of_the_file():
     ]
     assert [each.code for each in located] == ["NAME_IS_DIRECTIVE", "NOT_AN_EXPRESSION"]
     assert [f"{each.key}: {each.cause}" for each in located] == warnings(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("Bearer $secrets.token", "'$secrets.token' is not evaluated: only a whole string is an expression"),
+        ('Bearer $secrets["my-token"]', "is not evaluated: only a whole string is an expression"),
+        ("of $context.order.id, twice", 'write ${ "… \\($context.order.id) …" }'),
+        ("Hello {{ name }}", "'{{ name }}' is not evaluated, here is no such template"),
+        (
+            "$body.order",
+            "'$body.order' is no variable: the request is the input of the first task, so write ${ .body.order }",
+        ),
+        ("order $json.id", 'write ${ "… \\(.body.id) …" } there'),
+        ("$headers['x-id']", "is no variable"),
+        ('${ "Bearer $secrets.token" }', "'$secrets.token' is not evaluated inside a string: write \\($secrets.token)"),
+    ],
+)
+def test_what_looks_like_a_variable_in_a_text_is_reported(text, advice):
+    (warning,) = warnings_of(f"use: {{secrets: [token]}}\ndo: [{{a: {{set: {{b: {json.dumps(text)}}}}}}}]")
+    assert warning.startswith("do[0].a.set.b: ")
+    assert advice in warning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it costs $5",
+        "$bodyguard",
+        "US$ and {braces}",
+        '${ "Bearer \\($secrets.token)" }',
+        '${ $secrets.token + " $secret" }',
+        "a $secretsauce",
+    ],
+)
+def test_a_text_with_a_dollar_sign_that_names_nothing_is_not(text):
+    assert warnings_of(f"use: {{secrets: [token]}}\ndo: [{{a: {{set: {{b: {json.dumps(text)}}}}}}}]") == []
+
+
+def test_braces_in_the_content_of_a_signature_are_no_template():
+    text = "webhook: {auth: {hmac: {secret: k, header: X-S, content: '{{a}}{body}'}}}\ndo: []"
+    assert warnings_of(text) == []

@@ -35,19 +35,19 @@ class OneKeyModel(Model):
     """Alternatives, of which exactly one is given.
 
     Attributes:
-        beside: keys that may stand beside one of them: that alternative, by the key.
+        _beside: keys that may stand beside one of them: that alternative, by the key.
     """
 
-    beside: ClassVar[Mapping[str, str]] = {}
+    _beside: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
-        chosen = self.model_fields_set - self.beside.keys()
-        for key, alternative in self.beside.items():
+        chosen = self.model_fields_set - self._beside.keys()
+        for key, alternative in self._beside.items():
             if key in self.model_fields_set and alternative not in chosen:
                 raise validation_error_at(((key,), Code.KEY_CONFLICT, f"needs `{alternative}` beside it"))
         if len(chosen) != 1:
-            *keys, last = (key for key in type(self).model_fields if key not in self.beside)
+            *keys, last = (key for key in type(self).model_fields if key not in self._beside)
             raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(keys)} and {last}")
         return self
 

@@ -54,7 +54,7 @@ Interval = Annotated[Duration, AfterValidator(_interval)]
 class Schedule(OneKeyModel):
     """The trigger of a flow: exactly one of these; with `cron`, a `timezone`."""
 
-    beside: ClassVar[Mapping[str, str]] = {"timezone": "cron"}
+    _beside: ClassVar[Mapping[str, str]] = {"timezone": "cron"}
 
     cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
     """Times: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""

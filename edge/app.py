@@ -107,7 +107,7 @@ async def _serve(
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
     views = RequestViews(proxies, settings.public_url)
     rejections = RejectionReporter(router, directory, PerFlowLimiter(loop.time), counts)
-    outbound = DocumentFetcher(allow_private_addresses=settings.allow_private_addresses)
+    outbound = DocumentFetcher(address_policy=settings.address_policy)
     keys = KeyCache(outbound, refusals, loop.time)
     offload = Offload("parsing large bodies")
     contents = BodyParser(offload)

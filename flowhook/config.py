@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowhook import limits
+from flowhook.address_policy import AddressPolicy
 from flowhook.errors import InvalidError
 from flowhook.router_addresses import split_addresses
 
@@ -119,6 +120,8 @@ class EdgeSettings(CommonSettings):
     """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`."""
     allow_private_addresses: bool = False
     """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
+    allow_loopback_addresses: bool = False
+    """Whether public keys may be fetched from this machine."""
     header_timeout: Seconds = 10.0
     """Time within which the head of a request must arrive."""
     body_timeout: Seconds = 60.0
@@ -139,6 +142,11 @@ class EdgeSettings(CommonSettings):
     """Time that a request may wait for the router before the edge answers 503."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses edges may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 
 class RouterSettings(CommonSettings):
@@ -176,6 +184,11 @@ class RouterSettings(CommonSettings):
     """32 bytes in base64 that encrypt secrets; absent: `<data_dir>/secrets.key`, which is created if it is missing."""
     discard_secrets: bool = False
     """Whether a router that lacks the key for secrets deletes them all and creates a key; else it does not start."""
+    allow_private_addresses: bool = False
+    """Whether runners and edges may reach private, loopback and link-local addresses: if not, flows that name such an
+    address are applied with a warning."""
+    allow_loopback_addresses: bool = False
+    """The same for loopback addresses alone."""
     total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: Seconds = limits.LEASE_SECONDS
@@ -194,6 +207,11 @@ class RouterSettings(CommonSettings):
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
 
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses runners and edges may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
+
 
 class RunnerSettings(CommonSettings):
     """The process that executes flows."""
@@ -206,6 +224,8 @@ class RunnerSettings(CommonSettings):
     """Memory that the evaluation of one expression may take."""
     allow_private_addresses: bool = False
     """Whether calls may reach private, loopback and link-local addresses."""
+    allow_loopback_addresses: bool = False
+    """Whether calls may reach loopback addresses, which are those of this machine."""
     allow_processes: bool = False
     """Whether flows may start processes (`run.script`, `run.shell`), which can do what the runner's user can."""
     http_timeout: Seconds = 30.0
@@ -221,6 +241,11 @@ class RunnerSettings(CommonSettings):
     """Base URL of the API that `twitter.post` calls."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses runners may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 
 class AdminSettings(CommonSettings):

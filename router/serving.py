@@ -250,6 +250,7 @@ async def serve_shard(
             parser=parser,
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
+            reachable=settings.address_policy,
             callback_keys=callback_keys,
             cipher=cipher,
             next_of=cron_scheduler.next_of,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, read_settings
 
 if TYPE_CHECKING:
     from flowhook.errors import Fault
@@ -26,12 +26,14 @@ def _check(
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""
     from cli import flow_files, flow_problems
+    from flowhook.config import RunnerSettings
     from flowhook.document import located_warnings
 
+    policy = read_settings(RunnerSettings, {}).address_policy  # as far as the environment says what runners may call
     warnings: list[Fault] = []
     flows, errors = flow_files.check_flow_files(files)
     for flow in flows:
-        warnings += located_warnings(flow.document, flow.content, file=flow.name)
+        warnings += located_warnings(flow.document, flow.content, file=flow.name, policy=policy)
     if strict:
         errors, warnings = [*errors, *warnings], []
     flow_problems.print_problems(errors, warnings, json=json)

@@ -80,6 +80,7 @@ class ClusterSpec:
     tls_client_ca_file: str | None
     proxy_protocol: bool
     allow_private_addresses: bool
+    allow_loopback_addresses: bool
     drain_seconds: float
 
     @classmethod
@@ -179,6 +180,7 @@ class ClusterSpec:
             "FLOWHOOK_REUSE_PORT": str(self.edges > 1).lower(),
             "FLOWHOOK_ADMIN_PORT": str(admin_port),
             "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
+            "FLOWHOOK_ALLOW_LOOPBACK_ADDRESSES": str(self.allow_loopback_addresses).lower(),
             "FLOWHOOK_PUBLIC_URL": self.public_url,
             "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
             "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),

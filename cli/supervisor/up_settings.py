@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,9 @@ class UpSettings(BaseSettings):
     """Whether senders' connections begin with a header of the PROXY protocol, from a balancer in front of the edges."""
     allow_private_addresses: bool = False
     """Let flows call private, loopback and link-local addresses."""
+    allow_loopback_addresses: bool | None = None
+    """Let flows call loopback addresses, which are those of this machine. Default: if `host` is one and `public_url` is
+    empty, so that only this machine sends events."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after `up` receives SIGTERM or SIGINT; of each process."""
 
@@ -63,4 +67,14 @@ class UpSettings(BaseSettings):
             for name in type(self).model_fields
             if isinstance(value := getattr(self, name), Path)
         }
-        return ClusterSpec(**{**self.model_dump(), **paths})
+        allowed = self.allow_loopback_addresses
+        if allowed is None:
+            allowed = _is_loopback(self.host) and not self.public_url
+        return ClusterSpec(**{**self.model_dump(), **paths, "allow_loopback_addresses": allowed})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

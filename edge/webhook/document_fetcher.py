@@ -10,6 +10,8 @@ import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from flowhook.address_policy import AddressPolicy
+
 if TYPE_CHECKING:
     from edge.webhook.document_session import DocumentSession
 
@@ -25,9 +27,9 @@ class FetchError(Exception):
 class DocumentFetcher:
     """The only HTTP client session of an edge, opened on first use."""
 
-    def __init__(self, *, allow_private_addresses: bool) -> None:
-        """Fetch from public addresses only, unless private ones are allowed; then also over http from this machine."""
-        self._allow_private = allow_private_addresses
+    def __init__(self, *, address_policy: AddressPolicy) -> None:
+        """Fetch from the addresses that the policy permits; also over http from this machine, if it is one of them."""
+        self._address_policy = address_policy
         self._documents: DocumentSession | None = None
 
     async def close(self) -> None:
@@ -49,5 +51,5 @@ class DocumentFetcher:
             # it imports aiohttp, 7 MiB and 65 ms, and most edges fetch nothing; in a thread, so that senders don't wait
             module = await asyncio.to_thread(import_module, "edge.webhook.document_session")
             if self._documents is None:  # no concurrent call was faster
-                self._documents = module.DocumentSession(allow_private_addresses=self._allow_private)
+                self._documents = module.DocumentSession(address_policy=self._address_policy)
         return await self._documents.fetch(url, body)

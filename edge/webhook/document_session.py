@@ -11,7 +11,7 @@ from yarl import URL
 
 import flowhook
 from edge.webhook.document_fetcher import MAX_DOCUMENT_BYTES, SECONDS, FetchError
-from flowhook.address_policy import open_socket
+from flowhook.address_policy import AddressPolicy, open_socket
 
 MAX_CONNECTIONS: Final = 16
 
@@ -23,9 +23,9 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 class DocumentSession:
     """An HTTP client session. The caller must close it."""
 
-    def __init__(self, *, allow_private_addresses: bool) -> None:
+    def __init__(self, *, address_policy: AddressPolicy) -> None:
         """See `DocumentFetcher`. Needs a running event loop."""
-        self._allow_private = allow_private_addresses
+        self._address_policy = address_policy
         connector = aiohttp.TCPConnector(
             limit=MAX_CONNECTIONS, socket_factory=self._open_socket, ssl=ssl.create_default_context()
         )
@@ -44,7 +44,7 @@ class DocumentSession:
     async def fetch(self, url: str, body: bytes = b"") -> bytes | None:
         """See `DocumentFetcher.fetch`."""
         target = URL(url, encoded=True)
-        if target.scheme != "https" and not (self._allow_private and target.host in _LOOPBACK):
+        if target.scheme != "https" and (self._address_policy is AddressPolicy.PUBLIC or target.host not in _LOOPBACK):
             raise FetchError("it is not https")
         headers = {"Content-Type": "application/json"} if body else {}
         try:
@@ -65,7 +65,7 @@ class DocumentSession:
             raise FetchError(f"no answer ({type(error).__name__})") from None
 
     def _open_socket(self, info: tuple[Any, ...]) -> Any:
-        return open_socket(info, allow_private_addresses=self._allow_private)
+        return open_socket(info, self._address_policy)
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -58,6 +58,7 @@ class Code(StrEnum):
     SIGNATURE_UNSAFE = auto()
     UNSUPPORTED = auto()
     # warnings
+    ADDRESS_NOT_ALLOWED = auto()
     ALWAYS_TRUE = auto()
     CALLBACK_NOT_AWAITED = auto()
     NAME_IS_DIRECTIVE = auto()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+from flowhook.address_policy import Address, AddressPolicy
 from flowhook.document import lint_strings
 from flowhook.document.codes import Code
 from flowhook.document.event_filters import awaited_types
 from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
-from flowhook.document.problems import Problem, key_of, to_fault
+from flowhook.document.problems import Path, Problem, key_of, to_fault
 from flowhook.document.source import read
 from flowhook.document.task_kinds import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
 from flowhook.errors import Fault
 from flowhook.expressions import is_expression
 
+_DESTINATIONS: Final = frozenset({"endpoint", "host", "uri", "url"})
+"""Keys below `with` that say whom a call reaches."""
 
-def warnings(document: FlowDocument) -> list[str]:
+_CONTENT: Final = frozenset({"arguments", "body", "headers", "parameters", "query"})
+"""Keys below `with` that say what it sends."""
+
+
+def warnings(document: FlowDocument, *, policy: AddressPolicy = AddressPolicy.PUBLIC) -> list[str]:
     """Return warnings for the author, each with the key that it concerns; usually empty.
 
     - Strings that look like expressions but are not, and conditions that are always true: see `lint_strings`.
@@ -27,26 +36,30 @@ def warnings(document: FlowDocument) -> list[str]:
     - A secret name that looks like a secret value, which would be visible in the file and in listings.
     - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
       expression executes whatever is in the data.
+    - A call to an address that runners refuse under `policy`.
     """
-    return [f"{key_of(problem.path)}: {problem.cause}" for problem in _hints(document)]
+    return [f"{key_of(problem.path)}: {problem.cause}" for problem in _hints(document, policy)]
 
 
-def located_warnings(document: FlowDocument, source: bytes, *, file: str) -> list[Fault]:
+def located_warnings(
+    document: FlowDocument, source: bytes, *, file: str, policy: AddressPolicy = AddressPolicy.PUBLIC
+) -> list[Fault]:
     """Return the warnings with line numbers, sorted by line; `str` of each ends with the text from `warnings`.
 
     `document` was parsed from `source`; `file` is the name of the file in the result.
     """
     root = read(source).root
-    found = [to_fault(problem, file=file, root=root) for problem in _hints(document)]
+    found = [to_fault(problem, file=file, root=root) for problem in _hints(document, policy)]
     return sorted(found, key=lambda fault: fault.line)
 
 
-def _hints(document: FlowDocument) -> Iterator[Problem]:
+def _hints(document: FlowDocument, policy: AddressPolicy) -> Iterator[Problem]:
     yield from _directives(document.definition)
     yield from lint_strings.string_warnings(document.definition)
     yield from _unawaited_callbacks(document)
     yield from _secret_values(document)
     yield from _processes(document.definition)
+    yield from _destinations(document.definition, policy)
 
 
 def _directives(definition: dict[str, Any]) -> Iterator[Problem]:
@@ -85,3 +98,51 @@ def _processes(definition: dict[str, Any]) -> Iterator[Problem]:
         if is_expression(run.get("shell", {}).get("command")):
             advice = "the shell executes whatever is in the data: pass values as `arguments`, `environment` or `stdin`"
             yield Problem((*placed.path, "run", "shell", "command"), Code.SHELL_INJECTION, advice)
+
+
+def _destinations(definition: dict[str, Any], policy: AddressPolicy) -> Iterator[Problem]:
+    """Report literal hosts that runners refuse. What a name or an expression leads to is seen when the flow runs."""
+    for placed in walk_everywhere(definition):
+        if placed.kind != "call":
+            continue
+        for path, text in _named_destinations(placed.task.get("with"), (*placed.path, "with")):
+            host = _host(text)
+            address = _address(host)
+            if address is not None and not policy.permits(address):
+                local = AddressPolicy.LOOPBACK.permits(address)
+                cause = (
+                    f"{host} is {'this machine' if local else 'a private address'}: runners call it only with"
+                    f" --allow-{'loopback' if local else 'private'}-addresses"
+                )
+                yield Problem(path, Code.ADDRESS_NOT_ALLOWED, cause)
+
+
+def _named_destinations(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the strings in the arguments of a call that name whom it reaches."""
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in _DESTINATIONS and isinstance(item, str):
+            yield (*path, key), item
+        elif key not in _CONTENT:
+            yield from _named_destinations(item, (*path, key))
+
+
+def _host(text: str) -> str:
+    """Return the host of a URL, or of `host:port`; empty: it is an expression, or none can be found."""
+    if is_expression(text):
+        return ""
+    try:
+        return urlsplit(text if "://" in text else f"//{text}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _address(host: str) -> Address | None:
+    """Return the address that a host is, or that it always stands for (RFC 6761, section 6.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

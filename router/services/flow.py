@@ -11,6 +11,7 @@ from typing import Final
 import orjson
 
 from flowhook import limits
+from flowhook.address_policy import AddressPolicy
 from flowhook.document import FlowDocument, canonical, warnings
 from flowhook.document.codes import Code
 from flowhook.document.named_secrets import names_of
@@ -49,6 +50,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         parser: InputParser,
         watch: RegistryWatch,
         functions: Callable[[], Collection[str] | None],
+        reachable: AddressPolicy,
         callback_keys: CallbackKeys,
         cipher: SecretCipher,
         next_of: Callable[[str], int | None],
@@ -63,6 +65,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             parser: parses flow documents.
             watch: reports changes of the registry.
             functions: returns the functions that attached runners can call, None when no runner is attached.
+            reachable: which addresses runners may call; flows that name another are applied with a warning.
             callback_keys: keys of the flows' one-time URLs.
             cipher: decrypts the secrets that requests are signed with.
             next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
@@ -74,6 +77,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         self._parser = parser
         self._watch = watch
         self._functions = functions
+        self._reachable = reachable
         self._callback_keys = callback_keys
         self._cipher = cipher
         self._next_of = next_of
@@ -114,7 +118,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 pb.AppliedFlow(
                     flow=self._message(flow),
                     change=convert_resources.change_to_proto(change),
-                    warnings=[*warnings(document), *unset],
+                    warnings=[*warnings(document, policy=self._reachable), *unset],
                 )
                 for (flow, change), document, unset in zip(
                     applied, documents, await self._unset_secrets(documents), strict=True

@@ -23,7 +23,7 @@ import aiosmtplib
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowhook import limits
-from flowhook.address_policy import POLICY
+from flowhook.address_policy import POLICY, AddressPolicy
 from flowhook.document.auth import SecretName
 from flowhook.document.component_arguments import EmailSendArguments
 from runner.components import email_message
@@ -127,7 +127,7 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
         identifier=identifier,
         date=datetime.now(UTC),
     )
-    async with _session(server, allow_private_addresses=context.settings.allow_private_addresses) as smtp:
+    async with _session(server, address_policy=context.settings.address_policy) as smtp:
         refused, _ = await smtp.sendmail(sender.address, recipients, message)
     return {
         "message_id": identifier,
@@ -153,14 +153,12 @@ def _server(secret: bytes, name: str) -> _Server:
 
 
 @contextlib.asynccontextmanager
-async def _session(server: _Server, *, allow_private_addresses: bool) -> AsyncIterator[aiosmtplib.SMTP]:
+async def _session(server: _Server, *, address_policy: AddressPolicy) -> AsyncIterator[aiosmtplib.SMTP]:
     """Open a session, including TLS and login, and translate errors within it to those of the DSL."""
     where = f"{server.host}:{server.port or _PORTS[server.tls]}"
     smtp: aiosmtplib.SMTP | None = None
     try:
-        connected = await tcp.connect(
-            server.host, server.port or _PORTS[server.tls], allow_private_addresses=allow_private_addresses
-        )
+        connected = await tcp.connect(server.host, server.port or _PORTS[server.tls], address_policy=address_policy)
         smtp = aiosmtplib.SMTP(
             hostname=server.host,
             sock=connected,

@@ -60,7 +60,7 @@ async def context(
         return values[name]
 
     async with (
-        HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
+        HttpClient(address_policy=settings.address_policy) as http,
         SharedResources(settings) as shared,
     ):
         yield Context(

@@ -21,7 +21,7 @@ from yarl import URL
 
 import flowhook
 from flowhook import limits
-from flowhook.address_policy import open_socket
+from flowhook.address_policy import AddressPolicy, open_socket
 from runner.authentication import digest
 from runner.authentication.policy import Digest
 from runner.authentication.tokens import Tokens
@@ -48,10 +48,10 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 class HttpClient:
     """The HTTP session of a child, with cached tokens and digest challenges. Use it as an async context manager."""
 
-    def __init__(self, *, allow_private_addresses: bool) -> None:
+    def __init__(self, *, address_policy: AddressPolicy) -> None:
         self.tokens = Tokens()
         self._challenges = digest.Sessions()
-        self._allow_private = allow_private_addresses
+        self._address_policy = address_policy
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,7 +76,7 @@ class HttpClient:
             await self._session.close()
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        return open_socket(info, allow_private_addresses=self._allow_private)
+        return open_socket(info, self._address_policy)
 
     async def send(
         self,

@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohappyeyeballs
 
-from flowhook.address_policy import open_socket
+from flowhook.address_policy import AddressPolicy, open_socket
 from runner.outbound.dns import lookup
 
 HEAD_START_SECONDS: Final = 0.25
@@ -25,7 +25,7 @@ TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
 """File with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file."""
 
 
-async def connect(host: str, port: int, *, allow_private_addresses: bool) -> socket.socket:
+async def connect(host: str, port: int, *, address_policy: AddressPolicy) -> socket.socket:
     """Return a socket that is connected to one of the addresses of a host; the caller closes it.
 
     The policy is applied to each resolved address, so that no name can bypass it. The caller sets the deadline.
@@ -37,6 +37,6 @@ async def connect(host: str, port: int, *, allow_private_addresses: bool) -> soc
     return await aiohappyeyeballs.start_connection(
         await lookup(host, port),
         happy_eyeballs_delay=HEAD_START_SECONDS,
-        socket_factory=functools.partial(open_socket, allow_private_addresses=allow_private_addresses),
+        socket_factory=functools.partial(open_socket, policy=address_policy),
         loop=asyncio.get_running_loop(),
     )

@@ -90,7 +90,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
 
     async with (
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
-        HttpClient(allow_private_addresses=settings.allow_private_addresses) as http,
+        HttpClient(address_policy=settings.address_policy) as http,
         SharedResources(settings) as shared,
         contextlib.aclosing(EvaluatorPool(settings)) as isolated,
         asyncio.TaskGroup() as tasks,

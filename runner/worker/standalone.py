@@ -69,7 +69,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         program, workflow, observer=Tracer(report, order.until) if report or order.until else None
     )
     async with (
-        HttpClient(allow_private_addresses=order.settings.allow_private_addresses) as http,
+        HttpClient(address_policy=order.settings.address_policy) as http,
         SharedResources(order.settings) as shared,
     ):
         executor = EffectExecutor({**components(), **LOCAL_COMPONENTS}, http, order.settings, shared)

@@ -29,14 +29,14 @@ def answer_of_the_world(request):
 async def system():
     long = dict.fromkeys(("header_timeout", "body_timeout", "idle_timeout"), 3600)
     options = {"answer": answer_of_the_world, "http_timeout": 10}
-    async with running_system("--allow-private-addresses", **options, **long) as system:
+    async with running_system(**options, **long) as system:  # whose flows may call this machine, and nothing private
         yield system
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def guarded():
-    """A cluster that calls no private addresses, and whose edge is quick to give up on the router."""
-    async with running_system("--runners", "1", router_timeout=0.5) as system:
+    """A cluster that calls public addresses only, and whose edge is quick to give up on the router."""
+    async with running_system("--runners", "1", "--no-allow-loopback-addresses", router_timeout=0.5) as system:
         yield system
 
 

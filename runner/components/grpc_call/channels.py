@@ -25,7 +25,7 @@ import grpc
 import grpc.aio
 
 from flowhook import limits
-from flowhook.address_policy import POLICY
+from flowhook.address_policy import POLICY, AddressPolicy
 from flowhook.config import RunnerSettings
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import tcp
@@ -90,7 +90,7 @@ class ChannelPool:
     """The channel pool of a process; see `SharedResources`."""
 
     def __init__(self, settings: RunnerSettings) -> None:
-        self._allow_private = settings.allow_private_addresses
+        self._address_policy = settings.address_policy
         self._credentials: grpc.ChannelCredentials | None = None
         self._pool: OrderedDict[GrpcTarget, _Pooled] = OrderedDict()  # most recently used last
 
@@ -128,7 +128,7 @@ class ChannelPool:
             if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
                 return pooled
             await self._remove(target)
-        address = await _dial(target, allow_private_addresses=self._allow_private)
+        address = await _dial(target, address_policy=self._address_policy)
         while target not in self._pool and len(self._pool) >= MAX_CHANNELS:
             idle = next((other for other, pooled in self._pool.items() if not pooled.users), None)
             if idle is None:
@@ -159,10 +159,10 @@ class ChannelPool:
         return grpc.aio.secure_channel(address, self._credentials, options=options)
 
 
-async def _dial(target: GrpcTarget, *, allow_private_addresses: bool) -> str:
+async def _dial(target: GrpcTarget, *, address_policy: AddressPolicy) -> str:
     """Return an address at which a server accepts connections, in gRPC's syntax."""
     try:
-        connected = await tcp.connect(target.host, target.port, allow_private_addresses=allow_private_addresses)
+        connected = await tcp.connect(target.host, target.port, address_policy=address_policy)
     except (OSError, UnicodeError) as problem:
         raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}", status=refused_status(problem)) from None
     with connected:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from support.outside import outside_world
 
+from flowhook.address_policy import AddressPolicy
 from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from flowhook.model import JournalEntry
@@ -75,7 +76,7 @@ class EndedWorkflow:
 async def perform():
     """Perform an effect of an execution."""
     settings = RunnerSettings(http_timeout=60.0, allow_processes=True)
-    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http, SharedResources(settings) as shared:
         caller = EffectExecutor(components(), http, settings, shared)
 
         async def no_secret(name):

@@ -198,24 +198,34 @@ def test_exec_names_the_option_that_gives_a_secret(tmp_path, task):
     assert f"--secret {missing}=@FILE" in json.loads(result.err)["detail"]
 
 
+def calling(path, endpoint):
+    ask = {
+        "call": "http",
+        "with": {"method": "get", "endpoint": endpoint},
+        "metadata": {"retry": {"limit": {"attempt": {"count": 0}}}},
+    }
+    path.write_text(f"{GOOD.splitlines()[0]}\ndo: {json.dumps([{'ask': ask}])}\n")
+    return path
+
+
 def test_exec_names_the_option_that_allows_an_address(tmp_path):
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        path = tmp_path / "private.yaml"
-        endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        ask = {
-            "call": "http",
-            "with": {"method": "get", "endpoint": endpoint},
-            "metadata": {"retry": {"limit": {"attempt": {"count": 0}}}},
-        }
-        path.write_text(f"{GOOD.splitlines()[0]}\ndo: {json.dumps([{'ask': ask}])}\n")
-        result = flowhook("exec", path)
-        allowed = flowhook("exec", path, "--allow-private-addresses")
-    assert (result.code, allowed.code) == (1, 1)
-    detail = json.loads(result.err)["detail"]
+    path = calling(tmp_path / "private.yaml", "http://169.254.169.254/latest/meta-data/")
+    result = flowhook("exec", path)
+    assert result.code == 1
+    warning, error = result.err.split("\n", 1)
+    assert "169.254.169.254 is a private address: runners call it only with --allow-private-addresses" in warning
+    detail = json.loads(error)["detail"]
     assert "the address is not allowed" in detail
     assert detail.endswith("--allow-private-addresses or FLOWHOOK_ALLOW_PRIVATE_ADDRESSES=true allows it")
-    assert "allow" not in json.loads(allowed.err)["detail"]
+
+
+def test_exec_calls_this_machine_without_an_option(tmp_path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        path = calling(tmp_path / "local.yaml", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        result = flowhook("exec", path)
+    assert result.code == 1
+    assert "allow" not in json.loads(result.err)["detail"]
 
 
 @pytest.mark.parametrize("given", ["{", "@/no/such"])

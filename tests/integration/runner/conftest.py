@@ -16,6 +16,7 @@ from support.http_servers import http_server as serving
 from support.patience import PATIENCE
 
 from flowhook import ids
+from flowhook.address_policy import AddressPolicy
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RunnerSettings
 from flowhook.errors import NotFoundError
@@ -411,7 +412,7 @@ def perform():
             return secrets[name]
 
         wanted = Perform("/do/0/ask#0", function, arguments, "/do/0/ask", **(effect or {}))
-        async with HttpClient(allow_private_addresses=allow) as http, SharedResources(settings) as shared:
+        async with HttpClient(address_policy=settings.address_policy) as http, SharedResources(settings) as shared:
             everything = {**components(), **{item.name: item for item in extra}}
             return await EffectExecutor(everything, http, settings, shared).perform(
                 "evt_1", wanted, secret, attachments
@@ -424,7 +425,7 @@ def perform():
 async def caller():
     """Perform calls that share what calls of a process share, and return each `Result`."""
     settings = RunnerSettings(http_timeout=PATIENCE, allow_private_addresses=True)
-    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http, SharedResources(settings) as shared:
         process = EffectExecutor(components(), http, settings, shared)
 
         async def run(function, **arguments):

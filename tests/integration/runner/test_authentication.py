@@ -11,6 +11,7 @@ from aiohttp import web
 from support.calls import kind
 from support.tokens import Authority, DigestServer
 
+from flowhook.address_policy import AddressPolicy
 from flowhook.config import RunnerSettings
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
@@ -26,7 +27,7 @@ SECRET = "s3cret-of-the-client"
 async def ask():
     """Call `http` with a policy, time and again in one process: `await ask(url, policy)` gives the `Result`."""
     settings = RunnerSettings(http_timeout=2.0)
-    async with HttpClient(allow_private_addresses=True) as http, SharedResources(settings) as shared:
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http, SharedResources(settings) as shared:
         caller = EffectExecutor(components(), http, settings, shared)
 
         async def perform(url, policy, **arguments):

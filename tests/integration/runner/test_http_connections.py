@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from support.calls import echo, kind
 
+from flowhook.address_policy import AddressPolicy
 from flowhook.config import RunnerSettings
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
@@ -75,7 +76,7 @@ async def test_a_pooled_connection_that_the_server_closed_is_replaced_once_and_a
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, HttpClient(allow_private_addresses=True) as http:
+    async with server, HttpClient(address_policy=AddressPolicy.ALL) as http:
         settings = RunnerSettings(http_timeout=2.0)
         caller = EffectExecutor(components(), http, settings, SharedResources(settings))
         for number in range(2 if answers else 1):
@@ -147,7 +148,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monk
 
     monkeypatch.setattr(socket, "getaddrinfo", patient)
     base = await http_server(echo)
-    async with HttpClient(allow_private_addresses=True) as http:
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http:
         deadline = asyncio.get_running_loop().time() + 5
         bound = bound_client.bind(http, idempotency_key="k", deadline=deadline)
         hanging = range(MAX_LOOKUPS - 1)

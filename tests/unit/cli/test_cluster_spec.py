@@ -158,3 +158,23 @@ def test_storage_on_local_nats_servers_needs_a_nats_server(monkeypatch, tmp_path
     with pytest.raises(InvalidError, match=r"pip install 'flowhook\[nats\]'") as caught:
         UpSettings(storage="nats:", http_port=0, admin_port=0, grpc_port=0).spec().check()
     assert caught.value.reason == "NATS_SERVER_MISSING"
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({}, "true"),
+        ({"host": "::1"}, "true"),
+        ({"host": "localhost"}, "true"),
+        ({"host": "0.0.0.0"}, "false"),
+        ({"host": "hooks.example"}, "false"),
+        ({"public_url": "https://hooks.example"}, "false"),
+        ({"public_url": "https://hooks.example", "allow_loopback_addresses": True}, "true"),
+        ({"allow_loopback_addresses": False}, "false"),
+    ],
+)
+def test_flows_may_call_this_machine_while_nobody_else_sends_events(settings, allowed):
+    for role in ("router", "runner", "edge"):
+        told = environment(role, **settings)
+        assert told["FLOWHOOK_ALLOW_LOOPBACK_ADDRESSES"] == allowed
+        assert told["FLOWHOOK_ALLOW_PRIVATE_ADDRESSES"] == "false"

@@ -77,6 +77,7 @@ EXAMPLES = {
     Code.UNSUPPORTED: task("{call: mcp, with: {}}"),
 }
 WARNED = {
+    Code.ADDRESS_NOT_ALLOWED: task("{call: http, with: {method: get, endpoint: 'http://localhost:3000/'}}"),
     Code.ALWAYS_TRUE: task("{if: .c = 1, set: {b: 1}}"),
     Code.CALLBACK_NOT_AWAITED: DO + CALLBACK,
     Code.NAME_IS_DIRECTIVE: HEAD + "do: [{end: {set: {b: 1}}}]",

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from flowhook.address_policy import AddressPolicy
 from flowhook.document import located_warnings, parse, warnings
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0, title: 'of ${ .x }'}\n"
@@ -226,3 +227,47 @@ def test_a_text_with_a_dollar_sign_that_names_nothing_is_not(text):
 def test_braces_in_the_content_of_a_signature_are_no_template():
     text = "webhook: {auth: {hmac: {secret: k, header: X-S, content: '{{a}}{body}'}}}\ndo: []"
     assert warnings_of(text) == []
+
+
+CALLS = {
+    "http://localhost:3000/x": ("localhost", "this machine", "loopback"),
+    "http://127.0.0.1/": ("127.0.0.1", "this machine", "loopback"),
+    "http://[::1]:80/{id}": ("::1", "this machine", "loopback"),
+    "https://10.0.0.8/": ("10.0.0.8", "a private address", "private"),
+    "http://169.254.169.254/latest": ("169.254.169.254", "a private address", "private"),
+}
+
+
+@pytest.mark.parametrize("url", CALLS)
+def test_a_call_to_an_address_that_runners_refuse_is_reported(url):
+    host, what, option = CALLS[url]
+    cause = f"{host} is {what}: runners call it only with --allow-{option}-addresses"
+    call = f"do: [{{a: {{call: http, with: {{method: get, endpoint: '{url}'}}}}}}]"
+    assert warnings_of(call) == [f"do[0].a.with.endpoint: {cause}"]
+    call = f"do: [{{a: {{call: http, with: {{method: get, endpoint: {{uri: '{url}'}}}}}}}}]"
+    assert warnings_of(call) == [f"do[0].a.with.endpoint.uri: {cause}"]
+
+
+def test_the_server_of_a_grpc_call_is_looked_at_too():
+    call = "{call: grpc, with: {proto: {endpoint: 'https://x.y/p'}, service: {name: S, host: localhost}, method: M}}"
+    (warning,) = warnings_of(f"do: [{{a: {call}}}]")
+    assert warning.startswith("do[0].a.with.service.host: localhost is this machine")
+
+
+@pytest.mark.parametrize("policy", [AddressPolicy.LOOPBACK, AddressPolicy.ALL])
+def test_what_runners_may_call_is_not_reported(policy):
+    text = HEAD + "do: [{a: {call: http, with: {method: get, endpoint: 'http://localhost/'}}}]"
+    assert warnings(parse(text.encode()), policy=policy) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{method: get, endpoint: 'https://example.com/localhost'}",
+        "{method: get, endpoint: '${ .url }'}",
+        "{method: get, endpoint: 'https://example.com/{host}'}",
+        "{method: post, endpoint: 'https://example.com/', body: {url: 'http://localhost/'}}",
+    ],
+)
+def test_a_call_to_another_host_is_not_reported(arguments):
+    assert warnings_of(f"do: [{{a: {{call: http, with: {arguments}}}}}]") == []

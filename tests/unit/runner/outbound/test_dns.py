@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 
-from flowhook.address_policy import POLICY, is_public
+from flowhook.address_policy import POLICY, AddressPolicy, is_public
 from runner.outbound.dns import numeric_host, refused_status
 
 
@@ -69,6 +69,20 @@ def test_addresses_that_are(address):
 )
 def test_an_address_keeps_its_scope(address, expected):
     assert numeric_host(address) == expected
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "1.1.1.1"])
+def test_a_policy_that_permits_loopback_permits_this_machine_and_public_addresses(address):
+    assert AddressPolicy.LOOPBACK.permits(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["0.0.0.0", "::", "10.1.2.3", "169.254.169.254", "fe80::1", "64:ff9b::7f00:1", "2002:7f00:1::", "fd00::1"],
+)
+def test_and_nothing_else(address):
+    assert not AddressPolicy.LOOPBACK.permits(ipaddress.ip_address(address))
+    assert AddressPolicy.ALL.permits(ipaddress.ip_address(address))
 
 
 def test_a_connection_is_refused_for_good_when_the_policy_alone_prevents_it():

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from flowhook.address_policy import AddressPolicy
 from flowhook.config import RunnerSettings
 from flowhook.model import ERROR_TYPE_BASE
 from runner.components import Context, component
@@ -32,7 +33,7 @@ async def perform(function, limit):
     settings = RunnerSettings(http_timeout=1000)
     executor = EffectExecutor(
         {each.name: each for each in (deadline, hang)},
-        HttpClient(allow_private_addresses=False),
+        HttpClient(address_policy=AddressPolicy.PUBLIC),
         settings,
         SharedResources(settings),
     )

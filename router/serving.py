@@ -213,6 +213,7 @@ async def serve_shard(
         emit_event=partial(emit_event, publisher=publisher),
         start_execution=partial(start_execution, admission=admission, starter=starter),
         reads=reads,
+        now_ms=_now_ms,
     )
     health_service = HealthService(service_names())
     matches = SecretMatches(_now_ms())

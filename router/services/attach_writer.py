@@ -24,6 +24,7 @@ class AttachWriter:
         on_room: Callable[[], None] = lambda: None,
         *,
         under_way: Callable[[], int] = lambda: 0,
+        now_ms: Callable[[], int],
     ) -> None:
         """Send what `session` has to send.
 
@@ -31,11 +32,13 @@ class AttachWriter:
             session: the state of the stream, after the runner's hello.
             on_room: called when the queue is no longer `full`.
             under_way: returns the number of executions the runner works on.
+            now_ms: Unix time in ms of the clock that ends waits; the runner tells the time by it.
         """
         self._session = session
         self._queue = session.outgoing
         self._pace = SendPacer(under_way)
         self._on_room = on_room
+        self._now_ms = now_ms
         self._room = asyncio.Event()
         self._room.set()
         self._woken = asyncio.Event()
@@ -126,7 +129,7 @@ class AttachWriter:
 
     async def send_now(self, write: Callable[[codec.Response], Awaitable[None]]) -> None:
         """Send what is queued now, without waiting for a turn."""
-        for response in codec.encode_responses(self._session.take()):
+        for response in codec.encode_responses(self._session.take(), sent_ms=self._now_ms()):
             await write(response)
         was_full = self.full
         self._queue.sent()

@@ -51,12 +51,14 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         emit_event: Callable[[pb.EmitEventRequest], Awaitable[pb.EmitEventResponse]],
         start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
         reads: BodySender,
+        now_ms: Callable[[], int],
     ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
         self._emit_event = emit_event
         self._start_execution = start_execution
         self._reads = reads
+        self._now_ms = now_ms
         self._links: set[AttachWriter] = set()
         self._components: dict[AttachWriter, frozenset[str]] = {}
         self._closing = False
@@ -200,7 +202,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         runner_id = hello.runner_id
         if len(self._links) >= MAX_RUNNERS and not any(link.runner_id == runner_id for link in self._links):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
-        link = AttachWriter(session, self._host.wake, under_way=lambda: self._host.core.runners.lease_count(runner_id))
+        link = AttachWriter(
+            session,
+            self._host.wake,
+            under_way=lambda: self._host.core.runners.lease_count(runner_id),
+            now_ms=self._now_ms,
+        )
         retained = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
         session.welcome(self._lease_seconds, retained)
         self._links.add(link)

@@ -23,6 +23,7 @@ from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient
 from runner.quarantine.pool import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
+from runner.session.router_clock import RouterClock
 from runner.worker import standalone
 from runner.worker.attach_client import RouterConnection
 from runner.worker.body_fetcher import BodyFetcher
@@ -95,7 +96,8 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         contextlib.aclosing(EvaluatorPool(settings)) as isolated,
         asyncio.TaskGroup() as tasks,
     ):
-        connection = RouterConnection(channel, link, time.monotonic)
+        router_clock = RouterClock()
+        connection = RouterConnection(channel, link, time.monotonic, router_clock)
         connection.on_attached, connection.on_detached = attached, detached
         secrets, quarantine = SecretCache(channel, loop.time), QuarantineDriver(quarantined, isolated)
         executions = ExecutionDriver(
@@ -116,6 +118,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             sent=connection.sent,
             evaluator=evaluator,
             quarantine=quarantine,
+            now_ms=router_clock.now_ms,
             public_url=settings.public_url,
         )
         service = [

@@ -11,13 +11,15 @@ import grpc.aio
 
 from flowhook import logs
 from flowhook.attach import codec
-from flowhook.attach.messages import RouterMessage
+from flowhook.attach.messages import Renewed, RouterMessage, Welcome
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.send_pacing import SendPacer
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner import session
+from runner.session.machine import MICROSECONDS
+from runner.session.router_clock import RouterClock
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 
 MIN_BACKOFF: Final = 0.05
@@ -42,11 +44,21 @@ _Call = grpc.aio.StreamStreamCall[codec.Request, codec.Response]
 class RouterConnection:
     """The connection of one session to the router."""
 
-    def __init__(self, channel: grpc.aio.Channel, link: session.Session, clock: Callable[[], float]) -> None:
-        """Attach over `channel`, which the caller owns; `clock` returns monotonic seconds."""
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        link: session.Session,
+        clock: Callable[[], float],
+        router_clock: RouterClock | None = None,
+    ) -> None:
+        """Attach over `channel`, which the caller owns.
+
+        `clock` returns monotonic seconds, and is that of `router_clock`, which is set by the router's messages.
+        """
         self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
         self._link = link
         self._clock = clock
+        self._router_clock = RouterClock(clock) if router_clock is None else router_clock
         self._pending = asyncio.Event()
         self._received = asyncio.Event()
         self._sent: asyncio.Future[None] | None = None
@@ -122,10 +134,22 @@ class RouterConnection:
         """Process the router's messages until it closes the stream; the first one must arrive in time."""
         async with asyncio.timeout(WELCOME_SECONDS) as limit:
             while isinstance(response := await call.read(), codec.Response):
+                now = self._clock()
                 for message in codec.decode_response(response):
+                    self._set_clock(response.sent_time_ms, message, now)
                     self._take(message, executions, limit)
                 self._pending.set()
                 self._received.set()
+
+    def _set_clock(self, sent_ms: int, message: RouterMessage, now: float) -> None:
+        if not sent_ms:
+            return  # a router that does not tell its time
+        if isinstance(message, Welcome):
+            self._router_clock.attached(sent_ms, now)
+            return
+        self._router_clock.read(sent_ms, now)
+        if isinstance(message, Renewed):
+            self._router_clock.answered(sent_ms, min(message.stamp / MICROSECONDS, now))
 
     def _take(self, message: RouterMessage, executions: ExecutionDriver, limit: asyncio.Timeout) -> None:
         for effect in self._link.receive(message, self._clock()):

@@ -79,6 +79,7 @@ class ExecutionDriver:
         sent: Callable[[], asyncio.Future[None]],
         evaluator: Evaluator,
         quarantine: QuarantineDriver,
+        now_ms: Callable[[], int],
         public_url: str = "",
     ) -> None:
         """Start without executions.
@@ -94,6 +95,7 @@ class ExecutionDriver:
             sent: returns a future that is done once all present messages of `link` are sent, or the stream is over.
             evaluator: evaluates the expressions of flows that are not in quarantine.
             quarantine: drives executions of flows in quarantine.
+            now_ms: the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`.
             public_url: scheme and host of the one-time URLs.
         """
         self._link = link
@@ -104,6 +106,7 @@ class ExecutionDriver:
         self._sent = sent
         self._evaluator = evaluator
         self._quarantine = quarantine
+        self._now_ms = now_ms
         self._in_quarantine = 0
         self._public_url = public_url
         self._executions = ActiveExecutions()
@@ -238,7 +241,7 @@ class ExecutionDriver:
             definition=flow.program.definition,
             raw_input=data,
             started_at_ms=event.receive_time_ms,
-            clock=_now_ms,
+            clock=self._now_ms,
             secrets=secrets_data(secrets),
             must_yield=lambda: time.monotonic() > (execution.turn_ends or self._turn_ends),
             effect_scope=execution.effect_scope,
@@ -363,7 +366,7 @@ class ExecutionDriver:
 
     def _wait(self, execution: ActiveExecution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
         """Wait for a time or an event: parked, unless it is soon or a call is in flight."""
-        seconds = None if wake_at_ms is None else (wake_at_ms - _now_ms()) / 1000
+        seconds = None if wake_at_ms is None else (wake_at_ms - self._now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
             self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions)), "parked")
         elif seconds is not None:
@@ -442,7 +445,3 @@ def apply_effects(effects_: Collection[session.Effect], executions: ExecutionDri
                 executions.set_lifecycle_types(types)
             case _:
                 pass
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -27,13 +27,16 @@ from flowhook.wire import convert
 Response = pb.AttachResponse
 
 
-def encode_responses(messages: Sequence[RouterMessage]) -> list[Response]:
-    """Return a router's messages for the stream, as one bundle if it is not too large."""
+def encode_responses(messages: Sequence[RouterMessage], *, sent_ms: int = 0) -> list[Response]:
+    """Return a router's messages for the stream, as one bundle if it is not too large; `sent_ms`: the router's time."""
     response = Response()
     parts = response.bundle.responses
     for message in messages:
         _encode(parts.add(), message)
-    return [response] if len(parts) > 1 and response.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+    found = [response] if len(parts) > 1 and response.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+    for each in found:
+        each.sent_time_ms = sent_ms
+    return found
 
 
 def decode_response(response: Response) -> Iterator[RouterMessage]:

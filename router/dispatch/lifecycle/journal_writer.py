@@ -32,8 +32,8 @@ from router.storage import model as stored
 from router.storage.causes import EventReceived
 
 MIN_WAIT_MS: Final = 50
-"""Shortest wait of a parked execution. A runner whose clock is behind the router's parks an execution again that was
-woken on time; this bounds how often."""
+"""Shortest wait of a parked execution. Runners tell the time by the router's clock; this bounds how often an execution
+is parked again by one that does not."""
 
 MAX_DETAIL: Final = 64
 """Characters of the reason for a release that are stored."""

@@ -41,7 +41,7 @@ def writer(*on_room, **arguments):
     session.receive(Hello("r1", (), "", (), losses_explained=True), 1)
     session.welcome(6.0, ())
     session.take()
-    return AttachWriter(session, *on_room, **arguments)
+    return AttachWriter(session, *on_room, now_ms=lambda: 0, **arguments)
 
 
 async def send_all(box, stream):

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
+from flowhook.process_reports import MAX_CLOCK_SKEW_SECONDS
 
 NEEDED_ROLES: Final = ("router", "edge", "runner")
 """Roles of which at least one process must be ready, or no webhook is executed by a flow."""
@@ -35,12 +36,26 @@ def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
     return found
 
 
+def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
+    """Return what is wrong with the cluster and keeps no webhook from being executed."""
+    return [f"{process.name}: {_skew(process)}" for process in processes if _skew(process)]
+
+
+def _skew(process: ProcessInfo) -> str:
+    """Return how a process's clock differs from the router's; empty: not, or by less than matters."""
+    skew = process.clock_skew or 0.0
+    if abs(skew) <= MAX_CLOCK_SKEW_SECONDS:
+        return ""
+    return f"its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the router's"
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessView:
     """What operators are shown of a process.
 
-    `detail`: why it is not ready. `started_at`: null: unknown. `connections`: of an edge, those of senders that are
-    open. `credit` and `in_flight`: executions that a runner would take, and that it has.
+    `detail`: why it is not ready, and what is wrong with it otherwise. `started_at`: null: unknown. `connections`: of an edge, those of senders that are
+    open. `credit` and `in_flight`: executions that a runner would take, and that it has. `clock_skew_seconds`: by how
+    much its clock is ahead of the router's, at the least; negative: behind; null: unknown.
     """
 
     name: str
@@ -55,6 +70,7 @@ class ProcessView:
     connections: int
     credit: int
     in_flight: int
+    clock_skew_seconds: float | None
 
 
 def describe_process(process: ProcessInfo) -> ProcessView:
@@ -64,7 +80,7 @@ def describe_process(process: ProcessInfo) -> ProcessView:
         name=process.name,
         role=process.role,
         ready=ready,
-        detail="" if ready else _cause(process),
+        detail="; ".join(filter(None, ("" if ready else _cause(process), _skew(process)))),
         build=process.build,
         pid=process.pid,
         host=process.host,
@@ -73,6 +89,7 @@ def describe_process(process: ProcessInfo) -> ProcessView:
         connections=process.connections,
         credit=process.credit,
         in_flight=process.in_flight,
+        clock_skew_seconds=None if process.clock_skew is None else round(process.clock_skew, 3),
     )
 
 

@@ -38,10 +38,10 @@ class ReadinessHandler(StatusHandler):
     """`/readyz`: a webhook that arrives now is executed by a flow."""
 
     async def get(self) -> None:
-        """Respond with 200, or with 503 and the reasons."""
-        _, reasons = await self.processes()
+        """Respond with 200, or with 503 and the reasons; either with what is wrong besides."""
+        processes, reasons = await self.processes()
         self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
-        self.finish_json({"ready": not reasons, "reasons": reasons})
+        self.finish_json({"ready": not reasons, "reasons": reasons, "warnings": health.warnings(processes)})
 
 
 class HealthHandler(StatusHandler):

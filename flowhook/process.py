@@ -49,6 +49,7 @@ class ProcessState:
         url: scheme, host and port that senders use, of an edge; else empty.
         connections: returns the number of open connections of senders, of an edge.
         start_time_ms: when it started, Unix time in ms.
+        clock_skew: by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured.
     """
 
     def __init__(self, *, name: str, role: str) -> None:
@@ -61,6 +62,7 @@ class ProcessState:
         self.url = ""
         self.connections: Callable[[], int] = lambda: 0
         self.start_time_ms = time.time_ns() // 1_000_000
+        self.clock_skew: float | None = None
 
     def announce(self, kind: str, host: str, port: int) -> None:
         """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""

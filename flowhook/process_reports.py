@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Final
 
 import grpc
+from prometheus_client import Gauge
 
 import flowhook
 from flowhook import limits, logs, metrics
@@ -28,7 +31,32 @@ MAX_METRICS_BYTES: Final = 512 * limits.KIB
 MAX_METRICS_LINES: Final = 5000
 """Limits of the metrics of one process in the Prometheus text format, in which each series is a line."""
 
+MAX_CLOCK_SKEW_SECONDS: Final = 1.0
+"""Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
+timestamps are judged by the edges', and people read the times of all of them."""
+
+CLOCK_SKEW: Final = Gauge(
+    "flowhook_clock_skew_seconds",
+    "By how much this process's clock is ahead of the router's, at the least; negative: behind.",
+    registry=metrics.registry(),
+)
+
 log = logs.get_logger(__name__)
+
+
+def clock_skew(asked: float, answered: float, router_ms: int) -> float:
+    """Return by how much the own clock is ahead of the router's at the least, in seconds; negative: behind.
+
+    Args:
+        asked: Unix time in seconds by the own clock, before the router was asked for its time.
+        answered: the same, after it answered.
+        router_ms: its answer.
+
+    Source: RFC 5905, section 8: the answer is of the middle of the round trip, give or take half of it.
+    """
+    half = max(0.0, answered - asked) / 2
+    skew = asked + half - router_ms / 1000
+    return math.copysign(max(0.0, abs(skew) - half), skew)
 
 
 def within_limits(rendered: bytes) -> bool:
@@ -56,6 +84,7 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
         start_time=convert.timestamp(lifecycle.start_time_ms),
         connections=lifecycle.connections(),
         metrics=rendered if within_limits(rendered) else b"",
+        clock_skew=None if lifecycle.clock_skew is None else convert.duration(lifecycle.clock_skew),
     )
 
 
@@ -73,13 +102,19 @@ class ProcessReporter:
         *,
         render: Callable[[], bytes] = metrics.render,
         interval: float = INTERVAL,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """Create a reporter on `lifecycle` over `channel`, which the caller closes; `render` returns the metrics."""
+        """Create a reporter on `lifecycle` over `channel`, which the caller closes.
+
+        `render` returns the metrics, `now` Unix time in seconds by the clock whose skew is measured.
+        """
         self._interval = interval
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
         self._lifecycle = lifecycle
         self._render = render
         self._complete = True
+        self._now = now
+        self._skewed = False
 
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds."""
@@ -100,8 +135,21 @@ class ProcessReporter:
         rendered = self._render()
         process = build_report(self._lifecycle, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process)
+        asked = self._now()
         response = await self._stub.ReportProcess(request, timeout=self._interval)
+        if response.router_time_ms:
+            self._note_skew(clock_skew(asked, self._now(), response.router_time_ms))
         complete = within_limits(rendered) and not response.metrics_dropped
         if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics omitted: too many", bytes=len(rendered), series=rendered.count(b"\n"))
         self._complete = complete
+
+    def _note_skew(self, seconds: float) -> None:
+        self._lifecycle.clock_skew = seconds
+        CLOCK_SKEW.set(seconds)
+        skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
+        if skewed and not self._skewed:  # once, not every 2 s
+            log.warning("the clocks of this machine and of the router's differ; synchronise them", ahead=round(seconds, 1))
+        elif self._skewed and not skewed:
+            log.info("the clocks of this machine and of the router's agree again")
+        self._skewed = skewed

@@ -288,6 +288,7 @@ async def serve_shard(
         total_backlog=settings.total_backlog,
         usage=storage.usage,
         situation=shards.situation,
+        now_ms=_now_ms,
     )
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     shard_service_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)

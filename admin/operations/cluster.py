@@ -15,13 +15,15 @@ class NoParameters(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
+    """The processes by name, the shards by number, the servers of the log by name; why webhooks don't run, and what else
+    is wrong (`warnings`).
 
     `backlog`: the executions that have not ended. `storage`: what the data of the shard's owner takes on its disk.
     """
 
     ready: bool
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
     processes: tuple[health.ProcessView, ...]
     shards: tuple[ShardInfo, ...]
     servers: tuple[LogServerInfo, ...]
@@ -35,4 +37,5 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
     shards = await client.cluster.shards()
     reasons = tuple(health.unready_reasons(load.processes))
     shown = tuple(map(health.describe_process, load.processes))
-    return ClusterView(not reasons, reasons, shown, shards.shards, shards.servers, load.backlog, load.storage)
+    warnings = tuple(health.warnings(load.processes))
+    return ClusterView(not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage)

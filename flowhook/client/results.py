@@ -120,6 +120,7 @@ class ProcessInfo:
         connections: of an edge: open connections of senders.
         credit: of a runner: executions that it would take besides those that it has.
         in_flight: of a runner: executions that it has under lease.
+        clock_skew: seconds by which its clock is ahead of the router's, at the least; negative: behind; None: unknown.
     """
 
     name: str
@@ -136,6 +137,7 @@ class ProcessInfo:
     connections: int = 0
     credit: int = 0
     in_flight: int = 0
+    clock_skew: float | None = None
 
     @property
     def started_at(self) -> datetime | None:

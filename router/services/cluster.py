@@ -34,6 +34,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         total_backlog: int,
         usage: Callable[[], Awaitable[StorageUsage]],
         situation: Callable[[], ShardSituation],
+        now_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start empty.
@@ -45,6 +46,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             total_backlog: unfinished executions beyond which events are refused.
             usage: measures what the data takes on the disk.
             situation: returns the other routers, which do not report here.
+            now_ms: the clock that others compare theirs with, Unix time in ms.
             clock: monotonic, in seconds.
         """
         self._own = own
@@ -55,6 +57,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._measuring = asyncio.Lock()
         self._measured: tuple[float, pb.StorageUsage] | None = None
         self._situation = situation
+        self._now_ms = now_ms
         self._clock = clock
         self._processes = ProcessReports(clock)
 
@@ -65,7 +68,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         """Record the report of a process."""
         del context
         complete = self._processes.store(request.process, caller_scopes.get())
-        return pb.ReportProcessResponse(metrics_dropped=not complete)
+        return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._now_ms())
 
     @error_mapping.rpc_method
     async def GetCluster(  # noqa: N802 - the name of the RPC

@@ -15,6 +15,7 @@ from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
 from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, within_limits
 from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
+from flowhook.wire import convert
 
 FORGET_SECONDS: Final = 60.0
 
@@ -22,6 +23,8 @@ MAX_SECONDS: Final = 253_402_300_799
 """The last second of 9999 (Unix time)."""
 
 NANOS: Final = 1_000_000_000
+
+MAX_SKEW_SECONDS: Final = 100 * 366 * 86_400
 
 MAX_PROCESSES: Final = 500
 """Most processes of one role."""
@@ -110,6 +113,8 @@ def _checked(process: pb.Process) -> pb.Process:
         raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
         raise _invalid("`metrics` must have at most 512 KiB and 5000 lines")
+    if abs(convert.seconds(process.clock_skew)) > MAX_SKEW_SECONDS:
+        raise _invalid("`clock_skew` must be at most 100 years")
     start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)
     if not 0 <= start.seconds <= MAX_SECONDS or not 0 <= start.nanos < NANOS or process.connections < 0:
         raise _invalid("`start_time` must be in the years 1970 to 9999, and `connections` not negative")
@@ -124,6 +129,7 @@ def _checked(process: pb.Process) -> pb.Process:
         url=process.url,
         start_time=start if process.HasField("start_time") else None,
         connections=process.connections,
+        clock_skew=convert.duration(convert.seconds(process.clock_skew)) if process.HasField("clock_skew") else None,
     )
 
 

@@ -24,7 +24,7 @@ SERVICES = ["Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster"]
 async def test_the_admin_port_reports_that_all_is_well(system):
     assert (await system.admin("/healthz")).status == 200
     ready = await system.admin("/readyz")
-    assert (ready.status, ready.json) == (200, {"ready": True, "reasons": []})
+    assert (ready.status, ready.json) == (200, {"ready": True, "reasons": [], "warnings": []})
 
 
 async def test_health_shows_every_process(system):

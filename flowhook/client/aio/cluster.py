@@ -85,6 +85,7 @@ def _process(process: Process) -> ProcessInfo:
         connections=process.connections,
         credit=process.credit,
         in_flight=process.in_flight,
+        clock_skew=convert.seconds(process.clock_skew) if process.HasField("clock_skew") else None,
     )
 
 

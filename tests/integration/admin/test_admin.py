@@ -35,7 +35,7 @@ async def test_it_is_alive_whatever_becomes_of_the_others(admin, router):
 
 async def test_a_whole_cluster_is_ready(admin, cluster):
     status, _, text = await admin("GET", "/readyz")
-    assert (status, json.loads(text)) == (200, {"ready": True, "reasons": []})
+    assert (status, json.loads(text)) == (200, {"ready": True, "reasons": [], "warnings": []})
 
 
 async def test_a_cluster_without_a_runner_is_not_ready_and_says_why(admin, router):
@@ -43,7 +43,7 @@ async def test_a_cluster_without_a_runner_is_not_ready_and_says_why(admin, route
     router.add("edge-1", ready=False, detail="the router is away")
     status, _, text = await admin("GET", "/readyz")
     reasons = ["no edge is ready (edge-1: the router is away)", "there is no runner"]
-    assert (status, json.loads(text)) == (503, {"ready": False, "reasons": reasons})
+    assert (status, json.loads(text)) == (503, {"ready": False, "reasons": reasons, "warnings": []})
 
 
 async def test_a_router_that_is_away_is_the_reason(admin, router):

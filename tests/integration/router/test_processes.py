@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import grpc
 import pytest
+import structlog
+from support.patience import PATIENCE
 
 from flowhook.client import channel
 from flowhook.errors import PermissionDeniedError
+from flowhook.process import ProcessState
+from flowhook.process_reports import ProcessReporter
 from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc
@@ -70,3 +77,30 @@ async def test_a_service_that_hands_in_events_reports_no_refused_requests(router
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.ReportRejections(rejection_service_pb2.ReportRejectionsRequest())
     assert isinstance(status.from_rpc_error(caught.value), PermissionDeniedError)
+
+
+@pytest.mark.parametrize("skew", [-15, 15])
+async def test_a_process_whose_clock_is_wrong_measures_by_how_much_and_says_so_once(router, client, skew):
+    state = ProcessState(name="runner-1", role="runner")
+    state.ready.set()
+
+    async def reported():
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for process in await client.cluster.processes():
+                    if process.name == "runner-1" and process.clock_skew is not None:
+                        return process
+                await asyncio.sleep(0.02)
+
+    with structlog.testing.capture_logs() as logs:
+        async with channel.connect(router.target, router.token("runner")) as connection:
+            reporter = ProcessReporter(connection, state, interval=0.05, now=lambda: time.time() + skew)
+            reporting = asyncio.create_task(reporter.run())
+            process = await reported()
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+    # a measurement is exact to half of its round trip, and the least that it can be
+    assert 1 < process.clock_skew * (1 if skew > 0 else -1) <= abs(skew) + 0.01
+    warned = [entry for entry in logs if entry["log_level"] == "warning" and "clocks" in entry["event"]]
+    assert len(warned) == 1
+    assert warned[0]["ahead"] * skew > 0

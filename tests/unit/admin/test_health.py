@@ -44,6 +44,25 @@ def test_a_process_that_fell_silent_is_not_counted_on():
     ]
 
 
+@pytest.mark.parametrize(
+    ("skew", "warnings"),
+    [
+        (None, []),
+        (0.9, []),
+        (-0.9, []),
+        (15.04, ["runner-1: its clock is 15.0 s ahead of the router's"]),
+        (-15.04, ["runner-1: its clock is 15.0 s behind the router's"]),
+    ],
+)
+def test_a_clock_that_is_wrong_by_more_than_a_second_is_said_and_keeps_nothing_from_being_ready(skew, warnings):
+    processes = [replace(process, clock_skew=skew if process.name == "runner-1" else 0.0) for process in CLUSTER]
+    assert health.warnings(processes) == warnings
+    assert health.unready_reasons(processes) == []
+    shown = next(view for view in map(health.describe_process, processes) if view.name == "runner-1")
+    assert (shown.ready, shown.clock_skew_seconds) == (True, skew)
+    assert [f"runner-1: {shown.detail}"] * bool(shown.detail) == warnings
+
+
 def test_a_silent_process_is_described_as_such():
     shown = health.describe_process(_process("edge-1", last_seen=40.0))
     assert (shown.ready, shown.detail) == (False, "no report for 40 s")

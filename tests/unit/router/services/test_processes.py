@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from support.clocks import Clock
 
@@ -41,6 +42,8 @@ def retained(clock):
         process(role="observer"),
         process(url="http://" + "x" * 294),
         process(connections=-1),
+        process(clock_skew=Duration(seconds=2**36)),
+        process(clock_skew=Duration(seconds=-(2**36))),
         process(start_time=Timestamp(seconds=-1)),
         process(start_time=Timestamp(seconds=253_402_300_800)),
         process(start_time=Timestamp(nanos=-1)),

@@ -149,7 +149,7 @@ class ProcessReporter:
         CLOCK_SKEW.set(seconds)
         skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
         if skewed and not self._skewed:  # once, not every 2 s
-            log.warning("the clocks of this machine and of the router's differ; synchronise them", ahead=round(seconds, 1))
+            log.warning("the clock differs from the router's; synchronise both", ahead=round(seconds, 1))
         elif self._skewed and not skewed:
-            log.info("the clocks of this machine and of the router's agree again")
+            log.info("the clock agrees with the router's again")
         self._skewed = skewed

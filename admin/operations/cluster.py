@@ -15,10 +15,10 @@ class NoParameters(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """The processes by name, the shards by number, the servers of the log by name; why webhooks don't run, and what else
-    is wrong (`warnings`).
+    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
 
-    `backlog`: the executions that have not ended. `storage`: what the data of the shard's owner takes on its disk.
+    `warnings`: what is wrong besides. `backlog`: the executions that have not ended. `storage`: what the data of the
+    shard's owner takes on its disk.
     """
 
     ready: bool

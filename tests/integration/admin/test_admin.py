@@ -71,6 +71,7 @@ async def test_health_describes_every_process(admin, cluster):
         "connections": 0,
         "credit": 0,
         "in_flight": 0,
+        "clock_skew_seconds": None,
     }
 
 

@@ -101,6 +101,6 @@ async def test_a_process_whose_clock_is_wrong_measures_by_how_much_and_says_so_o
             await asyncio.gather(reporting, return_exceptions=True)
     # a measurement is exact to half of its round trip, and the least that it can be
     assert 1 < process.clock_skew * (1 if skew > 0 else -1) <= abs(skew) + 0.01
-    warned = [entry for entry in logs if entry["log_level"] == "warning" and "clocks" in entry["event"]]
+    warned = [entry for entry in logs if entry["log_level"] == "warning" and "clock" in entry["event"]]
     assert len(warned) == 1
     assert warned[0]["ahead"] * skew > 0

@@ -53,9 +53,10 @@ def _skew(process: ProcessInfo) -> str:
 class ProcessView:
     """What operators are shown of a process.
 
-    `detail`: why it is not ready, and what is wrong with it otherwise. `started_at`: null: unknown. `connections`: of an
-    edge, those of senders that are open. `credit` and `in_flight`: executions that a runner would take, and that it has.
-    `clock_skew_seconds`: by how much its clock is ahead of the router's, at the least; negative: behind; null: unknown.
+    `detail`: why it is not ready, and what is wrong with it otherwise. `started_at`: null: unknown. `connections`: of
+    an edge, those of senders that are open. `credit` and `in_flight`: executions that a runner would take, and that it
+    has. `clock_skew_seconds`: by how much its clock is ahead of the router's, at the least; negative: behind; null:
+    unknown.
     """
 
     name: str

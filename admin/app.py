@@ -103,7 +103,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         lifecycle.announce("http", settings.host, listener.getsockname()[1])
         async with asyncio.TaskGroup() as group:
             reporter = group.create_task(ProcessReporter(channel, lifecycle).run(), name="report")
-            renewal = group.create_task(_renew(certificates), name="renew the certificate")
+            renewal = group.create_task(_renew(server, certificates), name="renew the certificate")
             lifecycle.ready.set()
             await lifecycle.stop.wait()
             reporter.cancel()
@@ -114,11 +114,12 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         await context.requests.wait_for_end(STOP_SECONDS)
 
 
-async def _renew(certificates: Certificates | None) -> None:
-    """Reload the certificate when its files change."""
+async def _renew(server: tornado.httpserver.HTTPServer, certificates: Certificates | None) -> None:
+    """Reload the certificate when its files change; connections that begin then get it."""
     while certificates is not None:
         await asyncio.sleep(RENEWAL_SECONDS)
         await asyncio.to_thread(certificates.refresh)
+        server.ssl_options = certificates.context
 
 
 def _listen(host: str, port: int) -> socket.socket:

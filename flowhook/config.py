@@ -117,7 +117,10 @@ class EdgeSettings(CommonSettings):
     tls_key_file: Path | None = None
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
-    """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`."""
+    """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`; read again when it
+    changes."""
+    tls_client_common_names: bool = False
+    """Whether the common name of a sender's certificate counts although it has alternative names."""
     allow_private_addresses: bool = False
     """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
     allow_loopback_addresses: bool = False
@@ -175,11 +178,12 @@ class RouterSettings(CommonSettings):
     storage_max_bytes: Annotated[int, Field(ge=0)] = 0
     """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
     tls_cert_file: Path | None = None
-    """PEM certificate of the router; absent: no TLS."""
+    """PEM certificate of the router; read again when it changes. Absent: no TLS."""
     tls_key_file: Path | None = None
     """PEM key of that certificate."""
     tls_client_ca_file: Path | None = None
-    """PEM certificates of the authorities of clients' certificates (mTLS); if set, clients must present one."""
+    """PEM certificates of the authorities of clients' certificates (mTLS), read again when it changes; if set, clients
+    must present one."""
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that encrypt secrets; absent: `<data_dir>/secrets.key`, which is created if it is missing."""
     discard_secrets: bool = False

@@ -58,8 +58,10 @@ class TokenVerifier:
     def find(self, token: str) -> TokenGrant | None:
         """Return what a token permits, or None if it is unknown or expired.
 
-        All tokens are unknown if the file can't be read.
+        The empty one is unknown, whatever the file contains, and all are if it can't be read.
         """
+        if not token:
+            return None
         try:
             status = self._path.stat()
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)

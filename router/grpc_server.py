@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
 import grpc
@@ -12,7 +11,8 @@ from grpc_reflection.v1alpha import reflection
 
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
-from flowhook.errors import ConflictError, InvalidError
+from flowhook.errors import ConflictError
+from flowhook.server_certificates import load_certificates
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import (
     audit_service_pb2,
@@ -74,7 +74,7 @@ def bind(server: grpc.aio.Server, settings: RouterSettings, port: int) -> int:
     """Bind a port, 0 for any that is free, with TLS when there is a certificate, and return it.
 
     Raises:
-        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+        InvalidError: a TLS file can't be read, or contains something else (`TLS_FILES_INVALID`).
         ConflictError: the address can't be bound (`ADDRESS_IN_USE`).
     """
     address = f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
@@ -90,16 +90,35 @@ def bind(server: grpc.aio.Server, settings: RouterSettings, port: int) -> int:
 
 
 def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
-            raise InvalidError("TLS needs both --tls-cert-file and --tls-key-file", reason="TLS_FILE_UNREADABLE")
+    """Return credentials whose files are looked at before each handshake, and read again when they changed."""
+    cert_file, key_file, client_ca = settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file
+    files = load_certificates(cert_file, key_file, client_ca)
+    if files is None or cert_file is None or key_file is None:
         return None
-    client_ca = settings.tls_client_ca_file
-    try:
-        return grpc.ssl_server_credentials(
-            [(settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())],
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(key_file.read_bytes(), cert_file.read_bytes())],
             root_certificates=None if client_ca is None else client_ca.read_bytes(),
-            require_client_auth=client_ca is not None,
         )
-    except OSError as error:
-        raise InvalidError(f"{error.filename}: {os.strerror(error.errno or 0)}", reason="TLS_FILE_UNREADABLE") from None
+
+    changed = False
+
+    def read_changed() -> grpc.ServerCertificateConfiguration | None:
+        """Return the files if they changed and can be used, else None. gRPC calls this in threads, one at a time."""
+        nonlocal changed
+        changed = files.refresh() or changed
+        if not changed:
+            return None
+        try:
+            configuration = read()
+        except OSError:  # replaced again: the next handshake finds them
+            return None
+        changed = False
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        read(),
+        read_changed,  # type: ignore[arg-type] # unlike what the stubs say, it may return None
+        client_ca is not None,
+    )

@@ -68,7 +68,7 @@ class Connection(BufferedTransport, HTTPConnection):
 
     def __init__(self, server: ServerContext, remote_ip: str) -> None:
         """Create a connection that stores what it receives until `start` is called."""
-        super().__init__(server.budget, remote_ip)
+        super().__init__(server.budget, remote_ip, common_names=server.client_common_names)
         self._server = server
         self._phase = _Phase.WAIT
         self._searched = 0  # bytes of the buffer that contain no end of a head
@@ -80,6 +80,7 @@ class Connection(BufferedTransport, HTTPConnection):
         self._served = False
         self._responding = False
         self._keep_alive = False  # whether the connection persists after the response
+        self._is_last = False  # whether the current request is the last one
         self._lingers = False
         self.deadline = NEVER
         self.idle = True
@@ -111,6 +112,12 @@ class Connection(BufferedTransport, HTTPConnection):
         self.deadline = self._server.now() + LINGER_SECONDS
         if not self._shut_write_side():
             self._close()
+
+    def end_after_response(self) -> None:
+        """Serve no further request than the current one, whatever was received already; end an idle connection now."""
+        self._is_last = True
+        if self.idle:
+            self.retire()
 
     def reject(self, answer: Response, *, linger: bool) -> None:
         """Send a response without waiting for a request, and end the connection.
@@ -149,6 +156,7 @@ class Connection(BufferedTransport, HTTPConnection):
             self._keep_alive = few and head.keep_alive and not close and not server.draining
         else:
             self._keep_alive = head.keep_alive and not close and not (server.draining and not self._buffer)
+        self._keep_alive = self._keep_alive and not self._is_last
         self._lingers = bool(unread) or close or head.keep_alive  # else the sender expects the end
         if not self._keep_alive:
             encoded += server.close_tail

@@ -78,6 +78,7 @@ class Server(HTTPServer):
         self.body_timeout = settings.body_timeout
         self.idle_timeout = settings.idle_timeout
         self.draining = False
+        self.client_common_names = settings.tls_client_common_names
         self.budget = budget or ReceiveBudget()
         self.keep_tail = b""
         self.close_tail = b""
@@ -114,13 +115,16 @@ class Server(HTTPServer):
         """Begin to serve a new connection."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._handshakes.add(task)
+        trusted = self._authorities_version
         try:
             connection = await self._begin(stream.socket, str(address[0]))
         finally:
             self._handshakes.discard(task)
         if connection is None:
             return
-        if self._make_room(connection.address):
+        if trusted != self._authorities_version:  # its certificate was checked against authorities that were replaced
+            connection.abort()
+        elif self._make_room(connection.address):
             self._open.add(connection)
             connection.start()
         else:
@@ -208,11 +212,23 @@ class Server(HTTPServer):
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._tick()
-            if self._certificates is not None:
-                self._certificates.refresh()
+            self._renew_certificates()
             now = self.now()
             for connection in [each for each in self._all() if each.deadline < now]:
                 connection.expire()
+
+    @property
+    def _authorities_version(self) -> int:
+        return 0 if self._certificates is None else self._certificates.authorities_version
+
+    def _renew_certificates(self) -> None:
+        """Reload certificates that changed; end the connections of senders whose authority may have been removed."""
+        before = self._authorities_version
+        if self._certificates is None or not self._certificates.refresh() or before == self._authorities_version:
+            return
+        for connection in self._open:
+            if connection.context.client_names:
+                connection.end_after_response()
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, and wait at most `seconds` for requests in progress, or arriving now, to finish.

@@ -46,8 +46,9 @@ class BufferedTransport(asyncio.Protocol):
         context: the sender's side; valid when the connection is made.
     """
 
-    def __init__(self, budget: ReceiveBudget, remote_ip: str) -> None:
+    def __init__(self, budget: ReceiveBudget, remote_ip: str, *, common_names: bool = False) -> None:
         self._budget = budget
+        self._common_names = common_names  # whether they count in all certificates of senders
         self._transport: asyncio.Transport | None = None
         self._buffer = b""  # received and not yet used
         self._charged = 0  # bytes of it that are charged to the receive budget
@@ -66,7 +67,7 @@ class BufferedTransport(asyncio.Protocol):
         # without TLS `pause_writing` is called as soon as the kernel accepts no more, over TLS when `high` is reached
         transport.set_write_buffer_limits(high=0 if secured is None else 1, low=0)
         if secured is not None:
-            names = certificate_names(secured.getpeercert())
+            names = certificate_names(secured.getpeercert(), common_names=self._common_names)
             self.context = self.context._replace(protocol="https", client_names=names)
         self._transport = transport
 

@@ -21,6 +21,12 @@ _HASH: Final = re.compile(rb"\$sha256\$([0-9a-fA-F]{64})")
 _OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt|2[abxy]?\$|[156y]\$)")
 
 
+def is_hash_of_nothing(secret: bytes) -> bool:
+    """Whether a secret is the hash of the empty string, as a command makes it of a variable that is not set."""
+    match = _HASH.fullmatch(secret)
+    return match is not None and bytes.fromhex(match[1].decode()) == sha256(b"").digest()
+
+
 def make_key(secret: bytes, scheme: Scheme) -> bytes:
     """Return the key that a secret encodes; never empty.
 
@@ -47,8 +53,11 @@ def secret_digest(secret: bytes) -> bytes:
     """Return the SHA-256 of a secret; one of the form `$sha256$HEX` is already that hash.
 
     Raises:
-        ValueError: it is a hash of another kind, which would itself become the password.
+        ValueError: it is a hash of another kind, which would itself become the password; or that of the empty string,
+            which everybody could present.
     """
+    if is_hash_of_nothing(secret):
+        raise ValueError("is the hash of an empty value")
     match = _HASH.fullmatch(secret)
     if match is not None:
         return bytes.fromhex(match[1].decode())

@@ -9,6 +9,7 @@ from typing import Final
 from flowhook import limits
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.signatures.keyring import is_hash_of_nothing
 from flowhook.tokens import TokenScope
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
@@ -48,6 +49,11 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         if not 0 < len(request.value) <= limits.MAX_SECRET_BYTES:
             raise InvalidError(
                 f"a secret's value must have 1 to {limits.MAX_SECRET_BYTES} bytes", reason="SECRET_VALUE_INVALID"
+            )
+        if is_hash_of_nothing(request.value):
+            raise InvalidError(
+                "this is the hash of an empty value: set the hash of the value that senders present",
+                reason="SECRET_VALUE_INVALID",
             )
         sealed = self._cipher.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())

@@ -69,7 +69,8 @@ class Authority:
             builder = builder.add_extension(SIGNS, critical=True)
         else:
             known_as = [*(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses), *map(x509.DNSName, hosts)]
-            builder = builder.add_extension(x509.SubjectAlternativeName(known_as), critical=False)
+            if known_as:
+                builder = builder.add_extension(x509.SubjectAlternativeName(known_as), critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
     def _write(self, name, content):

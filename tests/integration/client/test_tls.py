@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 
 import pytest
@@ -65,6 +66,32 @@ async def test_a_client_without_a_certificate_is_not_served(router, authority):
     async with AsyncClient(router.target, token=router.token(), ca_file=authority.ca_file) as client:
         with pytest.raises(UnavailableError, match="check whether it requires TLS, or a client certificate"):
             await client.flows.pause("x")
+
+
+async def test_a_replaced_authority_of_clients_is_in_force_without_a_restart(tmp_path, authority):
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other", "another authority")
+    files = authority.issue("router")
+    clients = shutil.copy(authority.ca_file, tmp_path / "clients.pem")
+    async with running_router(
+        tmp_path / "data", tls_cert_file=files[0], tls_key_file=files[1], tls_client_ca_file=clients
+    ) as router:
+        formerly, now = authority.issue("client"), other.issue("client")
+        assert await flows_seen_with(router, authority, formerly) == []
+        shutil.copy(other.ca_file, clients)
+        assert await flows_seen_with(router, authority, now) == []
+        with pytest.raises(UnavailableError):
+            await flows_seen_with(router, authority, formerly)
+        other.issue("router")[0].replace(files[0])  # not the certificate of the key
+        assert await flows_seen_with(router, authority, now) == []
+
+
+async def flows_seen_with(router, authority, files):
+    """Return the flows that a new client sees that presents a certificate, given as its file and that of its key."""
+    async with AsyncClient(
+        router.target, token=router.token(), ca_file=authority.ca_file, cert_file=files[0], key_file=files[1]
+    ) as client:
+        return [flow async for flow in client.flows.list()]
 
 
 async def test_a_client_that_speaks_no_tls_learns_what_may_be_missing(router):

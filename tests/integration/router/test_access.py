@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -11,7 +13,7 @@ from support.routers import flow
 
 from flowhook import limits
 from flowhook.client import AsyncClient, channel
-from flowhook.errors import InvalidFlowError, PermissionDeniedError, UnauthenticatedError
+from flowhook.errors import InvalidError, InvalidFlowError, PermissionDeniedError, UnauthenticatedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from router.services import health
@@ -217,3 +219,11 @@ async def test_many_faults_in_many_files_are_reported_as_far_as_an_answer_can_ho
     first, *_, last = caught.value.faults
     assert (first.file, first.line, first.key) == ("0", 1, "document.name")
     assert last.cause.endswith("more faults")
+
+
+async def test_the_hash_of_an_empty_value_is_refused_as_a_secret(client):
+    for digits in (hashlib.sha256().hexdigest(), hashlib.sha256().hexdigest().upper()):
+        with pytest.raises(InvalidError, match="the hash of an empty value") as caught:
+            await client.secrets.set("partner", b"$sha256$" + digits.encode())
+        assert caught.value.reason == "SECRET_VALUE_INVALID"
+    await client.secrets.set("partner", b"$sha256$" + hashlib.sha256(b"x").hexdigest().encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import stat
@@ -9,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 from support.clocks import Clock
 
@@ -16,6 +18,7 @@ from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.private_files import write_private
 from flowhook.token_verifier import TokenVerifier, last_uses
 from flowhook.tokens import (
+    FILE,
     MAX_EARLIER,
     MAX_OVERLAP_SECONDS,
     TokenScope,
@@ -307,3 +310,13 @@ def test_uses_that_cannot_be_read_are_not_known(tmp_path, verifier):
     write_private(tmp_path / "tokens.used.json", b"[1")
     assert last_uses(tmp_path) == {}
     assert _scopes(TokenVerifier(tmp_path), _token(tmp_path, "edge"))
+
+
+def test_the_empty_token_is_unknown_whatever_the_file_contains(tmp_path):
+    create_token(tmp_path, "empty", [TokenScope.VIEW])
+    path = tmp_path / FILE
+    infos = orjson.loads(path.read_bytes())
+    for info in infos:
+        info["sha256"] = hashlib.sha256().hexdigest()
+    path.write_bytes(orjson.dumps(infos))
+    assert TokenVerifier(tmp_path).find("") is None

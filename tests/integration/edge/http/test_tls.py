@@ -34,11 +34,15 @@ def settings(files, authority):
     return {"tls_cert_file": certificate, "tls_key_file": key, "tls_client_ca_file": authority.ca_file}
 
 
-def trusting(authority, name=None):
+def trusting(authority, name=None, issuer=None):
+    """Return a sender's context; with `name`, it presents a certificate that `issuer` (default: `authority`) issued."""
     context = ssl.create_default_context(cafile=authority.ca_file)
     if name is not None:
-        context.load_cert_chain(*authority.issue(name))
+        context.load_cert_chain(*(issuer or authority).issue(name, [name]))
     return context
+
+
+REQUEST = b"POST /hook/bank HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
 async def post(edge, context, target="/hook/open", lead=b"", body=b'{"a": 1}'):
@@ -113,6 +117,69 @@ async def test_a_new_certificate_is_taken_without_a_restart(start_edge, settings
     async with asyncio.timeout(PATIENCE):
         while (await post(edge, trusting(authority)))[1] != "renewed":
             await asyncio.sleep(0.05)
+
+
+async def test_a_replaced_authority_of_senders_is_in_force_without_a_restart(start_edge, settings, authority, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other", "another authority")
+    settings["tls_client_ca_file"] = shutil.copy(authority.ca_file, tmp_path / "clients.pem")
+    edge = await start_edge(**settings)
+    edge.router.put_flow("bank", auth={"mtls": {"names": ["bank"]}})
+    formerly, now = trusting(authority, "bank"), trusting(authority, "bank", other)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, ssl=formerly)
+    writer.write(REQUEST)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+    shutil.copy(other.ca_file, settings["tls_client_ca_file"])
+    await asyncio.wait_for(reader.read(), PATIENCE)  # the connection of a certificate that is not trusted any more ends
+    assert (await post(edge, now, "/hook/bank"))[0] == 202
+    with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+        await post(edge, formerly, "/hook/bank")
+    writer.close()
+
+
+async def test_a_request_in_progress_is_the_last_one_of_a_sender_whose_authority_was_replaced(
+    start_edge, settings, authority, tmp_path
+):
+    (tmp_path / "other").mkdir()
+    settings["tls_client_ca_file"] = shutil.copy(authority.ca_file, tmp_path / "clients.pem")
+    edge = await start_edge(**settings)
+    edge.router.put_flow("bank", auth={"mtls": {"names": ["bank"]}})
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, ssl=trusting(authority, "bank"))
+    writer.write(REQUEST[:-1])
+    other = Authority(tmp_path / "other", "another authority")
+    shutil.copy(other.ca_file, settings["tls_client_ca_file"])
+    async with asyncio.timeout(PATIENCE):
+        while True:  # until the edge refuses the sender's certificate on new connections
+            try:
+                await post(edge, trusting(authority, "bank"), "/hook/bank")
+            except (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError):
+                break
+    writer.write(REQUEST[-1:] + REQUEST)
+    answers = await asyncio.wait_for(reader.read(), PATIENCE)
+    assert answers.count(b"HTTP/1.1 202 ") == 1
+    assert b"Connection: close" in answers
+    writer.close()
+
+
+async def test_a_common_name_counts_only_in_a_certificate_without_alternative_names(start_edge, settings, authority):
+    edge = await start_edge(**settings)
+    edge.router.put_flow("bank", auth={"mtls": {"names": ["bank"]}})
+    old, new = trusting(authority), trusting(authority)
+    old.load_cert_chain(*authority.issue("bank", addresses=()))
+    assert (await post(edge, old, "/hook/bank"))[0] == 202
+    new.load_cert_chain(*authority.issue("bank", ["mallory"]))
+    assert (await post(edge, new, "/hook/bank"))[0] == 401
+    edge = await start_edge(**settings, tls_client_common_names=True)
+    edge.router.put_flow("bank", auth={"mtls": {"names": ["bank"]}})
+    assert (await post(edge, new, "/hook/bank"))[0] == 202
+
+
+def test_files_that_can_not_be_loaded_are_reported_once(files, authority, capsys):
+    certificates = Certificates(*files, None)
+    authority.issue("other")[0].replace(files[0])
+    for _ in range(3):
+        certificates.refresh()
+    assert capsys.readouterr().out.count("certificates not renewed") == 1
 
 
 def shown_by(certificates, authority):

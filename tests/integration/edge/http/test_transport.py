@@ -31,6 +31,7 @@ class StubServerContext(SimpleNamespace):
             keep_tail=b"\r\n",
             close_tail=b"Connection: close\r\n\r\n",
             draining=False,
+            client_common_names=False,
             budget=ReceiveBudget(MIB),
             answered=lambda _: None,
             count_incomplete=lambda: None,

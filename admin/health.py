@@ -38,7 +38,11 @@ def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
 
 def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
     """Return what is wrong with the cluster and keeps no webhook from being executed."""
-    return [f"{process.name}: {_skew(process)}" for process in processes if _skew(process)]
+    return [f"{process.name}: {warning}" for process in processes for warning in _warnings(process)]
+
+
+def _warnings(process: ProcessInfo) -> list[str]:
+    return [*process.warnings, *filter(None, [_skew(process)])]
 
 
 def _skew(process: ProcessInfo) -> str:
@@ -81,7 +85,7 @@ def describe_process(process: ProcessInfo) -> ProcessView:
         name=process.name,
         role=process.role,
         ready=ready,
-        detail="; ".join(filter(None, ("" if ready else _cause(process), _skew(process)))),
+        detail="; ".join(filter(None, ("" if ready else _cause(process), *_warnings(process)))),
         build=process.build,
         pid=process.pid,
         host=process.host,

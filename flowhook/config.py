@@ -187,7 +187,8 @@ class RouterSettings(CommonSettings):
     secrets_key: SecretStr | None = None
     """32 bytes in base64 that encrypt secrets; absent: `<data_dir>/secrets.key`, which is created if it is missing."""
     discard_secrets: bool = False
-    """Whether a router that lacks the key for secrets deletes them all and creates a key; else it does not start."""
+    """Whether a router whose key for secrets is missing, or not the one of its data, deletes all secrets, and goes on
+    with the key that is there or with a new one; else it does not start."""
     allow_private_addresses: bool = False
     """Whether runners and edges may reach private, loopback and link-local addresses: if not, flows that name such an
     address are applied with a warning."""

@@ -16,16 +16,18 @@ from prometheus_client import Gauge
 
 import flowhook
 from flowhook import limits, logs, metrics
+from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.process import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
-from flowhook.wire import convert
+from flowhook.wire import convert, status
 
 MAX_NAME: Final = 63
 MAX_BUILD: Final = 64
 MAX_HOST: Final = 255
 MAX_DETAIL: Final = 512
 MAX_URL: Final = 300
-"""Limits of the texts in a report, in characters."""
+MAX_WARNINGS: Final = 8
+"""Limits of the texts in a report, in characters, and of the number of warnings, each of which is like a detail."""
 
 MAX_METRICS_BYTES: Final = 512 * limits.KIB
 MAX_METRICS_LINES: Final = 5000
@@ -69,23 +71,26 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
 
     Metrics that exceed the limits are left out, so that the report of its health still gets through.
     """
-    stopping = lifecycle.stop.is_set()
-    ready = lifecycle.ready.is_set() and not stopping
-    detail = "" if ready else "draining" if stopping else lifecycle.detail or "not ready"
+    lack = lifecycle.lack()
     return cluster_service_pb2.Process(
         name=lifecycle.name,
         role=lifecycle.role,
         build=flowhook.__version__[:MAX_BUILD],
         pid=os.getpid(),
         host=socket.gethostname()[:MAX_HOST],
-        ready=ready,
-        detail="".join(character if character.isprintable() else " " for character in detail[:MAX_DETAIL]),
+        ready=not lack,
+        detail=_printable(lack),
         url=lifecycle.url if len(lifecycle.url) <= MAX_URL and lifecycle.url.isprintable() else "",
         start_time=convert.timestamp(lifecycle.start_time_ms),
         connections=lifecycle.connections(),
         metrics=rendered if within_limits(rendered) else b"",
+        warnings=[_printable(warning) for warning in list(lifecycle.warnings.values())[:MAX_WARNINGS]],
         clock_skew=None if lifecycle.clock_skew is None else convert.duration(lifecycle.clock_skew),
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_DETAIL])
 
 
 INTERVAL: Final = 2.0
@@ -121,8 +126,12 @@ class ProcessReporter:
         while True:
             try:
                 await self._report()
+                self._note_refusal("")
             except grpc.aio.AioRpcError as error:
-                log.debug("report not delivered", code=error.code().name)
+                problem = status.from_rpc_error(error)
+                log.debug("report not delivered", reason=problem.reason)
+                if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
+                    self._note_refusal(problem.message)
             if self._lifecycle.ready.is_set():
                 await asyncio.sleep(self._interval)
             else:
@@ -143,6 +152,14 @@ class ProcessReporter:
         if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics omitted: too many", bytes=len(rendered), series=rendered.count(b"\n"))
         self._complete = complete
+
+    def _note_refusal(self, problem: str) -> None:
+        """Record why the router refuses this process's token: streams that were opened before it was revoked go on."""
+        known, self._lifecycle.refusal = self._lifecycle.refusal, problem and f"the router refuses the token: {problem}"
+        if problem and self._lifecycle.refusal != known:
+            log.error("the router refuses the token", detail=problem)
+        elif known and not problem:
+            log.info("the router accepts the token again")
 
     def _note_skew(self, seconds: float) -> None:
         self._lifecycle.clock_skew = seconds

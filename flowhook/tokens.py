@@ -96,10 +96,10 @@ class TokenInfo:
     earlier: tuple[EarlierValue, ...] = ()
 
 
-def ensure_tokens(data_dir: Path) -> None:
+def ensure_tokens(data_dir: Path) -> bool:
     """Create the built-in tokens of a data directory that has no `tokens.json` yet; otherwise change nothing.
 
-    Blocking. Every file is readable by its owner only.
+    Blocking. Every file is readable by its owner only. Returns whether the tokens were created.
 
     Raises:
         InvalidError: the directory can't be written (`DATA_DIR_UNUSABLE`) or the file is damaged (`TOKENS_DAMAGED`).
@@ -107,7 +107,7 @@ def ensure_tokens(data_dir: Path) -> None:
     with _locked(data_dir):
         if (data_dir / FILE).exists():
             _load(data_dir)
-            return
+            return False
         infos = []
         for name, scopes in BUILT_IN.items():
             token = _mint()
@@ -115,6 +115,7 @@ def ensure_tokens(data_dir: Path) -> None:
             infos.append(TokenInfo(name, scopes, _hash(token), int(time.time())))
         # last, so that after a crash before this point the next call starts over
         _store(data_dir, infos)
+        return True
 
 
 def create_token(

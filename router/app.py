@@ -19,14 +19,13 @@ from flowhook.errors import InvalidError
 from flowhook.private_files import restrict_permissions
 from flowhook.process import ProcessState
 from flowhook.token_verifier import TokenVerifier
-from flowhook.tokens import ensure_tokens
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import SingleOwner
-from router.encryption import is_key_missing, load_secrets_key
+from router.credentials import CredentialWatch, load_credentials
 from router.parsing import InputParser
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
-from router.storage.interface import Registry, Storage
+from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
 
 MAX_PATHS: Final = 10
@@ -58,12 +57,13 @@ async def serve(
 
 
 async def _serve_embedded(settings: RouterSettings, lifecycle: ProcessState, registry: CollectorRegistry) -> None:
-    ensure_tokens(settings.data_dir)
     storage = await _open_storage(settings)
     stop = StopRequest()
-    draining = asyncio.create_task(stop.drain_after(lifecycle.stop, settings.drain_seconds), name="wait for the end")
+    helpers = [asyncio.create_task(stop.drain_after(lifecycle.stop, settings.drain_seconds), name="wait for the end")]
     try:
-        key = await _load_key(settings, storage.registry)
+        key = await load_credentials(settings, storage.registry)
+        watch = CredentialWatch(settings, lifecycle, key)
+        helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
         state = await storage.own(0)
         async with contextlib.aclosing(InputParser()) as parser:
             await serve_shard(
@@ -82,7 +82,8 @@ async def _serve_embedded(settings: RouterSettings, lifecycle: ProcessState, reg
                 serving=lambda _port: lifecycle.ready.set(),
             )
     finally:
-        draining.cancel()
+        for helper in helpers:
+            helper.cancel()
         await storage.close()
 
 
@@ -122,20 +123,6 @@ async def _keep_private(settings: RouterSettings) -> None:
             paths=[str(path) for path in exposed[:MAX_PATHS]],
             count=len(exposed),
         )
-
-
-async def _load_key(settings: RouterSettings, registry: Registry) -> bytes:
-    """Return the secrets key; a new one if there are no secrets, or if they are to be discarded.
-
-    Raises:
-        FlowhookError: see `encryption.load_secrets_key`.
-    """
-    secrets = await registry.list_secrets()
-    if secrets and settings.discard_secrets and is_key_missing(settings.data_dir, settings.secrets_key):
-        await asyncio.gather(*(registry.delete_secret(secret.name) for secret in secrets))
-        log.warning("secrets discarded: their key was missing", count=len(secrets))
-        secrets = []
-    return load_secrets_key(settings.data_dir, settings.secrets_key, sealed=len(secrets))
 
 
 async def _open_storage(settings: RouterSettings) -> Storage:

@@ -103,6 +103,11 @@ def derive_key(key: bytes, purpose: bytes) -> bytes:
     return hmac.digest(extracted, purpose + b"\x01", "sha256")
 
 
+def key_fingerprint(key: bytes) -> str:
+    """Return 16 hex digits by which two keys are told apart; they reveal nothing of the key. `key`: as above."""
+    return derive_key(key, b"flowhook cluster: check of the key")[:8].hex()
+
+
 def is_key_missing(data_dir: Path, setting: SecretStr | None = None) -> bool:
     """Return whether `load_secrets_key` would create a key. Blocks."""
     return setting is None and not os.path.lexists(data_dir / KEY_FILE)
@@ -139,7 +144,7 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
         make_directory(data_dir)
         with contextlib.suppress(FileExistsError):
             _make(path)
-        return _read(path)
+        return read_key(path)
     except OSError as error:
         cause = errno.errorcode.get(error.errno or 0, "unknown error")
         raise ConflictError(f"{path} can't be read or created: {cause}", reason="SECRETS_KEY_UNREADABLE") from error
@@ -166,7 +171,13 @@ def _make(path: Path) -> None:
         os.close(directory)
 
 
-def _read(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """Return the key in a file. Blocks.
+
+    Raises:
+        ConflictError: it is damaged (`SECRETS_KEY_INVALID`), or others can read it (`SECRETS_KEY_EXPOSED`).
+        OSError: it can't be read.
+    """
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise ConflictError(f"{path} can be read by others: chmod 600 it", reason="SECRETS_KEY_EXPOSED")

@@ -24,7 +24,8 @@ from router.cluster.heartbeats import HeartbeatSigner
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.term import Term
-from router.encryption import KEY_FILE, derive_key, is_key_missing, load_secrets_key
+from router.credentials import CredentialWatch
+from router.encryption import KEY_FILE, derive_key, is_key_missing, key_fingerprint, load_secrets_key
 from router.parsing import InputParser
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
@@ -106,8 +107,12 @@ async def _serve_view(
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
             member = _new_member(name, replicated, view, runner, key=key, settings=settings, lifecycle=lifecycle)
-            async with refuse_namesake(name, replicated.heartbeats, lifecycle):
-                await member.run()
+            watching = asyncio.create_task(CredentialWatch(settings, lifecycle, key).run(), name="watch key and tokens")
+            try:
+                async with refuse_namesake(name, replicated.heartbeats, lifecycle):
+                    await member.run()
+            finally:
+                watching.cancel()
     finally:
         await asyncio.to_thread(replicated.close)
 
@@ -258,7 +263,7 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
     Raises:
         ConflictError: it is another one (`SECRETS_KEY_DIFFERS`).
     """
-    check = derive_key(key, b"flowhook cluster: check of the key")[:8].hex()
+    check = key_fingerprint(key)
     if replicated.facts.agree("secrets_key", check) != check:
         raise ConflictError(
             f"the key of secrets is not that of the other routers: copy {KEY_FILE}, or set FLOWHOOK_SECRETS_KEY, so"

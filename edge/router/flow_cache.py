@@ -92,7 +92,8 @@ class FlowCache:
         self._lookup_seconds = lookup_seconds
         self._silence = silence_seconds
         self._on_state = on_state
-        self._interrupted = False
+        self._lacks: set[str] = set()
+        """Reasons that were logged since the watch was last in order."""
         self._now = asyncio.get_running_loop().time
         self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
@@ -163,11 +164,11 @@ class FlowCache:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     def _tell_lack(self, reason: str, detail: str) -> None:
-        if not self._interrupted:  # log once, not for every attempt
+        if reason not in self._lacks:  # each one once, not for every attempt
             log.warning("watch of flows interrupted", reason=reason, detail=detail + probable_cause(detail))
-        self._interrupted = True
+        self._lacks.add(reason)
         if self._now() >= self._trusted_until:
-            self._on_state(f"flows can't be watched: {reason}")
+            self._on_state(f"flows can't be watched: {reason} ({detail})")
 
     async def _watch(self) -> None:
         """Apply the changes of one watch stream until it ends.
@@ -188,7 +189,7 @@ class FlowCache:
                 if caught_up:
                     if self._now() >= self._trusted_until:
                         self._on_state("")
-                    self._interrupted = False
+                    self._lacks.clear()
                     self._trusted_until = self._now() + self._silence
         except StopAsyncIteration:
             return

@@ -121,6 +121,7 @@ class ProcessInfo:
         credit: of a runner: executions that it would take besides those that it has.
         in_flight: of a runner: executions that it has under lease.
         clock_skew: seconds by which its clock is ahead of the router's, at the least; negative: behind; None: unknown.
+        warnings: what is wrong with it although it serves.
     """
 
     name: str
@@ -138,6 +139,7 @@ class ProcessInfo:
     credit: int = 0
     in_flight: int = 0
     clock_skew: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def started_at(self) -> datetime | None:

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
-from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, within_limits
+from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, MAX_WARNINGS, within_limits
 from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.wire import convert
@@ -106,9 +106,12 @@ def _checked(process: pb.Process) -> pb.Process:
         (process.host, MAX_HOST),
         (process.detail, MAX_DETAIL),
         (process.url, MAX_URL),
+        *((warning, MAX_DETAIL) for warning in process.warnings),
     )
     if not process.name or any(len(text) > limit or not text.isprintable() for text, limit in texts):
         raise _invalid("a process must have a name, and its texts must be printable and within the lengths of the API")
+    if len(process.warnings) > MAX_WARNINGS:
+        raise _invalid(f"`warnings` must be at most {MAX_WARNINGS}")
     if process.role not in REPORTERS or process.pid < 0:
         raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
@@ -129,6 +132,7 @@ def _checked(process: pb.Process) -> pb.Process:
         url=process.url,
         start_time=start if process.HasField("start_time") else None,
         connections=process.connections,
+        warnings=process.warnings,
         clock_skew=convert.duration(convert.seconds(process.clock_skew)) if process.HasField("clock_skew") else None,
     )
 

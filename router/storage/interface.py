@@ -372,6 +372,14 @@ class Registry(Protocol):
         """Delete a secret; false when there was none."""
         ...
 
+    async def fingerprint(self, name: str) -> str:
+        """Return what `set_fingerprint` stored under a name; empty: nothing."""
+        ...
+
+    async def set_fingerprint(self, name: str, value: str) -> None:
+        """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
+        ...
+
     async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
         """Return changes by ascending revision.
 

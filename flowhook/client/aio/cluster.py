@@ -86,6 +86,7 @@ def _process(process: Process) -> ProcessInfo:
         credit=process.credit,
         in_flight=process.in_flight,
         clock_skew=convert.seconds(process.clock_skew) if process.HasField("clock_skew") else None,
+        warnings=tuple(process.warnings),
     )
 
 

@@ -15,7 +15,7 @@ from flowhook.secret_info import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.statements import BatchStatement
+from router.storage.sqlite.statements import BatchStatement, write_counter
 from router.storage.sqlite.writer import Writer
 
 _NO_DOCUMENT = "x''"
@@ -32,6 +32,9 @@ _IN_USE = (
     "SELECT DISTINCT e.flow_revision FROM flow_key k JOIN execution e INDEXED BY execution_by_flow ON e.flow = k.key"
     " WHERE k.flow_id = ?"
 )
+_FINGERPRINT: Final = "fingerprint of "
+"""Beginning of the names of rows in `counter` whose values are the 8 bytes of a fingerprint."""
+
 FORGET_STEP: Final = 32
 """Most revisions that one transaction removes."""
 
@@ -170,6 +173,15 @@ class SqliteRegistry:
     async def delete_secret(self, name: str) -> bool:
         """See `interface.Registry`."""
         return bool(await self._change(lambda connection: _delete_secret(connection, name)))
+
+    async def fingerprint(self, name: str) -> str:
+        """See `interface.Registry`."""
+        return await self._readers.run(partial(_fingerprint, name=name))
+
+    async def set_fingerprint(self, name: str, value: str) -> None:
+        """See `interface.Registry`."""
+        number = int.from_bytes(bytes.fromhex(value), signed=True)
+        await self._change(partial(write_counter, name=_FINGERPRINT + name, value=number))
 
     async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
         """See `interface.Registry`."""
@@ -345,6 +357,11 @@ def _get_secrets(connection: apsw.Connection, names: Sequence[str]) -> dict[str,
 
 def _list_secrets(connection: apsw.Connection) -> list[SecretInfo]:
     return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
+
+
+def _fingerprint(connection: apsw.Connection, name: str) -> str:
+    value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (_FINGERPRINT + name,)).get
+    return "" if value is None else value.to_bytes(8, signed=True).hex()
 
 
 def _delete_secret(connection: apsw.Connection, name: str) -> bool:

@@ -80,11 +80,15 @@ async def test_secrets_whose_key_is_gone_are_discarded_on_request(keyless):
         assert await runner.secrets.resolve(["bank"]) == {"bank": b"hunter3"}
 
 
-async def test_a_key_of_the_environment_discards_nothing(keyless):
+async def test_another_key_of_the_environment_discards_them_only_on_request(keyless):
     data, _ = keyless
     other = base64.b64encode(secrets.token_bytes(32)).decode()
+    with pytest.raises(ConflictError) as caught:
+        async with running_router(data, secrets_key=other):
+            pass
+    assert caught.value.reason == "SECRETS_KEY_DIFFERS"
     async with running_router(data, discard_secrets=True, secrets_key=other) as router, router.client() as client:
-        assert [info.name for info in await client.secrets.list()] == ["bank"]
+        assert await client.secrets.list() == []
 
 
 async def test_without_secrets_a_new_key_is_made(tmp_path):

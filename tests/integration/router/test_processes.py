@@ -14,7 +14,7 @@ from flowhook.client import channel
 from flowhook.errors import PermissionDeniedError
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
-from flowhook.tokens import TokenScope, create_token
+from flowhook.tokens import TokenScope, create_token, revoke_token
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc
 from flowhook.wire import status
@@ -104,3 +104,26 @@ async def test_a_process_whose_clock_is_wrong_measures_by_how_much_and_says_so_o
     warned = [entry for entry in logs if entry["log_level"] == "warning" and "clock" in entry["event"]]
     assert len(warned) == 1
     assert warned[0]["ahead"] * skew > 0
+
+
+async def test_an_edge_whose_token_is_revoked_is_not_ready_and_says_why(router):
+    name = f"edge-{TokenScope.VERIFY}"
+    token = create_token(router.settings.data_dir, name, [TokenScope.INGEST, TokenScope.VERIFY])
+    state = ProcessState(name="edge-1", role="edge")
+    state.ready.set()
+
+    async def until(lack):
+        async with asyncio.timeout(PATIENCE):
+            while lack not in state.lack():
+                await asyncio.sleep(0.01)
+
+    with structlog.testing.capture_logs() as logs:
+        async with channel.connect(router.target, token) as connection:
+            reporting = asyncio.create_task(ProcessReporter(connection, state, interval=0.02).run())
+            await until("")
+            revoke_token(router.settings.data_dir, name)
+            await until("the router refuses the token: the token is unknown, revoked or expired")
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+    assert len([entry for entry in logs if entry["log_level"] == "error"]) == 1
+    assert token not in str(logs)

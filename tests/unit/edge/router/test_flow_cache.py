@@ -4,12 +4,13 @@ import asyncio
 import time
 
 import pytest
+import structlog
 from support.patience import PATIENCE
 
 from edge.router.flow_cache import FlowCache
 from edge.router.flow_existence import MAX_WAITING, PACE_SECONDS
 from flowhook import limits
-from flowhook.errors import InternalError, OutOfRangeError, UnavailableError
+from flowhook.errors import InternalError, OutOfRangeError, UnauthenticatedError, UnavailableError
 
 OPEN = {"auth": "none"}
 GITHUB = {"auth": {"github": {"secret": "key"}}}
@@ -221,7 +222,7 @@ async def test_nothing_cached_is_used_while_the_watch_is_silent(router, counts, 
     await directory.find("a")
     await directory.find("a")
     assert router.requested == ["a"] * 3
-    assert states == ["", "flows can't be watched: WATCH_SILENT"]
+    assert states == ["", "flows can't be watched: WATCH_SILENT (the router's watch of flows went silent)"]
 
     router.progress()
     await settled()
@@ -350,3 +351,30 @@ async def test_a_flow_that_can_not_be_read_is_no_missing_one(directory, router):
 async def test_before_the_watch_runs_nobody_can_say(router, counts):
     with pytest.raises(UnavailableError):
         await FlowCache(router, counts, size=3, lookup_seconds=PATIENCE).find("a")
+
+
+async def test_each_reason_why_flows_can_not_be_watched_is_logged_once(router, counts, running, settled, monkeypatch):
+    monkeypatch.setattr("edge.router.flow_cache.RECONNECT_SECONDS", 0.0)
+    problems = [
+        UnavailableError("the router is away", reason="ROUTER_AWAY"),
+        UnavailableError("the router is away", reason="ROUTER_AWAY"),
+        UnauthenticatedError("the token is unknown, revoked or expired"),
+        UnauthenticatedError("the token is unknown, revoked or expired"),
+    ]
+    watch, states = router.watch, []
+
+    def failing(start_revision):
+        if problems:
+            raise problems.pop(0)
+        return watch(start_revision)
+
+    router.watch = failing
+    with structlog.testing.capture_logs() as logs:
+        cache = FlowCache(router, counts, size=3, lookup_seconds=PATIENCE, on_state=states.append)
+        running(cache.run())
+        while problems:
+            await settled()
+        router.progress()
+        await settled()
+    assert [entry["reason"] for entry in logs] == ["ROUTER_AWAY", UnauthenticatedError("").reason]
+    assert states[-2:] == [f"flows can't be watched: {logs[-1]['reason']} ({logs[-1]['detail']})", ""]

@@ -13,7 +13,9 @@ from chaos.proxies import Proxies
 from chaos.replication import examine
 from flowhook.errors import FlowhookError
 from harness.log_servers import LogServers
+from router.encryption import require_secrets_key
 from router.storage.commit_log.jetstream import connect
+from router.storage.commit_log.keys import ClusterKeys
 
 OWNER_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 60.0
@@ -65,7 +67,8 @@ class ReplicatedCluster(BrokenCluster):
         """See `BrokenCluster`."""
         await self.servers.start()
         views = {name: self.data_dir / name for name in self.routers}
-        return await asyncio.to_thread(_examine, self.servers.url(self.servers.ports()), views)
+        keys = ClusterKeys(require_secrets_key(self.data_dir))
+        return await asyncio.to_thread(_examine, self.servers.url(self.servers.ports()), keys, views)
 
     def pid(self, process: str) -> int | None:
         """See `BrokenCluster`; also of NATS servers."""
@@ -75,8 +78,8 @@ class ReplicatedCluster(BrokenCluster):
         return ("--routers", str(len(self.routers)), "--storage", self.servers.url(self.proxies.ports))
 
 
-def _examine(url: str, views: Mapping[str, Path]) -> Findings:
-    log = connect(url, router="chaos", create=False, timeout=CONNECT_SECONDS)
+def _examine(url: str, keys: ClusterKeys, views: Mapping[str, Path]) -> Findings:
+    log = connect(url, keys, router="chaos", create=False, timeout=CONNECT_SECONDS)
     try:
         return examine(log.log, views)
     finally:

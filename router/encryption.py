@@ -150,6 +150,23 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
         raise ConflictError(f"{path} can't be read or created: {cause}", reason="SECRETS_KEY_UNREADABLE") from error
 
 
+def require_secrets_key(data_dir: Path, setting: SecretStr | None = None) -> bytes:
+    """Return the key that all routers of a replicated log have; it is never created here. Blocks.
+
+    Raises:
+        ConflictError: it is missing (`SECRETS_KEY_MISSING`), or can't be used; see `load_secrets_key`.
+        InvalidError: see there.
+    """
+    if is_key_missing(data_dir, setting):
+        raise ConflictError(
+            f"{data_dir / KEY_FILE} is missing: all routers of a replicated log need the same key. Copy it"
+            " from another router, or set FLOWHOOK_SECRETS_KEY; for the first one, make it with"
+            f" 'openssl rand -base64 32 > {KEY_FILE}' and chmod 600",
+            reason="SECRETS_KEY_MISSING",
+        )
+    return load_secrets_key(data_dir, setting)
+
+
 def _make(path: Path) -> None:
     if path.exists():
         return

@@ -20,18 +20,18 @@ from flowhook.private_files import make_directory
 from flowhook.process import ProcessState
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
-from router.cluster.heartbeats import HeartbeatSigner
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.term import Term
 from router.credentials import CredentialWatch
-from router.encryption import KEY_FILE, derive_key, is_key_missing, key_fingerprint, load_secrets_key
+from router.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.parsing import InputParser
 from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
 from router.standby import StandbyServer
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
+from router.storage.commit_log.keys import ClusterKeys
 from router.storage.interface import Storage
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.rebuilding import LOG_FACT
@@ -97,6 +97,7 @@ async def _serve_view(
     replicated = await asyncio.to_thread(
         connect,
         settings.storage,
+        ClusterKeys(key),
         router=name,
         creds_file=settings.nats_creds_file,
         ca_file=settings.nats_ca_file,
@@ -106,7 +107,7 @@ async def _serve_view(
         await asyncio.to_thread(_check_log, replicated)
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
-            member = _new_member(name, replicated, view, runner, key=key, settings=settings, lifecycle=lifecycle)
+            member = _new_member(name, replicated, view, runner, settings=settings, lifecycle=lifecycle)
             watching = asyncio.create_task(CredentialWatch(settings, lifecycle, key).run(), name="watch key and tokens")
             try:
                 async with refuse_namesake(name, replicated.heartbeats, lifecycle):
@@ -123,7 +124,6 @@ def _new_member(
     view: View,
     runner: _Runner,
     *,
-    key: bytes,
     settings: RouterSettings,
     lifecycle: ProcessState,
 ) -> Member:
@@ -136,7 +136,6 @@ def _new_member(
         name,
         replicated,
         view,
-        signer=heartbeat_signer(key),
         restore=partial(snapshots.restore_view, view, replicated.log.identity),
         snapshot=task.run_if_due,
         grew=schedule.grew,
@@ -148,11 +147,6 @@ def _new_member(
     )
     runner.use(member, lambda: task.failing)
     return member
-
-
-def heartbeat_signer(key: bytes) -> HeartbeatSigner:
-    """Return the signer of heartbeats of the routers that have this key of secrets."""
-    return HeartbeatSigner(derive_key(key, b"flowhook cluster: heartbeats"))
 
 
 class _Runner:
@@ -247,14 +241,7 @@ def _load_shared(settings: RouterSettings) -> bytes:
             " 'flowhook tokens create'",
             reason="TOKENS_MISSING",
         )
-    if is_key_missing(settings.data_dir, settings.secrets_key):
-        raise ConflictError(
-            f"{settings.data_dir / KEY_FILE} is missing: all routers of a replicated log need the same key. Copy it"
-            " from another router, or set FLOWHOOK_SECRETS_KEY; for the first one, make it with"
-            f" 'openssl rand -base64 32 > {KEY_FILE}' and chmod 600",
-            reason="SECRETS_KEY_MISSING",
-        )
-    return load_secrets_key(settings.data_dir, settings.secrets_key)
+    return require_secrets_key(settings.data_dir, settings.secrets_key)
 
 
 def _check_key(replicated: ReplicatedLog, key: bytes) -> None:

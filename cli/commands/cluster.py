@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, open_log
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
@@ -56,14 +57,9 @@ def _rebuild_log(
     discard_log: Annotated[
         bool, typer.Option("--discard-log", help="Delete the records of a log that was created in its place.")
     ] = False,
-    nats_creds_file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", envvar="FLOWHOOK_NATS_CREDS_FILE", help="Credentials file for NATS."),
-    ] = None,
-    nats_ca_file: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", envvar="FLOWHOOK_NATS_CA_FILE", help="PEM certificates that sign the servers'."),
-    ] = None,
+    data_dir: KeyDir = None,
+    nats_creds_file: NatsCredsFile = None,
+    nats_ca_file: NatsCaFile = None,
 ) -> None:
     """Make a lost log anew of a router's view, while no router runs: after LOG_REPLACED, and only then."""
     from flowhook import logs
@@ -72,8 +68,12 @@ def _rebuild_log(
     from router.storage.replicated.view import View
 
     logs.configure(level="warning")
-    replicated = jetstream.connect(
-        storage, router=f"rebuild-log-{os.getpid()}", creds_file=nats_creds_file, ca_file=nats_ca_file
+    replicated = open_log(
+        storage,
+        cluster_keys(data_dir),
+        name=f"rebuild-log-{os.getpid()}",
+        creds_file=nats_creds_file,
+        ca_file=nats_ca_file,
     )
     try:
         renew = partial(jetstream.rebuild_log, storage, creds_file=nats_creds_file, ca_file=nats_ca_file)

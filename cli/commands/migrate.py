@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, open_log
 from cli.options import Json
 
 if TYPE_CHECKING:
-    from router.storage.commit_log.interface import ReplicatedLog
     from router.storage.replicated.migration import MigrationResult
 
 LOG_SCHEMES: Final = ("nats://", "tls://")
@@ -32,24 +32,9 @@ def _migrate(
     source: Annotated[str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,…")],
     target: Annotated[str, typer.Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH")],
     json: Json = False,
-    nats_creds_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--nats-creds-file",
-            metavar="PATH",
-            envvar="FLOWHOOK_NATS_CREDS_FILE",
-            help="Credentials file for NATS, if the URL names no user and password.",
-        ),
-    ] = None,
-    nats_ca_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--nats-ca-file",
-            metavar="PATH",
-            envvar="FLOWHOOK_NATS_CA_FILE",
-            help="PEM certificates that the TLS certificates of NATS servers are checked against.",
-        ),
-    ] = None,
+    data_dir: KeyDir = None,
+    nats_creds_file: NatsCredsFile = None,
+    nats_ca_file: NatsCaFile = None,
 ) -> None:
     """Move all data between a database and a replicated log, while no router runs. The source stays as it is."""
     from cli.output import print_json
@@ -63,7 +48,14 @@ def _migrate(
     path = Path(database.removeprefix(SQLITE_SCHEME))
     logs.configure(level="warning")
     start = time.monotonic()
-    replicated = _connect(url, create=to_log, creds_file=nats_creds_file, ca_file=nats_ca_file)
+    replicated = open_log(
+        url,
+        cluster_keys(data_dir),
+        name=f"migrate-{os.getpid()}",
+        create=to_log,
+        creds_file=nats_creds_file,
+        ca_file=nats_ca_file,
+    )
     try:
         progress = sys.stderr if json else sys.stdout
         migration = Migration(
@@ -77,14 +69,6 @@ def _migrate(
         print_json(_as_json(result, seconds))
     else:
         _print(result, seconds)
-
-
-def _connect(url: str, *, create: bool, creds_file: Path | None, ca_file: Path | None) -> ReplicatedLog:
-    from router.storage.commit_log import jetstream
-
-    return jetstream.connect(
-        url, router=f"migrate-{os.getpid()}", create=create, creds_file=creds_file, ca_file=ca_file
-    )
 
 
 def _as_json(result: MigrationResult, seconds: float) -> dict[str, Any]:

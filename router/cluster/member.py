@@ -14,7 +14,7 @@ from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.process import ProcessState
 from router.cluster.fence_check import FenceCheck
-from router.cluster.heartbeats import HeartbeatSigner, RouterHeartbeats
+from router.cluster.heartbeats import RouterHeartbeats
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
 from router.cluster.shard_map import LogReport, ShardSituation
@@ -50,7 +50,6 @@ class Member:
         name: of this router, unique in the cluster.
         replicated: the log, heartbeats and objects.
         view: this router's copy of the data.
-        signer: signs heartbeats, and verifies those of the others.
         restore: makes a view from the newest snapshot and returns its position, or None if there is none. Blocks.
         snapshot: makes a snapshot if one is due. Blocks.
         grew: called with the bytes of each record that was applied or appended, on any thread.
@@ -67,7 +66,6 @@ class Member:
         replicated: ReplicatedLog,
         view: View,
         *,
-        signer: HeartbeatSigner,
         restore: Callable[[], ViewPosition | None],
         snapshot: Callable[[], object],
         grew: Callable[[int], None],
@@ -79,7 +77,7 @@ class Member:
     ) -> None:
         self._replicated = replicated
         self._view = view
-        self._heartbeats = RouterHeartbeats(replicated.heartbeats, signer)
+        self._heartbeats = RouterHeartbeats(replicated.heartbeats)
         self._restore = restore
         self._snapshot = snapshot
         self._grew = grew

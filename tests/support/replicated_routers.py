@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, closing, suppress
 import aiohttp
 import grpc
 from prometheus_client import CollectorRegistry
+from support.cluster_keys import keys_of
 from support.patience import PATIENCE
 
 from chaos.replication import examine
@@ -138,7 +139,7 @@ class ReplicatedRouters:
         """Stop all, and compare their views with the log, row by row."""
         await self.close()
         routers = {router.name: router for router in self.routers}
-        await asyncio.to_thread(assert_views_equal, self.url, routers.values())
+        await asyncio.to_thread(assert_views_equal, self.url, keys_of(self.directory), routers.values())
 
     async def close(self):
         for router in self.routers:
@@ -168,9 +169,9 @@ async def running_edge(routers, **settings):
         await serving
 
 
-def assert_views_equal(url, routers):
+def assert_views_equal(url, keys, routers):
     """Compare the views of routers that have stopped with the log, row by row. Blocks."""
-    with closing(connect_log(url, router="examiner")) as replicated:
+    with closing(connect_log(url, keys, router="examiner")) as replicated:
         found = examine(replicated.log, {router.name: router.view_dir for router in routers})
     assert not any(found.problems.values()), found.problems
     assert found.counts["views_compared"] >= len(routers) - 1, found.counts  # another may start from the first one

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from flowhook.errors import ConflictError, UnavailableError
+from router.storage.commit_log.refusals import Refusals
 
 
 class FencedError(UnavailableError):
@@ -203,7 +204,8 @@ class CommitLog(Protocol):
 class Heartbeats(Protocol):
     """Announces that this router is alive, and receives the same from others. Ownership is decided by the log alone.
 
-    Silence is measured by this machine's monotonic clock, so that clocks may differ.
+    Only what a router of this log sent while this one ran counts: what is forged, or repeated, is silence. Silence is
+    measured by this machine's monotonic clock, so that clocks may differ.
     """
 
     def publish(self, content: bytes) -> None:
@@ -211,7 +213,14 @@ class Heartbeats(Protocol):
         ...
 
     def heard(self) -> dict[str, tuple[float, bytes]]:
-        """Return what other routers sent last, by their names, with its time (s, `time.monotonic`). No I/O."""
+        """Return what other routers sent last, by their names, with its time (s, `time.monotonic`). No I/O.
+
+        A router is heard once it has heard this one: call `publish` meanwhile.
+        """
+        ...
+
+    def seen(self) -> dict[str, float]:
+        """Return when each router was heard last, also if it has not heard this one, or was recorded. No I/O."""
         ...
 
     def namesake(self) -> float:
@@ -269,6 +278,7 @@ class ReplicatedLog(Protocol):
     heartbeats: Heartbeats
     objects: ObjectStore
     facts: ClusterFacts
+    refusals: Refusals
 
     def close(self) -> None:
         """Disconnect. Calls in progress fail. Idempotent."""

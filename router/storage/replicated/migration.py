@@ -140,7 +140,7 @@ class Migration:
 
     def _refuse_routers(self) -> None:
         since = time.monotonic() - self._heartbeat_seconds
-        heard = sorted(name for name, (at, _) in self._heartbeats.heard().items() if at >= since)
+        heard = sorted(name for name, at in self._heartbeats.seen().items() if at >= since)
         if heard:
             raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
 

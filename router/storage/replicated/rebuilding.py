@@ -129,7 +129,7 @@ class LogRebuilding:
     def _refuse_routers(self) -> None:
         since = time.monotonic()
         time.sleep(self._heartbeat_seconds)
-        heard = sorted(name for name, (at, _) in self._heartbeats.heard().items() if at >= since)
+        heard = sorted(name for name, at in self._heartbeats.seen().items() if at >= since)
         if heard:
             raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
 

@@ -8,6 +8,7 @@ import itertools
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from support.cluster_keys import KEYS
 from support.fake_log import FakeLog
 from support.nats_servers import nats_cluster, nats_server
 
@@ -28,7 +29,7 @@ def jetstream(servers):
     with ExitStack() as opened:
 
         def open_log():
-            system = connect(servers.url(prefix=prefix, max_bytes="100M"), router=f"router-{next(routers)}")
+            system = connect(servers.url(prefix=prefix, max_bytes="100M"), KEYS, router=f"router-{next(routers)}")
             opened.callback(system.close)
             return system.log
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+from functools import partial
 
 import apsw
 import pytest
+from support.cluster_keys import KEY_SETTING, KEYS
 from support.commands import flowhook
 from support.nats_servers import nats_server
 from support.replica import tables
@@ -73,12 +75,12 @@ def blobs(path):
 
 def test_executions_of_every_status_go_to_the_log_and_back(url, database, tmp_path):
     back = tmp_path / "back" / "flowhook.db"
-    there = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, "--json")
+    there = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, "--json", **KEY_SETTING)
     assert (there.code, there.err.splitlines()[-1]) == (0, "comparing the snapshot with the database")
     [result] = there.rows
     assert result.pop("seconds") > 0
     assert result == {"position": 0, "executions": STATUSES, "compared": 276, "blobs": 4, "missing_blobs": 0}
-    again = flowhook("migrate", "--from", url, "--to", f"sqlite:{back}")
+    again = flowhook("migrate", "--from", url, "--to", f"sqlite:{back}", **KEY_SETTING)
     assert again.code == 0
     assert "4 of 4 large payloads and bodies downloaded" in again.out
     assert "waiting: 60" in again.out
@@ -88,7 +90,7 @@ def test_executions_of_every_status_go_to_the_log_and_back(url, database, tmp_pa
 
 
 def test_a_router_that_is_heard_refuses_both_directions(url, database, tmp_path):
-    other = jetstream.connect(url, router="router-7")
+    other = jetstream.connect(url, KEYS, router="router-7")
 
     async def beat_while(run):
         running = asyncio.create_task(asyncio.to_thread(run))
@@ -99,23 +101,24 @@ def test_a_router_that_is_heard_refuses_both_directions(url, database, tmp_path)
 
     try:
         for source, target in ((f"sqlite:{database}", url), (url, f"sqlite:{tmp_path / 'flowhook.db'}")):
-            found = asyncio.run(beat_while(lambda s=source, t=target: flowhook("migrate", "--from", s, "--to", t)))
+            command = partial(flowhook, "migrate", "--from", source, "--to", target, **KEY_SETTING)
+            found = asyncio.run(beat_while(command))
             assert (found.code, found.err) == (1, "flowhook: router-7 runs on this log: stop all routers first\n")
     finally:
         other.close()
 
 
 def test_a_log_that_is_in_use_is_not_overwritten(url, database):
-    used = jetstream.connect(url, router="router-7")
+    used = jetstream.connect(url, KEYS, router="router-7")
     used.log.append(0, "1:a:1:0", b"record")
     used.close()
-    found = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url)
+    found = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, **KEY_SETTING)
     assert found.code == 1
     assert "the log is not empty: it has been used up to position 1" in found.err
 
 
 def test_a_log_that_does_not_exist_is_not_created_by_migrating_from_it(url, tmp_path):
-    found = flowhook("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'flowhook.db'}")
+    found = flowhook("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'flowhook.db'}", **KEY_SETTING)
     assert found.code == 1
     assert not (tmp_path / "flowhook.db").exists()
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import closing
 
 import pytest
+from support.cluster_keys import KEY_SETTING, KEYS
 from support.commands import flowhook
 from support.nats_servers import nats_server
 from support.replica import tables
@@ -50,7 +51,7 @@ def view(tmp_path, url):
         await populate(storage, 9)
         await storage.close()
 
-    with closing(jetstream.connect(url, router="router-1")) as replicated:
+    with closing(jetstream.connect(url, KEYS, router="router-1")) as replicated:
         replicated.facts.agree(LOG_FACT, replicated.log.identity)
         asyncio.run(fill(replicated))
     return view
@@ -63,7 +64,7 @@ def content(view):
 
 def test_a_log_that_was_deleted_is_made_anew_and_other_routers_restore_it(view, url, tmp_path):
     def rebuild():
-        return flowhook("cluster", "rebuild-log", "--storage", url, "--view-dir", view.path.parent)
+        return flowhook("cluster", "rebuild-log", "--storage", url, "--view-dir", view.path.parent, **KEY_SETTING)
 
     position, before = view.position().position, content(view)
     intact = rebuild()
@@ -77,7 +78,7 @@ def test_a_log_that_was_deleted_is_made_anew_and_other_routers_restore_it(view, 
         f"the log is made anew, of the view at position {position}",
         "remove the views of the other routers before you start them",
     ]
-    with closing(jetstream.connect(url, router="router-2")) as replicated:
+    with closing(jetstream.connect(url, KEYS, router="router-2")) as replicated:
         identity = replicated.log.identity
         assert replicated.facts.agree(LOG_FACT, "") == identity
         other = View(tmp_path / "other")

@@ -4,6 +4,7 @@ import itertools
 import os
 
 import pytest
+from support.cluster_keys import keys_of
 from support.replicated_routers import assert_views_equal, replicated_routers
 from support.router_processes import CLOCK_SHIFT, RouterProcesses, shifted_clock
 
@@ -45,4 +46,4 @@ def processes(request, tmp_path_factory):
     processes.start("r2", **shifted_clock(directory / "clock", CLOCK_SHIFT))
     yield processes
     processes.close()
-    assert_views_equal(url, processes.routers)
+    assert_views_equal(url, keys_of(directory / "data"), processes.routers)

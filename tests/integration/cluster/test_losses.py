@@ -6,6 +6,7 @@ import signal
 import threading
 
 import pytest
+from support.cluster_keys import keys_of
 from support.nats_servers import nats_server
 from support.patience import PATIENCE
 from support.replicated_routers import replicated_routers
@@ -21,9 +22,9 @@ from router.storage.sqlite.errors import storage_full
 from router.storage.sqlite.schema import FORMAT_VERSION
 
 
-async def overtake(url):
+async def overtake(url, directory):
     """Append what another router would, though it changes nothing."""
-    thief = await asyncio.to_thread(connect, url, router="thief")
+    thief = await asyncio.to_thread(connect, url, keys_of(directory), router="thief")
     try:
         end = await asyncio.to_thread(thief.log.tail)
         epoch = decode(end.data).ownership.epoch + 1
@@ -61,7 +62,7 @@ def noted(monkeypatch):
 
 async def test_a_router_that_loses_the_shard_while_it_recovers_follows_and_takes_over_again(routers, url, monkeypatch):
     async def lose():
-        await overtake(url)
+        await overtake(url, routers.directory)
         raise FencedError("another router appended")
 
     fail_once(monkeypatch, lose)

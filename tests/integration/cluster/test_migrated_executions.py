@@ -101,8 +101,8 @@ async def let_go_on(client, started, kind, answered):
     await reach(client, ids, {Status.COMPLETED})
 
 
-async def migrate(source, target):
-    done = await asyncio.to_thread(flowhook, "migrate", "--from", source, "--to", target)
+async def migrate(source, target, data_dir):
+    done = await asyncio.to_thread(flowhook, "migrate", "--from", source, "--to", target, "--data-dir", data_dir)
     assert done.code == 0, done.err
 
 
@@ -112,7 +112,7 @@ async def test_executions_that_wait_go_on_after_a_migration_and_after_the_way_ba
     async with running_router(data) as router, router.client() as client, running_runner(data, router.target):
         started = await start(client, partner_url)
         ids = {each for some in started.values() for each in some}
-    await migrate(f"sqlite:{data / 'flowhook.db'}", url)
+    await migrate(f"sqlite:{data / 'flowhook.db'}", url, data)
 
     async with replicated_routers(data, url) as routers:
         routers.start("r1")
@@ -123,7 +123,7 @@ async def test_executions_that_wait_go_on_after_a_migration_and_after_the_way_ba
             await reach(client, started["time"], {Status.COMPLETED})
             late = [each for what in ("event", "suspended", "retry") for each in started[f"{what}-late"]]
             await reach(client, late, PARKED)
-    await migrate(url, f"sqlite:{back}")
+    await migrate(url, f"sqlite:{back}", data)
 
     async with running_router(data, storage=f"sqlite:{back}") as router, router.client() as client:
         async with running_runner(data, router.target):

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+from support.cluster_keys import keys_of
 from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
@@ -99,7 +100,7 @@ async def test_an_owner_that_another_writer_overtakes_steps_down_and_loses_nothi
     owner = routers.start("r1")
     await routers.owner()
     ids = await accepted(owner, 3)
-    thief = await asyncio.to_thread(connect, url, router="thief")
+    thief = await asyncio.to_thread(connect, url, keys_of(routers.directory), router="thief")
     try:
         end = await asyncio.to_thread(thief.log.tail)
         # a part that is never completed: it changes nothing, and yet it is another's
@@ -149,7 +150,7 @@ async def test_calls_under_way_fail_so_that_they_can_be_repeated_when_the_shard_
         changes = client.executions.watch(flow_id="demo")
         await anext(changes)  # it begins
         watching = asyncio.create_task(_consume(changes))
-        thief = await asyncio.to_thread(connect, url, router="thief")
+        thief = await asyncio.to_thread(connect, url, keys_of(routers.directory), router="thief")
         try:
             end = await asyncio.to_thread(thief.log.tail)
             await asyncio.to_thread(thief.log.append, end.position, "thief", b"")

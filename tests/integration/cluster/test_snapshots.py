@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from structlog.testing import capture_logs
+from support.cluster_keys import keys_of
 from support.replicated_routers import load
 from support.routers import flow
 
@@ -81,7 +82,7 @@ async def test_when_the_newest_snapshot_is_damaged_the_older_one_and_the_log_mak
     other.wipe()
     damaged = (await owner.shard()).snapshots[0].position
     (tmp_path / "damaged").write_bytes(os.urandom(1000))
-    with closing(await asyncio.to_thread(connect, url, router="vandal")) as vandal:
+    with closing(await asyncio.to_thread(connect, url, keys_of(routers.directory), router="vandal")) as vandal:
         await asyncio.to_thread(vandal.objects.put, f"snap/0/{damaged:020}.zst", tmp_path / "damaged")
     with capture_logs() as logged:
         other = routers.start("r2", **SMALL)

@@ -4,6 +4,7 @@ import itertools
 from contextlib import ExitStack
 
 import pytest
+from support.cluster_keys import KEYS
 from support.cutting_relay import cutting_relay
 
 from router.storage.commit_log.jetstream import connect
@@ -45,9 +46,9 @@ def opened(prefix, servers):
     routers = itertools.count(1)
     with ExitStack() as stack:
 
-        def connected(server, *, url=None, router=None, **options):
+        def connected(server, *, url=None, router=None, keys=KEYS, **options):
             url = url or server.url(prefix=prefix, max_bytes="50M")
-            system = connect(url, router=router or f"router-{next(routers)}", **options)
+            system = connect(url, keys, router=router or f"router-{next(routers)}", **options)
             stack.callback(system.close)
             return system
 

@@ -160,7 +160,8 @@ PAUSED_WRITER = """
 import sys
 from router.storage.commit_log.interface import FencedError
 from router.storage.commit_log.jetstream import connect
-log = connect(sys.argv[1], router="paused").log
+from router.storage.commit_log.keys import ClusterKeys
+log = connect(sys.argv[1], ClusterKeys(b"k" * 32), router="paused").log
 position = 0
 try:
     while True:

@@ -12,10 +12,11 @@ from flowhook.errors import InvalidError
 
 
 def hear(heartbeats, name, content, again=lambda: None):
-    """Wait until `content` of a router was heard; call `again` meanwhile, as a router does."""
+    """Wait until `content` of a router was heard; call `again` meanwhile, as a router does, and be heard by it."""
     deadline = time.monotonic() + PATIENCE
     while heartbeats.heard().get(name, (0, b""))[1] != content:
         assert time.monotonic() < deadline
+        heartbeats.publish(b"listening")
         again()
         time.sleep(0.01)
     return heartbeats.heard()[name][0]

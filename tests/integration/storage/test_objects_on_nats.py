@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from support.cluster_keys import KEYS
 from support.nats_servers import nats_server
 
 from flowhook import limits
@@ -21,7 +22,7 @@ LARGE = b"x" * (limits.REPLICATED_INLINE_BODY_BYTES + 1)
 @pytest.fixture
 def replicated(tmp_path):
     with nats_server(tmp_path / "nats") as server:
-        connected = jetstream.connect(server.url(max_bytes="64M"), router="router-1")
+        connected = jetstream.connect(server.url(max_bytes="64M"), KEYS, router="router-1")
         yield connected
         connected.close()
 

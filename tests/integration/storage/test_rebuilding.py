@@ -27,8 +27,8 @@ class Heartbeats:
     def __init__(self):
         self.routers = {}
 
-    def heard(self):
-        return {name: (time.monotonic(), b"") for name in self.routers}
+    def seen(self):
+        return dict.fromkeys(self.routers, time.monotonic())
 
 
 class Facts(dict):

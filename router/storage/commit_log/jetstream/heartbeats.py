@@ -1,9 +1,11 @@
-"""Heartbeats of routers as plain messages of NATS, which need no quorum and are not stored."""
+"""Heartbeats of routers as plain messages of NATS, which need no quorum and are not stored.
+
+What is not authentic is dropped when it arrives: it can't take the place of what is.
+"""
 
 from __future__ import annotations
 
 import re
-import secrets
 import threading
 import time
 from typing import Final
@@ -12,13 +14,13 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from flowhook.errors import InvalidError
+from router.storage.commit_log.heartbeat_seals import MOST_ROUTERS, HeartbeatRefusedError, HeartbeatSeals
 from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 MOST_BYTES: Final = 4096
-MOST_ROUTERS: Final = 256
-"""Most routers of which a heartbeat is retained; the one that was silent longest makes room."""
-SENDER: Final = "Fh-Sender"
-"""Header that distinguishes routers of the same name."""
+GREETING_SECONDS: Final = 0.1
+"""Between two heartbeats that are sent because another router is new."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -26,7 +28,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 class NatsHeartbeats:
     """Sends and receives heartbeats."""
 
-    def __init__(self, connection: Connection, *, subject: str, router: str) -> None:
+    def __init__(
+        self, connection: Connection, *, subject: str, router: str, seals: HeartbeatSeals, refusals: Refusals
+    ) -> None:
         """Announce `router`, and receive the others, on the subjects `<subject>.<name>`.
 
         Raises:
@@ -40,9 +44,13 @@ class NatsHeartbeats:
         self._connection = connection
         self._subject = subject
         self._router = router
+        self._seals = seals
+        self._refusals = refusals
         self._heard: dict[str, tuple[float, bytes]] = {}
-        self._sender = secrets.token_hex(8)
+        self._seen: dict[str, float] = {}
         self._namesake = 0.0
+        self._content: bytes | None = None
+        self._greeted = 0.0
         self._lock = threading.Lock()
 
     async def start(self) -> None:
@@ -58,27 +66,47 @@ class NatsHeartbeats:
         with self._lock:
             return dict(self._heard)
 
+    def seen(self) -> dict[str, float]:
+        """See the protocol."""
+        with self._lock:
+            return dict(self._seen)
+
     def namesake(self) -> float:
         """Return when another router of this one's name was heard last (s, `time.monotonic`); 0: never."""
         return self._namesake
 
     async def _publish(self, content: bytes) -> None:
         client = self._connection.client
+        self._content = content
         try:
             if client.is_connected:
-                await client.publish(f"{self._subject}.{self._router}", content, headers={SENDER: self._sender})
+                await client.publish(f"{self._subject}.{self._router}", self._seals.seal(content))
         except (nats.errors.Error, OSError):
             return  # the next one follows within a second
 
     async def _on_message(self, message: Msg) -> None:
         name = message.subject.rpartition(".")[2]
+        try:
+            heartbeat = self._seals.open(name, message.data)
+        except HeartbeatRefusedError as error:
+            if error.suspicious:
+                self._refusals.add(RefusedKind.HEARTBEAT, message.subject, str(error))
+            return
+        if heartbeat is None:
+            return
+        now = time.monotonic()
         if name == self._router:
-            if (message.headers or {}).get(SENDER) != self._sender:
-                self._namesake = time.monotonic()
-            return
-        if len(message.data) > MOST_BYTES:
-            return
-        with self._lock:
-            self._heard[name] = (time.monotonic(), message.data)
-            if len(self._heard) > MOST_ROUTERS:
-                del self._heard[min(self._heard, key=lambda heard: self._heard[heard][0])]
+            if heartbeat.live:
+                self._namesake = now
+        else:
+            with self._lock:
+                self._seen[name] = now
+                if heartbeat.live:
+                    self._heard[name] = (now, heartbeat.content)
+                if len(self._seen) > MOST_ROUTERS:
+                    silent = min(self._seen, key=self._seen.__getitem__)
+                    del self._seen[silent]
+                    self._heard.pop(silent, None)
+        if heartbeat.greeting and self._content is not None and now - self._greeted >= GREETING_SECONDS:
+            self._greeted = now
+            await self._publish(self._content)

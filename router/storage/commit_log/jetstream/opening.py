@@ -7,6 +7,7 @@ from typing import Final
 
 from nats.js.api import StreamInfo
 
+from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
 from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbeats, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.facts import JetStreamFacts
@@ -23,6 +24,8 @@ from router.storage.commit_log.jetstream.streams import (
     recreate_log_stream,
 )
 from router.storage.commit_log.jetstream.url import LogUrl, parse_url
+from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.refusals import Refusals
 
 TIMEOUT_SECONDS: Final = 30.0
 
@@ -33,15 +36,18 @@ class JetStream:
     def __init__(
         self,
         connection: Connection,
+        *,
         log: JetStreamLog,
         heartbeats: NatsHeartbeats,
         objects: JetStreamObjects,
         facts: JetStreamFacts,
+        refusals: Refusals,
     ) -> None:
         self.log: CommitLog = log
         self.heartbeats: Heartbeats = heartbeats
         self.objects: ObjectStore = objects
         self.facts: ClusterFacts = facts
+        self.refusals = refusals
         self._connection = connection
 
     def close(self) -> None:
@@ -51,6 +57,7 @@ class JetStream:
 
 def connect(
     url: str,
+    keys: ClusterKeys,
     *,
     router: str,
     create: bool = True,
@@ -63,6 +70,7 @@ def connect(
 
     Args:
         url: `nats://` or `tls://`; see `url`.
+        keys: what routers store and send is sealed with.
         router: name of this router in the cluster.
         create: whether to create the stream of the log if there is none.
         timeout: how long to wait for a connection, and for a quorum (s, each).
@@ -85,14 +93,26 @@ def connect(
         objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
         facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
         log = JetStreamLog(connection, parsed, info, behind_seconds)
-        heartbeats = NatsHeartbeats(connection, subject=f"{parsed.prefix.lower()}.router", router=router)
+        refusals = Refusals()
+        heartbeats = NatsHeartbeats(
+            connection,
+            subject=f"{parsed.prefix.lower()}.router",
+            router=router,
+            seals=HeartbeatSeals(keys.derive("heartbeats", log.identity), router),
+            refusals=refusals,
+        )
         connection.call(log.start())
         connection.call(heartbeats.start())
     except BaseException:
         connection.close()
         raise
     return JetStream(
-        connection, log, heartbeats, JetStreamObjects(connection, objects), JetStreamFacts(connection, facts)
+        connection,
+        log=log,
+        heartbeats=heartbeats,
+        objects=JetStreamObjects(connection, objects),
+        facts=JetStreamFacts(connection, facts),
+        refusals=refusals,
     )
 
 

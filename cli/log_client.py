@@ -1,0 +1,70 @@
+"""Opens a replicated log for commands that work on it while no router runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import read_settings
+
+if TYPE_CHECKING:
+    from router.storage.commit_log.interface import ReplicatedLog
+    from router.storage.commit_log.keys import ClusterKeys
+
+NatsCredsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--nats-creds-file",
+        metavar="PATH",
+        envvar="FLOWHOOK_NATS_CREDS_FILE",
+        help="Credentials file for NATS, if the URL names no user and password.",
+    ),
+]
+NatsCaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--nats-ca-file",
+        metavar="PATH",
+        envvar="FLOWHOOK_NATS_CA_FILE",
+        help="PEM certificates that the TLS certificates of NATS servers are checked against.",
+    ),
+]
+KeyDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Directory of secrets.key, if FLOWHOOK_SECRETS_KEY is not set (FLOWHOOK_DATA_DIR).",
+    ),
+]
+
+
+def cluster_keys(data_dir: Path | None) -> ClusterKeys:
+    """Return the keys that routers with these settings have.
+
+    Raises:
+        FlowhookError: the key of secrets is missing, or can't be used.
+    """
+    from flowhook.config import RouterSettings
+    from router.encryption import require_secrets_key
+    from router.storage.commit_log.keys import ClusterKeys
+
+    settings = read_settings(RouterSettings, {"data_dir": data_dir})
+    return ClusterKeys(require_secrets_key(settings.data_dir, settings.secrets_key))
+
+
+def open_log(
+    url: str,
+    keys: ClusterKeys,
+    *,
+    name: str,
+    create: bool = True,
+    creds_file: Path | None = None,
+    ca_file: Path | None = None,
+) -> ReplicatedLog:
+    """Connect to the servers of a log; raises as `jetstream.connect` does."""
+    from router.storage.commit_log import jetstream
+
+    return jetstream.connect(url, keys, router=name, create=create, creds_file=creds_file, ca_file=ca_file)

@@ -1,0 +1,77 @@
+"""The alarm of what came from the servers of the log and was made by nobody who has the key of secrets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from flowhook import logs
+
+LOG_SECONDS: Final = 10.0
+"""Between two log lines about one kind: an attacker must not fill the log of a router either."""
+SHOWN_SECONDS: Final = 24 * 3600.0
+"""For how long operators are shown what was refused last."""
+
+log = logs.get_logger(__name__)
+
+
+class RefusedKind(StrEnum):
+    """Kinds of what is refused."""
+
+    RECORD = "record"
+    OBJECT = "object"
+    HEARTBEAT = "heartbeat"
+    FACT = "fact"
+
+
+class Refusals:
+    """Counts what was refused, logs it, and describes the last of it. May be used by any thread.
+
+    Args:
+        clock: monotonic, s.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: Counter[RefusedKind] = Counter()
+        self._logged: dict[RefusedKind, tuple[float, int]] = {}
+        self._last = ""
+        self._last_at = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, kind: RefusedKind, name: str, cause: str) -> None:
+        """Record that something was refused.
+
+        Args:
+            kind: of what.
+            name: its name or place, of which anybody may have chosen a part.
+            cause: why it is not authentic.
+        """
+        name = "".join(each if each.isprintable() else "?" for each in name[:200])
+        with self._lock:
+            now = self._clock()
+            self._counts[kind] += 1
+            self._last, self._last_at = f"the {kind} {name} was refused: {cause}", now
+            logged_at, logged = self._logged.get(kind, (-LOG_SECONDS, 0))
+            if now - logged_at < LOG_SECONDS:
+                return
+            self._logged[kind] = now, self._counts[kind]
+            suppressed = self._counts[kind] - logged - 1
+        log.error("refused what is not authentic", kind=kind.value, name=name, cause=cause, suppressed=suppressed)
+
+    def count(self, kind: RefusedKind) -> int:
+        """Return how many of a kind were refused since the start."""
+        return self._counts[kind]
+
+    @property
+    def warning(self) -> str:
+        """What operators are to know; empty: nothing was refused for a day."""
+        with self._lock:
+            total = sum(self._counts.values())
+            if not total or self._clock() - self._last_at > SHOWN_SECONDS:
+                return ""
+            return f"{self._last} ({total} in all): somebody writes to the servers of the log who may not"

@@ -1,8 +1,9 @@
 """Health check of a container: exits with 0 if the process in it serves, else with 1 and the reason on stderr.
 
-    healthcheck.py http PORT PATH    GET PATH answers 200: admin, and `flowhook up` (`/readyz` of its admin)
+    healthcheck.py http PORT PATH    GET PATH answers 200: admin, `flowhook up` (`/readyz` of its admin), and a process
+                                     with a private port (FLOWHOOK_HEALTH_PORT)
     healthcheck.py grpc PORT         grpc.health.v1 answers SERVING: router; needs no token, and asks without TLS
-    healthcheck.py tcp PORT          the port accepts connections: edge, which has no path of its own
+    healthcheck.py tcp PORT          the port accepts connections
 
 It asks 127.0.0.1 and waits for at most 4 s.
 """

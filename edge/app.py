@@ -24,6 +24,7 @@ from edge.router.replies import SyncReplies
 from edge.router.verifier_stream import attach_forever
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.document_fetcher import DocumentFetcher
+from edge.webhook.health import HealthPaths
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
 from edge.webhook.pipeline import WebhookHandler
@@ -124,6 +125,7 @@ async def _serve(
         contents=contents,
         uploads=uploads,
         views=views,
+        health=HealthPaths(settings.health_path, lifecycle.lack),
     )
     reverification = Reverification(directory, rejections, keys=keys, contents=contents, views=views)
     budget = ReceiveBudget()

@@ -54,6 +54,16 @@ def _check_public_url(value: str) -> str:
     return value.removesuffix("/")
 
 
+def _check_health_path(value: str) -> str:
+    if value and (not re.fullmatch(r"/(?:[A-Za-z0-9._~-]+/)*", value) or value.startswith(("/hook/", "/replies/"))):
+        raise ValueError("expected a path with / at both ends, such as /_edge/, and not /hook/ or /replies/")
+    return value
+
+
+HealthPath = Annotated[str, AfterValidator(_check_health_path)]
+"""A path with `/` at both ends that is not one of flows or replies; or empty."""
+
+
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 """Scheme and host, with an optional port; or empty. A trailing `/` is removed."""
 
@@ -95,6 +105,10 @@ class CommonSettings(BaseSettings):
     """`json`, `console`, or `auto`: console on a terminal, else json."""
     process_name: str = ""
     """Role and number, for example `edge-1`; made of role, process ID and host name when empty."""
+    health_port: Port | None = None
+    """Private port of a process for `/healthz` and `/readyz`; 0 lets the system choose; absent: none."""
+    health_host: str = "127.0.0.1"
+    """Address that the private port listens on."""
 
 
 class EdgeSettings(CommonSettings):
@@ -106,6 +120,8 @@ class EdgeSettings(CommonSettings):
     """Port that senders reach; 0 lets the system choose."""
     reuse_port: bool = False
     """Whether other edges on this machine may listen on the same port."""
+    health_path: HealthPath = "/"
+    """Path below which the port of senders answers `healthz` and `readyz` with one word; empty: nowhere."""
     public_url: PublicUrl = ""
     """Scheme and host that senders use, if a proxy changes them; for signatures that cover the URL."""
     trusted_proxies: str = ""

@@ -8,6 +8,7 @@ ensures however the supervisor ends. Exiting immediately is safe: nothing relies
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
 import os
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import orjson
@@ -25,6 +26,7 @@ from flowhook import logs, open_files, sched_slice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
 from flowhook.parent_death import die_with_parent
+from flowhook.status_server import StatusServer, health_responders
 from flowhook.supervisor_socket import take_socket
 
 EXIT_REFUSED: Final = 1
@@ -46,7 +48,7 @@ class ProcessState:
         ready: set by the process while it serves; cleared while a dependency is missing.
         detail: description of what is missing, for operators; read while `ready` is not set.
         refusal: why the router refuses this process; empty: it does not.
-        addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`); see `announce`.
+        addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`, `health`); see `announce`.
         url: scheme, host and port that senders use, of an edge; else empty.
         connections: returns the number of open connections of senders, of an edge.
         start_time_ms: when it started, Unix time in ms.
@@ -103,7 +105,7 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
         open_files.ensure_limit()
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_live(main, ProcessState(name=name, role=role), parent))
+            runner.run(_live(main, ProcessState(name=name, role=role), parent, settings))
     except FlowhookError as error:
         print(f"flowhook: {name}: {error.message}", file=sys.stderr)  # noqa: T201 - the message of a command
         return EXIT_REFUSED
@@ -114,7 +116,10 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
 
 
 async def _live(
-    main: Callable[[ProcessState], Awaitable[None]], lifecycle: ProcessState, parent: socket.socket | None
+    main: Callable[[ProcessState], Awaitable[None]],
+    lifecycle: ProcessState,
+    parent: socket.socket | None,
+    settings: CommonSettings,
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,7 +129,8 @@ async def _live(
         parent.setblocking(False)
         helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
     try:
-        await main(lifecycle)
+        async with _status_port(lifecycle, settings):
+            await main(lifecycle)
         log.info("stopped")
     except ExceptionGroup as group:
         raise _only_cause(group) from group
@@ -132,6 +138,18 @@ async def _live(
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _status_port(lifecycle: ProcessState, settings: CommonSettings) -> AsyncIterator[None]:
+    """Serve the private port from the start to the end of the process, if it has one."""
+    if settings.health_port is None:
+        yield
+        return
+    server = StatusServer(health_responders(lifecycle))
+    async with server.serving(settings.health_host, settings.health_port) as port:
+        lifecycle.announce("health", settings.health_host, port)
+        yield
 
 
 def _only_cause(group: ExceptionGroup[Exception]) -> Exception:

@@ -50,6 +50,8 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_ADMIN_TLS_KEY_FILE",
         # for routers, and it may contain a password
         "FLOWHOOK_STORAGE",
+        # one process can have it
+        "FLOWHOOK_HEALTH_PORT",
         # different for each router
         "FLOWHOOK_ADVERTISE",
         "FLOWHOOK_VIEW_DIR",

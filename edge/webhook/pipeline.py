@@ -36,6 +36,7 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.events import build_event, event_message
 from edge.webhook.handshakes import DONE, FetchUrl
+from edge.webhook.health import HealthPaths
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.parsed_content import ParsedContent
@@ -104,6 +105,7 @@ class WebhookHandler:
         contents: BodyParser,
         uploads: BodyUploads,
         views: RequestViews,
+        health: HealthPaths,
     ) -> None:
         """Create a handler of its collaborators.
 
@@ -120,6 +122,7 @@ class WebhookHandler:
         self._contents = contents
         self._uploads = uploads
         self._views = views
+        self._health = health
 
     async def handle(self, request: IncomingRequest) -> Response:
         """Handle one request and return the response.
@@ -130,6 +133,8 @@ class WebhookHandler:
         try:
             if request.head.path.startswith(REPLIES):
                 return await self._replies.fetch(request.head)
+            if (health := self._health.answer(request.head)) is not None:
+                return health
             endpoint = await self._endpoint(request.head)
         except _Refused as refusal:
             return refusal.answer

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import grpc
 import pytest
@@ -31,9 +33,13 @@ async def serve(lifecycle):
     lifecycle.ready.set()
     {body}
 
-sys.exit(run(serve, CommonSettings(process_name="edge-1", log_format="json"), "edge"))
+sys.exit(run(serve, CommonSettings(process_name="edge-1", log_format="json"{settings}), "edge"))
 """
 UNTIL_STOPPED = "await lifecycle.stop.wait()"
+
+
+def _frame(body, **settings):
+    return FRAME.format(body=body, settings="".join(f", {name}={value!r}" for name, value in settings.items()))
 
 
 @pytest.fixture
@@ -41,11 +47,11 @@ def start():
     """Starts a process whose `serve` goes on with the given statement, with a parent's socket."""
     processes = []
 
-    def run(body, *, supervised=True):
+    def run(body, *, supervised=True, **settings):
         ours, theirs = socket.socketpair()
         environment = {**os.environ, PARENT_FD: str(theirs.fileno())} if supervised else dict(os.environ)
         process = subprocess.Popen(
-            [sys.executable, "-c", FRAME.format(body=body)],
+            [sys.executable, "-c", _frame(body, **settings)],
             env=environment,
             pass_fds=[theirs.fileno()] if supervised else [],
             stderr=subprocess.PIPE,
@@ -74,7 +80,7 @@ def test_it_reports_to_its_parent_that_it_is_ready_and_where(start):
 
 
 def test_one_without_a_name_is_distinguished_from_those_in_other_containers():
-    frame = FRAME.format(body="pass").replace('process_name="edge-1", ', "")
+    frame = _frame("pass").replace('process_name="edge-1", ', "")
     process = subprocess.Popen([sys.executable, "-c", frame], stderr=subprocess.PIPE, text=True)
     _, errors = process.communicate(timeout=PATIENCE)
     assert json.loads(errors.splitlines()[0])["process"] == f"edge-{process.pid}@{socket.gethostname()}"
@@ -258,3 +264,18 @@ def test_a_process_whose_parent_was_gone_before_it_asked_to_end_with_it_ends_at_
     script = f"import os; from flowhook.parent_death import die_with_parent; die_with_parent({parent}); print('lives')"
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == ((0, "lives\n") if lives else (1, ""))
+
+
+def test_it_has_a_private_port_for_health_checks_if_it_is_given_one(start):
+    body = 'lifecycle.detail = "no router"; lifecycle.ready.clear(); await lifecycle.stop.wait()'
+    process, parent = start(body, health_port=0)
+    address = json.loads(parent.recv(1000))["addresses"]["health"]
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"http://{address}/readyz", timeout=PATIENCE)
+    assert caught.value.code == 503
+    assert json.load(caught.value)["reasons"] == ["no router"]
+    caught.value.close()
+    with urllib.request.urlopen(f"http://{address}/healthz", timeout=PATIENCE) as response:
+        assert json.load(response)["process"] == "edge-1"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0

@@ -102,15 +102,15 @@ def test_a_process_drains_before_it_is_killed(name):
 @PROCESSES
 def test_a_process_is_asked_for_its_health_on_its_port(name):
     service = NATS["services"][name]
-    port = deploy_files.listening_port(ROLES[name], IMAGE | service["environment"])
-    kind = {"router": "grpc", "edge": "tcp", "admin": "http"}.get(ROLES[name])
-
-    if kind is None:
-        assert service["healthcheck"] == {"disable": True}
+    if ROLES[name] in ("edge", "runner"):
+        port = deploy_files.settings_of(ROLES[name], service["environment"]).health_port
     else:
-        asked = service["healthcheck"]["test"][4:6]
-        assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-I", "/opt/flowhook/healthcheck.py"]
-        assert asked == [kind, str(port)]
+        port = deploy_files.listening_port(ROLES[name], IMAGE | service["environment"])
+    kind = {"router": "grpc"}.get(ROLES[name], "http")
+
+    asked = service["healthcheck"]["test"][4:6]
+    assert service["healthcheck"]["test"][:4] == ["CMD", "python", "-I", "/opt/flowhook/healthcheck.py"]
+    assert asked == [kind, str(port)]
 
 
 def test_senders_reach_edges_and_nobody_reaches_grpc():

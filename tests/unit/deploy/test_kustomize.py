@@ -86,9 +86,13 @@ def test_every_variable_is_a_setting_of_the_process_that_gets_it(workload):
 
 @pytest.mark.parametrize("workload", OURS)
 def test_a_process_listens_on_the_port_of_its_container(workload):
-    port = deploy_files.listening_port(workload.role, IMAGE | workload.environment())
+    environment = IMAGE | workload.environment()
+    ports = [
+        deploy_files.listening_port(workload.role, environment),
+        deploy_files.settings_of(workload.role, environment).health_port,
+    ]
 
-    assert [each["containerPort"] for each in workload.container.get("ports", [])] == ([port] if port else [])
+    assert [each["containerPort"] for each in workload.container["ports"]] == [port for port in ports if port]
 
 
 @pytest.mark.parametrize("workload", OURS)
@@ -131,7 +135,7 @@ def test_every_process_that_listens_is_probed(workload):
         for key in (each["name"], each["containerPort"])
     }
 
-    assert {"readinessProbe", "livenessProbe"} <= probes.keys() or workload.role == "runner"
+    assert {"readinessProbe", "livenessProbe"} <= probes.keys()
     for probe in probes.values():
         [handler] = probe.keys() & {"grpc", "httpGet", "tcpSocket"}
         assert probe[handler]["port"] in ports
@@ -188,7 +192,7 @@ def test_selectors_match_pods(resources):
             assert selected(resources, each["labelSelector"]["matchLabels"]) == [workload]
     for service in kinds(resources, "Service"):
         [workload] = selected(resources, service["spec"]["selector"])
-        ports = {each["name"] for each in workload.container["ports"]}
+        ports = {each["name"] for each in workload.container["ports"]} - {"health"}  # private
         assert {each["targetPort"] for each in service["spec"]["ports"]} == ports
     for budget in kinds(resources, "PodDisruptionBudget"):
         [workload] = selected(resources, budget["spec"]["selector"]["matchLabels"])

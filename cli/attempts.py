@@ -10,7 +10,7 @@ from cli.output import rfc3339
 from flowhook.attempts import Attempt
 from flowhook.model import ExecutionDetail
 
-COLUMNS: Final = ("ASSIGNED", "ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
+COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
 
 
 def attempt_rows(detail: ExecutionDetail) -> Iterator[tuple[object, ...]]:

@@ -28,7 +28,9 @@ ErrorType = Annotated[
     str, typer.Option("--error", metavar="TYPE", help="Only those that faulted with this error, such as timeout.")
 ]
 Task = Annotated[str, typer.Option("--task", metavar="POINTER", help="Only those that faulted at this task.")]
-Attempts = Annotated[int, typer.Option("--attempts", metavar="N", min=0, help="Only those with at least N attempts.")]
+Attempts = Annotated[
+    int, typer.Option("--attempts", metavar="N", min=0, help="Only those with at least N runner attempts.")
+]
 CausedBy = Annotated[
     str,
     typer.Option(

@@ -14,7 +14,7 @@ import orjson
 
 from flowhook.attempts import Attempt
 from flowhook.flow_statistics import FlowStatistics
-from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution
+from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution, Retry
 from flowhook.replays import ReplayOrigin
 from flowhook.workflow_input import stored_attachments
 
@@ -176,6 +176,16 @@ def execution_as_json(execution: Execution) -> dict[str, Any]:
         "replay_of": execution.replay_of or None,
         "replayed_by": execution.replayed_by or None,
         "resolution": None if execution.resolution is None else _resolution_as_json(execution.resolution),
+        "retry": None if execution.retry is None else _retry_as_json(execution.retry),
+    }
+
+
+def _retry_as_json(retry: Retry) -> dict[str, Any]:
+    return {
+        "error": retry.error.as_dict(),
+        "tries": retry.tries,
+        "next_at": rfc3339(retry.next_time_ms),
+        "others": retry.others,
     }
 
 

@@ -280,6 +280,29 @@ class Resolution(NamedTuple):
     time_ms: int
 
 
+class Retry(NamedTuple):
+    """What failed in an execution that waits, and is tried again when the wait is over: the one that is next.
+
+    Attributes:
+        error: how it failed last; `instance` is the task.
+        tries: how often it was tried so far, from 1.
+        next_time_ms: Unix time of the next try.
+        others: number of other calls and `try` tasks of the execution that wait for a later try.
+        keys: keys of the journal entries that end these waits, the next one first; only between runner and router.
+    """
+
+    error: WorkflowError
+    tries: int
+    next_time_ms: int
+    others: int = 0
+    keys: tuple[str, ...] = ()
+
+    @property
+    def next_at(self) -> datetime:
+        """Time of the next try."""
+        return to_datetime(self.next_time_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One run of one flow for one event. `id` is the event's.
@@ -289,6 +312,7 @@ class Execution:
         replayed_by: ID of the replay that supersedes it; else of its latest replay, which failed; else empty.
         replayed: whether a later replay of its event is unfinished or completed: that replay supersedes this execution.
         resolution: the operator's decision to leave it failed, if any.
+        retry: what failed and is tried again, if it waits for that.
     """
 
     id: str
@@ -303,6 +327,7 @@ class Execution:
     replayed_by: str = ""
     replayed: bool = False
     resolution: Resolution | None = None
+    retry: Retry | None = None
 
     @property
     def received_at(self) -> datetime:

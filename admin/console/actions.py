@@ -46,6 +46,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.CANCEL_EXECUTION, _execution, _nothing),
     (table.SUSPEND_EXECUTION, _execution, _nothing),
     (table.RESUME_EXECUTION, _execution, _nothing),
+    (table.RETRY_EXECUTION_NOW, _execution, _nothing),
     (table.RESOLVE_EXECUTION, _execution, _nothing),
     (job_table.PAUSE_JOB, _job, _nothing),
     (job_table.RESUME_JOB, _job, _nothing),

@@ -138,7 +138,7 @@ def _add_queued(shown: AttemptBars, begin: int | None, end: int | None) -> None:
 
 
 def _bar(number: int, text: str, begin: int, end: int | None, *, state: str, waits: bool = False) -> Bar:
-    return Bar(f"attempt {number}: {text}", state, begin, end, waits=waits, is_attempt=True)
+    return Bar(f"runner attempt {number}: {text}", state, begin, end, waits=waits, is_attempt=True)
 
 
 def _short_reason(attempt: AttemptView) -> str:

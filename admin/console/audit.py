@@ -22,6 +22,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "ExecutionService/CancelExecution": "cancel an execution",
     "ExecutionService/SuspendExecution": "suspend an execution",
     "ExecutionService/ResumeExecution": "resume an execution",
+    "ExecutionService/RetryExecutionNow": "retry an execution now",
     "ExecutionService/ResolveExecution": "resolve an execution",
     "JobService/CreateJob": "create a job",
     "JobService/PauseJob": "pause a job",

@@ -37,7 +37,7 @@ LABELS: Final = {
     "error_task": "task",
     "error_status": "error status",
     "error_title": "error title",
-    "min_attempts": "attempts ≥",
+    "min_attempts": "runner attempts ≥",
     "caused_by": "caused by",
     "jq": "jq",
 }

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 import flowhook
 from admin.console import static_files
+from admin.console.body_view import indented
 from admin.console.form_errors import field_error, invalid
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
@@ -129,6 +130,7 @@ def _environment() -> jinja2.Environment:
         "share": share,
         "grouped": "{:,}".format,
         "json_text": json_text,
+        "indented": lambda text: indented(text) or text,
         "plain": plain,
         "iso": datetime.isoformat,
         "linked": linked,

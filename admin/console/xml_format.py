@@ -1,8 +1,8 @@
 """Indents XML: one child a line where an element has nothing but elements in it; all else stays as sent; pure.
 
 White space belongs to the content of an element that has text in it, so such an element is shown as it is. Nothing is
-expanded, loaded or normalised: `parse_xml` refuses document types, too deep and too many elements, and what follows
-only cuts the text between its tags.
+expanded, loaded or normalised: expat says whether the document is well-formed, document types are refused, and what
+follows only cuts the text between its tags.
 
 Source: https://www.w3.org/TR/xml/, section 2.10.
 """
@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from xml.parsers import expat
 
 from admin.console.json_format import MAX_INDENT
-from flowhook.errors import InvalidError
-from flowhook.payloads.xml import parse_xml
 
 _TOKEN: Final = re.compile(
     r"""<!--.*?--> | <!\[CDATA\[.*?\]\]> | <\?.*?\?> | <(?:[^>"']|"[^"]*+"|'[^']*+')*+> | [^<]++""",
@@ -30,9 +29,7 @@ def indent_xml(text: str) -> str | None:
     """
     if not text.lstrip().startswith("<"):
         return None
-    try:
-        parse_xml(text.encode(), "utf-8")
-    except (InvalidError, UnicodeEncodeError):
+    if not _is_well_formed(text):
         return None
     tokens = _TOKEN.findall(text)
     ends = _ends_of_lines(tokens)
@@ -48,6 +45,21 @@ def indent_xml(text: str) -> str | None:
             depth += 1
         index = end + 1
     return "\n".join(lines)
+
+
+def _is_well_formed(text: str) -> bool:
+    """Whether a text is a document without a document type, which could define entities."""
+    parser = expat.ParserCreate("utf-8")
+    parser.StartDoctypeDeclHandler = _refuse
+    try:
+        parser.Parse(text.encode(), True)
+    except (expat.ExpatError, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _refuse(*_: object) -> None:
+    raise expat.ExpatError("it has a document type")
 
 
 def _ends_of_lines(tokens: list[str]) -> dict[int, int]:

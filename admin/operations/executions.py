@@ -14,7 +14,17 @@ from admin.operations.attempts import AttemptView, attempt_view
 from admin.operations.operation import Parameters
 from flowhook.client import AsyncClient
 from flowhook.execution_links import LinkedExecution, LinkKind
-from flowhook.model import Event, Execution, ExecutionDetail, Headers, Status, TaskState, WorkflowError, to_datetime
+from flowhook.model import (
+    Event,
+    Execution,
+    ExecutionDetail,
+    Headers,
+    Retry,
+    Status,
+    TaskState,
+    WorkflowError,
+    to_datetime,
+)
 from flowhook.replays import ReplayOrigin
 
 
@@ -33,14 +43,38 @@ class Resolve(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
+class FailedResponseView:
+    """What was answered to a call that failed: the URL, the first 4 KiB of the body as text, and the size of all."""
+
+    status: int
+    url: str
+    body: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorView:
-    """An error of a workflow: a problem detail of RFC 9457."""
+    """An error of a workflow: a problem detail of RFC 9457. `response`: null in lists and if nothing was answered."""
 
     type: str
     status: int
     title: str
     instance: str
     detail: str
+    response: FailedResponseView | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryView:
+    """What failed in an execution that waits, and is tried again: how it failed last, and how often it was tried.
+
+    `others`: number of other calls and `try` tasks of the execution that wait for a later try.
+    """
+
+    error: ErrorView
+    tries: int
+    next_at: datetime
+    others: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +94,7 @@ class ExecutionView:
     flow_revision: int
     status: Status
     attempts: int
+    """How often a runner worked on it; 1 for one that ran undisturbed, however often its calls were tried."""
     received_at: datetime
     ended_at: datetime | None
     error: ErrorView | None
@@ -67,6 +102,8 @@ class ExecutionView:
     replayed_by: str
     replayed: bool
     resolution: ResolutionView | None
+    retry: RetryView | None
+    """What is tried again; null unless it waits for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +248,11 @@ async def resume_execution(client: AsyncClient, parameters: ExecutionId) -> Exec
     return view(await client.executions.resume(parameters.execution_id))
 
 
+async def retry_execution_now(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+    """Try again at once what failed in an execution that waits for its next try, and return the execution."""
+    return view(await client.executions.retry_now(parameters.execution_id))
+
+
 async def resolve_execution(client: AsyncClient, parameters: Resolve) -> ExecutionView:
     """Note that nothing is to be done any more about an execution that failed, and return it."""
     return view(await client.executions.resolve(parameters.execution_id, parameters.reason))
@@ -232,6 +274,7 @@ def view(execution: Execution) -> ExecutionView:
         replayed_by=execution.replayed_by,
         replayed=execution.replayed,
         resolution=None if note is None else ResolutionView(note.reason, to_datetime(note.time_ms)),
+        retry=_retry(execution.retry),
     )
 
 
@@ -297,7 +340,18 @@ def _replay(replay: ReplayOrigin | None) -> ReplayOriginView | None:
 def _error(error: WorkflowError | None) -> ErrorView | None:
     if error is None:
         return None
-    return ErrorView(error.type, error.status, error.title, error.instance, error.detail)
+    return _known_error(error)
+
+
+def _known_error(error: WorkflowError) -> ErrorView:
+    response = None if error.response is None else FailedResponseView(*error.response)
+    return ErrorView(error.type, error.status, error.title, error.instance, error.detail, response)
+
+
+def _retry(retry: Retry | None) -> RetryView | None:
+    if retry is None:
+        return None
+    return RetryView(_known_error(retry.error), retry.tries, retry.next_at, retry.others)
 
 
 def _json(value: bytes | None) -> orjson.Fragment | None:

@@ -283,6 +283,15 @@ RESUME_EXECUTION: Final = Operation(
     executions.ExecutionView,
     executions.resume_execution,
 )
+RETRY_EXECUTION_NOW: Final = Operation(
+    "retry_execution_now",
+    "POST",
+    "/executions/{execution_id}/retry-now",
+    "Try again at once what failed in an execution that waits for its next try.",
+    executions.ExecutionId,
+    executions.ExecutionView,
+    executions.retry_execution_now,
+)
 RESOLVE_EXECUTION: Final = Operation(
     "resolve_execution",
     "POST",
@@ -423,6 +432,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     CANCEL_EXECUTION,
     SUSPEND_EXECUTION,
     RESUME_EXECUTION,
+    RETRY_EXECUTION_NOW,
     RESOLVE_EXECUTION,
     LIST_FAULTS,
     *job_table.OPERATIONS,

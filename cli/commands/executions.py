@@ -1,4 +1,4 @@
-"""`flowhook executions`: shows, replays, resolves, cancels, suspends and resumes executions."""
+"""`flowhook executions`: shows, replays, resolves, cancels, suspends, resumes and retries executions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from cli import finding
 from cli.commands.replay import replay
 from cli.options import ByJob, DataDir, Json, Router
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.model import Execution, Status
+from flowhook.model import Execution, Status, WorkflowError
 
-app = typer.Typer(help="Look at executions; replay, resolve, cancel, suspend and resume them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at executions; replay, resolve, cancel, suspend, resume and retry them.", no_args_is_help=True
+)
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="ID of the execution: evt_…")]
 Flow = Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")]
@@ -23,7 +25,7 @@ Statuses = Annotated[
 ]
 
 
-COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "ATTEMPTS", "REPLAY", "ERROR")
+COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "RUNNER ATTEMPTS", "REPLAY", "ERROR")
 
 
 @app.command("list")
@@ -183,6 +185,17 @@ def _resume(*, execution_id: ExecutionId, json: Json = False, router: Router = N
         _show(client.executions.resume(execution_id), json=json)
 
 
+@app.command("retry-now")
+def _retry_now(
+    *, execution_id: ExecutionId, json: Json = False, router: Router = None, data_dir: DataDir = None
+) -> None:
+    """Try again at once what failed in an execution that waits for its next try."""
+    from cli.client_factory import open_client
+
+    with open_client(router, data_dir) as client:
+        _show(client.executions.retry_now(execution_id), json=json)
+
+
 def _show(execution: Execution, *, json: bool, what: str = "") -> None:
     from cli.output import execution_as_json, print_json
 
@@ -196,7 +209,6 @@ def row(execution: Execution) -> tuple[object, ...]:
     """Return an execution as a row for `COLUMNS`."""
     from cli.output import rfc3339
 
-    error = execution.error
     return (
         execution.id,
         execution.flow_id,
@@ -205,8 +217,23 @@ def row(execution: Execution) -> tuple[object, ...]:
         rfc3339(execution.end_time_ms),
         execution.attempts,
         _replay_of(execution),
-        "" if error is None else f"{error.status} {error.title}: {error.detail}",
+        _failure(execution),
     )
+
+
+def _failure(execution: Execution) -> str:
+    """Return the error column of a list: the error of an execution, or what is tried again and when."""
+    from cli.output import rfc3339
+
+    error, retry = execution.error, execution.retry
+    if retry is not None:
+        tried = "once" if retry.tries == 1 else f"{retry.tries} times"
+        return f"tried {tried}, next at {rfc3339(retry.next_time_ms)}: {_error_text(retry.error)}"
+    return "" if error is None else _error_text(error)
+
+
+def _error_text(error: WorkflowError) -> str:
+    return f"{error.status} {error.title}: {error.detail}"
 
 
 def _replay_of(execution: Execution) -> str:

@@ -28,6 +28,10 @@ MAX_WAIT_BYTES: Final = limits.MIB
 MAX_KEY_BYTES: Final = 64 * limits.KIB
 """Bytes of a subscription's key, which becomes the key of a journal entry."""
 
+MAX_RETRY_KEYS: Final = 20
+MAX_RETRY_KEYS_BYTES: Final = 128 * limits.KIB
+"""Bounds of the keys of waits for retries that an operator may end."""
+
 MAX_EXECUTION_ID: Final = 64
 MAX_EVENT_KEY: Final = 64
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowhook.model import JournalEntry, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Retry, Subscription, WorkflowError
 
 if TYPE_CHECKING:
     from flowhook.lifecycle import LifecycleEvent  # processes that report none should not load the module
@@ -247,10 +247,14 @@ class Released(NamedTuple):
 
 
 class Parked(NamedTuple):
-    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches."""
+    """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches.
+
+    `retry`: what failed and is tried again when the wait is over, if anything.
+    """
 
     wake_at_ms: int | None
     subscriptions: tuple[Subscription, ...] = ()
+    retry: Retry | None = None
 
 
 Ending = Completed | Faulted | Released | Parked

@@ -77,8 +77,9 @@ def outcome_size(outcome: Outcome) -> int:
     match outcome.ending:
         case Completed(output=output):
             size += len(output)
-        case Parked(subscriptions=subscriptions):
+        case Parked(subscriptions=subscriptions, retry=retry):
             size += sum(each.size for each in subscriptions)
+            size += 0 if retry is None else retry.error.size + sum(map(len, retry.keys))
     return size
 
 

@@ -28,6 +28,7 @@ from flowhook.model import (
     RaiseOrigin,
     Reply,
     Resolution,
+    Retry,
     Status,
     WorkflowError,
 )
@@ -271,6 +272,22 @@ def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
     )
 
 
+def retry_to_proto(retry: Retry) -> failure_pb2.Retry:
+    """Return what is tried again as a message, without the keys."""
+    return failure_pb2.Retry(
+        error=error_to_proto(retry.error),
+        tries=retry.tries,
+        next_time=timestamp(retry.next_time_ms),
+        others=retry.others,
+    )
+
+
+def retry_from_proto(message: failure_pb2.Retry, keys: Iterable[str] = ()) -> Retry:
+    """Return what is tried again that a message holds, with its keys."""
+    error, next_time_ms = error_from_proto(message.error), milliseconds(message.next_time)
+    return Retry(error, message.tries, next_time_ms, message.others, tuple(keys))
+
+
 def status_to_proto(status: Status) -> execution_service_pb2.Execution.Status:
     """Return a status as its enum value."""
     return _STATUS_TO_PROTO[status]
@@ -296,6 +313,7 @@ def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
         replayed_by=execution.replayed_by,
         replayed=execution.replayed,
         resolution=None if execution.resolution is None else _resolution_to_proto(execution.resolution),
+        retry=None if execution.retry is None else retry_to_proto(execution.retry),
     )
 
 
@@ -322,6 +340,7 @@ def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
             if message.HasField("resolution")
             else None
         ),
+        retry=retry_from_proto(message.retry) if message.HasField("retry") else None,
     )
 
 

@@ -172,6 +172,7 @@ class ShardRuntime:
             records=self.executions,
             transitions=self._transitions,
             withdrawal=withdrawal,
+            parked=parked_delivery,
             watchers=self.watchers,
             effects=self._effects,
             now_ms=now_ms,

@@ -94,6 +94,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "ExecutionService/CancelExecution": _field("execution_id"),
     "ExecutionService/SuspendExecution": _field("execution_id"),
     "ExecutionService/ResumeExecution": _field("execution_id"),
+    "ExecutionService/RetryExecutionNow": _field("execution_id"),
     "ExecutionService/ResolveExecution": _field("execution_id"),
     "JobService/CreateJob": _created,
     "JobService/PauseJob": _field("job_id"),

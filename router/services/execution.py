@@ -183,6 +183,15 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
 
     @error_mapping.rpc_method
+    async def RetryExecutionNow(  # noqa: N802 - the name of the RPC
+        self, request: pb.RetryExecutionNowRequest, context: error_mapping.Context
+    ) -> pb.RetryExecutionNowResponse:
+        """End the waits of an execution for its next tries."""
+        del context
+        record = await self._commands.retry_now(request.execution_id)
+        return pb.RetryExecutionNowResponse(execution=convert.execution_to_proto(_execution(record)))
+
+    @error_mapping.rpc_method
     async def ResumeExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.ResumeExecutionRequest, context: error_mapping.Context
     ) -> pb.ResumeExecutionResponse:
@@ -206,10 +215,14 @@ def _execution(record: ExecutionRecord) -> Execution:
         replayed_by=record.replayed_by,
         replayed=record.replayed,
         resolution=record.resolution,
+        retry=record.retry,
     )
 
 
 def listed(record: ExecutionRecord) -> Execution:
     """Return an execution for a list, without the response of its error: pages must fit into a message."""
-    error = record.error
-    return _execution(record if error is None else record._replace(error=error.without_response()))
+    if record.error is not None:
+        record = record._replace(error=record.error.without_response())
+    if record.retry is not None:
+        record = record._replace(retry=record.retry._replace(error=record.retry.error.without_response()))
+    return _execution(record)

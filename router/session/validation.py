@@ -17,13 +17,15 @@ from flowhook.attach.limits import (
     MAX_HELD_LEASES,
     MAX_KEY_BYTES,
     MAX_LEASE_BYTES,
+    MAX_RETRY_KEYS,
+    MAX_RETRY_KEYS_BYTES,
     MAX_RUNNER_ID,
     protocol_violation,
 )
 from flowhook.attach.messages import Checkpoint, Faulted, Hello, Outcome, Parked
 from flowhook.expressions import InvalidExpression
 from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
-from flowhook.model import EventFilter, RaiseOrigin, Subscription, WorkflowError
+from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
 from router.scheduling.matching import filter_fingerprint
 
 
@@ -74,6 +76,8 @@ def checked_outcome(outcome: Outcome) -> Outcome:
     ending = outcome.ending
     if isinstance(ending, Parked):
         check_subscriptions(ending.subscriptions)
+        if ending.retry is not None:
+            outcome = outcome._replace(ending=ending._replace(retry=_checked_retry(ending.retry)))
     elif isinstance(ending, Faulted):
         outcome = outcome._replace(ending=Faulted(_bounded(ending.error)))
     if outcome.events:
@@ -96,6 +100,17 @@ def check_subscriptions(subscriptions: Sequence[Subscription]) -> None:
             raise protocol_violation(f"the ID of an awaited execution has 1 to {MAX_EXECUTION_ID} characters")
         for filter_ in subscription.filters:
             _check_filter(filter_)
+
+
+def _checked_retry(retry: Retry) -> Retry:
+    sizes = [len(key.encode()) for key in retry.keys]
+    if not 0 < len(sizes) <= MAX_RETRY_KEYS or not min(sizes) or sum(sizes) > MAX_RETRY_KEYS_BYTES:
+        raise protocol_violation(
+            f"1 to {MAX_RETRY_KEYS} waits for retries are named, by keys of at most {MAX_RETRY_KEYS_BYTES} bytes in all"
+        )
+    if retry.tries < 1 or retry.others < 0:
+        raise protocol_violation("tries count from 1, other retries from 0")
+    return retry._replace(error=_bounded(retry.error))
 
 
 def _check_filter(filter_: EventFilter) -> None:

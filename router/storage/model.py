@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.model import JournalEntry, Resolution, Status, Subscription, WorkflowError
+from flowhook.model import JournalEntry, Resolution, Retry, Status, Subscription, WorkflowError
 from router.storage.attempts import AttemptInterrupted, AttemptRefunded
 from router.storage.causes import Cause, EventReceived
 
@@ -113,7 +113,8 @@ class Parked(NamedTuple):
     """An execution gave up its lease and waits until `wake_at_ms` (Unix time; None: no timer wakes it).
 
     `attempts` includes the one that parked it, which is not charged. `subscriptions` are the events and ends it also
-    waits for: they replace those of an earlier wait. `history`: see `Journaled`, after the last entry.
+    waits for: they replace those of an earlier wait. `history`: see `Journaled`, after the last entry. `retry`: what
+    failed and is tried again when the wait is over, if anything.
     """
 
     seq: int
@@ -122,6 +123,7 @@ class Parked(NamedTuple):
     subscriptions: tuple[Subscription, ...] = ()
     term: int = 1
     history: bytes = b""
+    retry: Retry | None = None
 
 
 class Suspended(NamedTuple):
@@ -331,6 +333,7 @@ class ExecutionRecord(NamedTuple):
             one; else empty.
         replayed: whether a later replay of its event, direct or of a replay, is unfinished or completed.
         resolution: the resolution an operator recorded, if any.
+        retry: what failed and is tried again, if it waits for that.
     """
 
     seq: int
@@ -349,6 +352,7 @@ class ExecutionRecord(NamedTuple):
     replayed_by: str = ""
     replayed: bool = False
     resolution: Resolution | None = None
+    retry: Retry | None = None
 
 
 class ExecutionListing(NamedTuple):

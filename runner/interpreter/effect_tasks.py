@@ -123,7 +123,7 @@ class RetriedEffect:
             may_retry = is_transient(result.error) and not state.is_caught(result.error)
             wait = result.retry_after_ms
             if not may_retry or not (
-                yield from attempts.wait_for_retry(self.key, data, scope, result.error.as_dict(), at_least=wait)
+                yield from attempts.wait_for_retry(self.key, data, scope, result.error, at_least=wait)
             ):
                 raise TaskFault(result.error, wait, cause=self.key)
 

@@ -23,9 +23,11 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from flowhook import limits
-from flowhook.model import JournalEntry, RaiseOrigin, Subscription, WorkflowError
+from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
+from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
 from runner.interpreter import json_codec
 from runner.interpreter.effects import (
     EffectResult,
@@ -171,6 +173,28 @@ class ExecutionMachine:
         if self._journal.lifecycle_events:
             step.lifecycle_events = self._journal.take_lifecycle_events()
         return step
+
+    @property
+    def next_retry(self) -> Retry | None:
+        """What failed and is tried again at a deadline, the next one, without secrets; None: nothing waits for that."""
+        waits = [
+            (each.until_ms, request.key, request.error, request.tries)
+            for each in self._fibers.pending.values()
+            if isinstance(request := each.request, Sleep) and request.error is not None and each.until_ms is not None
+        ]
+        if not waits:
+            return None
+        waits.sort(key=itemgetter(0))
+        keys, size = [], 0
+        for _, key, *_ in waits[:MAX_RETRY_KEYS]:
+            size += len(key.encode())
+            if size > MAX_RETRY_KEYS_BYTES:
+                break
+            keys.append(key)
+        until, _, error, tries = waits[0]
+        redactor = self._workflow.redactor
+        shown = error if redactor is None else redactor.redact_error(error)
+        return Retry(shown, tries, until, len(waits) - 1, tuple(keys)) if keys else None
 
     def take_history(self) -> bytes:
         """Remove and return the task history since the last entry, for the end of the attempt; see `history`."""

@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flowhook.model import EventFilter, Subscription
+from flowhook.model import EventFilter, Subscription, WorkflowError
 from runner.interpreter.effects import Perform
 
 
@@ -32,11 +32,15 @@ class Sleep:
         key: of the two journal entries: the deadline, and the end of the wait.
         milliseconds: shortest wait.
         spread: upper bound of a random addition, in milliseconds.
+        error: why what failed is tried again after the wait; None: the wait is not for a retry.
+        tries: how often that was tried so far.
     """
 
     key: str
     milliseconds: int
     spread: int = 0
+    error: WorkflowError | None = None
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class RetryAttempts:
         key: str,
         data: Any,
         scope: ExpressionScope,
-        error: Mapping[str, Any],
+        error: WorkflowError,
         name: str = "error",
         *,
         at_least: int = 0,
@@ -106,7 +106,7 @@ class RetryAttempts:
         policy = self._policy
         if not self.has_retries_left:
             return False
-        with scope.with_variables({name: error}):
+        with scope.with_variables({name: error.as_dict()}):
             may_retry = policy.when is None or is_true(policy.when(data, scope))
             if not may_retry or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
                 return False
@@ -120,7 +120,7 @@ class RetryAttempts:
                 return False
             at_least = min(at_least, left)
         self._retries += 1
-        yield Sleep(f"{key}:retry", max(delay, at_least), spread)
+        yield Sleep(f"{key}:retry", max(delay, at_least), spread, error, self._retries)
         scope.tries = self._retries + 1
         if scope.events is not None:
             scope.events.retried(self._retries)

@@ -368,7 +368,8 @@ class ExecutionDriver:
         """Wait for a time or an event: parked, unless it is soon or a call is in flight."""
         seconds = None if wake_at_ms is None else (wake_at_ms - self._now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
-            self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions)), "parked")
+            retry = None if execution.machine is None else execution.machine.next_retry
+            self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions), retry), "parked")
         elif seconds is not None:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 

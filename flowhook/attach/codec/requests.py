@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flowhook.attach.codec.journal_entries import entry_from_proto, fill_entry
-from flowhook.attach.codec.subscriptions import decode_parked, decode_update, fill_subscriptions
+from flowhook.attach.codec.subscriptions import decode_parked, decode_update, fill_parked, fill_subscriptions
 from flowhook.attach.limits import MAX_BUNDLE_BYTES, protocol_violation
 from flowhook.attach.messages import (
     Checkpoint,
@@ -172,9 +172,7 @@ def _fill_outcome(message: pb.Outcome, outcome: Outcome) -> None:
             message.faulted.CopyFrom(convert.error_to_proto(ending.error))
         case Parked():
             message.parked.SetInParent()
-            if ending.wake_at_ms is not None:
-                message.parked.wake_time.CopyFrom(convert.timestamp(ending.wake_at_ms))
-            fill_subscriptions(message.parked, ending.subscriptions)
+            fill_parked(message.parked, ending)
         case Released():
             message.released.reason = ending.reason
             message.released.charged = ending.charged

@@ -27,6 +27,16 @@ def fill_subscriptions(message: pb.Parked | pb.Listening, subscriptions: Sequenc
                 filter_.correlations.add(path=path, expected=expected)
 
 
+def fill_parked(message: pb.Parked, parked: Parked) -> None:
+    """Fill a message with what an execution waits for."""
+    if parked.wake_at_ms is not None:
+        message.wake_time.CopyFrom(convert.timestamp(parked.wake_at_ms))
+    fill_subscriptions(message, parked.subscriptions)
+    if parked.retry is not None:
+        message.retry.CopyFrom(convert.retry_to_proto(parked.retry))
+        message.retry_keys.extend(parked.retry.keys)
+
+
 def decode_parked(message: pb.Parked) -> Parked | Faulted:
     """Return the wake time and subscriptions of an execution, or the error that it can't wait for that much.
 
@@ -37,7 +47,8 @@ def decode_parked(message: pb.Parked) -> Parked | Faulted:
         detail = f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value"
         return Faulted(WorkflowError(f"{ERROR_TYPE_BASE}runtime", 500, "Runtime error", detail=detail))
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
-    return Parked(wake_at_ms, decode_subscriptions(message.subscriptions))
+    retry = convert.retry_from_proto(message.retry, message.retry_keys) if message.HasField("retry") else None
+    return Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
 
 
 def decode_update(message: pb.Listening) -> SubscriptionUpdate:

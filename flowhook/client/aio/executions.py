@@ -22,6 +22,7 @@ from flowhook.v1.execution_service_pb2 import (
     ReadBodyResponse,
     ResolveExecutionRequest,
     ResumeExecutionRequest,
+    RetryExecutionNowRequest,
     ScanEventsRequest,
     ScannedEvent,
     SuspendExecutionRequest,
@@ -262,6 +263,17 @@ class Executions:
         """
         request = ResumeExecutionRequest(execution_id=execution_id)
         response = await self._call(self._stub.ResumeExecution, request, repeatable=False)
+        return convert.execution_from_proto(response.execution)
+
+    async def retry_now(self, execution_id: str) -> Execution:
+        """Try again at once what failed in an execution that waits for its next try, and return the execution.
+
+        Raises:
+            NotFoundError: the execution is unknown.
+            ConflictError: it waits for no retry.
+        """
+        request = RetryExecutionNowRequest(execution_id=execution_id)
+        response = await self._call(self._stub.RetryExecutionNow, request, repeatable=False)
         return convert.execution_from_proto(response.execution)
 
     def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:

@@ -1,19 +1,23 @@
-"""Cancels, suspends, resumes and resolves executions for operators."""
+"""Cancels, suspends, resumes, retries and resolves executions for operators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import orjson
+
 from flowhook.attempts import AttemptEnd
 from flowhook.errors import ConflictError
-from flowhook.model import Status
+from flowhook.model import JournalEntry, Status
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.dispatch.waiting.parked_delivery import ParkedDelivery, Unparked
 from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import EventReceiver
 from router.storage import model as stored
 from router.storage.attempts import AttemptInterrupted
 
@@ -29,6 +33,7 @@ class ExecutionCommands:
         records: ExecutionRecords,
         transitions: TransitionWriter,
         withdrawal: Withdrawal,
+        parked: ParkedDelivery,
         watchers: ExecutionWatchers,
         effects: EffectQueue,
         now_ms: Callable[[], int],
@@ -38,6 +43,7 @@ class ExecutionCommands:
         self._records = records
         self._transitions = transitions
         self._withdrawal = withdrawal
+        self._parked = parked
         self._watchers = watchers
         self._effects = effects
         self._now_ms = now_ms
@@ -120,6 +126,40 @@ class ExecutionCommands:
         resumed = stored.Resumed(record.seq, self._core.attempts.charged(record.seq))
         await self._store(record.seq, [resumed], lambda: self._core.resume(record.seq))
         return await self._records.find(execution_id)
+
+    async def retry_now(self, execution_id: str) -> stored.ExecutionRecord:
+        """Let an execution that waits for its next try have it at once.
+
+        Its waits for retries end as they do when their time has come: by entries of the journal, which the router
+        writes while no runner has the execution. Other waits go on.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it does not wait for a retry (`EXECUTION_NOT_RETRYING`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        await self._until_stored(record.seq)
+        term = self._core.leases.term_of(record.seq)
+        record = await self._records.find(execution_id)
+        retry = record.retry
+        # of another term it was woken and waits again since it was read, perhaps for something else
+        is_current = retry is not None and term == self._core.leases.term_of(record.seq)
+        taken = self._parked.take([EventReceiver(record.seq, "")]) if is_current else []
+        if retry is None or not taken:
+            raise ConflictError(
+                f"{execution_id} does not wait for a retry: {record.status}", reason="EXECUTION_NOT_RETRYING"
+            )
+        await self._writer.run_shielded(self._end_waits(taken, retry.keys))
+        return await self._records.find(execution_id)
+
+    async def _end_waits(self, taken: Sequence[Unparked], keys: Sequence[str]) -> None:
+        over = orjson.dumps({"over": self._now_ms()})
+        fitting = await self._parked.check_room(taken)
+        delivered = [
+            stored.Delivered(each.seq, JournalEntry(key, over), each.attempts) for each in fitting.taken for key in keys
+        ]
+        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
 
     async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
         """Mark a failed execution as resolved, which means that no more action is needed, and record why.

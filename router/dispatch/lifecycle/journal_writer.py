@@ -233,7 +233,9 @@ class JournalWriter:
         if taken is None:
             raise InternalError("a lease vanished between two checks")
         term = self._core.leases.term_of(taken.seq)
-        return stored.Parked(taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term)
+        return stored.Parked(
+            taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term, retry=ending.retry
+        )
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
         lease = self._core.take(outcome.lease)

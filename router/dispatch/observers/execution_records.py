@@ -90,8 +90,9 @@ class ExecutionRecords:
             return record
         attempt = self._core.leases.attempt_of(record.seq)
         if attempt is not None:
-            return record._replace(status=Status.RUNNING, attempts=attempt)
+            return record._replace(status=Status.RUNNING, attempts=attempt, retry=None)
         if self._core.pending.is_stopping(record.seq):
-            return record._replace(status=Status.RUNNING)
+            return record._replace(status=Status.RUNNING, retry=None)
         woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
-        return record._replace(status=Status.PENDING) if woken or record.status is Status.RUNNING else record
+        is_pending = woken or record.status is Status.RUNNING
+        return record._replace(status=Status.PENDING, retry=None) if is_pending else record

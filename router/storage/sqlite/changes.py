@@ -29,7 +29,7 @@ from router.storage.model import (
 )
 from router.storage.sqlite.attempts import write_attempts
 from router.storage.sqlite.links import insert_emitters
-from router.storage.sqlite.rows import dump_assignment, dump_error, dump_subscriptions
+from router.storage.sqlite.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
 from router.storage.sqlite.schema import CODES
 from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
 
@@ -102,12 +102,15 @@ _INSERT_LIFECYCLE = BatchStatement(
 _DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
 _LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
 _UPSERT_SUBSCRIPTIONS = BatchStatement(
-    "INSERT INTO subscription (seq, content) SELECT * FROM (VALUES {rows})"
+    "INSERT INTO subscription (seq, content, retry) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
-    " ON CONFLICT (seq) DO UPDATE SET content = excluded.content",
-    2,
+    " ON CONFLICT (seq) DO UPDATE SET content = excluded.content, retry = excluded.retry",
+    3,
 )
 _DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
+_NOTHING: Final = (None, None)
+"""An execution waits for nothing but a time."""
+
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
 _UPSERT_SCHEDULE = BatchStatement(
     "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
@@ -144,7 +147,7 @@ class _ChangeRows:
         self._replies: list[tuple[int, bytes]] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, Scheduled] = {}
-        self._subscriptions: dict[int, bytes | None] = {}
+        self._subscriptions: dict[int, tuple[bytes | None, bytes | None]] = {}
         self._delivered: list[tuple[int]] = []
         self._consumed: list[tuple[int]] = []
         self._received: list[tuple[int, int]] = []
@@ -220,12 +223,15 @@ class _ChangeRows:
                 self._void(seq, change.term)
             case Resumed():
                 self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-            case Parked(subscriptions=subscriptions):
+            case Parked(subscriptions=subscriptions, retry=retry):
                 if change.history:
                     self._histories.append((seq, change.history))
                 self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms, change.term)
                 self._progress.pop(seq, None)
-                self._subscriptions[seq] = dump_subscriptions(subscriptions) if subscriptions else None
+                self._subscriptions[seq] = (
+                    dump_subscriptions(subscriptions) if subscriptions else None,
+                    None if retry is None else dump_retry(retry),
+                )
             case Delivered():
                 self._deliver(change)
             case _:
@@ -252,7 +258,7 @@ class _ChangeRows:
         if seq in self._ends:
             return
         self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-        self._subscriptions[seq] = None
+        self._subscriptions[seq] = _NOTHING
         self._delivered.append((seq,))
         self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error), None))
 
@@ -290,8 +296,8 @@ class _ChangeRows:
         progress = [(*row, self._terms.get(seq, 0)) for seq, row in self._progress.items() if seq not in ends]
         _UPDATE_PROGRESS.run(connection, progress)
         subscriptions = self._subscriptions.items()
-        _UPSERT_SUBSCRIPTIONS.run(connection, [row for row in subscriptions if row[1] is not None])
-        _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, content in subscriptions if content is None])
+        _UPSERT_SUBSCRIPTIONS.run(connection, [(seq, *row) for seq, row in subscriptions if row != _NOTHING])
+        _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, row in subscriptions if row == _NOTHING])
         if self._received:
             insert_emitters(connection, self._received)
         _DELETE_INBOUND.run(connection, self._consumed)

@@ -8,7 +8,16 @@ from typing import Any
 
 import orjson
 
-from flowhook.model import Correlation, EventFilter, JournalEntry, RaiseOrigin, Resolution, Subscription, WorkflowError
+from flowhook.model import (
+    Correlation,
+    EventFilter,
+    JournalEntry,
+    RaiseOrigin,
+    Resolution,
+    Retry,
+    Subscription,
+    WorkflowError,
+)
 from router.storage.model import ExecutionRecord
 from router.storage.sqlite.schema import STATUSES, UNENDED
 
@@ -22,10 +31,11 @@ STANDS_FOR = f"{_LATER} AND r.status NOT IN (6, 7)"
 _SUCCESSOR = f"(SELECT r.event_id {STANDS_FOR} ORDER BY r.seq DESC LIMIT 1)"
 _REPLAY = "(SELECT r.event_id FROM execution r WHERE r.replay_of = e.event_id ORDER BY r.seq DESC LIMIT 1)"
 _RESOLUTION = "(SELECT json_array(s.reason, s.time_ms) FROM resolution s WHERE s.seq = e.seq)"
+_RETRY = "CASE e.status WHEN 4 THEN (SELECT w.retry FROM subscription w WHERE w.seq = e.seq) END"
 
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
-    f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}"
+    f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY}"
 )
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
@@ -33,7 +43,7 @@ RECORD = (
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     """Return an execution from the columns `RECORD`."""
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
-    scope, key, quiet, successor, replay, resolution = rest
+    scope, key, quiet, successor, replay, resolution, retry = rest
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -51,6 +61,7 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         replayed_by=successor or replay or "",
         replayed=successor is not None,
         resolution=None if resolution is None else Resolution(*orjson.loads(resolution)),
+        retry=None if retry is None else load_retry(retry),
     )
 
 
@@ -75,6 +86,17 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
     raising = members.pop("raising", None)
     error = WorkflowError.from_dict(members)
     return error if raising is None else replace(error, raising=RaiseOrigin(*raising))
+
+
+def dump_retry(retry: Retry) -> bytes:
+    """Serialise what is tried again for storage."""
+    return orjson.dumps([retry.error.as_dict(), *retry[1:]])
+
+
+def load_retry(stored: bytes) -> Retry:
+    """Deserialise what is tried again."""
+    error, tries, next_time_ms, others, keys = orjson.loads(stored)
+    return Retry(WorkflowError.from_dict(error), tries, next_time_ms, others, tuple(keys))
 
 
 def dump_assignment(runner: str, assign_time_ms: int) -> str:

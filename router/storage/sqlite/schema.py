@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 """The only format there is: a file of another one is refused. Each change of the tables needs another number."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
@@ -129,7 +129,11 @@ CREATE TABLE attempt ( -- interrupted ones only, the newest of each execution
   PRIMARY KEY (seq, position)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+CREATE TABLE subscription ( -- what a waiting execution waits for besides a time
+  seq INTEGER PRIMARY KEY,
+  content BLOB, -- events, and ends of other executions
+  retry BLOB -- what failed and is tried again, see `dump_retry`
+) STRICT;
 CREATE TABLE inbound_event (
   number INTEGER PRIMARY KEY, -- never reused: see `counter`
   flow_id TEXT NOT NULL,

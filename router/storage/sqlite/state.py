@@ -54,7 +54,7 @@ from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, Expir
 from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.rows import dump_subscriptions
+from router.storage.sqlite.rows import dump_retry, dump_subscriptions
 from router.storage.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -326,8 +326,9 @@ def approximate_bytes(change: StateChange) -> int:
             return 128 + large + len(runner)
         case Replied(reply=reply):
             return 128 + len(reply)
-        case Parked(subscriptions=subscriptions, history=history):
-            return 128 + len(history) + (len(dump_subscriptions(subscriptions)) if subscriptions else 0)
+        case Parked(subscriptions=subscriptions, history=history, retry=retry):
+            awaited = len(dump_subscriptions(subscriptions)) if subscriptions else 0
+            return 128 + len(history) + awaited + (0 if retry is None else len(dump_retry(retry)))
         case Journaled(entry=entry, history=history):
             return 128 + len(history) + _entry_bytes(entry)
         case Delivered(entry=entry):

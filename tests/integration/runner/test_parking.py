@@ -121,3 +121,51 @@ async def test_a_wait_is_over_in_time_while_a_call_of_another_branch_hangs(route
     outcome = await router.run(stream, "orders", {})
     assert orjson.loads(outcome.completed.output) == {"over": True}
     assert time.monotonic() - began >= 0.4
+
+
+async def test_an_execution_whose_call_is_tried_again_parks_with_what_failed(router, served, http_server):
+    asked = []
+
+    async def answer(request):
+        asked.append(request.headers["Idempotency-Key"])
+        return web.json_response({"why": "down"}, status=503) if len(asked) == 1 else web.json_response({"n": 1})
+
+    ask = {"call": "http", "with": {"method": "get", "endpoint": await http_server(answer)}}
+    ask["metadata"] = {"retry": {"delay": {"hours": 1}, "limit": {"attempt": {"count": 3}}}}
+    router.define("orders", [{"ask": ask}])
+    stream = await router.attached()
+    began = time.time()
+    outcome = await router.run(stream, "orders", {})
+    retry = outcome.parked.retry
+    assert (retry.error.status, retry.error.instance, retry.tries, retry.others) == (503, "/do/0/ask", 1, 0)
+    assert orjson.loads(retry.error.response.body) == {"why": "down"}
+    assert began + 3500 < retry.next_time.seconds < began + 3700
+    assert list(outcome.parked.retry_keys) == ["/do/0/ask#0:retry"]
+    assignment = router.assignment("orders", {}, attempt=2)
+    assignment.journal.extend(each.entry for each in stream.checkpoints)
+    over = orjson.dumps({"over": int(began * 1000)})  # as the router writes it when an operator says so
+    assignment.journal.append(entry_message(JournalEntry("/do/0/ask#0:retry", over)))
+    router.assign(stream, assignment)
+    assert orjson.loads((await router.outcome(assignment.lease)).completed.output) == {"n": 1}
+    assert [key.partition(":")[2] for key in asked] == ["/do/0/ask#0", "/do/0/ask#0"]
+
+
+async def test_of_several_retries_the_next_one_is_told_without_secrets_and_all_can_be_ended(router, served):
+    router.secrets["key"] = b"hunter2-hunter2"
+    error = {"type": "https://example.com/no", "status": 503, "title": "No", "detail": '${ "by \\($secrets.key)" }'}
+    branches = [
+        {
+            name: {
+                "try": [{"no": {"raise": {"error": error}}}],
+                "catch": {"retry": {"delay": {"hours": hours}, "limit": {"attempt": {"count": 3}}}},
+            }
+        }
+        for name, hours in (("late", 2), ("soon", 1))
+    ]
+    router.define("orders", [{"both": {"fork": {"branches": branches}}}], use={"secrets": ["key"]})
+    parked = (await router.run(await router.attached(), "orders", {})).parked
+    assert (parked.retry.tries, parked.retry.others) == (1, 1)
+    assert parked.retry.error.instance.endswith("/soon/try/0/no")
+    assert "hunter2" not in str(parked)
+    assert [key.split("/")[-1] for key in parked.retry_keys] == ["soon#0:retry", "late#0:retry"]
+    assert parked.retry.next_time == parked.wake_time

@@ -28,28 +28,28 @@ def test_each_attempt_is_a_row_with_its_reason():
     assert [dict(zip(COLUMNS, row, strict=True)) for row in attempt_rows(DETAIL)] == [
         {
             "ASSIGNED": "",
-            "ATTEMPT": "",
+            "RUNNER ATTEMPT": "",
             "RUNNER": "… 1 that are not stored",
             "DURATION": "",
             "ENDED BECAUSE": "",
         },
         {
             "ASSIGNED": None,
-            "ATTEMPT": 2,
+            "RUNNER ATTEMPT": 2,
             "RUNNER": "",
             "DURATION": "",
             "ENDED BECAUSE": "the router was restarted",
         },
         {
             "ASSIGNED": "2026-11-27T12:00:00.020Z",
-            "ATTEMPT": 3,
+            "RUNNER ATTEMPT": 3,
             "RUNNER": "runner-1",
             "DURATION": "3.2 s",
             "ENDED BECAUSE": "released by the runner (DRAINING); not charged",
         },
         {
             "ASSIGNED": "2026-11-27T12:00:03.230Z",
-            "ATTEMPT": 3,
+            "RUNNER ATTEMPT": 3,
             "RUNNER": "runner-2",
             "DURATION": "",
             "ENDED BECAUSE": "under way",

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from cli import output
+from cli.commands import executions
 from flowhook.model import (
     Blob,
     Event,
@@ -18,6 +19,7 @@ from flowhook.model import (
     Part,
     Principal,
     Resolution,
+    Retry,
     Status,
     WorkflowError,
 )
@@ -84,7 +86,21 @@ def test_an_execution_has_exactly_the_promised_fields():
         "replay_of": None,
         "replayed_by": None,
         "resolution": None,
+        "retry": None,
     }
+
+
+def test_an_execution_that_waits_for_a_retry_reports_what_failed_and_when_it_is_tried_again():
+    retry = Retry(FAULTED.error, 2, 1_700_000_000_000, 1)
+    waiting = replace(FAULTED, status=Status.WAITING, error=None, end_time_ms=None, retry=retry)
+    shown = output.execution_as_json(waiting)
+    assert shown["retry"] == {
+        "error": FAULTED.error.as_dict(),
+        "tries": 2,
+        "next_at": "2023-11-14T22:13:20.000Z",
+        "others": 1,
+    }
+    assert executions.row(waiting)[-1] == "tried 2 times, next at 2023-11-14T22:13:20.000Z: 503 Away: no route"
 
 
 def test_an_execution_reports_its_replays_and_what_an_operator_said_of_it():

@@ -30,7 +30,7 @@ def test_every_status_is_documented():
 
 
 def test_every_end_of_an_attempt_is_documented():
-    section = PAGE.partition("### Attempts")[2].partition("\n### ")[0]
+    section = PAGE.partition("### Runner attempts")[2].partition("\n### ")[0]
     assert {row[0].strip("`") for row in pages.rows(section)[1:]} == {end.value for end in AttemptEnd}
     assert f"The newest {MAX_ATTEMPTS} of each execution are stored that were interrupted" in section
 

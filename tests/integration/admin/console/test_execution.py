@@ -79,7 +79,7 @@ async def page(browser, execution_id, query):
 async def test_the_timeline_has_a_bar_and_the_data_of_each_task(viewer, executions):
     text = await page(viewer, executions["completed"], "view=timeline")
     assert text.count("<rect ") == 4
-    assert "attempt 1: completed" in text
+    assert "runner attempt 1: completed" in text
     assert '<td class="wide">its execution ended</td>' in text
     assert 'class="bar queued waits"' in text
     assert 'class="bar completed"' in text
@@ -97,11 +97,11 @@ async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, 
     async with attached(router, "r-2", credit=1) as runner:
         [assignment] = await runner.assignments(1)
         text = await page(viewer, execution_id, "view=timeline")
-        assert "attempt 1: under way, " in text
+        assert "runner attempt 1: under way, " in text
         await runner.complete(assignment)
     text = await page(viewer, execution_id, "view=timeline")
     assert '<rect class="bar cancelled attempt"' in text
-    assert "<title>attempt 1: released (DRAINING), " in text
+    assert "<title>runner attempt 1: released (DRAINING), " in text
     assert '<rect class="bar completed attempt"' in text
     assert "<code>r-<b></code>" in text
     assert '<td class="wide">released by the runner (DRAINING)</td>\n      <td>no</td>' in text

@@ -50,13 +50,13 @@ def shown(*attempts, status=Status.COMPLETED, number=1, ended=None, tasks=(), le
 
 
 def test_an_execution_that_ran_undisturbed_has_one_attempt_from_its_assignment_on():
-    assert shown(last(1, 1, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 1)], [("attempt 1: completed", 1, 5)])
-    assert shown(last(1, 1, 5), status=Status.FAULTED, ended=5) == ([(0, 1)], [("attempt 1: faulted", 1, 5)])
+    assert shown(last(1, 1, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 1)], [("runner attempt 1: completed", 1, 5)])
+    assert shown(last(1, 1, 5), status=Status.FAULTED, ended=5) == ([(0, 1)], [("runner attempt 1: faulted", 1, 5)])
 
 
 def test_an_attempt_whose_assignment_is_not_known_begins_with_its_first_task():
-    assert shown(tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("attempt 1: completed", 2, 5)])
-    assert shown(last(1, None, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("attempt 1: completed", 2, 5)])
+    assert shown(tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("runner attempt 1: completed", 2, 5)])
+    assert shown(last(1, None, 5), tasks=[ran(2, 3)], ended=5) == ([(0, 2)], [("runner attempt 1: completed", 2, 5)])
     assert shown(last(1, None, 5), ended=5) == ([(0, 5)], [])
 
 
@@ -68,31 +68,31 @@ def test_an_execution_of_which_no_task_is_stored_has_only_its_time_in_the_queue(
 def test_each_attempt_has_a_bar_and_the_time_in_the_queue_before_it():
     queued, bars = shown(lost(1, 1, 3), present(2, 4), status=Status.RUNNING, number=2, tasks=[ran(1.5)])
     assert queued == [(0, 1), (3, 4)]
-    assert bars == [("attempt 1: runner lost", 1, 3), ("attempt 2: under way", 4, None)]
+    assert bars == [("runner attempt 1: runner lost", 1, 3), ("runner attempt 2: under way", 4, None)]
 
 
 def test_the_last_attempt_begins_with_its_assignment_even_if_a_task_went_on():
     assert shown(lost(1, 1, 3), last(2, 4, 7), number=2, tasks=[ran(1, 6)], ended=7) == (
         [(0, 1), (3, 4)],
-        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 4, 7)],
+        [("runner attempt 1: runner lost", 1, 3), ("runner attempt 2: completed", 4, 7)],
     )
 
 
 def test_the_last_attempt_of_unknown_assignment_begins_with_the_next_task_or_at_once_if_a_task_went_on():
     assert shown(lost(1, 1, 3), number=2, tasks=[ran(1, 2), ran(5, 6)], ended=7) == (
         [(0, 1), (3, 5)],
-        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 5, 7)],
+        [("runner attempt 1: runner lost", 1, 3), ("runner attempt 2: completed", 5, 7)],
     )
     assert shown(lost(1, 1, 3), number=2, tasks=[ran(1, 4), ran(5, 6)], ended=7) == (
         [(0, 1)],
-        [("attempt 1: runner lost", 1, 3), ("attempt 2: completed", 3, 7)],
+        [("runner attempt 1: runner lost", 1, 3), ("runner attempt 2: completed", 3, 7)],
     )
 
 
 def test_an_execution_that_is_given_up_has_no_attempt_after_the_last_one_that_is_stored():
     assert shown(lost(1, 1, 3), status=Status.FAULTED, ended=3) == (
         [(0, 1)],
-        [("attempt 1: runner lost", 1, 3)],
+        [("runner attempt 1: runner lost", 1, 3)],
     )
 
 
@@ -101,7 +101,7 @@ def test_an_execution_that_is_given_up_has_no_attempt_after_the_last_one_that_is
     [
         (Status.PENDING, 1, None, [(0, 1), (3, None)], []),
         (Status.CANCELLED, 1, 9, [(0, 1), (3, 9)], []),
-        (Status.CANCELLED, 2, 9, [(0, 1)], ["attempt 2: cancelled"]),
+        (Status.CANCELLED, 2, 9, [(0, 1)], ["runner attempt 2: cancelled"]),
     ],
 )
 def test_after_a_loss_an_execution_is_queued_until_an_attempt_begins(status, attempts, ended, queued, labels):
@@ -120,13 +120,13 @@ def test_nothing_is_said_of_times_that_are_not_known():
     unknown = Attempt(4, "", None, at(3), AttemptEnd.ROUTER_RESTARTED, "", charged=True)
     queued, bars = shown(unknown, present(5, 4), status=Status.RUNNING, number=5, left_out=3)
     assert queued == [(3, 4)]
-    assert bars == [("attempt 5: under way", 4, None)]
+    assert bars == [("runner attempt 5: under way", 4, None)]
 
 
 def test_an_attempt_that_waited_before_is_one_bar_from_its_first_task_on():
     queued, bars = shown(last(1, 60, 61), tasks=[ran(2, 60)], ended=61)
-    assert (queued, bars) == ([(0, 2)], [("attempt 1: completed", 2, 61)])
+    assert (queued, bars) == ([(0, 2)], [("runner attempt 1: completed", 2, 61)])
     queued, bars = shown(present(1, 60), status=Status.RUNNING, tasks=[ran(2, 60)])
-    assert (queued, bars) == ([(0, 2)], [("attempt 1: under way", 2, None)])
+    assert (queued, bars) == ([(0, 2)], [("runner attempt 1: under way", 2, None)])
     queued, bars = shown(status=Status.WAITING, tasks=[ran(2)])
-    assert (queued, bars) == ([(0, 2)], [("attempt 1: waits", 2, None)])
+    assert (queued, bars) == ([(0, 2)], [("runner attempt 1: waits", 2, None)])

@@ -50,8 +50,8 @@ def test_a_row_may_have_several_intervals_whose_lengths_are_added():
 
 
 def test_an_attempt_is_named_by_its_label_and_not_by_its_colour():
-    svg = drawn(Bar("attempt 1: its runner was lost", "faulted", START, START + 1000, is_attempt=True))
-    assert [each.text for each in svg.iter("title")] == ["attempt 1: its runner was lost, 1 s"]
+    svg = drawn(Bar("runner attempt 1: its runner was lost", "faulted", START, START + 1000, is_attempt=True))
+    assert [each.text for each in svg.iter("title")] == ["runner attempt 1: its runner was lost, 1 s"]
     assert [each.get("class") for each in svg.iter("rect")] == ["bar faulted attempt"]
 
 

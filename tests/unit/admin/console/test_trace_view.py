@@ -107,7 +107,7 @@ def test_the_timeline_begins_with_the_queue_and_tells_waits_from_work():
     pages = trace(traced(1, "/do/0/a", "call", [retry]), traced(2, "/do/1/b/do/0/c", "listen"))
     queue, attempt, first, second = trace_view.timeline_bars(view, trace_view.shown_tasks(view, pages), "/x?task=")
     assert (queue.state, queue.end_ms - queue.begin_ms) == ("queued", 2000)
-    assert (attempt.label, attempt.end_ms) == ("attempt 1: under way", None)
+    assert (attempt.label, attempt.end_ms) == ("runner attempt 1: under way", None)
     assert (first.waits, first.tries_ms, first.link, first.depth) == (False, (1,), "/x?task=1", 0)
     assert (second.waits, second.end_ms, second.depth) == (True, None, 1)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flowhook import limits
+from flowhook.model import FailedResponse
 
 MAX_VALUE_BYTES: Final = 16 * limits.KIB
 """Bytes of one value's JSON that a trace contains."""
@@ -50,13 +51,14 @@ class TracedValue:
 
 @dataclass(frozen=True, slots=True)
 class TracedError:
-    """An error: a problem detail of RFC 9457."""
+    """An error: a problem detail of RFC 9457. `response`: what was answered to the call that failed, if anything."""
 
     type: str
     status: int
     title: str
     instance: str
     detail: str
+    response: FailedResponse | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from typing import Final
 
 import orjson
 
+from flowhook import limits
 from flowhook.document.task_kinds import kind_of
 from flowhook.execution_trace import MAX_TASKS, TaskOutcome, TracedError, TracedRequest, TracedTask
-from flowhook.model import JournalEntry, WorkflowError
+from flowhook.model import FailedResponse, JournalEntry, WorkflowError
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.fibers import ExternalRequest, PendingRequest
@@ -31,6 +32,10 @@ _BLOCKS: Final = frozenset({"do", "for", "fork", "try", "catch", "foreach"})
 
 _MAX_DETAIL: Final = 4000
 """Characters of the detail of an error."""
+
+
+_MAX_RESPONSES: Final = 256 * limits.KIB
+"""Characters of all bodies of responses of errors: a call that is tried again may have thousands."""
 
 
 class TraceLimitError(Exception):
@@ -64,6 +69,7 @@ class TraceRecorder:
         self._open: dict[int, _Task] = {}
         self._latest: dict[str, _Task] = {}
         """The latest run of each task, by key."""
+        self._response_room = _MAX_RESPONSES
         self._ends_at = time.process_time() + CPU_SECONDS
 
     def task_started(self, started: TaskStart) -> None:
@@ -137,7 +143,15 @@ class TraceRecorder:
         """Return what is shown of an error."""
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
         type_, title, instance, detail = map(self._values.masked, texts)
-        return TracedError(type_, error.status, title, instance, detail)
+        return TracedError(type_, error.status, title, instance, detail, self._response(error.response))
+
+    def _response(self, response: FailedResponse | None) -> FailedResponse | None:
+        """Return the response of an error, while there is room for its body."""
+        if response is None or len(response.body) > self._response_room:
+            return None
+        self._response_room -= len(response.body)
+        url, body = map(self._values.masked, (response.url, response.body))
+        return response._replace(url=url, body=body)
 
     def _input_of(self, task: _Task) -> int:
         return self._values.add(task.scope.raw if task.scope.input is None else task.scope.input)

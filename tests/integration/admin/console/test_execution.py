@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from html import unescape
 
 import orjson
@@ -14,10 +15,12 @@ from support.consoles import running_console
 from support.effects import effects_of
 from support.routers import flow
 from support.runners import attached
+from support.started_flows import next_assignment
 from support.uploads import uploaded
 
 from flowhook import callback_tokens, ids
 from flowhook.v1.envelope_pb2 import Event
+from flowhook.wire import convert
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -319,3 +322,61 @@ async def test_a_person_goes_from_the_timeline_to_the_data_of_a_task_and_on_to_t
         await tab.goto(f"/executions/{executions['completed']}?view={view}")
         await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 360, view
+
+
+ANSWER = {"status": 503, "url": "https://api.example.com", "body": '{"why":"<b>down</b>"}', "size": 21}
+AWAY = {"type": "about:blank", "status": 503, "title": "Away", "instance": "/do/1/charge", "response": ANSWER}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def retried(router, client):
+    """An execution whose call failed twice and is tried again in an hour, and the runner that had it."""
+    await client.flows.apply([flow("retried")])
+    execution_id = await client.ingest("retried", {})
+    async with attached(router, credit=1) as runner:
+        assignment = await next_assignment(runner, "retried")
+        until = time.time() + 3600
+        retry = {"error": AWAY, "tries": 2, "next_time": convert.timestamp(int(until * 1000)), "others": 1}
+        await runner.park(assignment, until, retry=retry, retry_keys=["/do/1/charge#0:retry"])
+        yield execution_id, runner
+
+
+async def test_a_retry_is_said_on_the_page_in_the_list_and_by_the_api(viewer, operator, retried):
+    execution_id, _ = retried
+    text = await page(operator, execution_id, "view=compact")
+    assert "Tried 2 times so far; the next try is" in text
+    assert "1 other waits for a later try." in text
+    assert '"why": "<b>down</b>"' in text
+    assert "Try now" in text
+    assert "Try now" not in await page(viewer, execution_id, "view=compact")
+    listed = await viewer.get("/executions?flow=retried")
+    assert "Tried 2 times, next" in listed.text
+    assert "· Away" in listed.text
+    shown = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["execution"]
+    assert (shown["status"], shown["error"], shown["attempts"]) == ("waiting", None, 1)
+    assert (shown["retry"]["tries"], shown["retry"]["others"]) == (2, 1)
+    assert shown["retry"]["error"]["response"]["body"] == ANSWER["body"]
+    [listed] = orjson.loads((await viewer.get("/api/executions?flow=retried&page_size=1")).body)["executions"]
+    assert (listed["retry"]["error"]["title"], listed["retry"]["error"]["response"]) == ("Away", None)
+
+
+async def test_an_operator_lets_it_be_tried_now_and_the_page_says_what_comes_next(tab, router, retried):
+    execution_id, runner = retried
+    await log_in(tab, router.token("admin"))
+    await tab.goto(f"/executions/{execution_id}")
+    await tab.get_by_role("button", name="Try now").click()
+    await tab.locator("#retry h2").wait_for(state="detached")
+    assignment = await next_assignment(runner, "retried")
+    assert assignment.journal[-1].key == "/do/1/charge#0:retry"
+    error = {**AWAY, "status": 402, "title": "Refused"}
+    await runner.settle({"lease": assignment.lease, "faulted": error})
+    await tab.get_by_text("Refused").first.wait_for()
+    await tab.get_by_text("Answer of https://api.example.com: 503, 21 bytes").wait_for()
+    assert await tab.locator("pre.answer").text_content() == '{\n  "why": "<b>down</b>"\n}'
+
+
+async def test_what_is_not_tried_again_is_refused_with_a_reason(operator, executions):
+    await operator.get(f"/executions/{executions['completed']}")
+    answer = await operator.post(f"/executions/{executions['completed']}/retry-now")
+    assert answer.status == 409
+    assert "does not wait for a retry" in answer.text

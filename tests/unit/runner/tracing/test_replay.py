@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flowhook import cloud_events, held_results
-from flowhook.model import Event, JournalEntry, Origin, Status
+from flowhook.model import Event, FailedResponse, JournalEntry, Origin, Status
 from flowhook.replays import ReplayOrigin
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
@@ -46,6 +48,18 @@ def test_a_call_has_its_evaluated_request_and_the_journaled_response(run):
     }
     assert ran.value(request.result) == {"ok": True}
     assert request.idempotency_key.endswith(":/do/0/order#0")
+
+
+def test_the_answer_to_a_call_that_failed_is_shown_while_there_is_room(run):
+    away = error(Kind.COMMUNICATION, "away", status=503)
+    away = replace(away, response=FailedResponse(503, URL, "down" * 1000, 4000))
+    call = {"call": "http", "with": {"method": "get", "endpoint": URL}}
+    policy = {"delay": {"seconds": 1}, "limit": {"attempt": {"count": 99}}}
+    ran = run([{"order": {**call, "metadata": {"retry": policy}}}], {}, {"http": EffectResult(None, away)})
+    shown = [each.error.response for each in ran.task("order").requests if each.error is not None]
+    assert shown[0] == away.response
+    assert sum(len(each.body) for each in shown if each is not None) <= 256 * 1024
+    assert len(shown) == 100
 
 
 def test_the_failure_that_ends_an_execution_is_shown_at_its_call_although_no_journal_has_it(run):

@@ -26,6 +26,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     shard_service_pb2,
 )
+from router.call_decoding import MessageDecoding, silence_decoding
 from router.services.audit_recorder import AuditRecorder
 from router.services.authorization import Authorizer
 from router.services.token_masking import TokenMasking
@@ -53,8 +54,9 @@ SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardServi
 
 def new_server(verifier: TokenVerifier, audit: AuditRecorder | None = None) -> grpc.aio.Server:
     """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
+    silence_decoding()
     return grpc.aio.server(
-        interceptors=[Authorizer(verifier), TokenMasking(), *([] if audit is None else [audit])],
+        interceptors=[Authorizer(verifier), TokenMasking(), *([] if audit is None else [audit]), MessageDecoding()],
         options=SERVER_OPTIONS,
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )

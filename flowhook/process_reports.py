@@ -26,8 +26,11 @@ MAX_BUILD: Final = 64
 MAX_HOST: Final = 255
 MAX_DETAIL: Final = 512
 MAX_URL: Final = 300
+"""Limits of the texts in a report, in characters."""
+
 MAX_WARNINGS: Final = 8
-"""Limits of the texts in a report, in characters, and of the number of warnings, each of which is like a detail."""
+MAX_WARNINGS_BYTES: Final = 1024
+"""Limits of the warnings in a report: their number, and their bytes (UTF-8) in all."""
 
 MAX_METRICS_BYTES: Final = 512 * limits.KIB
 MAX_METRICS_LINES: Final = 5000
@@ -84,9 +87,20 @@ def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb
         start_time=convert.timestamp(lifecycle.start_time_ms),
         connections=lifecycle.connections(),
         metrics=rendered if within_limits(rendered) else b"",
-        warnings=[_printable(warning) for warning in list(lifecycle.warnings.values())[:MAX_WARNINGS]],
+        stopping=lifecycle.stop.is_set(),
+        warnings=_warnings(lifecycle),
         clock_skew=None if lifecycle.clock_skew is None else convert.duration(lifecycle.clock_skew),
     )
+
+
+def _warnings(lifecycle: ProcessState) -> list[str]:
+    """Return the warnings of a process as far as a report has room for them."""
+    found, room = [], MAX_WARNINGS_BYTES
+    for warning in list(lifecycle.warnings.values())[:MAX_WARNINGS]:
+        text = _printable(warning).encode()[:room].decode(errors="ignore")
+        room -= len(text.encode())
+        found.append(text)
+    return list(filter(None, found))
 
 
 def _printable(text: str) -> str:
@@ -95,6 +109,9 @@ def _printable(text: str) -> str:
 
 INTERVAL: Final = 2.0
 """Seconds between reports, and the deadline of one."""
+
+LAST_REPORT_SECONDS: Final = 1.0
+"""Deadline of the report that a process is about to end."""
 
 
 class ProcessReporter:
@@ -122,7 +139,19 @@ class ProcessReporter:
         self._skewed = False
 
     async def run(self) -> None:
-        """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds."""
+        """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
+
+        A process that is to stop says so at the end, or it would be taken for one that died.
+        """
+        try:
+            await self._run()
+        finally:
+            if self._lifecycle.stop.is_set():
+                with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+                    async with asyncio.timeout(LAST_REPORT_SECONDS):
+                        await self._report()
+
+    async def _run(self) -> None:
         while True:
             try:
                 await self._report()

@@ -35,6 +35,10 @@ def _secrets(_result: Any) -> str:
     return "/secrets"
 
 
+def _cluster(_result: Any) -> str:
+    return "/cluster"
+
+
 def _nothing(_result: Any) -> str:
     return ""
 
@@ -51,6 +55,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (job_table.PAUSE_JOB, _job, _nothing),
     (job_table.RESUME_JOB, _job, _nothing),
     (job_table.ABORT_JOB, _job, _nothing),
+    (table.DISMISS_PROCESS, _cluster, lambda result: f"The process {result.name} is not shown any more."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
 """Operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one."""

@@ -29,6 +29,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "JobService/ResumeJob": "resume a job",
     "JobService/AbortJob": "abort a job",
     "RejectionService/AcceptRejection": "accept a refused request",
+    "ClusterService/DismissProcess": "dismiss a process that is gone",
 }
 """What the methods that are recorded do, in words."""
 

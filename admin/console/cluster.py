@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
+from admin.health import SILENT_SECONDS
 from admin.operations.cluster import ClusterView, NoParameters
 from admin.operations.table import GET_CLUSTER
 from flowhook.client import AsyncClient
@@ -43,4 +44,5 @@ class ClusterStream(LiveStream):
 
 
 def _values_of(cluster: ClusterView) -> dict[str, Any]:
-    return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}}
+    gone = [process for process in cluster.processes if process.last_seen_seconds > SILENT_SECONDS]
+    return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}, "gone": gone}

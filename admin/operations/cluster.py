@@ -13,6 +13,20 @@ class NoParameters(Parameters):
     """Parameters of `get_cluster`: none."""
 
 
+class ProcessName(Parameters):
+    """Parameters of `dismiss_process`."""
+
+    name: str
+    """Name of the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DismissedProcess:
+    """The process that was dismissed."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
@@ -39,3 +53,9 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
     shown = tuple(map(health.describe_process, load.processes))
     warnings = tuple(health.warnings(load.processes))
     return ClusterView(not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage)
+
+
+async def dismiss_process(client: AsyncClient, parameters: ProcessName) -> DismissedProcess:
+    """Forget a process that has ended."""
+    await client.cluster.dismiss(parameters.name)
+    return DismissedProcess(parameters.name)

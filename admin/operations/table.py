@@ -383,6 +383,15 @@ GET_CLUSTER: Final = Operation(
     cluster.ClusterView,
     cluster.get_cluster,
 )
+DISMISS_PROCESS: Final = Operation(
+    "dismiss_process",
+    "POST",
+    "/cluster/processes/{name}/dismiss",
+    "Forget a process that has ended and will not come back, before its hour is over.",
+    cluster.ProcessName,
+    cluster.DismissedProcess,
+    cluster.dismiss_process,
+)
 LIST_AUDIT: Final = Operation(
     "list_audit",
     "GET",
@@ -444,6 +453,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     SET_SECRET,
     DELETE_SECRET,
     GET_CLUSTER,
+    DISMISS_PROCESS,
     LIST_AUDIT,
     EXPORT_AUDIT,
 )

@@ -44,6 +44,21 @@ def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = No
     print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
 
 
+@app.command("dismiss")
+def _dismiss(
+    process: Annotated[str, typer.Argument(metavar="PROCESS", help="Name of the process, such as edge-2.")],
+    *,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Forget a process that has ended and will not come back, before the hour is over for which it is shown."""
+    from cli.client_factory import open_client
+
+    with open_client(router, data_dir) as client:
+        client.cluster.dismiss(process)
+    print(f"{process} dismissed")
+
+
 @app.command("rebuild-log")
 def _rebuild_log(
     *,

@@ -101,6 +101,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "JobService/ResumeJob": _field("job_id"),
     "JobService/AbortJob": _field("job_id"),
     "RejectionService/AcceptRejection": _field("rejection_id"),
+    "ClusterService/DismissProcess": _field("name"),
 }
 """Methods that are recorded, with what returns the target from request and response (None: it was refused).
 

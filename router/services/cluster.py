@@ -94,6 +94,15 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             response.storage.CopyFrom(await self._storage())
         return response
 
+    @error_mapping.rpc_method
+    async def DismissProcess(  # noqa: N802 - the name of the RPC
+        self, request: pb.DismissProcessRequest, context: error_mapping.Context
+    ) -> pb.DismissProcessResponse:
+        """Forget a process that has ended."""
+        del context
+        self._processes.dismiss(request.name)
+        return pb.DismissProcessResponse()
+
     def _backlog(self) -> pb.Backlog:
         core = self._core
         return pb.Backlog(

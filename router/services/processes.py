@@ -11,13 +11,29 @@ from typing import Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook import limits
-from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
-from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_HOST, MAX_NAME, MAX_URL, MAX_WARNINGS, within_limits
+from flowhook.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.process_reports import (
+    MAX_BUILD,
+    MAX_DETAIL,
+    MAX_HOST,
+    MAX_NAME,
+    MAX_URL,
+    MAX_WARNINGS,
+    MAX_WARNINGS_BYTES,
+    within_limits,
+)
 from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.wire import convert
 
 FORGET_SECONDS: Final = 60.0
+"""Age of the last report after which a process is forgotten that was about to end in order."""
+
+GONE_SECONDS: Final = 3600.0
+"""The same for others, so that whoever watches `flowhook_up` is told of one that died."""
+
+ALIVE_SECONDS: Final = 10.0
+"""Age of the last report up to which a process can't be dismissed: it would be back with the next one."""
 
 MAX_SECONDS: Final = 253_402_300_799
 """The last second of 9999 (Unix time)."""
@@ -27,9 +43,9 @@ NANOS: Final = 1_000_000_000
 MAX_SKEW_SECONDS: Final = 100 * 366 * 86_400
 
 MAX_PROCESSES: Final = 500
-"""Most processes of one role."""
+"""Most processes of one role; one that is silent for `FORGET_SECONDS` gives way to another one."""
 
-MAX_METRICS_BYTES: Final = 6 * limits.MIB
+MAX_METRICS_BYTES: Final = 5 * limits.MIB
 """Bytes of metrics of all processes of one role; those of all roles fit into one response."""
 
 REPORTERS: Final[Mapping[str, frozenset[TokenScope]]] = {
@@ -50,7 +66,7 @@ class ProcessReport(NamedTuple):
 
 
 class ProcessReports:
-    """The processes that reported within the last `FORGET_SECONDS`."""
+    """The processes that reported within the last `GONE_SECONDS`, or `FORGET_SECONDS` if they ended in order."""
 
     def __init__(self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES) -> None:
         """Start empty; `clock` returns seconds, and each role may have `max_processes`."""
@@ -80,6 +96,10 @@ class ProcessReports:
         others = self._by_role[checked.role]
         others.pop(checked.name, None)
         if len(others) >= self._max_processes:
+            oldest = min(others, key=lambda name: others[name].seen)
+            if others[oldest].seen <= now - FORGET_SECONDS:
+                del others[oldest]
+        if len(others) >= self._max_processes:
             raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
         metrics = process.metrics
         has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
@@ -91,10 +111,30 @@ class ProcessReports:
         self._forget(self._clock())
         return [report for reports in self._by_role.values() for report in reports.values()]
 
+    def dismiss(self, name: str) -> None:
+        """Forget a process that has ended.
+
+        Raises:
+            NotFoundError: there is no process of this name (`PROCESS_NOT_FOUND`).
+            ConflictError: it has reported just now (`PROCESS_ALIVE`).
+        """
+        now = self._clock()
+        self._forget(now)
+        found = [reports for reports in self._by_role.values() if name in reports]
+        if not found:
+            raise NotFoundError(f"there is no process {name}", reason="PROCESS_NOT_FOUND")
+        if any(reports[name].seen > now - ALIVE_SECONDS for reports in found):
+            raise ConflictError(f"the process {name} runs: stop it first", reason="PROCESS_ALIVE")
+        for reports in found:
+            del reports[name]
+
     def _forget(self, now: float) -> None:
+        """Forget processes that are gone, and the metrics of those that fell silent."""
         for role, reports in self._by_role.items():
             self._by_role[role] = {
-                name: report for name, report in reports.items() if report.seen > now - FORGET_SECONDS
+                name: report if report.seen > now - FORGET_SECONDS else report._replace(metrics=b"")
+                for name, report in reports.items()
+                if report.seen > now - (FORGET_SECONDS if report.process.stopping else GONE_SECONDS)
             }
 
 
@@ -110,8 +150,9 @@ def _checked(process: pb.Process) -> pb.Process:
     )
     if not process.name or any(len(text) > limit or not text.isprintable() for text, limit in texts):
         raise _invalid("a process must have a name, and its texts must be printable and within the lengths of the API")
-    if len(process.warnings) > MAX_WARNINGS:
-        raise _invalid(f"`warnings` must be at most {MAX_WARNINGS}")
+    warning_bytes = sum(len(warning.encode()) for warning in process.warnings)
+    if len(process.warnings) > MAX_WARNINGS or warning_bytes > MAX_WARNINGS_BYTES:
+        raise _invalid(f"`warnings` must be at most {MAX_WARNINGS}, and {MAX_WARNINGS_BYTES} bytes")
     if process.role not in REPORTERS or process.pid < 0:
         raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
@@ -133,6 +174,7 @@ def _checked(process: pb.Process) -> pb.Process:
         start_time=start if process.HasField("start_time") else None,
         connections=process.connections,
         warnings=process.warnings,
+        stopping=process.stopping,
         clock_skew=convert.duration(convert.seconds(process.clock_skew)) if process.HasField("clock_skew") else None,
     )
 

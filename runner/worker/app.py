@@ -128,7 +128,9 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
         ]
-        await _drain(await _wait_for_drain(control), link, executions, connection)
+        seconds = await _wait_for_drain(control)
+        lifecycle.stop.set()
+        await _drain(seconds, link, executions, connection)
         for task in service:
             task.cancel()
     log.debug("drained")

@@ -16,7 +16,7 @@ from flowhook.client.results import (
     SnapshotInfo,
     StorageUsage,
 )
-from flowhook.v1.cluster_service_pb2 import GetClusterRequest, Process
+from flowhook.v1.cluster_service_pb2 import DismissProcessRequest, GetClusterRequest, Process
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from flowhook.v1.shard_service_pb2 import GetShardsRequest, LogServer, Shard, ShardCopy
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
@@ -32,9 +32,21 @@ class Cluster:
         self._shards = ShardServiceStub(transport.channel)
 
     async def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
-        """Return the router and all processes that reported in the last 60 s, by name, with or without metrics."""
+        """Return the router and all processes, by name, with or without metrics.
+
+        Those that ended in order are forgotten after a minute, others after an hour without a report.
+        """
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=not metrics))
         return list(map(_process, response.processes))
+
+    async def dismiss(self, name: str) -> None:
+        """Forget a process that has ended and will not come back. Scope `admin`.
+
+        Raises:
+            NotFoundError: there is no process of this name (`PROCESS_NOT_FOUND`).
+            ConflictError: it has reported just now (`PROCESS_ALIVE`).
+        """
+        await self._call(self._stub.DismissProcess, DismissProcessRequest(name=name))
 
     async def load(self) -> ClusterLoad:
         """Return the processes without metrics, the executions that have not ended, and what storage takes."""

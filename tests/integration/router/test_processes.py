@@ -11,7 +11,7 @@ import structlog
 from support.patience import PATIENCE
 
 from flowhook.client import channel
-from flowhook.errors import PermissionDeniedError
+from flowhook.errors import ConflictError, NotFoundError, PermissionDeniedError
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.tokens import TokenScope, create_token, revoke_token
@@ -127,3 +127,23 @@ async def test_an_edge_whose_token_is_revoked_is_not_ready_and_says_why(router):
             await asyncio.gather(reporting, return_exceptions=True)
     assert len([entry for entry in logs if entry["log_level"] == "error"]) == 1
     assert token not in str(logs)
+
+
+async def test_a_process_that_ends_in_order_says_so_at_the_end(router, client):
+    state = ProcessState(name="edge-1", role="edge")
+    state.ready.set()
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        reporting = asyncio.create_task(ProcessReporter(connection, state, interval=PATIENCE).run())
+        async with asyncio.timeout(PATIENCE):
+            while "edge-1" not in {each.name for each in await client.cluster.processes()}:
+                await asyncio.sleep(0.01)
+        state.stop.set()
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+    edge = next(each for each in await client.cluster.processes() if each.name == "edge-1")
+    assert (edge.ready, edge.detail) == (False, "draining")
+    with pytest.raises(ConflictError):
+        await client.cluster.dismiss("edge-1")
+    with pytest.raises(NotFoundError):
+        await client.cluster.dismiss("edge-2")
+    assert [entry.target async for entry in client.audit.list(action="ClusterService/DismissProcess")]

@@ -8,6 +8,7 @@ from html import unescape
 
 import orjson
 import pytest
+from support.commands import flowhook
 from support.consoles import running_console
 from support.patience import PATIENCE
 from support.relays import relayed
@@ -102,3 +103,34 @@ async def test_a_page_says_that_the_router_hangs(tmp_path, monkeypatch):
         async with asyncio.timeout(PATIENCE):
             while (await viewer.get("/flows")).status != 200:  # on a busy machine it may seem to hang again
                 pass
+
+
+async def test_a_process_that_died_is_dismissed_by_an_operator_on_the_page_by_the_api_and_by_the_command(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("router.services.processes.ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr("admin.console.cluster.SILENT_SECONDS", 0.0)
+    async with (
+        running_router(tmp_path / "data") as router,
+        router.client() as client,
+        running_console(router) as console,
+        console.browser() as operator,
+        console.browser() as viewer,
+    ):
+        await operator.log_in(router.token("admin"))
+        await viewer.log_in(router.token("view"))
+        for role in ("edge", "runner"):
+            await report(router, role)
+        path = "/cluster/processes/edge-1/dismiss"
+        assert f'action="{path}"' not in (await viewer.get("/cluster")).text
+        assert f'action="{path}"' in (await operator.get("/cluster")).text
+        assert (await viewer.post(path)).status == 403
+        answer = await operator.post(path, {"reason": "moved to another machine"})
+        assert (answer.status, answer.headers["Location"]) == (303, "/cluster")
+        assert "The process edge-1 is not shown any more" in (await operator.get("/cluster")).text
+        [entry] = [entry async for entry in client.audit.list(action="ClusterService/DismissProcess")]
+        assert (entry.target, entry.reason) == ("edge-1", "moved to another machine")
+        where = ("--router", router.target, "--data-dir", router.settings.data_dir)
+        command = await asyncio.to_thread(flowhook, "cluster", "dismiss", "runner-1", *where)
+        assert (command.code, command.out) == (0, "runner-1 dismissed\n"), command.err
+        assert {process.role for process in await client.cluster.processes()} <= {"router", "admin"}

@@ -7,13 +7,29 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from support.clocks import Clock
 
-from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
+from flowhook.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
-from flowhook.process_reports import MAX_METRICS_BYTES, MAX_METRICS_LINES
+from flowhook.process_reports import (
+    MAX_BUILD,
+    MAX_DETAIL,
+    MAX_HOST,
+    MAX_METRICS_BYTES,
+    MAX_METRICS_LINES,
+    MAX_NAME,
+    MAX_URL,
+    MAX_WARNINGS_BYTES,
+)
 from flowhook.tokens import BUILT_IN, TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from router.services import processes
-from router.services.processes import FORGET_SECONDS, MAX_PROCESSES, REPORTERS, ProcessReports
+from router.services.processes import (
+    ALIVE_SECONDS,
+    FORGET_SECONDS,
+    GONE_SECONDS,
+    MAX_PROCESSES,
+    REPORTERS,
+    ProcessReports,
+)
 
 ALL = frozenset(TokenScope)
 
@@ -49,6 +65,9 @@ def retained(clock):
         process(start_time=Timestamp(nanos=-1)),
         process(detail="x" * 513),
         process(detail="\x1b[2J"),
+        process(warnings=["\x1b[2J"]),
+        process(warnings=["x"] * 9),
+        process(warnings=["é" * 256, "é" * 257]),
         process(metrics=b"x" * (MAX_METRICS_BYTES + 1)),
         process(metrics=b"\n" * (MAX_METRICS_LINES + 1)),
         pb.Process(name="runner-1", role="runner", host="x" * 256),
@@ -136,13 +155,48 @@ def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(retaine
 
 
 def test_all_that_can_be_retained_fits_into_one_answer():
-    fields = 4 * (63 + 64 + 255 + 512) + 100  # characters of four bytes each, and what goes with them
+    texts = MAX_NAME + MAX_BUILD + MAX_HOST + MAX_DETAIL + MAX_URL
+    fields = 4 * texts + MAX_WARNINGS_BYTES + 100  # characters of four bytes each, and what goes with them
     assert len(REPORTERS) * (processes.MAX_METRICS_BYTES + MAX_PROCESSES * fields) < MAX_MESSAGE_BYTES
 
 
-def test_a_process_that_was_silent_for_a_minute_is_forgotten(retained, clock):
-    retained.store(process(), ALL)
+def test_a_process_that_ended_in_order_is_forgotten_after_a_minute(retained, clock):
+    retained.store(process(stopping=True), ALL)
     clock.now += FORGET_SECONDS - 1
     assert len(retained.all()) == 1
     clock.now += 1
     assert retained.all() == []
+
+
+def test_a_process_that_died_is_shown_for_an_hour_without_metrics(retained, clock):
+    retained.store(process(ready=True, metrics=b"m 1\n"), ALL)
+    clock.now += FORGET_SECONDS
+    [report] = retained.all()
+    assert (report.process.name, report.metrics) == ("runner-1", b"")
+    clock.now += GONE_SECONDS - FORGET_SECONDS - 1
+    assert len(retained.all()) == 1
+    clock.now += 1
+    assert retained.all() == []
+
+
+def test_a_process_that_died_is_dismissed_and_one_that_reports_is_not(retained, clock):
+    retained.store(process(), ALL)
+    with pytest.raises(ConflictError) as caught:
+        retained.dismiss("runner-1")
+    assert caught.value.reason == "PROCESS_ALIVE"
+    clock.now += ALIVE_SECONDS
+    retained.dismiss("runner-1")
+    assert retained.all() == []
+    with pytest.raises(NotFoundError) as caught:
+        retained.dismiss("runner-1")
+    assert caught.value.reason == "PROCESS_NOT_FOUND"
+    retained.store(process(), ALL)
+    assert len(retained.all()) == 1
+
+
+def test_the_dead_give_way_to_the_living(clock):
+    retained = ProcessReports(clock, max_processes=3)
+    for number in range(9):  # a process that crashes again and again, under another name each time
+        retained.store(process(f"runner-{number}"), ALL)
+        clock.now += FORGET_SECONDS
+    assert [report.process.name for report in retained.all()] == ["runner-6", "runner-7", "runner-8"]

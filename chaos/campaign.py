@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from chaos import flows
 from chaos.cluster import RUNNERS, BrokenCluster
-from chaos.faults import FaultInjector
+from chaos.evidence import EndedExecution, Evidence, LostLease
+from chaos.faults import FaultInjector, InjectedFault
+from chaos.mutations import Mutation
 from chaos.peers import Peers
 from chaos.replicated_cluster import ReplicatedCluster
 from chaos.replicated_faults import ReplicatedFaultInjector
-from chaos.senders import Senders
-from chaos.service import running_service
-from chaos.verdict import Verdict, judge
+from chaos.senders import Senders, Sent
+from chaos.service import Call, running_service
+from chaos.verdict import Verdict, judge, suspects
+from flowhook import limits
+from flowhook.attempts import AttemptEnd
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
 
 SETTLE_SECONDS: Final = 120.0
 """Time after the last fault in which one more execution has to end, until all have."""
+MUTATED_SETTLE_SECONDS: Final = 20.0
+"""The same for a cluster with a defect, which may keep executions from ending at all."""
 REPORT_SECONDS: Final = 10.0
+RECENT: Final = 500
+"""Events and calls among which those are looked for that show that the cluster works again."""
+SNAPSHOT_LOG_BYTES: Final = 8 * limits.MIB
+"""Growth of a replicated log after which a snapshot is made: little, so that it is purged while faults are made."""
 
 SQLITE: Final = "sqlite"
 """One router, with a database of its own."""
@@ -34,7 +45,14 @@ STORAGES: Final = (SQLITE, NATS)
 
 
 async def run_campaign(
-    directory: Path, *, seconds: float, rate: float, seed: int, report: Callable[[str], None], storage: str = SQLITE
+    directory: Path,
+    *,
+    seconds: float,
+    rate: float,
+    seed: int,
+    report: Callable[[str], None],
+    storage: str = SQLITE,
+    mutation: Mutation | None = None,
 ) -> Verdict:
     """Run a campaign.
 
@@ -45,61 +63,91 @@ async def run_campaign(
         seed: decides which faults are made, and when.
         report: is given lines of progress.
         storage: one of `STORAGES`.
+        mutation: a defect of the cluster, with embedded storage, that the verdict should name; None: none.
 
     Raises:
         RuntimeError: the cluster does not get ready.
     """
-    cluster, injector = _prepare(storage, directory / "data", random.Random(seed), report, seconds)
-    async with running_service(Peers(cluster, RUNNERS)) as service:
+    cluster = _cluster(storage, directory / "data", mutation)
+    settle_seconds = SETTLE_SECONDS if mutation is None else MUTATED_SETTLE_SECONDS
+    senders = Senders(cluster, large_bytes=cluster.inline_bytes, patience=settle_seconds)
+    async with running_service(Peers(cluster, RUNNERS), senders.call_back) as service:
+
+        def has_recovered(since: float) -> bool:
+            return _has_recovered(since, senders.sent, service.calls)
+
+        injector = _injector(
+            cluster, random.Random(seed), report, has_recovered=has_recovered, seconds=seconds, mutation=mutation
+        )
         await cluster.start()
         try:
             async with cluster.client() as client:
-                await client.flows.apply(flows.documents(service.url))
-            senders = Senders(cluster)
+                await client.flows.apply(flows.documents(service.urls))
             async with asyncio.TaskGroup() as tasks:
-                progress = tasks.create_task(_report(senders, injector, report))
-                sending = tasks.create_task(senders.run(seconds, rate=rate))
+                background = [
+                    tasks.create_task(_report(senders.sent, injector, report)),
+                    tasks.create_task(senders.run_callbacks()),
+                ]
+                sending = tasks.create_task(senders.run(rate=rate))
                 await injector.run(seconds)
+                senders.stop()
                 await sending
-                progress.cancel()
-            report("waiting for the executions to end")
-            async with cluster.client() as client:
-                settled = await _settle(client)
-                executions = await _executions(client)
+                report("waiting for the executions to end")
+                async with cluster.client() as client:
+                    settled = await _settle(client, settle_seconds)
+                    evidence = await _evidence(client, senders.sent, service.calls, injector.faults)
+                for task in background:
+                    task.cancel()
             exit_code = await cluster.stop()
             findings = await cluster.examine()
         finally:
             await cluster.close()
-    verdict = judge(senders.acknowledged, executions, service.calls, injector.faults)
+    verdict = judge(evidence)
     verdict.add(findings)
-    verdict.counts["requests"] = senders.requests
     if not settled:
-        verdict.problems.append(f"not_settled: some executions have not ended, and for {SETTLE_SECONDS:g} s none did")
+        verdict.problems.append(f"not_settled: some executions have not ended, and for {settle_seconds:g} s none did")
     if exit_code:
         verdict.problems.append(f"stop: `flowhook up` ended with exit code {exit_code}")
     return verdict
 
 
-def _prepare(
-    storage: str, data_dir: Path, chance: random.Random, report: Callable[[str], None], seconds: float
-) -> tuple[BrokenCluster, FaultInjector]:
+def _cluster(storage: str, data_dir: Path, mutation: Mutation | None) -> BrokenCluster:
     if storage == NATS:
-        replicated = ReplicatedCluster(data_dir)
-        return replicated, ReplicatedFaultInjector(replicated, chance, report, longest=seconds / 2)
-    cluster = BrokenCluster(data_dir)
-    return cluster, FaultInjector(cluster, chance, report)
+        return ReplicatedCluster(data_dir, snapshot_log_bytes=SNAPSHOT_LOG_BYTES)
+    return BrokenCluster(data_dir, None if mutation is None else mutation.environment())
 
 
-async def _report(senders: Senders, injector: FaultInjector, report: Callable[[str], None]) -> None:
+def _injector(
+    cluster: BrokenCluster,
+    chance: random.Random,
+    report: Callable[[str], None],
+    *,
+    has_recovered: Callable[[float], bool],
+    seconds: float,
+    mutation: Mutation | None,
+) -> FaultInjector:
+    if isinstance(cluster, ReplicatedCluster):
+        return ReplicatedFaultInjector(cluster, chance, report, has_recovered=has_recovered, longest=seconds / 2)
+    aim = None if mutation is None else mutation.aim
+    return FaultInjector(cluster, chance, report, has_recovered=has_recovered, aim=aim)
+
+
+def _has_recovered(since: float, sent: Sent, calls: Sequence[Call]) -> bool:
+    """Whether an event was accepted, and each runner made a call, that began after a time."""
+    accepted = any(each.asked > since for each in sent.acknowledged[-RECENT:])
+    return accepted and {call.runner for call in calls[-RECENT:] if call.began > since}.issuperset(RUNNERS)
+
+
+async def _report(sent: Sent, injector: FaultInjector, report: Callable[[str], None]) -> None:
     while True:
         await asyncio.sleep(REPORT_SECONDS)
-        report(f"{len(senders.acknowledged)} events acknowledged, {len(injector.faults)} faults made")
+        report(f"{len(sent.acknowledged)} events acknowledged, {len(injector.faults)} faults made")
 
 
-async def _settle(client: AsyncClient) -> bool:
-    """Wait until all executions have ended; false: for `SETTLE_SECONDS` none did, though some had to."""
+async def _settle(client: AsyncClient, seconds: float) -> bool:
+    """Wait until all executions have ended; false: for so many seconds none did, though some had to."""
     fewest, since = None, time.monotonic()
-    while time.monotonic() - since < SETTLE_SECONDS:
+    while time.monotonic() - since < seconds:
         try:
             listed = client.executions.list(statuses=[each for each in Status if not each.ended])
             unfinished = len([execution async for execution in listed])
@@ -114,5 +162,44 @@ async def _settle(client: AsyncClient) -> bool:
     return False
 
 
-async def _executions(client: AsyncClient) -> dict[str, tuple[str, Status]]:
-    return {each.id: (each.flow_id, each.status) async for each in client.executions.list()}
+async def _evidence(
+    client: AsyncClient, sent: Sent, calls: Sequence[Call], faults: Sequence[InjectedFault]
+) -> Evidence:
+    """Read what is stored about the executions."""
+    monotonic = time.monotonic() - time.time()
+
+    def moment(unix_ms: int) -> float:
+        return unix_ms / 1000 + monotonic
+
+    executions = {
+        each.id: EndedExecution(
+            each.flow_id, each.status, None if each.end_time_ms is None else moment(each.end_time_ms)
+        )
+        async for each in client.executions.list()
+    }
+    lost: dict[str, list[LostLease]] = {}
+    for execution_id in suspects(calls, faults) & executions.keys():
+        detail = await client.executions.get(execution_id, max_body_bytes=0)
+        lost[execution_id] = [
+            LostLease(
+                each.runner,
+                None if each.assign_time_ms is None else moment(each.assign_time_ms),
+                moment(each.end_time_ms),
+                each.reason,
+            )
+            for each in detail.attempts
+            if each.end_time_ms is not None and each.end is not AttemptEnd.EXECUTION_ENDED
+        ]
+    damaged = [
+        each.event_id
+        for each in sent.acknowledged
+        if each.digest and each.event_id in executions and await _digest(client, each.event_id) != each.digest
+    ]
+    return Evidence(sent, executions, calls, faults, lost, damaged)
+
+
+async def _digest(client: AsyncClient, execution_id: str) -> str:
+    digest = hashlib.sha256()
+    async for chunk in client.executions.body(execution_id):
+        digest.update(chunk)
+    return digest.hexdigest()

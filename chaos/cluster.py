@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Final
 
 import psutil
 
+from flowhook import limits
 from flowhook.client import AsyncClient
 from harness.cluster import ClusterProcess, Ports, start_cluster
 
 STOP_SECONDS: Final = 120.0
+HTTP_TIMEOUT_SECONDS: Final = 8
+"""Time that a call may take: short, so that those are tried again that the service leaves unanswered."""
 
 EDGES: Final = ("edge-1", "edge-2")
 RUNNERS: Final = ("runner-1", "runner-2")
@@ -38,11 +41,18 @@ class BrokenCluster:
         processes: names of all processes that `flowhook up` starts.
         http_url: URL of the edges.
         data_dir: data directory.
+        inline_bytes: size of the largest body that is stored with its event.
+
+    Args:
+        data_dir: data directory.
+        environment: further variables of the processes.
     """
 
     routers: Sequence[str] = ("router-1",)
+    inline_bytes = limits.INLINE_BODY_BYTES
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = {"FLOWHOOK_HTTP_TIMEOUT": str(HTTP_TIMEOUT_SECONDS), **(environment or {})}
         self.processes = (*self.routers, *EDGES, *RUNNERS, "admin-1")
         self.http_url = ""
         self.data_dir = data_dir
@@ -58,7 +68,7 @@ class BrokenCluster:
         """
         self._started = await start_cluster(
             "--edges", str(len(EDGES)), "--runners", str(len(RUNNERS)), "--allow-private-addresses",
-            *self._options(), data_dir=self.data_dir, ports=self._ports, log=self._log,
+            *self._options(), data_dir=self.data_dir, ports=self._ports, log=self._log, environment=self._environment,
         )  # fmt: skip
         self._ports, self.http_url = self._started.ports, self._started.http
 

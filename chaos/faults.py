@@ -1,4 +1,8 @@
-"""Makes faults in a cluster at random: their kinds, targets and times."""
+"""Makes faults in a cluster at random: their kinds, targets and times.
+
+They are made in *rounds*: one fault, or several at once. After each round the cluster recovers, and then runs for a
+while undisturbed. So it is known of each moment which faults can have to do with it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,17 @@ from typing import Final, NamedTuple
 
 from chaos.cluster import EDGES, RUNNERS, BrokenCluster
 
-PAUSE_SECONDS: Final = (0.3, 3.0)
-"""Least and most time between two faults."""
-STOPPED_SECONDS: Final = (0.2, 8.0)
+QUIET_SECONDS: Final = (3.0, 9.0)
+"""Least and most time between the recovery from one round and the next one."""
+TOGETHER: Final = 0.35
+"""Share of the rounds in which several faults are made at once."""
+MOST_TOGETHER: Final = 4
+APART_SECONDS: Final = 2.5
+"""Most time between the beginnings of the faults of a round."""
+RECOVERY_SECONDS: Final = 90.0
+"""Time after which the next round is made although the cluster has not recovered."""
+LOOK_SECONDS: Final = 0.2
+STOPPED_SECONDS: Final = (0.2, 10.0)
 """Least and most time that a process is stopped; a lease lasts 6 s."""
 
 
@@ -27,6 +39,7 @@ class InjectedFault:
         target: to what.
         role: of the target: `OWNER`, `LEADER` or `EVERYTHING`, or empty.
         struck: when it was killed, after it had been found out who is to be; None: it was not, or at `began`.
+        recovered: when all processes worked again as if nothing had happened; None: before the next round they did not.
     """
 
     kind: str
@@ -35,6 +48,24 @@ class InjectedFault:
     ended: float
     role: str = ""
     struck: float | None = None
+    recovered: float | None = None
+
+    def hits(self, runner: str) -> bool:
+        """Whether it can have to do with work of a runner: edges, admin and the other runners are apart from it."""
+        return self.target not in APART or self.target == runner or (not runner and self.target in RUNNERS)
+
+    def lasts_at(self, began: float, ended: float) -> bool:
+        """Whether it, or the recovery from it, overlaps a time."""
+        return self.began <= ended and (self.recovered is None or began <= self.recovered)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is left of the faults of a process: kinds, targets, and how long processes are stopped (s)."""
+
+    kinds: frozenset[str]
+    targets: frozenset[str]
+    stopped_seconds: tuple[float, float] = STOPPED_SECONDS
 
 
 class Made(NamedTuple):
@@ -52,55 +83,107 @@ LEADER: Final = "leader"
 EVERYTHING: Final = "everything"
 """Role of all processes together."""
 NOTHING: Final = Made("")
+ALL_AT_ONCE: Final = "kill -9 of everything"
+APART: Final = frozenset({*EDGES, *RUNNERS, "admin-1"})
+"""Processes whose faults have nothing to do with work of a runner, unless they are that runner."""
+KILL: Final = "kill -9"
+STOP: Final = "SIGSTOP"
 
 Kinds = Sequence[tuple[int, Callable[[], Awaitable[Made]], str]]
 """Kinds of faults: how often each is made relative to the others, what makes it, and its name."""
 
 
 class FaultInjector:
-    """Makes faults at random, one after another, and reports each."""
+    """Makes faults at random, and reports each.
 
-    def __init__(self, cluster: BrokenCluster, chance: random.Random, report: Callable[[str], None]) -> None:
+    Args:
+        cluster: breaks.
+        chance: decides.
+        report: is given a line for each fault.
+        has_recovered: whether the cluster does all of its work again, as was seen since a time.
+        aim: leaves only some kinds of faults, and targets; None: none is left out.
+    """
+
+    def __init__(
+        self,
+        cluster: BrokenCluster,
+        chance: random.Random,
+        report: Callable[[str], None],
+        *,
+        has_recovered: Callable[[float], bool],
+        aim: Aim | None = None,
+    ) -> None:
         self._cluster = cluster
         self._report = report
         self._chance = chance
+        self._has_recovered = has_recovered
+        self._aim = aim
         self.faults: list[InjectedFault] = []
 
     async def run(self, seconds: float) -> None:
-        """Make faults for some time, then let the cluster run undisturbed."""
-        kinds = self.kinds()
-        weights = [weight for weight, _, _ in kinds]
+        """Make faults for some time, and wait until the cluster has recovered from the last ones."""
         end = time.monotonic() + seconds
+        await self._recover([], time.monotonic())
         while time.monotonic() < end:
-            await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
-            ((_, make, kind),) = self._chance.choices(kinds, weights)
-            began = time.monotonic()
-            made = await make()
-            if made.target:
-                fault = InjectedFault(kind, made.target, began, time.monotonic(), made.role, made.struck)
-                self.faults.append(fault)
-                lasted = f", {fault.ended - fault.began:.1f} s"
-                self._report(f"{kind}: {made.target}{f' ({made.role})' if made.role else ''}{lasted}")
+            await asyncio.sleep(self._chance.uniform(*QUIET_SECONDS))
+            round_ = await self._make_round()
+            self.faults += round_
+            await self._recover(round_, time.monotonic())
+
+    async def _make_round(self) -> list[InjectedFault]:
+        kinds = [kind for kind in self.kinds() if self._aim is None or kind[2] in self._aim.kinds]
+        count = self._chance.randint(2, MOST_TOGETHER) if self._chance.random() < TOGETHER else 1
+        chosen: dict[str, Callable[[], Awaitable[Made]]] = {}
+        for _ in range(count):
+            ((_, make, kind),) = self._chance.choices(kinds, [weight for weight, _, _ in kinds])
+            chosen[kind] = make
+        if ALL_AT_ONCE in chosen:  # nothing is left that something else could be done to
+            chosen = {ALL_AT_ONCE: chosen[ALL_AT_ONCE]}
+        made = [
+            self._make(kind, make, self._chance.uniform(0, APART_SECONDS) if number else 0.0)
+            for number, (kind, make) in enumerate(chosen.items())
+        ]
+        return [fault for fault in await asyncio.gather(*made) if fault is not None]
+
+    async def _make(self, kind: str, make: Callable[[], Awaitable[Made]], delay: float) -> InjectedFault | None:
+        await asyncio.sleep(delay)
+        began = time.monotonic()
+        made = await make()
+        if not made.target:
+            return None
+        fault = InjectedFault(kind, made.target, began, time.monotonic(), made.role, made.struck)
+        lasted = f", {fault.ended - fault.began:.1f} s"
+        self._report(f"{kind}: {made.target}{f' ({made.role})' if made.role else ''}{lasted}")
+        return fault
+
+    async def _recover(self, faults: Sequence[InjectedFault], since: float) -> None:
+        """Wait until all processes run, and work again."""
+        while time.monotonic() < since + RECOVERY_SECONDS:
+            if all(self._cluster.pid(process) for process in self._cluster.processes) and self._has_recovered(since):
+                for fault in faults:
+                    fault.recovered = time.monotonic()
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+        self._report(f"not recovered after {RECOVERY_SECONDS:g} s")
 
     def kinds(self) -> Kinds:
         """Return the kinds of faults that are made."""
         return [
-            (8, self._kill, "kill -9"),
+            (8, self._kill, KILL),
             (4, self._terminate, "SIGTERM"),
-            (5, self._stop, "SIGSTOP"),
+            (5, self._stop, STOP),
             (4, self._kill_worker, "kill -9 of a runner's child"),
-            (1, self._kill_all, "kill -9 of everything"),
+            (1, self._kill_all, ALL_AT_ONCE),
         ]
 
     async def _kill(self) -> Made:
-        target = self._chance.choice(self._cluster.processes)
-        return await self._signal(target, signal.SIGKILL)
+        return await self._signal(self._target(self._cluster.processes), signal.SIGKILL)
 
     async def _terminate(self) -> Made:
-        return await self._signal(self._chance.choice((*EDGES, *RUNNERS, *self._cluster.routers)), signal.SIGTERM)
+        return await self._signal(self._target((*EDGES, *RUNNERS, *self._cluster.routers)), signal.SIGTERM)
 
     async def _stop(self) -> Made:
-        made = await self._signal(self._chance.choice(self._cluster.processes), signal.SIGSTOP)
+        made = await self._signal(self._target(self._cluster.processes), signal.SIGSTOP)
         if made.target:
             try:
                 await asyncio.sleep(self.stopped_seconds())
@@ -110,10 +193,13 @@ class FaultInjector:
 
     def stopped_seconds(self) -> float:
         """Return how long a process is to be stopped."""
-        return self._chance.uniform(*STOPPED_SECONDS)
+        return self._chance.uniform(*(STOPPED_SECONDS if self._aim is None else self._aim.stopped_seconds))
+
+    def _target(self, processes: Sequence[str]) -> str:
+        return self._chance.choice([each for each in processes if self._aim is None or each in self._aim.targets])
 
     async def _kill_worker(self) -> Made:
-        target = self._chance.choice(RUNNERS)
+        target = self._target(RUNNERS)
         return Made(target) if self._cluster.kill_children(target) else NOTHING
 
     async def _kill_all(self) -> Made:

@@ -11,6 +11,7 @@ from chaos.cluster import BrokenCluster, Findings
 from chaos.peers import Peers
 from chaos.proxies import Proxies
 from chaos.replication import examine
+from flowhook import limits
 from flowhook.errors import FlowhookError
 from harness.log_servers import LogServers
 from router.encryption import require_secrets_key
@@ -24,15 +25,20 @@ CONNECT_SECONDS: Final = 60.0
 class ReplicatedCluster(BrokenCluster):
     """`flowhook up --routers 3 --storage nats://…`, whose servers are reached through proxies.
 
+    Args:
+        data_dir: data directory.
+        snapshot_log_bytes: growth of the log after which a snapshot is made, behind which the log is purged.
+
     Attributes:
         servers: the NATS servers.
         proxies: stand between routers and servers.
     """
 
     routers = ("router-1", "router-2", "router-3")
+    inline_bytes = limits.REPLICATED_INLINE_BODY_BYTES
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+    def __init__(self, data_dir: Path, *, snapshot_log_bytes: int) -> None:
+        super().__init__(data_dir, {"FLOWHOOK_SNAPSHOT_LOG_BYTES": str(snapshot_log_bytes)})
         self.servers = LogServers(data_dir.parent / "nats")
         self.proxies = Proxies(self.servers.ports(), Peers(self, self.routers))
 

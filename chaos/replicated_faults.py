@@ -13,7 +13,7 @@ from typing import Final
 
 import psutil
 
-from chaos.faults import LEADER, NOTHING, OWNER, FaultInjector, Kinds, Made
+from chaos.faults import KILL, LEADER, NOTHING, OWNER, STOP, FaultInjector, Kinds, Made
 from chaos.proxies import Disturbance, Mode
 from chaos.replicated_cluster import ReplicatedCluster
 from cli.supervisor.nats_servers import NAMES
@@ -31,19 +31,28 @@ VIEW_GROWTH_BYTES: Final = 64 * 1024
 
 
 class ReplicatedFaultInjector(FaultInjector):
-    """Makes faults at random, one after another.
+    """Makes faults at random.
 
     Args:
         cluster: breaks.
         chance: decides.
+        report: see `FaultInjector`.
+        has_recovered: see `FaultInjector`.
         longest: most time that a process is stopped (s).
     """
 
     def __init__(
-        self, cluster: ReplicatedCluster, chance: random.Random, report: Callable[[str], None], *, longest: float
+        self,
+        cluster: ReplicatedCluster,
+        chance: random.Random,
+        report: Callable[[str], None],
+        *,
+        has_recovered: Callable[[float], bool],
+        longest: float,
     ) -> None:
-        super().__init__(cluster, chance, report)
+        super().__init__(cluster, chance, report, has_recovered=has_recovered)
         self._replicated = cluster
+        self._ending = asyncio.Lock()
         self._longest = min(longest, STOPPED_SECONDS[1])
 
     def kinds(self) -> Kinds:
@@ -52,8 +61,8 @@ class ReplicatedFaultInjector(FaultInjector):
         return [
             *super().kinds(),
             *full,
-            (4, self._kill_owner, "kill -9"),
-            (2, self._stop_owner, "SIGSTOP"),
+            (4, self._kill_owner, KILL),
+            (2, self._stop_owner, STOP),
             (4, self._kill_server, "kill -9 of a NATS server"),
             (2, self._kill_leader, "kill -9 of a NATS server"),
             (2, self._kill_two_servers, "kill -9 of two NATS servers"),
@@ -106,14 +115,15 @@ class ReplicatedFaultInjector(FaultInjector):
         return made
 
     async def _end(self, names: list[str], number: signal.Signals) -> Made:
-        """End servers, and start them again after a while."""
+        """End servers, and start them again after a while; one such fault at a time."""
         servers = self._replicated.servers
-        role = LEADER if await servers.leader() in names else ""
-        struck = time.monotonic()
-        await asyncio.gather(*(servers.end(name, number) for name in names))
-        await asyncio.sleep(self._chance.uniform(*AWAY_SECONDS))
-        for name in names:
-            await servers.start_one(name)
+        async with self._ending:
+            role = LEADER if await servers.leader() in names else ""
+            struck = time.monotonic()
+            await asyncio.gather(*(servers.end(name, number) for name in names))
+            await asyncio.sleep(self._chance.uniform(*AWAY_SECONDS))
+            for name in names:
+                await servers.start_one(name)
         return Made(" and ".join(names), role, struck)
 
     async def _disturb(self) -> Made:

@@ -35,6 +35,7 @@ def examine(log: CommitLog, views: Mapping[str, Path]) -> Findings:
     """
     records = list(_read(log))
     findings = Findings(log_problems(records), {"log_records": len(records)})
+    findings.counts["log_purged"] = records[0].position - 1 if records else 0
     findings.counts["log_epochs"] = len({decode(record.data).ownership.epoch for record in records})
     with tempfile.TemporaryDirectory(prefix="flowhook-chaos-") as folder:
         _examine_views(log, records, views, Path(folder), findings)

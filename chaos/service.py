@@ -1,78 +1,167 @@
-"""The service that flows call: an HTTP server of this process that records each call."""
+"""The service that flows call: HTTP servers of this process that record each call, one of which fails on purpose."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from chaos import flows
 from chaos.peers import Peers
 
-HOLD_SECONDS: Final = 0.03
-"""Time that each call takes."""
+LOOPBACK: Final = "127.0.0.1"
+OK: Final = 200
+MAX_BYTES: Final = 8 * 1024**2
+HANG_SECONDS: Final = 60.0
+"""Time after which a call that is left unanswered is given up here; its caller does so earlier."""
+UP_SECONDS: Final = 9.0
+DOWN_SECONDS: Final = 1.5
+"""Time for which the service that fails listens, and for which it refuses connections, in turns."""
 
 
 @dataclass(slots=True)
 class Call:
-    """One call, as the service saw it.
+    """One call, as the service saw it; times are of `time.monotonic()`.
 
     Attributes:
+        key: its Idempotency-Key.
         execution_id: of the execution that made it.
         step: name of its task.
-        number: of the event that started the execution.
-        key: order key of the event.
+        delivery: of the event that is behind it.
+        number: of the event among those of its flow and order key.
+        order_key: of the event.
         runner: the runner that made it; empty: not known.
-        began: `time.monotonic()` at which it was received.
-        answered: `time.monotonic()` at which its answer was sent; None: its caller hung up before.
+        began: when it was received.
+        answered: when its answer was sent; None: its caller hung up before, or it was left unanswered.
+        succeeded: whether the answer was a success, which is not tried again.
+        intact: whether a large body arrived as it was sent.
     """
 
+    key: str
     execution_id: str
     step: str
+    delivery: str
     number: int
-    key: int
+    order_key: int
     runner: str
     began: float
     answered: float | None = None
+    succeeded: bool = False
+    intact: bool = True
+
+
+def token_of(delivery: str) -> str:
+    """Return what the service answers to the calls for a delivery, and flows reply with."""
+    return hashlib.sha256(delivery.encode()).hexdigest()[:32]
 
 
 class Service:
-    """Records calls; `url` is where flows find it."""
+    """Records calls.
 
-    def __init__(self, runners: Peers) -> None:
+    Args:
+        runners: finds who calls.
+        asked: is called with the delivery and the one-time URL that a flow tells.
+
+    Attributes:
+        urls: where flows find it, and the part that fails (true).
+        calls: in the order in which they were received.
+    """
+
+    def __init__(self, runners: Peers, asked: Callable[[str, str], None]) -> None:
         self._runners = runners
+        self._asked = asked
+        self._tries: Counter[str] = Counter()
+        self.urls: Mapping[bool, str] = {}
         self.calls: list[Call] = []
-        self.url = ""
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer a call after `HOLD_SECONDS`."""
-        body = await request.json()
-        execution_id = request.headers["Idempotency-Key"].partition(":")[0]
+        """Answer a call after the time that its step takes."""
+        call, body = await self._receive(request)
+        if call.step == "ask":
+            self._asked(call.delivery, body["url"])
+        if call.step == "content":
+            call.intact = hashlib.sha256(body["text"].encode()).hexdigest() == body["digest"]
+        await asyncio.sleep(flows.hold_seconds(call.step))
+        return _answer(call)
+
+    async def fail(self, request: web.Request) -> web.StreamResponse:
+        """Fail the first calls of each key in one way or another, and answer then."""
+        call, _ = await self._receive(request)
+        chance = zlib.crc32(f"{call.key} {self._tries[call.key]}".encode())
+        self._tries[call.key] += 1
+        match chance % 16:
+            case 0 | 1 | 2 | 3:
+                return _answer(call, 500)
+            case 4 | 5:
+                return _answer(call, 503)
+            case 6 | 7:
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response(status=500)
+            case 8:
+                await asyncio.sleep(HANG_SECONDS)
+                return web.Response(status=500)
+        return _answer(call)
+
+    async def _receive(self, request: web.Request) -> tuple[Call, dict[str, str]]:
         began, runner = time.monotonic(), self._runners.name_of(request.transport)
-        call = Call(execution_id, request.match_info["step"], body["n"], body["key"], runner, began)
+        key = request.headers["Idempotency-Key"]
+        body = await request.json()
+        step = request.match_info["step"]
+        call = Call(key, key.partition(":")[0], step, body["delivery"], int(body["n"]), int(body["key"]), runner, began)
         self.calls.append(call)
-        await asyncio.sleep(HOLD_SECONDS)
-        call.answered = time.monotonic()
-        return web.json_response({"ok": True})
+        return call, body
+
+
+def _answer(call: Call, status: int = OK) -> web.Response:
+    call.answered, call.succeeded = time.monotonic(), status == OK
+    return web.json_response({"token": token_of(call.delivery)}, status=status)
 
 
 @asynccontextmanager
-async def running_service(runners: Peers) -> AsyncIterator[Service]:
-    """Serve on a free port until the block is left."""
-    service = Service(runners)
-    application = web.Application()
-    application.router.add_post("/{step}", service.handle)
-    # a call whose runner was killed must not go on: it would look like one execution more at a time
-    runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    service.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+async def running_service(runners: Peers, asked: Callable[[str, str], None]) -> AsyncIterator[Service]:
+    """Serve on free ports until the block is left."""
+    service = Service(runners, asked)
+    reliable, unreliable = _runner(service.handle), _runner(service.fail)
+    await reliable.setup()
+    await unreliable.setup()
+    ports = [await _listen(reliable), await _listen(unreliable)]
+    service.urls = {fails: f"http://{LOOPBACK}:{port}" for fails, port in zip((False, True), ports, strict=True)}
+    refusing = asyncio.create_task(_refuse(unreliable, ports[1]), name="refuse connections now and then")
     try:
         yield service
     finally:
-        await runner.cleanup()
+        refusing.cancel()
+        await asyncio.wait({refusing})
+        await reliable.cleanup()
+        await unreliable.cleanup()
+
+
+def _runner(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.AppRunner:
+    application = web.Application(client_max_size=MAX_BYTES)
+    application.router.add_post("/{step}", handler)
+    # a call whose runner was killed must not go on: it would look like one execution more at a time
+    return web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+
+
+async def _listen(runner: web.AppRunner, port: int = 0) -> int:
+    await web.TCPSite(runner, LOOPBACK, port).start()
+    return int(runner.addresses[-1][1])
+
+
+async def _refuse(runner: web.AppRunner, port: int) -> None:
+    """Refuse new connections now and then; those that there are go on."""
+    while True:
+        await asyncio.sleep(UP_SECONDS)
+        for site in list(runner.sites):
+            await site.stop()
+        await asyncio.sleep(DOWN_SECONDS)
+        await _listen(runner, port)

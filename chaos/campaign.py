@@ -104,6 +104,7 @@ async def run_campaign(
             await cluster.close()
     verdict = judge(evidence)
     verdict.add(findings)
+    verdict.counts["campaign_stalled_worst_ms"] = round(service.stalled_seconds * 1000)
     if not settled:
         verdict.problems.append(f"not_settled: some executions have not ended, and for {settle_seconds:g} s none did")
     if exit_code:

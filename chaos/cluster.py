@@ -18,7 +18,7 @@ from flowhook.client import AsyncClient
 from harness.cluster import ClusterProcess, Ports, start_cluster
 
 STOP_SECONDS: Final = 120.0
-HTTP_TIMEOUT_SECONDS: Final = 8
+HTTP_TIMEOUT_SECONDS: Final = 15
 """Time that a call may take: short, so that those are tried again that the service leaves unanswered."""
 
 EDGES: Final = ("edge-1", "edge-2")

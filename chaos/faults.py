@@ -16,16 +16,10 @@ from typing import Final, NamedTuple
 
 from chaos.cluster import EDGES, RUNNERS, BrokenCluster
 
-QUIET_SECONDS: Final = (3.0, 9.0)
-"""Least and most time between the recovery from one round and the next one."""
-TOGETHER: Final = 0.35
-"""Share of the rounds in which several faults are made at once."""
 MOST_TOGETHER: Final = 4
-APART_SECONDS: Final = 2.5
-"""Most time between the beginnings of the faults of a round."""
+"""Most faults of one round."""
 RECOVERY_SECONDS: Final = 90.0
 """Time after which the next round is made although the cluster has not recovered."""
-LOOK_SECONDS: Final = 0.2
 STOPPED_SECONDS: Final = (0.2, 10.0)
 """Least and most time that a process is stopped; a lease lasts 6 s."""
 
@@ -39,7 +33,7 @@ class InjectedFault:
         target: to what.
         role: of the target: `OWNER`, `LEADER` or `EVERYTHING`, or empty.
         struck: when it was killed, after it had been found out who is to be; None: it was not, or at `began`.
-        recovered: when all processes worked again as if nothing had happened; None: before the next round they did not.
+        recovered: when all processes worked again, or the next round was made in spite of it; None: not yet.
     """
 
     kind: str
@@ -68,6 +62,23 @@ class Aim:
     stopped_seconds: tuple[float, float] = STOPPED_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast faults follow one another.
+
+    Attributes:
+        quiet_seconds: least and most time between the recovery from one round and the next one.
+        together: share of the rounds in which several faults are made at once.
+        apart_seconds: most time between the beginnings of the first fault of a round and of another one.
+        look_seconds: time between two looks at whether the cluster has recovered.
+    """
+
+    quiet_seconds: tuple[float, float] = (3.0, 9.0)
+    together: float = 0.35
+    apart_seconds: float = 2.5
+    look_seconds: float = 0.2
+
+
 class Made(NamedTuple):
     """The target of a fault that was made, its role, and when it was killed, if it was."""
 
@@ -83,6 +94,7 @@ LEADER: Final = "leader"
 EVERYTHING: Final = "everything"
 """Role of all processes together."""
 NOTHING: Final = Made("")
+PACE: Final = Pace()
 ALL_AT_ONCE: Final = "kill -9 of everything"
 APART: Final = frozenset({*EDGES, *RUNNERS, "admin-1"})
 """Processes whose faults have nothing to do with work of a runner, unless they are that runner."""
@@ -102,6 +114,7 @@ class FaultInjector:
         report: is given a line for each fault.
         has_recovered: whether the cluster does all of its work again, as was seen since a time.
         aim: leaves only some kinds of faults, and targets; None: none is left out.
+        pace: how fast they follow one another.
     """
 
     def __init__(
@@ -112,27 +125,29 @@ class FaultInjector:
         *,
         has_recovered: Callable[[float], bool],
         aim: Aim | None = None,
+        pace: Pace = PACE,
     ) -> None:
         self._cluster = cluster
         self._report = report
         self._chance = chance
         self._has_recovered = has_recovered
         self._aim = aim
+        self._pace = pace
         self.faults: list[InjectedFault] = []
 
     async def run(self, seconds: float) -> None:
         """Make faults for some time, and wait until the cluster has recovered from the last ones."""
+        await self._recover([], time.monotonic())  # it has just been started
         end = time.monotonic() + seconds
-        await self._recover([], time.monotonic())
         while time.monotonic() < end:
-            await asyncio.sleep(self._chance.uniform(*QUIET_SECONDS))
+            await asyncio.sleep(self._chance.uniform(*self._pace.quiet_seconds))
             round_ = await self._make_round()
             self.faults += round_
             await self._recover(round_, time.monotonic())
 
     async def _make_round(self) -> list[InjectedFault]:
         kinds = [kind for kind in self.kinds() if self._aim is None or kind[2] in self._aim.kinds]
-        count = self._chance.randint(2, MOST_TOGETHER) if self._chance.random() < TOGETHER else 1
+        count = self._chance.randint(2, MOST_TOGETHER) if self._chance.random() < self._pace.together else 1
         chosen: dict[str, Callable[[], Awaitable[Made]]] = {}
         for _ in range(count):
             ((_, make, kind),) = self._chance.choices(kinds, [weight for weight, _, _ in kinds])
@@ -140,7 +155,7 @@ class FaultInjector:
         if ALL_AT_ONCE in chosen:  # nothing is left that something else could be done to
             chosen = {ALL_AT_ONCE: chosen[ALL_AT_ONCE]}
         made = [
-            self._make(kind, make, self._chance.uniform(0, APART_SECONDS) if number else 0.0)
+            self._make(kind, make, self._chance.uniform(0, self._pace.apart_seconds) if number else 0.0)
             for number, (kind, make) in enumerate(chosen.items())
         ]
         return [fault for fault in await asyncio.gather(*made) if fault is not None]
@@ -157,14 +172,18 @@ class FaultInjector:
         return fault
 
     async def _recover(self, faults: Sequence[InjectedFault], since: float) -> None:
-        """Wait until all processes run, and work again."""
-        while time.monotonic() < since + RECOVERY_SECONDS:
-            if all(self._cluster.pid(process) for process in self._cluster.processes) and self._has_recovered(since):
-                for fault in faults:
-                    fault.recovered = time.monotonic()
-                return
-            await asyncio.sleep(LOOK_SECONDS)
-        self._report(f"not recovered after {RECOVERY_SECONDS:g} s")
+        """Wait until all processes run, and work again; after `RECOVERY_SECONDS` go on in any case."""
+        while not self._works(since):
+            if time.monotonic() > since + RECOVERY_SECONDS:
+                self._report(f"not recovered after {RECOVERY_SECONDS:g} s")
+                break
+            await asyncio.sleep(self._pace.look_seconds)
+        recovered = time.monotonic()
+        for fault in faults:
+            fault.recovered = recovered
+
+    def _works(self, since: float) -> bool:
+        return all(self._cluster.pid(each) for each in self._cluster.processes) and self._has_recovered(since)
 
     def kinds(self) -> Kinds:
         """Return the kinds of faults that are made."""

@@ -47,6 +47,9 @@ HOLD_SECONDS: Final = 0.03
 
 _BODY: Final = ".body"
 _DEDUPE: Final = 'dedupe: {key: "${ .body.delivery }"}'
+_TRIES: Final = "limit: {attempt: {count: 60}}"
+_RETRY: Final = f"retry: {{delay: {{seconds: 2}}, {_TRIES}}}"
+"""More than enough for a service that a busy machine, or this process, keeps waiting."""
 _CALL: Final = re.compile(r"- @(\S+)")
 
 
@@ -60,7 +63,8 @@ class CampaignFlow:
         content: path of the delivery's content in the workflow's input.
         tasks: what it does, as YAML in which `@step` stands for a call; empty: its calls one after another.
         webhook: keys of its `webhook` beside `auth`; empty: it has none.
-        more: further keys of the document.
+        execution: content of its `execution`.
+        schedule: its `schedule`.
         rate: events of it that are sent, relative to the other flows; 0: other flows start it.
         branches: calls that one execution of it may have in progress at a time.
         unreliable: whether it calls the service that fails.
@@ -71,7 +75,8 @@ class CampaignFlow:
     content: str = _BODY
     tasks: str = ""
     webhook: str = _DEDUPE
-    more: str = ""
+    execution: str = _RETRY
+    schedule: str = ""
     rate: float = 1.0
     branches: int = 1
     unreliable: bool = False
@@ -82,7 +87,8 @@ class CampaignFlow:
         tasks = _CALL.sub(lambda found: f"- {self._call(found[1], urls[self.unreliable])}", written)
         webhook = f"webhook:\n  auth: none\n  {self.webhook}\n" if self.webhook else ""
         head = f"document: {{dsl: 1.0.3, namespace: default, name: {self.name}, version: 1.0.0}}\n"
-        return f"{head}{webhook}{self.more}do:\n{tasks}".encode()
+        execution = f"execution: {{{self.execution}}}\n"
+        return f"{head}{webhook}{self.schedule}{execution}do:\n{tasks}".encode()
 
     def _call(self, step: str, url: str) -> str:
         content = f"$workflow.input{self.content}"
@@ -104,8 +110,8 @@ _LIST: Final = (
     CampaignFlow(CALLS, _in_order("first", "second", "third")),
     CampaignFlow(SLOW, _in_order("slow-1", "slow-2", "slow-3"), rate=0.7),
     CampaignFlow(REPEATED, _in_order("one", "two"), webhook="dedupe: {key: none}"),
-    CampaignFlow(ORDER, _in_order("enter", "leave"), more='execution: {order_by: "${ .body.key }"}\n'),
-    CampaignFlow(LIMIT, _in_order("hold"), more=f"execution: {{concurrency: {CONCURRENCY}}}\n"),
+    CampaignFlow(ORDER, _in_order("enter", "leave"), execution=f'order_by: "${{ .body.key }}", {_RETRY}'),
+    CampaignFlow(LIMIT, _in_order("hold"), execution=f"concurrency: {CONCURRENCY}, {_RETRY}"),
     CampaignFlow(
         WAIT,
         _in_order("before", "after"),
@@ -188,14 +194,14 @@ _LIST: Final = (
         _in_order("heard"),
         content="[0].data",
         webhook="",
-        more="schedule: {on: {one: {with: {type: chaos.told}}}}\n",
+        schedule="schedule: {on: {one: {with: {type: chaos.told}}}}\n",
         rate=0,
     ),
     CampaignFlow(LARGE, _in_order("content"), rate=0.04),
     CampaignFlow(
         FAILING,
         _in_order("unreliable"),
-        more="execution: {retry: {delay: {milliseconds: 200}, limit: {attempt: {count: 60}}}}\n",
+        execution=f"retry: {{delay: {{milliseconds: 200}}, {_TRIES}}}",
         unreliable=True,
         rate=0.5,
     ),

@@ -136,7 +136,7 @@ def _judge(
         repeats.after_the_end += [
             f"{_described(call)} after the end at {ended:.3f}"
             for call in calls
-            if call.began > ended + ROUNDING_SECONDS and call not in late
+            if call.earliest > ended + ROUNDING_SECONDS and call not in late
         ]
     journaled_at = _journaled_at(execution, calls)
     by_key: dict[str, list[Call]] = defaultdict(list)
@@ -149,7 +149,7 @@ def _judge(
         lost = "; ".join(f"{each.runner} lost it at {each.ended:.3f}: {each.reason}"
                          for each in evidence.lost.get(call.execution_id, ()))  # fmt: skip
         both = f"{_described(call)}, again by {again.runner or 'an unknown runner'} from {again.began:.3f} on ({lost})"
-        if certain is not None and again.began > certain + ROUNDING_SECONDS:
+        if certain is not None and again.earliest > certain + ROUNDING_SECONDS:
             repeats.journaled.append(f"{both}; journaled by {certain:.3f}")
         elif not _is_hit(call, evidence.faults):
             repeats.causeless.append(both)

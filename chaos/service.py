@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ OK: Final = 200
 MAX_BYTES: Final = 8 * 1024**2
 HANG_SECONDS: Final = 60.0
 """Time after which a call that is left unanswered is given up here; its caller does so earlier."""
+LOOK_SECONDS: Final = 0.02
+LOOKS: Final = 3
+"""What is received is processed at the latest in the last of so many looks."""
 UP_SECONDS: Final = 9.0
 DOWN_SECONDS: Final = 1.5
 """Time for which the service that fails listens, and for which it refuses connections, in turns."""
@@ -39,10 +42,11 @@ class Call:
         number: of the event among those of its flow and order key.
         order_key: of the event.
         runner: the runner that made it; empty: not known.
-        began: when it was received.
+        began: when it was seen to have been received.
         answered: when its answer was sent; None: its caller hung up before, or it was left unanswered.
         succeeded: whether the answer was a success, which is not tried again.
         intact: whether a large body arrived as it was sent.
+        received: when it was received at the earliest: this process may have stood still since then; None: at `began`.
     """
 
     key: str
@@ -56,6 +60,12 @@ class Call:
     answered: float | None = None
     succeeded: bool = False
     intact: bool = True
+    received: float | None = None
+
+    @property
+    def earliest(self) -> float:
+        """When it was received at the earliest."""
+        return self.began if self.received is None else self.received
 
 
 def token_of(delivery: str) -> str:
@@ -73,14 +83,25 @@ class Service:
     Attributes:
         urls: where flows find it, and the part that fails (true).
         calls: in the order in which they were received.
+        stalled_seconds: longest time for which this process did nothing.
     """
 
     def __init__(self, runners: Peers, asked: Callable[[str, str], None]) -> None:
         self._runners = runners
         self._asked = asked
         self._tries: Counter[str] = Counter()
+        self._looks: deque[float] = deque([time.monotonic()] * LOOKS, LOOKS)
+        self.stalled_seconds = 0.0
         self.urls: Mapping[bool, str] = {}
         self.calls: list[Call] = []
+
+    async def watch(self) -> None:
+        """Note when this process looks for what it received, until this is cancelled: a busy machine may suspend it."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.monotonic()
+            self.stalled_seconds = max(self.stalled_seconds, now - self._looks[-1])
+            self._looks.append(now)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a call after the time that its step takes."""
@@ -112,11 +133,14 @@ class Service:
         return _answer(call)
 
     async def _receive(self, request: web.Request) -> tuple[Call, dict[str, str]]:
-        began, runner = time.monotonic(), self._runners.name_of(request.transport)
+        began, received, runner = time.monotonic(), self._looks[0], self._runners.name_of(request.transport)
         key = request.headers["Idempotency-Key"]
         body = await request.json()
         step = request.match_info["step"]
-        call = Call(key, key.partition(":")[0], step, body["delivery"], int(body["n"]), int(body["key"]), runner, began)
+        call = Call(
+            key, key.partition(":")[0], step, body["delivery"], int(body["n"]), int(body["key"]), runner, began,
+            received=received,
+        )  # fmt: skip
         self.calls.append(call)
         return call, body
 
@@ -135,12 +159,13 @@ async def running_service(runners: Peers, asked: Callable[[str, str], None]) -> 
     await unreliable.setup()
     ports = [await _listen(reliable), await _listen(unreliable)]
     service.urls = {fails: f"http://{LOOPBACK}:{port}" for fails, port in zip((False, True), ports, strict=True)}
-    refusing = asyncio.create_task(_refuse(unreliable, ports[1]), name="refuse connections now and then")
+    background = {asyncio.create_task(_refuse(unreliable, ports[1])), asyncio.create_task(service.watch())}
     try:
         yield service
     finally:
-        refusing.cancel()
-        await asyncio.wait({refusing})
+        for task in background:
+            task.cancel()
+        await asyncio.wait(background)
         await reliable.cleanup()
         await unreliable.cleanup()
 

@@ -42,7 +42,7 @@ def views(log, tmp_path):
 def test_equal_views(log, views):
     findings = examine(log, views)
     assert not any(findings.problems.values())
-    assert findings.counts == {"log_records": 2, "log_epochs": 1, "views_compared": 2}
+    assert findings.counts == {"log_records": 2, "log_purged": 0, "log_epochs": 1, "views_compared": 2}
 
 
 def test_a_view_with_another_row_differs(log, views):
@@ -63,7 +63,7 @@ def test_views_are_compared_with_the_one_furthest_behind_if_the_beginning_of_the
     log.purge(1)
     findings = examine(log, views)
     assert not any(findings.problems.values())
-    assert findings.counts == {"log_records": 1, "log_epochs": 1, "views_compared": 1}
+    assert findings.counts == {"log_records": 1, "log_purged": 1, "log_epochs": 1, "views_compared": 1}
     with View(views["behind"]).connected() as connection:
         connection.execute("UPDATE counter SET value = 2 WHERE name = 'a'")
     [found] = examine(log, views).problems["views_differ"]

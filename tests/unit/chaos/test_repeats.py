@@ -154,3 +154,9 @@ def test_no_call_is_late_while_another_one_was_under_way_in_the_stopped_runner()
 def test_the_attempts_of_executions_with_repeated_and_perhaps_late_calls_are_needed():
     calls = [FIRST, AGAIN, call("first", 5.0, execution="evt_2"), call("first", 10.1, execution="evt_3")]
     assert suspects(calls, [STOP]) == {"evt_1", "evt_3"}
+
+
+def test_what_may_have_been_received_before_is_not_judged_by_when_it_was_seen():
+    again = call("first", 4.0, 4.03, runner="runner-2")
+    again.received = 1.05  # before `second` shows that the answer is in the journal
+    assert judged([FIRST, call("second", 1.1), again], [KILLED], ended=2.0) == ({"excused"}, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,18 @@ from weakref import WeakKeyDictionary
 from chaos.cluster import BrokenCluster
 
 UNKNOWN: Final = ""
+
+_SOCK_DIAG: Final = 4
+_BY_FAMILY: Final = 20
+_REQUEST: Final = 1
+_HEADER: Final = struct.Struct("=IHHII")
+"""Length, type, flags, sequence and port of a message (netlink(7))."""
+_ANSWER: Final = struct.Struct("=4x48xIIIII")
+"""The state and the addresses, which are skipped, the timer, both queues, the user, and the inode."""
+_HOST_BYTES: Final = 16
+_ALL_STATES: Final = 0xFFFFFFFF
+_ANY_INTERFACE: Final = bytes(4)
+_NO_COOKIE: Final = b"\xff" * 8
 
 
 class Peers:
@@ -51,20 +64,21 @@ class Peers:
 def _inode_of(local: tuple[str, int], remote: tuple[str, int]) -> str:
     """Return the inode of the socket of a connection between two IPv4 addresses; empty: there is none.
 
-    Found by its text: a busy machine has thousands of lines there, and a campaign must not stand still for them. Both
-    addresses are needed: connections to other servers that ended a minute ago may have had the same local one.
+    The kernel is asked for this one connection: listing all of them, as /proc/net/tcp does, would make a campaign on a
+    busy machine stand still. Both addresses are needed: connections to other servers that ended a minute ago may have
+    had the same local one.
 
-    Source: Linux, Documentation/networking/proc_net_tcp.rst.
+    Source: Linux, sock_diag(7).
     """
-    addresses = f": {_in_table(local)} {_in_table(remote)} "
-    table = Path("/proc/net/tcp").read_text(encoding="ascii")
-    start = table.find(addresses)
-    return "" if start < 0 else table[start : table.find("\n", start)].split()[9]
-
-
-def _in_table(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
+    ports = struct.pack("!HH", local[1], remote[1])
+    hosts = b"".join(socket.inet_aton(host).ljust(_HOST_BYTES, b"\0") for host, _ in (local, remote))
+    wanted = ports + hosts + _ANY_INTERFACE + _NO_COOKIE
+    request = struct.pack("=BBxxI", socket.AF_INET, socket.IPPROTO_TCP, _ALL_STATES) + wanted
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
+        asking.send(_HEADER.pack(_HEADER.size + len(request), _BY_FAMILY, _REQUEST, 0, 0) + request)
+        answer = asking.recv(4096)
+    _, kind, _, _, _ = _HEADER.unpack_from(answer)
+    return str(_ANSWER.unpack_from(answer, _HEADER.size)[-1]) if kind == _BY_FAMILY else ""
 
 
 def _family(pid: int) -> list[int]:

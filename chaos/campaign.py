@@ -34,7 +34,7 @@ MUTATED_SETTLE_SECONDS: Final = 20.0
 REPORT_SECONDS: Final = 10.0
 RECENT: Final = 500
 """Events and calls among which those are looked for that show that the cluster works again."""
-SNAPSHOT_LOG_BYTES: Final = 8 * limits.MIB
+SNAPSHOT_LOG_BYTES: Final = 4 * limits.MIB
 """Growth of a replicated log after which a snapshot is made: little, so that it is purged while faults are made."""
 
 SQLITE: Final = "sqlite"

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 import pytest
 from support.cluster_keys import keys_of
+from support.patience import PATIENCE
 from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
@@ -37,12 +38,13 @@ async def test_one_router_serves_and_the_other_says_which(routers):
     shard = await standby.shard()
     assert (shard.owner.router, shard.owner.address) == (owner.name, owner.target)
     assert {copy.router: copy.state for copy in shard.copies} == {owner.name: "serving", standby.name: "following"}
-    async with owner.client() as client:
-        processes = {process.name: process for process in await client.cluster.processes()}
-    assert {name: (each.role, each.ready) for name, each in processes.items()} == {
-        "r1": ("router", True),
-        "r2": ("router", True),
-    }
+    async with owner.client() as client, asyncio.timeout(PATIENCE):
+        # the owner hears by heartbeat that the standby is ready, some time after the standby itself
+        while [(each.name, each.role, each.ready) for each in await client.cluster.processes()] != [
+            ("r1", "router", True),
+            ("r2", "router", True),
+        ]:
+            await asyncio.sleep(0.01)
     async with standby.client() as client:
         with pytest.raises(UnavailableError) as raised:
             await client._transport.call(client.flows._stub.ListFlows, ListFlowsRequest(), repeatable=False)

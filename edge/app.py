@@ -37,6 +37,7 @@ from flowhook.errors import UnavailableError
 from flowhook.offload.offload import Offload
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.reachability_reports import ReachabilityReporter
 from flowhook.server_certificates import load_certificates
 
 BACKLOG: Final = 1024
@@ -154,6 +155,7 @@ async def _serve(
                 tasks.create_task(attach_forever(router, reverification.answer), name="verify rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
                 tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
+                tasks.create_task(ReachabilityReporter(channel, lifecycle).run(), name="report reachability"),
             ]
             await lifecycle.stop.wait()
             replies.release()

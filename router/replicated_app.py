@@ -14,12 +14,14 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge
 
 from flowhook import logs, metrics
+from flowhook.client.channel import open_plain, tls_credentials
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.private_files import make_directory
 from flowhook.process import ProcessState
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
+from router.cluster.address_checks import OpenChannel
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.term import Term
@@ -144,9 +146,34 @@ def _new_member(
         runner=runner,
         lifecycle=lifecycle,
         drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
+        open_channel=_channel_opener(settings),
     )
     runner.use(member, lambda: task.failing)
     return member
+
+
+def _channel_opener(settings: RouterSettings) -> OpenChannel | None:
+    """Return what opens a channel to another router as clients do, but without a token.
+
+    None if this router can't: routers have TLS, and it has no certificates to verify theirs, or none to show. Then
+    edges and runners alone report which routers they can't reach.
+
+    Raises:
+        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+    """
+    if settings.tls_cert_file is not None:
+        unverifiable = settings.router_ca_file is None
+        unidentified = settings.tls_client_ca_file is not None and settings.client_cert_file is None
+        if unverifiable or unidentified:
+            missing = "FLOWHOOK_ROUTER_CA_FILE" if unverifiable else "FLOWHOOK_CLIENT_CERT_FILE"
+            log.info("the addresses of other routers are not checked from here", missing=missing)
+            return None
+    credentials = tls_credentials(
+        ca_file=settings.router_ca_file if settings.tls_cert_file is not None else None,
+        cert_file=settings.client_cert_file,
+        key_file=settings.client_key_file,
+    )
+    return partial(open_plain, credentials=credentials)
 
 
 class _Runner:
@@ -217,6 +244,16 @@ def _observe(registry: CollectorRegistry, member: Member, snapshots_failing: Cal
 
     observe("flowhook_router_owner", "Whether this router owns the log.", lambda: member.record().state.owns)
     observe("flowhook_router_log_position", "Position of the log that is applied.", lambda: member.record().position)
+    observe(
+        "flowhook_router_reached_by",
+        "Edges and runners that reach this router at the address that it advertises.",
+        lambda: member.record().reach,
+    )
+    observe(
+        "flowhook_router_unreachable_from",
+        "Edges and runners that can't, and report it here.",
+        lambda: member.cut_off,
+    )
     observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
 
 

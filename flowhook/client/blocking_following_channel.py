@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc
 
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
-from flowhook.client.router_errors import lost, replaced, unserved
+from flowhook.client.router_errors import ANSWER_SECONDS, ANY_ROUTER, is_unanswered, lost, replaced, unserved
 from flowhook.v1.shard_service_pb2 import WatchShardsRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 
@@ -66,6 +66,8 @@ class BlockingFollowingChannel(grpc.Channel):
 
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
         """Return the method as gRPC does."""
+        if method.startswith(ANY_ROUTER):
+            return self._unary_anywhere(method, options)
 
         def call(request: Any, *, timeout: float, metadata: Metadata = ()) -> Any:
             start = time.monotonic()
@@ -79,6 +81,23 @@ class BlockingFollowingChannel(grpc.Channel):
                 raise self._after(error, owner) from None
             finally:
                 pending.cancel()
+
+        return call
+
+    def _unary_anywhere(self, method: str, options: Mapping[str, Any]) -> Any:
+        def call(request: Any, *, timeout: float, metadata: Metadata = ()) -> Any:
+            deadline = time.monotonic() + timeout
+            problems: dict[str, grpc.RpcError | None] = {}
+            for address in self._addresses:
+                left = max(deadline - time.monotonic(), 0.001)
+                stub: Any = self._channel(address).unary_unary(method, **options)
+                try:
+                    return stub(request, timeout=min(left, ANSWER_SECONDS), metadata=metadata)
+                except grpc.RpcError as error:
+                    if not is_unanswered(error):
+                        raise
+                    problems[address] = error
+            raise unserved(problems)
 
         return call
 

@@ -87,14 +87,19 @@ def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None
     """
 
     def open_one(address: str) -> grpc.aio.Channel:
-        if credentials is None:
-            channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        else:
-            channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
-        return AuthenticatedChannel(channel, token)
+        return AuthenticatedChannel(open_plain(address, credentials), token)
 
     addresses = split_addresses(target) if "," in target else (target,)
-    return open_one(*addresses) if len(addresses) == 1 else FollowingChannel(addresses, open_one)
+    if len(addresses) == 1:
+        return open_one(*addresses)
+    return FollowingChannel(addresses, open_one, lambda address: open_plain(address, credentials))
+
+
+def open_plain(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Open a channel to one router that presents no token; without TLS when `credentials` is absent."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
 
 def tls_credentials(

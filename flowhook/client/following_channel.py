@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from flowhook.client.owner_watch import OwnerChannel, OwnerWatch
-from flowhook.client.router_errors import lost, replaced
+from flowhook.client.router_errors import ANSWER_SECONDS, ANY_ROUTER, is_unanswered, lost, replaced, unserved
 
 T = TypeVar("T")
 
@@ -28,11 +28,29 @@ OWNER_SECONDS: Final = 1.0
 
 
 class FollowingChannel(grpc.aio.Channel):
-    """A channel that follows the owner. Unary calls are coroutines, streams are `FollowingStream`."""
+    """A channel that follows the owner. Unary calls are coroutines, streams are `FollowingStream`.
 
-    def __init__(self, addresses: Sequence[str], open_channel: Callable[[str], grpc.aio.Channel]) -> None:
-        """Follow the owner that routers at `addresses` report; `open_channel` opens a channel to a single router."""
-        self._watch = OwnerWatch(addresses, open_channel)
+    Attributes:
+        watch: knows the routers.
+        open_plain: opens a channel to a single router that presents no token.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        open_channel: Callable[[str], grpc.aio.Channel],
+        open_plain: Callable[[str], grpc.aio.Channel],
+    ) -> None:
+        """Follow the owner that some routers report.
+
+        Args:
+            addresses: of these routers.
+            open_channel: opens a channel to a single router.
+            open_plain: opens one that presents no token.
+
+        """
+        self.watch = OwnerWatch(addresses, open_channel)
+        self.open_plain = open_plain
 
     async def __aenter__(self) -> Self:
         return self
@@ -44,7 +62,7 @@ class FollowingChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channels to all routers; calls in progress have `grace` seconds to finish."""
-        await self._watch.close(grace)
+        await self.watch.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - the base class's signature
         """Not supported: the state of the connection is another one for each router."""
@@ -56,7 +74,7 @@ class FollowingChannel(grpc.aio.Channel):
 
     async def channel_ready(self) -> None:
         """Wait until an owner serves."""
-        await self._watch.owner(float("inf"))
+        await self.watch.owner(float("inf"))
 
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
         """Return the method; a call is a coroutine."""
@@ -64,6 +82,8 @@ class FollowingChannel(grpc.aio.Channel):
         def call(
             request: Any, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
         ) -> Coroutine[Any, Any, Any]:
+            if method.startswith(ANY_ROUTER):
+                return self._unary_anywhere(method, options, request, timeout, more)
             more["wait_for_ready"] = wait_for_ready
             return self._unary(("unary_unary", method, options), request, timeout, more)
 
@@ -82,17 +102,38 @@ class FollowingChannel(grpc.aio.Channel):
         return self._streaming("stream_stream", method, options)
 
     async def _unary(self, method: Any, request: Any, timeout: float | None, more: Mapping[str, Any]) -> Any:  # noqa: ASYNC109 - the deadline of a call
-        ownership, left = await _owner(self._watch, timeout, wait=bool(more["wait_for_ready"]))
+        ownership, left = await _owner(self.watch, timeout, wait=bool(more["wait_for_ready"]))
         call = ownership.method(*method)(request, timeout=left, **more)
         ownership.add(call)
         return await _result(call, call, ownership)
+
+    async def _unary_anywhere(
+        self,
+        method: str,
+        options: Mapping[str, Any],
+        request: Any,
+        timeout: float | None,  # noqa: ASYNC109 - the deadline of a call
+        more: Mapping[str, Any],
+    ) -> Any:
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        problems: dict[str, grpc.RpcError | None] = {}
+        for address, channel in self.watch.seeds().items():
+            left = max(deadline - time.monotonic(), 0.001)
+            stub: Any = channel.unary_unary(method, **options)
+            try:
+                return await stub(request, timeout=min(left, ANSWER_SECONDS), **more)
+            except grpc.aio.AioRpcError as error:
+                if not is_unanswered(error):
+                    raise
+                problems[address] = error
+        raise unserved(problems)
 
     def _streaming(self, kind: str, method: Any, options: Mapping[str, Any]) -> Callable[..., FollowingStream]:
         def call(
             requests: Any = None, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
         ) -> FollowingStream:
             async def begin() -> tuple[OwnerChannel, Any]:
-                ownership, left = await _owner(self._watch, timeout, wait=bool(wait_for_ready))
+                ownership, left = await _owner(self.watch, timeout, wait=bool(wait_for_ready))
                 stub = ownership.method(kind, method, options)
                 return ownership, stub(requests, timeout=left, wait_for_ready=wait_for_ready, **more)
 

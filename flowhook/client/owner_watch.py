@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import grpc
@@ -20,7 +21,7 @@ import grpc.aio
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
 from flowhook.client.router_errors import REFUSED, unserved
 from flowhook.errors import UnavailableError
-from flowhook.v1.shard_service_pb2 import WatchShardsRequest, WatchShardsResponse
+from flowhook.v1.shard_service_pb2 import RouterAddress, WatchShardsRequest, WatchShardsResponse
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
@@ -41,6 +42,23 @@ FIRST_SECONDS: Final = 2.0
 SILENCE_SECONDS: Final = 10.0
 """Time without a report after which a watch is begun anew. A router reports only changes, so silence alone is no
 failure, but a watch that is cut off is as silent."""
+
+
+MAX_ROUTERS: Final = 64
+"""Most routers that are remembered of those that one router names."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRouter:
+    """A router that others name.
+
+    Attributes:
+        address: as it advertises it, `host:port`.
+        instances: of its process; several while routers disagree, because it was started again.
+    """
+
+    address: str
+    instances: frozenset[str]
 
 
 class OwnedCall(Protocol):
@@ -106,6 +124,7 @@ class OwnerWatch:
         self._first_seconds = first_seconds
         self._silence_seconds = silence_seconds
         self._reports = OwnerReports()
+        self._routers: dict[str, list[RouterAddress]] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._problems: dict[str, grpc.aio.AioRpcError | None] = {}
         self._watches: list[asyncio.Task[None]] = []
@@ -138,6 +157,26 @@ class OwnerWatch:
             except TimeoutError:
                 continue
         return self._ownership
+
+    def routers(self) -> dict[str, KnownRouter]:
+        """Return the routers that were named by those that are watched, by name."""
+        found: dict[str, KnownRouter] = {}
+        for each in (each for routers in self._routers.values() for each in routers):
+            instances = found[each.router].instances if each.router in found else frozenset[str]()
+            found[each.router] = KnownRouter(each.address, instances | {each.instance})
+        return found
+
+    def seeds(self) -> dict[str, grpc.aio.Channel]:
+        """Return channels to the routers that are watched, by address: those that answer come first."""
+        ordered = sorted(self._addresses, key=lambda address: address not in self._routers)
+        return {} if self._closed else {address: self._channel(address) for address in ordered}
+
+    def channels(self, addresses: Collection[str]) -> list[grpc.aio.Channel]:
+        """Return channels to the routers that are watched and answer, and to those at `addresses`."""
+        if self._closed:
+            return []
+        watched = {address for address in self._addresses if address in self._routers}
+        return [self._channel(address) for address in watched.union(addresses)]
 
     async def close(self, grace: float | None) -> None:
         """End the watches and close all channels; calls in progress have `grace` seconds to finish."""
@@ -176,6 +215,7 @@ class OwnerWatch:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     pause = REFUSED_SECONDS
             self._reports.end(address)
+            self._routers.pop(address, None)  # others may know better
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, MAX_BACKOFF)
 
@@ -203,6 +243,7 @@ class OwnerWatch:
             call.cancel()
 
     def _take(self, address: str, response: WatchShardsResponse) -> None:
+        self._routers[address] = list(response.routers)[:MAX_ROUTERS]
         for owner in response.owners:
             if owner.shard == 0:
                 self._reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
@@ -223,7 +264,9 @@ class OwnerWatch:
 
     async def _close_unused(self) -> None:
         """Close channels to former owners that are none of the known routers."""
-        needed = {*self._addresses, self._ownership.report.address} if self._ownership else {*self._addresses}
+        needed = {*self._addresses, *(router.address for router in self.routers().values())}
+        if self._ownership is not None:
+            needed.add(self._ownership.report.address)
         for address in self._channels.keys() - needed:
             channel = self._channels.pop(address, None)
             if channel is not None:  # else another watch closes it

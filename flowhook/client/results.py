@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
@@ -209,6 +209,8 @@ class ShardCopyInfo:
         position: position of the log that it has applied.
         silence: seconds since it was last heard of.
         version: version of its Flowhook.
+        problem: what is wrong with its address, in a sentence; empty: nothing is known to be.
+        unreachable_from: why processes can't call it, by name of the process.
     """
 
     router: str
@@ -217,6 +219,23 @@ class ShardCopyInfo:
     position: int
     silence: float
     version: str
+    problem: str = ""
+    unreachable_from: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A hand-over of the shard that was begun.
+
+    Attributes:
+        owner: name of the router that hands over.
+        epoch: number of its ownership; that of the next owner is higher.
+        successor: the router that is to own the shard.
+    """
+
+    owner: str
+    epoch: int
+    successor: str
 
 
 @dataclass(frozen=True, slots=True)

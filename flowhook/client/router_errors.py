@@ -33,6 +33,12 @@ UNRESOLVED: Final = frozenset({"SHARD_LOST", "APPEND_ABANDONED"})
 TAKEOVER: Final = NOT_PERFORMED | UNRESOLVED | {ROUTER_LOST, ROUTER_REPLACED}
 """Reasons that last only until the next owner serves."""
 
+ANY_ROUTER: Final = "/flowhook.v1.ShardService/"
+"""Prefix of the methods that every router answers: they go to the first one that can be reached."""
+
+ANSWER_SECONDS: Final = 3.0
+"""Time within which a router must answer one of these, before the next router is called."""
+
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 """Codes with which a router refuses the token: any other one would, too."""
@@ -54,6 +60,13 @@ def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
     return status.to_rpc_error(
         UnavailableError(f"can't reach the router at {address}: {failure.message}", reason=ROUTER_LOST)
     )
+
+
+def is_unanswered(error: grpc.RpcError) -> bool:
+    """Whether a call failed without the answer of a router: another one may answer."""
+    code = getattr(error, "code", lambda: None)()
+    unanswered = code in _LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED
+    return unanswered and status.from_rpc_error(error).reason == UnavailableError.default_reason
 
 
 def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import flowhook
 from flowhook import logs
+from flowhook.audit_entry import AuditEntry
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.process import ProcessState
+from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
+from router.cluster.hand_over import HandOverRequest, choose_successor
 from router.cluster.heartbeats import RouterHeartbeats
 from router.cluster.ownership import KnownOwner, Ownership
-from router.cluster.records import HEARTBEAT_SECONDS, MemberState, RouterRecord
-from router.cluster.shard_map import LogReport, ShardSituation
+from router.cluster.reachability import ReachabilityReports
+from router.cluster.records import HEARTBEAT_SECONDS, MAX_UNREACHABLE, MemberState, RouterRecord
+from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardSituation
 from router.cluster.term import Serving, Term, TermRunner
 from router.cluster.waits import first, unless
 from router.storage.commit_log.interface import FencedError, LogReplacedError, LogTrimmedError, ReplicatedLog
@@ -58,6 +63,10 @@ class Member:
         runner: serves.
         lifecycle: state of the process.
         drain_seconds: how long runners may take to finish what they have when the router is to stop.
+        open_channel: opens a channel to another router, without a token; see `AddressChecks`.
+
+    Attributes:
+        instance: see `ShardMap`.
     """
 
     def __init__(
@@ -74,7 +83,9 @@ class Member:
         runner: TermRunner,
         lifecycle: ProcessState,
         drain_seconds: float,
+        open_channel: OpenChannel | None,
     ) -> None:
+        self.instance = secrets.token_hex(8)
         self._replicated = replicated
         self._view = view
         self._heartbeats = RouterHeartbeats(replicated.heartbeats)
@@ -87,6 +98,9 @@ class Member:
         self._lifecycle = lifecycle
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(name, time.monotonic())
+        self._reports = ReachabilityReports(time.monotonic)
+        self._checks = AddressChecks(name, open_channel, self._live_peers)
+        self._asked: HandOverRequest | None = None
         self._address = ""
         self._position = 0
         self._follower: Follower | None = None
@@ -113,8 +127,37 @@ class Member:
 
     def situation(self) -> ShardSituation:
         """See `ShardMap`."""
-        copies = [(self.record(), 0.0), *self._ownership.peers(time.monotonic())]
-        return ShardSituation(self.owner(), sorted(copies, key=lambda copy: copy[0].router))
+        own, peers = self.record(), self._ownership.peers(time.monotonic())
+        unreachable = self._checks.unreachable()
+        for record in (own, *(peer for peer, _ in peers)):
+            unreachable += self._reports.unreachable(record.router)
+        for peer, silence in peers:
+            if silence <= LIVE_SECONDS:
+                unreachable += peer.unreachable
+        copies = sorted([(own, 0.0), *peers], key=lambda copy: copy[0].router)
+        return ShardSituation(self.owner(), copies, unreachable)
+
+    def routers(self) -> list[RouterAddress]:
+        """See `ShardMap`."""
+        live = [RouterAddress(each.router, each.address, each.instance) for each in self._live_peers()]
+        live.append(RouterAddress(self._ownership.router, self._address, self.instance))
+        return sorted(each for each in live if each.address and each.instance)
+
+    def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
+        """See `ShardMap`."""
+        self._reports.store(role, process, routers)
+
+    def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
+        """See `ShardMap`."""
+        owner = self.owner()
+        if owner is None or not owner.serving:
+            raise UnavailableError("no router owns the shard and serves now", reason="NO_OWNER")
+        successor = choose_successor(router, owner, self.situation())
+        self._asked = HandOverRequest(owner.epoch, successor, by, time.monotonic())
+        return owner, successor
+
+    def _live_peers(self) -> list[RouterRecord]:
+        return [record for record, silence in self._ownership.peers(time.monotonic()) if silence <= LIVE_SECONDS]
 
     async def log_report(self) -> LogReport:
         """See `ShardMap`."""
@@ -125,6 +168,11 @@ class Member:
 
     def _report(self) -> LogReport:
         return LogReport(self._replicated.log.status(), self._replicated.objects.stored(snapshot_prefix()))
+
+    @property
+    def cut_off(self) -> int:
+        """How many edges and runners can't reach this router, by the reports that it has itself."""
+        return self._ownership.voices.cut_off
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -137,6 +185,7 @@ class Member:
         upkeep = [
             asyncio.create_task(self._look_forever(), name="look who owns the shard"),
             asyncio.create_task(self._make_snapshots(), name="make snapshots"),
+            asyncio.create_task(self._checks.run(), name="check the addresses of routers"),
         ]
         for task in upkeep:  # without it this router would neither claim nor be heard
             task.add_done_callback(lambda _: self._lifecycle.stop.set())
@@ -185,14 +234,38 @@ class Member:
             self._position = self._recorder.position
         else:
             self._ownership.follows(current=False, epoch=0, now=now)
-        owner = self.owner()
-        facts = (self._ownership.state, self._ownership.candidate, owner)
+        self._ownership.voices = self._reports.voices(self._ownership.router)
+        self._hand_over_if_due(now)
+        facts = (self._ownership.state, self._ownership.candidate, self._asked, self.owner(), self.routers())
         if facts != self._announced or now - self._announced_at >= HEARTBEAT_SECONDS:
-            if self._announced[2:] != facts[2:]:
+            if self._announced[3:] != facts[3:]:
                 self._notify()
             self._announced = facts
             self._announced_at = now
             self._announce()
+
+    def _hand_over_if_due(self, now: float) -> None:
+        """Hand over if an operator asks for it, here or at another router, or if this owner is not reached."""
+        own = self._ownership
+        if self._asked is not None and self._asked.is_over(own.epoch, now):
+            self._asked = None
+        if own.state is not MemberState.SERVING:
+            return
+        asked = self._asked
+        if asked is None:
+            asked = next(filter(None, (HandOverRequest.of(peer, own.epoch, now) for peer in self._live_peers())), None)
+        if asked is not None and any(standby.router == asked.successor for standby in own.standbys(now)):
+            log.warning("this router hands over, as an operator asks", successor=asked.successor, by=asked.by)
+            self._asked = asked
+            own.hand_over(asked.successor, now)
+        elif successor := own.due_successor(now):
+            problem = self.situation().problem(self.record())
+            log.error(
+                "this router hands over, because most edges and runners can't reach it",
+                successor=successor,
+                problem=problem,
+            )
+            own.hand_over(successor, now)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -203,7 +276,10 @@ class Member:
 
     def record(self) -> RouterRecord:
         """Return what this router announces."""
-        own = self._ownership
+        own, owner, asked = self._ownership, self.owner(), self._asked
+        unreachable = self._checks.unreachable()
+        if owner is not None:
+            unreachable += self._reports.unreachable(owner.router)
         return RouterRecord(
             router=own.router,
             address=self._address,
@@ -213,6 +289,14 @@ class Member:
             yielded=own.yielded,
             position=self._position,
             candidate=own.candidate,
+            instance=self.instance,
+            reach=own.voices.reach,
+            cut_off=0 if owner is None else self._reports.voices(owner.router).cut_off,
+            unreachable=tuple(unreachable[:MAX_UNREACHABLE]),
+            successor=own.successor,
+            asked_epoch=0 if asked is None else asked.epoch,
+            asked_successor="" if asked is None else asked.successor,
+            asked_by="" if asked is None else asked.by,
         )
 
     async def _wait_for_look(self) -> None:
@@ -349,10 +433,12 @@ class Member:
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")
         checking = asyncio.create_task(self._check_fence(term), name="check that the shard is still owned")
         try:
-            while not serving.done() and self._ownership.owns and not self._lifecycle.stop.is_set():
+            while not serving.done() and self._ownership.keeps and not self._lifecycle.stop.is_set():
                 await first(self._wait_for_look(), asyncio.shield(serving))
-            if self._ownership.owns and self._lifecycle.stop.is_set():
+            if self._lifecycle.stop.is_set():
                 self._ownership.stop()
+            if self._ownership.state is MemberState.HANDING_OVER and not serving.done():
+                await self._audit_hand_over(term)
                 stop.drain(self._drain_seconds)
                 # without a quorum, what is under way would never end
                 seconds = self._drain_seconds + STORE_SECONDS
@@ -378,6 +464,18 @@ class Member:
             self._recorder = None
             self._ownership.done(time.monotonic())
             self._look(time.monotonic())
+
+    async def _audit_hand_over(self, term: Term) -> None:
+        """Record a hand-over that an operator asked another router for; this router's server records its own calls."""
+        asked = self._asked
+        if asked is None or not asked.router or not self._ownership.successor:
+            return
+        reason = f"asked of {asked.router}"
+        entry = AuditEntry(0, _now_ms(), asked.by, "ShardService/HandOver", asked.successor, reason, "")
+        try:
+            await term.storage.audit.add(entry)
+        except FlowhookError as error:
+            log.warning("audit entry not stored", action=entry.action, actor=entry.actor, cause=str(error))
 
     async def _look_again(self) -> None:
         self._looked.clear()

@@ -7,11 +7,15 @@
     CLAIMING      the log refused                 FOLLOWING, after a pause
                   the log accepted                RECOVERING
     RECOVERING    ready                           SERVING
-    SERVING       stop                            HANDING_OVER
+    SERVING       stop, `hand_over`               HANDING_OVER
     any of these  the log refused, or another     LOST
     three         router has a later ownership
     HANDING_OVER  done                            FOLLOWING, yielded
     LOST          done                            FOLLOWING, after a pause
+
+An owner hands over by itself when it learns that most edges and runners can't reach it, and that a standby that could
+take over is reached by most: see `successor`. Clients decide that, not routers, whose network may be another one; but
+routers confirm it, so that a single process never moves the shard.
 
 Whatever it decides, the log lets one claim in: a claim is a record that must directly follow the last one the claimer
 has read. So mistakes here cost time, never an event.
@@ -22,9 +26,12 @@ Times are seconds of a monotonic clock.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from router.cluster.reachability import Voices
 from router.cluster.records import MemberState, RouterRecord
 
 EXPIRE_SECONDS: Final = 1.5
@@ -33,6 +40,16 @@ RANK_SECONDS: Final = 0.5
 """How much longer each further candidate waits before it claims in place of those before it."""
 PAUSE_SECONDS: Final = 0.3
 """Pause after a claim that was refused, and after a loss."""
+CUT_OFF_SECONDS: Final = 5.0
+"""For how long most edges and runners must be unable to reach an owner before it hands over."""
+TENURE_SECONDS: Final = 10.0
+"""For how long a router serves before it hands over because it is not reached: reports need that to arrive."""
+MAX_YIELDS: Final = 3
+"""How often the shard moves within `YIELDS_SECONDS` because owners are not reached: a network that keeps changing, or
+false reports, must not keep it moving."""
+YIELDS_SECONDS: Final = 600.0
+MIN_WITNESSES: Final = 2
+"""How many processes, routers included, must be unable to reach an owner."""
 MAX_PEERS: Final = 64
 """Most routers that are remembered; the one that was silent longest makes room."""
 
@@ -41,6 +58,47 @@ MAX_PEERS: Final = 64
 class _Peer:
     record: RouterRecord
     heard: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """A standby that could take over, as its owner knows it.
+
+    Attributes:
+        router: its name.
+        reach: how many edges and runners can call it.
+        cut_off: how many of those that report to it can't call the owner.
+        reaches_owner: whether it can call the owner itself.
+    """
+
+    router: str
+    reach: int
+    cut_off: int
+    reaches_owner: bool
+
+
+def better_reached(voices: Voices, standbys: Collection[Standby]) -> str:
+    """Return the standby to which an owner should hand over, because most edges and runners can't reach it.
+
+    The reports of those that can't reach the owner are with the standbys, with each of them perhaps: so the most that
+    one of them has count, not the sum.
+
+    Args:
+        voices: the reports that the owner itself has.
+        standbys: those that could take over.
+
+    Returns:
+        The one that most can reach; empty: the owner should stay, because no majority is cut off from it, or because
+        no standby is reached by a majority and by more than the owner.
+    """
+    cut_off = max([voices.cut_off, *(each.cut_off for each in standbys)])
+    confirming = sum(not each.reaches_owner for each in standbys)
+    if cut_off <= voices.reach or cut_off + confirming < MIN_WITNESSES:
+        return ""
+    best = max(standbys, key=lambda each: (each.reach, _weight(each.router)), default=None)
+    if best is None or best.reach <= voices.reach or 2 * best.reach <= cut_off + voices.reach:
+        return ""
+    return best.router
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +129,8 @@ class Ownership:
         state: see the module.
         epoch: number of the ownership, while it owns the shard; else of the last one known.
         yielded: number of the last ownership that this router gave up in order.
+        successor: the router to which it gave that up, or is giving it up; empty: whichever is first.
+        voices: what edges and runners report of how they reach this router.
     """
 
     def __init__(self, router: str, now: float, *, expire_seconds: float = EXPIRE_SECONDS) -> None:
@@ -78,6 +138,12 @@ class Ownership:
         self.state = MemberState.FOLLOWING
         self.epoch = 0
         self.yielded = 0
+        self.successor = ""
+        self.voices = Voices()
+        self._serving_since: float | None = None
+        self._cut_off_since: float | None = None
+        self._yields: deque[float] = deque(maxlen=MAX_YIELDS)
+        self._heir = ""
         self._expire = expire_seconds
         self._can_claim = False
         self._resumes = False
@@ -92,6 +158,11 @@ class Ownership:
     def owns(self) -> bool:
         """Whether this router owns the shard, as far as it knows."""
         return self.state.owns
+
+    @property
+    def keeps(self) -> bool:
+        """Whether this router owns the shard, and does not hand it over."""
+        return self.owns and self.state is not MemberState.HANDING_OVER
 
     @property
     def candidate(self) -> bool:
@@ -125,9 +196,14 @@ class Ownership:
                 self._free_since = now + self._expire
         elif record.state.owns:
             if record.epoch >= self.epoch:
+                if record.epoch > self.epoch:
+                    self._heir = ""
                 self._owner, self.epoch = record, record.epoch
                 self._free_since = now + self._expire
         elif self._owner is not None and self._owner.router == record.router:
+            if record.yielded == self._owner.epoch and record.successor:
+                self._heir = record.successor
+                self._yields.append(now)
             self._owner = None  # it has given up: nobody has to be waited for
             self._free_since = now
 
@@ -167,12 +243,21 @@ class Ownership:
         """The claim is in the log: this router owns the shard."""
         self._expect(MemberState.CLAIMING)
         self.epoch = epoch
+        self.successor = self._heir = ""
+        self._serving_since = self._cut_off_since = None
         self.state = MemberState.RECOVERING
 
     def ready(self) -> None:
         """The unfinished executions are loaded, and calls are answered."""
         if self.state is MemberState.RECOVERING:
             self.state = MemberState.SERVING
+
+    def hand_over(self, successor: str, now: float) -> None:
+        """Let another router own the shard, if this one serves it; `successor` claims before the others."""
+        if self.state is MemberState.SERVING:
+            self.successor = self._heir = successor
+            self._yields.append(now)
+            self.state = MemberState.HANDING_OVER
 
     def lose(self) -> None:
         """The log refused a record, or another router has a later ownership; also while handing over."""
@@ -182,7 +267,8 @@ class Ownership:
     def stop(self) -> None:
         """This router is to stop: it hands over, and claims no more."""
         self._stopping = True
-        if self.owns:
+        if self.owns and self.state is not MemberState.HANDING_OVER:
+            self.successor = ""
             self.state = MemberState.HANDING_OVER
 
     def done(self, now: float) -> None:
@@ -201,13 +287,56 @@ class Ownership:
 
     # --- decisions --------------------------------------------------------------------------------------------------
 
-    def _rank(self, now: float) -> int:
-        """Return how many live candidates come before this router, by rendezvous hashing."""
-        mine = _weight(self.router)
-        return sum(
-            peer.record.candidate and now - peer.heard <= self._expire and _weight(name) > mine
-            for name, peer in self._peers.items()
+    def due_successor(self, now: float) -> str:
+        """Return to which router to hand over now, because this owner is not reached; empty: to none.
+
+        Call it several times within `CUT_OFF_SECONDS`.
+        """
+        if self.state is not MemberState.SERVING:
+            return ""
+        if self._serving_since is None:
+            self._serving_since = now
+        better = better_reached(self.voices, list(self.standbys(now)))
+        if not better:
+            self._cut_off_since = None
+            return ""
+        if self._cut_off_since is None:
+            self._cut_off_since = now
+        recent = sum(now - each < YIELDS_SECONDS for each in self._yields)
+        due = (
+            now - self._cut_off_since >= CUT_OFF_SECONDS
+            and now - self._serving_since >= TENURE_SECONDS
+            and recent < MAX_YIELDS
         )
+        return better if due else ""
+
+    def standbys(self, now: float) -> Iterator[Standby]:
+        """Yield the other routers that could take over from this one, which is the owner."""
+        for name, record in self._candidates(now):
+            if record.epoch == self.epoch:  # else it may speak of another owner
+                reaches = not any((each.router, each.process) == (self.router, name) for each in record.unreachable)
+                yield Standby(name, record.reach, record.cut_off, reaches)
+
+    def _candidates(self, now: float) -> Iterator[tuple[str, RouterRecord]]:
+        for name, peer in self._peers.items():
+            if peer.record.candidate and now - peer.heard <= self._expire:
+                yield name, peer.record
+
+    def _rank(self, now: float) -> int:
+        """Return how many live candidates come before this router.
+
+        First is the one to which the last owner has handed over, then those that edges and runners reach, each by
+        rendezvous hashing. Routers may see that differently for a moment: then two of them claim at once, and the log
+        lets one in.
+        """
+        candidates = dict(self._candidates(now))
+        most = max([self.voices.reach, *(record.reach for record in candidates.values())])
+
+        def key(name: str, reach: int) -> tuple[bool, bool, bytes]:
+            return name == self._heir, 2 * reach >= most, _weight(name)
+
+        mine = key(self.router, self.voices.reach)
+        return sum(key(name, record.reach) > mine for name, record in candidates.items())
 
     def _follow(self, now: float) -> None:
         self.state = MemberState.FOLLOWING

@@ -8,10 +8,15 @@ from typing import Any, Final, Self
 
 import orjson
 
+from flowhook.reachability import MAX_CAUSE
+from router.cluster.reachability import Unreachable
+
 HEARTBEAT_SECONDS: Final = 0.5
 """Between two heartbeats of a router."""
 MAX_TEXT: Final = 512
 MAX_NUMBER: Final = 2**63 - 1
+MAX_UNREACHABLE: Final = 8
+"""Most processes that a heartbeat names, each with a router that it can't call: 3 KB."""
 
 
 class MemberState(StrEnum):
@@ -49,6 +54,14 @@ class RouterRecord:
         yielded: number of the last ownership that it gave up in order; 0: none.
         position: of the log, that it has applied.
         candidate: whether it could take over now: it follows without a gap, and is not about to stop.
+        instance: identifies its process; see `ShardService.Identify`.
+        reach: how many edges and runners can call it at its address, by the reports that it has.
+        cut_off: how many can't call the owner of `epoch`, by the reports that it has.
+        unreachable: routers that it, or an edge or a runner that reports to it, can't call; at most `MAX_UNREACHABLE`.
+        successor: the router to which it hands over, or has handed over with `yielded`; empty: whichever is first.
+        asked_epoch: number of the ownership that an operator asks to end; 0: none.
+        asked_successor: the router that the operator wants to own the shard.
+        asked_by: name of the operator's token.
     """
 
     router: str
@@ -59,6 +72,14 @@ class RouterRecord:
     yielded: int
     position: int
     candidate: bool
+    instance: str = ""
+    reach: int = 0
+    cut_off: int = 0
+    unreachable: tuple[Unreachable, ...] = ()
+    successor: str = ""
+    asked_epoch: int = 0
+    asked_successor: str = ""
+    asked_by: str = ""
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 4 KiB."""
@@ -70,20 +91,32 @@ class RouterRecord:
         try:
             values = orjson.loads(content)
             record = cls(
-                **{name: values[name] for name in _TEXTS | _NUMBERS | {"candidate"}},
+                # those that a router of an earlier version does not announce have defaults
+                **{name: values[name] for name in _TEXTS | _NUMBERS | {"candidate"} if name in values},
                 state=MemberState(values["state"]),
+                unreachable=tuple(
+                    Unreachable(each["router"], each["process"], each["cause"])
+                    for each in values.get("unreachable", ())
+                ),
             )
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
         texts: list[Any] = [getattr(record, name) for name in _TEXTS]
         numbers: list[Any] = [getattr(record, name) for name in _NUMBERS]
         valid = (
             all(isinstance(text, str) and len(text) <= MAX_TEXT for text in texts)
             and all(type(number) is int and 0 <= number <= MAX_NUMBER for number in numbers)
+            and len(record.unreachable) <= MAX_UNREACHABLE
+            and all(map(_is_valid, record.unreachable))
             and type(record.candidate) is bool
         )
         return record if valid else None
 
 
-_TEXTS: Final = {"router", "address", "version"}
-_NUMBERS: Final = {"epoch", "yielded", "position"}
+def _is_valid(each: Unreachable) -> bool:
+    texts: list[Any] = [each.router, each.process, each.cause]
+    return all(isinstance(text, str) and len(text) <= MAX_CAUSE for text in texts)
+
+
+_TEXTS: Final = {"router", "address", "version", "instance", "successor", "asked_successor", "asked_by"}
+_NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch"}

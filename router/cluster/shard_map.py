@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
 
+from flowhook.errors import ConflictError
+from flowhook.reachability import describe_unreachable
 from router.cluster.ownership import KnownOwner
+from router.cluster.reachability import MAX_SHOWN, Unreachable
 from router.cluster.records import RouterRecord
 from router.storage.commit_log.interface import LogStatus, StoredObject
+
+LIVE_SECONDS: Final = 5.0
+"""Silence after which a router is no longer named to clients."""
+
+
+class RouterAddress(NamedTuple):
+    """Where a router can be called, as it announces it; see `flowhook.v1.RouterAddress`."""
+
+    router: str
+    address: str
+    instance: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +34,27 @@ class ShardSituation:
     Attributes:
         owner: its owner; None: none is known.
         copies: all routers with a copy, this one included, by name, each with the seconds since it was heard.
+        unreachable: who can't call which router.
     """
 
     owner: KnownOwner | None
     copies: list[tuple[RouterRecord, float]]
+    unreachable: list[Unreachable] = field(default_factory=list)
+
+    def unreachable_from(self, router: str) -> Mapping[str, str]:
+        """Return why processes can't call a router, by name of the process; at most `MAX_SHOWN`."""
+        causes = {each.process: each.cause for each in self.unreachable if each.router == router}
+        return dict(sorted(causes.items())[:MAX_SHOWN])
+
+    def problem(self, record: RouterRecord) -> str:
+        """Return what is wrong with the address of a router, in a sentence; empty: nothing is known to be."""
+        return describe_unreachable(record.router, record.address, self.unreachable_from(record.router))
+
+    def is_isolated(self, record: RouterRecord) -> bool:
+        """Whether more processes can't call a router than can."""
+        causes = self.unreachable_from(record.router)
+        others = [each.router for each, silence in self.copies if silence <= LIVE_SECONDS and each is not record]
+        return len(causes) > record.reach + sum(name not in causes for name in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +71,13 @@ class LogReport:
 
 
 class ShardMap(Protocol):
-    """Who owns the shard, as far as this router knows."""
+    """Who owns the shard, as far as this router knows.
+
+    Attributes:
+        instance: identifies this process among all that have this router's name.
+    """
+
+    instance: str
 
     def owner(self) -> KnownOwner | None:
         """Return the owner; None: none is known."""
@@ -51,6 +89,31 @@ class ShardMap(Protocol):
 
     def situation(self) -> ShardSituation:
         """Return everything that this router knows."""
+        ...
+
+    def routers(self) -> list[RouterAddress]:
+        """Return the routers that were heard lately, and whose addresses clients should check; by name."""
+        ...
+
+    def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
+        """Take in which routers a process can call, and why not; see `ReachabilityReports.store`."""
+        ...
+
+    def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
+        """Have the owner hand over, soon after this returns.
+
+        Args:
+            router: to which; empty: any that could take over.
+            by: name of the caller's token.
+
+        Returns:
+            The owner, and the router that is to be the next one.
+
+        Raises:
+            UnavailableError: no router serves (`NO_OWNER`).
+            NotFoundError: no such router is heard (`ROUTER_UNKNOWN`).
+            ConflictError: it owns the shard already (`ALREADY_OWNER`), or can't take over now (`STANDBY_NOT_READY`).
+        """
         ...
 
     async def log_report(self) -> LogReport | None:
@@ -71,6 +134,7 @@ class SingleOwner:
 
     def __init__(self, record: Callable[[], RouterRecord]) -> None:
         self._record = record
+        self.instance = secrets.token_hex(8)
 
     def owner(self) -> KnownOwner:
         """See `ShardMap`."""
@@ -84,6 +148,18 @@ class SingleOwner:
     def situation(self) -> ShardSituation:
         """See `ShardMap`."""
         return ShardSituation(self.owner(), [(self._record(), 0.0)])
+
+    def routers(self) -> list[RouterAddress]:
+        """See `ShardMap`; there is no other one to go to."""
+        return []
+
+    def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
+        """See `ShardMap`; nothing depends on it here."""
+
+    def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
+        """See `ShardMap`."""
+        del router, by
+        raise ConflictError("the storage is embedded: it has one router, and no standby", reason="STANDBY_NOT_READY")
 
     async def log_report(self) -> None:
         """See `ShardMap`."""

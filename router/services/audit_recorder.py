@@ -21,7 +21,7 @@ from flowhook.audit_entry import AuditEntry
 from flowhook.audit_reason import REASON_KEY
 from flowhook.errors import FlowhookError
 from flowhook.v1 import execution_service_pb2 as pb
-from flowhook.v1 import flow_service_pb2, job_service_pb2
+from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
 from flowhook.wire import status
 from router.services import error_mapping
 from router.services.authorization import caller_name
@@ -78,6 +78,13 @@ def _differences(request: pb.ReplayExecutionRequest) -> str:
     return " ".join(words)
 
 
+def _handed_over(
+    request: shard_service_pb2.HandOverRequest, response: shard_service_pb2.HandOverResponse | None
+) -> str:
+    """Return the router that is to own the shard."""
+    return (request.router if response is None else response.router) or "any standby"
+
+
 def _joined(*words: str) -> str:
     return " ".join(filter(None, words))
 
@@ -102,6 +109,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "JobService/AbortJob": _field("job_id"),
     "RejectionService/AcceptRejection": _field("rejection_id"),
     "ClusterService/DismissProcess": _field("name"),
+    "ShardService/HandOver": _handed_over,
 }
 """Methods that are recorded, with what returns the target from request and response (None: it was refused).
 

@@ -65,6 +65,8 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.ClusterService/GetCluster": _READ,
     "/flowhook.v1.ClusterService/ReportProcess": _READ | {TokenScope.VERIFY, TokenScope.RUN},
     "/flowhook.v1.ShardService/GetShards": _READ,
+    "/flowhook.v1.ShardService/ReportReachability": frozenset({TokenScope.ADMIN, TokenScope.VERIFY, TokenScope.RUN}),
+    "/flowhook.v1.ShardService/HandOver": _ADMIN,
     "/flowhook.v1.RejectionService/GetRejection": _READ,
     "/flowhook.v1.RejectionService/ListRejections": _READ,
     "/flowhook.v1.RejectionService/CountRejections": _READ,
@@ -72,7 +74,9 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({TokenScope.VERIFY}),
 }
 
-_OPEN: Final = frozenset({"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"})
+_OPEN: Final = frozenset(
+    {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/flowhook.v1.ShardService/Identify"}
+)
 """Methods that callers without a token may call; whatever they send, an empty request is answered."""
 
 caller_scopes: ContextVar[frozenset[TokenScope]] = ContextVar("caller_scopes", default=frozenset())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from flowhook.process_reports import MAX_BUILD, MAX_NAME
+from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
@@ -77,7 +77,10 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         """Return all processes, the router included, by name."""
         del context
         now, bare = self._clock(), request.without_metrics
-        response = pb.GetClusterResponse(processes=[self._own(b"" if bare else self._render())])
+        own = self._own(b"" if bare else self._render())
+        if problem := self._own_problem():
+            own.ready, own.detail = False, problem
+        response = pb.GetClusterResponse(processes=[own])
         for process, metrics, seen in self._processes.all():
             shown = response.processes.add()
             shown.CopyFrom(process)
@@ -130,6 +133,14 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                 self._measured = self._clock(), measured
             return self._measured[1]
 
+    def _own_problem(self) -> str:
+        """Return why most can't call this router, which owns the shard; empty: they can."""
+        situation = self._situation()
+        for record, _ in situation.copies:
+            if situation.owner is not None and record.router == situation.owner.router:
+                return situation.problem(record)[:MAX_DETAIL] if situation.is_isolated(record) else ""
+        return ""
+
     def _standbys(self) -> Iterator[pb.Process]:
         """Return the routers that follow this one, without metrics."""
         situation = self._situation()
@@ -137,11 +148,13 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             owner = situation.owner
             if silence < FORGET_SECONDS and (owner is None or record.router != owner.router):
                 detail = f"{record.state.value}, at position {record.position} of the log"
+                ready = record.candidate and not situation.is_isolated(record)
+                problem = situation.problem(record) if record.candidate else detail
                 yield pb.Process(
                     name=record.router[:MAX_NAME],
                     role="router",
                     build=record.version[:MAX_BUILD],
-                    ready=record.candidate,
-                    detail="" if record.candidate else detail,
+                    ready=ready,
+                    detail="" if ready else problem[:MAX_DETAIL],
                     last_seen=convert.duration(silence),
                 )

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
-from flowhook.errors import ExhaustedError
+from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
+from flowhook.process_reports import MAX_NAME
+from flowhook.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.services import error_mapping
-from router.services.authorization import caller_flows
+from router.services.authorization import caller_flows, caller_name, caller_scopes
+from router.services.processes import REPORTERS
 
+MAX_ROUTER: Final = 64
+"""Most characters of the name of a router."""
+CHECKING_ROLES: Final = ("edge", "runner")
+"""Roles of processes that report which routers they can call."""
 MAX_WATCHERS: Final = 1000
 """Most streams of WatchShards; each edge, runner and client has one to each router. As many again with tokens that are
 restricted to some flows, so that senders can't keep edges and runners from knowing the owner."""
@@ -40,13 +48,15 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
         if self._watchers[restricted] >= MAX_WATCHERS:
             raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
         self._watchers[restricted] += 1
-        reported: pb.ShardOwner | None = None
+        reported: pb.WatchShardsResponse | None = None
         try:
             while True:
-                owner = _owner_to_proto(self._map.owner())
-                if owner != reported:
-                    reported = owner
-                    await context.write(pb.WatchShardsResponse(owners=[owner]))
+                response = pb.WatchShardsResponse(owners=[_owner_to_proto(self._map.owner())])
+                for each in self._map.routers():
+                    response.routers.add(router=each.router, address=each.address, instance=each.instance)
+                if response != reported:
+                    reported = response
+                    await context.write(response)
                     continue  # it may have changed meanwhile
                 await self._map.changed()
         finally:
@@ -69,11 +79,70 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
                 position=record.position,
                 silence=convert.duration(silence),
                 version=record.version,
+                unreachable_from=[
+                    pb.Unreachable(process=process, cause=cause)
+                    for process, cause in situation.unreachable_from(record.router).items()
+                ],
+                problem=situation.problem(record),
             )
         response = pb.GetShardsResponse(shards=[shard])
         if report is not None:
             _add_report(response, report)
         return response
+
+    @error_mapping.rpc_method
+    async def Identify(  # noqa: N802 - the name of the RPC
+        self, request: pb.IdentifyRequest, context: error_mapping.Context
+    ) -> pb.IdentifyResponse:
+        """Return which process this is."""
+        del request, context
+        return pb.IdentifyResponse(instance=self._map.instance)
+
+    @error_mapping.rpc_method
+    async def ReportReachability(  # noqa: N802 - the name of the RPC
+        self, request: pb.ReportReachabilityRequest, context: error_mapping.Context
+    ) -> pb.ReportReachabilityResponse:
+        """Take in which routers a process can call."""
+        del context
+        routers = _checked(request)
+        if not REPORTERS[request.role].intersection(caller_scopes.get()):
+            raise PermissionDeniedError(
+                f"the token does not permit reports of a process with role {request.role}", reason="SCOPE_MISSING"
+            )
+        self._map.report(request.role, request.process, routers)
+        return pb.ReportReachabilityResponse()
+
+    @error_mapping.rpc_method
+    async def HandOver(  # noqa: N802 - the name of the RPC
+        self, request: pb.HandOverRequest, context: error_mapping.Context
+    ) -> pb.HandOverResponse:
+        """Have the owner hand over, soon after the answer."""
+        del context
+        owner, successor = self._map.hand_over(request.router, caller_name.get())
+        return pb.HandOverResponse(owner=_owner_to_proto(owner), router=successor)
+
+
+def _checked(request: pb.ReportReachabilityRequest) -> Mapping[str, str]:
+    """Return the routers of a report, each with its cause.
+
+    Raises:
+        InvalidError: a field is not within its bounds (`REACHABILITY_INVALID`).
+    """
+    names = (request.process, *(each.router for each in request.routers))
+    texts = (*names, *(each.cause for each in request.routers))
+    if (
+        request.role not in CHECKING_ROLES
+        or len(request.process) > MAX_NAME
+        or len(request.routers) > MAX_ROUTERS
+        or not all(names)
+        or any(len(each.router) > MAX_ROUTER or len(each.cause) > MAX_CAUSE for each in request.routers)
+        or not all(text.isprintable() for text in texts)
+    ):
+        raise InvalidError(
+            "`role` must be edge or runner, and names and causes printable and within the lengths of the API",
+            reason="REACHABILITY_INVALID",
+        )
+    return {each.router: each.cause for each in request.routers}
 
 
 def _owner_to_proto(owner: KnownOwner | None) -> pb.ShardOwner:

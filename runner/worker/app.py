@@ -15,6 +15,7 @@ from flowhook import logs
 from flowhook.client.channel import open_channel
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.reachability_reports import ReachabilityReporter
 from runner import ipc, metrics, session
 from runner.components.registry import callable_components, components
 from runner.components.shared_resources import SharedResources
@@ -127,6 +128,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(executions.stalls.run(), name="watch for stalls"),
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
+            tasks.create_task(ReachabilityReporter(channel, lifecycle).run(), name="report reachability"),
         ]
         seconds = await _wait_for_drain(control)
         lifecycle.stop.set()

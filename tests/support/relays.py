@@ -16,13 +16,17 @@ class Relay:
     """Counts bytes on their way to the server (`taken`) and back (`returned`)."""
 
     def __init__(self, target):
-        self._host, _, self._port = target.rpartition(":")
+        self.lead_to(target)
         self._writers = []
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.taken = self.returned = 0
         self.connections = 0
         self.target = ""
+
+    def lead_to(self, target):
+        """Relay new connections to this server."""
+        self._host, _, self._port = target.rpartition(":")
 
     async def connect(self, reader, writer):
         ours = socket.socket()

@@ -9,6 +9,7 @@ from flowhook.client.results import (
     Backlog,
     ClusterLoad,
     ClusterShards,
+    HandOver,
     LogServerInfo,
     ProcessInfo,
     ShardCopyInfo,
@@ -18,7 +19,7 @@ from flowhook.client.results import (
 )
 from flowhook.v1.cluster_service_pb2 import DismissProcessRequest, GetClusterRequest, Process
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from flowhook.v1.shard_service_pb2 import GetShardsRequest, LogServer, Shard, ShardCopy
+from flowhook.v1.shard_service_pb2 import GetShardsRequest, HandOverRequest, LogServer, Shard, ShardCopy
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import convert
 
@@ -80,6 +81,22 @@ class Cluster:
         response = await self._call(self._shards.GetShards, GetShardsRequest())
         return ClusterShards(tuple(map(_shard, response.shards)), tuple(map(_server, response.servers)))
 
+    async def hand_over(self, router: str = "") -> HandOver:
+        """Have the owner of the shard hand it over; that begins soon after this returns. Scope `admin`.
+
+        Any router takes the request, and passes it on to the owner. Watch `shards`: the next owner has a higher epoch.
+
+        Args:
+            router: name of the router that is to own the shard; empty: the standby that most edges and runners reach.
+
+        Raises:
+            NotFoundError: there is no such router (`ROUTER_UNKNOWN`).
+            ConflictError: it owns the shard (`ALREADY_OWNER`), or can't take over now (`STANDBY_NOT_READY`).
+            UnavailableError: no router serves now (`NO_OWNER`).
+        """
+        response = await self._call(self._shards.HandOver, HandOverRequest(router=router), repeatable=False)
+        return HandOver(response.owner.router, response.owner.epoch, response.router)
+
 
 def _process(process: Process) -> ProcessInfo:
     return ProcessInfo(
@@ -128,6 +145,8 @@ def _copy(copy: ShardCopy) -> ShardCopyInfo:
         position=copy.position,
         silence=convert.seconds(copy.silence),
         version=copy.version,
+        problem=copy.problem,
+        unreachable_from={each.process: each.cause for each in copy.unreachable_from},
     )
 
 

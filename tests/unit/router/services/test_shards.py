@@ -16,6 +16,9 @@ class OneOwner:
     def owner(self):
         return KnownOwner("r1", "host:1", 1, serving=True)
 
+    def routers(self):
+        return []
+
     async def changed(self):
         await asyncio.Event().wait()
 

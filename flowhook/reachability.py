@@ -1,0 +1,101 @@
+"""Checks whether a router answers at the address that it advertises, and says in a sentence what is wrong with it.
+
+A check is a call without a token: whoever checks an address does not know yet who answers there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from flowhook.v1.shard_service_pb2 import IdentifyRequest
+from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
+from flowhook.wire.connect_errors import probable_cause
+
+INTERVAL: Final = 3.0
+"""Seconds between two checks of an address."""
+TIMEOUT: Final = 3.0
+"""Seconds within which a router must answer a check."""
+
+MAX_ROUTERS: Final = 64
+"""Most routers that are checked, and that a report names."""
+MAX_CAUSE: Final = 200
+"""Most characters of a cause."""
+SHOWN: Final = 5
+"""Most processes that a sentence names."""
+
+_CAUSES: Final = (
+    ("Connection refused", "connection refused"),
+    ("Connection reset", "connection reset"),
+    ("No route to host", "no route to the host"),
+    ("Network is unreachable", "the network is unreachable"),
+    ("Domain name not found", "the host name is unknown"),
+    ("DNS resolution failed", "the host name can't be resolved"),
+    ("Timeout occurred", "no connection in time"),
+    ("keepalive", "the connection is dead"),
+    ("ping timeout", "the connection is dead"),
+)
+"""Parts of gRPC's messages, with the cause of each."""
+
+
+async def check(channel: grpc.aio.Channel, instances: Collection[str], *, timeout: float = TIMEOUT) -> str:  # noqa: ASYNC109 - the deadline of a call
+    """Call the router behind `channel`; return why that failed, empty if the router answered.
+
+    Args:
+        channel: to the address, without a token.
+        instances: of the router, one of which must answer.
+        timeout: seconds within which it must answer.
+    """
+    stub: Any = ShardServiceStub(channel)
+    try:
+        # the deadline of gRPC is one of the event loop, too, but a channel that is closed meanwhile has none
+        async with asyncio.timeout(timeout + 1):
+            answer = await stub.Identify(IdentifyRequest(), timeout=timeout)
+    except TimeoutError:
+        return f"no answer within {timeout:g} s"
+    except grpc.aio.AioRpcError as error:
+        return cause_of(error, timeout)
+    return "" if answer.instance in instances else "another router answers there"
+
+
+def cause_of(error: grpc.RpcError, seconds: float) -> str:
+    """Return why a call with a deadline of `seconds` failed: printable, at most `MAX_CAUSE` characters."""
+    code: Any = getattr(error, "code", lambda: None)()
+    details = str(getattr(error, "details", str)() or "")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer within {seconds:g} s"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return "no router answers there"
+    known = next((cause for part, cause in _CAUSES if part in details), "")
+    return printable(known or probable_cause(details).removeprefix(": ") or details or "it can't be called")
+
+
+def printable(text: str) -> str:
+    """Return a cause within its limits."""
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_CAUSE])
+
+
+def describe_unreachable(router: str, address: str, causes: Mapping[str, str]) -> str:
+    """Return a sentence for operators about a router that cannot be called; empty if there are no `causes`.
+
+    Args:
+        router: its name.
+        address: what it advertises.
+        causes: why it can't be called, by name of the process that can't.
+    """
+    if not causes:
+        return ""
+    by_cause: dict[str, list[str]] = {}
+    for process, cause in sorted(causes.items()):
+        by_cause.setdefault(cause, []).append(process)
+    parts = "; ".join(f"{_names(names)} can't connect: {cause}" for cause, names in by_cause.items())
+    return f"{router} is not reachable at {address} ({parts}); check its FLOWHOOK_ADVERTISE and the network"
+
+
+def _names(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

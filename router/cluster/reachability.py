@@ -1,0 +1,99 @@
+"""What edges, runners and other routers report of the addresses that routers advertise. No I/O.
+
+A process has one voice, its latest report, which counts only while it is fresh. A report is true of its reporter alone:
+`ownership` decides by how many of them agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook.errors import ExhaustedError
+from flowhook.reachability import INTERVAL, TIMEOUT
+
+FRESH_SECONDS: Final = 2 * INTERVAL + TIMEOUT
+"""Age up to which a report counts: that of the one after the next, if the check takes its whole time."""
+MAX_PROCESSES: Final = 500
+"""Most processes of one role whose reports are kept."""
+MAX_SHOWN: Final = 16
+"""Most processes that can't call a router, of those that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A router that a process can't call.
+
+    Attributes:
+        router: its name.
+        process: name of the process: an edge, a runner, or another router.
+        cause: why, for operators.
+    """
+
+    router: str
+    process: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """How many edges and runners can call a router at the address that it advertises, and how many can't."""
+
+    reach: int = 0
+    cut_off: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    routers: Mapping[str, str]
+    heard: float
+
+
+class ReachabilityReports:
+    """The fresh reports of edges and runners; `clock`: monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES) -> None:
+        self._clock = clock
+        self._max_processes = max_processes
+        self._by_role: dict[str, dict[str, _Report]] = {}
+
+    def store(self, role: str, process: str, routers: Mapping[str, str]) -> None:
+        """Replace the report of a process.
+
+        Args:
+            role: of the process.
+            process: its name, unique within the role.
+            routers: names of those that it has tried to call, each with why it could not; empty: it could.
+
+        Raises:
+            ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).
+        """
+        reports = self._fresh(role)
+        if process not in reports and len(reports) >= self._max_processes:
+            raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
+        reports[process] = _Report(routers, self._clock())
+
+    def voices(self, router: str) -> Voices:
+        """Count the processes that can call a router, and those that can't."""
+        causes = [cause for _, cause in self._causes(router)]
+        cut_off = sum(map(bool, causes))
+        return Voices(len(causes) - cut_off, cut_off)
+
+    def unreachable(self, router: str) -> list[Unreachable]:
+        """Return the processes that can't call a router, at most `MAX_SHOWN`."""
+        found = [Unreachable(router, process, cause) for process, cause in self._causes(router) if cause]
+        return found[:MAX_SHOWN]
+
+    def _causes(self, router: str) -> Iterable[tuple[str, str]]:
+        for role in tuple(self._by_role):
+            for process, report in self._fresh(role).items():
+                cause = report.routers.get(router)
+                if cause is not None:
+                    yield process, cause
+
+    def _fresh(self, role: str) -> dict[str, _Report]:
+        oldest = self._clock() - FRESH_SECONDS
+        fresh = {name: each for name, each in self._by_role.get(role, {}).items() if each.heard >= oldest}
+        self._by_role[role] = fresh
+        return fresh

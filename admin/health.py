@@ -37,8 +37,16 @@ def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
 
 
 def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
-    """Return what is wrong with the cluster and keeps no webhook from being executed."""
-    return [f"{process.name}: {warning}" for process in processes for warning in _warnings(process)]
+    """Return what is wrong with the cluster and keeps no webhook from being executed now.
+
+    A router that could not take over, or that nobody would reach then, is such a thing as long as another is ready.
+    """
+    routers = [process for process in processes if process.role == "router"]
+    unready = [process for process in routers if not is_ready(process)] if any(map(is_ready, routers)) else []
+    causes = [(process, _cause(process)) for process in unready]
+    found = [*causes, *((process, warning) for process in processes for warning in _warnings(process))]
+    # what is wrong with the address of a router begins with its name
+    return [text if text.startswith(f"{each.name} ") else f"{each.name}: {text}" for each, text in found]
 
 
 def _warnings(process: ProcessInfo) -> list[str]:

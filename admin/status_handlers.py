@@ -22,8 +22,16 @@ class StatusHandler(BaseHandler):
         try:
             found = list(await self.context.client.cluster.processes(metrics=metrics))
         except FlowhookError as error:
-            return [], [error.message]
+            return [], [error.message, *await self._address_problems()]
         return found, health.unready_reasons(found)
+
+    async def _address_problems(self) -> list[str]:
+        """Return what is wrong with the addresses of routers, as any router that answers knows it."""
+        try:
+            state = await self.context.client.cluster.shards()
+        except FlowhookError:
+            return []
+        return [copy.problem for shard in state.shards for copy in shard.copies if copy.problem]
 
 
 class LivenessHandler(BaseHandler):

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from flowhook.config import CommonSettings, read_token
-from flowhook.errors import InvalidError
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution, Status
 
@@ -85,7 +85,15 @@ def search_events(settings: CommonSettings, where: ExecutionFilter, program: str
         InvalidError: the condition is not acceptable.
         UnavailableError: the router can't be reached.
     """
-    return asyncio.run(_search(settings, where, program, limit))
+    from cli.client_factory import owner_of
+    from flowhook.client.router_errors import SHARD_MOVED
+
+    try:
+        return asyncio.run(_search(settings, where, program, limit))
+    except UnavailableError as error:
+        if error.reason != SHARD_MOVED:
+            raise
+        return asyncio.run(_search(owner_of(settings), where, program, limit))
 
 
 async def _search(settings: CommonSettings, where: ExecutionFilter, program: str, limit: int) -> list[Execution]:

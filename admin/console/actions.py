@@ -56,6 +56,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (job_table.RESUME_JOB, _job, _nothing),
     (job_table.ABORT_JOB, _job, _nothing),
     (table.DISMISS_PROCESS, _cluster, lambda result: f"The process {result.name} is not shown any more."),
+    (table.HAND_OVER, _cluster, lambda result: f"{result.owner} hands over to {result.successor}."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
 """Operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one."""

@@ -30,6 +30,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "JobService/AbortJob": "abort a job",
     "RejectionService/AcceptRejection": "accept a refused request",
     "ClusterService/DismissProcess": "dismiss a process that is gone",
+    "ShardService/HandOver": "hand over the shard",
 }
 """What the methods that are recorded do, in words."""
 

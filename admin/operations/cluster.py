@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from admin import health
 from admin.operations.operation import Parameters
@@ -27,6 +30,22 @@ class DismissedProcess:
     name: str
 
 
+class Successor(Parameters):
+    """The router that is to own the shard."""
+
+    router: Annotated[str, Field(max_length=64)] = ""
+    """Its name; empty: the standby that most edges and runners reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverView:
+    """A hand-over that was begun: `owner` hands over to `successor`, whose epoch will be higher than `epoch`."""
+
+    owner: str
+    epoch: int
+    successor: str
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
@@ -43,6 +62,12 @@ class ClusterView:
     servers: tuple[LogServerInfo, ...]
     backlog: Backlog
     storage: StorageUsage
+
+
+async def hand_over(client: AsyncClient, parameters: Successor) -> HandOverView:
+    """Have the owner of the shard hand it over."""
+    begun = await client.cluster.hand_over(parameters.router)
+    return HandOverView(begun.owner, begun.epoch, begun.successor)
 
 
 async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterView:

@@ -392,6 +392,15 @@ DISMISS_PROCESS: Final = Operation(
     cluster.DismissedProcess,
     cluster.dismiss_process,
 )
+HAND_OVER: Final = Operation(
+    "hand_over",
+    "POST",
+    "/cluster/hand-over",
+    "Have the owner of the shard hand it over to a standby.",
+    cluster.Successor,
+    cluster.HandOverView,
+    cluster.hand_over,
+)
 LIST_AUDIT: Final = Operation(
     "list_audit",
     "GET",
@@ -454,6 +463,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     DELETE_SECRET,
     GET_CLUSTER,
     DISMISS_PROCESS,
+    HAND_OVER,
     LIST_AUDIT,
     EXPORT_AUDIT,
 )

@@ -1,8 +1,10 @@
-"""`flowhook cluster`: shows the state of the cluster, and makes a lost log anew."""
+"""`flowhook cluster`: shows the state of the cluster, moves the shard, and makes a lost log anew."""
 
 from __future__ import annotations
 
 import os
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,13 +15,17 @@ from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, open
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
-    from flowhook.client import ClusterShards, LogServerInfo, ShardInfo
-    from flowhook.config import CommonSettings
+    from flowhook.client import Client, LogServerInfo, ShardInfo
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 
 HEARTBEAT_SECONDS: Final = 2.0
 """For how long running routers are looked for; each sends two heartbeats a second."""
+
+HAND_OVER_SECONDS: Final = 30.0
+"""How long `hand-over` waits for the next owner: it loads all unfinished executions first."""
+LOOK_SECONDS: Final = 0.2
+"""Between two looks meanwhile."""
 
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
@@ -29,10 +35,11 @@ SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
 @app.command("status")
 def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
     """Show the owner and the standbys of each shard, and the servers of the replicated log."""
-    from cli.client_factory import client_settings
+    from cli.client_factory import open_client
     from cli.output import print_json, print_table
 
-    state = _ask_any(client_settings(router, data_dir))
+    with open_client(router, data_dir) as client:
+        state = client.cluster.shards()
     if json:
         for line in (*map(_shard_as_json, state.shards), *map(_server_as_json, state.servers)):
             print_json(line)
@@ -42,6 +49,62 @@ def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = No
     print_table(COPY_COLUMNS, (row for shard in state.shards for row in _copy_rows(shard)), empty="no routers")
     print()
     print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
+    for problem in (problem for shard in state.shards for problem in _problems(shard)):
+        print(f"\n{problem}")
+
+
+@app.command("hand-over")
+def _hand_over(
+    *,
+    successor: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ROUTER]", help="Router that is to own the shard; default: the best reachable standby."
+        ),
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the audit log.")] = "",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
+    ] = HAND_OVER_SECONDS,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Have the owner hand the shard over to a standby, and wait until that one serves."""
+    from cli.client_factory import open_client
+    from flowhook.audit_reason import audit_reason
+
+    with open_client(router, data_dir) as client:
+        with audit_reason(reason):
+            begun = client.cluster.hand_over(successor)
+        owner = _next_owner(client, begun.epoch, timeout)
+        print(f"{owner} owns the shard and serves, in place of {begun.owner}")
+        if owner != begun.successor:
+            print(f"flowhook: {begun.successor} was to own it, and was too late", file=sys.stderr)
+
+
+def _next_owner(client: Client, epoch: int, timeout: float) -> str:
+    """Wait for an owner with a higher epoch that serves, and return its name.
+
+    Raises:
+        UnavailableError: there is none within `timeout` seconds (`HAND_OVER_PENDING`).
+    """
+    from flowhook.errors import UnavailableError
+
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            shard = client.cluster.shards().shards[0]
+            if shard.epoch > epoch and shard.serving:
+                return shard.owner
+            seen = f"{shard.owner or 'no router'} owns the shard, and {'serves' if shard.serving else 'does not serve'}"
+        except UnavailableError as error:  # a router changes its server
+            seen = error.message
+        if time.monotonic() >= deadline:
+            raise UnavailableError(
+                f"no other router serves after {timeout:g} s: {seen}; see 'flowhook cluster status'",
+                reason="HAND_OVER_PENDING",
+            )
+        time.sleep(LOOK_SECONDS)
 
 
 @app.command("dismiss")
@@ -104,24 +167,9 @@ def _rebuild_log(
     print("remove the views of the other routers before you start them")
 
 
-def _ask_any(settings: CommonSettings) -> ClusterShards:
-    """Return the answer of the first router that answers, whether it owns anything or not.
-
-    Raises:
-        FlowhookError: none answers; the error of the last one.
-    """
-    from cli.client_factory import client_for
-    from flowhook.errors import UnavailableError
-
-    *others, last = settings.router.split(",")
-    for address in others:
-        try:
-            with client_for(settings.model_copy(update={"router": address})) as client:
-                return client.cluster.shards()
-        except UnavailableError:
-            continue
-    with client_for(settings.model_copy(update={"router": last})) as client:
-        return client.cluster.shards()
+def _problems(shard: ShardInfo) -> list[str]:
+    """Return what is wrong with the addresses of routers."""
+    return [copy.problem for copy in shard.copies if copy.problem]
 
 
 def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:
@@ -149,6 +197,8 @@ def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:
                 "lag": _lag(shard, copy.position),
                 "silent_seconds": round(copy.silence, 3),
                 "version": copy.version,
+                "problem": copy.problem or None,
+                "unreachable_from": dict(copy.unreachable_from),
             }
             for copy in shard.copies
         ],

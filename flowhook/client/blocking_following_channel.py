@@ -2,6 +2,9 @@
 
 It has no threads of its own: the owner is looked up, at all known routers at once, before the first call, after a call
 that could not be finished, and from time to time while a unary call is in progress, because its router may be paused.
+
+If a single address is given, it is taken for the owner's until a router there says that another one owns the shard. The
+address that a router advertises need not lead to it from here: a port may be forwarded.
 """
 
 from __future__ import annotations
@@ -15,9 +18,19 @@ from typing import Any, Final, Self
 import grpc
 
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
-from flowhook.client.router_errors import ANSWER_SECONDS, ANY_ROUTER, is_unanswered, lost, replaced, unserved
+from flowhook.client.router_errors import (
+    ANSWER_SECONDS,
+    ANY_ROUTER,
+    SHARD_MOVED,
+    is_unanswered,
+    lost,
+    replaced,
+    unreachable_owner,
+    unserved,
+)
 from flowhook.v1.shard_service_pb2 import WatchShardsRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
+from flowhook.wire import status
 
 LOOKUP_SECONDS: Final = 0.5
 """Time within which routers must report the owner; a paused one takes all of it."""
@@ -46,7 +59,8 @@ class BlockingFollowingChannel(grpc.Channel):
         self._metadata = metadata
         self._channels: dict[str, grpc.Channel] = {}
         self._lock = threading.Lock()
-        self._owner: OwnerReport | None = None
+        self._assumed = OwnerReport(0, addresses[0], serving=True) if len(addresses) == 1 else None
+        self._owner = self._assumed
 
     def __enter__(self) -> Self:
         return self
@@ -90,11 +104,12 @@ class BlockingFollowingChannel(grpc.Channel):
             problems: dict[str, grpc.RpcError | None] = {}
             for address in self._addresses:
                 left = max(deadline - time.monotonic(), 0.001)
+                seconds = left if self._assumed is not None else min(left, ANSWER_SECONDS)
                 stub: Any = self._channel(address).unary_unary(method, **options)
                 try:
-                    return stub(request, timeout=min(left, ANSWER_SECONDS), metadata=metadata)
+                    return stub(request, timeout=seconds, metadata=metadata)
                 except grpc.RpcError as error:
-                    if not is_unanswered(error):
+                    if self._assumed is not None or not is_unanswered(error):
                         raise
                     problems[address] = error
             raise unserved(problems)
@@ -107,14 +122,7 @@ class BlockingFollowingChannel(grpc.Channel):
         def call(request: Any, *, metadata: Metadata = ()) -> Any:
             owner = self._current(LOOKUP_SECONDS)
             stub: Any = self._channel(owner.address).unary_stream(method, **options)
-            stream = stub(request, metadata=metadata)
-
-            def ended(_call: object) -> None:
-                if stream.code() is grpc.StatusCode.UNAVAILABLE:
-                    self._forget(owner)
-
-            stream.add_done_callback(ended)
-            return stream
+            return _Stream(stub(request, metadata=metadata), lambda error: self._after(error, owner))
 
         return call
 
@@ -147,6 +155,8 @@ class BlockingFollowingChannel(grpc.Channel):
         Raises:
             grpc.RpcError: the call failed, or there is another owner.
         """
+        if owner is self._assumed:
+            return pending.result()
         while True:
             try:
                 return pending.result(timeout=CHECK_SECONDS)
@@ -158,15 +168,21 @@ class BlockingFollowingChannel(grpc.Channel):
 
     def _after(self, error: grpc.RpcError, owner: OwnerReport) -> grpc.RpcError:
         """Return the error of a call; look the owner up before the next one, if this one may be gone."""
-        failure = lost(error, owner.address)
+        if owner is self._assumed:
+            failure = error
+        elif self._assumed is not None and is_unanswered(error):
+            failure = unreachable_owner(error, self._assumed.address, owner.address)
+        else:
+            failure = lost(error, owner.address)
         code: Any = getattr(failure, "code", None)
         if code() is grpc.StatusCode.UNAVAILABLE:
-            self._forget(owner)
+            self._forget(owner, failure)
         return failure
 
-    def _forget(self, owner: OwnerReport) -> None:
+    def _forget(self, owner: OwnerReport, error: grpc.RpcError) -> None:
         if self._owner is owner:
-            self._owner = None
+            stays = owner is self._assumed and status.from_rpc_error(error).reason != SHARD_MOVED
+            self._owner = owner if stays else None
 
     def _current(self, seconds: float) -> OwnerReport:
         """Return the owner that was found last, or look it up.
@@ -206,6 +222,27 @@ class BlockingFollowingChannel(grpc.Channel):
                 if owner.shard == 0:
                     reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
         return reports.latest(), problems
+
+
+class _Stream:
+    """A call that streams responses; `explain` returns the error to raise in place of one that ends it."""
+
+    def __init__(self, call: Any, explain: Callable[[grpc.RpcError], grpc.RpcError]) -> None:
+        self._call = call
+        self._explain = explain
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise self._explain(error) from None
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self._call.cancel()
 
 
 def _unsupported(*_: Any, **__: Any) -> Any:

@@ -34,11 +34,7 @@ class BlockingTransport:
             return grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
         addresses = split_addresses(target) if "," in target else (target,)
-        self.channel = (
-            open_one(*addresses)
-            if len(addresses) == 1
-            else BlockingFollowingChannel(addresses, open_one, self._metadata)
-        )
+        self.channel = BlockingFollowingChannel(addresses, open_one, self._metadata)
 
     def call(
         self,

@@ -24,6 +24,10 @@ ROUTER_LOST: Final = "ROUTER_LOST"
 ROUTER_REPLACED: Final = "ROUTER_REPLACED"
 """Another router became the owner before the former one answered: it may have performed the call."""
 
+OWNER_UNREACHABLE: Final = "OWNER_UNREACHABLE"
+"""A router that was asked has named the owner, and there is no connection to that one: it may have performed the
+call."""
+
 NOT_PERFORMED: Final = frozenset({SHARD_MOVED, NO_SERVING_ROUTER})
 """Reasons that exclude that the call had an effect: it may be repeated, whatever it does."""
 
@@ -67,6 +71,18 @@ def is_unanswered(error: grpc.RpcError) -> bool:
     code = getattr(error, "code", lambda: None)()
     unanswered = code in _LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED
     return unanswered and status.from_rpc_error(error).reason == UnavailableError.default_reason
+
+
+def unreachable_owner(error: grpc.RpcError, asked: str, owner: str) -> grpc.RpcError:
+    """Return the failure of a call to an `owner` whose address the router at `asked` has told."""
+    cause = probable_cause(status.from_rpc_error(error).message)
+    return status.to_rpc_error(
+        UnavailableError(
+            f"the router at {asked} says that the one at {owner} owns the data, but that one can't be reached from here"
+            f"{cause}; give the addresses of all routers, or check the FLOWHOOK_ADVERTISE of the owner",
+            reason=OWNER_UNREACHABLE,
+        )
+    )
 
 
 def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:

@@ -13,7 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from support.commands import flowhook
 
 from flowhook.client import AsyncClient, LogServerInfo, ShardCopyInfo, ShardInfo, SnapshotInfo
-from flowhook.v1.shard_service_pb2 import GetShardsResponse, LogServer, Shard, ShardCopy, ShardOwner, Snapshot
+from flowhook.v1.shard_service_pb2 import (
+    GetShardsResponse,
+    HandOverResponse,
+    LogServer,
+    Shard,
+    ShardCopy,
+    ShardOwner,
+    Snapshot,
+)
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceServicer, add_ShardServiceServicer_to_server
 
 OWNER = ShardOwner(shard=0, epoch=7, router="router-2", address="10.0.0.2:50051", serving=True)
@@ -48,9 +56,18 @@ EMBEDDED = GetShardsResponse(
 class Shards(ShardServiceServicer):
     def __init__(self):
         self.response = REPLICATED
+        self.next_owner = None
 
     def GetShards(self, request, context):  # noqa: N802
         return self.response
+
+    def HandOver(self, request, context):  # noqa: N802
+        self.asked = request.router
+        if self.next_owner:
+            self.response = GetShardsResponse()
+            self.response.CopyFrom(REPLICATED)
+            self.response.shards[0].owner.CopyFrom(self.next_owner)
+        return HandOverResponse(owner=OWNER, router=request.router or "router-1")
 
 
 @pytest.fixture
@@ -157,3 +174,45 @@ async def test_clients_return_everything_that_a_router_says(shards):
     assert shard.snapshots[0].created_at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert shard.copies[2] == ShardCopyInfo("router-3", "", "following", 101, 2.5, "")
     assert found.servers[1] == LogServerInfo("nats-2", "2.15.1", current=False, leader=False, lag=12)
+
+
+PROBLEM = "router-1 is not reachable at 10.0.0.1:50051 (edge-1 can't connect: connection refused)"
+
+
+def test_a_router_that_can_not_be_reached_is_named_with_the_cause(shards):
+    shards.response = GetShardsResponse()
+    shards.response.CopyFrom(REPLICATED)
+    copy = shards.response.shards[0].copies[0]
+    copy.problem = PROBLEM
+    copy.unreachable_from.add(process="edge-1", cause="connection refused")
+    assert status(router=shards.address).out.endswith(f"\n{PROBLEM}\n")
+    (shard, *_) = status("--json", router=shards.address).rows
+    assert shard["copies"][0]["problem"] == PROBLEM
+    assert shard["copies"][0]["unreachable_from"] == {"edge-1": "connection refused"}
+    assert (shard["copies"][1]["problem"], shard["copies"][1]["unreachable_from"]) == (None, {})
+
+
+def hand_over(*arguments, router):
+    return flowhook("cluster", "hand-over", *arguments, FLOWHOOK_ROUTER=router, FLOWHOOK_TOKEN="fhk_x")
+
+
+def test_a_hand_over_says_who_owns_the_shard_then(shards):
+    shards.next_owner = ShardOwner(epoch=8, router="router-3", address="10.0.0.3:50051", serving=True)
+    done = hand_over("router-3", router=shards.address)
+    assert (done.code, done.out) == (0, "router-3 owns the shard and serves, in place of router-2\n")
+    assert shards.asked == "router-3"
+
+
+def test_a_hand_over_to_another_router_than_was_meant_is_told(shards):
+    shards.next_owner = ShardOwner(epoch=8, router="router-3", serving=True)
+    done = hand_over(router=shards.address)
+    assert done.out.startswith("router-3 owns the shard")
+    assert "router-1 was to own it" in done.err
+
+
+@pytest.mark.parametrize("next_owner", [None, ShardOwner(epoch=8, router="router-1", serving=False)])
+def test_a_hand_over_without_a_next_owner_fails_in_the_end(shards, next_owner):
+    shards.next_owner = next_owner
+    done = hand_over("router-1", "--timeout", "0.1", router=shards.address)
+    assert (done.code, done.out) == (1, "")
+    assert "no other router serves after 0.1 s" in done.err

@@ -11,6 +11,7 @@ from support.clients import Either, close
 from support.patience import PATIENCE, until
 from support.shard_routers import shard_routers
 
+from flowhook.client import Client
 from flowhook.errors import InvalidError, UnauthenticatedError, UnavailableError
 from flowhook.v1 import (
     execution_service_pb2,
@@ -232,3 +233,42 @@ async def test_a_router_with_the_embedded_storage_is_the_owner_among_others(rout
     client = kind(f"127.0.0.1:{unused_port},{router.target}", token=router.token())
     assert await Either(client)("flows.list") == []
     await close(client)
+
+
+@pytest.fixture
+async def client_of_first(routers):
+    """A blocking client that knows the address of the first router only."""
+    client = Client(routers[0].address, token="t", timeout=PATIENCE)
+    yield Either(client)
+    client.close()
+
+
+async def test_a_command_that_knows_one_router_follows_the_owner_that_it_names(routers, client_of_first):
+    routers.move(1, 1)
+    assert (await client_of_first("flows.get", "x")).id == "x"
+    assert (routers[0].calls, routers[1].calls) == (["GetFlow"], ["GetFlow"])
+    assert (await client_of_first("flows.get", "y")).id == "y"
+    assert routers[0].calls == ["GetFlow"]  # it is not asked again
+    routers.move(0, 2)
+    assert (await client_of_first("flows.get", "z")).id == "z"
+
+
+async def test_so_does_a_stream_of_one_that_knows_one_router(routers, client_of_first):
+    routers.move(2, 1)
+    assert await client_of_first("executions.body", "evt_x") == [b"body"]
+
+
+async def test_whoever_knows_one_router_that_answers_calls_no_other(routers, client_of_first):
+    routers.move(0, 1)
+    routers[0].report(1, "127.0.0.1:1")  # a port that leads nowhere from here
+    assert (await client_of_first("flows.get", "x")).id == "x"
+    assert routers[0].watches == 0
+
+
+async def test_an_owner_that_can_not_be_reached_is_named(routers):
+    routers.move(1, 1)
+    routers[0].report(1, "127.0.0.1:1")
+    with Client(routers[0].address, token="t", timeout=1.0) as client, pytest.raises(UnavailableError) as raised:
+        await asyncio.to_thread(client.flows.get, "x")
+    assert raised.value.reason == "OWNER_UNREACHABLE"
+    assert raised.value.message.startswith(f"the router at {routers[0].address} says that the one at 127.0.0.1:1 owns")

@@ -63,6 +63,22 @@ def test_a_clock_that_is_wrong_by_more_than_a_second_is_said_and_keeps_nothing_f
     assert [f"runner-1: {shown.detail}"] * bool(shown.detail) == warnings
 
 
+def test_a_standby_that_nobody_would_reach_is_warned_of_while_all_is_well():
+    problem = "router-2 is not reachable at 10.0.0.6:50051 (edge-1 can't connect: connection refused)"
+    standbys = [
+        _process("router-2", ready=False, detail=problem),
+        _process("router-3", ready=False, detail="following"),
+    ]
+    assert health.warnings([*CLUSTER, *standbys]) == [problem, "router-3: following"]
+    assert health.unready_reasons([*CLUSTER, *standbys]) == []
+
+
+def test_a_router_without_another_is_no_warning_but_a_reason():
+    processes = [replace(process, ready=process.role != "router", detail="recovering") for process in CLUSTER]
+    assert health.warnings(processes) == []
+    assert health.unready_reasons(processes) == ["no router is ready (router-1: recovering)"]
+
+
 def test_a_silent_process_is_described_as_such():
     shown = health.describe_process(_process("edge-1", last_seen=40.0))
     assert (shown.ready, shown.detail) == (False, "no report for 40 s")

@@ -17,6 +17,8 @@ from flowhook.v1 import (
     cluster_service_pb2_grpc,
     execution_service_pb2,
     execution_service_pb2_grpc,
+    shard_service_pb2,
+    shard_service_pb2_grpc,
 )
 from flowhook.wire import convert
 
@@ -26,6 +28,7 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
 
     def __init__(self):
         self.processes = []
+        self.away = False
         self.reported = asyncio.Event()
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
@@ -48,11 +51,23 @@ class Cluster(cluster_service_pb2_grpc.ClusterServiceServicer):
     async def GetCluster(self, request, context):  # noqa: N802 - the name of the RPC
         self.asked.set()
         await self.answers.wait()
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return cluster_service_pb2.GetClusterResponse(processes=self.processes)
 
     async def ReportProcess(self, request, context):  # noqa: N802 - the name of the RPC
         self.reported.set()
         return cluster_service_pb2.ReportProcessResponse()
+
+
+class Shards(shard_service_pb2_grpc.ShardServiceServicer):
+    """The state of a shard of whose router something is wrong."""
+
+    problem = ""
+
+    async def GetShards(self, request, context):  # noqa: N802 - the name of the RPC
+        copies = [shard_service_pb2.ShardCopy(router="router-1", problem=self.problem)]
+        return shard_service_pb2.GetShardsResponse(shards=[shard_service_pb2.Shard(copies=copies)])
 
 
 class HalfBodies(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -70,6 +85,8 @@ async def router():
     cluster = Cluster()
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(HalfBodies(), server)
+    cluster.shards = Shards()
+    shard_service_pb2_grpc.add_ShardServiceServicer_to_server(cluster.shards, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     cluster.target = f"127.0.0.1:{port}"

@@ -46,6 +46,13 @@ async def test_a_cluster_without_a_runner_is_not_ready_and_says_why(admin, route
     assert (status, json.loads(text)) == (503, {"ready": False, "reasons": reasons, "warnings": []})
 
 
+async def test_an_owner_that_is_not_reached_is_named_with_what_another_router_says_of_its_address(admin, router):
+    router.shards.problem = "router-1 is not reachable at 10.0.0.5:50051 (edge-1 can't connect: connection refused)"
+    router.away = True
+    status, _, text = await admin("GET", "/readyz")
+    assert (status, json.loads(text)["reasons"][1:]) == (503, [router.shards.problem])
+
+
 async def test_a_router_that_is_away_is_the_reason(admin, router):
     await router.stop()
     status, _, text = await admin("GET", "/readyz")

@@ -2,10 +2,13 @@
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from html import unescape
 from types import SimpleNamespace
 
 import grpc
+import orjson
 import pytest
+from support.consoles import running_console
 from support.patience import PATIENCE
 from support.relays import relayed
 from support.replicated_routers import running_edge
@@ -143,6 +146,34 @@ async def test_an_operator_moves_the_shard_whichever_router_is_asked(routers, as
             ("admin", "r2", "")
         ]
         assert (await second.shard()).owner.epoch == 2
+
+
+async def test_the_console_names_the_cause_and_hands_over(routers):
+    first = routers.start("r1")
+    await routers.owner()
+    second = routers.start("r2")
+    third = routers.start("r3", advertise="127.0.0.1:1")
+    for router in (second, third):
+        await seen(first, lambda copies, _, router=router: router.name in copies)
+    problem = await seen(first, lambda copies, _: copies["r3"].problem)
+    async with running_console(first, target=routers.target) as console, console.browser() as operator:
+        await operator.log_in(routers.token())
+        page = await operator.get("/cluster")
+        assert problem in unescape(page.text)
+        assert "<option>r2</option>" in page.text
+        assert problem in orjson.loads((await operator.get("/readyz")).body)["warnings"]
+        refused = await operator.post("/cluster/hand-over", {"router": "r1"})
+        assert "r1 owns the shard already" in unescape(refused.text)
+        await operator.get("/cluster")
+        answer = await operator.post("/cluster/hand-over", {"router": "r2", "reason": "a new disk"})
+        assert (answer.status, answer.headers["Location"]) == (303, "/cluster")
+        await seen(second, lambda _, owner: owner.router == "r2" and owner.serving)
+    async with second.client() as client:
+        entries = [entry async for entry in client.audit.list(action="ShardService/HandOver")]
+    assert [(entry.target, entry.reason, entry.error) for entry in entries] == [
+        ("r2", "a new disk", ""),
+        ("r1", "", "ALREADY_OWNER"),
+    ]
 
 
 async def test_hand_overs_that_are_impossible_are_refused_clearly(routers):

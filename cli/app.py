@@ -36,7 +36,7 @@ def create() -> typer.Typer:
     app = typer.Typer(
         help="Receives webhooks, stores them durably, and runs flows with them.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )

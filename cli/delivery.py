@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cli.outcome import wait_until_ended
 from flowhook import ids
 from flowhook.errors import NotFoundError, PermissionDeniedError
 from flowhook.expressions import strip_markers
@@ -25,8 +25,6 @@ RECENT: Final = 20
 """Number of latest executions that are searched when a response does not contain the execution's ID."""
 
 _ID: Final = re.compile(r"evt_[0-9a-z]{26}")
-_FIRST_PAUSE: Final = 0.05
-_LAST_PAUSE: Final = 1.0
 
 
 class Delivery:
@@ -96,11 +94,7 @@ class Delivery:
         """
         if not self.execution_id:
             raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
-        pause = _FIRST_PAUSE
-        while not self._client.executions.get(self.execution_id, max_body_bytes=0).execution.status.ended:
-            time.sleep(pause)
-            pause = min(2 * pause, _LAST_PAUSE)
-        return self._client.executions.get(self.execution_id)
+        return wait_until_ended(self._client, self.execution_id)
 
 
 def _names_it(body: Any) -> bool:

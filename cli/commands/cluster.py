@@ -62,7 +62,6 @@ def _hand_over(
             metavar="[ROUTER]", help="Router that is to own the shard; default: the best reachable standby."
         ),
     ] = "",
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the audit log.")] = "",
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
     ] = HAND_OVER_SECONDS,
@@ -71,11 +70,9 @@ def _hand_over(
 ) -> None:
     """Have the owner hand the shard over to a standby, and wait until that one serves."""
     from cli.client_factory import open_client
-    from flowhook.audit_reason import audit_reason
 
     with open_client(router, data_dir) as client:
-        with audit_reason(reason):
-            begun = client.cluster.hand_over(successor)
+        begun = client.cluster.hand_over(successor)
         owner = _next_owner(client, begun.epoch, timeout)
         print(f"{owner} owns the shard and serves, in place of {begun.owner}")
         if owner != begun.successor:

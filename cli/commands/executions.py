@@ -1,20 +1,23 @@
-"""`flowhook executions`: shows, replays, resolves, cancels, suspends, resumes and retries executions."""
+"""`flowhook executions`: shows, awaits, replays, resolves, cancels, suspends, resumes and retries executions."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import typer
 
 from cli import finding
 from cli.commands.replay import replay
 from cli.options import ByJob, DataDir, Json, Router
-from flowhook.errors import ConflictError, NotFoundError
+from cli.outcome import NOT_ENDED
+from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, WorkflowError
 
 app = typer.Typer(
-    help="Look at executions; replay, resolve, cancel, suspend, resume and retry them.", no_args_is_help=True
+    help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume and retry them.",
+    no_args_is_help=True,
 )
 
 ExecutionId = Annotated[str, typer.Argument(metavar="ID", help="ID of the execution: evt_…")]
@@ -24,6 +27,10 @@ Statuses = Annotated[
     typer.Option("--status", help="Only those in this status; may be given several times.", case_sensitive=False),
 ]
 
+
+EXIT_CODES: Final[Mapping[Status, int]] = {Status.COMPLETED: 0, Status.FAULTED: 3, Status.CANCELLED: 4}
+"""Exit codes of `wait`; 1 and 2 mean that it could not look."""
+EXIT_NOT_ENDED: Final = 5
 
 COLUMNS = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "RUNNER ATTEMPTS", "REPLAY", "ERROR")
 
@@ -122,6 +129,37 @@ def _get(
         print_table(ATTEMPT_COLUMNS, attempt_rows(detail), empty="")
         print()
     print_table(TASK_COLUMNS, history_rows(detail), empty="no task has started, or none is stored")
+
+
+@app.command("wait")
+def _wait(
+    *,
+    execution_id: ExecutionId,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended.")
+    ] = None,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Wait until an execution has ended, and print its output or its error.
+
+    Exit code: 0 if it completed, 3 if it faulted, 4 if it was cancelled, 5 if it has not ended within --timeout.
+    """
+    from cli.client_factory import open_client
+    from cli.outcome import show_outcome, wait_until_ended
+
+    with open_client(router, data_dir) as client:
+        try:
+            detail = wait_until_ended(client, execution_id, timeout)
+        except UnavailableError as error:
+            if error.reason != NOT_ENDED:
+                raise
+            print(f"flowhook: {error.message}", file=sys.stderr)
+            raise typer.Exit(EXIT_NOT_ENDED) from None
+    show_outcome(detail, json=json)
+    if code := EXIT_CODES[detail.execution.status]:
+        raise typer.Exit(code)
 
 
 app.command("replay")(replay)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
 from flowhook.flow_statistics import FlowCondition
 from flowhook.model import Flow
@@ -165,10 +166,11 @@ def _resume(*, flow_id: FlowId, json: Json = False, router: Router = None, data_
 
 
 @app.command("delete")
-def _delete(*, flow_id: FlowId, router: Router = None, data_dir: DataDir = None) -> None:
-    """Delete a flow; executions that were accepted finish."""
+def _delete(*, flow_id: FlowId, yes: Yes = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Delete a flow; executions that were accepted finish. On a terminal it asks first."""
     from cli.client_factory import open_client
 
+    confirm(f"Delete the flow {flow_id}? Its URL answers 404 from then on.", yes=yes)
     with open_client(router, data_dir) as client:
         client.flows.delete(flow_id)
     print(f"{flow_id}: deleted")

@@ -8,6 +8,7 @@ import typer
 
 from cli import finding, replay_options
 from cli.commands.executions import Flow, Statuses
+from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
 from flowhook.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
 
@@ -64,6 +65,7 @@ def _create(
         typer.Option("--dry-run", help="Print how many match, and what is done with the oldest ones; create nothing."),
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Print the progress until the job ends.")] = False,
+    yes: Yes = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
@@ -106,6 +108,8 @@ def _create(
         if dry_run:
             _preview(client, spec, json=json)
             return
+        if action is JobAction.DELETE:
+            confirm(lambda: f"Delete {_count(client, spec)}, with all that is stored of them?", yes=yes)
         with audit_reason(reason):
             job = client.jobs.create(spec)
         if wait:
@@ -116,6 +120,13 @@ def _create(
         print(f"{job.id}: created; `flowhook jobs get {job.id}` shows its progress")
     if wait and (job.failed or job.state is not JobState.COMPLETED):
         raise typer.Exit(FAILED)
+
+
+def _count(client: Client, spec: JobSpec) -> str:
+    """Return how many executions match, in words."""
+    preview = client.jobs.preview(spec.filter)
+    more = "more than " if preview.more else ""
+    return f"{more}{preview.count:,} {'execution' if preview.count == 1 else 'executions'}"
 
 
 @app.command("list")

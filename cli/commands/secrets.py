@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
@@ -74,10 +75,11 @@ def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None
 
 
 @app.command("delete")
-def _delete(*, name: Name, router: Router = None, data_dir: DataDir = None) -> None:
-    """Delete a secret; flows that verify senders with it refuse all requests from then on."""
+def _delete(*, name: Name, yes: Yes = False, router: Router = None, data_dir: DataDir = None) -> None:
+    """Delete a secret; flows that verify senders with it refuse all requests from then on. On a terminal it asks."""
     from cli.client_factory import open_client
 
+    confirm(f"Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.", yes=yes)
     with open_client(router, data_dir) as client:
         client.secrets.delete(name)
     print(f"{name}: deleted")

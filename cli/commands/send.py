@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cli.delivery import Delivery
     from flowhook.client import Client
     from flowhook.document import FlowDocument
-    from flowhook.model import ExecutionDetail
     from flowhook.sender import SignedWebhook, WebhookRequest
 
 TIMEOUT: Final = 90.0
@@ -79,6 +78,7 @@ def _send(
     """Send a webhook to a flow, signed as the flow's auth requires, and print the response."""
     from cli.client_factory import client_for, client_settings
     from cli.delivery import Delivery
+    from cli.outcome import show_outcome
     from cli.supervisor.rundir import read_cluster
     from flowhook.document import load_definition
     from flowhook.sender import WebhookRequest
@@ -99,8 +99,13 @@ def _send(
         if response.status < FIRST_REFUSAL:
             delivery.answered(response.body)
         _show(response, delivery, json=json)
-        if response.status >= FIRST_REFUSAL or (wait and not _show_outcome(delivery.outcome(), json=json)):
+        if response.status >= FIRST_REFUSAL:
             raise typer.Exit(1)
+        if wait:
+            detail = delivery.outcome()
+            show_outcome(detail, json=json)
+            if detail.execution.status is not Status.COMPLETED:
+                raise typer.Exit(1)
 
 
 def _signed(client: Client, document: FlowDocument, request: WebhookRequest, *, new_id: bool) -> SignedWebhook:
@@ -196,21 +201,6 @@ def _show(response: EdgeResponse, delivery: Delivery, *, json: bool) -> None:
             "use --new-id for a new delivery",
             file=sys.stderr,
         )
-
-
-def _show_outcome(detail: ExecutionDetail, *, json: bool) -> bool:
-    """Print the outcome of an execution, and return whether it completed."""
-    from cli.output import detail_as_json, print_json, to_json
-
-    shown = detail_as_json(detail)
-    if json:
-        print_json(shown)
-    else:
-        print(f"{shown['id']}: {shown['status']}")
-        if detail.execution.status is not Status.CANCELLED:
-            outcome = shown["output"] if shown["error"] is None else shown["error"]
-            print(to_json(outcome, indent=True).decode())
-    return detail.execution.status is Status.COMPLETED
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -31,12 +31,20 @@ class Result:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def flowhook(*arguments, stdin="", **environment):
+class _Terminal(io.TextIOWrapper):
+    """A stream that says that a person types it."""
+
+    def isatty(self):
+        return True
+
+
+def flowhook(*arguments, stdin="", terminal=False, **environment):
     """Run a command to its end in this process: its imports cost more than most commands do.
 
     No variable of ours comes from the environment of the tests. For synchronous tests: a command has its own loop.
+    `terminal`: whether a person seems to type `stdin`.
     """
-    streams = [io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")]
+    streams = [(_Terminal if terminal else io.TextIOWrapper)(io.BytesIO(stdin.encode()), "utf-8")]
     streams += [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
     with (
         patch.dict(os.environ, clean_environment(**environment), clear=True),
@@ -104,8 +112,8 @@ class Up:
     def where(self):
         return json.loads((self.data_dir / "run" / "cluster.json").read_text())
 
-    def run(self, *arguments, stdin="", **environment):
-        return flowhook(*arguments, stdin=stdin, FLOWHOOK_DATA_DIR=self.data_dir, **environment)
+    def run(self, *arguments, stdin="", terminal=False, **environment):
+        return flowhook(*arguments, stdin=stdin, terminal=terminal, FLOWHOOK_DATA_DIR=self.data_dir, **environment)
 
     def stop(self):
         """Drain and return exit code, the lines since it was ready, and what stands on stderr."""

@@ -49,6 +49,27 @@ def test_an_execution_is_suspended_and_resumed(cluster):
     assert (again.code, len(again.err.splitlines())) == (1, 1)
 
 
+def test_waiting_ends_with_the_execution_and_the_exit_code_says_how(cluster):
+    completed = send_event(cluster, "hello", '{"n": 1}')
+    done = cluster.run("executions", "wait", completed)
+    assert (done.code, done.out) == (0, f'{completed}: completed\n{{\n  "n": 1\n}}\n')
+    faulted = send_event(cluster, "faulty", "{}")
+    done = cluster.run("executions", "wait", faulted, "--json")
+    assert (done.code, done.rows[0]["status"]) == (3, "faulted")
+
+
+def test_waiting_for_one_that_does_not_end_is_over_after_the_timeout(cluster):
+    cluster.run("flows", "pause", "hello")
+    pending = send_event(cluster, "hello", "{}")
+    done = cluster.run("executions", "wait", pending, "--timeout", "0.1")
+    assert (done.code, done.out) == (5, "")
+    assert f"{pending} has not ended within 0.1 s: it is pending" in done.err
+    cluster.run("executions", "cancel", pending)
+    cluster.run("flows", "resume", "hello")
+    assert cluster.run("executions", "wait", pending).code == 4
+    assert cluster.run("executions", "wait", "evt_unknown").code == 1
+
+
 def test_an_execution_that_waits_is_cancelled_and_one_that_ended_is_not(cluster):
     cluster.run("flows", "pause", "hello")
     execution_id = send_event(cluster, "hello", "{}")

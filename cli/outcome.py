@@ -1,0 +1,59 @@
+"""Waits until an execution has ended, and prints its outcome."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from flowhook.errors import UnavailableError
+from flowhook.model import Status
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.model import ExecutionDetail
+
+FIRST_PAUSE: Final = 0.05
+LAST_PAUSE: Final = 1.0
+"""Seconds between two looks, doubled each time."""
+
+NOT_ENDED: Final = "EXECUTION_NOT_ENDED"
+"""Reason of the error of an execution that has not ended in time."""
+
+
+def wait_until_ended(client: Client, execution_id: str, timeout: float | None = None) -> ExecutionDetail:
+    """Return an execution once it has ended.
+
+    Args:
+        client: of the router.
+        execution_id: its ID.
+        timeout: seconds to wait; None: however long that takes.
+
+    Raises:
+        NotFoundError: the execution is unknown.
+        UnavailableError: it has not ended in time (`EXECUTION_NOT_ENDED`).
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = FIRST_PAUSE
+    while not (status := client.executions.get(execution_id, max_body_bytes=0).execution.status).ended:
+        left = LAST_PAUSE if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise UnavailableError(
+                f"{execution_id} has not ended within {timeout:g} s: it is {status}", reason=NOT_ENDED
+            )
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, LAST_PAUSE)
+    return client.executions.get(execution_id)
+
+
+def show_outcome(detail: ExecutionDetail, *, json: bool) -> None:
+    """Print the status of an execution that has ended, with its output or its error."""
+    from cli.output import detail_as_json, print_json, to_json
+
+    shown = detail_as_json(detail)
+    if json:
+        print_json(shown)
+        return
+    print(f"{shown['id']}: {shown['status']}")
+    if detail.execution.status is not Status.CANCELLED:
+        outcome = shown["output"] if shown["error"] is None else shown["error"]
+        print(to_json(outcome, indent=True).decode())

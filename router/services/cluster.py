@@ -78,8 +78,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         del context
         now, bare = self._clock(), request.without_metrics
         own = self._own(b"" if bare else self._render())
-        if problem := self._own_problem():
-            own.ready, own.detail = False, problem
+        self._add_address_problem(own)
         response = pb.GetClusterResponse(processes=[own])
         for process, metrics, seen in self._processes.all():
             shown = response.processes.add()
@@ -133,13 +132,17 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                 self._measured = self._clock(), measured
             return self._measured[1]
 
-    def _own_problem(self) -> str:
-        """Return why most can't call this router, which owns the shard; empty: they can."""
+    def _add_address_problem(self, own: pb.Process) -> None:
+        """Add to the description of this router, the owner, who can't call it; it is not ready if most can't."""
         situation = self._situation()
         for record, _ in situation.copies:
-            if situation.owner is not None and record.router == situation.owner.router:
-                return situation.problem(record)[:MAX_DETAIL] if situation.is_isolated(record) else ""
-        return ""
+            problem = situation.problem(record)[:MAX_DETAIL]
+            if situation.owner is None or record.router != situation.owner.router or not problem:
+                continue
+            if situation.is_isolated(record):
+                own.ready, own.detail = False, problem
+            else:
+                own.warnings.append(problem)
 
     def _standbys(self) -> Iterator[pb.Process]:
         """Return the routers that follow this one, without metrics."""
@@ -147,14 +150,15 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         for record, silence in situation.copies:
             owner = situation.owner
             if silence < FORGET_SECONDS and (owner is None or record.router != owner.router):
+                problem = situation.problem(record)[:MAX_DETAIL]
+                isolated = situation.is_isolated(record)
                 detail = f"{record.state.value}, at position {record.position} of the log"
-                ready = record.candidate and not situation.is_isolated(record)
-                problem = situation.problem(record) if record.candidate else detail
                 yield pb.Process(
                     name=record.router[:MAX_NAME],
                     role="router",
                     build=record.version[:MAX_BUILD],
-                    ready=ready,
-                    detail="" if ready else problem[:MAX_DETAIL],
+                    ready=record.candidate and not isolated,
+                    detail=problem if isolated else "" if record.candidate else detail,
+                    warnings=[problem] if problem and not isolated else [],
                     last_seen=convert.duration(silence),
                 )

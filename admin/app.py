@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from contextlib import aclosing
 from typing import Final
 
@@ -17,6 +18,7 @@ from admin.operations.parts import PartReader
 from admin.operations.tools import Tools
 from admin.operations.traces import Tracer
 from admin.router_watch import SILENCE_SECONDS
+from admin.security.login_link import LoginLink
 from admin.security.router_clients import RouterClients
 from admin.signed_in_handler import MAX_BODY
 from flowhook.client import AsyncClient
@@ -88,6 +90,11 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
             watch,
             settings.names(),
             clients,
+            login_link=LoginLink(
+                "" if settings.login_code is None else settings.login_code.get_secret_value(),
+                lambda: read_token(settings, "admin"),
+                time.monotonic(),
+            ),
             tools=Tools(evaluator, tracer, parts_reader, edges),
         )
         listener = _listen(settings.host, settings.admin_port)

@@ -15,6 +15,7 @@ from admin.operations.tools import Tools
 from admin.requests_in_progress import RequestsInProgress
 from admin.security import host_check
 from admin.security.login_limiter import LoginLimiter
+from admin.security.login_link import LoginLink
 from admin.security.router_clients import RouterClients
 from admin.security.sent_logins import SentLogins
 from admin.security.sessions import Session, Sessions
@@ -83,6 +84,7 @@ class AdminContext:
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
         limiter: limits attempts to log in.
+        login_link: the link that logs in once.
         sent_logins: logins that can't be sent again.
         requests: requests that are in progress.
         streams: handlers of live lists that are open, and their sessions.
@@ -96,6 +98,7 @@ class AdminContext:
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)
     limiter: LoginLimiter = field(default_factory=LoginLimiter)
+    login_link: LoginLink = field(default_factory=lambda: LoginLink("", str, 0.0))
     sent_logins: SentLogins = field(default_factory=SentLogins)
     requests: RequestsInProgress = field(default_factory=RequestsInProgress)
     streams: dict[object, Session | None] = field(default_factory=dict)

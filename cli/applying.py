@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
 from cli import failures, flow_paths
+from cli.applied_files import AppliedFile, read_applied_files, write_applied_files
 from cli.progress import print_progress
 from cli.supervisor.initial_flows import ROUTER_AWAY
 from flowhook.client import AppliedFlow, AsyncClient
@@ -42,17 +44,36 @@ def main(arguments: Sequence[str]) -> int:
 async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
     settings = CommonSettings()
     async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
-        files = flow_paths.find_flow_files(paths)
+        existing = [flow async for flow in client.flows.list()]
+        webhooks = {flow.id for flow in existing if flow.has_webhook}
+        files = {path.absolute(): _content(path) for path in flow_paths.find_flow_files(paths)}
+        known = read_applied_files(settings.data_dir)
+        revisions = {flow.id: flow.revision for flow in existing}
+        for path in list(files):
+            applied = known.get(str(path))
+            if applied is not None and applied.is_superseded(files[path], revisions):
+                del files[path]
+                print_progress(
+                    f"flow {applied.flow}: changed since its file was applied, and kept as it is;"
+                    f" `flowhook apply -f {_shown(path)}` takes the file again"
+                )
         if files:
-            try:
-                applied = await client.flows.apply([_content(file) for file in files])
-            except InvalidFlowError as error:
-                raise flow_paths.with_file_names(error, [str(file) for file in files]) from None
-            for file, each in zip(files, applied, strict=True):
-                _print_applied(file, each)
-        async for flow in client.flows.list():
-            if flow.has_webhook:
-                parent.sendall(orjson.dumps({"webhook": flow.id}) + b"\n")
+            results = await _applied(client, files)
+            webhooks.difference_update(each.flow.id for each in results)
+            webhooks.update(each.flow.id for each in results if each.flow.has_webhook)
+            _print_results(files, results)
+            for (path, content), each in zip(files.items(), results, strict=True):
+                known[str(path)] = AppliedFile.of(content, each.flow.id, each.flow.revision)
+            write_applied_files(settings.data_dir, known)
+        for flow_id in sorted(webhooks):
+            parent.sendall(orjson.dumps({"webhook": flow_id}) + b"\n")
+
+
+async def _applied(client: AsyncClient, files: Mapping[Path, bytes]) -> Sequence[AppliedFlow]:
+    try:
+        return await client.flows.apply(list(files.values()))
+    except InvalidFlowError as error:
+        raise flow_paths.with_file_names(error, [_shown(path) for path in files]) from None
 
 
 def _content(path: Path) -> bytes:
@@ -62,16 +83,29 @@ def _content(path: Path) -> bytes:
         raise InvalidError(flow_paths.unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
 
 
-def _print_applied(file: Path, applied: AppliedFlow) -> None:
-    print_progress(f"flow {applied.flow.id}: {applied.change}")
-    if not applied.warnings:
-        return
-    from cli import flow_problems
-    from flowhook.document import parse
+def _print_results(files: Mapping[Path, bytes], results: Sequence[AppliedFlow]) -> None:
+    unset: dict[str, list[str]] = {}
+    for (path, content), applied in zip(files.items(), results, strict=True):
+        print_progress(f"flow {applied.flow.id}: {applied.change}")
+        if applied.warnings:
+            from cli import flow_problems
+            from flowhook.document import parse
 
-    content = _content(file)
-    for warning in flow_problems.locate_warnings(parse(content), content, str(file), applied.warnings):
-        print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
+            for warning in flow_problems.locate_warnings(parse(content), content, _shown(path), applied.warnings):
+                if name := flow_problems.unset_secret(warning):
+                    unset.setdefault(name, []).append(applied.flow.id)
+                else:
+                    print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
+    if unset:
+        names = ", ".join(f"{name} ({', '.join(flows)})" for name, flows in sorted(unset.items()))
+        print_progress(f"secrets that are not set yet: {names}; `flowhook secrets set NAME` sets one")
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people would write it: relative to the working directory, if it is below it."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,12 @@ def format_warning(warning: Fault) -> str:
     return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
 
 
+def unset_secret(warning: Fault) -> str:
+    """Return the name of the secret that a warning says is not set; empty: it is about something else."""
+    found = _UNSET.match(warning.cause)
+    return found[1] if found else ""
+
+
 def locate_warnings(document: FlowDocument, source: bytes, file: str, texts: Sequence[str]) -> list[Fault]:
     """Return the warnings of a router, with file and line.
 

@@ -285,6 +285,8 @@ class AdminSettings(CommonSettings):
     """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
     admin_tls_key_file: Path | None = None
     """PEM key of that certificate."""
+    login_code: SecretStr | None = None
+    """Code of a link that logs in once, from this machine; `flowhook up` makes one at each start."""
     edge_ca_file: Path | None = None
     """PEM certificates of the authorities of the edges' certificate, for test events; absent: those of the system."""
     edge_cert_file: Path | None = None

@@ -25,6 +25,8 @@ OURS: Final = (
     "*.token",
     ".*.token.*",
     "*.log*",
+    "applied-flows.json",
+    ".applied-flows.json.*",
     "nats.json",
     ".nats.json.*",
 )

@@ -12,13 +12,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import orjson
 
 from flowhook import limits, logs
 from flowhook.document import FlowDocument, load_definition
+from flowhook.document.named_secrets import parse_names
 from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.event_keys import KeyExpressions
@@ -136,6 +137,8 @@ class FlowTable:
         self._retry_seconds = retry_seconds
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
         self._reactive: set[str] = set()
+        self._awaited_secrets: dict[str, frozenset[str]] = {}
+        """Secrets that the tasks of flows started by events name, of flows that name any."""
         self._limited: set[str] = set()
         """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
         self._reading = asyncio.Lock()
@@ -195,6 +198,9 @@ class FlowTable:
             for flow in flows:
                 with suppress(InternalError):  # there may be many flows: read triggers without building all models
                     self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
+                if await self._lacks_secret(flow.id):
+                    with suppress(InternalError):
+                        await self._read(flow.id)
             after = flows[-1].id
 
     async def follow(self) -> None:
@@ -222,7 +228,10 @@ class FlowTable:
                 except OutOfRangeError:
                     await self._read_all()
                     continue
-                for flow_id in {change.flow_id for change in changes if change.flow_id}:
+                secrets = {change.secret_name for change in changes}
+                flow_ids = {change.flow_id for change in changes if change.flow_id}
+                flow_ids.update(each for each, names in self._awaited_secrets.items() if names & secrets)
+                for flow_id in flow_ids:
                     with suppress(InternalError):
                         await self._read(flow_id)
                 self._applied = changes[-1].revision
@@ -253,6 +262,7 @@ class FlowTable:
             self._policies.retire(flow_id)
             self._limited.discard(flow_id)
             self._reactive.discard(flow_id)
+            self._awaited_secrets.pop(flow_id, None)
             for each in self._reacting:
                 each.remove(flow_id)
             return None
@@ -268,9 +278,19 @@ class FlowTable:
         self._entries.move_to_end(flow_id)
         if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
-        self._set_policy(flow_id, _policy(flow, document))
         self._react(flow, reactions)
+        policy = _policy(flow, document)
+        self._set_policy(flow_id, replace(policy, paused=True) if await self._lacks_secret(flow_id) else policy)
         return entry
+
+    async def _lacks_secret(self, flow_id: str) -> bool:
+        """Whether events start a flow, and a secret that its tasks name is not set: its executions wait until it is.
+
+        Nobody waits for them, and nobody would notice that they fault: a flow that reports the faults of others would
+        do so for each fault. A flow that a request starts faults, so that whoever sets it up sees why.
+        """
+        names = self._awaited_secrets.get(flow_id)
+        return names is not None and len(await self._registry.get_secrets(names)) < len(names)
 
     def _set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
@@ -278,6 +298,9 @@ class FlowTable:
 
     def _react(self, flow: Flow, reactions: FlowTriggers) -> None:
         (self._reactive.add if reactions else self._reactive.discard)(flow.id)
+        self._awaited_secrets.pop(flow.id, None)
+        if reactions.trigger is not None and (names := _names_in_tasks(flow)):
+            self._awaited_secrets[flow.id] = names
         for each in self._reacting:
             each.react(flow, reactions)
 
@@ -342,6 +365,12 @@ def _read_definition(flow: Flow) -> FlowDocument:
 def _read_reactions(flow: Flow, definition: Mapping[str, Any]) -> FlowTriggers:
     with _reading(flow):
         return parse_triggers(definition)
+
+
+def _names_in_tasks(flow: Flow) -> frozenset[str]:
+    with _reading(flow):
+        names = parse_names(flow.definition)
+        return names.expressions | names.calls
 
 
 def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:

@@ -1,14 +1,15 @@
 """`/login` and `/logout`.
 
 The form has one field, `token`: a bearer token of the router with the scope `view` or `admin`. The router is asked what
-the token may do, and its answer is the role of the session.
+the token may do, and its answer is the role of the session. A second form, which a script sends, has the code of the
+link that `flowhook up` prints (`admin.security.login_link`).
 """
 
 from __future__ import annotations
 
 import http
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from admin.base_handler import status_of
 from admin.console.page import CSRF_FIELD, Page, with_newlines
@@ -24,6 +25,9 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+
+if TYPE_CHECKING:
+    from tornado.http1connection import HTTP1Connection
 
 
 class LoginPage(Page):
@@ -49,7 +53,7 @@ class LoginPage(Page):
     async def submit(self, *_values: str) -> None:
         """Begin a session and redirect to the page that was asked for; or show the form again, with the reason."""
         try:
-            self.token = self._read_token()
+            self.token = self._read_credential()
             async with self.router() as client:
                 role = await find_role(client)
         except FlowhookError as error:
@@ -79,6 +83,20 @@ class LoginPage(Page):
     def finish_form(self, message: str) -> None:
         """Respond with the form, and why it is shown again."""
         self.finish_page("login.html", message=message, target=self._target())
+
+    def _read_credential(self) -> str:
+        """Return the token of the form, or the one that the code of a link stands for."""
+        codes = self.form().get("code", [])
+        if codes:
+            return self.context.login_link.redeem(codes[0], self._peer(), self.context.clock())
+        return self._read_token()
+
+    def _peer(self) -> str:
+        """Return the address at the other end of the connection; empty if that is a proxy, which speaks for others."""
+        if any(name in self.request.headers for name in ("Forwarded", "X-Forwarded-For", "Via")):
+            return ""
+        stream = cast("HTTP1Connection", self.request.connection).stream
+        return "" if stream.closed() else stream.socket.getpeername()[0]
 
     def _read_token(self) -> str:
         values = self.form().get("token", [""])
@@ -179,6 +197,8 @@ class LogoutHandler(Page):
 
 def _explain(error: FlowhookError) -> Any:
     match error:
+        case UnauthenticatedError(reason="LOGIN_LINK_INVALID"):
+            return "This link was used before, has expired, or is for another machine: log in with a token."
         case UnauthenticatedError():
             return "The router does not know this token."
         case PermissionDeniedError():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import typer
 
@@ -45,7 +47,12 @@ def _up(settings: UpSettings) -> int:
     sys.stdout.flush()
     # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
-    os.execve(sys.executable, arguments, {**os.environ, SPEC: spec.to_json()})  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=_program()).to_json()})  # noqa: S606 - no shell is wanted
+
+
+def _program() -> str:
+    """Return the command as the user wrote it; `python -m cli` has no better name than its own."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
 
 
 def _ensure_secrets_key(settings: UpSettings) -> None:

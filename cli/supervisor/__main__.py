@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,7 +18,7 @@ from cli import failures
 from cli.progress import print_progress
 from cli.supervisor import SPEC
 from cli.supervisor.cluster import LocalCluster
-from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
 from cli.supervisor.command import ForeignProgram
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.rundir import ClusterAddresses, RunDir
@@ -64,20 +65,32 @@ async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequen
         run_dir,
         print_line=print_progress,
         apply_flows=apply,
-        on_ready=lambda where: _print_ready(where, webhooks),
+        on_ready=lambda where, code: _print_ready(spec, where, webhooks, code),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
         log_servers=log_servers,
     )
     return await cluster.run()
 
 
-def _print_ready(where: ClusterAddresses, webhooks: Sequence[str]) -> None:
+def _print_ready(spec: ClusterSpec, where: ClusterAddresses, webhooks: Sequence[str], login_code: str) -> None:
     for flow_id in webhooks:
         print_progress(f"webhook  {where.http_url}/hook/{flow_id}")
     print_progress(f"http     {where.http_url}")
     print_progress(f"admin    {where.admin_url}")
     print_progress(f"grpc     {where.grpc_address}")
+    print_progress(f"console  {where.admin_url}/login#{login_code} (logs in once, within an hour)")
+    print_progress(f"list     {_command(spec, where)}")
     print_progress("flowhook ready")
+
+
+def _command(spec: ClusterSpec, where: ClusterAddresses) -> str:
+    """Return the command that lists executions, as it can be copied to another terminal in this directory."""
+    words = [spec.program, "executions", "list"]
+    if where.grpc_address != f"{LOOPBACK}:{DEFAULT_GRPC_PORT}":
+        words += ["--router", where.grpc_address]
+    if Path(spec.data_dir) != Path("data").absolute():
+        words += ["--data-dir", spec.data_dir]
+    return shlex.join(words)
 
 
 if __name__ == "__main__":

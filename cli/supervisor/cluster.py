@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import secrets
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -82,6 +83,7 @@ class ClusterDefinition(Protocol):
         admin_port: int,
         grpc_ports: Sequence[int],
         losses_explained: bool,
+        login_code: str,
     ) -> Mapping[str, str]:
         """Return the settings that a process waits for, with the ports known so far."""
         ...
@@ -97,7 +99,7 @@ class LocalCluster:
         *,
         print_line: Callable[[str], None],
         apply_flows: Callable[[asyncio.Future[str]], Coroutine[Any, Any, None]],
-        on_ready: Callable[[ClusterAddresses], None],
+        on_ready: Callable[[ClusterAddresses, str], None],
         probe_path: Callable[[], str],
         log_servers: Sequence[ForeignProgram] = (),
     ) -> None:
@@ -109,7 +111,7 @@ class LocalCluster:
             print_line: prints one line of progress.
             apply_flows: called at the start with a future of the routers' addresses, separated by commas; edges and
                 runners wait until it returns.
-            on_ready: called once requests are served.
+            on_ready: called once requests are served, with the code of the link that logs in once.
             probe_path: returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also
                 counts as served.
             log_servers: servers of the replicated log, which routers wait for.
@@ -119,6 +121,7 @@ class LocalCluster:
         self._print = print_line
         self._apply_flows = apply_flows
         self._on_ready = on_ready
+        self._login_code = secrets.token_urlsafe(32)
         self._probe_path = probe_path
         self._log_servers = log_servers
         self._supervisors: list[ProcessSupervisor] = []
@@ -176,7 +179,8 @@ class LocalCluster:
             reminding.cancel()
         cluster = self._describe()
         self._run_dir.write_cluster(cluster)
-        self._on_ready(cluster)
+        self._on_ready(cluster, self._login_code)
+        self._login_code = ""  # an admin process that is started again must not accept it a second time
 
     def _launch(self, group: asyncio.TaskGroup, supervisors: Iterable[ProcessSupervisor]) -> list[ProcessSupervisor]:
         launched = list(supervisors)
@@ -206,6 +210,7 @@ class LocalCluster:
                 admin_port=_port_of(self._known("admin", "http")) or self._spec.admin_port,
                 grpc_ports=self._grpc_ports(),
                 losses_explained=losses_explained,
+                login_code=self._login_code if role == "admin" else "",
             )
 
         return ProcessSupervisor(

@@ -22,6 +22,9 @@ from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
 
+DEFAULT_GRPC_PORT: Final = 50051
+"""Port at which commands look for a router."""
+
 DRAIN_ORDER: Final = ("edge", "runner", "router", "admin", "nats")
 """First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
 
@@ -46,6 +49,7 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_CLIENT_KEY_FILE",
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
         # for an admin process that is started alone
+        "FLOWHOOK_LOGIN_CODE",
         "FLOWHOOK_ADMIN_TLS_CERT_FILE",
         "FLOWHOOK_ADMIN_TLS_KEY_FILE",
         # for routers, and it may contain a password
@@ -64,7 +68,11 @@ _NOT_INHERITED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute."""
+    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute, and those below.
+
+    Attributes:
+        program: the command, as the user wrote it.
+    """
 
     data_dir: str
     host: str
@@ -84,6 +92,7 @@ class ClusterSpec:
     allow_private_addresses: bool
     allow_loopback_addresses: bool
     drain_seconds: float
+    program: str = "flowhook"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -160,6 +169,7 @@ class ClusterSpec:
         admin_port: int,
         grpc_ports: Sequence[int],
         losses_explained: bool = False,
+        login_code: str = "",
     ) -> Mapping[str, str]:
         """Return the settings that a process gets once its dependencies serve: variables, with the ports known so far.
 
@@ -173,6 +183,7 @@ class ClusterSpec:
             grpc_ports: ports of the routers, in order of their numbers.
             losses_explained: whether the process that this one replaces was ended from outside, so that no execution
                 that a runner was working on is to blame.
+            login_code: code of the link that logs in once; empty: there is none (any more).
         """
         settings = {
             "FLOWHOOK_DATA_DIR": self.data_dir,
@@ -200,6 +211,8 @@ class ClusterSpec:
         if role == "edge":  # for a router the same variables configure TLS of gRPC
             files = {name: getattr(self, name) for name in _EDGE_TLS}
             settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
+        if role == "admin" and login_code:
+            settings["FLOWHOOK_LOGIN_CODE"] = login_code
         if role == "admin" and self.tls_cert_file is not None:
             settings["FLOWHOOK_EDGE_CERT_FILE"] = self.tls_cert_file
         return settings

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.supervisor.cluster_spec import LOOPBACK, ClusterSpec
+from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
 from flowhook.config import Grace, Port, PublicUrl
 from flowhook.router_addresses import MAX_ROUTERS
 
@@ -29,7 +29,7 @@ class UpSettings(BaseSettings):
     """Port that senders reach; 0 lets the system choose."""
     admin_port: Port = 8081
     """Port of health, metrics and the console; 0 lets the system choose."""
-    grpc_port: Port = 50051
+    grpc_port: Port = DEFAULT_GRPC_PORT
     """Port of the first router; 0 lets the system choose, as it does for the others."""
     edges: Annotated[int, Field(ge=1, le=64)] = 1
     """How many edges share the HTTP port."""

@@ -17,6 +17,8 @@ import pytest
 import pytest_asyncio
 from support.systems import EVENT_ID, until
 
+from flowhook.model import Status
+
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -257,6 +259,22 @@ async def test_a_chat_gets_the_fault_of_any_flow(system):
     assert json.loads(message.body) == {"text": f"hello faulted at /do/0/greet: {error.detail} ({answer.id})"}
 
 
+async def test_an_alert_waits_for_its_secret_instead_of_faulting(system):
+    brief = (EXAMPLES / "alerts.yaml").read_text().replace("name: alerts", "name: alerts-late")
+    await system.apply(brief.replace("messenger-url", "messenger-late").encode())
+    answer = await system.send("hello", ["Ada"])
+    await system.faulted(answer.id)
+
+    async def started():
+        return await system.executions("alerts-late")
+
+    [*_, execution] = await until(started, "the alert is there")
+    await system.client.secrets.set("messenger-late", f"{system.outside.url}/services/late".encode())
+    await system.completed(execution.id)
+    assert any(answer.id in request.body.decode() for request in system.received("/services/late"))
+    await system.client.flows.delete("alerts-late")
+
+
 async def test_a_quote_is_the_answer(system):
     answer = await system.send("quote", {"lines": [{"sku": "tea", "quantity": 2}, {"sku": "coffee", "quantity": 1}]})
     assert (answer.status, answer.json) == (200, {"total": 16.2, "currency": "EUR"})
@@ -290,6 +308,26 @@ async def test_an_order_is_approved_once_at_the_url_that_is_passed_on(system):
     assert (answer.status, answer.json) == (200, {"received": True})
     assert await system.completed(execution_id) == {"order": "PO-1", "approved": True, "by": "Ann"}
     assert (await system.request("POST", url.removeprefix(system.cluster.http), json=decision)).status == 410
+
+
+async def test_a_person_decides_by_a_link_and_whoever_only_opens_it_does_not(system):
+    answer = await system.send("approval", {"order": "PO-5", "amount": 1200})
+    execution_id, link = await newest(system, "approval"), answer.json["page"].removeprefix(system.cluster.http)
+    for _ in range(2):  # a mail scanner, then the person
+        page = await system.request("GET", link)
+        assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert (await system.client.executions.get(execution_id)).execution.status is Status.WAITING
+    [action] = re.findall(r'action="([^"]+)"', page.body.decode())
+    form = {"by": "Ann", "approved": "true"}
+    assert (await system.request("POST", action, data=form)).status == 200
+    assert await system.completed(execution_id) == {"order": "PO-5", "approved": True, "by": "Ann"}
+    assert (await system.request("POST", action, data=form)).status == 410
+
+
+@pytest.mark.parametrize("link", ["", "?decide=", "?decide=%22%3E%3Cscript%3E", "?decide=a&decide=b"])
+async def test_a_link_with_anything_but_a_token_shows_no_page(system, link):
+    answer = await system.request("GET", f"/hook/approval{link}")
+    assert (answer.status, answer.body) == (404, b"this link is incomplete")
 
 
 async def test_a_system_with_a_key_says_which_order_it_decides_about(system):

@@ -37,7 +37,7 @@ class Plan:
     def command(self, role, name):
         return Command([sys.executable, str(CHILD), role], {**os.environ, "FLOWHOOK_PROCESS_NAME": name})
 
-    def settings(self, role, name, *, http_port, admin_port, grpc_ports, losses_explained):
+    def settings(self, role, name, *, http_port, admin_port, grpc_ports, losses_explained, login_code):
         return {
             "FLOWHOOK_HTTP_PORT": str(http_port),
             "FLOWHOOK_ADMIN_PORT": str(admin_port),
@@ -55,7 +55,7 @@ async def supervise(run_dir, plan, log_servers):
         run_dir,
         print_line=lambda line: print(line, flush=True),
         apply_flows=apply_flows,
-        on_ready=lambda where: print(f"ready {where.http_url}", flush=True),
+        on_ready=lambda where, _: print(f"ready {where.http_url}", flush=True),
         probe_path=lambda: "/hook/x",
         log_servers=log_servers,
     )

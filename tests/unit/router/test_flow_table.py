@@ -306,3 +306,37 @@ async def test_pausing_does_not_refill_a_rate_limit_and_a_new_revision_does(tabl
     await apply(registry, extra=limit.replace("burst: 1", "burst: 2"))
     await table.catch_up()
     assert table.known("shop").bucket.take(now[0]) == 0
+
+
+ON_EVENTS = "use: {secrets: [chat]}\nschedule: {on: {one: {with: {type: t}}}}"
+
+
+async def test_a_flow_that_events_start_is_held_while_a_secret_of_its_tasks_is_not_set(registry, table, policies):
+    await apply(registry, "alerts", ON_EVENTS)
+    await apply(registry, "hook", "use: {secrets: [chat]}\nwebhook: {auth: none}")
+    await table.catch_up()
+    assert policies.now["alerts"].paused
+    assert not policies.now["hook"].paused  # whoever sets it up sees the fault
+    await registry.set_secret("other", b"x", now_ms=1)
+    await table.catch_up()
+    assert policies.now["alerts"].paused
+    await registry.set_secret("chat", b"x", now_ms=1)
+    await table.catch_up()
+    assert not policies.now["alerts"].paused
+    await registry.delete_secret("chat")
+    await table.catch_up()
+    assert policies.now["alerts"].paused
+
+
+async def test_a_flow_that_is_held_for_a_secret_is_held_after_a_restart_and_paused_for_itself(registry, policies):
+    await apply(registry, "alerts", ON_EVENTS)
+    await registry.set_paused("alerts", paused=True)
+    table = FlowTable(registry, policies=policies, clock=lambda: 0.0)
+    await table.start({}, [Reacting()])
+    assert policies.now["alerts"].paused
+    await registry.set_secret("chat", b"x", now_ms=1)
+    await table.catch_up()
+    assert policies.now["alerts"].paused
+    await registry.set_paused("alerts", paused=False)
+    await table.catch_up()
+    assert not policies.now["alerts"].paused

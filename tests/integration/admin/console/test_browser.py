@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.browsers import log_in
+from support.browsers import log_in, watched_tab
+from support.consoles import running_console
 from support.jobs import until
 from support.patience import PATIENCE
 from support.routers import flow
@@ -232,3 +233,16 @@ async def test_a_file_is_checked_seen_as_a_picture_and_applied(tab, router, clie
     await tab.get_by_role("link", name="all revisions").click()
     await tab.get_by_text("another: {wait: PT5M}").wait_for()
     assert await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+async def test_the_link_that_up_prints_logs_in_and_leaves_no_code_behind(chrome, router):
+    async with running_console(router, login_code="a-code") as console:
+        async with watched_tab(chrome, f"http://{console.address}") as tab:
+            await tab.goto("/login#a-code")
+            await tab.wait_for_url("**/flows")
+            await tab.get_by_text("operator").wait_for()
+            assert "a-code" not in tab.url
+        async with console.browser() as browser:
+            again = await browser.request("POST", "/login", data={"code": "a-code"})
+            assert again.status == 401
+            assert "This link was used before" in again.text

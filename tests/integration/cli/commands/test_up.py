@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import shlex
 import signal
+from contextlib import closing
+from urllib.parse import urlencode
 
-from support.commands import PATIENCE, Up, send_event, wait_for_end
+from support.commands import PATIENCE, Up, flowhook, send_event, wait_for_end
 
 
 def test_up_reports_urls_before_it_says_ready(cluster):
@@ -15,6 +19,31 @@ def test_up_reports_urls_before_it_says_ready(cluster):
     assert not any("/hook/quiet" in line for line in cluster.lines)
     assert f"admin    {where['admin_url']}" in cluster.lines
     assert f"grpc     {where['grpc_address']}" in cluster.lines
+
+
+def test_up_prints_the_command_that_lists_executions(cluster):
+    (line,) = (line for line in cluster.lines if line.startswith("list "))
+    program, *arguments = shlex.split(line)[1:]
+    assert program == "flowhook"
+    assert flowhook(*arguments).code == 0
+
+
+def test_up_prints_a_link_that_logs_in_once(cluster):
+    admin = cluster.where["admin_url"]
+    (line,) = (line for line in cluster.lines if line.startswith("console "))
+    code = line.split()[1].removeprefix(f"{admin}/login#")
+
+    def log_in(**headers):
+        body = urlencode({"code": code}).encode()
+        connection = http.client.HTTPConnection(admin.removeprefix("http://"), timeout=PATIENCE)
+        with closing(connection):
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", "/login", body, form | headers)
+            return connection.getresponse().status
+
+    assert log_in(**{"X-Forwarded-For": "192.0.2.1"}) == 401
+    assert log_in() == 303
+    assert log_in() == 401
 
 
 def test_commands_of_another_directory_do_not_see_this_cluster(cluster, tmp_path):

@@ -10,7 +10,7 @@ from cli.output import rfc3339
 from flowhook.client import Client
 from flowhook.errors import UnavailableError
 from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import Job, JobAction, JobItem, JobState
+from flowhook.jobs import Job, JobAction, JobItem, JobState, ReplayEnds
 
 COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
 ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")
@@ -23,7 +23,7 @@ def job_as_json(job: Job) -> dict[str, Any]:
     """Return the JSON representation of a job."""
     spec, options = job.spec, job.spec.replay
     replay = spec.action is JobAction.REPLAY
-    start = "task" if options.from_task else "failed" if options.from_failed else "start"
+    start = "task" if options.from_task else "failed" if options.from_failed else "auto" if options.auto else "start"
     return {
         "id": job.id,
         "state": str(job.state),
@@ -47,6 +47,7 @@ def job_as_json(job: Job) -> dict[str, Any]:
         "started_at": rfc3339(job.start_time_ms),
         "ended_at": rfc3339(job.end_time_ms),
         "delay_reason": job.delay_reason or None,
+        "replays": None if job.replay_ends is None else job.replay_ends._asdict(),
     }
 
 
@@ -78,6 +79,7 @@ def item_as_json(item: JobItem) -> dict[str, Any]:
         "reason": item.reason or None,
         "message": item.message or None,
         "replay": item.new_execution_id or None,
+        "replay_status": item.new_execution_status,
         "time": rfc3339(item.time_ms),
     }
 
@@ -101,14 +103,24 @@ def job_row(job: Job) -> tuple[object, ...]:
 def item_row(item: JobItem) -> tuple[object, ...]:
     """Return the outcome of an execution as a row for `ITEM_COLUMNS`."""
     reason = f"{item.reason}: {item.message}" if item.reason else ""
-    return item.number, item.execution_id, str(item.outcome), rfc3339(item.time_ms), item.new_execution_id, reason
+    replay = " ".join(filter(None, (item.new_execution_id, item.new_execution_status)))
+    return item.number, item.execution_id, str(item.outcome), rfc3339(item.time_ms), replay, reason
 
 
 def progress(job: Job) -> str:
     """Return the progress of a job as one line."""
     line = f"{job.id}: {job.state}, {job.finished} of {_expected(job)}"
-    counts = f"{job.done} done, {job.skipped} skipped, {job.failed} failed"
+    done = "started" if job.spec.action is JobAction.REPLAY else "done"
+    counts = f"{job.done} {done}{_ends(job.replay_ends)}, {job.skipped} skipped, {job.failed} failed"
     return f"{line}: {counts}{f' ({job.delay_reason})' if job.delay_reason else ''}"
+
+
+def _ends(ends: ReplayEnds | None) -> str:
+    """Return what became of replays, in brackets; empty: there are none."""
+    if ends is None or not any(ends):
+        return ""
+    words = zip(("completed", "faulted", "cancelled", "not ended", "not known"), ends, strict=True)
+    return f" ({', '.join(f'{count} {word}' for word, count in words if count)})"
 
 
 def follow(client: Client, job: Job) -> Job:

@@ -204,6 +204,7 @@ def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:
         "attributes": dict(detail.attributes),
         "attempt_history": [_attempt_as_json(attempt) for attempt in detail.attempts],
         "attempts_left_out": detail.attempts_left_out,
+        "latest_revision": detail.latest_revision or None,
     }
 
 

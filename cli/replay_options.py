@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,8 +12,9 @@ from flowhook.replays import ReplayOptions
 
 
 class ReplayStart(StrEnum):
-    """Starting point of a replay."""
+    """Starting point of a replay; `auto`: the failed task of an execution that failed, else the start."""
 
+    AUTO = "auto"
     START = "start"
     FAILED = "failed"
 
@@ -26,7 +28,11 @@ class ReplayRevision(StrEnum):
 
 Start = Annotated[
     ReplayStart,
-    typer.Option("--from", help="Replays: from the start, or from the failed task with the results before it."),
+    typer.Option(
+        "--from",
+        help="Replays: from the start, or from the failed task with the results before it. `auto`: from the failed"
+        " task of executions that failed, if anything of it would run anew; else from the start.",
+    ),
 ]
 FromFailed = Annotated[bool, typer.Option("--from-failed", help="The same as --from failed.")]
 FromTask = Annotated[
@@ -49,7 +55,12 @@ Data = Annotated[
 ]
 ContentType = Annotated[str | None, typer.Option("--content-type", metavar="TYPE", help="Media type of --data.")]
 Revision = Annotated[
-    ReplayRevision, typer.Option(help="Replays: on the revision that was executed, or on the flow's latest one.")
+    ReplayRevision | None,
+    typer.Option(
+        help="Replays: on the revision that was executed, or on the flow's latest one. Without it a terminal asks if"
+        " there is a newer one; else it is the one that was executed.",
+        show_default=False,
+    ),
 ]
 Latest = Annotated[bool, typer.Option("--latest", help="The same as --revision latest.")]
 Again = Annotated[bool, typer.Option("--again", help="Replays: also of those replayed already, or marked as resolved.")]
@@ -63,7 +74,7 @@ def read_replay_options(
     set_output: str | None,
     data: str | None,
     content_type: str | None,
-    revision: ReplayRevision,
+    revision: ReplayRevision | None,
     latest: bool,
 ) -> ReplayOptions:
     """Return how executions are replayed.
@@ -89,4 +100,21 @@ def read_replay_options(
         output=None if set_output is None else read_option_content("--set-output", set_output),
         body=None if data is None else read_option_content("--data", data),
         content_type=content_type,
+        auto=start is ReplayStart.AUTO and not (failed or from_task or data is not None),
     )
+
+
+def with_newer_revision(options: ReplayOptions, newer: int, ran: str) -> ReplayOptions:
+    """Offer a newer revision than the one that would run: ask on a terminal, else say so on stderr.
+
+    Args:
+        options: what was chosen, without a revision.
+        newer: the latest revision.
+        ran: what ran an older one, as a subject of a sentence that ends with "ran".
+    """
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        question = f"Revision {newer} is newer than the one that {ran} ran. Replay on revision {newer}?"
+        return options._replace(latest=typer.confirm(question, default=True, err=True))
+    note = f"flowhook: revision {newer} is newer than the one that {ran} ran; --revision latest replays on it"
+    print(note, file=sys.stderr)
+    return options

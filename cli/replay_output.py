@@ -19,6 +19,7 @@ def preview_as_json(preview: ReplayPreview) -> dict[str, Any]:
     """Return the JSON representation of a preview."""
     return {
         "revision": preview.flow_revision,
+        "latest_revision": preview.latest_revision or None,
         "keeps_idempotency_keys": preview.keeps_idempotency_keys,
         "taken_over": [each._asdict() for each in preview.taken_over],
         "again": [each._asdict() for each in preview.again],

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from flowhook import ids
 from flowhook.execution_filter import ExecutionFilter
-from flowhook.model import to_datetime
+from flowhook.model import Status, to_datetime
 from flowhook.replays import AS_RECORDED, ReplayOptions, ReplayPreview
 
 DEFAULT_RATE: Final = 10.0
@@ -85,6 +85,21 @@ class JobSpec:
     reason: str = ""
 
 
+class ReplayEnds(NamedTuple):
+    """What became of the executions that a job started: how many of them, now.
+
+    Attributes:
+        unended: those that have not ended.
+        unknown: those that are not stored any more, or that are too many to be counted.
+    """
+
+    completed: int
+    faulted: int
+    cancelled: int
+    unended: int
+    unknown: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A bulk job and its progress.
@@ -97,6 +112,7 @@ class Job:
         end_time_ms: when it was aborted or completed; None: not yet.
         delay_reason: why it makes no progress at this moment, for example a full backlog; empty: it does.
         data_bytes: size of the edited body, or of the output, that its replays get.
+        replay_ends: of one that replays, what became of these; None in lists.
     """
 
     id: str
@@ -112,6 +128,7 @@ class Job:
     end_time_ms: int | None = None
     delay_reason: str = ""
     data_bytes: int = 0
+    replay_ends: ReplayEnds | None = None
 
     @property
     def finished(self) -> int:
@@ -142,6 +159,7 @@ class JobItem(NamedTuple):
         reason: stable cause in UPPER_SNAKE_CASE; empty when it is done.
         message: the same for people.
         new_execution_id: of a replay: the execution that it started; else empty.
+        new_execution_status: its status, by what is stored; None: there is none, or it is not stored any more.
     """
 
     number: int
@@ -151,6 +169,7 @@ class JobItem(NamedTuple):
     message: str
     new_execution_id: str
     time_ms: int
+    new_execution_status: Status | None = None
 
 
 class SampledReplay(NamedTuple):

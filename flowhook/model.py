@@ -384,6 +384,7 @@ class ExecutionDetail:
         links: executions that caused it, and those that it caused.
         attempts: interrupted ones, and the one that ended it or is under way; `attempts_left_out` earlier ones are not
             stored.
+        latest_revision: of its flow; 0: the flow was deleted.
         cut_body_size: bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all.
     """
 
@@ -398,6 +399,7 @@ class ExecutionDetail:
     attempts: tuple[Attempt, ...] = ()
     attempts_left_out: int = 0
     cut_body_size: int | None = None
+    latest_revision: int = 0
 
     @property
     def body_size(self) -> int:

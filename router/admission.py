@@ -53,6 +53,11 @@ class AdmissionControl:
         self._total_backlog = total_backlog
         self._clock = clock
 
+    def latest_revision(self, flow_id: str) -> int:
+        """Return the latest revision of a flow; 0: there is no such flow."""
+        entry = self._flows.known(flow_id)
+        return 0 if entry is None else entry.revision
+
     def known(self, flow_id: str) -> FlowEntry | None:
         """Return an event's flow if it is in memory, else None."""
         return self._flows.known(flow_id)

@@ -30,6 +30,9 @@ PREVIEWED: Final = "previewed"
 PREVIEWED_CHOICES: Final = "previewed_choices"
 """Field with a digest of how the last preview said that executions are replayed."""
 
+SEEN: Final = "seen"
+"""Parameter with the state that the page of a job shows."""
+
 _NOTHING: Final = "-"
 """Value of these fields if there was no preview: nothing that can be chosen is this."""
 
@@ -77,14 +80,19 @@ class NewJobPage(Page):
             query = ""
         else:
             draft = _with_absolute_times(draft) if fields else draft
-            previewed, previewed_choices = _subject(draft), digest(choices)
+            previewed, previewed_choices = _subject(draft), ""
             query = urlencode(to_pairs(draft.as_filter(datetime.now(UTC))))
         self.error_fields = error_fields(draft.start)
-        preview = None
+        preview, newer = None, {}
         if fields and error is None:
             try:
                 async with self.router() as client:
                     preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
+                    newer = _newer_revisions(preview)
+                    if newer and "revision" not in given:
+                        choices["revision"] = "latest"
+                        draft = draft.model_copy(update={"revision": "latest"})
+                        preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
             except (InvalidError, ExhaustedError) as problem:
                 error = problem
         if error is not None:
@@ -103,7 +111,8 @@ class NewJobPage(Page):
             tasks=_tasks(preview),
             reason=fields.get("reason", [""])[0],
             previewed=previewed,
-            previewed_choices=previewed_choices,
+            previewed_choices=previewed_choices or digest(choices),
+            newer=newer,
             query=query,
             statuses=list(Status),
             actions=list(JobAction),
@@ -196,6 +205,15 @@ def _tasks(preview: PreviewView | None) -> list[str]:
     return list(dict.fromkeys(each.task for one in previews for each in (*one.taken_over, *one.again)))
 
 
+def _newer_revisions(preview: PreviewView) -> dict[str, int]:
+    """Return the latest revisions of flows of which an execution ran an older one, by flow."""
+    return {
+        execution.flow_id: replay.preview.latest_revision
+        for execution, replay in zip(preview.sample, preview.replays, strict=False)
+        if replay.preview is not None and replay.preview.latest_revision > execution.flow_revision
+    }
+
+
 class JobPage(Page):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
@@ -231,8 +249,9 @@ class JobProgress(Page):
 
     async def show(self, *values: str) -> None:
         """Respond with the progress; reload the whole page once the job waits or has ended."""
-        job = await self.run(GET_JOB, {"job_id": values[0]})
-        if job.state.ended or job.state is JobState.PAUSED:
+        seen = self.query().get(SEEN, [""])[0]
+        job = await self.run(GET_JOB, {"job_id": values[0]}, {})
+        if job.state != seen and (job.state.ended or job.state is JobState.PAUSED):
             self.set_header("HX-Refresh", "true")
         self.finish_page("job_progress.html", job=job)
 

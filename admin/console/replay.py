@@ -73,10 +73,13 @@ class ReplayPage(Page):
             detail = await GET_EXECUTION.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
             text = await _editable_body(client, execution_id, self.context.tools)
             shown = _shown(fields, detail, text)
+            newer = detail.latest_revision if detail.latest_revision > detail.execution.flow_revision else 0
+            if newer and "revision" not in fields:
+                shown["revision"] = "latest"
             self.error_fields = error_fields(shown["start"])
             if error is None or self.invalid_fields(error).keys() == {REASON}:  # it stands below the preview
                 try:
-                    preview = await _preview(client, execution_id, shown, is_choice=bool(fields))
+                    preview = await _preview(client, execution_id, shown, fields)
                 except UnauthenticatedError:
                     raise
                 except FlowhookError as problem:
@@ -89,6 +92,7 @@ class ReplayPage(Page):
             execution=detail.execution,
             fields=shown,
             tasks=tasks,
+            newer=newer,
             editable=text is not None,
             preview=preview,
             ignored=ignored(shown, {"output": "", "body": text or "", "content_type": detail.request.content_type}),
@@ -138,20 +142,27 @@ class ReplayHandler(ReplayPage):
 
 
 async def _preview(
-    client: AsyncClient, execution_id: str, shown: dict[str, str], *, is_choice: bool
+    client: AsyncClient, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
 ) -> ReplayPreviewView:
-    """Return what a replay would do. `is_choice`: a person chose it; else `shown` becomes one that is possible.
+    """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible.
 
     Raises:
         FlowhookError: there is no such replay.
     """
-    try:
-        return await _ask(client, execution_id, shown)
-    except ConflictError:
-        if is_choice or shown["start"] != "failed_task":
-            raise
-        shown["start"] = "beginning"
-        return await _ask(client, execution_id, shown)
+    changes: list[dict[str, str]] = [{}]
+    if "revision" not in given and shown["revision"] == "latest":
+        changes.append({"revision": "recorded"})
+    if not given and shown["start"] == "failed_task":
+        changes.append({"start": "beginning"})
+    for change in changes[:-1]:
+        try:
+            preview = await _ask(client, execution_id, shown | change)
+        except ConflictError:
+            continue
+        shown.update(change)
+        return preview
+    shown.update(changes[-1])
+    return await _ask(client, execution_id, shown)
 
 
 async def _ask(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> ReplayPreviewView:

@@ -26,7 +26,7 @@ BODY_FIELDS: Final = ("body", "content_type")
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "revision": "recorded",
-    "start": "beginning",
+    "start": "auto",
     "task": "",
     "output": "",
     INPUT: "recorded",

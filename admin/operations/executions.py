@@ -221,6 +221,8 @@ class ExecutionDetailView:
     """Attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any."""
     attempts_left_out: int
     """Number of attempts before these that are not stored."""
+    latest_revision: int
+    """Of its flow; 0: the flow was deleted."""
 
 
 async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
@@ -302,6 +304,7 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
         links=LinksView(_linked(detail.links.causes), _linked(detail.links.caused), detail.links.more_caused),
         attempts=tuple(map(attempt_view, detail.attempts)),
         attempts_left_out=detail.attempts_left_out,
+        latest_revision=detail.latest_revision,
     )
 
 

@@ -14,8 +14,20 @@ from admin.operations.filters import to_pairs
 from admin.operations.operation import Parameters
 from admin.operations.replays import ReplayParameters, ReplayPreviewView, preview_view
 from flowhook.client import AsyncClient
-from flowhook.jobs import DEFAULT_RATE, MAX_RATE, MAX_REASON, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
-from flowhook.model import to_datetime
+from flowhook.jobs import (
+    DEFAULT_RATE,
+    MAX_RATE,
+    MAX_REASON,
+    ItemOutcome,
+    Job,
+    JobAction,
+    JobItem,
+    JobSpec,
+    JobState,
+    ReplayEnds,
+)
+from flowhook.model import Status, to_datetime
+from flowhook.replays import AS_RECORDED, AUTO, ReplayOptions
 
 
 class JobDraft(ExecutionConditions, ReplayParameters):
@@ -79,7 +91,7 @@ class JobView:
 
     Of the action `replay`: `replays` says in words how; `output_given` and `edited`: an output of `task`, or an edited
     body, of `data_bytes` bytes was given, which is not shown. `content_type` is null if the body has that of each
-    request.
+    request. `replay_ends`: what became of the `done` ones; null in lists.
     """
 
     id: str
@@ -106,6 +118,7 @@ class JobView:
     started_at: datetime | None
     ended_at: datetime | None
     delay_reason: str
+    replay_ends: ReplayEnds | None
 
     @property
     def finished(self) -> int:
@@ -123,7 +136,10 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
-    """The outcome of one execution of a job; `new_execution_id` is that of a replay, or empty."""
+    """The outcome of one execution of a job; `new_execution_id` is that of a replay, or empty.
+
+    `new_execution_status` is null if there is none, or if it is not stored any more.
+    """
 
     number: int
     execution_id: str
@@ -131,6 +147,7 @@ class ItemView:
     reason: str
     message: str
     new_execution_id: str
+    new_execution_status: Status | None
     time: datetime
 
 
@@ -184,10 +201,12 @@ async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
 
 async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
     """Create a job and return it."""
+    options = parameters.options()
+    is_unused = parameters.action is not JobAction.REPLAY and options == AUTO
     spec = JobSpec(
         action=parameters.action,
         filter=parameters.as_filter(datetime.now(UTC)),
-        replay=parameters.options(),
+        replay=AS_RECORDED if is_unused else options,
         again=parameters.again,
         rate=parameters.rate,
         reason=parameters.reason,
@@ -241,7 +260,7 @@ def job_view(job: Job) -> JobView:
         action=spec.action,
         conditions=tuple(ConditionView(name, value) for name, value in to_pairs(spec.filter)),
         revision="latest" if replay.latest else "recorded",
-        start="task" if replay.from_task else "failed_task" if replay.from_failed else "beginning",
+        start=_start(replay),
         task=replay.from_task,
         output_given=replay.output is not None,
         edited=replay.body is not None,
@@ -260,7 +279,14 @@ def job_view(job: Job) -> JobView:
         started_at=job.started_at,
         ended_at=job.ended_at,
         delay_reason=job.delay_reason,
+        replay_ends=job.replay_ends,
     )
+
+
+def _start(replay: ReplayOptions) -> str:
+    if replay.from_task or replay.from_failed:
+        return "task" if replay.from_task else "failed_task"
+    return "auto" if replay.auto else "beginning"
 
 
 def _item_view(item: JobItem) -> ItemView:
@@ -271,5 +297,6 @@ def _item_view(item: JobItem) -> ItemView:
         reason=item.reason,
         message=item.message,
         new_execution_id=item.new_execution_id,
+        new_execution_status=item.new_execution_status,
         time=to_datetime(item.time_ms),
     )

@@ -18,8 +18,11 @@ class ReplayParameters(Parameters):
 
     revision: Literal["recorded", "latest"] = "recorded"
     """Revision of the flow to run: the one that the execution ran, or the latest."""
-    start: Literal["beginning", "failed_task", "task"] = "beginning"
-    """Task to begin with: the first one; the one that failed; or `task`, with the results of those before it."""
+    start: Literal["auto", "beginning", "failed_task", "task"] = "auto"
+    """Task to begin with: the first one; the one that failed; or `task`, with the results of those before it.
+
+    `auto`: the one that failed; the first one if the execution did not fail, if nothing would run anew, or with `body`.
+    """
     task: Annotated[str, Field(max_length=4096)] = ""
     """With `start` `task`: the task, as the execution's list of tasks shows it. Its first run counts."""
     output: str | None = None
@@ -45,6 +48,7 @@ class ReplayParameters(Parameters):
             output=_bytes(self.output),
             body=_bytes(self.body),
             content_type=self.content_type,
+            auto=self.start == "auto",
         )
 
 
@@ -79,6 +83,8 @@ class ReplayPreviewView:
     taken_over: tuple[ReplayedTaskView, ...]
     again: tuple[ReplayedTaskView, ...]
     keeps_idempotency_keys: bool
+    latest_revision: int
+    """Of the flow; 0: the flow was deleted."""
 
 
 async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
@@ -101,6 +107,7 @@ def preview_view(preview: ReplayPreview) -> ReplayPreviewView:
         tuple(ReplayedTaskView(*each) for each in preview.taken_over),
         tuple(ReplayedTaskView(*each) for each in preview.again),
         preview.keeps_idempotency_keys,
+        preview.latest_revision,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -11,6 +12,7 @@ from cli.commands.executions import Flow, Statuses
 from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
 from flowhook.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.replays import AS_RECORDED, AUTO
 
 if TYPE_CHECKING:
     from flowhook.client import Client
@@ -47,13 +49,13 @@ def _create(
     task: finding.Task = "",
     attempts: finding.Attempts = 0,
     caused_by: finding.CausedBy = "",
-    start: replay_options.Start = replay_options.ReplayStart.START,
+    start: replay_options.Start = replay_options.ReplayStart.AUTO,
     from_failed: replay_options.FromFailed = False,
     from_task: replay_options.FromTask = "",
     set_output: replay_options.SetOutput = None,
     data: replay_options.Data = None,
     content_type: replay_options.ContentType = None,
-    revision: replay_options.Revision = replay_options.ReplayRevision.PINNED,
+    revision: replay_options.Revision = None,
     latest: replay_options.Latest = False,
     again: replay_options.Again = False,
     rate: Annotated[
@@ -76,6 +78,16 @@ def _create(
     from cli.output import print_json
     from flowhook.audit_reason import audit_reason
 
+    replay = replay_options.read_replay_options(
+        start=start,
+        from_failed=from_failed,
+        from_task=from_task,
+        set_output=set_output,
+        data=data,
+        content_type=content_type,
+        revision=revision,
+        latest=latest,
+    )
     spec = JobSpec(
         action=action,
         filter=finding.conditions(
@@ -90,21 +102,14 @@ def _create(
             attempts=attempts,
             caused_by=caused_by,
         ),
-        replay=replay_options.read_replay_options(
-            start=start,
-            from_failed=from_failed,
-            from_task=from_task,
-            set_output=set_output,
-            data=data,
-            content_type=content_type,
-            revision=revision,
-            latest=latest,
-        ),
+        replay=AS_RECORDED if action is not JobAction.REPLAY and replay == AUTO else replay,
         again=again,
         rate=rate,
         reason=reason,
     )
     with open_client(router, data_dir) as client:
+        if action is JobAction.REPLAY and revision is None and not latest:
+            spec = _offer_newer(client, spec)
         if dry_run:
             _preview(client, spec, json=json)
             return
@@ -214,6 +219,16 @@ def _abort(*, job_id: JobId, json: Json = False, router: Router = None, data_dir
 
     with open_client(router, data_dir) as client:
         _show(client.jobs.abort(job_id), json=json)
+
+
+def _offer_newer(client: Client, spec: JobSpec) -> JobSpec:
+    """Offer the latest revision if one of the oldest executions that match ran an older one."""
+    preview = client.jobs.preview(spec.filter, replay=spec.replay, again=spec.again)
+    for execution, sampled in zip(preview.sample, preview.replays, strict=True):
+        if sampled.preview is not None and sampled.preview.latest_revision > execution.flow_revision:
+            newer = sampled.preview.latest_revision
+            return replace(spec, replay=replay_options.with_newer_revision(spec.replay, newer, execution.id))
+    return spec
 
 
 def _preview(client: Client, spec: JobSpec, *, json: bool) -> None:

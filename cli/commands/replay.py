@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 def replay(
     *,
     execution_id: Annotated[str, typer.Argument(metavar="ID", help="ID of the execution.", show_default=False)],
-    start: options.Start = options.ReplayStart.START,
+    start: options.Start = options.ReplayStart.AUTO,
     from_failed: options.FromFailed = False,
     from_task: options.FromTask = "",
     set_output: options.SetOutput = None,
     data: options.Data = None,
     content_type: options.ContentType = None,
-    revision: options.Revision = options.ReplayRevision.PINNED,
+    revision: options.Revision = None,
     latest: options.Latest = False,
     again: options.Again = False,
     dry_run: Annotated[
@@ -49,10 +49,19 @@ def replay(
         latest=latest,
     )
     with open_client(router, data_dir) as client:
+        if revision is None and not latest:
+            chosen = _offer_newer(client, execution_id, chosen)
         if dry_run:
             _preview(client, execution_id, chosen, json=json)
         else:
             _start(client, execution_id, chosen, again=again, json=json)
+
+
+def _offer_newer(client: Client, execution_id: str, chosen: ReplayOptions) -> ReplayOptions:
+    detail = client.executions.get(execution_id, max_body_bytes=0)
+    if detail.execution.status.ended and detail.latest_revision > detail.execution.flow_revision:
+        return options.with_newer_revision(chosen, detail.latest_revision, execution_id)
+    return chosen
 
 
 def _start(client: Client, execution_id: str, chosen: ReplayOptions, *, again: bool, json: bool) -> None:

@@ -101,6 +101,7 @@ def detail_to_proto(detail: ExecutionDetail) -> execution_service_pb2.GetExecuti
         attributes=attributes_to_proto(detail.attributes),
         attempts=map(_attempt_to_proto, detail.attempts),
         attempts_left_out=detail.attempts_left_out,
+        latest_revision=detail.latest_revision,
         body_size=detail.body_size,
         body_cut=detail.cut_body_size is not None,
     )
@@ -124,5 +125,6 @@ def detail_from_proto(message: execution_service_pb2.GetExecutionResponse) -> Ex
         attributes=tuple((each.name, each.value) for each in message.attributes),
         attempts=tuple(map(_attempt_from_proto, message.attempts)),
         attempts_left_out=message.attempts_left_out,
+        latest_revision=message.latest_revision,
         cut_body_size=message.body_size if message.body_cut else None,
     )

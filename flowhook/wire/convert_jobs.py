@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState, SampledReplay
+from flowhook.jobs import (
+    DEFAULT_RATE,
+    ItemOutcome,
+    Job,
+    JobAction,
+    JobItem,
+    JobSpec,
+    JobState,
+    ReplayEnds,
+    SampledReplay,
+)
 from flowhook.replays import AS_RECORDED
 from flowhook.v1 import job_service_pb2
 from flowhook.wire.convert import (
@@ -11,6 +21,8 @@ from flowhook.wire.convert import (
     milliseconds,
     optional_milliseconds,
     optional_timestamp,
+    status_from_proto,
+    status_to_proto,
     timestamp,
 )
 from flowhook.wire.convert_replays import options_from_proto, preview_from_proto, replay_to_proto
@@ -92,6 +104,7 @@ def job_to_proto(job: Job) -> job_service_pb2.Job:
         end_time=optional_timestamp(job.end_time_ms),
         delay_reason=job.delay_reason,
         data_bytes=job.data_bytes,
+        replay_ends=None if job.replay_ends is None else job_service_pb2.ReplayEnds(**job.replay_ends._asdict()),
     )
 
 
@@ -111,7 +124,12 @@ def job_from_proto(message: job_service_pb2.Job) -> Job:
         end_time_ms=optional_milliseconds(message, "end_time"),
         delay_reason=message.delay_reason,
         data_bytes=message.data_bytes,
+        replay_ends=_ends_from_proto(message.replay_ends) if message.HasField("replay_ends") else None,
     )
+
+
+def _ends_from_proto(message: job_service_pb2.ReplayEnds) -> ReplayEnds:
+    return ReplayEnds(message.completed, message.faulted, message.cancelled, message.unended, message.unknown)
 
 
 def item_to_proto(item: JobItem) -> job_service_pb2.JobItem:
@@ -124,6 +142,7 @@ def item_to_proto(item: JobItem) -> job_service_pb2.JobItem:
         message=item.message,
         new_execution_id=item.new_execution_id,
         time=timestamp(item.time_ms),
+        new_execution_status=None if item.new_execution_status is None else status_to_proto(item.new_execution_status),
     )
 
 
@@ -137,6 +156,7 @@ def item_from_proto(message: job_service_pb2.JobItem) -> JobItem:
         message.message,
         message.new_execution_id,
         milliseconds(message.time),
+        status_from_proto(message.new_execution_status) if message.new_execution_status else None,
     )
 
 

@@ -15,18 +15,20 @@ def replay_to_proto(options: ReplayOptions, execution_id: str = "") -> pb.Replay
     Raises:
         InvalidError: they do not go together (`START_INVALID`, `BODY_MISSING`).
     """
-    if options.from_failed and options.from_task:
-        raise InvalidError("give one of `from_failed` and `from_task`", reason="START_INVALID")
+    if options.from_failed + bool(options.from_task) + options.auto > 1:
+        raise InvalidError("give one of `from_failed`, `from_task` and `auto`", reason="START_INVALID")
     if options.body is None and options.content_type is not None:
         raise InvalidError("`content_type` needs `body`", reason="BODY_MISSING")
-    start = _Request.START_TASK if options.from_task else _Request.START_BEGINNING
+    start = _Request.START_AUTO if options.auto else _Request.START_BEGINNING
+    if options.from_task or options.from_failed:
+        start = _Request.START_TASK if options.from_task else _Request.START_FAILED_TASK
     edited = None
     if options.body is not None:
         edited = pb.EditedInput(body=options.body, content_type=options.content_type)
     return _Request(
         execution_id=execution_id,
         revision=_Request.REVISION_LATEST if options.latest else _Request.REVISION_PINNED,
-        start=_Request.START_FAILED_TASK if options.from_failed else start,
+        start=start,
         task=options.from_task,
         output=options.output,
         input=edited,
@@ -43,6 +45,7 @@ def options_from_proto(message: pb.ReplayExecutionRequest) -> ReplayOptions:
         output=message.output if message.HasField("output") else None,
         body=message.input.body if message.HasField("input") else None,
         content_type=message.input.content_type if has_type else None,
+        auto=message.start == _Request.START_AUTO,
     )
 
 
@@ -53,6 +56,7 @@ def preview_to_proto(preview: ReplayPreview) -> pb.PreviewReplayResponse:
         taken_over=[pb.ReplayedTask(**each._asdict()) for each in preview.taken_over],
         again=[pb.ReplayedTask(**each._asdict()) for each in preview.again],
         keeps_idempotency_keys=preview.keeps_idempotency_keys,
+        latest_revision=preview.latest_revision,
     )
 
 
@@ -63,4 +67,5 @@ def preview_from_proto(message: pb.PreviewReplayResponse) -> ReplayPreview:
         tuple(ReplayedTask(each.task, each.kind) for each in message.taken_over),
         tuple(ReplayedTask(each.task, each.kind) for each in message.again),
         message.keeps_idempotency_keys,
+        message.latest_revision,
     )

@@ -71,6 +71,8 @@ def _differences(request: pb.ReplayExecutionRequest) -> str:
         words.append(f"from {request.task}")
     elif request.start == pb.ReplayExecutionRequest.START_FAILED_TASK:
         words.append("from the failed task")
+    elif request.start == pb.ReplayExecutionRequest.START_AUTO and not request.HasField("input"):
+        words.append("from the failed task, if one did")
     if request.HasField("input"):
         words.append("with edited input")
     if request.revision == pb.ReplayExecutionRequest.REVISION_LATEST:

@@ -43,6 +43,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._host = host
         self._commands, self._records = host.commands, host.executions
         self._state = state
+        self._admission = admission
         self._reads = reads
         self._replays = replays
         self._lists = ExecutionLists(state, host.executions, admission)
@@ -76,6 +77,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 attributes=content.attributes,
                 attempts=attempts.attempts,
                 attempts_left_out=attempts.left_out,
+                latest_revision=self._admission.latest_revision(record.flow_id),
             )
         )
         links = await links_of(record.id, state=self._state, records=self._records)

@@ -102,7 +102,12 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     ) -> pb.GetJobResponse:
         """Return a job."""
         del context
-        return pb.GetJobResponse(job=self._job(await self._find(request.job_id)))
+        stored = await self._find(request.job_id)
+        job = self._job(stored)
+        if job.spec.action == pb.JobSpec.ACTION_REPLAY:
+            ends = await self._store.replay_ends(stored.number, started=stored.done)
+            job.replay_ends.CopyFrom(pb.ReplayEnds(**ends._asdict()))
+        return pb.GetJobResponse(job=job)
 
     @error_mapping.rpc_method
     async def ListJobs(  # noqa: N802 - the name of the RPC

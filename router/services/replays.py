@@ -160,7 +160,8 @@ class Replays:
         definition = await self._definition(original.flow_id, plan.revision)
         if not plan.runs:
             plan = plan._replace(runs=await self._runs(original.seq))
-        return await asyncio.to_thread(_preview, request, plan, definition)
+        preview = await asyncio.to_thread(_preview, request, plan, definition)
+        return preview._replace(latest_revision=self._admission.latest_revision(original.flow_id))
 
     async def _ended(self, request: _Request) -> ExecutionRecord:
         original = await self._records.find(request.execution_id)
@@ -183,10 +184,11 @@ class Replays:
         event.replay.Clear()
         event.replay.edited_from = edited_from
         plan = _Plan(original, content, event, revision, EventKeys(original.order_key), None)
-        if request.start == _Request.START_FAILED_TASK:
+        resumes = _resumption(request, original, content, revision)
+        if resumes is not None:
             event.replay.from_failed_task = True
             event.replay.attachment_owner = taken_from
-            return plan._replace(resumes=from_failed_task.resumption(original, content, revision))
+            return plan._replace(resumes=resumes)
         if request.start == _Request.START_TASK:
             event.replay.task, event.replay.output_given = request.task, request.HasField("output")
             event.replay.attachment_owner = owner
@@ -243,6 +245,26 @@ class Replays:
         return entry.revision if latest and entry is not None else original.flow_revision
 
 
+def _resumption(
+    request: _Request, original: ExecutionRecord, content: ExecutionContent, revision: int
+) -> Resumption | None:
+    """Return what a replay from the failed task takes over; None: it starts elsewhere.
+
+    Raises:
+        ConflictError: it can't start there; see `from_failed_task.resumption`.
+    """
+    if request.start == _Request.START_FAILED_TASK:
+        return from_failed_task.resumption(original, content, revision)
+    if request.start != _Request.START_AUTO or request.HasField("input"):
+        return None
+    try:
+        return from_failed_task.resumption(original, content, revision)
+    except ConflictError as error:
+        if error.reason in ("EXECUTION_NOT_FAILED", "NOTHING_TO_RUN_ANEW"):
+            return None
+        raise
+
+
 def past_retention(execution_id: str) -> NotFoundError:
     """Return the error for an execution that is not stored any more."""
     return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")
@@ -257,7 +279,7 @@ def _check_combination(request: _Request) -> None:
     for name, known in (("start", _Request.Start), ("revision", _Request.Revision)):
         if getattr(request, name) not in known.values():
             raise InvalidError(f"this router does not know the `{name}`", reason="REPLAY_INVALID")
-    from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING)
+    from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING, _Request.START_AUTO)
     if request.HasField("input") and not from_beginning:
         raise InvalidError(
             "an edited input changes what all tasks have seen: it needs a replay from the beginning",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from flowhook import limits
-from flowhook.jobs import ItemOutcome, JobItem, JobState
+from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.model import ExecutionRecord
 
 MAX_JOBS: Final = 1000
@@ -153,6 +153,10 @@ class JobStore(Protocol):
 
     async def release(self, job_number: int, *, cursor: int) -> None:
         """Withdraw all claims that are not settled, and set the cursor back."""
+        ...
+
+    async def replay_ends(self, job_number: int, *, started: int) -> ReplayEnds:
+        """Return what became of the executions that a job started, given their number; takes bounded time."""
         ...
 
     async def items(

@@ -164,6 +164,7 @@ class Executions:
         output: bytes | None = None,
         body: bytes | None = None,
         content_type: str | None = None,
+        auto: bool = False,
         request_id: str = "",
         unless_replayed: bool = False,
     ) -> Execution:
@@ -179,6 +180,8 @@ class Executions:
             output: raw output of `from_task` as JSON: the task is not performed.
             body: body instead of the stored one, at most 1 MiB.
             content_type: media type of `body`; None: that of the stored request.
+            auto: start at the task that failed, as `from_failed`, if there is one that would run anew, and no `body` is
+                given; else at the beginning.
             request_id: idempotency key: calls with the same one start one execution; at most 64 ASCII characters.
                 Generated when absent, so that a call that is retried starts one execution.
             unless_replayed: refuse an execution that is `replayed`, or has a resolution.
@@ -190,7 +193,7 @@ class Executions:
                 `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
-        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type)
+        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type, auto)
         request = replay_to_proto(options, execution_id)
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
@@ -207,13 +210,14 @@ class Executions:
         output: bytes | None = None,
         body: bytes | None = None,
         content_type: str | None = None,
+        auto: bool = False,
     ) -> ReplayPreview:
         """Return what `replay` would do with the same arguments, and start nothing. Scope `admin` or `view`.
 
         Raises:
             FlowhookError: as `replay`.
         """
-        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type)
+        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type, auto)
         request = replay_to_proto(options, execution_id)
         response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
         return preview_from_proto(response)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, Final, NamedTuple, assert_never
 
 import apsw
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobState
+from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
+from flowhook.model import Status
 from router.storage.jobs import MAX_DATA_BYTES, MAX_ITEMS, MAX_JOBS, PAGE, ClaimedItem, NewJob, StoredJob
 from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.schema import STATUSES
 from router.storage.sqlite.writer import Writer
 
 _ALL: Final = (1 << 63) - 1
@@ -29,7 +33,15 @@ _JOB: Final = (
     "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
     " start_time_ms, end_time_ms, request_id, data_bytes FROM job WHERE NOT removed AND"
 )
-_ITEM: Final = "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms FROM job_item"
+_ITEM: Final = (
+    "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms,"
+    " (SELECT e.status FROM execution e WHERE e.event_id = new_execution_id) FROM job_item"
+)
+COUNT_SECONDS: Final = 0.2
+"""Time after which counting what became of replays ends."""
+
+_COUNT_WINDOW: Final = 2000
+"""Items that are counted between two looks at the clock."""
 
 
 class _Change(NamedTuple):
@@ -161,6 +173,10 @@ class SqliteJobStore:
     async def release(self, job_number: int, *, cursor: int) -> None:
         """See `jobs.JobStore`."""
         await self._writer.call(self._operation, _Release(job_number, cursor))
+
+    async def replay_ends(self, job_number: int, *, started: int) -> ReplayEnds:
+        """See `jobs.JobStore`."""
+        return await self._readers.run(partial(_replay_ends, job=job_number, started=started))
 
     async def items(
         self, job_number: int, *, after_number: int = 0, limit: int = PAGE, outcome: ItemOutcome | None = None
@@ -320,6 +336,28 @@ def _items(
         f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after, limit)
     )
     return [
-        JobItem(number, execution_id, _OUTCOME_OF[code], reason, message, new_id, time_ms)
-        for number, execution_id, code, reason, message, new_id, time_ms in rows
+        JobItem(number, execution_id, _OUTCOME_OF[code], reason, message, new_id, time_ms, STATUSES.get(status or 0))
+        for number, execution_id, code, reason, message, new_id, time_ms, status in rows
     ]
+
+
+def _replay_ends(connection: apsw.Connection, *, job: int, started: int) -> ReplayEnds:
+    """Count from the newest item on: what has not ended is there."""
+    counts: Counter[Status] = Counter()
+    before = (connection.execute("SELECT max(number) FROM job_item WHERE job = ?", (job,)).get or 0) + 1
+    deadline = monotonic() + COUNT_SECONDS
+    while before > 1 and monotonic() < deadline:
+        low = max(1, before - _COUNT_WINDOW)
+        rows = connection.execute(
+            "SELECT e.status, count(*) FROM job_item i CROSS JOIN execution e ON e.event_id = i.new_execution_id"
+            " WHERE i.job = ? AND i.number >= ? AND i.number < ? AND i.new_execution_id <> '' GROUP BY e.status",
+            (job, low, before),
+        )
+        counts.update({STATUSES[code]: count for code, count in rows})
+        before = low
+    completed, faulted, cancelled = (
+        counts.pop(status, 0) for status in (Status.COMPLETED, Status.FAULTED, Status.CANCELLED)
+    )
+    unended = counts.total()
+    known = completed + faulted + cancelled + unended
+    return ReplayEnds(completed, faulted, cancelled, unended, max(0, started - known))

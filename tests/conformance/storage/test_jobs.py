@@ -8,7 +8,7 @@ import random
 import pytest
 
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobState
+from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.jobs import NewJob
 from router.storage.sqlite import jobs as sqlite_jobs
 
@@ -192,3 +192,20 @@ async def test_jobs_expire_with_their_items(cluster):
     assert [job.id for job in await cluster.storage.jobs.page()] == [unended.id]
     assert await cluster.storage.jobs.items(ended.number) == []
     assert len(await cluster.storage.jobs.items(unended.number)) == 300
+
+
+async def test_what_became_of_replays_is_counted_while_there_is_time(cluster, new_event, monkeypatch):
+    events = [new_event() for _ in range(3)]
+    seqs = await cluster.append(*events)
+    ids = [event.event_id for event in events[:2]]
+    job = await running(cluster)
+    executions = [(seq, event.event_id) for seq, event in zip(seqs, events, strict=True)]
+    items = await cluster.storage.jobs.claim(job.number, executions, cursor=seqs[-1], now_ms=2_500)
+    await cluster.storage.jobs.settle(
+        job.number, [outcome(item, new_execution_id=each) for item, each in zip(items, [*ids, "evt_gone"], strict=True)]
+    )
+    ends = await cluster.storage.jobs.replay_ends(job.number, started=3)
+    assert ends == ReplayEnds(0, 0, 0, 2, 1)
+    assert (await cluster.storage.jobs.items(job.number))[2].new_execution_status is None
+    monkeypatch.setattr(sqlite_jobs, "COUNT_SECONDS", -1.0)
+    assert await cluster.storage.jobs.replay_ends(job.number, started=3) == ReplayEnds(0, 0, 0, 0, 3)

@@ -12,7 +12,8 @@ from flowhook import held_results
 from flowhook.client import channel
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState, ReplayEnds
+from flowhook.model import Status
 from flowhook.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import execution_service_pb2, job_service_pb2, job_service_pb2_grpc
 from flowhook.wire import status
@@ -196,3 +197,24 @@ async def test_a_job_has_its_input_after_a_restart(tmp_path):
         for item in await outcomes(client, job):
             event = (await client.executions.get(item.new_execution_id)).event
             assert event.body == body
+
+
+async def test_a_job_says_how_its_replays_ended(router, client, runner):
+    for _ in range(4):
+        await run(runner, client, journaled=1)
+    job = await ended(client, await client.jobs.create(replay_of(ReplayOptions())))
+    assert (await client.jobs.get(job.id)).replay_ends == ReplayEnds(0, 0, 0, 4)
+    completed, faulted, waiting = await assigned(runner, 3)
+    await runner.complete(completed)
+    await runner.fault(faulted)
+    await runner.park(waiting)
+    items = await outcomes(client, job)
+    await client.executions.cancel(items[3].new_execution_id)
+    assert (await client.jobs.get(job.id)).replay_ends == ReplayEnds(1, 1, 1, 1)
+    statuses = [item.new_execution_status for item in await outcomes(client, job)]
+    assert statuses == [Status.COMPLETED, Status.FAULTED, Status.WAITING, Status.CANCELLED]
+    [listed] = [each async for each in client.jobs.list()]
+    assert listed.replay_ends is None  # each would have to be counted
+    deletion = JobSpec(JobAction.DELETE, ExecutionFilter(flow_id="hello", statuses=(Status.COMPLETED,)), rate=1000)
+    await ended(client, await client.jobs.create(deletion))
+    assert (await client.jobs.get(job.id)).replay_ends == ReplayEnds(0, 1, 1, 1, 1)

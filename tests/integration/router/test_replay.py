@@ -209,3 +209,47 @@ async def test_a_choice_that_the_router_does_not_know_is_refused(router, client,
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.ReplayExecution(request)
     assert status.from_rpc_error(refused.value).reason == "REPLAY_INVALID"
+
+
+async def test_by_itself_a_replay_starts_where_the_execution_failed_or_at_the_beginning(router, client, hello):
+    async with attached(router, credit=4) as runner:
+        ids = [await client.ingest("hello", {}) for _ in range(2)]
+        for name, assignment in zip(("failed", "completed"), await runner.assignments(2), strict=True):
+            await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
+            await runner.next("checkpointed")
+            await (runner.fault(assignment, "/do/1/b") if name == "failed" else runner.complete(assignment))
+        failed, completed = [await client.executions.replay(each, auto=True) for each in ids]
+        assert (await client.executions.get(failed.id)).event.replay.from_failed_task
+        assert not (await client.executions.get(completed.id)).event.replay.from_failed_task
+        assert [len(each.journal) for each in await runner.assignments(2)] == [1, 0]
+    for each in ids:
+        preview = await client.executions.preview_replay(each, auto=True)
+        assert preview.keeps_idempotency_keys is (each == ids[0])
+        assert preview.latest_revision == 1
+    edited = await client.executions.preview_replay(ids[0], auto=True, body=b"{}")
+    assert not edited.keeps_idempotency_keys
+    with pytest.raises(InvalidError, match="give one of"):
+        await client.executions.replay(ids[0], auto=True, from_failed=True)
+
+
+async def test_by_itself_a_replay_that_would_only_raise_again_starts_at_the_beginning(router, client, hello):
+    async with attached(router, credit=1) as runner:
+        execution_id = await client.ingest("hello", {})
+        [assignment] = await runner.assignments(1)
+        error = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0", "raising": {"task": "/do/0"}}
+        await runner.settle({"lease": assignment.lease, "faulted": error})
+    with pytest.raises(ConflictError) as refused:
+        await client.executions.replay(execution_id, from_failed=True)
+    assert refused.value.reason == "NOTHING_TO_RUN_ANEW"
+    replay = await client.executions.replay(execution_id, auto=True)
+    assert not (await client.executions.get(replay.id)).event.replay.from_failed_task
+
+
+async def test_that_there_is_a_newer_revision_is_said_until_the_flow_is_deleted(client, failed):
+    failed, _ = failed
+    assert (await client.executions.get(failed)).latest_revision == 1
+    await client.flows.apply([flow("hello") + b"\n# another revision\n"])
+    assert (await client.executions.get(failed)).latest_revision == 2
+    assert (await client.executions.preview_replay(failed)).latest_revision == 2
+    await client.flows.delete("hello")
+    assert (await client.executions.get(failed)).latest_revision == 0

@@ -64,8 +64,6 @@ async def test_a_group_of_faults_leads_to_its_replay(operator, router, client):
     page = (await operator.get("/faults?flow=grouped")).text
     links = [unescape(link) for link in re.findall(r'href="(/jobs/new\?[^"]+)">Replay all', page)]
     assert len(links) == 2
-    assert page.count('&amp;action=replay&amp;start=failed_task">Replay from the failed task</a>') == 2
-    assert "from the task that failed" in words((await operator.get(f"{links[1]}&start=failed_task")).text)
     preview = (await operator.get(links[1])).text
     assert "3 executions match" in preview
     assert title not in preview
@@ -74,7 +72,8 @@ async def test_a_group_of_faults_leads_to_its_replay(operator, router, client):
     job_id = answer.headers["Location"].removeprefix("/jobs/")
     await until(lambda: client.jobs.get(job_id), lambda job: job.state.ended)
     shown = (await operator.get(f"/jobs/{job_id}")).text
-    assert "3 done, 0 skipped, 0 failed" in shown
+    assert "3 started, 0 skipped, 0 failed" in shown
+    assert "Of the replays: 3 not ended yet." in words(shown)
     assert "the shop was away" in shown
     for execution_id in faulted:
         assert f"/executions/{execution_id}" in shown
@@ -99,8 +98,11 @@ async def job_of(client, answer):
 async def test_the_page_says_what_will_run_from_a_task_with_its_output_and_then_does_it(operator, router, client):
     await fault(router, client, "from-task", 2, journaled=True)
     page = (await operator.get("/jobs/new?flow=from-task&action=replay")).text
-    assert "Each is replayed on the revision that each ran, from the beginning, with the input as it was" in words(page)
-    assert words(page).count("/do/0/keep runs again, on revision 1") == 2
+    assert (
+        "Each is replayed on the revision that each ran, from the task that failed, with the results before it, or"
+        " from the beginning if none did, with the input as it was"
+    ) in words(page)
+    assert words(page).count("/do/0/keep taken over; no task that ran runs again, on revision 1") == 2
     chosen = {
         "start": "task",
         "task": "/do/0/keep",
@@ -181,6 +183,7 @@ async def test_the_api_replays_with_changes_too(browser, router, client):
                 "taken_over": [],
                 "again": [{"task": "/do/0/keep", "kind": "set"}],
                 "keeps_idempotency_keys": False,
+                "latest_revision": 1,
             },
             "reason": "",
             "message": "",
@@ -276,10 +279,15 @@ async def test_the_page_asks_for_the_progress_until_the_job_ends(operator, viewe
     outcomes = f'<div id="outcomes" hx-get="{path}?outcome=done&amp;page_token="'
     assert outcomes in (await operator.get(f"{path}?outcome=done")).text
     assert (await operator.post(f"{path}/abort")).status == 303
-    progress = await viewer.get(f"{path}/progress")
-    assert ("hx-trigger" in progress.text, progress.headers.get("HX-Refresh")) == (False, "true")
+    progress = await viewer.get(f"{path}/progress?seen=running")
+    assert ('hx-trigger="every 5s"' in progress.text, progress.headers.get("HX-Refresh")) == (True, "true")
+    assert "1 not ended yet" in progress.text
+    progress = await viewer.get(f"{path}/progress?seen=aborted")  # only its replays go on
+    assert "HX-Refresh" not in progress.headers
+    [replay] = [item.new_execution_id async for item in client.jobs.items(path.removeprefix("/jobs/"))]
+    await client.executions.cancel(replay)
     ended = (await operator.get(path)).text
-    assert ("Abort" in ended, "hx-trigger" in ended) == (False, False)
+    assert ("Abort" in ended, "hx-trigger" in ended, "1 cancelled" in ended) == (False, False, True)
 
 
 async def test_progress_is_for_those_who_are_logged_in(browser):
@@ -310,7 +318,7 @@ async def test_an_operator_replays_a_group_and_aborts_it_half_way(tab, router, c
     await tab.get_by_role("button", name="Replay 40").click()
     await tab.get_by_role("button", name="Pause").wait_for()
     job_id = tab.url.rpartition("/")[2]
-    await tab.get_by_text(re.compile(r"[1-9]\d* done")).wait_for()  # without reloading
+    await tab.get_by_text(re.compile(r"[1-9]\d* started")).wait_for()  # without reloading
     await tab.get_by_text("Abort …").click()
     await tab.get_by_role("button", name="Abort").click()
     await tab.get_by_text("aborted", exact=True).first.wait_for()

@@ -326,6 +326,7 @@ async def test_the_api_does_the_same(browser, router, client, executions):
         "taken_over": [],
         "again": [{"task": "/do/2/last", "kind": "set"}],
         "keeps_idempotency_keys": False,
+        "latest_revision": 1,
     }
     body = orjson.dumps({"start": "task", "task": "/do/2/last", "output": "[1]", "request_id": "once"})
     assert (await browser.request("POST", path, headers={**view, **HEADERS}, data=body)).status == 403
@@ -373,3 +374,44 @@ async def test_in_a_browser_the_enter_key_replays_nothing(tab, router, execution
     await content_type.press("Enter")
     await tab.get_by_text("characters of text/plain").wait_for()
     assert tab.url.endswith("/replay")
+
+
+async def outdated(client, name):
+    """Return an execution that faulted on revision 1 of a flow whose revision 2 does not fault any more."""
+    document = FAILING.replace("NAME", name)
+    await client.flows.apply([document.encode()])
+    execution_id = await client.ingest(name, {})
+    await ended(client, execution_id)
+    await client.flows.apply([document.replace("raise: {error:", "set: {was:").encode()])
+    return execution_id
+
+
+async def test_a_newer_revision_is_said_and_offered_first(operator, client):
+    execution_id = await outdated(client, "mended")
+    path = f"/executions/{execution_id}/replay"
+    page = (await operator.get(path)).text
+    assert "Revision 2 of the flow is newer than revision 1, which this execution ran." in page
+    assert page.index("2, the latest") < page.index("1, as recorded")
+    assert "Revision 2, the latest, runs with the" in " ".join(page.split())
+    replay = await started(client, await operator.post(path, replaying(page)))
+    assert (replay.execution.flow_revision, replay.execution.status) == (2, Status.COMPLETED)
+    assert replay.event.replay.from_failed_task
+    page = (await operator.get(f"/executions/{execution_id}")).text
+    assert "the latest is 2" in page
+    assert page.index('name="revision" value="latest" checked') < page.index('name="revision" value="recorded"')
+    answer = await operator.post(path, {"start": "failed_task", "revision": "latest"})
+    assert (await started(client, answer)).execution.flow_revision == 2
+
+
+async def test_a_job_offers_the_newer_revision_first_and_begins_where_each_failed(operator, client):
+    await outdated(client, "all-mended")
+    page = (await operator.get("/jobs/new?flow=all-mended&action=replay")).text
+    assert "Revision 2 of <a" in page
+    assert page.index('value="latest" selected') < page.index('value="recorded"')
+    assert "on revision 2" in page
+    preview = (await operator.get("/api/jobs/new?flow=all-mended&action=replay&revision=latest")).text
+    [sampled] = orjson.loads(preview)["replays"]
+    assert (sampled["preview"]["flow_revision"], sampled["preview"]["latest_revision"]) == (2, 2)
+    assert sampled["preview"]["keeps_idempotency_keys"]  # from the failed task
+    page = (await operator.get("/jobs/new?flow=all-mended&action=replay&revision=recorded")).text
+    assert "on revision 1" in page

@@ -26,8 +26,8 @@ def test_a_job_is_previewed_created_and_waited_for(cluster, tmp_path):
     done = cluster.run(*options, "--wait", "--json", "--reason", "tried again")
     [job] = done.rows
     assert (done.code, job["state"], job["done"], job["reason"]) == (0, "completed", 3, "tried again")
-    assert (job["filter"], job["from"]) == ({"flow": "bulk", "status": ["faulted"]}, "start")
-    assert "3 of 3: 3 done, 0 skipped, 0 failed" in done.err
+    assert (job["filter"], job["from"]) == ({"flow": "bulk", "status": ["faulted"]}, "auto")
+    assert "3 of 3: 3 started (" in done.err
     items = cluster.run("jobs", "get", job["id"], "--items", "--json").rows
     assert [(item["execution"], item["outcome"]) for item in items] == [(each, "done") for each in failed]
     replay = wait_for_end(cluster, items[0]["replay"])

@@ -84,3 +84,28 @@ def test_one_is_replayed_from_a_task_or_with_an_output_or_with_another_body(clus
         [],
     ):
         assert cluster.run("executions", "replay", *wrong).code == 2, wrong
+
+
+def test_a_replay_begins_where_it_failed_and_says_that_there_is_a_newer_revision(cluster, tmp_path):
+    [failed] = faulting(cluster, tmp_path, "outdated", 1)
+    assert "runs again" in cluster.run("executions", "replay", failed, "--dry-run").out
+    path = tmp_path / "outdated.yaml"
+    path.write_text(path.read_text() + "  - last: {set: {done: true}}\n")
+    assert cluster.run("apply", "-f", path).code == 0
+    note = f"flowhook: revision 2 is newer than the one that {failed} ran; --revision latest replays on it\n"
+    preview = cluster.run("executions", "replay", failed, "--dry-run", "--json")
+    assert preview.err == note
+    assert preview.rows[0]["replay"]["revision"] == 1
+    assert preview.rows[0]["replay"]["latest_revision"] == 2
+    assert preview.rows[0]["replay"]["keeps_idempotency_keys"]  # from the failed task
+    for chosen in ("pinned", "latest"):
+        assert cluster.run("executions", "replay", failed, "--dry-run", "--revision", chosen).err == ""
+    job = cluster.run("jobs", "create", "replay", "--flow", "outdated", "--unresolved", "--dry-run")
+    assert job.err == note
+    assert "from the task that failed, with the results before it, or from the beginning" in job.out
+    done = cluster.run("jobs", "create", "replay", "--flow", "outdated", "--unresolved", "--wait", "--json")
+    assert (done.rows[0]["from"], done.rows[0]["done"]) == ("auto", 1)
+    [item] = cluster.run("jobs", "get", done.rows[0]["id"], "--items", "--json").rows
+    assert wait_for_end(cluster, item["replay"])["replay"]["from"] == "failed"
+    assert cluster.run("jobs", "get", done.rows[0]["id"], "--json").rows[0]["replays"]["faulted"] == 1
+    assert cluster.run("jobs", "create", "resolve", "--flow", "outdated", "--wait").code == 0

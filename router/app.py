@@ -18,6 +18,7 @@ from flowhook.config import RouterSettings
 from flowhook.errors import InvalidError
 from flowhook.private_files import restrict_permissions
 from flowhook.process import ProcessState
+from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import SingleOwner
@@ -35,11 +36,16 @@ log = logs.get_logger(__name__)
 
 
 async def serve(
-    settings: RouterSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+    *,
+    registry: CollectorRegistry | None = None,
+    limits: RouterLimits | None = None,
 ) -> None:
     """Serve until `lifecycle.stop` is set, then drain: runners detach, and writes under way become durable.
 
-    Metrics are registered in `registry`, by default that of the process.
+    Metrics are registered in `registry`, by default that of the process. Callers share `limits`; a router of several
+    has the default ones.
 
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
@@ -53,10 +59,12 @@ async def serve(
 
         await serve_replicated(settings, lifecycle, registry=registry)
     else:
-        await _serve_embedded(settings, lifecycle, registry or metrics.registry())
+        await _serve_embedded(settings, lifecycle, registry or metrics.registry(), limits or RouterLimits())
 
 
-async def _serve_embedded(settings: RouterSettings, lifecycle: ProcessState, registry: CollectorRegistry) -> None:
+async def _serve_embedded(
+    settings: RouterSettings, lifecycle: ProcessState, registry: CollectorRegistry, limits: RouterLimits
+) -> None:
     storage = await _open_storage(settings)
     stop = StopRequest()
     helpers = [asyncio.create_task(stop.drain_after(lifecycle.stop, settings.drain_seconds), name="wait for the end")]
@@ -79,6 +87,7 @@ async def _serve_embedded(settings: RouterSettings, lifecycle: ProcessState, reg
                 port=settings.grpc_port,
                 registry=registry,
                 render=partial(metrics.render, registry),
+                limits=limits,
                 serving=lambda _port: lifecycle.ready.set(),
             )
     finally:

@@ -13,6 +13,7 @@ from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError
 from flowhook.server_certificates import load_certificates
+from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import (
     audit_service_pb2,
@@ -29,10 +30,8 @@ from flowhook.v1 import (
 from router.call_decoding import MessageDecoding, silence_decoding
 from router.services.audit_recorder import AuditRecorder
 from router.services.authorization import Authorizer
+from router.services.call_limits import CallLimits
 from router.services.token_masking import TokenMasking
-
-MAX_CONCURRENT_CALLS: Final = 20_000
-"""Concurrent calls; most of them are waiting InvokeFlow calls."""
 
 OWNER_SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name]
@@ -52,13 +51,17 @@ OWNER_SERVICES: Final = tuple(
 SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
 
 
-def new_server(verifier: TokenVerifier, audit: AuditRecorder | None = None) -> grpc.aio.Server:
+def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:
     """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
     silence_decoding()
     return grpc.aio.server(
-        interceptors=[Authorizer(verifier), TokenMasking(), *([] if audit is None else [audit]), MessageDecoding()],
+        interceptors=[
+            Authorizer(verifier, CallLimits(limits)),
+            TokenMasking(),
+            *([] if audit is None else [audit]),
+            MessageDecoding(),
+        ],
         options=SERVER_OPTIONS,
-        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
 
 

@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from flowhook.errors import ExhaustedError, OutOfRangeError
+from flowhook.errors import OutOfRangeError
 from router.storage.interface import Registry
 from router.storage.model import RegistryChange
 
-MAX_WATCHERS: Final = 1000
 RECENT: Final = 1000
 """Changes cached in memory."""
 
@@ -23,11 +22,9 @@ RECENT: Final = 1000
 class RegistryWatch:
     """Publishes changes of the registry to watchers."""
 
-    def __init__(self, registry: Registry, *, max_watchers: int = MAX_WATCHERS, recent: int = RECENT) -> None:
-        """Serve up to `max_watchers`, and cache the last `recent` changes."""
+    def __init__(self, registry: Registry, *, recent: int = RECENT) -> None:
+        """Cache the last `recent` changes."""
         self._registry = registry
-        self._max_watchers = max_watchers
-        self._watchers = 0
         self._changed: asyncio.Event = asyncio.Event()
         self._latest = 0
         self._reading = asyncio.Lock()
@@ -49,38 +46,31 @@ class RegistryWatch:
             progress_seconds: greatest interval between two yields.
 
         Raises:
-            ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
             OutOfRangeError: changes after `start_revision` are no longer stored, or it is from another history than
                 that of storage, as after a backup was restored (`REVISION_COMPACTED`).
             UnavailableError: storage can't serve.
         """
-        if self._watchers >= self._max_watchers:
-            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        self._watchers += 1
-        try:
-            self._latest = max(self._latest, await self._registry.revision())
-            if start_revision > self._latest:
-                raise OutOfRangeError(
-                    f"revision {start_revision} does not exist yet: list again",
-                    reason="REVISION_COMPACTED",
-                    metadata={"revision": str(self._latest)},
-                )
-            seen = start_revision or self._latest
-            while True:
-                changed = self._changed
-                if seen < self._latest:
-                    changes = await self._after(seen)
-                    seen = changes[-1].revision
-                    yield seen, changes
-                    continue
-                yield seen, ()
-                try:
-                    async with asyncio.timeout(progress_seconds):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            self._watchers -= 1
+        self._latest = max(self._latest, await self._registry.revision())
+        if start_revision > self._latest:
+            raise OutOfRangeError(
+                f"revision {start_revision} does not exist yet: list again",
+                reason="REVISION_COMPACTED",
+                metadata={"revision": str(self._latest)},
+            )
+        seen = start_revision or self._latest
+        while True:
+            changed = self._changed
+            if seen < self._latest:
+                changes = await self._after(seen)
+                seen = changes[-1].revision
+                yield seen, changes
+                continue
+            yield seen, ()
+            try:
+                async with asyncio.timeout(progress_seconds):
+                    await changed.wait()
+            except TimeoutError:
+                continue
 
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
         """Return changes after a revision that is not the latest, from the cache or from storage."""

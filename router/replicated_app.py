@@ -19,6 +19,7 @@ from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.private_files import make_directory
 from flowhook.process import ProcessState
+from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
 from router.cluster.address_checks import OpenChannel
@@ -230,6 +231,7 @@ class _Runner:
             port=self._port,
             registry=of_term,
             render=lambda: metrics.render(self._registry) + metrics.render(of_term),
+            limits=RouterLimits(),
             confirmed=term.fence.confirmed,
             before_bind=self._standby.stop,
             serving=lambda _port: serving(),

@@ -19,6 +19,7 @@ from flowhook.config import RouterSettings
 from flowhook.errors import FlowhookError
 from flowhook.process import ProcessState
 from flowhook.process_reports import build_report
+from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import (
     audit_service_pb2_grpc,
@@ -133,6 +134,7 @@ async def serve_shard(
     port: int,
     registry: CollectorRegistry,
     render: Callable[[], bytes],
+    limits: RouterLimits,
     confirmed: Callable[[], bool] = lambda: True,
     before_bind: Callable[[], Awaitable[None]] | None = None,
     serving: Callable[[int], None] = lambda _port: None,
@@ -152,6 +154,7 @@ async def serve_shard(
         port: where gRPC listens; 0: any port.
         registry: where metrics are registered.
         render: returns the metrics of the process.
+        limits: what callers share.
         confirmed: whether this router certainly is the owner still: work is assigned only then.
         before_bind: called when everything is ready but the port.
         serving: called with the port once calls are answered.
@@ -175,6 +178,7 @@ async def serve_shard(
         clock=time.monotonic,
         now_ms=_now_ms,
         buffer_seconds=settings.callback_seconds,
+        limits=limits,
         may_assign=confirmed,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
@@ -223,7 +227,7 @@ async def serve_shard(
     await flows.start(await host.recover(), [cron_scheduler, publisher])
     await host.settle()
 
-    server = new_server(verifier, AuditRecorder(storage.audit, now_ms=_now_ms))
+    server = new_server(verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
     ingest = IngestService(
         host=host,
         state=state,

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from flowhook.config import RouterSettings
 from flowhook.errors import UnavailableError
+from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from flowhook.v1 import shard_service_pb2_grpc
 from router.cluster.ownership import KnownOwner
@@ -58,7 +59,7 @@ class StandbyServer:
         """
         if self._server is not None:
             return port
-        server = new_server(self._verifier)
+        server = new_server(self._verifier, RouterLimits())
         shard_service_pb2_grpc.add_ShardServiceServicer_to_server(self._shards, server)
         health_pb2_grpc.add_HealthServicer_to_server(HealthService(service_names(), standby=True), server)
         enable_reflection(server)

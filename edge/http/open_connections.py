@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
-from edge.http.peer import network_identity
+from flowhook.sharing.addresses import network_of
 
 MAX_CANDIDATES: Final = 256
 """Candidates that one scan of a group of connections collects for later use."""
@@ -68,7 +68,7 @@ class OpenConnections(Generic[C]):
     def add(self, connection: C) -> None:
         """Add a connection, whether there is room or not."""
         self._all.members.add(connection)
-        site = network_identity(connection.address)
+        site = network_of(connection.address)
         group = self._by_site.get(site)
         if group is None:
             group = self._by_site[site] = _Group()
@@ -78,7 +78,7 @@ class OpenConnections(Generic[C]):
         """Remove a connection; without effect if it is not in the table."""
         if connection in self._all.members:
             self._all.members.discard(connection)
-            site = network_identity(connection.address)
+            site = network_of(connection.address)
             others = self._by_site[site].members
             others.discard(connection)
             if not others:
@@ -86,7 +86,7 @@ class OpenConnections(Generic[C]):
 
     def check_room(self, address: IPv4Address | IPv6Address) -> tuple[bool, C | None]:
         """Return whether there is room for one more connection of an address; if not, the one to close (None: none)."""
-        others = self._by_site.get(network_identity(address))
+        others = self._by_site.get(network_of(address))
         if others is not None and len(others.members) >= self._most_of_one and not self._shared(address):
             return False, others.candidate(self._now())
         if len(self._all.members) < self._most:

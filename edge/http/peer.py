@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tornado.httputil import HTTPConnection
-
-_SITE_BITS: Final = 64
-"""Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4)."""
 
 
 class Peer(NamedTuple):
@@ -43,8 +40,3 @@ def peer_address(peer: str) -> IPv4Address | IPv6Address:
     """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
     address = ip_address(peer.partition("%")[0])
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def network_identity(address: IPv4Address | IPv6Address) -> str:
-    """Return the identity of an address's owner: the address itself or, for IPv6, its network."""
-    return str(int(address) >> _SITE_BITS) if isinstance(address, IPv6Address) else str(address)

@@ -20,7 +20,7 @@ from tornado.iostream import IOStream
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
 from edge.http.open_connections import OpenConnections
-from edge.http.peer import network_identity, peer_address
+from edge.http.peer import peer_address
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
@@ -28,6 +28,7 @@ from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
 from flowhook.config import EdgeSettings
 from flowhook.server_certificates import Certificates
+from flowhook.sharing.addresses import network_of
 
 SWEEP_SECONDS: Final = 0.25
 """Interval of deadline checks; a timeout fires at most this much late."""
@@ -168,7 +169,7 @@ class Server(HTTPServer):
                     peer = str(await read_header(partial(_read_exactly, sock)) or peer)
                 address = peer_address(peer)
                 if not self._shared(address):
-                    site = network_identity(address)
+                    site = network_of(address)
                     self._beginning_by_site[site] += 1
                     if self._beginning_by_site[site] > self._max_of_one:
                         sock.close()

@@ -34,7 +34,9 @@ BRIEF_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 0.05
 MAX_RETRY_SECONDS: Final = 0.5
 
-REFUSED: Final = frozenset({"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL"})
+REFUSED: Final = frozenset(
+    {"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL", "WAITERS_FULL"}
+)
 """Reasons of the router that are returned to the sender at once, without a retry."""
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)

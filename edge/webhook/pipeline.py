@@ -21,7 +21,6 @@ from edge.http import responses
 from edge.http.body_stream import BodyStream, BodyTooLargeError
 from edge.http.forwarded import Address
 from edge.http.head import Head
-from edge.http.peer import network_identity
 from edge.http.receive_budget import Overloaded
 from edge.http.request import IncomingRequest
 from edge.http.responses import Response
@@ -46,6 +45,7 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
+from flowhook.sharing.addresses import network_of
 from flowhook.signatures import (
     JsonBody,
     Match,
@@ -252,7 +252,7 @@ class WebhookHandler:
                 seen,
                 body,
                 verified,
-                sender=network_identity(address),
+                sender=network_of(address),
                 admit=lambda match: _check_rate(endpoint, match, address, seen),
             )
         except SignatureRejectedError as refusal:
@@ -347,7 +347,7 @@ class WebhookHandler:
             return _OF_CALLBACKS[failure.reason]
         if failure.reason in THROTTLED:
             return responses.flow_rate_limited(failure.reason, failure.retry_after_seconds or 1)
-        if failure.reason == "TOO_MANY_WAITERS":
+        if failure.reason in ("TOO_MANY_WAITERS", "WAITERS_FULL"):
             return responses.TOO_MANY_HELD
         if failure.disposition == DISPOSITION_RETRYABLE:
             return responses.service_unavailable(failure.reason, failure.retry_after_seconds or 1)

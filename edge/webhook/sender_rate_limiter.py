@@ -12,8 +12,8 @@ from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from edge.http.peer import network_identity
 from flowhook.document.webhook import RateLimit
+from flowhook.sharing.addresses import network_of
 from flowhook.signatures import Match
 from flowhook.token_bucket import TokenBucket
 
@@ -23,7 +23,7 @@ MAX_SENDERS: Final = 10_000
 
 def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, authenticated: bool) -> str:
     """Return the identity of a sender among those of a URL; `authenticated`: whether credentials were required."""
-    return f"{match.scheme} {match.secret}" if authenticated else network_identity(address)
+    return f"{match.scheme} {match.secret}" if authenticated else network_of(address)
 
 
 class SenderRateLimiter:

@@ -1,10 +1,85 @@
-"""All limits that principals share, of router, edge and admin. `docs/limits.md` is checked against this table."""
+"""The limits that principals share, of all processes, as data: `docs/limits.md` shows them.
+
+Each process has its limits as arguments, so that a test can set others.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
 
+from flowhook.limits import MIB
 from flowhook.sharing.limit import Limit
 
-LIMITS: Final[tuple[Limit, ...]] = ()
-"""The limits in the order in which the docs list them."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterLimits:
+    """The limits of a router. What they reserve is for edges and runners, without which nothing is received or run.
+
+    Attributes:
+        calls: calls in progress, from their authorization until their end.
+        streams: calls of methods that stream responses. A stream that its caller doesn't read holds up to a chunk of a
+            body in memory, and ends only with its connection.
+        anonymous_streams: health watches of callers without a token.
+        execution_watches: watches of executions, each with a queue of changes.
+        replies_of_flow: memory of InvokeFlow calls that wait for the reply of a flow.
+        replies_of_token: the same by caller: an edge calls for all senders.
+        send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
+    """
+
+    calls: Limit = Limit(
+        name="router.calls",
+        counts="calls in progress",
+        per="token",
+        total=20_000,
+        reserved=10_000,
+        reason="TOO_MANY_CALLS",
+        full="CALLS_FULL",
+    )
+    streams: Limit = Limit(
+        name="router.streams",
+        counts="calls that stream responses",
+        per="token",
+        total=4000,
+        reserved=3000,
+        reason="TOO_MANY_STREAMS",
+        full="STREAMS_FULL",
+        retry_after=10,
+    )
+    anonymous_streams: Limit = Limit(
+        name="router.anonymous_streams",
+        counts="health watches without a token",
+        per="address",
+        total=100,
+        reason="TOO_MANY_STREAMS",
+        full="STREAMS_FULL",
+        retry_after=10,
+    )
+    execution_watches: Limit = Limit(
+        name="router.execution_watches",
+        counts="watches of executions",
+        per="token",
+        total=100,
+        reason="TOO_MANY_WATCHERS",
+        full="WATCHERS_FULL",
+        retry_after=10,
+    )
+    replies_of_flow: Limit = Limit(
+        name="router.replies_of_flow",
+        counts="bytes of calls that wait for replies",
+        per="flow",
+        total=256 * MIB,
+        reason="TOO_MANY_WAITERS",
+        full="WAITERS_FULL",
+        retry_after=1,
+    )
+    replies_of_token: Limit = Limit(
+        name="router.replies_of_token",
+        counts="bytes of calls that wait for replies",
+        per="token",
+        total=256 * MIB,
+        reserved=128 * MIB,
+        reason="TOO_MANY_WAITERS",
+        full="WAITERS_FULL",
+        retry_after=1,
+    )
+    send_seconds: float = 60.0

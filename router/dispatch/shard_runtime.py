@@ -19,6 +19,7 @@ from flowhook.attach.messages import Outcome, SubscriptionUpdate
 from flowhook.attempts import AttemptEnd
 from flowhook.errors import ConflictError
 from flowhook.model import Status
+from flowhook.sharing.table import RouterLimits
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher
 from router.dispatch.assignment.event_cache import CachedEvent, EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
@@ -89,6 +90,7 @@ class ShardRuntime:
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         buffer_seconds: float,
+        limits: RouterLimits,
         may_assign: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create a shard runtime. Events that nobody waits for are buffered for `buffer_seconds`."""
@@ -107,8 +109,8 @@ class ShardRuntime:
         self._attempt_log = AttemptLog(core, self._writer, now_ms)
         self._cache = EventCache()
         self.executions = ExecutionRecords(core, state)
-        self.waiters = ReplyWaiters()
-        self.watchers = ExecutionWatchers(self.executions.read)
+        self.waiters = ReplyWaiters(limits)
+        self.watchers = ExecutionWatchers(self.executions.read, limits.execution_watches)
         self.ends = EndFeed()
         self.statistics = FlowStatisticsCounter(now_ms())
         self._runners = AttachedRunners(core=core, outbox=self.outbox, metrics=metrics, clock=clock)

@@ -18,9 +18,11 @@ import grpc
 import grpc.aio
 
 from flowhook.errors import FlowhookError, PermissionDeniedError, UnauthenticatedError
+from flowhook.sharing import Principal, current_principal
 from flowhook.token_verifier import TokenGrant, TokenVerifier
 from flowhook.tokens import TokenScope
 from flowhook.wire import status
+from router.services.call_limits import ANONYMOUS, CallLimits
 
 _ADMIN: Final = frozenset({TokenScope.ADMIN})
 _READ: Final = frozenset({TokenScope.ADMIN, TokenScope.VIEW})
@@ -79,6 +81,9 @@ _OPEN: Final = frozenset(
 )
 """Methods that callers without a token may call; whatever they send, an empty request is answered."""
 
+_ESSENTIAL: Final = frozenset({TokenScope.RUN, TokenScope.VERIFY})
+"""Scopes of runners and edges: limits reserve a part for tokens that have one of them."""
+
 caller_scopes: ContextVar[frozenset[TokenScope]] = ContextVar("caller_scopes", default=frozenset())
 """Scopes of the current call's token."""
 
@@ -111,10 +116,11 @@ def required_scopes(method: str) -> frozenset[TokenScope]:
 
 
 class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
-    """Refuses calls without a token (UNAUTHENTICATED) or without the scope (PERMISSION_DENIED)."""
+    """Refuses calls without a token (UNAUTHENTICATED), without the scope (PERMISSION_DENIED), or beyond the limits."""
 
-    def __init__(self, tokens: TokenVerifier) -> None:
+    def __init__(self, tokens: TokenVerifier, limits: CallLimits) -> None:
         self._tokens = tokens
+        self._limits = limits
 
     async def intercept_service(
         self,
@@ -125,10 +131,11 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         # unlike what the stubs say, there is no handler for an unknown method
         handler: grpc.RpcMethodHandler[Any, Any] | None = await continuation(handler_call_details)
         header = _authorization(handler_call_details)
-        if not header and handler is not None and handler_call_details.method in _OPEN:
-            caller_scopes.set(frozenset())
-            return _unread(handler)
+        current_principal.set(ANONYMOUS)
         try:
+            if not header and handler is not None and handler_call_details.method in _OPEN:
+                caller_scopes.set(frozenset())
+                return _unread(self._limits.admit(handler))
             grant = self._authenticate(header)
             method = handler_call_details.method
             if handler is not None and not grant.scopes & required_scopes(method):
@@ -137,12 +144,13 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
                 raise PermissionDeniedError(
                     "the token is restricted to some flows: it permits IngestService only", reason="SCOPE_MISSING"
                 )
+            caller_name.set(grant.name)
+            caller_scopes.set(grant.scopes)
+            caller_flows.set(grant.flows)
+            current_principal.set(Principal("token", grant.name, essential=bool(grant.scopes & _ESSENTIAL)))
+            return None if handler is None else self._limits.admit(handler)
         except FlowhookError as error:
             return refusal(error)
-        caller_name.set(grant.name)
-        caller_scopes.set(grant.scopes)
-        caller_flows.set(grant.flows)
-        return handler
 
     def _authenticate(self, header: str) -> TokenGrant:
         scheme, _, token = header.partition(" ")

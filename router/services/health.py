@@ -9,19 +9,13 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection
-from typing import Final
 
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
-from flowhook.errors import ExhaustedError, NotFoundError
+from flowhook.errors import NotFoundError
 from router.services import error_mapping
-from router.services.authorization import caller_scopes
-
-MAX_WATCHERS: Final = 100
-"""Most watchers with a token, and as many without."""
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
@@ -39,7 +33,6 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         self._serving = True
         self._stopping = False
         self._changed = asyncio.Event()
-        self._watchers: Counter[bool] = Counter()
 
     def set(self, *, serving: bool) -> None:
         """Set whether the router serves; no effect after `stop`, except to report not serving."""
@@ -70,21 +63,14 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
     ) -> None:
         """Stream the current status, and each change."""
         error_mapping.check_request_size(request)
-        has_token = bool(caller_scopes.get())
-        if self._watchers[has_token] >= MAX_WATCHERS:
-            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        self._watchers[has_token] += 1
         reported = None
-        try:
-            while True:
-                changed, status = self._changed, self._status(request.service)
-                if status != reported:
-                    reported = status
-                    await context.write(pb.HealthCheckResponse(status=status))
-                    continue  # it may have changed meanwhile
-                await changed.wait()
-        finally:
-            self._watchers[has_token] -= 1
+        while True:
+            changed, status = self._changed, self._status(request.service)
+            if status != reported:
+                reported = status
+                await context.write(pb.HealthCheckResponse(status=status))
+                continue  # it may have changed meanwhile
+            await changed.wait()
 
     def _status(self, service: str) -> pb.HealthCheckResponse.ServingStatus:
         if service not in self._services:

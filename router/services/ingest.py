@@ -209,7 +209,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError("callbacks are accepted by IngestEvents only", reason="CALLBACK_NOT_INVOKABLE")
         fill_defaults(request.event, self._now_ms())
         # reserve the waiter first: a caller must be refused before its event is stored, not after
-        with self._host.waiters.place(request.ByteSize()) as place:
+        with self._host.waiters.place(request.event.flow_id, request.ByteSize()) as place:
             seq, execution_id, earlier = await self._stored(request.event)
             answered = place.wait_for(seq)
             # the execution of an earlier event may have replied before the wait began

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError
+from flowhook.errors import InvalidError, PermissionDeniedError
 from flowhook.process_reports import MAX_NAME
 from flowhook.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
@@ -15,16 +14,13 @@ from flowhook.wire import convert
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.services import error_mapping
-from router.services.authorization import caller_flows, caller_name, caller_scopes
+from router.services.authorization import caller_name, caller_scopes
 from router.services.processes import REPORTERS
 
 MAX_ROUTER: Final = 64
 """Most characters of the name of a router."""
 CHECKING_ROLES: Final = ("edge", "runner")
 """Roles of processes that report which routers they can call."""
-MAX_WATCHERS: Final = 1000
-"""Most streams of WatchShards; each edge, runner and client has one to each router. As many again with tokens that are
-restricted to some flows, so that senders can't keep edges and runners from knowing the owner."""
 
 
 class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
@@ -32,7 +28,6 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
 
     def __init__(self, shard_map: ShardMap) -> None:
         self._map = shard_map
-        self._watchers: Counter[bool] = Counter()
 
     def situation(self) -> ShardSituation:
         """Return what this router knows of the shard."""
@@ -44,23 +39,16 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     ) -> None:
         """Stream the owner, and each change of it."""
         error_mapping.check_request_size(request)
-        restricted = caller_flows.get() is not None
-        if self._watchers[restricted] >= MAX_WATCHERS:
-            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        self._watchers[restricted] += 1
         reported: pb.WatchShardsResponse | None = None
-        try:
-            while True:
-                response = pb.WatchShardsResponse(owners=[_owner_to_proto(self._map.owner())])
-                for each in self._map.routers():
-                    response.routers.add(router=each.router, address=each.address, instance=each.instance)
-                if response != reported:
-                    reported = response
-                    await context.write(response)
-                    continue  # it may have changed meanwhile
-                await self._map.changed()
-        finally:
-            self._watchers[restricted] -= 1
+        while True:
+            response = pb.WatchShardsResponse(owners=[_owner_to_proto(self._map.owner())])
+            for each in self._map.routers():
+                response.routers.add(router=each.router, address=each.address, instance=each.instance)
+            if response != reported:
+                reported = response
+                await context.write(response)
+                continue  # it may have changed meanwhile
+            await self._map.changed()
 
     @error_mapping.rpc_method
     async def GetShards(  # noqa: N802 - the name of the RPC

@@ -15,7 +15,8 @@ BUFFER: Final = 64 * 1024
 class Relay:
     """Counts bytes on their way to the server (`taken`) and back (`returned`)."""
 
-    def __init__(self, target):
+    def __init__(self, target, source=""):
+        self._source = source
         self.lead_to(target)
         self._writers = []
         self._flowing = asyncio.Event()
@@ -32,6 +33,8 @@ class Relay:
         ours = socket.socket()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         ours.setblocking(False)
+        if self._source:
+            ours.bind((self._source, 0))
         await asyncio.get_running_loop().sock_connect(ours, (self._host, int(self._port)))
         server_reader, server_writer = await asyncio.open_connection(sock=ours, limit=BUFFER)
         self._writers += [writer, server_writer]
@@ -69,11 +72,13 @@ class Relay:
 
 
 @asynccontextmanager
-async def relayed(target):
-    """Relay to a server at `target`."""
-    relay = Relay(target)
+async def relayed(target, source=""):
+    """Relay to a server at `target`, from the address `source`."""
+    relay = Relay(target, source)
     server = await asyncio.start_server(relay.connect, "127.0.0.1", 0, limit=BUFFER)
     relay.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        yield relay
-        relay.abort()
+        try:
+            yield relay
+        finally:
+            relay.abort()

@@ -41,13 +41,16 @@ class RunningRouter:
 
 
 @asynccontextmanager
-async def running_router(data_dir, **settings):
-    """Serve. Leases are long unless a test says otherwise: its runners renew none, and the machine may be busy."""
+async def running_router(data_dir, *, limits=None, **settings):
+    """Serve, with limits of `flowhook.sharing.table`.
+
+    Leases are long unless a test says otherwise: its runners renew none, and the machine may be busy.
+    """
     settings = RouterSettings(
         data_dir=data_dir, **{"grpc_port": 0, "drain_seconds": 0.1, "lease_seconds": 60} | settings
     )
     lifecycle = ProcessState(name="router-1", role="router")
-    serving = asyncio.create_task(app.serve(settings, lifecycle, registry=CollectorRegistry()))
+    serving = asyncio.create_task(app.serve(settings, lifecycle, registry=CollectorRegistry(), limits=limits))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():

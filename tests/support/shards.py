@@ -13,6 +13,7 @@ from support.patience import PATIENCE
 from flowhook import ids
 from flowhook.attach.messages import Checkpoint, Outcome, Parked
 from flowhook.errors import UnavailableError
+from flowhook.sharing.table import RouterLimits
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
@@ -252,7 +253,14 @@ class RunningHost:
 
 @asynccontextmanager
 async def running_host(
-    path, *, lease_seconds=60.0, reattach_seconds=2.0, max_attempts=5, buffer_seconds=3600.0, ahead=0.0
+    path,
+    *,
+    lease_seconds=60.0,
+    reattach_seconds=2.0,
+    max_attempts=5,
+    buffer_seconds=3600.0,
+    ahead=0.0,
+    limits=RouterLimits(),
 ):
     storage = await open_sqlite(path / "flowhook.db")
     state = Faulty(await storage.own(0))
@@ -269,6 +277,7 @@ async def running_host(
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
         buffer_seconds=buffer_seconds,
+        limits=limits,
     )
     await host.recover()
     await host.settle()

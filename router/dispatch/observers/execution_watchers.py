@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from flowhook import logs
-from flowhook.errors import ExhaustedError, FlowhookError
+from flowhook.errors import FlowhookError
+from flowhook.sharing import Limit, SharedLimit, current_principal
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
 
-MAX_WATCHERS: Final = 100
 WATCH_QUEUE: Final = 1000
 """Changes queued for one watcher; further ones are dropped, and counted as missed."""
 
@@ -70,9 +70,10 @@ class ExecutionWatchers:
     execution that follow each other faster than they can be read are merged.
     """
 
-    def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]]) -> None:
+    def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]], limit: Limit) -> None:
         """Publish changes; `read` returns executions by sequence number, in their current state."""
         self._read = read
+        self._limit = SharedLimit(limit)
         self._watchers: set[ExecutionWatcher] = set()
         self._changed: dict[int, None] = {}
         self._woken = asyncio.Event()
@@ -93,16 +94,16 @@ class ExecutionWatchers:
         """Register a watcher until the block is left: it receives each change from now on, or counts it as missed.
 
         Raises:
-            ExhaustedError: there are too many watchers (`TOO_MANY_WATCHERS`).
+            ExhaustedError: the caller has its share of watchers (`TOO_MANY_WATCHERS`).
+            UnavailableError: there is no room for more (`WATCHERS_FULL`).
         """
-        if len(self._watchers) >= MAX_WATCHERS:
-            raise ExhaustedError("too many watchers", reason="TOO_MANY_WATCHERS", retry_after=10)
-        watcher = ExecutionWatcher(flow_id)
-        self._watchers.add(watcher)
-        try:
-            yield watcher
-        finally:
-            self._watchers.discard(watcher)
+        with self._limit.acquire(current_principal.get()):
+            watcher = ExecutionWatcher(flow_id)
+            self._watchers.add(watcher)
+            try:
+                yield watcher
+            finally:
+                self._watchers.discard(watcher)
 
     async def run(self) -> None:
         """Publish changes until cancelled."""

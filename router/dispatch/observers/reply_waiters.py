@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Final
 
 from flowhook import limits
-from flowhook.errors import ExhaustedError
+from flowhook.sharing import Principal, SharedLimit, current_principal
+from flowhook.sharing.table import RouterLimits
 from router.storage.model import Ended, Replied
 
-MAX_WAITERS: Final = 10_000
-MAX_WAITING_BYTES: Final = 256 * limits.MIB
-"""Bytes of the requests of waiting callers, which stay in memory until they are answered."""
+CALL_BYTES: Final = 25 * limits.KIB
+"""Memory of a waiting call beside its request, which stays in memory until the call is answered."""
 
 WaitResult = Replied | Ended
 """The result of a wait: a reply, or the end of an execution that gave none."""
@@ -45,33 +45,31 @@ class ReplyWaiter:
 class ReplyWaiters:
     """Callers that wait for executions to reply, or to end without a reply."""
 
-    def __init__(self, limit: int = MAX_WAITERS, max_bytes: int = MAX_WAITING_BYTES) -> None:
-        self._limit = limit
-        self._max_bytes = max_bytes
-        self._bytes = 0
+    def __init__(self, limits: RouterLimits) -> None:
+        self._of_flow = SharedLimit(limits.replies_of_flow)
+        self._of_token = SharedLimit(limits.replies_of_token)
         self._waiters: dict[int, list[asyncio.Future[WaitResult]]] = {}
-        self._count = 0
 
     @contextmanager
-    def place(self, size: int = 0) -> Iterator[ReplyWaiter]:
+    def place(self, flow_id: str, size: int = 0) -> Iterator[ReplyWaiter]:
         """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
 
-        `size` is that of the caller's request, in bytes.
+        Args:
+            flow_id: the flow whose reply it waits for.
+            size: size of the caller's request in bytes.
 
         Raises:
-            ExhaustedError: too many callers wait already, or their requests are too large (`TOO_MANY_WAITERS`).
+            ExhaustedError: callers of the flow, or those with the same token, have their share (`TOO_MANY_WAITERS`).
+            UnavailableError: there is no room for more callers (`WAITERS_FULL`).
         """
-        if self._count >= self._limit or self._bytes + size > self._max_bytes:
-            raise ExhaustedError("too many callers wait for replies", reason="TOO_MANY_WAITERS")
-        waiter = ReplyWaiter(self._waiters)
-        self._count += 1
-        self._bytes += size
-        try:
-            yield waiter
-        finally:
-            self._count -= 1
-            self._bytes -= size
-            waiter.leave()
+        size += CALL_BYTES
+        flow, token = Principal("flow", flow_id), current_principal.get()
+        with self._of_flow.acquire(flow, size), self._of_token.acquire(token, size):
+            waiter = ReplyWaiter(self._waiters)
+            try:
+                yield waiter
+            finally:
+                waiter.leave()
 
     def ended(self, end: Ended) -> None:
         """Notify callers that wait for this execution."""

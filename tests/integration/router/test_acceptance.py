@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -17,6 +18,7 @@ from flowhook.client import channel
 from flowhook.document import canonical, parse
 from flowhook.errors import ExhaustedError
 from flowhook.model import Event, Status
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
@@ -138,7 +140,9 @@ async def test_of_a_batch_those_that_were_stored_before_are_accepted_and_the_oth
 
 
 async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is_stored(service):
-    service.shard.host.waiters = ReplyWaiters(limit=0)
+    service.shard.host.waiters = ReplyWaiters(
+        replace(limits := RouterLimits(), replies_of_flow=replace(limits.replies_of_flow, total=1))
+    )
     with pytest.raises(grpc.aio.AbortError):
         await service.invoke(event())
     assert service.shard.core.unfinished == 0

@@ -8,7 +8,7 @@ from contextlib import aclosing
 import pytest
 from support.patience import PATIENCE
 
-from flowhook.errors import ExhaustedError, OutOfRangeError
+from flowhook.errors import OutOfRangeError
 from router.registry_watch import RegistryWatch
 from router.storage.sqlite import open_sqlite
 
@@ -98,18 +98,6 @@ async def test_a_revision_that_storage_never_had_is_out_of_range_and_the_present
         with pytest.raises(OutOfRangeError) as caught:
             await anext(news)
     assert (caught.value.reason, caught.value.metadata) == ("REVISION_COMPACTED", {"revision": "1"})
-
-
-async def test_there_are_so_many_watchers_and_no_more(registry):
-    watch = RegistryWatch(registry, max_watchers=1)
-    async with aclosing(watch.follow(0, SILENT)) as news:
-        await anext(news)
-        async with aclosing(watch.follow(0, SILENT)) as more:
-            with pytest.raises(ExhaustedError) as caught:
-                await anext(more)
-            assert caught.value.reason == "TOO_MANY_WATCHERS"
-    async with aclosing(watch.follow(0, SILENT)) as news:
-        await anext(news)
 
 
 async def test_a_change_between_two_looks_wakes_a_watcher_at_once(watch, registry):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model import Status
+from flowhook.sharing import Principal, current_principal
+from flowhook.sharing.table import RouterLimits
 from router.dispatch.observers import execution_watchers
 from router.dispatch.observers.execution_watchers import ExecutionWatchers
 from router.storage.model import ExecutionRecord
@@ -43,7 +46,7 @@ async def records():
 
 @pytest.fixture
 async def watchers(records):
-    watchers = ExecutionWatchers(records)
+    watchers = ExecutionWatchers(records, RouterLimits().execution_watches)
     telling = asyncio.create_task(watchers.run())
     yield watchers
     telling.cancel()
@@ -112,14 +115,16 @@ async def test_what_waits_to_be_read_is_bounded(watchers, records, monkeypatch):
         assert changes[0].missed == 5
 
 
-async def test_there_are_so_many_watchers_and_no_more(watchers, monkeypatch):
-    monkeypatch.setattr(execution_watchers, "MAX_WATCHERS", 1)
+async def test_a_caller_has_a_share_of_the_watchers(records):
+    watchers = ExecutionWatchers(records, replace(RouterLimits().execution_watches, total=4))
+    current_principal.set(Principal("token", "a"))
     with watchers.watch(""):
         with pytest.raises(ExhaustedError) as caught, watchers.watch(""):
             pass
         assert caught.value.reason == "TOO_MANY_WATCHERS"
-    with watchers.watch(""):
-        pass
+        current_principal.set(Principal("token", "b"))
+        with watchers.watch(""):
+            pass
 
 
 async def test_without_watchers_nothing_is_read(watchers, records):

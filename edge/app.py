@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -39,6 +40,7 @@ from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.reachability_reports import ReachabilityReporter
 from flowhook.server_certificates import load_certificates
+from flowhook.sharing.table import EdgeLimits
 
 BACKLOG: Final = 1024
 """Connections that the kernel queues until they are accepted."""
@@ -53,6 +55,7 @@ async def serve(
     *,
     registry: CollectorRegistry | None = None,
     server: Callable[..., Any] = Server,
+    limits: EdgeLimits | None = None,
 ) -> None:
     """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
 
@@ -63,6 +66,7 @@ async def serve(
         lifecycle: state of the process.
         registry: where metrics are registered; by default the registry of the process.
         server: makes the HTTP server, with the arguments of `Server`.
+        limits: what senders and flows share; by default what the settings say.
 
     Raises:
         InvalidError: there is no token for the router, or a setting is invalid.
@@ -70,9 +74,26 @@ async def serve(
     """
     channel = open_channel(settings, "edge")
     try:
-        await _serve(settings, lifecycle, channel, registry or metrics.registry(), server)
+        await _serve(
+            settings,
+            lifecycle,
+            channel,
+            registry or metrics.registry(),
+            make_server=server,
+            shared=limits or _limits_of(settings),
+        )
     finally:
         await channel.close(None)
+
+
+def _limits_of(settings: EdgeSettings) -> EdgeLimits:
+    limits, total = EdgeLimits(), settings.max_held_requests
+    return replace(
+        limits,
+        replies_of_flow=replace(limits.replies_of_flow, total=total),
+        replies_of_sender=replace(limits.replies_of_sender, total=total),
+        fetches=replace(limits.fetches, total=total),
+    )
 
 
 async def _serve(
@@ -80,7 +101,9 @@ async def _serve(
     lifecycle: ProcessState,
     channel: Any,
     registry: CollectorRegistry,
+    *,
     make_server: Callable[..., Any],
+    shared: EdgeLimits,
 ) -> None:
     counts = EdgeMetrics()
     router = GrpcRouterClient(channel)
@@ -103,9 +126,7 @@ async def _serve(
         )
         for _ in range(2)
     )
-    replies = SyncReplies(
-        router, directory, counts, max_held=settings.max_held_requests, router_timeout=settings.router_timeout
-    )
+    replies = SyncReplies(router, directory, counts, shared, router_timeout=settings.router_timeout)
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
     views = RequestViews(proxies, settings.public_url)
     rejections = RejectionReporter(router, directory, PerFlowLimiter(loop.time), counts)
@@ -129,7 +150,7 @@ async def _serve(
         health=HealthPaths(settings.health_path, lifecycle.lack),
     )
     reverification = Reverification(directory, rejections, keys=keys, contents=contents, views=views)
-    budget = ReceiveBudget()
+    budget = ReceiveBudget(shared.received_bytes, views.principal)
     application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
     server = make_server(
         application,

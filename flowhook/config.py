@@ -155,8 +155,8 @@ class EdgeSettings(CommonSettings):
     """Flows, known and unknown, that an edge caches."""
     max_pending_events: Count = 10_000
     """Requests that may wait for the router; beyond it the edge answers 503."""
-    max_held_requests: Count = 1000
-    """Requests that may wait for the answer of their flow; beyond it the edge answers 503."""
+    max_held_requests: Count = 2000
+    """Requests that may wait for the answer of their flow; beyond it, or half of it per flow or address, they fail."""
     router_timeout: Seconds = 15.0
     """Time that a request may wait for the router before the edge answers 503."""
     drain_seconds: Grace = 10.0

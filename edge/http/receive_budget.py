@@ -1,39 +1,52 @@
-"""The receive budget: bytes of incomplete heads and of bodies in memory, over all connections of an edge."""
+"""The receive budget: bytes of incomplete heads and of bodies in memory, over all connections of an edge.
+
+A small body that was received along with its head is not counted.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 
-from flowhook import limits
-
-MAX_RECEIVED_BYTES: Final = 512 * limits.MIB
-"""Bodies and incomplete heads in memory; beyond this, large or slow requests are refused with 503."""
+from flowhook.errors import FlowhookError
+from flowhook.sharing import Limit, Principal, Seat, SharedLimit
+from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.table import EdgeLimits
 
 
 class Overloaded(Exception):  # noqa: N818 - names a state, not an error
-    """Requests being received exceed the receive budget."""
+    """Requests being received exceed the receive budget, or their sender's share of it."""
 
 
 class ReceiveBudget:
-    """Bytes in use, and their maximum. A small body that was received along with its head is not counted."""
+    """The bytes in use, of which each sender may have a share."""
 
-    __slots__ = ("_most", "used")
+    def __init__(
+        self,
+        limit: Limit | None = None,
+        principal: Callable[[IPv4Address | IPv6Address], Principal] = address_principal,
+    ) -> None:
+        """Share out what `limit` says, by default that of `EdgeLimits`, among the owners of addresses."""
+        self._bytes = SharedLimit(limit or EdgeLimits().received_bytes)
+        self._principal = principal
 
-    def __init__(self, most: int | None = None) -> None:
-        """Allow `most` bytes, by default `MAX_RECEIVED_BYTES`."""
-        self._most = MAX_RECEIVED_BYTES if most is None else most
-        self.used = 0
+    @property
+    def used(self) -> int:
+        """Bytes in use."""
+        return self._bytes.used
 
-    def take(self, size: int) -> None:
-        """Add to the bytes in use; the caller gives them back, also those that were too many.
+    def seat(self, address: IPv4Address | IPv6Address) -> Seat:
+        """Return what a connection or a request of an address uses: nothing yet."""
+        return self._bytes.acquire(self._principal(address), 0)
 
-        Raises:
-            Overloaded: there are too many now.
-        """
-        self.used += size
-        if self.used > self._most:
-            raise Overloaded
 
-    def give_back(self, size: int) -> None:
-        """Subtract from the bytes in use."""
-        self.used -= size
+def charge(seat: Seat, size: int) -> None:
+    """Charge so many bytes in place of those that a seat has.
+
+    Raises:
+        Overloaded: they are too many; the seat is as before.
+    """
+    try:
+        seat.resize(size)
+    except FlowhookError:
+        raise Overloaded from None

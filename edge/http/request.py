@@ -30,11 +30,12 @@ from edge.http.body_stream import BodyStream, BodyTooLargeError
 from edge.http.head import Head, MalformedRequestError, head_from_tornado
 from edge.http.header_views import RequestHeaders, ResponseHeaders
 from edge.http.peer import Peer, peer_of
-from edge.http.receive_budget import Overloaded, ReceiveBudget
+from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from flowhook import limits, logs
 from flowhook.offload import INLINE_BYTES
+from flowhook.sharing import Seat
 
 MAX_REQUESTS: Final = 20_000
 """Requests that are handled at a time; a request lasts as long as its handler, also when its sender has left."""
@@ -61,10 +62,10 @@ class IncomingRequest(HTTPMessageDelegate):
     __slots__ = (
         "_application",
         "_arrived",
-        "_charged",
         "_connection",
         "_gone",
         "_limit",
+        "_memory",
         "_overloaded",
         "_room",
         "_task",
@@ -84,7 +85,7 @@ class IncomingRequest(HTTPMessageDelegate):
         self._limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
         self._room: asyncio.Future[None] | None = None  # what the connection waits for before it delivers more
         self._arrived: asyncio.Future[None] | None = None  # what the handler waits for
-        self._charged = 0
+        self._memory: Seat | None = None  # what is charged for `content`
         self._overloaded = False
         self._refused = False  # because too many requests are handled
         self._gone = False
@@ -108,6 +109,17 @@ class IncomingRequest(HTTPMessageDelegate):
         return self.peer.client_names
 
     # For handlers
+
+    def charge_to(self, address: IPv4Address | IPv6Address) -> None:
+        """Charge the memory of the body to the sender of this address, on whose behalf a proxy has connected.
+
+        Raises:
+            Overloaded: that sender has its share.
+        """
+        charged, self._memory = self._memory, self._application.budget.seat(address)
+        if charged is not None:
+            charge(self._memory, charged.size)
+            charged.release()
 
     async def body(self, max_bytes: int) -> bytes:
         """Receive the body; call it once.
@@ -143,7 +155,7 @@ class IncomingRequest(HTTPMessageDelegate):
             if self.complete and len(self.content) <= in_memory:
                 return bytes(self.content)
         self._limit = 0
-        self._charge(max(0, STREAM_BYTES - self._charged))
+        self._charge(max(0, STREAM_BYTES - (0 if self._memory is None else self._memory.size)))
         set_minimum_rate = getattr(self._connection, "set_minimum_rate", None)
         if set_minimum_rate is not None:
             set_minimum_rate(body_stream.MIN_BYTES_PER_SECOND)
@@ -242,7 +254,8 @@ class IncomingRequest(HTTPMessageDelegate):
             response = responses.INTERNAL
         finally:
             self._application.ended(self._task)
-            self._application.budget.give_back(self._charged)
+            if self._memory is not None:
+                self._memory.release()
             self._let_send()
         self._respond(response, self.head.method)
 
@@ -283,8 +296,9 @@ class IncomingRequest(HTTPMessageDelegate):
             self._arrived.set_result(None)
 
     def _charge(self, size: int) -> None:
-        self._charged += size
-        self._application.budget.take(size)
+        if self._memory is None:
+            self._memory = self._application.budget.seat(self.peer.address)
+        charge(self._memory, self._memory.size + size)
 
 
 Handler = Callable[[IncomingRequest], Awaitable[Response]]

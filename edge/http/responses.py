@@ -136,6 +136,9 @@ HANDSHAKE_UNAVAILABLE: Final = problem(
 TOO_MANY_HELD: Final = problem(
     503, "TOO_MANY_HELD", "Too many requests wait for an answer. Try again later.", retry_after=1
 )
+SHARE_HELD: Final = problem(
+    429, "TOO_MANY_HELD", "Too many of these requests wait for an answer. Send fewer at a time.", retry_after=1
+)
 REPLY_NOT_FOUND: Final = problem(404, "REPLY_NOT_FOUND", "There is no such reply.")
 CALLBACK_NOT_FOUND: Final = problem(404, "CALLBACK_NOT_FOUND", "There is nothing at this URL.")
 CALLBACK_GONE: Final = problem(410, "CALLBACK_GONE", "This URL was used, or is no longer waited for.")

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from edge.http.peer import Peer, peer_address
-from edge.http.receive_budget import Overloaded, ReceiveBudget
+from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.tls import certificate_names
 from flowhook import logs
 
@@ -47,11 +47,9 @@ class BufferedTransport(asyncio.Protocol):
     """
 
     def __init__(self, budget: ReceiveBudget, remote_ip: str, *, common_names: bool = False) -> None:
-        self._budget = budget
         self._common_names = common_names  # whether they count in all certificates of senders
         self._transport: asyncio.Transport | None = None
         self._buffer = b""  # received and not yet used
-        self._charged = 0  # bytes of it that are charged to the receive budget
         self._paused = False  # whether nothing is received
         self._blocked = False  # whether written data is still buffered here
         self._peer_ended = False
@@ -59,6 +57,7 @@ class BufferedTransport(asyncio.Protocol):
         self._written.set_result(None)
         self.address: IPv4Address | IPv6Address = peer_address(remote_ip)
         self.context = Peer(remote_ip, "http", self.address)
+        self._memory = budget.seat(self.address)  # what is charged for the buffer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Attach the connection to its transport."""
@@ -97,9 +96,8 @@ class BufferedTransport(asyncio.Protocol):
 
     def _store(self, size: int) -> bool:
         """Charge the last `size` bytes of the buffer, and receive nothing more; return False if there is no memory."""
-        self._charged += size
         try:
-            self._budget.take(size)
+            charge(self._memory, self._memory.size + size)
         except Overloaded:
             return False
         if not self._paused and self._transport is not None:
@@ -113,17 +111,12 @@ class BufferedTransport(asyncio.Protocol):
         Raises:
             Overloaded: there is no memory for it.
         """
-        more, self._charged = size - self._charged, size
-        if more > 0:
-            self._budget.take(more)
-        else:
-            self._budget.give_back(-more)
+        charge(self._memory, size)
 
     def _release(self) -> None:
         """Give back what is charged for the buffer, because it is used now."""
-        if self._charged:
-            self._budget.give_back(self._charged)
-            self._charged = 0
+        if self._memory.size:
+            self._memory.resize(0)
 
     def _read_on(self) -> None:
         """Receive again."""

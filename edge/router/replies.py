@@ -8,6 +8,7 @@ the timeout the sender gets a URL for the later response. A sender that disconne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import Final
 
@@ -19,7 +20,16 @@ from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestUnavailableError
 from edge.webhook.configured_responses import DEFAULT_FLOW_RESPONSE, FlowResponse
-from flowhook.errors import ConflictError, FlowhookError, InternalError, NotFoundError, UnavailableError
+from flowhook.errors import (
+    ConflictError,
+    ExhaustedError,
+    FlowhookError,
+    InternalError,
+    NotFoundError,
+    UnavailableError,
+)
+from flowhook.sharing import Principal, SharedLimit
+from flowhook.sharing.table import EdgeLimits
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
 
@@ -45,26 +55,33 @@ _NOT_ALLOWED: Final = responses.method_not_allowed(("GET",))
 
 
 class SyncReplies:
-    """Waits for the responses of flows.
-
-    Attributes:
-        held: number of requests that wait for their flow.
-    """
+    """Waits for the responses of flows."""
 
     def __init__(
-        self, router: RouterClient, directory: FlowCache, counts: EdgeMetrics, *, max_held: int, router_timeout: float
+        self,
+        router: RouterClient,
+        directory: FlowCache,
+        counts: EdgeMetrics,
+        limits: EdgeLimits,
+        *,
+        router_timeout: float,
     ) -> None:
-        """Hold up to `max_held` requests; let as many fetches wait up to `router_timeout` seconds for the router."""
+        """Let fetches wait up to `router_timeout` seconds for the router."""
         self._router = router
         self._directory = directory
         self._counts = counts
-        self._max_held = max_held
         self._router_timeout = router_timeout
         self._now = asyncio.get_running_loop().time
         self._calls: set[asyncio.Future[InvokeFlowResponse]] = set()
-        self._fetching = 0
+        self._of_flow = SharedLimit(limits.replies_of_flow)
+        self._of_sender = SharedLimit(limits.replies_of_sender)
+        self._fetches = SharedLimit(limits.fetches)
         self._leaving = False
-        self.held = 0
+
+    @property
+    def held(self) -> int:
+        """Number of requests that wait for their flow."""
+        return self._of_flow.used
 
     def release(self) -> None:
         """Respond to all held and further requests without waiting, with the URL of the later response."""
@@ -72,24 +89,27 @@ class SyncReplies:
         for call in self._calls:
             call.cancel()
 
-    async def hold(self, event: Event, response: FlowResponse) -> Response:
+    async def hold(self, event: Event, response: FlowResponse, sender: Principal) -> Response:
         """Store an event and wait for the response of its flow.
 
         Args:
             event: must not be changed afterwards.
             response: response configuration of its flow.
+            sender: address that sent it.
 
         Raises:
             FlowhookError: the router refuses the event; it is not stored.
             IngestUnavailableError: it is unknown whether the event is stored.
         """
-        if self.held >= self._max_held:
-            return responses.TOO_MANY_HELD
-        self.held += 1
-        try:
+        with contextlib.ExitStack() as seats:
+            try:
+                seats.enter_context(self._of_flow.acquire(Principal("flow", event.flow_id)))
+                seats.enter_context(self._of_sender.acquire(sender))
+            except ExhaustedError:
+                return responses.SHARE_HELD
+            except UnavailableError:
+                return responses.TOO_MANY_HELD
             return await self._hold(event, response)
-        finally:
-            self.held -= 1
 
     async def _hold(self, event: Event, response: FlowResponse) -> Response:
         deadline = self._now() + response.timeout
@@ -131,25 +151,27 @@ class SyncReplies:
             self._calls.discard(call)
             call.cancel()
 
-    async def fetch(self, head: Head) -> Response:
-        """Handle a request for a URL below `PREFIX`."""
+    async def fetch(self, head: Head, sender: Principal) -> Response:
+        """Handle a request of an address for a URL below `PREFIX`."""
         if head.method not in ("GET", "HEAD"):
             return _NOT_ALLOWED
         token = head.path[len(PREFIX) :]
         if not _TOKEN.fullmatch(token):
             return responses.REPLY_NOT_FOUND
-        if self._fetching >= self._max_held:
-            return responses.TOO_MANY_HELD
-        self._fetching += 1
         try:
-            answered = await self._router.get_reply(token, self._router_timeout)
-            endpoints = await self._directory.find(answered.flow_id)
-        except NotFoundError:
-            return responses.REPLY_NOT_FOUND
-        except FlowhookError:
-            return responses.ROUTER_UNAVAILABLE
-        finally:
-            self._fetching -= 1
+            seat = self._fetches.acquire(sender)
+        except ExhaustedError:
+            return responses.SHARE_HELD
+        except UnavailableError:
+            return responses.TOO_MANY_HELD
+        with seat:
+            try:
+                answered = await self._router.get_reply(token, self._router_timeout)
+                endpoints = await self._directory.find(answered.flow_id)
+            except NotFoundError:
+                return responses.REPLY_NOT_FOUND
+            except FlowhookError:
+                return responses.ROUTER_UNAVAILABLE
         response = (endpoints and endpoints.own.flow) or DEFAULT_FLOW_RESPONSE
         return _answer(answered, response) or responses.reply_pending(answered.execution_id, head.path)
 

@@ -132,7 +132,8 @@ class WebhookHandler:
         """
         try:
             if request.head.path.startswith(REPLIES):
-                return await self._replies.fetch(request.head)
+                address, _ = self._views.view(request.head, request.address, request.scheme, request.client_names)
+                return await self._replies.fetch(request.head, self._views.principal(address))
             if (health := self._health.answer(request.head)) is not None:
                 return health
             endpoint = await self._endpoint(request.head)
@@ -141,6 +142,8 @@ class WebhookHandler:
         address, seen = self._views.view(request.head, request.address, request.scheme, request.client_names)
         error: SignatureError | None = None
         try:
+            if address != request.address:
+                request.charge_to(address)
             answer = await self._accept(endpoint, request, address, seen)
         except _Refused as refusal:
             answer, error, seen = refusal.answer, refusal.error, refusal.seen or seen
@@ -173,7 +176,7 @@ class WebhookHandler:
         if streamed is not None:
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
             return await self._store(
-                endpoint, request, seen, verified, event=event, content=ParsedContent(streamed.content)
+                endpoint, request, address, seen, verified, event=event, content=ParsedContent(streamed.content)
             )
         _check_rate(endpoint, verified[1], address, seen)
         if endpoint.needs_json_body and (seen.json is None or len(seen.body) > endpoint.max_unverified_json):
@@ -193,7 +196,7 @@ class WebhookHandler:
             handshake = handshakes.late(verified[1], seen, content_of_handshake)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
-        return await self._store(endpoint, request, seen, verified, event=event, content=content)
+        return await self._store(endpoint, request, address, seen, verified, event=event, content=content)
 
     async def _authenticated(
         self, endpoint: CompiledEndpoint, request: IncomingRequest, seen: RequestView, address: Address
@@ -317,6 +320,7 @@ class WebhookHandler:
         self,
         endpoint: CompiledEndpoint,
         request: IncomingRequest,
+        address: Address,
         seen: RequestView,
         verified: tuple[Verifier, Match],
         *,
@@ -328,7 +332,8 @@ class WebhookHandler:
         message = event_message(endpoint, seen, verified, shown, event=event, content=content)
         if endpoint.flow is not None:
             try:
-                return await request.hold(self._replies.hold(message, endpoint.flow))
+                held = self._replies.hold(message, endpoint.flow, self._views.principal(address))
+                return await request.hold(held)
             except FlowhookError as error:
                 return self._rejected(endpoint, failure_to_proto(error))
         size = MAX_GROWTH * request.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)

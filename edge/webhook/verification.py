@@ -10,6 +10,8 @@ from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.key_cache import KeyCache
 from flowhook.offload import INLINE_BYTES
+from flowhook.sharing import Principal
+from flowhook.sharing.addresses import address_principal
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier
 
 Outcome = tuple[Verifier, Match] | SignatureError
@@ -23,6 +25,11 @@ class RequestViews:
         """Let `proxies` report the sender and the URL; the part of URLs before the path is `public_url`, if given."""
         self._proxies = proxies or None
         self._public_url = public_url.rstrip("/")
+
+    def principal(self, address: Address) -> Principal:
+        """Return the owner of a sender's address. A proxy that is trusted stands for many senders."""
+        trusted = self._proxies is not None and self._proxies.trusts(address)
+        return address_principal(address)._replace(essential=trusted)
 
     def view(
         self, head: Head, address: Address, scheme: str, client_names: tuple[str, ...]

@@ -92,16 +92,19 @@ class Seat:
         self.principal = principal
         self.size = size
 
-    def grow(self, size: int) -> None:
-        """Hold so much more.
+    def resize(self, size: int) -> None:
+        """Hold so much from now on; without effect if it is released.
 
         Raises:
             ExhaustedError: it exceeds the principal's share; the seat is as before.
             UnavailableError: there is no room; the seat is as before.
         """
         if self._limit is not None:
-            self._limit.add(self.principal, size)
-            self.size += size
+            if size > self.size:
+                self._limit.add(self.principal, size - self.size)
+            else:
+                self._limit.remove(self.principal, self.size - size)
+            self.size = size
 
     def release(self) -> None:
         """Give it back; without effect if that was done."""
@@ -177,6 +180,8 @@ class SharedLimit:
 
     def _refusal(self, principal: Principal, size: int) -> type[FlowhookError] | None:
         """Return the class of the error that refuses so much more; None: it is accepted."""
+        if not size:
+            return None
         limit, held = self.limit, self._held[principal]
         free = self.free(essential=principal.essential)
         if principal.essential:

@@ -83,3 +83,59 @@ class RouterLimits:
         retry_after=1,
     )
     send_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeLimits:
+    """The limits of an edge. Its principals are flows and senders' addresses.
+
+    Trusted proxies whose requests don't say who sent them are not limited by shares: they stand for many senders.
+
+    Attributes:
+        replies_of_flow: requests that wait for the reply of a flow.
+        replies_of_sender: the same by sender.
+        fetches: requests for later replies, at the URLs that senders got.
+        received_bytes: incomplete heads and bodies in memory; beyond it, large or slow requests are refused with 503.
+    """
+
+    replies_of_flow: Limit = Limit(
+        name="edge.replies_of_flow",
+        counts="requests that wait for replies",
+        per="flow",
+        total=2000,
+        parts=2,
+        reason="TOO_MANY_HELD",
+        full="TOO_MANY_HELD",
+        retry_after=1,
+    )
+    replies_of_sender: Limit = Limit(
+        name="edge.replies_of_sender",
+        counts="requests that wait for replies",
+        per="address",
+        total=2000,
+        parts=2,
+        essential_parts=1,
+        reason="TOO_MANY_HELD",
+        full="TOO_MANY_HELD",
+        retry_after=1,
+    )
+    fetches: Limit = Limit(
+        name="edge.fetches",
+        counts="requests for later replies",
+        per="address",
+        total=2000,
+        essential_parts=1,
+        reason="TOO_MANY_HELD",
+        full="TOO_MANY_HELD",
+        retry_after=1,
+    )
+    received_bytes: Limit = Limit(
+        name="edge.received_bytes",
+        counts="bytes of requests being received",
+        per="address",
+        total=512 * MIB,
+        essential_parts=1,
+        reason="OVERLOADED",
+        full="OVERLOADED",
+        retry_after=1,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import unquote
@@ -59,7 +58,7 @@ class CallLimits:
             # not released when a message can't be sent, but when the caller has read the error or is gone: until then
             # gRPC keeps the message in memory
             with seat:
-                await _send_all(behavior(request, limited), limited)
+                await behavior(request, limited)
 
         return make_handler(stream, handler.request_deserializer, handler.response_serializer)
 
@@ -68,15 +67,6 @@ class CallLimits:
         if principal is ANONYMOUS:
             return self._anonymous_streams.acquire(_peer(context.peer()))
         return self._streams.acquire(principal)
-
-
-async def _send_all(outcome: Awaitable[None] | AsyncIterator[Any], context: _LimitedContext) -> None:
-    """Await a method that writes its responses, or write those of one that yields them, as gRPC's own do."""
-    if isinstance(outcome, AsyncIterator):
-        async for message in outcome:
-            await context.write(message)
-    else:
-        await outcome
 
 
 class _LimitedContext:

@@ -17,14 +17,17 @@ from flowhook.process import ProcessState
 
 
 @asynccontextmanager
-async def running_edge(router, **settings):
-    """Serve before a `RunningRouter`, and report rejections at once; yield the address, `HOST:PORT`."""
-    settings = {"http_port": 0, "drain_seconds": 0.1, "host": "127.0.0.1"} | settings
-    chosen = EdgeSettings(data_dir=router.settings.data_dir, router=router.target, **settings)
+async def running_edge(router, *, target=None, limits=None, **settings):
+    """Serve before a `RunningRouter`, and report rejections at once; yield the address, `HOST:PORT`.
+
+    It reaches the router at `target`, if given.
+    """
+    settings = {"http_port": 0, "drain_seconds": 0.1, "host": "127.0.0.1", "router": target or router.target} | settings
+    chosen = EdgeSettings(data_dir=router.settings.data_dir, **settings)
     lifecycle = ProcessState(name="edge-1", role="edge")
     prompt = functools.partial(RejectionReporter, flush_seconds=0.01)
     with mock.patch.object(app, "RejectionReporter", prompt):
-        serving = asyncio.create_task(app.serve(chosen, lifecycle, registry=CollectorRegistry()))
+        serving = asyncio.create_task(app.serve(chosen, lifecycle, registry=CollectorRegistry(), limits=limits))
         await asyncio.sleep(0)
     ready = asyncio.create_task(lifecycle.ready.wait())
     try:

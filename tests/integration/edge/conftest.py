@@ -168,7 +168,7 @@ async def start_edge(router, tmp_path, http_server):
     """Start an edge with settings of one's own."""
     edges = []
 
-    async def start(*, wait_ready=True, registry=None, **settings):
+    async def start(*, wait_ready=True, registry=None, limits=None, **settings):
         chosen = EdgeSettings(
             token="fhk_test",
             data_dir=tmp_path,
@@ -178,7 +178,7 @@ async def start_edge(router, tmp_path, http_server):
         )
         lifecycle = ProcessState(name="edge-test", role="edge")
         task = asyncio.create_task(
-            serve(chosen, lifecycle, registry=registry or CollectorRegistry(), server=http_server)
+            serve(chosen, lifecycle, registry=registry or CollectorRegistry(), server=http_server, limits=limits)
         )
         while "http" not in lifecycle.addresses and not task.done():
             await asyncio.sleep(0)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.relays import relayed
-from support.routers import flow
+from support.routers import flow, running_router
 
 from flowhook import limits
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import InvalidError, InvalidFlowError, PermissionDeniedError, UnauthenticatedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
-from router.services import health
 from router.services.authorization import required_scopes
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
@@ -104,19 +105,20 @@ async def test_health_is_not_reported_with_a_wrong_token(router):
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_those_without_a_token_take_no_place_of_those_with_one_who_watch_the_health(router):
+async def test_those_without_a_token_take_no_place_of_those_with_one_who_watch_the_health(tmp_path):
+    limits = replace(RouterLimits(), anonymous_streams=replace(RouterLimits().anonymous_streams, total=4))
     async with (
+        running_router(tmp_path / "data", limits=limits) as router,
         grpc.aio.insecure_channel(router.target) as anyone,
         channel.connect(router.target, router.token("edge")) as known,
     ):
-        for connection in (anyone, known):
-            stub = health_pb2_grpc.HealthStub(connection)
-            watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(health.MAX_WATCHERS)]
-            for watch in watches:
-                assert await watch.read() == health_pb2.HealthCheckResponse(status="SERVING")
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.Watch(health_pb2.HealthCheckRequest()).read()
-            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        request, serving = health_pb2.HealthCheckRequest(), health_pb2.HealthCheckResponse(status="SERVING")
+        first = health_pb2_grpc.HealthStub(anyone).Watch(request)
+        assert await first.read() == serving
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await health_pb2_grpc.HealthStub(anyone).Watch(request).read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await health_pb2_grpc.HealthStub(known).Watch(request).read() == serving
 
 
 async def test_health_of_a_service_that_nobody_knows_is_unknown(router):

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import grpc
+import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.edges import running_edge
+from support.limit_tables import limits_of
 from support.patience import PATIENCE
 from support.relays import relayed
 from support.routers import flow, running_router
@@ -21,8 +24,7 @@ from support.routers import flow, running_router
 from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
-from flowhook.sharing import Limit
-from flowhook.sharing.table import RouterLimits
+from flowhook.sharing.table import EdgeLimits, RouterLimits
 from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import execution_service_pb2, ingest_service_pb2, shard_service_pb2
 from flowhook.v1.envelope_pb2 import Event
@@ -34,8 +36,10 @@ from flowhook.wire import status
 SEATS = 16
 """Seats of a small limit; half of them are reserved where some are."""
 
+REPLYING = b"webhook: {auth: none, respond: {mode: reply, timeout: PT1H}}\n"
+
 PRINCIPALS = ("a", "b", "c", "d")
-"""Names of tokens, and of flows."""
+"""Names of tokens and of flows; senders have addresses by their number."""
 
 
 class RouterUnderTest:
@@ -150,6 +154,78 @@ async def is_stored(router, execution_id):
     return True
 
 
+class EdgeUnderTest:
+    """An edge, and what senders do with it: each principal has an address of its own."""
+
+    def __init__(self, address, relay):
+        self.host, _, self.port = address.rpartition(":")
+        self.relay = relay
+
+    async def connect(self, who):
+        local = f"127.0.0.{PRINCIPALS.index(who) + 2}"
+        return await asyncio.open_connection(self.host, int(self.port), local_addr=(local, 0))
+
+    @asynccontextmanager
+    async def requested(self, who, data):
+        """Hold a request that is not answered; raise what it is refused with."""
+        reader, writer = await self.connect(who)
+        response = asyncio.ensure_future(http_response(reader))
+        try:
+            writer.write(data)
+            # what the edge answers at once is there when later requests are answered
+            for _ in range(2):
+                await self.answered(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+            if response.done():
+                refuse(*response.result())
+            yield
+        finally:
+            response.cancel()
+            await asyncio.wait({response})
+            writer.close()
+
+    async def answered(self, data):
+        reader, writer = await self.connect("d")
+        writer.write(data)
+        async with asyncio.timeout(PATIENCE):
+            response = await http_response(reader)
+        writer.close()
+        return response
+
+
+async def http_response(reader):
+    """Read a response: its status, its headers, its body as JSON."""
+    start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+    headers = dict(line.lower().split(": ", 1) for line in lines if line)
+    return (
+        int(start.split()[1]),
+        headers,
+        orjson.loads(await reader.readexactly(int(headers["content-length"])) or b"{}"),
+    )
+
+
+def refuse(http_status, headers, problem):
+    kind = ExhaustedError if http_status == 429 or problem["reason"] == "OVERLOADED" else UnavailableError
+    raise kind(problem["detail"], reason=problem["reason"], retry_after=int(headers["retry-after"]))
+
+
+def http_reply_awaited(edge, flow_id, who):
+    return edge.requested(who, b"POST /hook/%s HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}" % flow_id.encode())
+
+
+@asynccontextmanager
+async def reply_fetched(edge, who):
+    """Hold a request whose edge waits for a router that is silent."""
+    edge.relay.pause()
+    async with edge.requested(who, b"GET /replies/some-token HTTP/1.1\r\nHost: a\r\n\r\n"):
+        yield
+
+
+def head_sent(edge, who):
+    """Hold a part of a head that takes 1,000 bytes."""
+    head = b"POST /hook/a HTTP/1.1\r\nHost: a\r\nX: "
+    return edge.requested(who, head + b"x" * (1000 - len(head)))
+
+
 SCENARIOS = {
     "calls": Scenario(owner_watched),
     "streams": Scenario(owner_watched),
@@ -160,7 +236,13 @@ SCENARIOS = {
 }
 """Scenarios by the limits' names in `RouterLimits`."""
 
-LIMITS = {each.name: each.default for each in fields(RouterLimits) if isinstance(each.default, Limit)}
+OF_EDGE = {
+    "replies_of_flow": Scenario(lambda edge, who: http_reply_awaited(edge, who, "d")),
+    "replies_of_sender": Scenario(lambda edge, who: http_reply_awaited(edge, "a", who)),
+    "fetches": Scenario(reply_fetched),
+    "received_bytes": Scenario(head_sent, 1000),
+}
+"""Scenarios by the limits' names in `EdgeLimits`."""
 
 
 async def filled(stack, hold):
@@ -174,33 +256,61 @@ async def filled(stack, hold):
         held += 1
 
 
-@pytest.mark.parametrize("name", LIMITS)
-async def test_who_has_its_share_keeps_nobody_out(tmp_path, name):
-    assert name in SCENARIOS, f"write a scenario in which principals hold seats of {name}"
-    scenario, limit = SCENARIOS[name], LIMITS[name]
-    limit = replace(limit, total=SEATS * scenario.unit, reserved=SEATS // 2 * scenario.unit if limit.reserved else 0)
-    async with (
-        router_with(tmp_path, replace(RouterLimits(), **{name: limit}), scenario.scopes) as router,
-        AsyncExitStack() as stack,
-    ):
+@pytest.mark.parametrize("name", limits_of(RouterLimits))
+async def test_who_has_its_share_of_a_router_keeps_nobody_out(tmp_path, name):
+    scenario, limit = small(name, RouterLimits, SCENARIOS)
+    async with router_with(tmp_path, replace(RouterLimits(), **{name: limit}), scenario.scopes) as router:
+        await check(limit, scenario, lambda who: scenario.hold(router, who))
+
+
+@pytest.mark.parametrize("name", limits_of(EdgeLimits))
+async def test_who_has_its_share_of_an_edge_keeps_nobody_out(tmp_path, name):
+    scenario, limit = small(name, EdgeLimits, OF_EDGE)
+    async with running_router(tmp_path / "data") as router, router.client() as client, relayed(router.target) as relay:
+        await client.flows.apply([flow(each, REPLYING) for each in PRINCIPALS])
+        settings = {
+            "target": relay.target,
+            "router_timeout": PATIENCE,
+            "header_timeout": PATIENCE,
+            "drain_seconds": PATIENCE,
+        }
+        limits = replace(EdgeLimits(), **{name: limit})
+        async with running_edge(router, limits=limits, **settings) as address:
+            edge = EdgeUnderTest(address, relay)
+            for each in PRINCIPALS:
+                await edge.answered(b"HEAD /hook/%s HTTP/1.1\r\nHost: a\r\n\r\n" % each.encode())
+            await check(limit, scenario, lambda who: scenario.hold(edge, who))
+            relay.resume()
+
+
+def small(name, table, scenarios):
+    """Return a scenario, and its limit with few seats."""
+    assert name in scenarios, f"write a scenario in which principals hold seats of {name}"
+    scenario, limit = scenarios[name], limits_of(table)[name]
+    reserved = SEATS // 2 * scenario.unit if limit.reserved else 0
+    return scenario, replace(limit, total=SEATS * scenario.unit, reserved=reserved)
+
+
+async def check(limit, scenario, hold):
+    """Let one principal hold its share, and then others hold something, `hold` being a way to hold a seat."""
+    async with AsyncExitStack() as stack:
         of_first = await stack.enter_async_context(AsyncExitStack())
-        held, refused = await filled(of_first, lambda: scenario.hold(router, "a"))
+        held, refused = await filled(of_first, lambda: hold("a"))
         assert held == (limit.total - limit.reserved) // limit.parts // scenario.unit
         assert isinstance(refused, ExhaustedError)
         assert (refused.reason, refused.retry_after) == (limit.reason, limit.retry_after)
-        assert "end some, or try again" in refused.message
 
-        await stack.enter_async_context(scenario.hold(router, "b"))
+        await stack.enter_async_context(hold("b"))
 
         if limit.reserved:
             for who in PRINCIPALS[1:]:
-                _, refused = await filled(stack, lambda who=who: scenario.hold(router, who))
-            of_edge, refused = await filled(stack, lambda: scenario.hold(router, "edge"))
-            assert of_edge == SEATS // 2
+                await filled(stack, lambda who=who: hold(who))
+            of_edge, refused = await filled(stack, lambda: hold("edge"))
+            assert of_edge == SEATS // limit.essential_parts
             assert isinstance(refused, ExhaustedError)
 
         await of_first.aclose()
-        await again(stack, lambda: scenario.hold(router, "a"))
+        await again(stack, lambda: hold("a"))
 
 
 async def again(stack, hold):

@@ -10,6 +10,7 @@ import socket
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from support.budgets import limits_with
 from support.patience import PATIENCE, turns
 
 from edge.app import serve
@@ -73,18 +74,16 @@ class TestOneTooMany:
         await asyncio.wait_for(full.task, PATIENCE)
 
 
-async def test_a_server_with_little_memory_refuses_large_bodies(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 100_000)
-    edge = await start_edge()
+async def test_a_server_with_little_memory_refuses_large_bodies(start_edge):
+    edge = await start_edge(limits=limits_with(100_000))
     answer = await edge.post("/hook/open", b"x" * 300_000, [])
     assert (answer.status, answer.json()["reason"]) == (503, "OVERLOADED")
     for _ in range(5):
         assert (await edge.post("/hook/open", b"x" * 90_000, [])).status == 202
 
 
-async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
-    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 30_000)
-    edge = await start_edge()
+async def test_what_is_dropped_takes_no_memory(start_edge, capsys):
+    edge = await start_edge(limits=limits_with(30_000))
     sender = await edge.connect()
     sender.write(b"POST /hook/nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
     assert (await sender.response()).status == 404
@@ -96,9 +95,8 @@ async def test_what_is_dropped_takes_no_memory(start_edge, monkeypatch, capsys):
     assert "connection failed" not in "".join(capsys.readouterr())
 
 
-async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge, monkeypatch):
-    monkeypatch.setattr("edge.http.receive_budget.MAX_RECEIVED_BYTES", 100_000)
-    edge = await start_edge()
+async def test_heads_that_are_not_complete_take_of_the_same_memory(start_edge):
+    edge = await start_edge(limits=limits_with(100_000))
     slow = [await edge.connect() for _ in range(3)]
     for sender in slow:
         sender.write(b"POST /hook/open HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 40_000)

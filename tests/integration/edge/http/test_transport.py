@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
+from support.budgets import budget_of
 from support.patience import PATIENCE, until
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, ResponseStartLine
 
 from edge.http import responses
 from edge.http.connection import NEVER, Connection
-from edge.http.receive_budget import ReceiveBudget
 
 MIB = 1024 * 1024
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+OTHER = ip_address("192.0.2.1")
+"""Address of another sender."""
 
 
 class StubServerContext(SimpleNamespace):
@@ -32,7 +36,7 @@ class StubServerContext(SimpleNamespace):
             close_tail=b"Connection: close\r\n\r\n",
             draining=False,
             client_common_names=False,
-            budget=ReceiveBudget(MIB),
+            budget=budget_of(MIB),
             answered=lambda _: None,
             count_incomplete=lambda: None,
             on_close=closed.append,
@@ -151,7 +155,7 @@ async def test_a_connection_for_whose_data_there_is_no_memory_ends_and_gives_bac
     _, peer = ends
     await sent(peer, HEAD % (2 * MIB))
     await until(lambda: server.requests)
-    server.budget.take(MIB - 3)
+    server.budget.seat(OTHER).resize(MIB - 3)
     await sent(peer, b"abcdef")
     assert await received(peer) == b""
     assert server.budget.used == MIB - 3
@@ -367,7 +371,7 @@ async def test_unparsed_chunks_are_charged_while_the_delegate_wants_nothing(ends
 
 async def test_what_came_along_with_a_head_is_refused_without_memory_for_it(ends, server):
     _, peer = ends
-    server.budget.take(MIB)
+    server.budget.seat(OTHER).resize(MIB)
     await sent(peer, HEAD % 6 + b"abcdef")
     assert (await received(peer, 1000)).startswith(b"HTTP/1.1 503 ")
     assert server.requests[0].events == ["POST /a", "close"]

@@ -220,11 +220,11 @@ async def test_a_refusal_of_the_router_is_reported_at_once(edge, quote, error, s
 
 async def test_no_more_requests_are_held_than_may_be(start_edge, quote):
     registry = CollectorRegistry()
-    edge = await start_edge(max_held_requests=1, registry=registry)
+    edge = await start_edge(max_held_requests=2, registry=registry)
     sending, execution_id = await held(edge)
     assert registry.get_sample_value("flowhook_edge_held_requests") == 1
     refused = await edge.post("/hook/quote")
-    assert (refused.status, refused.json()["reason"], refused.headers["retry-after"]) == (503, "TOO_MANY_HELD", "1")
+    assert (refused.status, refused.json()["reason"], refused.headers["retry-after"]) == (429, "TOO_MANY_HELD", "1")
     assert len(edge.router.stored) == 1
     edge.router.answer(execution_id, reply=reply(200, b"one"))
     assert (await sending).status == 200

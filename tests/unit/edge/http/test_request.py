@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.budgets import budget_of
 from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine
 from tornado.iostream import StreamClosedError
 
 from edge.http.body_stream import BodyStream, BodyTooLargeError
-from edge.http.receive_budget import Overloaded, ReceiveBudget
+from edge.http.receive_budget import Overloaded
 from edge.http.request import Application
 from edge.http.responses import FLOW_FOUND, build_response
 from edge.metrics import EdgeMetrics
@@ -36,7 +37,7 @@ class Exchange:
     """One request to a handler."""
 
     def __init__(self, handler, *, most=1_000_000):
-        self.budget = ReceiveBudget(most)
+        self.budget = budget_of(most)
         self.application = Application(handler, EdgeMetrics(), self.budget)
         self.connection = Notes()
         self.request = self.application.start_request(None, self.connection)

@@ -15,7 +15,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import apsw
 
@@ -23,6 +23,8 @@ from flowhook.errors import FlowhookError
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
 from router.storage.sqlite.transaction_log import TransactionLog
+
+T = TypeVar("T")
 
 RESERVE: Final = 4
 """Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
@@ -95,6 +97,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[QueuedWrite] = deque()
         self._waiting_bytes = 0
+        self._between: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._closing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -141,6 +144,20 @@ class Writer:
             self._wake.notify()
         return await future
 
+    async def run_between(self, function: Callable[[], T]) -> T:
+        """Run a function on the writer's thread between two transactions, and return its result.
+
+        Raises:
+            UnavailableError: closed, or the function failed because of storage.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._wake:
+            if self._closing:
+                raise CallRefusedError("storage is closed")
+            self._between.append((function, future))
+            self._wake.notify()
+        return await future
+
     async def close(self) -> None:
         """Run queued calls, then end the thread. The connection stays open."""
         with self._wake:
@@ -151,16 +168,28 @@ class Writer:
             self._thread.join()
 
     def _run(self) -> None:
-        while batch := self._next():
-            self._commit(batch)
-            self._on_loop(self._deliver, batch)
+        while (batch := self._next()) or self._between:
+            if batch:
+                self._commit(batch)
+                self._on_loop(self._deliver, batch)
+            if self._between:
+                self._run_next_between()
         self._on_loop(self._end)
+
+    def _run_next_between(self) -> None:
+        function, future = self._between.popleft()
+        try:
+            result = function()
+        except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it and the thread goes on
+            self._on_loop(_settle, future, None, translate(error))
+        else:
+            self._on_loop(_settle, future, result, None)
 
     def _next(self) -> list[QueuedWrite]:
         batch: list[QueuedWrite] = []
         size = 0
         with self._wake:
-            while not self._waiting and not self._closing:
+            while not self._waiting and not self._between and not self._closing:
                 self._wake.wait()
             while self._waiting and size <= self._limits.transaction_bytes:
                 call = self._waiting.popleft()
@@ -242,3 +271,12 @@ class Writer:
     def _end(self) -> None:
         if not self._ended.done():
             self._ended.set_result(None)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: FlowhookError | None) -> None:
+    if future.done():  # cancelled
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

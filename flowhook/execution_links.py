@@ -52,6 +52,14 @@ class ExecutionLinks(NamedTuple):
     caused: tuple[LinkedExecution, ...] = ()
     more_caused: bool = False
 
+    def merged(self, other: ExecutionLinks, *, most_caused: int) -> ExecutionLinks:
+        """Return the links of two executions together, each execution once; of those caused at most a number."""
+        causes = {each.execution_id: each for each in (*self.causes, *other.causes)}
+        caused = {each.execution_id: each for each in (*self.caused, *other.caused)}
+        kept = tuple(caused.values())[:most_caused]
+        more = self.more_caused or other.more_caused or len(caused) > most_caused
+        return ExecutionLinks(tuple(causes.values()), kept, more)
+
 
 NO_LINKS: Final = ExecutionLinks()
 """Of an execution that no other one caused, and that caused none."""

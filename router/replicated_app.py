@@ -37,6 +37,7 @@ from router.storage.commit_log.jetstream.opening import connect
 from router.storage.commit_log.keys import ClusterKeys
 from router.storage.interface import Storage
 from router.storage.limits import REPLICATED_LIMITS
+from router.storage.replicated.forgetting import read_last_erasure
 from router.storage.replicated.rebuilding import LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
@@ -134,7 +135,14 @@ def _new_member(
     schedule = SnapshotSchedule.of_log(
         replicated.log, time.monotonic(), log_bytes=settings.snapshot_log_bytes, seconds=settings.snapshot_seconds
     )
-    task = SnapshotTask(snapshots, replicated.log, view.path, schedule=schedule, clock=time.monotonic)
+    task = SnapshotTask(
+        snapshots,
+        replicated.log,
+        view.path,
+        schedule=schedule,
+        clock=time.monotonic,
+        last_erasure=partial(read_last_erasure, view),
+    )
     member = Member(
         name,
         replicated,

@@ -278,7 +278,18 @@ async def serve_shard(
     )
     replays = Replays(host=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionService(host=host, state=state, admission=admission, reads=reads, replays=replays), server
+        ExecutionService(
+            host=host,
+            state=state,
+            admission=admission,
+            reads=reads,
+            replays=replays,
+            rejections=storage.rejections,
+            bodies=storage.bodies,
+            replicated=settings.storage.startswith(("nats:", "tls:")),
+            now_ms=_now_ms,
+        ),
+        server,
     )
     jobs = create_job_service(
         host=host, state=state, store=storage.jobs, replays=replays, clock=time.monotonic, now_ms=_now_ms

@@ -24,6 +24,7 @@ ACTIONS: Final[Mapping[str, str]] = {
     "ExecutionService/ResumeExecution": "resume an execution",
     "ExecutionService/RetryExecutionNow": "retry an execution now",
     "ExecutionService/ResolveExecution": "resolve an execution",
+    "ExecutionService/DeleteExecution": "delete or erase an execution",
     "JobService/CreateJob": "create a job",
     "JobService/PauseJob": "pause a job",
     "JobService/ResumeJob": "resume a job",

@@ -205,6 +205,30 @@ class LinksView:
     more_caused: bool
 
 
+class Delete(ExecutionId):
+    """An execution that is deleted."""
+
+    erase: bool = False
+    """Erase its event for good: with the execution that it replays, all replays of the same event, what refers to them,
+    and what is left of them in the free space of files."""
+    cancel: bool = False
+    """Cancel those that have not ended before."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedExecutionsView:
+    """Executions that were deleted, oldest first, and those linked with them, which may hold the same data and were not.
+
+    `erased_at`: when the event was erased; null: it was not. `purge_pending`: other routers and the replicated log
+    still have what was erased, for about a minute.
+    """
+
+    execution_ids: tuple[str, ...]
+    links: LinksView
+    erased_at: datetime | None
+    purge_pending: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionDetailView:
     """An execution with all that is stored of it, but for its body."""
@@ -238,6 +262,18 @@ async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterat
 async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
     """Cancel an execution and return it."""
     return view(await client.executions.cancel(parameters.execution_id))
+
+
+async def delete_execution(client: AsyncClient, parameters: Delete) -> DeletedExecutionsView:
+    """Delete an execution that has ended, or erase its event."""
+    deleted = await client.executions.delete(parameters.execution_id, erase=parameters.erase, cancel=parameters.cancel)
+    links = deleted.links
+    return DeletedExecutionsView(
+        deleted.execution_ids,
+        LinksView(_linked(links.causes), _linked(links.caused), links.more_caused),
+        None if deleted.erase_time_ms is None else to_datetime(deleted.erase_time_ms),
+        deleted.purge_pending,
+    )
 
 
 async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:

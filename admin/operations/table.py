@@ -301,6 +301,15 @@ RESOLVE_EXECUTION: Final = Operation(
     executions.ExecutionView,
     executions.resolve_execution,
 )
+DELETE_EXECUTION: Final = Operation(
+    "delete_execution",
+    "POST",
+    "/executions/{execution_id}/delete",
+    "Delete an execution that has ended, or erase all that is stored of its event.",
+    executions.Delete,
+    executions.DeletedExecutionsView,
+    executions.delete_execution,
+)
 LIST_FAULTS: Final = Operation(
     "list_faults",
     "GET",
@@ -452,6 +461,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     RESUME_EXECUTION,
     RETRY_EXECUTION_NOW,
     RESOLVE_EXECUTION,
+    DELETE_EXECUTION,
     LIST_FAULTS,
     *job_table.OPERATIONS,
     LIST_REJECTIONS,

@@ -1,22 +1,26 @@
-"""`flowhook executions`: shows, awaits, replays, resolves, cancels, suspends, resumes and retries executions."""
+"""`flowhook executions`: shows, awaits, replays, resolves, cancels, suspends, resumes, retries and deletes them."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli import finding
 from cli.commands.replay import replay
+from cli.confirmation import Yes, confirm
 from cli.options import ByJob, DataDir, Json, Router
 from cli.outcome import NOT_ENDED
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, WorkflowError
 
+if TYPE_CHECKING:
+    from flowhook.client.results import DeletedExecutions
+
 app = typer.Typer(
-    help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume and retry them.",
+    help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume, retry and delete them.",
     no_args_is_help=True,
 )
 
@@ -203,6 +207,77 @@ def _cancel(*, execution_id: ExecutionId, json: Json = False, router: Router = N
 
     with open_client(router, data_dir) as client:
         _show(client.executions.cancel(execution_id), json=json)
+
+
+@app.command("delete")
+def _delete(
+    *,
+    execution_ids: Annotated[list[str], typer.Argument(metavar="ID…", help="IDs of executions.", show_default=False)],
+    erase: Annotated[
+        bool,
+        typer.Option(
+            "--erase", help="Erase the event for good: all its executions, what refers to them, and their traces."
+        ),
+    ] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel those that have not ended before.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+    router: Router = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Delete executions that have ended; with --erase, all that is stored of their events.
+
+    `flowhook jobs create delete` deletes all that match.
+    """
+    from cli.client_factory import open_client
+
+    what = "Erase the events of" if erase else "Delete"
+    confirm(f"{what} {', '.join(execution_ids)}? That can't be undone", yes=yes)
+    failed = False
+    with open_client(router, data_dir) as client:
+        for execution_id in execution_ids:
+            try:
+                deleted = client.executions.delete(execution_id, erase=erase, cancel=cancel)
+            except (ConflictError, NotFoundError) as error:
+                failed = True
+                print(f"flowhook: {error.message}", file=sys.stderr)
+            else:
+                _show_deleted(execution_id, deleted, json=json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show_deleted(execution_id: str, deleted: DeletedExecutions, *, json: bool) -> None:
+    from cli.links import links_as_json
+    from cli.output import print_json, rfc3339
+
+    if json:
+        print_json(
+            {
+                "id": execution_id,
+                "execution_ids": deleted.execution_ids,
+                "erased_at": rfc3339(deleted.erase_time_ms),
+                "purge_pending": deleted.purge_pending,
+                "links": links_as_json(deleted.links),
+            }
+        )
+        return
+    others = [each for each in deleted.execution_ids if each != execution_id]
+    print(f"{execution_id}: {'deleted' if deleted.erase_time_ms is None else 'erased'}{_with(others)}")
+    if deleted.erase_time_ms is None:
+        return
+    linked = [each.execution_id for each in (*deleted.links.causes, *deleted.links.caused) if each.flow_id]
+    if linked:
+        more = " and more: see 'executions list --caused-by'" if deleted.links.more_caused else ""
+        print(f"  not erased: executions linked with it, which may hold the same data: {', '.join(linked)}{more}")
+    if deleted.purge_pending:
+        print(
+            "  gone from the log, its snapshots and the other routers after the next snapshot, within a minute or two"
+        )
+
+
+def _with(others: Sequence[str]) -> str:
+    return f", with {', '.join(others)}" if others else ""
 
 
 @app.command("suspend")

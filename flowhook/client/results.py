@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.execution_links import ExecutionLinks
 from flowhook.jobs import SampledReplay
 from flowhook.model import Change, Execution, Flow, Headers, WorkflowError, to_datetime
 
@@ -70,6 +71,24 @@ class ExecutionCount:
 
     count: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedExecutions:
+    """Executions that were deleted.
+
+    Attributes:
+        execution_ids: their IDs, oldest first; at least one.
+        links: executions that caused them, and that they caused, at most 20: these may hold the same data, and were not
+            deleted.
+        erase_time_ms: Unix time when the event was erased; None: it was not.
+        purge_pending: whether other routers and the replicated log still have what was erased, for about a minute.
+    """
+
+    execution_ids: tuple[str, ...]
+    links: ExecutionLinks
+    erase_time_ms: int | None
+    purge_pending: bool
 
 
 class ScannedExecution(NamedTuple):

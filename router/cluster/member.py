@@ -29,6 +29,7 @@ from router.storage.commit_log.interface import FencedError, LogReplacedError, L
 from router.storage.interface import Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
+from router.storage.replicated.forgetting import Forgetting
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import snapshot_prefix
 from router.storage.replicated.view import View, ViewPosition
@@ -346,7 +347,8 @@ class Member:
             # also for an empty view: the log may begin behind a snapshot at position 0, which a migration made
             position = self._restore() or self._view.create(replicated.log.identity)
         try:
-            self._follower = Follower(replicated.log, self._view, position, grew=self._grew)
+            forget = Forgetting(self._view).step
+            self._follower = Follower(replicated.log, self._view, position, grew=self._grew, forget=forget)
             self._follower.follow(halt)
         except LogTrimmedError:
             # too old, or new while the log has been purged already: the newest snapshot is younger

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from google.protobuf.message import DecodeError
-
 from flowhook import ids, logs
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.model import Status
-from flowhook.v1.envelope_pb2 import Event
 from router.dispatch.lifecycle.execution_commands import ExecutionCommands
 from router.dispatch.observers.execution_records import ExecutionRecords
+from router.jobs.removal import ExecutionRemoval
 from router.storage.interface import ShardState
 from router.storage.jobs import ClaimedItem
 from router.storage.model import ExecutionRecord
@@ -82,6 +80,7 @@ class JobActions:
         self._records = records
         self._state = state
         self._replay = replay
+        self._removal = ExecutionRemoval(records, state)
 
     async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
         """Perform the action of a job on an execution that it has claimed.
@@ -144,40 +143,11 @@ class JobActions:
 
     async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:
         try:
-            record = await self._records.find(item.execution_id)
+            await self._removal.delete(item.execution_id)
         except NotFoundError:
-            if repeated:
-                return ItemResult(ItemOutcome.DONE)
-            raise
-        if not record.status.ended:
-            raise ConflictError(f"{record.id} has not ended: {record.status}", reason="EXECUTION_NOT_ENDED")
-        failed_id = await self._state.failed_before(record.seq)
-        if failed_id is not None:  # without the replay, it would look as if nobody had dealt with it
-            raise ConflictError(
-                f"{record.id} replays the event of {failed_id}, which failed and is stored: delete that one first",
-                reason="ORIGINAL_STORED",
-            )
-        parent_id = await self._parent_of(record)
-        unended_id = await self._state.unended_run(parent_id) if parent_id else None
-        if unended_id is not None:
-            # it may wait for the result; or repeat what started this one, which would then run again
-            raise ConflictError(
-                f"{record.id} was started by {parent_id}, and {unended_id} has not ended: delete it later",
-                reason="PARENT_NOT_ENDED",
-            )
-        await self._state.delete([record.seq])
+            if not repeated:
+                raise
         return ItemResult(ItemOutcome.DONE)
-
-    async def _parent_of(self, record: ExecutionRecord) -> str:
-        """Return the ID of the execution that started one; empty: none did, or it is unknown."""
-        payload = (await self._state.payloads([record.seq], most_bytes=0)).get(record.seq)
-        if payload is None:  # it is stored apart
-            content = await self._state.content(record.seq)
-            payload = b"" if content is None else content.payload
-        try:
-            return Event.FromString(payload).parent_execution_id
-        except DecodeError:  # damaged: that must not keep it from being deleted
-            return ""
 
     async def _was_performed(self, spec: JobSpec, item: ClaimedItem, error: ConflictError) -> bool:
         """Whether an action that is refused now was performed by an earlier attempt at the same claim."""

@@ -62,6 +62,12 @@ def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb
     return _joined(action, "" if response is None else response.job.id, _differences(request.spec.replay))
 
 
+def _deleted(request: pb.DeleteExecutionRequest, response: pb.DeleteExecutionResponse | None) -> str:
+    """Return the executions that were deleted, and whether they were erased."""
+    ids = [request.execution_id] if response is None else response.execution_ids
+    return _joined("erase" if request.erase else "", *ids)
+
+
 def _differences(request: pb.ReplayExecutionRequest) -> str:
     """Return in what a replay differs from the execution, without the bytes that it was given."""
     words = []
@@ -105,6 +111,7 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "ExecutionService/ResumeExecution": _field("execution_id"),
     "ExecutionService/RetryExecutionNow": _field("execution_id"),
     "ExecutionService/ResolveExecution": _field("execution_id"),
+    "ExecutionService/DeleteExecution": _deleted,
     "JobService/CreateJob": _created,
     "JobService/PauseJob": _field("job_id"),
     "JobService/ResumeJob": _field("job_id"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from flowhook import held_results
@@ -14,14 +15,17 @@ from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_to_proto
 from router.admission import AdmissionControl
 from router.dispatch.shard_runtime import ShardRuntime
+from router.jobs.removal import EventErasure, ExecutionRemoval
 from router.services import error_mapping
 from router.services.body_streams import BodySender
-from router.services.execution_links import links_of
+from router.services.execution_links import MAX_CAUSED, links_of
 from router.services.execution_lists import ExecutionLists
 from router.services.replays import Replays, past_retention
 from router.services.stored_events import read_execution
+from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord
+from router.storage.operator_logs import RejectionLog
 from router.task_history import build_task_history
 
 MAX_REASON: Final = 1000
@@ -39,6 +43,10 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         admission: AdmissionControl,
         reads: BodySender,
         replays: Replays,
+        rejections: RejectionLog,
+        bodies: BodyStore,
+        replicated: bool,
+        now_ms: Callable[[], int],
     ) -> None:
         self._host = host
         self._commands, self._records = host.commands, host.executions
@@ -46,6 +54,17 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._admission = admission
         self._reads = reads
         self._replays = replays
+        self._removal = ExecutionRemoval(host.executions, state)
+        self._erasure = EventErasure(
+            self._removal,
+            records=host.executions,
+            state=state,
+            commands=host.commands,
+            rejections=rejections,
+            bodies=bodies,
+        )
+        self._replicated = replicated
+        self._now_ms = now_ms
         self._lists = ExecutionLists(state, host.executions, admission)
 
     @error_mapping.rpc_method
@@ -174,6 +193,32 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         del context
         record = await self._commands.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+
+    @error_mapping.rpc_method
+    async def DeleteExecution(  # noqa: N802 - the name of the RPC
+        self, request: pb.DeleteExecutionRequest, context: error_mapping.Context
+    ) -> pb.DeleteExecutionResponse:
+        """Delete an execution that has ended, or erase its event."""
+        del context
+        links = await links_of(request.execution_id, state=self._state, records=self._records)
+        if not request.erase:
+            if request.cancel and not (await self._records.find(request.execution_id)).status.ended:
+                await self._commands.cancel(request.execution_id)
+            await self._removal.delete(request.execution_id)
+            return pb.DeleteExecutionResponse(
+                execution_ids=[request.execution_id], links=convert_links.links_to_proto(links)
+            )
+        erasure = await self._erasure.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
+        for other in erasure.execution_ids:  # what they caused still names them
+            if other != request.execution_id:
+                more = await links_of(other, state=self._state, records=self._records)
+                links = links.merged(more, most_caused=MAX_CAUSED)
+        return pb.DeleteExecutionResponse(
+            execution_ids=erasure.execution_ids,
+            links=convert_links.links_to_proto(links),
+            erase_time=convert.timestamp(erasure.time_ms),
+            purge_pending=self._replicated,
+        )
 
     @error_mapping.rpc_method
     async def SuspendExecution(  # noqa: N802 - the name of the RPC

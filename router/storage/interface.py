@@ -29,6 +29,7 @@ from router.storage.jobs import ExecutionWalk, JobStore
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import (
     Appended,
+    Erasure,
     ExecutionContent,
     ExecutionListing,
     ExecutionRecord,
@@ -264,6 +265,28 @@ class ShardState(ActivityQueries, Protocol):
 
         Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
         """
+        ...
+
+    async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> Erasure:
+        """Erase the event of an execution: what is stored of that, of all replays, and what refers to them.
+
+        Unlike `delete`, this leaves nothing in the free space of files either, nor dedupe keys, rejections of the
+        request, undelivered events of the executions, and reasons and messages about them in the audit log and jobs.
+        It returns when nothing is left in the files of this router. Idempotent: it goes on where it was interrupted.
+
+        Args:
+            execution_id: the execution, or a replay of it.
+            rejections: IDs of rejections of the same request, besides those that were accepted as the event.
+            now_ms: Unix time.
+
+        Raises:
+            NotFoundError: it is not stored, and was not erased (`EXECUTION_NOT_FOUND`).
+            ConflictError: one of the executions has not ended (`EXECUTION_NOT_ENDED`).
+        """
+        ...
+
+    async def erased(self, execution_id: str) -> Erasure | None:
+        """Return the erasure of an execution; None: it was not erased, or so long ago that this is forgotten."""
         ...
 
 

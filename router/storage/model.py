@@ -448,3 +448,17 @@ class StoredRejection(NamedTuple):
     accepted_id: str = ""
     accepted_by: str = ""
     accept_time_ms: int | None = None
+
+
+class Erasure(NamedTuple):
+    """The erasure of an event.
+
+    Attributes:
+        execution_ids: the execution that it started and the replays of that, as far as they were stored; oldest first.
+        flow_id: ID of their flow.
+        time_ms: Unix time when it was erased.
+    """
+
+    execution_ids: tuple[str, ...]
+    flow_id: str
+    time_ms: int

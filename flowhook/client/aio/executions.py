@@ -5,16 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from typing import Final
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import ExecutionChange, ExecutionCount, Page, ScannedExecution
+from flowhook.client.results import DeletedExecutions, ExecutionChange, ExecutionCount, Page, ScannedExecution
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.replays import ReplayOptions, ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
     CountExecutionsRequest,
+    DeleteExecutionRequest,
     GetExecutionRequest,
     ListExecutionsRequest,
     PreviewReplayRequest,
@@ -32,6 +34,9 @@ from flowhook.v1.execution_service_pb2 import (
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_from_proto, replay_to_proto
+
+ERASE_SECONDS: Final = 600.0
+"""Deadline of an erasure (s)."""
 
 
 class Executions:
@@ -247,6 +252,40 @@ class Executions:
         request = CancelExecutionRequest(execution_id=execution_id)
         response = await self._call(self._stub.CancelExecution, request, repeatable=False)
         return convert.execution_from_proto(response.execution)
+
+    async def delete(
+        self,
+        execution_id: str,
+        *,
+        erase: bool = False,
+        cancel: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - the deadline of the call
+    ) -> DeletedExecutions:
+        """Delete an execution that has ended, or erase its event.
+
+        Args:
+            execution_id: ID of the execution.
+            erase: erase its event, for good: the execution, the one that it replays, all replays of the same event,
+                what refers to them, and what is left of them in free space of files. Idempotent.
+            cancel: cancel those that have not ended before.
+            timeout: seconds; None: that of the client, or ten minutes if it erases, because that takes longer the
+                larger the database is. Erasing goes on after that: repeat the call.
+
+        Raises:
+            NotFoundError: the execution is unknown, and not known to have been erased (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
+                (`PARENT_NOT_ENDED`); unless it is erased: it replays one that failed (`ORIGINAL_STORED`).
+        """
+        if timeout is None and erase:
+            timeout = ERASE_SECONDS
+        request = DeleteExecutionRequest(execution_id=execution_id, erase=erase, cancel=cancel)
+        response = await self._call(self._stub.DeleteExecution, request, timeout=timeout, repeatable=erase)
+        return DeletedExecutions(
+            tuple(response.execution_ids),
+            convert_links.links_from_proto(response.links),
+            convert.milliseconds(response.erase_time) if response.HasField("erase_time") else None,
+            response.purge_pending,
+        )
 
     async def suspend(self, execution_id: str) -> Execution:
         """Suspend an execution until it is resumed, and return it.

@@ -41,10 +41,27 @@ class Follower:
     """
 
     def __init__(
-        self, log: CommitLog, view: View, position: ViewPosition, *, grew: Callable[[int], None] = lambda _bytes: None
+        self,
+        log: CommitLog,
+        view: View,
+        position: ViewPosition,
+        *,
+        grew: Callable[[int], None] = lambda _bytes: None,
+        forget: Callable[[apsw.Connection], float] | None = None,
     ) -> None:
-        """Start at a position of a view; `grew` is called with the bytes of each record that was applied."""
+        """Start at a position of a view.
+
+        Args:
+            log: the log of the shard.
+            view: the view.
+            position: what it contains.
+            grew: called with the bytes of each record that was applied.
+            forget: called between records with a connection; it removes from the view some of what was erased, and
+                returns after how many seconds to call it again.
+        """
         self._grew = grew
+        self._forget = forget
+        self._forget_at = time.monotonic()
         self._log = log
         self._view = view
         self.position = position
@@ -79,7 +96,9 @@ class Follower:
                     self.current = self.current or self._read >= self._target
                     if stop.is_set():
                         return
+                    self._forget_some(connection)
                 self.current = True
+                self._forget_some(connection)
 
     def catch_up(self, through: int) -> None:
         """Apply the records up to a position, at which the log has one. Blocks; see `follow`.
@@ -112,6 +131,10 @@ class Follower:
             epoch=self.epoch,
             own=False,
         )
+
+    def _forget_some(self, connection: apsw.Connection) -> None:
+        if self._forget is not None and time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + self._forget(connection)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[apsw.Connection]:

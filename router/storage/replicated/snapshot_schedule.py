@@ -63,10 +63,18 @@ class SnapshotSchedule:
         """Count the bytes of records that the view applied or the owner appended."""
         self._grown += size
 
-    def due(self, now: float, *, crowded: bool = False) -> bool:
-        """Whether a snapshot is to be made; `crowded`: the log is nearly full."""
+    def due(self, now: float, *, crowded: bool = False, erased: bool = False) -> bool:
+        """Whether a snapshot is to be made.
+
+        Args:
+            now: the time.
+            crowded: the log is nearly full.
+            erased: the log has what was erased.
+        """
         grown = self._grown - self._covered
-        seconds = min(CROWDED_SECONDS, self._seconds) if crowded else self._seconds
+        seconds = min(CROWDED_SECONDS, self._seconds) if crowded or erased else self._seconds
+        if erased:
+            return now >= self._retry and now - self._last >= seconds
         return grown > 0 and now >= self._retry and (grown >= self._log_bytes or now - self._last >= seconds)
 
     def begin(self) -> None:
@@ -103,6 +111,7 @@ class SnapshotTask:
         view: path of this router's view.
         schedule: when they are due.
         clock: monotonic, s.
+        last_erasure: returns the number of the last erasure that the view contains; 0: there is none.
     """
 
     def __init__(
@@ -113,12 +122,16 @@ class SnapshotTask:
         *,
         schedule: SnapshotSchedule,
         clock: Callable[[], float],
+        last_erasure: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._log = log
         self._view = view
         self._schedule = schedule
         self._clock = clock
+        self._last_erasure = last_erasure
+        self._purged_erasure = 0
+        """Last erasure behind which this process has purged the log; of former processes that is not known."""
 
     @property
     def alarm(self) -> bool:
@@ -132,17 +145,21 @@ class SnapshotTask:
 
     def run_if_due(self) -> bool:
         """Make a snapshot if one is due, and return whether one was made. Blocks; failures are logged, not raised."""
-        if not self._schedule.due(self._clock(), crowded=self._is_crowded()):
+        last_erasure = self._last_erasure()
+        erased = last_erasure > self._purged_erasure
+        if not self._schedule.due(self._clock(), crowded=self._is_crowded(), erased=erased):
             return False
         self._schedule.begin()
         try:
-            made = self._store.make(self._view)
+            # what was erased is in the snapshots and the records before
+            made = self._store.make(self._view, alone=True) if erased else self._store.make(self._view)
             if made.purge_through:
                 self._log.purge(made.purge_through)
         except Exception as error:  # noqa: BLE001 - a defect must not end the snapshots, without which the log fills up
             self._failed(error)
             return False
         self._schedule.succeeded(self._clock())
+        self._purged_erasure = last_erasure
         log.info("snapshot made", position=made.position, purged_through=made.purge_through)
         return True
 

@@ -76,11 +76,15 @@ class SnapshotStore:
         self._prefix = snapshot_prefix(shard)
         self._lock = threading.Lock()
 
-    def make(self, view: Path) -> SnapshotMade:
+    def make(self, view: Path, *, alone: bool = False) -> SnapshotMade:
         """Store a snapshot of a view, which may be in use meanwhile, and remove superseded snapshots.
 
+        Args:
+            view: path of the view.
+            alone: remove all earlier snapshots, because of what is in them, once the new one was fetched and checked.
+
         Raises:
-            SnapshotDamagedError: the view is damaged; nothing was stored.
+            SnapshotDamagedError: the view is damaged; nothing was stored. Or what was stored is: no other was removed.
             UnavailableError: the object store or the disk can't serve (`STORAGE_FULL`), or the view can't be read.
         """
         try:
@@ -91,9 +95,14 @@ class SnapshotStore:
                 _compress(copy, packed)
                 copy.unlink()
                 self._objects.put(self.name(position), packed)
+                if alone and self._fetch(position, None) is None:
+                    raise SnapshotDamagedError(f"the snapshot at position {position} was removed at once")
         except (OSError, apsw.Error) as error:
             raise translate(error) from error
-        return SnapshotMade(position, self._remove_superseded(position))
+        if alone:
+            self._remove_superseded(position, retained=1)
+            return SnapshotMade(position, position - 1)
+        return SnapshotMade(position, self._remove_superseded(position, retained=RETAINED))
 
     def restore(self, view: Path, *, log_identity: str | None = None) -> int | None:
         """Replace a view, which nobody has open, by the newest usable snapshot.
@@ -168,12 +177,12 @@ class SnapshotStore:
             raise SnapshotDamagedError(f"the snapshot at position {position} contains another position")
         return file
 
-    def _remove_superseded(self, position: int) -> int | None:
-        """Remove snapshots older than the two newest up to a position; return the position of the older of these."""
+    def _remove_superseded(self, position: int, *, retained: int) -> int | None:
+        """Remove snapshots but for the newest up to a position; return the position of the oldest that is left."""
         earlier = [each for each in self.positions() if each <= position]
-        for each in earlier[:-RETAINED]:
+        for each in earlier[:-retained]:
             self._objects.delete(self.name(each))
-        return earlier[-RETAINED] if len(earlier) >= RETAINED else None
+        return earlier[-retained] if len(earlier) >= retained else None
 
     @contextlib.contextmanager
     def _temporary_directory(self) -> Iterator[None]:

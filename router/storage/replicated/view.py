@@ -19,8 +19,8 @@ import apsw
 from router.storage.sqlite.schema import connect_writer
 
 FILE: Final = "view.db"
-LOCAL_TABLES: Final = frozenset({"applied", "rejection"})
-"""Tables that are not replicated: `rejection`, because attackers must not fill the log; and `ViewPosition`."""
+LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})
+"""Tables that are not replicated: `rejection`, because attackers must not fill the log; and the states of this file."""
 
 _APPLIED: Final = """
 CREATE TABLE IF NOT EXISTS applied (

@@ -80,6 +80,14 @@ class BlobCache(BlobDirectory):
                 self._objects.delete(self.object_name(name))
         self.settle(names)
 
+    def erase(self, names: Iterable[str]) -> None:
+        """See `BlobDirectory`."""
+        names = list(names)
+        super().erase(names)
+        for name in names:
+            self._objects.delete(self.object_name(name))
+        self.settle(names)
+
     def stored(self) -> set[str]:
         """Return the names of the blobs in the object store."""
         blobs, bodies = self._objects.names(self._blobs), self._objects.names(self._bodies)

@@ -104,6 +104,19 @@ class BlobDirectory:
         for name in names:
             self.remove_file(name)
 
+    def erase(self, names: Iterable[str]) -> None:
+        """Remove blobs so that not even a power loss brings them back.
+
+        Raises:
+            OSError: a file can't be removed; `sweep` removes it when storage is next opened.
+            UnavailableError: an object can't be removed; `object_sweep` removes it.
+        """
+        for name in names:
+            path = self._path / name
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_directory(path.parent)
+
     def remove_file(self, name: str) -> None:
         """Remove the file of a blob from the directory, as far as possible."""
         with contextlib.suppress(OSError):

@@ -89,7 +89,7 @@ class ExpireOperation:
             connection.execute(_FORGET_SCHEDULES, (before_ms,))
         if not found:
             return ExpiryStep(0, [], more)
-        return ExpiryStep(len(found), _remove(connection, found), more)
+        return ExpiryStep(len(found), remove_executions(connection, found), more)
 
 
 class DeleteOperation:
@@ -105,14 +105,14 @@ class DeleteOperation:
         steps: list[ExpiryStep] = []
         for seqs in arguments:
             found = [(seq,) for (seq,) in _ENDED.fetch(connection, [(seq,) for seq in seqs])]
-            steps.append(ExpiryStep(len(found), _remove(connection, found) if found else [], more=False))
+            steps.append(ExpiryStep(len(found), remove_executions(connection, found) if found else [], more=False))
         return steps
 
     def committed(self, results: Sequence[ExpiryStep]) -> None:
         """See `WriterOperation`."""
 
 
-def _remove(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:
+def remove_executions(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:
     """Remove executions, given by sequence number, and return the blobs that are no longer needed."""
     # The highest sequence number may be among them: record it, so that it is never used again.
     connection.execute(

@@ -9,7 +9,7 @@ from typing import TypeVar
 import apsw
 
 from flowhook.attempts import AttemptHistory
-from flowhook.errors import ConflictError
+from flowhook.errors import ConflictError, NotFoundError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
 from flowhook.random_access import RandomAccess
@@ -21,6 +21,7 @@ from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import (
     Delivered,
     Ended,
+    Erasure,
     ExecutionContent,
     ExecutionListing,
     ExecutionRecord,
@@ -50,11 +51,19 @@ from router.storage.sqlite import (
 from router.storage.sqlite.attempts import read_attempts
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.changes import StateChangeOperation
+from router.storage.sqlite.erasure import (
+    EraseOperation,
+    EraseRequest,
+    EraseResult,
+    find_erasure,
+    find_references,
+)
 from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, ExpiryStep
 from router.storage.sqlite.inbound_events import InboundEventOperation
 from router.storage.sqlite.log import AppendOperation
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.rows import dump_retry, dump_subscriptions
+from router.storage.sqlite.wiping import Wiping
 from router.storage.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -97,6 +106,8 @@ class SqliteShardState:
         write: StateChangeOperation,
         expire: ExpireOperation,
         delete: DeleteOperation,
+        erase: EraseOperation,
+        wiping: Wiping,
         epoch: int,
         limits: StorageLimits,
     ) -> None:
@@ -111,6 +122,8 @@ class SqliteShardState:
         self._write = write
         self._expire = expire
         self._delete = delete
+        self._erase = erase
+        self._wiping = wiping
         self._lost = False
 
     @property
@@ -312,6 +325,28 @@ class SqliteShardState:
         if deleted.blobs:
             await asyncio.to_thread(self._blobs.remove, deleted.blobs)
         return deleted.executions
+
+    async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> Erasure:
+        """See `interface.ShardState`."""
+        self._check()
+        references = await self._queries.run(lambda connection: find_references(connection, execution_id))
+        try:
+            result: EraseResult = await self._writer.call(
+                self._erase, EraseRequest(execution_id, references, rejections, now_ms)
+            )
+        except NotFoundError:
+            earlier = await self.erased(execution_id)
+            if earlier is None:
+                raise
+            result = EraseResult(earlier, [])
+        if result.blobs:
+            await asyncio.to_thread(self._blobs.erase, result.blobs)
+        await self._wiping.finish()
+        return result.erasure
+
+    async def erased(self, execution_id: str) -> Erasure | None:
+        """See `interface.ShardState`."""
+        return await self._queries.run(lambda connection: find_erasure(connection, execution_id))
 
     def _check(self) -> None:
         if self._lost:

@@ -24,6 +24,7 @@ from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.bodies import SqliteBodyStore
 from router.storage.sqlite.capacity import Capacity, ProbeOperation
 from router.storage.sqlite.changes import StateChangeOperation
+from router.storage.sqlite.erasure import EraseOperation
 from router.storage.sqlite.errors import translate
 from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation
 from router.storage.sqlite.inbound_events import InboundEventOperation
@@ -38,6 +39,7 @@ from router.storage.sqlite.schema import connect_writer
 from router.storage.sqlite.state import AcquireOperation, SqliteShardState
 from router.storage.sqlite.transaction_log import TransactionLog
 from router.storage.sqlite.usage import measure
+from router.storage.sqlite.wiping import Wiping
 from router.storage.sqlite.writer import Writer
 
 
@@ -70,6 +72,7 @@ class SqliteStorage:
         self._probe = ProbeOperation(capacity.room)
         self._expire = ExpireOperation()
         self._delete = DeleteOperation()
+        self._erase = EraseOperation()
         self._job = JobOperation()
         self._reject = RejectOperation()
         self._audited = AuditOperation()
@@ -83,6 +86,7 @@ class SqliteStorage:
                 self._change,
                 self._expire,
                 self._delete,
+                self._erase,
                 self._reject,
                 self._audited,
                 self._job,
@@ -99,7 +103,8 @@ class SqliteStorage:
         self._jobs = SqliteJobStore(self._writer, self._queries, self._job)
         self._log = SqliteLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._wiping = Wiping(path, self._writer.run_between)
+        self._upkeep: list[asyncio.Task[None]] = []
         self._owner: SqliteShardState | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -108,10 +113,11 @@ class SqliteStorage:
         self._blobs.sweep(named_blobs(self._connection))
         self._writer.start()
 
-    def start_sweeping(self) -> None:
-        """Remove objects that no row names, from time to time, when the blobs are in an object store."""
+    def start_upkeep(self) -> None:
+        """Wipe what was erased before; and remove objects that no row names, from time to time, if there are any."""
+        self._upkeep.append(asyncio.create_task(self._wiping.run_forever(), name="wipe what was erased before"))
         if self._sweep is not None:
-            self._sweeping = asyncio.create_task(self._sweep.run_forever(), name="sweep objects")
+            self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
 
     @property
     def writer(self) -> Writer:
@@ -171,6 +177,8 @@ class SqliteStorage:
             write=self._write,
             expire=self._expire,
             delete=self._delete,
+            erase=self._erase,
+            wiping=self._wiping,
             epoch=epoch,
             limits=self._limits,
         )
@@ -203,9 +211,10 @@ class SqliteStorage:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait([self._sweeping])
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._wiping.close()
         await self._log.close()
         await self._bodies.close()
         await self._writer.close()
@@ -247,7 +256,7 @@ async def open_storage(
         connection.close()
         lock.release()
         raise translate(error) from error
-    storage.start_sweeping()
+    storage.start_upkeep()
     return storage
 
 

@@ -322,3 +322,31 @@ def test_a_wiped_disk_is_restored(made, store, tmp_path, view):
     assert store.restore(view.path) == 20
     assert rows(view.path) == [10, 20]
     assert stat.S_IMODE(view.path.parent.stat().st_mode) == 0o700
+
+
+def test_one_that_is_to_be_the_only_one_replaces_all_earlier_ones_once_it_is_sound(view, store, objects):
+    for position in (3, 5, 9):
+        view.write(position)
+        made = store.make(view.path, alone=position == 9)
+    assert (made.position, made.purge_through) == (9, 8)
+    assert store.positions() == [9]
+
+
+def test_one_that_is_to_be_the_only_one_removes_nothing_if_it_was_not_stored_well(view, directory, tmp_path):
+    class Lossy(DirectoryObjects):
+        def put(self, name, path):
+            super().put(name, path)
+            if self.damaging:
+                path.write_bytes(b"damaged")
+                super().put(name, path)
+
+    lossy = Lossy(tmp_path / "lossy")
+    lossy.damaging = False
+    store = SnapshotStore(lossy, directory)
+    view.write(3)
+    store.make(view.path)
+    view.write(5)
+    lossy.damaging = True
+    with pytest.raises(SnapshotDamagedError):
+        store.make(view.path, alone=True)
+    assert store.positions() == [3, 5]

@@ -143,3 +143,29 @@ def test_a_condition_that_is_none_is_refused(cluster, options, message):
     refused = cluster.run("executions", "list", *options)
     assert refused.code != 0
     assert message in refused.err
+
+
+def test_one_that_ended_is_deleted_and_one_that_has_not_only_if_it_may_be_cancelled(cluster):
+    execution_id = send_event(cluster, "hello", "{}")
+    wait_for_end(cluster, execution_id)
+    assert cluster.run("executions", "delete", execution_id).out == f"{execution_id}: deleted\n"
+    assert cluster.run("executions", "get", execution_id).code == 1
+    cluster.run("flows", "pause", "hello")
+    execution_id = send_event(cluster, "hello", "{}")
+    refused = cluster.run("executions", "delete", execution_id)
+    assert (refused.code, refused.err) == (1, f"flowhook: {execution_id} has not ended: pending\n")
+    assert cluster.run("executions", "delete", execution_id, "--cancel").code == 0
+    cluster.run("flows", "resume", "hello")
+
+
+def test_an_event_is_erased_with_its_replays(cluster):
+    execution_id = send_event(cluster, "hello", '{"who": "jane.doe@example.com"}')
+    wait_for_end(cluster, execution_id)
+    [replay] = cluster.run("executions", "replay", execution_id, "--json").rows
+    wait_for_end(cluster, replay["id"])
+    erased = cluster.run("executions", "delete", execution_id, "--erase").out
+    assert erased == f"{execution_id}: erased, with {replay['id']}\n"
+    [again] = cluster.run("executions", "delete", execution_id, "--erase", "--json").rows
+    assert (again["execution_ids"], again["purge_pending"]) == ([execution_id, replay["id"]], False)
+    assert again["erased_at"]
+    assert cluster.run("executions", "get", replay["id"]).code == 1

@@ -59,6 +59,7 @@ def test_a_replay_that_is_retried_has_the_idempotency_key_that_was_generated_for
         ("secrets.delete", "SecretService.DeleteSecret"),
         ("executions.cancel", "ExecutionService.CancelExecution"),
         ("executions.resume", "ExecutionService.ResumeExecution"),
+        ("executions.delete", "ExecutionService.DeleteExecution"),
     ],
 )
 @pytest.mark.parametrize(

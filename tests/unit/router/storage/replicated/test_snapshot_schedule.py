@@ -84,8 +84,10 @@ class ScriptedStore:
 
     def __init__(self, *results):
         self._results = list(results)
+        self.alone = []
 
-    def make(self, view):
+    def make(self, view, *, alone=False):
+        self.alone.append(alone)
         result = self._results.pop(0)
         if isinstance(result, Exception):
             raise result
@@ -207,3 +209,26 @@ def test_a_small_log_has_snapshots_before_it_is_full(max_bytes, due):
 @pytest.mark.parametrize(("used", "due"), [(0, False), (23, False), (24, True), (64, True)])
 def test_a_log_that_lacks_snapshots_gets_one_when_a_router_starts(used, due):
     assert SnapshotSchedule.of_log(SizedLog(64 * MIB, used * MIB), 0.0, **USUAL).due(0.0) is due
+
+
+def test_after_an_erasure_a_snapshot_replaces_all_others_within_a_minute_though_nothing_grew(schedule):
+    log, clock, erasures = PurgedLog(), Clock(), [3]
+    store = ScriptedStore(UnavailableError("no"), SnapshotMade(7, 6), SnapshotMade(9, 8), SnapshotMade(20, 9))
+    task = SnapshotTask(store, log, Path("view.db"), schedule=schedule, clock=clock, last_erasure=lambda: erasures[-1])
+    clock.now = 59.0
+    assert not task.run_if_due()
+    clock.now = 60.0
+    assert not task.run_if_due()  # it fails, and is due again
+    clock.now = 120.0
+    assert task.run_if_due()
+    assert (store.alone, log.purged) == ([True, True], [6])
+    erasures.append(4)
+    clock.now = 179.0
+    assert not task.run_if_due()
+    clock.now = 180.0
+    assert task.run_if_due()
+    clock.now = 9_999.0
+    assert not task.run_if_due()
+    schedule.grew(100)
+    assert task.run_if_due()
+    assert (store.alone, log.purged) == ([True, True, True, False], [6, 8, 9])

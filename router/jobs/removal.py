@@ -1,0 +1,156 @@
+"""Deletes executions one by one, and erases their events, on behalf of operators."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from flowhook import limits
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.rejection_service_pb2 import Rejection
+from flowhook.wire.event_body import read_event
+from router.dispatch.lifecycle.execution_commands import ExecutionCommands
+from router.dispatch.observers.execution_records import ExecutionRecords
+from router.storage.bodies import BodyStore
+from router.storage.interface import ShardState
+from router.storage.model import Erasure, ExecutionRecord
+from router.storage.operator_logs import RejectionLog
+
+REJECTED_BYTES: Final = 64 * limits.KIB
+"""Bytes of a rejected request's body that are stored at most."""
+
+
+class ExecutionRemoval:
+    """Deletes executions that have ended."""
+
+    def __init__(self, records: ExecutionRecords, state: ShardState) -> None:
+        self._records = records
+        self._state = state
+
+    async def delete(self, execution_id: str) -> None:
+        """Delete an execution that has ended.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or another one still needs it (`ORIGINAL_STORED`,
+                `PARENT_NOT_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        if not record.status.ended:
+            raise ConflictError(f"{record.id} has not ended: {record.status}", reason="EXECUTION_NOT_ENDED")
+        failed_id = await self._state.failed_before(record.seq)
+        if failed_id is not None:  # without the replay, it would look as if nobody had dealt with it
+            raise ConflictError(
+                f"{record.id} replays the event of {failed_id}, which failed and is stored: delete that one first",
+                reason="ORIGINAL_STORED",
+            )
+        await self.check_parent(record)
+        await self._state.delete([record.seq])
+
+    async def check_parent(self, record: ExecutionRecord) -> None:
+        """Check that what started an execution has ended.
+
+        Raises:
+            ConflictError: it has not (`PARENT_NOT_ENDED`).
+        """
+        parent_id = await self._parent_of(record)
+        unended_id = await self._state.unended_run(parent_id) if parent_id else None
+        if unended_id is not None:
+            # it may wait for the result; or repeat what started this one, which would then run again
+            raise ConflictError(
+                f"{record.id} was started by {parent_id}, and {unended_id} has not ended: delete it later",
+                reason="PARENT_NOT_ENDED",
+            )
+
+    async def _parent_of(self, record: ExecutionRecord) -> str:
+        """Return the ID of the execution that started one; empty: none did, or it is unknown."""
+        payload = (await self._state.payloads([record.seq], most_bytes=0)).get(record.seq)
+        if payload is None:  # it is stored apart
+            content = await self._state.content(record.seq)
+            payload = b"" if content is None else content.payload
+        try:
+            return Event.FromString(payload).parent_execution_id
+        except DecodeError:  # damaged: that must not keep it from being deleted
+            return ""
+
+
+class EventErasure:
+    """Erases events: executions, their replays, and what else is stored of the same request."""
+
+    def __init__(
+        self,
+        removal: ExecutionRemoval,
+        *,
+        records: ExecutionRecords,
+        state: ShardState,
+        commands: ExecutionCommands,
+        rejections: RejectionLog,
+        bodies: BodyStore,
+    ) -> None:
+        self._removal = removal
+        self._records = records
+        self._state = state
+        self._commands = commands
+        self._rejections = rejections
+        self._bodies = bodies
+
+    async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
+        """Erase the event of an execution; `cancel`: after cancelling what has not ended.
+
+        Raises:
+            NotFoundError: there is no such execution, and it is not known to have been erased (`EXECUTION_NOT_FOUND`).
+            ConflictError: it, or a replay, has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
+                (`PARENT_NOT_ENDED`).
+            UnavailableError: storage can't serve; whether it was erased is unknown: repeat the call.
+        """
+        try:
+            record = await self._records.find(execution_id)
+        except NotFoundError:
+            return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
+        await self._removal.check_parent(record)
+        while (unended_id := await self._state.unended_run(execution_id)) is not None:
+            if not cancel:
+                raise ConflictError(
+                    f"{unended_id} has not ended: cancel it first, or let it be cancelled", reason="EXECUTION_NOT_ENDED"
+                )
+            await self._cancel(unended_id)
+        rejections = await self._rejections_of(record)
+        return await self._state.erase(execution_id, rejections=rejections, now_ms=now_ms)
+
+    async def _cancel(self, execution_id: str) -> None:
+        try:
+            await self._commands.cancel(execution_id)
+        except ConflictError as error:
+            if error.reason != "EXECUTION_ENDED":
+                raise
+
+    async def _rejections_of(self, record: ExecutionRecord) -> list[str]:
+        """Return the IDs of the rejections of the flow that have the body of an execution's event."""
+        body = await self._beginning_of_body(record)
+        found: list[str] = []
+        page = await self._rejections.page(flow_id=record.flow_id)
+        while page:
+            contents = ((each.id, Rejection.FromString(each.content).body) for each in page)
+            found += [id_ for id_, rejected in contents if rejected and rejected == body]
+            page = await self._rejections.page(flow_id=record.flow_id, before_number=page[-1].number)
+        return found
+
+    async def _beginning_of_body(self, record: ExecutionRecord) -> bytes:
+        body_id = await self._state.body_of(record.id)
+        if body_id is None:
+            try:
+                part = await self._state.read_payload(record.seq, partial(read_event, max_body_bytes=REJECTED_BYTES))
+                return b"" if part is None else Event.FromString(part.event).body
+            except (DecodeError, ValueError):  # damaged: that must not keep it from being erased
+                return b""
+        reader = await self._bodies.open(body_id)
+        if reader is None:
+            return b""
+        try:
+            return await reader.read(0, REJECTED_BYTES)
+        finally:
+            reader.close()

@@ -217,7 +217,7 @@ class Delete(ExecutionId):
 
 @dataclass(frozen=True, slots=True)
 class DeletedExecutionsView:
-    """Executions that were deleted, oldest first, and those linked with them, which may hold the same data and were not.
+    """Executions that were deleted, oldest first, and those linked with them, which may hold the same data.
 
     `erased_at`: when the event was erased; null: it was not. `purge_pending`: other routers and the replicated log
     still have what was erased, for about a minute.

@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 """The only format there is: a file of another one is refused. Each change of the tables needs another number."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
@@ -247,26 +247,21 @@ CREATE TABLE registry_change (
   flow_id TEXT NOT NULL,
   secret_name TEXT NOT NULL
 ) STRICT;
-CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"""
-
-ADDED: Final = """
-CREATE TABLE IF NOT EXISTS erasure ( -- the newest executions whose data was erased, see `erasure`
+CREATE TABLE erasure ( -- the newest executions whose data was erased
   number INTEGER PRIMARY KEY,
   execution_id TEXT NOT NULL UNIQUE,
   root TEXT NOT NULL, -- the execution that replays of the same event replayed; shared by all that were erased together
   flow_id TEXT NOT NULL,
   time_ms INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS wipe ( -- one row, see `wiping`
+CREATE TABLE wipe ( -- one row, about this file: see `wiping`
   k INTEGER PRIMARY KEY CHECK (k = 1),
   done INTEGER NOT NULL, -- number of the last erasure of which nothing is left in this file
   target INTEGER NOT NULL, -- that of the pass under way
   page INTEGER NOT NULL -- where that continues; 0: none is under way
 ) STRICT;
+CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
-"""Tables that were added without another number of the format: they are created where they are missing, and an earlier
-Flowhook does not miss what is in them. They are never changed; `TABLES` may be, with another number."""
 
 BUSY_MS: Final = 5000
 """Milliseconds for which a connection waits for the lock of another."""
@@ -305,7 +300,6 @@ def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
                 f"BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
             )
-        connection.execute(ADDED)
     except BaseException:
         connection.close()
         raise

@@ -7,6 +7,7 @@ import os
 from contextlib import closing
 
 import pytest
+from support.cluster_keys import keys_of
 from support.replicated_routers import load
 from support.routers import flow
 
@@ -35,9 +36,9 @@ async def purged(router, position):
         await asyncio.sleep(0.01)
 
 
-def transactions(url):
+def transactions(routers):
     """Return the transactions that the log has. Blocks."""
-    with closing(connect(url, router="reader")) as replicated:
+    with closing(connect(routers.url, keys_of(routers.directory), router="reader")) as replicated:
         after = replicated.log.status().first_position - 1
         parts = [decode(record.data) for record in replicated.log.read(after)]
     while parts and parts[0].part:
@@ -49,7 +50,7 @@ def transactions(url):
     return found
 
 
-async def test_an_event_is_gone_from_all_copies_the_snapshots_and_the_log(routers, url):
+async def test_an_event_is_gone_from_all_copies_the_snapshots_and_the_log(routers):
     owner = routers.start("r1", **SETTINGS)
     await routers.owner()
     standby = routers.start("r2", **SETTINGS)
@@ -62,7 +63,7 @@ async def test_an_event_is_gone_from_all_copies_the_snapshots_and_the_log(router
             await asyncio.sleep(0.01)
         position = (await owner.shard()).position
         await standby.follows(position)
-        assert any(MARK in each for each in await asyncio.to_thread(transactions, url))
+        assert any(MARK in each for each in await asyncio.to_thread(transactions, routers))
         assert {path.split("/")[-2] for path in left(routers)} >= {"r1", "r2"}
 
         for execution_id in erased:
@@ -74,7 +75,7 @@ async def test_an_event_is_gone_from_all_copies_the_snapshots_and_the_log(router
             await asyncio.sleep(0.01)
         snapshots = [each.position for each in (await owner.shard()).snapshots]
         assert min(snapshots) > position
-        remaining = await asyncio.to_thread(transactions, url)
+        remaining = await asyncio.to_thread(transactions, routers)
         assert remaining
         assert not [each for each in remaining if MARK in each]
 

@@ -133,6 +133,8 @@ class FaultInjector:
         self._has_recovered = has_recovered
         self._aim = aim
         self._pace = pace
+        self._ended: dict[str, int | None] = {}
+        """Processes that were to end in this round, with their IDs: they have to be others before it is over."""
         self.faults: list[InjectedFault] = []
 
     async def run(self, seconds: float) -> None:
@@ -141,6 +143,7 @@ class FaultInjector:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             await asyncio.sleep(self._chance.uniform(*self._pace.quiet_seconds))
+            self._ended.clear()
             round_ = await self._make_round()
             self.faults += round_
             await self._recover(round_, time.monotonic())
@@ -183,7 +186,12 @@ class FaultInjector:
             fault.recovered = recovered
 
     def _works(self, since: float) -> bool:
-        return all(self._cluster.pid(each) for each in self._cluster.processes) and self._has_recovered(since)
+        pids = {each: self._cluster.pid(each) for each in self._cluster.processes}
+        return (
+            all(pids.values())
+            and all(pids[each] != pid for each, pid in self._ended.items())
+            and self._has_recovered(since)
+        )
 
     def kinds(self) -> Kinds:
         """Return the kinds of faults that are made."""
@@ -228,5 +236,9 @@ class FaultInjector:
 
     async def _signal(self, target: str, number: signal.Signals) -> Made:
         role = OWNER if target in self._cluster.routers and await self._cluster.owner() == target else ""
-        struck = time.monotonic()
-        return Made(target, role, struck) if self._cluster.signal(target, number) else NOTHING
+        pid, struck = self._cluster.pid(target), time.monotonic()
+        if not self._cluster.signal(target, number):
+            return NOTHING
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._ended[target] = pid
+        return Made(target, role, struck)

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import signal
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -21,12 +23,18 @@ class Cluster:
 
     def __init__(self):
         self.signals = []
+        self._ended = Counter()
+        self._looks = Counter()
 
     def pid(self, process):
-        return 1
+        """Return another ID after a process was to end, at the second look."""
+        self._looks[process] += 1
+        return 1 + self._ended[process] if self._looks[process] > 2 else self._ended[process]
 
     def signal(self, process, number):
         self.signals.append(process)
+        self._ended[process] += number in (signal.SIGKILL, signal.SIGTERM)
+        self._looks[process] = 0
         return True
 
     def kill_children(self, process):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from chaos import flows
 from chaos.cluster import RUNNERS, BrokenCluster
 from chaos.evidence import EndedExecution, Evidence, LostLease
@@ -32,6 +34,8 @@ SETTLE_SECONDS: Final = 120.0
 MUTATED_SETTLE_SECONDS: Final = 20.0
 """The same for a cluster with a defect, which may keep executions from ending at all."""
 REPORT_SECONDS: Final = 10.0
+EVIDENCE: Final = "evidence.json"
+"""File of the campaign's directory with all that its verdict is based on."""
 RECENT: Final = 500
 """Events and calls among which those are looked for that show that the cluster works again."""
 SNAPSHOT_LOG_BYTES: Final = 4 * limits.MIB
@@ -57,7 +61,7 @@ async def run_campaign(
     """Run a campaign.
 
     Args:
-        directory: an empty one, for the data and the log of the cluster.
+        directory: an empty one, for the data and the log of the cluster, and for the evidence.
         seconds: time in which events are sent and faults are made.
         rate: events a second.
         seed: decides which faults are made, and when.
@@ -102,6 +106,7 @@ async def run_campaign(
             findings = await cluster.examine()
         finally:
             await cluster.close()
+    (directory / EVIDENCE).write_bytes(orjson.dumps(evidence, default=list))
     verdict = judge(evidence)
     verdict.add(findings)
     verdict.counts["campaign_stalled_worst_ms"] = round(service.stalled_seconds * 1000)

@@ -40,6 +40,8 @@ LARGE: Final = "chaos-large"
 FAILING: Final = "chaos-failing"
 """Calls a service that fails: with 500, late, by cutting connections and by refusing them."""
 
+UNINTERRUPTED: Final = frozenset({CALLS, SLOW, REPEATED, ORDER, FORK})
+"""Flows that do nothing between their calls."""
 CONCURRENCY: Final = 3
 SLOW_SECONDS: Final = 1.5
 HOLD_SECONDS: Final = 0.03

@@ -24,7 +24,7 @@ from chaos.peers import UNKNOWN
 from chaos.service import Call
 
 JOURNALED_SECONDS: Final = 2.0
-"""Seconds in which the answer of a call is journaled when nothing is wrong, on a busy machine."""
+"""Seconds in which the answer of a call is journaled when nothing is wrong; a busy machine may take longer."""
 LATE_SECONDS: Final = 5.0
 """Seconds after a stop in which a call that was about to be sent is."""
 ROUNDING_SECONDS: Final = 0.01
@@ -40,12 +40,15 @@ class Repeats:
         journaled: whose result was journaled for certain.
         causeless: that no fault hit.
         after_the_end: calls that were made after the end of their execution was stored.
+        journaled_seconds: time in which answers are journaled on this machine: the longest that passed from an answer
+            to the next call of an undisturbed execution, but no less than `JOURNALED_SECONDS`.
     """
 
     excused: list[Call] = field(default_factory=list)
     journaled: list[str] = field(default_factory=list)
     causeless: list[str] = field(default_factory=list)
     after_the_end: list[str] = field(default_factory=list)
+    journaled_seconds: float = JOURNALED_SECONDS
 
 
 class LateCalls:
@@ -123,6 +126,11 @@ def find_repeats(evidence: Evidence, late: LateCalls) -> Repeats:
         by_execution[call.execution_id].append(call)
     for execution_id, calls in by_execution.items():
         execution = evidence.executions.get(execution_id)
+        if execution is not None and execution.flow_id in flows.UNINTERRUPTED:
+            seconds = max(_undisturbed(execution, calls, evidence.faults), default=0.0)
+            repeats.journaled_seconds = max(repeats.journaled_seconds, seconds)
+    for execution_id, calls in by_execution.items():
+        execution = evidence.executions.get(execution_id)
         if execution is not None:
             _judge(execution, calls, evidence, late, repeats)
     return repeats
@@ -151,7 +159,7 @@ def _judge(
         both = f"{_described(call)}, again by {again.runner or 'an unknown runner'} from {again.began:.3f} on ({lost})"
         if certain is not None and again.earliest > certain + ROUNDING_SECONDS:
             repeats.journaled.append(f"{both}; journaled by {certain:.3f}")
-        elif not _is_hit(call, evidence.faults):
+        elif not _is_hit(call, evidence.faults, repeats.journaled_seconds):
             repeats.causeless.append(both)
         else:
             repeats.excused.append(call)
@@ -180,10 +188,24 @@ def _journaled_at(execution: EndedExecution, calls: Sequence[Call]) -> dict[str,
     return journaled
 
 
-def _is_hit(call: Call, faults: Sequence[InjectedFault]) -> bool:
-    """Whether a fault, or the recovery from it, hit a call between its begin and the moment its result is journaled."""
+def _is_hit(call: Call, faults: Sequence[InjectedFault], seconds: float) -> bool:
+    """Whether a fault, or the recovery from it, hit a call from its beginning until `seconds` after its answer."""
     answered = call.began if call.answered is None else call.answered
-    return any(fault.hits(call.runner) and fault.lasts_at(call.began, answered + JOURNALED_SECONDS) for fault in faults)
+    return any(fault.hits(call.runner) and fault.lasts_at(call.began, answered + seconds) for fault in faults)
+
+
+def _undisturbed(execution: EndedExecution, calls: Sequence[Call], faults: Sequence[InjectedFault]) -> Iterator[float]:
+    """Yield the seconds from the answers of calls to the next calls, where nothing disturbed the runner of these."""
+    first: dict[str, Call] = {}
+    for call in calls:
+        first.setdefault(call.step, call)
+    for call in first.values():
+        before = [first[step] for step in flows.FLOWS[execution.flow_id].after[call.step] if step in first]
+        answered = max((each.answered for each in before if each.answered is not None), default=None)
+        if answered is not None and not any(
+            fault.hits(call.runner) and fault.lasts_at(answered - JOURNALED_SECONDS, call.began) for fault in faults
+        ):
+            yield call.began - answered
 
 
 def _described(call: Call) -> str:

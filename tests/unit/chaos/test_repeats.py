@@ -160,3 +160,20 @@ def test_what_may_have_been_received_before_is_not_judged_by_when_it_was_seen():
     again = call("first", 4.0, 4.03, runner="runner-2")
     again.received = 1.05  # before `second` shows that the answer is in the journal
     assert judged([FIRST, call("second", 1.1), again], [KILLED], ended=2.0) == ({"excused"}, 0)
+
+
+def test_a_machine_on_which_answers_are_journaled_late_is_given_time():
+    slow = [call("first", 50.0, 50.03, execution="evt_2"), call("second", 55.0, 55.03, execution="evt_2")]
+    executions = {key: EndedExecution(flows.CALLS, Status.COMPLETED, 90.0) for key in ("evt_1", "evt_2")}
+    killed = fault("kill -9", "runner-1", 4.5)
+
+    def found(calls, faults):
+        evidence = Evidence(Sent(), executions, calls, faults)
+        return find_repeats(evidence, LateCalls(evidence))
+
+    again = [FIRST, call("first", 6.0, 6.03)]
+    assert found(again, [killed]).causeless
+    assert not found([*again, *slow], [killed]).causeless
+    assert found([*again, *slow], [killed]).journaled_seconds == pytest.approx(4.97)
+    disturbed = [killed, fault("kill -9", "router-1", 51.0)]
+    assert found([*again, *slow], disturbed).causeless

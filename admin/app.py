@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
 from contextlib import aclosing
 from typing import Final
-
-import tornado.httpserver
 
 from admin.application import application
 from admin.base_handler import AdminContext
@@ -20,16 +16,21 @@ from admin.operations.traces import Tracer
 from admin.router_watch import SILENCE_SECONDS
 from admin.security.login_link import LoginLink
 from admin.security.router_clients import RouterClients
+from admin.server import Server
 from admin.signed_in_handler import MAX_BODY
+from flowhook import open_files
 from flowhook.client import AsyncClient
 from flowhook.client.channel import open_channel
 from flowhook.config import AdminSettings, read_token
-from flowhook.errors import UnavailableError
+from flowhook.http.forwarded import TrustedProxies, parse_networks
+from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.server_certificates import Certificates, load_certificates
+from flowhook.sharing import FairQueue, current_principal
+from flowhook.sharing.table import AdminLimits
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
@@ -44,7 +45,6 @@ and metrics only, and everything else with the tokens of those who ask. An older
 
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
-BACKLOG: Final = 128
 
 STOP_SECONDS: Final = 5.0
 """Time that requests in progress have to end before this process stops."""
@@ -53,14 +53,24 @@ RENEWAL_SECONDS: Final = 10.0
 """Between two looks at the files of the certificate."""
 
 
-async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer | None = None) -> None:
+async def serve(
+    settings: AdminSettings,
+    lifecycle: ProcessState,
+    tracer: Tracer | None = None,
+    *,
+    limits: AdminLimits = AdminLimits(),
+) -> None:
     """Serve until `lifecycle.stop` is set. An unreachable router is no error: this process is there to report it.
 
-    `tracer` computes traces of executions; it is owned by the caller.
+    Args:
+        settings: settings of the process.
+        lifecycle: state of the process.
+        tracer: computes traces of executions; owned by the caller.
+        limits: limits that principals share.
 
     Raises:
-        InvalidError: there is no token, or a TLS file can't be read.
-        UnavailableError: the address can't be bound (`ADDRESS_UNUSABLE`).
+        InvalidError: there is no token, a TLS file can't be read, or a setting is invalid.
+        UnavailableError: the address can't be bound (`PORT_UNAVAILABLE`).
     """
 
     def connect(token: str, timeout: float = CALL_TIMEOUT) -> AsyncClient:
@@ -74,6 +84,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         )
 
     token = read_token(settings, *TOKENS)
+    proxies, turns = TrustedProxies(parse_networks(settings.trusted_proxies)), FairQueue(limits.computations)
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
     certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
     async with (
@@ -81,7 +92,7 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         watch,
         open_channel(settings, *TOKENS) as channel,
         aclosing(RouterClients(connect)) as clients,
-        aclosing(ConditionEvaluator()) as evaluator,
+        aclosing(ConditionEvaluator(turn=lambda: turns.seat(current_principal.get()))) as evaluator,
         aclosing(PartReader()) as parts_reader,
     ):
         edges = EdgeAccess(settings.public_url, settings.edge_ca_file, settings.edge_cert_file)
@@ -95,19 +106,25 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
                 lambda: read_token(settings, "admin"),
                 time.monotonic(),
             ),
-            tools=Tools(evaluator, tracer, parts_reader, edges),
+            limits=limits,
+            proxies=proxies,
+            tools=Tools(evaluator, tracer, parts_reader, edges, turns),
         )
-        listener = _listen(settings.host, settings.admin_port)
-        server = tornado.httpserver.HTTPServer(
+        sockets = listen(settings.host, settings.admin_port)
+        server = Server(
             application(context),
+            max_connections=open_files.connection_limit(settings.max_connections),
+            max_of_one=settings.max_connections_per_address,
+            shared=proxies.trusts,
+            tls=None if certificates is None else certificates.context,
             idle_connection_timeout=IDLE_SECONDS,
             max_header_size=MAX_HEADER_BYTES,
             max_body_size=MAX_BODY,
             body_timeout=BODY_SECONDS,
-            ssl_options=None if certificates is None else certificates.context,
         )
-        server.add_socket(listener)
-        lifecycle.announce("http", settings.host, listener.getsockname()[1])
+        server.add_sockets(sockets)
+        lifecycle.announce("http", settings.host, sockets[0].getsockname()[1])
+        lifecycle.connections = lambda: server.connections
         async with asyncio.TaskGroup() as group:
             reporter = group.create_task(ProcessReporter(channel, lifecycle).run(), name="report")
             renewal = group.create_task(_renew(server, certificates), name="renew the certificate")
@@ -121,20 +138,9 @@ async def serve(settings: AdminSettings, lifecycle: ProcessState, tracer: Tracer
         await context.requests.wait_for_end(STOP_SECONDS)
 
 
-async def _renew(server: tornado.httpserver.HTTPServer, certificates: Certificates | None) -> None:
+async def _renew(server: Server, certificates: Certificates | None) -> None:
     """Reload the certificate when its files change; connections that begin then get it."""
     while certificates is not None:
         await asyncio.sleep(RENEWAL_SECONDS)
         await asyncio.to_thread(certificates.refresh)
-        server.ssl_options = certificates.context
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="ADDRESS_UNUSABLE") from None
-    listener.setblocking(False)
-    return listener
+        server.renew_tls(certificates.context)

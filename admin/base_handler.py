@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 import tornado.web
+from tornado.iostream import StreamClosedError
 
 from admin.operations.tools import Tools
 from admin.requests_in_progress import RequestsInProgress
 from admin.security import host_check
-from admin.security.login_limiter import LoginLimiter
 from admin.security.login_link import LoginLink
+from admin.security.recognition import Recognition
 from admin.security.router_clients import RouterClients
 from admin.security.sent_logins import SentLogins
-from admin.security.sessions import Session, Sessions
+from admin.security.sessions import Sessions
 from flowhook.client import AsyncClient
 from flowhook.errors import (
     ConflictError,
@@ -32,6 +36,11 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from flowhook.http.addresses import peer_address
+from flowhook.http.forwarded import UNKNOWN, TrustedProxies
+from flowhook.sharing import Principal, SharedLimit
+from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.table import AdminLimits
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -83,13 +92,18 @@ class AdminContext:
         names: names by which the process may be called (see `host_check`).
         clients: clients with the tokens of people and programs.
         sessions: the sessions of the console.
-        limiter: limits attempts to log in.
         login_link: the link that logs in once.
+        limits: limits that principals share.
+        proxies: proxies that say whose requests they pass on.
         sent_logins: logins that can't be sent again.
         requests: requests that are in progress.
-        streams: handlers of live lists that are open, and their sessions.
+        streams: handlers of live lists that are open.
         tools: what operations use of this process; owned by the caller.
         clock: monotonic, in seconds.
+        recognition: finds out whether the router knows a token.
+        downloads: downloads in progress.
+        live_lists: live lists that are open.
+        response_bytes: responses that their clients have not received yet.
     """
 
     client: AsyncClient
@@ -97,13 +111,25 @@ class AdminContext:
     names: Collection[str]
     clients: RouterClients
     sessions: Sessions = field(default_factory=Sessions)
-    limiter: LoginLimiter = field(default_factory=LoginLimiter)
     login_link: LoginLink = field(default_factory=lambda: LoginLink("", str, 0.0))
+    limits: AdminLimits = field(default_factory=AdminLimits)
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)
     sent_logins: SentLogins = field(default_factory=SentLogins)
     requests: RequestsInProgress = field(default_factory=RequestsInProgress)
-    streams: dict[object, Session | None] = field(default_factory=dict)
+    streams: set[object] = field(default_factory=set)
     tools: Tools = field(default_factory=Tools)
     clock: Callable[[], float] = time.monotonic
+    recognition: Recognition = field(init=False)
+    downloads: SharedLimit = field(init=False)
+    live_lists: SharedLimit = field(init=False)
+    response_bytes: SharedLimit = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Create what counts against the limits."""
+        recognition = Recognition(self.clients, self.limits.logins, clock=self.clock)
+        object.__setattr__(self, "recognition", recognition)
+        for name in ("downloads", "live_lists", "response_bytes"):
+            object.__setattr__(self, name, SharedLimit(getattr(self.limits, name)))
 
 
 def status_of(error: FlowhookError) -> http.HTTPStatus:
@@ -124,6 +150,63 @@ class BaseHandler(tornado.web.RequestHandler):
     def on_finish(self) -> None:
         """End the request."""
         self.context.requests.discard(self)
+
+    @cached_property
+    def client_address(self) -> IPv4Address | IPv6Address:
+        """Address of the client; behind trusted proxies, the one that they report."""
+        headers = self.request.headers
+        given = [
+            (name, value.encode("latin-1", "replace"))
+            for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
+            for value in headers.get_list(name)
+        ]
+        peer = peer_address(self.request.remote_ip or str(UNKNOWN))
+        return self.context.proxies.origin(peer, self.request.protocol, given).address
+
+    @property
+    def principal(self) -> Principal:
+        """Whose shares of limits the request uses."""
+        return address_principal(self.client_address)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Send the rest of the response; end the connection if its client does not receive it in time.
+
+        A response that waits for its client counts against its share; without room for it, the connection ends at once.
+        """
+        size = len(chunk) if isinstance(chunk, str | bytes) else 0
+        sent = super().finish(chunk)
+        if sent.done():
+            return sent
+        try:
+            seat = self.context.response_bytes.acquire(self.principal, size)
+        except FlowhookError:
+            self.disconnect()
+            return sent
+        timer = asyncio.get_running_loop().call_later(self.context.limits.send_seconds, self.disconnect)
+
+        def end(_sent: asyncio.Future[None]) -> None:
+            timer.cancel()
+            seat.release()
+
+        sent.add_done_callback(end)
+        return sent
+
+    async def flush_in_time(self) -> None:
+        """Send what was written so far. A client that does not receive it is disconnected: it would occupy its place.
+
+        Raises:
+            StreamClosedError: the connection has ended.
+        """
+        try:
+            async with asyncio.timeout(self.context.limits.send_seconds):
+                await self.flush()
+        except TimeoutError:
+            self.disconnect()
+            raise StreamClosedError from None
+
+    def disconnect(self) -> None:
+        """End the connection at once."""
+        cast("HTTP1Connection", self.request.connection).stream.close()
 
     def prepare(self) -> None:
         """Refuse a request whose Host is not a name of this process (see `host_check`)."""

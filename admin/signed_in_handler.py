@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,8 @@ from admin.operations.operation import Operation
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
 from flowhook.client import AsyncClient
-from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from flowhook.sharing import Principal, current_principal
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -96,6 +98,7 @@ class SignedInHandler(BaseHandler):
         try:
             if self._refusal is not None:
                 raise self._refusal
+            current_principal.set(self.principal)
             await perform(*values)
         except StreamClosedError:
             return  # nobody is left to receive the rest
@@ -200,18 +203,25 @@ class SignedInHandler(BaseHandler):
             UnauthenticatedError: the router does not know the token (any more).
             ExhaustedError: the address has presented too many unknown tokens.
         """
-        token = self.token or ""
-        address = self.request.remote_ip or ""
-        clients = self.context.clients
-        known = self.session is not None or clients.is_known(token)  # the router knew a session's token at its login
-        if not known and (wait := self.context.limiter.attempt(address, self.context.clock())):
-            raise ExhaustedError(
-                f"too many attempts: try again in {wait} s", reason="TOO_MANY_LOGINS", retry_after=wait
-            )
-        async with clients.client(token) as client:
+        await self.recognize()
+        async with self.context.clients.client(self.token or "") as client:
             yield client
-        if not known:
-            self.context.limiter.succeeded(address)
+
+    async def recognize(self) -> None:
+        """Check that the router knows the token of the request; it knew a session's at its login.
+
+        Raises:
+            FlowhookError: see `Recognition.recognize`.
+        """
+        if self.session is None:
+            await self.context.recognition.recognize(self.token or "", self.client_address)
+
+    @property
+    def principal(self) -> Principal:
+        """The token; the address of a request without one."""
+        if self.token is None:
+            return super().principal
+        return Principal("token", hashlib.sha256(self.token.encode("utf-8", "surrogatepass")).hexdigest())
 
     async def run(
         self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from edge.http.forwarded import TrustedProxies, parse_networks
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.request import Application
 from edge.http.server import Server
@@ -34,19 +32,14 @@ from edge.webhook.verification import RequestViews
 from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
-from flowhook.errors import UnavailableError
+from flowhook.http.forwarded import TrustedProxies, parse_networks
+from flowhook.http.listening import listen
 from flowhook.offload.offload import Offload
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.reachability_reports import ReachabilityReporter
 from flowhook.server_certificates import load_certificates
 from flowhook.sharing.table import EdgeLimits
-
-BACKLOG: Final = 1024
-"""Connections that the kernel queues until they are accepted."""
-
-SPARE_FILES: Final = 256
-"""File descriptors that a process needs in addition to those of its connections."""
 
 
 async def serve(
@@ -157,14 +150,14 @@ async def _serve(
         settings,
         counts,
         budget=budget,
-        max_connections=_file_limit(settings.max_connections),
+        max_connections=open_files.connection_limit(settings.max_connections),
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
     _observe(counts, server, batchers=(ingest, callbacks), uploads=uploads, replies=replies, directory=directory)
     registry.register(counts)
     try:
-        sockets = _listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
+        sockets = listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
         _announce(lifecycle, settings, sockets, lambda: server.connections)
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
@@ -217,7 +210,7 @@ def _observe(
 
 
 def _announce(
-    lifecycle: ProcessState, settings: EdgeSettings, sockets: list[socket.socket], connections: Callable[[], int]
+    lifecycle: ProcessState, settings: EdgeSettings, sockets: Sequence[socket.socket], connections: Callable[[], int]
 ) -> None:
     """Publish the addresses of the edge, the URL that senders use, and the number of open connections."""
     for each in sockets:
@@ -225,31 +218,3 @@ def _announce(
     scheme = "http" if settings.tls_cert_file is None else "https"
     lifecycle.connections = connections
     lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
-
-
-def _listen(host: str, port: int, *, reuse_port: bool) -> list[socket.socket]:
-    """Return listening sockets for all addresses of `host`; `reuse_port` lets several edges share the port. Blocking.
-
-    Not `tornado.netutil.bind_sockets`, which leaves its socket open when the port is in use.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-            if port == 0 and sockets:
-                address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - one port for all
-            sockets.append(socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port))
-            sockets[-1].setblocking(False)
-    except OSError as error:
-        for each in sockets:
-            each.close()
-        # Python appends the attempted operation to its own text; errors of name resolution have negative numbers
-        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="PORT_UNAVAILABLE") from None
-    return sockets
-
-
-def _file_limit(connections: int) -> int:
-    """Raise this process's limit of open files for `connections`; return how many connections it allows."""
-    soft = open_files.raise_soft_limit(connections + SPARE_FILES)
-    return connections if soft is None else min(connections, max(1, soft - SPARE_FILES))

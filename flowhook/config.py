@@ -276,6 +276,13 @@ class AdminSettings(CommonSettings):
     """Address that operators reach."""
     admin_port: Port = 8081
     """Port that operators reach; 0 lets the system choose."""
+    trusted_proxies: str = ""
+    """Networks of proxies, separated by commas, whose `Forwarded` and `X-Forwarded-…` headers say whose requests they
+    pass on: limits apply to each client, and the audit log has its address."""
+    max_connections: Count = 1000
+    """Concurrent connections; beyond it the one that is idle longest is closed or, if none is idle, the new one."""
+    max_connections_per_address: Count = 200
+    """Concurrent connections of one address, or of one /64 of IPv6; trusted proxies are exempt."""
     admin_hosts: HostNames = ""
     """Host names, separated by commas and without ports, by which operators reach it; `host`, `localhost`,
     loopback addresses and the local address of a connection are always accepted."""

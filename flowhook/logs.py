@@ -91,6 +91,7 @@ def configure(
     handler.addFilter(_is_ours_or_no_debugging)
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    silence_decoding()
     root.setLevel(LEVELS[level])
     structlog.configure(
         processors=[
@@ -102,6 +103,28 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def silence_decoding() -> None:
+    """Have nothing logged about texts that gRPC can't decode; may be called again.
+
+    It logs a traceback and the text for each metadata that is no UTF-8, which a caller without a token can send, and
+    for each of its own messages that contains the bytes of an address, as when no file descriptor is left.
+
+    Source: grpc/src/python/grpcio/grpc/_cython/_cygrpc: grpc_string.pyx.pxi and aio/server.pyx.pxi of 1.83.
+    """
+    for name in ("grpc._cython.cygrpc", "asyncio"):
+        logging.getLogger(name).addFilter(_is_not_about_decoding)
+
+
+def _is_not_about_decoding(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, UnicodeDecodeError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is None or "_cygrpc" not in trace.tb_frame.f_code.co_filename
 
 
 def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:

@@ -19,6 +19,16 @@ NEEDED: Final = 256
 sends uses some more."""
 
 
+SPARE: Final = 256
+"""File descriptors that a process needs in addition to those of its connections."""
+
+
+def connection_limit(connections: int) -> int:
+    """Raise this process's limit of open files for `connections`; return how many connections it allows, at least 1."""
+    soft = raise_soft_limit(connections + SPARE)
+    return connections if soft is None else min(connections, max(1, soft - SPARE))
+
+
 def raise_soft_limit(wanted: int) -> int | None:
     """Raise the soft limit of open files to `wanted`, or as far as the hard limit allows; never lower it.
 

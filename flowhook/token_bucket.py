@@ -22,3 +22,7 @@ class TokenBucket:
             self._tokens -= 1
             return 0.0
         return (1 - self._tokens) / self._per_second
+
+    def give_back(self) -> None:
+        """Give back a token that was taken."""
+        self._tokens = min(self._burst, self._tokens + 1)

@@ -3,9 +3,9 @@
 Messages that are no protobuf: gRPC's asyncio server would log a traceback for each and answer UNKNOWN. Here they are
 refused with INVALID_ARGUMENT (`MESSAGE_INVALID`).
 
-Metadata and methods that are no UTF-8: C-core passes them on, from callers without a token, too. gRPC logs a traceback
-for each, with the value of the metadata. It then takes the value for Latin-1, so a token is unknown, and cancels a call
-whose method it can't decode. (From 1.84 on, such a method ends the whole server: see `pyproject.toml`.)
+Metadata and methods that are no UTF-8: see `flowhook.logs.silence_decoding`. gRPC takes such metadata for Latin-1, so
+a token is unknown, and cancels a call whose method it can't decode. (From 1.84 on, such a method ends the whole server:
+see `pyproject.toml`.)
 
 Source: grpc/src/python/grpcio/grpc/_cython/_cygrpc: grpc_string.pyx.pxi and aio/server.pyx.pxi of 1.83.
 """
@@ -13,7 +13,6 @@ Source: grpc/src/python/grpcio/grpc/_cython/_cygrpc: grpc_string.pyx.pxi and aio
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -111,19 +110,3 @@ class _Decoded:
         if message is self._undecoded:
             raise _undecodable()
         return message
-
-
-def silence_decoding() -> None:
-    """Have nothing logged about metadata and methods that are no UTF-8; may be called again."""
-    for name in ("grpc._cython.cygrpc", "asyncio"):
-        logging.getLogger(name).addFilter(_is_no_fault_of_a_caller)
-
-
-def _is_no_fault_of_a_caller(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, UnicodeDecodeError):
-        return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is None or "_cygrpc" not in trace.tb_frame.f_code.co_filename

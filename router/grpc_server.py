@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection
 
+from flowhook import logs
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError
@@ -27,7 +28,7 @@ from flowhook.v1 import (
     secret_service_pb2,
     shard_service_pb2,
 )
-from router.call_decoding import MessageDecoding, silence_decoding
+from router.call_decoding import MessageDecoding
 from router.services.audit_recorder import AuditRecorder
 from router.services.authorization import Authorizer
 from router.services.call_limits import CallLimits
@@ -53,7 +54,7 @@ SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardServi
 
 def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:
     """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
-    silence_decoding()
+    logs.silence_decoding()
     return grpc.aio.server(
         interceptors=[
             Authorizer(verifier, CallLimits(limits)),

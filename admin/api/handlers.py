@@ -6,7 +6,7 @@ import http
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import orjson
 import tornado.web
@@ -16,9 +16,6 @@ from admin.base_handler import AdminContext
 from admin.operations.operation import Download, Operation
 from admin.signed_in_handler import MAX_TOKEN, SignedInHandler
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
-
-if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 
@@ -86,9 +83,7 @@ class OperationHandler(ApiHandler):
 
     async def submit(self, *values: str) -> None:
         """Respond with the result of an operation that writes."""
-        if self.session is None and not self.context.clients.is_known(self.token or ""):
-            async with self.router() as client:  # before a stranger's bytes are parsed
-                await client.cluster.shards()
+        await self.recognize()  # before a stranger's bytes are parsed
         parameters = self._operation.read(self._path(values), self._json())
         async with self.router() as client:
             self.finish_json(await self._operation.perform(client, parameters, self.context.tools))
@@ -119,11 +114,12 @@ class DownloadHandler(OperationHandler):
         parameters = self._operation.read_query(path, self.query())
         name = self._operation.download.format(**path)
         async with self.router() as client:
-            result = await self._operation.perform(client, parameters, self.context.tools)
-            if isinstance(result, Download):
-                await self.stream(result.name, result.chunks)
-            else:
-                await self.stream(name, result)
+            with self.context.downloads.acquire(self.principal):
+                result = await self._operation.perform(client, parameters, self.context.tools)
+                if isinstance(result, Download):
+                    await self.stream(result.name, result.chunks)
+                else:
+                    await self.stream(name, result)
 
     async def stream(self, name: str, chunks: AsyncGenerator[bytes]) -> None:
         """Respond with bytes, as a file of this name."""
@@ -132,12 +128,12 @@ class DownloadHandler(OperationHandler):
         async with aclosing(chunks):
             async for chunk in chunks:
                 self.write(chunk)
-                await self.flush()
+                await self.flush_in_time()
 
     def finish_error(self, error: FlowhookError) -> None:
         """Respond with a problem detail; close the connection before the end if the body has begun."""
         if self._headers_written:
-            cast("HTTP1Connection", self.request.connection).stream.close()  # `finish` would end it as if it were whole
+            self.disconnect()  # `finish` would end it as if it were whole
             return
         self.clear_header("Content-Disposition")
         super().finish_error(error)

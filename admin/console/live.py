@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from typing import TYPE_CHECKING, Any, Final, cast
-
-from tornado.iostream import StreamClosedError
+from typing import Any, Final
 
 from admin.console import rendering
 from admin.console.executions import LIVE, read_filters, row_values
@@ -21,10 +19,7 @@ from admin.operations.execution_list import ExecutionList
 from admin.operations.table import LIST_EXECUTIONS
 from admin.signed_in_handler import COOKIE
 from flowhook.client import AsyncClient
-from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
-
-if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
+from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
 
 INTERVAL_SECONDS: Final = 0.5
 """Time between two looks at the list of executions."""
@@ -43,15 +38,6 @@ ENDED: Final = "ended"
 
 AWAY: Final = "event: away\ndata:\n\n"
 """Sent instead of the rows while the router does not answer."""
-
-MAX_STREAMS: Final = 32
-"""Streams that are open at a time."""
-
-MAX_SESSION_STREAMS: Final = 8
-"""Streams of one session that are open at a time: browsers open six to a server that speaks HTTP/1.1."""
-
-SEND_SECONDS: Final = 30.0
-"""Time within which a client must receive an event; else its connection is closed."""
 
 
 def read_live(query: dict[str, list[str]]) -> bool:
@@ -108,18 +94,12 @@ class LiveStream(Page):
     async def show(self, *_values: str) -> None:
         """Send the rows, and again whenever they change."""
         conditions = self.conditions()
-        streams = self.context.streams
-        if len(streams) >= MAX_STREAMS:
-            raise ExhaustedError(f"{MAX_STREAMS} live lists are open: close one", reason="TOO_MANY_STREAMS")
-        if sum(session is self.session for session in streams.values()) >= MAX_SESSION_STREAMS:
-            raise ExhaustedError(
-                f"{MAX_SESSION_STREAMS} live lists of this session are open: close one", reason="TOO_MANY_STREAMS"
-            )
-        streams[self] = self.session
-        try:
-            await self._send_changes(conditions)
-        finally:
-            del streams[self]
+        with self.context.live_lists.acquire(self.principal):
+            self.context.streams.add(self)
+            try:
+                await self._send_changes(conditions)
+            finally:
+                self.context.streams.discard(self)
 
     async def _send_changes(self, conditions: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -161,14 +141,9 @@ class LiveStream(Page):
             raise UnauthenticatedError("the session has ended", reason="SESSION_MISSING")
 
     async def _send(self, text: str) -> None:
-        """Send an event. A client that does not receive it is disconnected: it would occupy a stream for ever."""
+        """Send an event."""
         self.write(text)
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await self.flush()
-        except TimeoutError:
-            cast("HTTP1Connection", self.request.connection).stream.close()
-            raise StreamClosedError from None
+        await self.flush_in_time()
 
     def finish_error(self, error: FlowhookError) -> None:
         """End a stream that has begun; refuse one that has not with a status that no page follows."""

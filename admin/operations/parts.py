@@ -104,7 +104,8 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
         return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
     if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
-    return PartList(tuple(await _reader(tools).parts(event)))
+    async with tools.turn():
+        return PartList(tuple(await _reader(tools).parts(event)))
 
 
 async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -> Download:
@@ -121,7 +122,8 @@ async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -
             part = parts[parameters.index]
             return Download(part.name, _slice(client.executions.body(event.id), part.offset, part.size))
     elif may_have_parts(event.content_type, len(event.body)):
-        found = await _reader(tools).read(event, parameters.index)
+        async with tools.turn():
+            found = await _reader(tools).read(event, parameters.index)
         if found is not None:
             return Download(found[0], _whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")

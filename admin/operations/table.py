@@ -207,6 +207,7 @@ DIFF_EXECUTIONS: Final = Operation(
     execution_diff.DiffParameters,
     execution_diff.ExecutionDiffView,
     execution_diff.diff_executions,
+    uses_tools=True,
 )
 LIST_PARTS: Final = Operation(
     "list_parts",

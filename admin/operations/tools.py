@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from admin.operations.edge_access import EdgeAccess
 from admin.operations.parts import PartReader
 from admin.operations.traces import Tracer
 from flowhook.search.evaluator import ConditionEvaluator
+from flowhook.sharing import FairQueue, current_principal
+from flowhook.sharing.table import AdminLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +22,15 @@ class Tools:
         tracer: computes traces of executions; None: nothing does.
         parts_reader: finds attachments; None: nothing does.
         edges: how edges are reached.
+        turns: limits what is computed at a time; principals take turns.
     """
 
     evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
     tracer: Tracer | None = None
     parts_reader: PartReader | None = None
     edges: EdgeAccess = field(default_factory=EdgeAccess)
+    turns: FairQueue = field(default_factory=lambda: FairQueue(AdminLimits().computations))
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until it is the turn of the current principal to have something computed, within the block."""
+        return self.turns.seat(current_principal.get())

@@ -70,7 +70,8 @@ async def trace_execution(client: AsyncClient, parameters: TracedExecution, tool
     flow = await client.flows.get(detail.execution.flow_id, revision=detail.execution.flow_revision)
     attached = _attached_bytes(detail.event, flow.definition)
     body = (await read_beginning(client, name, attached))[:attached] if attached else b""
-    return await tools.tracer.trace(flow.definition, detail, body)
+    async with tools.turn():
+        return await tools.tracer.trace(flow.definition, detail, body)
 
 
 def _attached_bytes(event: Event, definition: bytes) -> int:

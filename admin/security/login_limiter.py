@@ -40,9 +40,11 @@ class LoginLimiter:
         self._buckets[key] = bucket
         return math.ceil(bucket.take(now))
 
-    def succeeded(self, address: str) -> None:
-        """Forget the attempts of an address, because it presented a valid token."""
-        self._buckets.pop(_network(address), None)
+    def give_back(self, address: str) -> None:
+        """Undo an attempt of an address, because it presented a valid token. Those with others count."""
+        bucket = self._buckets.get(_network(address))
+        if bucket is not None:
+            bucket.give_back()
 
 
 def _network(address: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from tornado.httputil import HTTPConnection
+
+from flowhook.http.addresses import peer_address
 
 
 class Peer(NamedTuple):
@@ -34,9 +36,3 @@ def peer_of(connection: HTTPConnection) -> Peer:
         return context
     remote_ip = getattr(context, "remote_ip", "0.0.0.0")  # noqa: S104 - no socket is bound to it
     return Peer(remote_ip, getattr(context, "protocol", "http"), peer_address(remote_ip))
-
-
-def peer_address(peer: str) -> IPv4Address | IPv6Address:
-    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
-    address = ip_address(peer.partition("%")[0])
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

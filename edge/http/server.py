@@ -15,18 +15,20 @@ from typing import Any, Final, cast
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
-from edge.http.open_connections import OpenConnections
-from edge.http.peer import peer_address
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
 from flowhook.config import EdgeSettings
+from flowhook.http.addresses import peer_address
+from flowhook.http.listening import ListeningSocket
+from flowhook.http.open_connections import OpenConnections
 from flowhook.server_certificates import Certificates
 from flowhook.sharing.addresses import network_of
 
@@ -111,6 +113,10 @@ class Server(HTTPServer):
         """Accept connections on these listening sockets."""
         self._listening = list(sockets)
         super().add_sockets(self._listening)
+        for each in self._listening:
+            if isinstance(each, ListeningSocket):
+                each.stop = partial(IOLoop.current().update_handler, each, 0)
+                each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:  # type: ignore[override]
         """Begin to serve a new connection."""

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from edge.http.peer import Peer, peer_address
+from edge.http.peer import Peer
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.tls import certificate_names
 from flowhook import logs
+from flowhook.http.addresses import peer_address
 
 log = logs.get_logger(__name__)
 

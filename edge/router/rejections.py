@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from edge.http.forwarded import Address
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
@@ -27,6 +26,7 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
 from flowhook import ids, limits, logs
 from flowhook.errors import FlowhookError
+from flowhook.http.forwarded import Address
 from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection

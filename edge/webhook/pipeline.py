@@ -19,7 +19,6 @@ from tornado.iostream import StreamClosedError
 
 from edge.http import responses
 from edge.http.body_stream import BodyStream, BodyTooLargeError
-from edge.http.forwarded import Address
 from edge.http.head import Head
 from edge.http.receive_budget import Overloaded
 from edge.http.request import IncomingRequest
@@ -43,6 +42,7 @@ from edge.webhook.sender_rate_limiter import sender_identity
 from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
+from flowhook.http.forwarded import Address
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.sharing.addresses import network_of

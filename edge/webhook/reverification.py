@@ -6,7 +6,6 @@ Nobody waits for a response, nothing is received, and no rate limit of senders a
 from __future__ import annotations
 
 from edge.http.head import Head, MalformedRequestError, parse_head
-from edge.http.peer import peer_address
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
 from edge.webhook.body_parser import BodyParser
@@ -16,6 +15,7 @@ from edge.webhook.key_cache import KeyCache
 from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
 from flowhook import limits, logs
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
+from flowhook.http.addresses import peer_address
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
 from flowhook.signatures.diagnosis import DIAGNOSED
 from flowhook.v1 import envelope_pb2

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from edge.http.forwarded import Address, TrustedProxies
 from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.key_cache import KeyCache
+from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.offload import INLINE_BYTES
 from flowhook.sharing import Principal
 from flowhook.sharing.addresses import address_principal

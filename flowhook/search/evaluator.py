@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NamedTuple
 
 import orjson
@@ -30,8 +31,19 @@ class Evaluation(NamedTuple):
 class ConditionEvaluator:
     """Evaluates conditions. Close it with `aclose`."""
 
-    def __init__(self, *, seconds: float = CPU_SECONDS) -> None:
-        """Create it, with no process yet; `seconds`: CPU time for the events of one call."""
+    def __init__(
+        self,
+        *,
+        seconds: float = CPU_SECONDS,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        """Create it, with no process yet.
+
+        Args:
+            seconds: CPU time for the events of one call.
+            turn: waits until the caller may have a condition evaluated, within the block.
+        """
+        self._turn = turn
         self._offload = Offload("evaluating conditions", seconds=seconds, memory=MEMORY_BYTES)
         self._seconds = seconds
 
@@ -55,7 +67,8 @@ class ConditionEvaluator:
         events = [each.event or b"" for each in executions]
         source = program.encode("utf-8", "surrogatepass")
         try:
-            (result,) = await self._offload.run(program, evaluate, source, forms, *events)
+            async with self._turn():
+                (result,) = await self._offload.run(program, evaluate, source, forms, *events)
         except TooCostlyError as error:
             raise InvalidError(
                 f"the condition can't be evaluated for {len(executions)} events: {error.message}; does it end?",

@@ -139,3 +139,63 @@ class EdgeLimits:
         full="OVERLOADED",
         retry_after=1,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminLimits:
+    """The limits of an admin process. Its principals are tokens, and addresses of those who have not shown one yet.
+
+    Attributes:
+        downloads: bodies, attachments and exports that are being sent.
+        response_bytes: responses that their clients have not received yet; the connection of one that exceeds it ends.
+        live_lists: pages that update themselves.
+        computations: what processes and threads compute: jq conditions, traces, attachments, comparisons.
+        logins: tokens that the router is asked about, of addresses that have presented too many unknown ones.
+        send_seconds: time in which a client has to receive a response, or a piece of a download.
+    """
+
+    downloads: Limit = Limit(
+        name="admin.downloads",
+        counts="downloads",
+        per="token",
+        total=32,
+        reason="TOO_MANY_DOWNLOADS",
+        full="DOWNLOADS_FULL",
+    )
+    response_bytes: Limit = Limit(
+        name="admin.response_bytes",
+        counts="bytes of responses being sent",
+        per="token",
+        total=256 * MIB,
+        reason="TOO_MANY_RESPONSES",
+        full="RESPONSES_FULL",
+    )
+    live_lists: Limit = Limit(
+        name="admin.live_lists",
+        counts="live lists",
+        per="token",
+        total=64,
+        reason="TOO_MANY_STREAMS",
+        full="STREAMS_FULL",
+    )
+    computations: Limit = Limit(
+        name="admin.computations",
+        counts="conditions, traces, attachments and comparisons being computed",
+        per="token",
+        total=2,
+        parts=2,
+        waiting=32,
+        reason="TOO_MANY_COMPUTATIONS",
+        full="COMPUTATIONS_FULL",
+    )
+    logins: Limit = Limit(
+        name="admin.logins",
+        counts="tokens being checked after many unknown ones",
+        per="address",
+        total=8,
+        waiting=64,
+        reason="TOO_MANY_LOGINS",
+        full="TOO_MANY_LOGINS",
+        retry_after=6,
+    )
+    send_seconds: float = 30.0

@@ -12,6 +12,7 @@ from support.patience import PATIENCE
 from admin import app
 from flowhook.config import AdminSettings
 from flowhook.process import ProcessState
+from flowhook.sharing.table import AdminLimits
 
 app.CALL_TIMEOUT = app.SILENCE_SECONDS = PATIENCE  # on a busy machine a router may look as if it hung
 
@@ -71,13 +72,13 @@ class Console:
 
 
 @asynccontextmanager
-async def running_console(router, *, target="", tracer=None, **settings):
+async def running_console(router, *, target="", tracer=None, limits=None, **settings):
     """Serve before a `RunningRouter`, reached at `target` if it is given; without a `tracer` there are no traces."""
     settings = AdminSettings(
         data_dir=router.settings.data_dir, router=target or router.target, admin_port=0, **settings
     )
     lifecycle = ProcessState(name="admin-1", role="admin")
-    serving = asyncio.create_task(app.serve(settings, lifecycle, tracer))
+    serving = asyncio.create_task(app.serve(settings, lifecycle, tracer, limits=limits or AdminLimits()))
     ready = asyncio.create_task(lifecycle.ready.wait())
     await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 from support.commands import PATIENCE, clean_environment
 
@@ -53,3 +57,55 @@ def test_a_process_on_its_own_refuses_to_start_and_says_what_to_write(tmp_path, 
 )
 def test_a_low_soft_limit_is_raised_as_far_as_the_hard_one_lets_it(soft, hard, raised):
     assert run("-c", SHOW, soft=soft, hard=hard).stdout == f"{raised}\n"
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def answered(connection):
+    connection.settimeout(PATIENCE)
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return connection.recv(9) == b"HTTP/1.1 "
+
+
+def connected(port):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("role", "option"), [("edge", "--http-port"), ("admin", "--admin-port")])
+def test_a_server_without_descriptors_waits_and_says_so_once(tmp_path, role, option):
+    port = free_port()
+    log = tmp_path / "log"
+    command = [sys.executable, "-P", "-m", "cli", role, option, str(port), "--data-dir", str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("wb"))
+        environment = {**clean_environment(), "FLOWHOOK_TOKEN": "fhk_test"}
+        server = stack.enter_context(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
+        stack.callback(server.kill)
+        assert answered(stack.enter_context(connected(port)))
+        process = psutil.Process(server.pid)
+        soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), hard))
+        waiting = [stack.enter_context(connected(port)) for _ in range(20)]
+        deadline = time.monotonic() + PATIENCE
+        while b"no connection can be accepted" not in log.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        before = sum(process.cpu_times()[:2])
+        time.sleep(2)  # a loop that fails again and again writes megabytes meanwhile
+        assert sum(process.cpu_times()[:2]) - before < 1
+        text = log.read_bytes()
+        assert b"Traceback" not in text, text.decode()
+        assert text.count(b"no connection can be accepted") == 1
+        assert len(text) < 10_000
+        process.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+        assert all(map(answered, waiting))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 
 import orjson
 import pytest
@@ -13,7 +11,6 @@ from support.consoles import running_console
 from support.patience import PATIENCE
 from support.routers import flow
 
-from admin.console import live, rendering
 from admin.security import router_clients, sessions
 from flowhook.tokens import TokenScope, create_token, revoke_token
 
@@ -242,39 +239,6 @@ async def test_a_page_that_updates_itself_does_not_prolong_a_session(browser, ro
     browser.session.cookie_jar.clear()
     answer = await browser.get("/jobs", headers=by_htmx)
     assert (answer.status, answer.body) == (401, b"")
-
-
-async def test_one_session_does_not_occupy_all_live_lists(viewer, operator):
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(live.MAX_SESSION_STREAMS):
-            stream = await stack.enter_async_context(viewer.session.get("/executions/stream"))
-            assert stream.status == 200
-        assert (await viewer.get("/executions/stream")).status == 429
-        stream = await stack.enter_async_context(operator.session.get("/executions/stream"))
-        assert stream.status == 200
-
-
-async def test_a_client_that_reads_nothing_occupies_no_live_list(console, viewer, operator, monkeypatch):
-    monkeypatch.setattr(live, "MAX_STREAMS", 1)
-    monkeypatch.setattr(live, "INTERVAL_SECONDS", 0.001)
-    monkeypatch.setattr(live, "REFRESH_SECONDS", 0.0)  # an event at every look
-    monkeypatch.setattr(live, "SEND_SECONDS", 0.1)
-    monkeypatch.setattr(rendering, "render", lambda *_names, **_values: "x" * 1_000_000)  # fills buffers soon
-    [cookie] = [f"{cookie.key}={cookie.value}" for cookie in viewer.session.cookie_jar]
-    host, port = console.address.split(":")
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    connection.connect((host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=connection, limit=1024)
-    writer.write(f"GET /executions/stream HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n".encode())
-    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            async with operator.session.get("/executions/stream") as response:
-                if response.status != 429:
-                    break
-    assert response.status == 200
-    writer.close()
 
 
 class TestForms:

@@ -29,10 +29,12 @@ def test_others_do_not_wait(limiter):
     assert limiter.attempt("192.0.2.2", 0.0) == 0
 
 
-def test_who_had_a_valid_token_starts_anew(limiter):
+def test_a_valid_token_does_not_count_and_makes_no_other_attempt_undone(limiter):
     spend(limiter, "192.0.2.1")
-    limiter.succeeded("192.0.2.1")
-    spend(limiter, "192.0.2.1")
+    limiter.give_back("192.0.2.1")
+    assert limiter.attempt("192.0.2.1", 0.0) == 0
+    assert limiter.attempt("192.0.2.1", 0.0) > 0
+    limiter.give_back("192.0.2.9")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from edge.http.peer import peer_address
 from edge.webhook.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
 from flowhook import limits
 from flowhook.document.webhook import Webhook
+from flowhook.http.addresses import peer_address
 from flowhook.signatures import Match, RequestView
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.forwarded import TrustedProxies, parse_networks
 from flowhook.errors import InvalidError
+from flowhook.http.forwarded import TrustedProxies, parse_networks
 
 PROXIES = TrustedProxies(parse_networks("10.0.0.0/8, 2001:db8::/32"))
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 from support.clocks import Clock
 
-from edge.http.open_connections import LOOK_SECONDS, MAX_CANDIDATES, NEVER, OpenConnections
+from flowhook.http.open_connections import LOOK_SECONDS, MAX_CANDIDATES, NEVER, OpenConnections
 
 ONE, OTHER, PROXY = map(ip_address, ("192.0.2.1", "192.0.2.2", "10.0.0.1"))
 

@@ -1,0 +1,148 @@
+"""The HTTP server of the admin process: Tornado's, with limits of connections in total and for each address.
+
+At a limit, the connection that has waited longest for a request gives way; if each has one, the new one is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterable
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from socket import socket
+from typing import Any, cast
+
+import tornado.httpserver
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerConnectionDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
+
+from flowhook.http.addresses import peer_address
+from flowhook.http.listening import ListeningSocket
+from flowhook.http.open_connections import NEVER, OpenConnections
+
+
+class _Connection:
+    """A connection in the table; see `ClosableConnection`."""
+
+    def __init__(self, stream: IOStream, address: IPv4Address | IPv6Address, now: float) -> None:
+        self.stream = stream
+        self.address = address
+        self.idle = True
+        self.waiting_since = now
+
+
+class _Watched(HTTPMessageDelegate):
+    """Passes a request on, and notes that its connection has one."""
+
+    def __init__(self, delegate: HTTPMessageDelegate, connection: _Connection) -> None:
+        self._delegate = delegate
+        self._connection = connection
+
+    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Any:
+        self._connection.idle = False
+        self._connection.waiting_since = NEVER
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Any:
+        return self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        self._delegate.on_connection_close()
+
+
+class Server(tornado.httpserver.HTTPServer):
+    """The HTTP server."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        application: HTTPServerConnectionDelegate,
+        *,
+        max_connections: int,
+        max_of_one: int,
+        shared: Callable[[IPv4Address | IPv6Address], bool],
+        tls: ssl.SSLContext | None = None,
+        **options: Any,
+    ) -> None:
+        """Create a server; Tornado calls this with the arguments of the constructor.
+
+        Args:
+            application: handles requests.
+            max_connections: open connections at most.
+            max_of_one: those of one address, or of one /64 of IPv6, that is not shared.
+            shared: returns whether many clients share an address.
+            tls: None: no TLS; `renew_tls` replaces it.
+            options: arguments of Tornado's server.
+        """
+        super().initialize(application, ssl_options=tls, **options)
+        self._now = asyncio.get_running_loop().time
+        self._open = OpenConnections[_Connection](
+            most=max_connections, most_of_one=max_of_one, shared=shared, now=self._now
+        )
+        self._by_stream: dict[IOStream, _Connection] = {}
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self._open)
+
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Use another context for connections that begin now."""
+        self.ssl_options = context
+
+    def add_sockets(self, sockets: Iterable[socket]) -> None:
+        """Accept connections on these listening sockets."""
+        listening = list(sockets)
+        super().add_sockets(listening)
+        for each in listening:
+            if isinstance(each, ListeningSocket):
+                each.stop = partial(IOLoop.current().update_handler, each, 0)
+                each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """Serve a new connection, or close it if there is no room."""
+        connection = _Connection(stream, peer_address(str(address[0])), self._now())
+        while True:
+            room, other = self._open.check_room(connection.address)
+            if room:
+                break
+            if other is None:
+                stream.close()
+                return
+            self._open.discard(other)
+            other.stream.close()
+        self._open.add(connection)
+        self._by_stream[stream] = connection
+        super().handle_stream(stream, address)
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """Return the delegate for the next request of a connection, which waits for it now."""
+        delegate = super().start_request(server_conn, request_conn)
+        connection = self._by_stream.get(_stream(server_conn))
+        if connection is None:
+            return delegate
+        connection.idle = True
+        connection.waiting_since = self._now()
+        return _Watched(delegate, connection)
+
+    def on_close(self, server_conn: object) -> None:
+        """Forget a connection that has ended."""
+        super().on_close(server_conn)
+        connection = self._by_stream.pop(_stream(server_conn), None)
+        if connection is not None:
+            self._open.discard(connection)
+
+
+def _stream(server_conn: object) -> IOStream:
+    return cast("IOStream", cast("Any", server_conn).stream)

@@ -1,0 +1,9 @@
+"""What the servers of edge and admin share: accepted connections and their limits, and clients behind proxies.
+
+- `listening`: sockets that accept connections.
+- `open_connections`: the table of open connections, with their limits.
+- `addresses`: addresses of clients, and whom they belong to.
+- `forwarded`: the client behind trusted proxies.
+
+Must not live here: HTTP itself, which Tornado and the edge speak.
+"""

@@ -1,0 +1,103 @@
+"""Sockets that accept connections, and go on doing so when the process has run out of file descriptors.
+
+Event loops call whoever accepts as long as a connection waits. Without a free descriptor it can't be accepted, so the
+call fails at once and is repeated at once: that takes all CPU time, and each failure logs a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from flowhook import logs
+from flowhook.errors import UnavailableError
+
+BACKLOG: Final = 1024
+"""Connections that the kernel queues until they are accepted."""
+
+PAUSE_SECONDS: Final = 0.25
+"""Time for which nothing is accepted after a failure: connections wait in the kernel's queue."""
+
+LOG_SECONDS: Final = 60.0
+"""Minimum time between two lines in the log about failures."""
+
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of accept(2) that last until others give something back."""
+
+log = logs.get_logger(__name__)
+
+
+class ListeningSocket(socket.socket):
+    """A listening socket; it pauses when there is no descriptor for a connection.
+
+    Attributes:
+        stop: stops the event loop from reporting connections of this socket; whoever accepts sets it.
+        go_on: has it report them again.
+    """
+
+    stop: Callable[[], None] | None = None
+    go_on: Callable[[], None] | None = None
+    _failures = 0
+    _logged = -LOG_SECONDS
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            BlockingIOError: none waits, or it can't be accepted now.
+        """
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            self._pause(error)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+
+    def _pause(self, error: OSError) -> None:
+        self._failures += 1
+        if self.stop is not None:
+            self.stop()
+            asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._resume)
+        now = time.monotonic()
+        if now - self._logged >= LOG_SECONDS:
+            log.warning("no connection can be accepted", cause=error.strerror, failures=self._failures)
+            self._logged, self._failures = now, 0
+
+    def _resume(self) -> None:
+        if self.go_on is not None and self.fileno() != -1:  # it is open
+            self.go_on()
+
+
+def listen(host: str, port: int, *, reuse_port: bool = False) -> list[ListeningSocket]:
+    """Return listening sockets for all addresses of `host`, with the same port. Blocking.
+
+    Args:
+        host: a name or an address; empty: all addresses of this machine.
+        port: 0 lets the system choose.
+        reuse_port: whether several processes may share the port.
+
+    Raises:
+        UnavailableError: an address can't be bound (`PORT_UNAVAILABLE`).
+    """
+    sockets: list[ListeningSocket] = []
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+            if port == 0 and sockets:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - one port for all
+            made = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=reuse_port)
+            sockets.append(ListeningSocket(fileno=made.detach()))
+            sockets[-1].setblocking(False)
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        # Python appends the attempted operation to its own text; errors of name resolution have negative numbers
+        cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise UnavailableError(f"can't listen on {host}:{port}: {cause}", reason="PORT_UNAVAILABLE") from None
+    return sockets

@@ -150,7 +150,7 @@ class AdminLimits:
         response_bytes: responses that their clients have not received yet; the connection of one that exceeds it ends.
         live_lists: pages that update themselves.
         computations: what processes and threads compute: jq conditions, traces, attachments, comparisons.
-        logins: tokens that the router is asked about, of addresses that have presented too many unknown ones.
+        logins: tokens that the router is asked about, because they are used for the first time.
         send_seconds: time in which a client has to receive a response, or a piece of a download.
     """
 
@@ -190,7 +190,7 @@ class AdminLimits:
     )
     logins: Limit = Limit(
         name="admin.logins",
-        counts="tokens being checked after many unknown ones",
+        counts="new tokens being checked",
         per="address",
         total=8,
         waiting=64,

@@ -6,9 +6,9 @@ from dataclasses import fields
 
 from flowhook.limits import MIB
 from flowhook.sharing import Limit
-from flowhook.sharing.table import EdgeLimits, RouterLimits
+from flowhook.sharing.table import AdminLimits, EdgeLimits, RouterLimits
 
-TABLES = {"Router": RouterLimits, "Edge": EdgeLimits}
+TABLES = {"Router": RouterLimits, "Edge": EdgeLimits, "Admin": AdminLimits}
 """Limits by heading of `limits.md`."""
 
 

@@ -114,12 +114,12 @@ async def test_the_api_needs_the_other_one(browser, router, ids):
     assert found["diff"]["body"]["differences"][0] == {"kind": "changed", "path": "/n", "first": "1.0", "second": "1"}
 
 
-async def test_few_comparisons_run_at_a_time(viewer, client, ids):
+async def test_comparisons_wait_for_their_turn(viewer, client, ids):
     large = b"[" + b"1," * 150_000 + b"1]"
     first = await client.ingest("compared", large)
     second = await client.ingest("compared", large.replace(b"1", b"2"))
     answers = await asyncio.gather(*(viewer.get(f"/executions/{first}/diff?with={second}") for _ in range(6)))
-    assert {answer.status for answer in answers} == {200, 429}
+    assert {answer.status for answer in answers} == {200}
     assert all(answer.headers["Retry-After"] for answer in answers if answer.status == 429)
 
 

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from support.consoles import running_console
+from support.limit_tables import limits_of
 from support.patience import PATIENCE
 from support.routers import flow
 from support.uploads import uploaded
@@ -250,3 +251,17 @@ async def test_a_new_connection_does_not_end_requests_in_progress(router, large)
                 assert await reader.read() == b""
             writer.close()
             assert await first.reader.readline()
+
+
+SCENARIOS = {
+    "downloads": test_stalled_downloads_of_one_token_leave_places_to_others,
+    "response_bytes": test_responses_that_wait_for_their_clients_have_a_share_and_a_time,
+    "live_lists": test_logging_in_again_opens_no_more_live_lists,
+    "computations": test_conditions_of_one_token_do_not_delay_those_of_another,
+    "logins": test_a_valid_token_is_accepted_whatever_others_at_its_address_present,
+}
+"""What shows that a limit has shares, by its name in `AdminLimits`."""
+
+
+async def test_every_limit_has_a_scenario():
+    assert SCENARIOS.keys() == limits_of(AdminLimits).keys()

@@ -210,7 +210,7 @@ async def serve_shard(
         max_uploads=settings.max_uploads,
         max_bytes=settings.max_upload_bytes,
     )
-    reads = BodySender(bodies=storage.bodies, state=state)
+    reads = BodySender(bodies=storage.bodies, state=state, limit=limits.downloads)
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,

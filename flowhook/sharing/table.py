@@ -23,6 +23,7 @@ class RouterLimits:
         execution_watches: watches of executions, each with a queue of changes.
         replies_of_flow: memory of InvokeFlow calls that wait for the reply of a flow.
         replies_of_token: the same by caller: an edge calls for all senders.
+        downloads: bodies being read. Each holds a chunk of up to 256 KiB in memory.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 
@@ -81,6 +82,15 @@ class RouterLimits:
         reason="TOO_MANY_WAITERS",
         full="WAITERS_FULL",
         retry_after=1,
+    )
+    downloads: Limit = Limit(
+        name="router.downloads",
+        counts="bodies being read",
+        per="token",
+        total=512,
+        reserved=384,
+        reason="TOO_MANY_READERS",
+        full="READERS_FULL",
     )
     send_seconds: float = 60.0
 

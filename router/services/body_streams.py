@@ -10,6 +10,7 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import InvalidError, NotFoundError, UnavailableError
+from flowhook.sharing import Limit, SharedLimit, current_principal
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire.event_body import read_event
@@ -29,9 +30,6 @@ MAX_CHUNK_BYTES: Final = 1 * limits.MIB
 
 MAX_SENDER_LENGTH: Final = 64
 """Characters of the name that identifies a sender."""
-
-MAX_READERS: Final = 256
-"""Most bodies that are read at a time."""
 
 Write = Callable[[bytes], Awaitable[None]]
 
@@ -118,10 +116,10 @@ class UploadReceiver:
 class BodySender:
     """Reads bodies in chunks, as fast as the receiver accepts them."""
 
-    def __init__(self, *, bodies: BodyStore, state: ShardState) -> None:
+    def __init__(self, *, bodies: BodyStore, state: ShardState, limit: Limit) -> None:
         self._bodies = bodies
         self._state = state
-        self._readers = 0
+        self._downloads = SharedLimit(limit)
 
     async def slice(self, execution_id: str, offset: int, size: int, write: Write) -> None:
         """Write a slice of the separately stored body of an execution's event.
@@ -129,20 +127,27 @@ class BodySender:
         Raises:
             NotFoundError: there is no such body (`BODY_NOT_FOUND`).
             InvalidError: the body ends before the slice does (`SLICE_INVALID`).
-            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
+            ExhaustedError: the caller has its share of the bodies that may be read at a time (`TOO_MANY_READERS`).
+            UnavailableError: no more may be read (`READERS_FULL`), or storage can't serve.
         """
-        body_id = await self._state.body_of(execution_id)
-        if body_id is None:
-            raise NotFoundError("the execution has no stored body", reason="BODY_NOT_FOUND")
-        await self._read(body_id, write, offset, size)
+        with self._downloads.acquire(current_principal.get()):
+            body_id = await self._state.body_of(execution_id)
+            if body_id is None:
+                raise NotFoundError("the execution has no stored body", reason="BODY_NOT_FOUND")
+            await self._read(body_id, write, offset, size)
 
     async def whole(self, seq: int, write: Write) -> bool:
         """Write the body of an execution's event, and return whether the event is stored.
 
         Raises:
             NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
-            UnavailableError: too many bodies are being read (`TOO_MANY_READERS`), or storage can't serve.
+            ExhaustedError: the caller has its share of the bodies that may be read at a time (`TOO_MANY_READERS`).
+            UnavailableError: no more may be read (`READERS_FULL`), or storage can't serve.
         """
+        with self._downloads.acquire(current_principal.get()):
+            return await self._whole(seq, write)
+
+    async def _whole(self, seq: int, write: Write) -> bool:
         part = await self._state.read_payload(seq, partial(read_event, max_body_bytes=limits.CHUNK_BYTES))
         if part is None:
             return False
@@ -160,19 +165,13 @@ class BodySender:
         return True
 
     async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
-        if self._readers >= MAX_READERS:
-            raise UnavailableError("too many bodies are being read; try again", reason="TOO_MANY_READERS")
-        self._readers += 1
+        reader = await self._bodies.open(body_id)
+        if reader is None:
+            raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
         try:
-            reader = await self._bodies.open(body_id)
-            if reader is None:
-                raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
-            try:
-                await _copy(reader, write, offset, size)
-            finally:
-                reader.close()
+            await _copy(reader, write, offset, size)
         finally:
-            self._readers -= 1
+            reader.close()
 
 
 async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> None:

@@ -70,7 +70,11 @@ class CallLimits:
 
 
 class _LimitedContext:
-    """The context of a call that streams responses; limits the time that sending one takes."""
+    """The context of a call that streams responses; limits the time that sending one takes.
+
+    What can't be sent because the caller is gone ends the call as gRPC's own cancellation does, without a trace in the
+    log. gRPC reports it as an internal error if the caller leaves while something waits to be sent.
+    """
 
     def __init__(self, context: Context, seconds: float) -> None:
         self._context = context
@@ -93,6 +97,15 @@ class _LimitedContext:
                 f"the stream was not read for {self._seconds:g} s: open it again, and read it faster",
                 reason="STREAM_NOT_READ",
             ) from None
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        """End the call with an error."""
+        try:
+            await self._context.abort(code, details, trailing_metadata)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
 
 
 def _peer(peer: str) -> Principal:

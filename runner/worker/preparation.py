@@ -12,7 +12,7 @@ import orjson
 
 from flowhook import limits, logs
 from flowhook.attach import messages
-from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event
 from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
 from runner.evaluation.evaluator import SLOW_NS
@@ -111,7 +111,7 @@ class ExecutionPreparer:
                         flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT)
                     )
                 return self._prepared(execution, flow, values, contents)
-            except UnavailableError as problem:
+            except (ExhaustedError, UnavailableError) as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
             except FlowhookError as problem:

@@ -20,16 +20,19 @@ from support.limit_tables import limits_of
 from support.patience import PATIENCE
 from support.relays import relayed
 from support.routers import flow, running_router
+from support.uploads import uploaded
 
 from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
+from flowhook.limits import KIB, MIB
 from flowhook.sharing.table import EdgeLimits, RouterLimits
 from flowhook.tokens import TokenScope, create_token
-from flowhook.v1 import execution_service_pb2, ingest_service_pb2, shard_service_pb2
+from flowhook.v1 import execution_service_pb2, ingest_service_pb2, runner_service_pb2, shard_service_pb2
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.v1.runner_service_pb2_grpc import RunnerServiceStub
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
@@ -51,6 +54,20 @@ class RouterUnderTest:
         self._router = router
         self._stack = stack
         self._channels = {}
+        self._execution_id = None
+
+    async def stalling(self, who):
+        """Return a channel that receives at most 64 KiB of a stream before it is read."""
+        window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 64 * KIB))
+        connected = grpc.aio.insecure_channel(self.target, options=window)
+        await self._stack.enter_async_context(connected)
+        return channel.AuthenticatedChannel(connected, self._router.token(who))
+
+    async def stored(self):
+        """Return the ID of an execution with a large body."""
+        if self._execution_id is None:
+            self._execution_id = await uploaded(self._router, "a", bytes(4 * MIB))
+        return self._execution_id
 
     async def channel(self, who):
         if who not in self._channels:
@@ -226,11 +243,23 @@ def head_sent(edge, who):
     return edge.requested(who, head + b"x" * (1000 - len(head)))
 
 
+@asynccontextmanager
+async def download_stalled(router, who):
+    stub = ExecutionServiceStub(await router.stalling(who))
+    request = execution_service_pb2.ReadBodyRequest(execution_id=await router.stored())
+    if who == "edge":
+        stub = RunnerServiceStub(await router.stalling("runner"))
+        request = runner_service_pb2.ReadAttachmentRequest(execution_id=request.execution_id, size=4 * MIB)
+    async with open_stream(stub.ReadAttachment(request) if who == "edge" else stub.ReadBody(request)):
+        yield
+
+
 SCENARIOS = {
     "calls": Scenario(owner_watched),
     "streams": Scenario(owner_watched),
     "anonymous_streams": Scenario(health_watched),
     "execution_watches": Scenario(executions_watched),
+    "downloads": Scenario(download_stalled),
     "replies_of_flow": Scenario(lambda router, who: reply_awaited(router, who, "edge"), 26_000),
     "replies_of_token": Scenario(lambda router, who: reply_awaited(router, "a", who), 26_000, (TokenScope.INGEST,)),
 }

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from flowhook.errors import OutOfRangeError
+from flowhook.sharing import INTERNAL, current_principal
 from router.storage.interface import Registry
 from router.storage.model import RegistryChange
 
@@ -74,11 +75,19 @@ class RegistryWatch:
 
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
         """Return changes after a revision that is not the latest, from the cache or from storage."""
+        if self._recent and seen < self._recent[0].revision - 1:
+            return await self._registry.changes(
+                after_revision=seen
+            )  # nobody else waits for that, so not under the lock
         async with self._reading:
             recent = self._recent
             if recent and recent[0].revision - 1 <= seen < recent[-1].revision:
                 return [change for change in recent if change.revision > seen]
-            changes = await self._registry.changes(after_revision=seen)
+            principal = current_principal.set(INTERNAL)  # all watchers wait for these
+            try:
+                changes = await self._registry.changes(after_revision=seen)
+            finally:
+                current_principal.reset(principal)
             if not recent or changes[0].revision == recent[-1].revision + 1:
                 recent.extend(changes)
             elif changes[-1].revision > recent[-1].revision:

@@ -5,7 +5,7 @@
 - `table`: all such limits of the product, as data
 """
 
-from flowhook.sharing.limit import Limit, Principal, Seat, SharedLimit, current_principal
+from flowhook.sharing.limit import INTERNAL, Limit, Principal, Seat, SharedLimit, current_principal
 from flowhook.sharing.queue import FairQueue
 
-__all__ = ["FairQueue", "Limit", "Principal", "Seat", "SharedLimit", "current_principal"]
+__all__ = ["INTERNAL", "FairQueue", "Limit", "Principal", "Seat", "SharedLimit", "current_principal"]

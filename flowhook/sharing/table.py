@@ -24,6 +24,8 @@ class RouterLimits:
         replies_of_flow: memory of InvokeFlow calls that wait for the reply of a flow.
         replies_of_token: the same by caller: an edge calls for all senders.
         downloads: bodies being read. Each holds a chunk of up to 256 KiB in memory.
+        reads: threads that read flows, secrets and what ingestion needs, and operators' logs. Calls wait for them.
+        queries: threads that read executions for operators. Calls wait for them.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 
@@ -91,6 +93,29 @@ class RouterLimits:
         reserved=384,
         reason="TOO_MANY_READERS",
         full="READERS_FULL",
+    )
+    reads: Limit = Limit(
+        name="router.reads",
+        counts="reads of flows, secrets and logs",
+        per="token",
+        total=5,
+        parts=2,
+        reserved=1,
+        waiting=1000,
+        reason="TOO_MANY_READS",
+        full="STORAGE_UNAVAILABLE",
+        retry_after=1,
+    )
+    queries: Limit = Limit(
+        name="router.queries",
+        counts="queries of executions",
+        per="token",
+        total=4,
+        parts=2,
+        waiting=1000,
+        reason="TOO_MANY_READS",
+        full="STORAGE_UNAVAILABLE",
+        retry_after=1,
     )
     send_seconds: float = 60.0
 

@@ -11,6 +11,7 @@ import apsw
 
 from flowhook.errors import UnavailableError
 from flowhook.private_files import make_directory, open_private
+from flowhook.sharing.table import RouterLimits
 from router.storage.activity import StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import ObjectStore
@@ -95,8 +96,9 @@ class SqliteStorage:
             transaction_log,
             limits=limits,
         )
-        self._readers = Readers(path)
-        self._queries = Readers(path)
+        shared = RouterLimits()
+        self._readers = Readers(path, shared.reads)
+        self._queries = Readers(path, shared.queries)
         self._registry = SqliteRegistry(self._writer, self._readers, self._change, limits)
         self._rejections = SqliteRejectionLog(self._writer, self._readers, self._reject)
         self._audit = SqliteAuditLog(self._writer, self._readers, self._audited)

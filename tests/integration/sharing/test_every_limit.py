@@ -6,6 +6,7 @@ Each limit of the tables has a scenario here that holds seats of it, in a real p
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.limits import KIB, MIB
+from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import EdgeLimits, RouterLimits
 from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import execution_service_pb2, ingest_service_pb2, runner_service_pb2, shard_service_pb2
@@ -35,6 +37,8 @@ from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.runner_service_pb2_grpc import RunnerServiceStub
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
+from router.storage.sqlite.readers import Readers
+from router.storage.sqlite.schema import connect_writer
 
 SEATS = 16
 """Seats of a small limit; half of them are reserved where some are."""
@@ -265,6 +269,31 @@ SCENARIOS = {
 }
 """Scenarios by the limits' names in `RouterLimits`."""
 
+
+class Reads:
+    """Reads of a database that take until they are told to end."""
+
+    def __init__(self, path, limit):
+        connect_writer(path, durable=False).close()
+        self._readers = Readers(path, limit)
+        self._end = {}
+
+    async def work(self, principal, name):
+        """Read as a principal; it begins when it has a thread."""
+        end = self._end.setdefault(name, threading.Event())
+        current_principal.set(principal)
+        return await self._readers.run(lambda _connection: end.wait(PATIENCE))
+
+    def end(self, name):
+        self._end.setdefault(name, threading.Event()).set()
+
+    async def close(self):
+        await self._readers.close()
+
+
+QUEUES = {"reads": Reads, "queries": Reads}
+"""What does work for which callers of a router wait, by the limits' names in `RouterLimits`."""
+
 OF_EDGE = {
     "replies_of_flow": Scenario(lambda edge, who: http_reply_awaited(edge, who, "d")),
     "replies_of_sender": Scenario(lambda edge, who: http_reply_awaited(edge, "a", who)),
@@ -285,7 +314,40 @@ async def filled(stack, hold):
         held += 1
 
 
-@pytest.mark.parametrize("name", limits_of(RouterLimits))
+@pytest.mark.parametrize("name", [name for name, limit in limits_of(RouterLimits).items() if limit.waiting])
+async def test_who_waits_in_a_queue_of_a_router_keeps_nobody_waiting(tmp_path, name):
+    assert name in QUEUES, f"write a scenario in which principals wait for {name}"
+    limit = replace(limits_of(RouterLimits)[name], waiting=20)
+    queue = QUEUES[name](tmp_path / "flowhook.db", limit)
+    first, second, edge = (Principal("token", each, essential=each == "edge") for each in ("a", "b", "edge"))
+    calls = []
+    try:
+        while not (refused := [each for each in calls if each.done()]):
+            calls.append(asyncio.create_task(queue.work(first, f"a{len(calls)}")))
+            await asyncio.sleep(0.01)
+        error = refused[0].exception()
+        assert isinstance(error, ExhaustedError)
+        assert error.reason == limit.reason
+        assert 1 <= len(calls) < limit.total + limit.waiting
+
+        # another's work, and that of an edge, is done before that of the first
+        for principal in (second, edge):
+            queue.end(principal.name)
+            async with asyncio.timeout(PATIENCE):
+                assert await queue.work(principal, principal.name)
+        assert [each for each in calls if each.done()] == refused
+
+        for number in range(len(calls)):
+            queue.end(f"a{number}")
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*calls, return_exceptions=True)
+    finally:
+        for number in range(len(calls)):
+            queue.end(f"a{number}")
+        await queue.close()
+
+
+@pytest.mark.parametrize("name", [name for name, limit in limits_of(RouterLimits).items() if not limit.waiting])
 async def test_who_has_its_share_of_a_router_keeps_nobody_out(tmp_path, name):
     scenario, limit = small(name, RouterLimits, SCENARIOS)
     async with router_with(tmp_path, replace(RouterLimits(), **{name: limit}), scenario.scopes) as router:

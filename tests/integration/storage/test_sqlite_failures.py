@@ -14,6 +14,7 @@ from support.patience import PATIENCE
 from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
+from flowhook.sharing.table import RouterLimits
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.limits import StorageLimits
 from router.storage.model import (
@@ -329,7 +330,7 @@ async def test_a_read_that_the_database_rolled_back_is_reported_as_what_failed(p
         connection.execute("ROLLBACK")  # as SQLite does after an I/O error
         raise apsw.IOError
 
-    readers = Readers(path)
+    readers = Readers(path, RouterLimits().reads)
     with pytest.raises(UnavailableError, match="the database failed"):
         await readers.run(fail)
     assert await readers.run(lambda connection: connection.execute("SELECT 1").get) == 1

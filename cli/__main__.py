@@ -11,8 +11,8 @@ import typer
 # gRPC reads both variables when it is imported. Forked processes exec at once, so gRPC need not prepare for forks.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 if sys.argv[1:2] != ["router"]:
-    # gRPC logs each attempt to connect, in between this program's own lines. A router does not connect, and failed
-    # handshakes of clients are logged nowhere else, so its log stays on.
+    # gRPC logs each attempt to connect, in between this program's own lines. A router connects to other routers only,
+    # and failed handshakes of clients are logged nowhere else, so its log stays on.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from cli import app

@@ -106,3 +106,7 @@ class ReachabilityReporter:
                     await stub.ReportReachability(request, timeout=self._timeout)
             except grpc.aio.AioRpcError as error:
                 log.debug("report not delivered", code=error.code().name)
+            except asyncio.CancelledError:  # also if the channel was closed, because its router is known no more
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise

@@ -82,7 +82,7 @@ class RouterRecord:
     asked_by: str = ""
 
     def encode(self) -> bytes:
-        """Return it as JSON, at most 4 KiB."""
+        """Return it as JSON, at most 16 KiB, and usually less than 1."""
         return orjson.dumps(asdict(self))
 
     @classmethod

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import grpc
 import orjson
 import pytest
+from support.commands import flowhook_process
 from support.consoles import running_console
 from support.patience import PATIENCE
 from support.relays import relayed
@@ -250,3 +251,18 @@ async def test_any_router_tells_of_the_shard_when_the_owner_is_not_reached(route
     with pytest.raises(PermissionDeniedError):
         async with AsyncClient(f"127.0.0.1:1,{first.target}", token=sender_token(routers)) as client:
             await client.cluster.shards()
+
+
+async def test_commands_that_know_the_standby_alone_reach_the_owner(routers):
+    routers.start("r1")
+    first = await routers.owner()
+    second = routers.start("r2")
+    await second.until(lambda router: router.lifecycle.ready.is_set())
+    async with first.client() as client:
+        await client.flows.apply([document("demo")])
+        accepted = await client.ingest("demo", b'{"total": 3}')
+    environment = {"FLOWHOOK_ROUTER": second.target, "FLOWHOOK_DATA_DIR": str(routers.directory)}
+    for command in (["flows", "list", "--json"], ["executions", "list", "--jq", ".body.total == 3", "--json"]):
+        done = await asyncio.to_thread(flowhook_process, *command, **environment)
+        assert (done.code, len(done.rows)) == (0, 1), done.err
+    assert done.rows[0]["id"] == accepted

@@ -18,8 +18,8 @@ from flowhook.wire.connect_errors import probable_cause
 
 INTERVAL: Final = 3.0
 """Seconds between two checks of an address."""
-TIMEOUT: Final = 3.0
-"""Seconds within which a router must answer a check."""
+TIMEOUT: Final = 5.0
+"""Seconds within which a router must answer a check: more than one needs whose machine is busy."""
 
 MAX_ROUTERS: Final = 64
 """Most routers that are checked, and that a report names."""

@@ -74,6 +74,18 @@ async def test_when_the_owner_dies_requests_wait_for_the_next_one_and_nothing_is
     assert after["epoch"] > before["epoch"]
 
 
+async def test_an_operator_hands_over_while_requests_go_on(replicated):
+    before = await followed(replicated)
+    successor = before["standbys"][0]
+    requests = asyncio.create_task(send_all(replicated))
+    done = await replicated.flowhook("cluster", "hand-over", successor)
+    assert (done.code, done.out) == (0, f"{successor} owns the shard and serves, in place of {before['owner']}\n")
+    await assert_completed(replicated, await requests)
+    after = await followed(replicated)
+    assert (after["owner"], after["epoch"]) == (successor, before["epoch"] + 1)
+    assert [copy["problem"] for copy in after["copies"]] == [None] * 3
+
+
 async def test_when_a_nats_server_dies_requests_go_on(replicated):
     _, servers = await status(replicated)
     leader = next(server["server"] for server in servers if server["leader"])

@@ -43,7 +43,8 @@ def test_an_execution_is_suspended_and_resumed(cluster):
     assert cluster.run("executions", "suspend", execution_id).out == f"{execution_id}: suspended\n"
     cluster.run("flows", "resume", "hello")
     assert cluster.run("executions", "list", "--status", "suspended", "--json").rows[0]["id"] == execution_id
-    assert cluster.run("executions", "resume", execution_id, "--json").rows[0]["status"] in {"pending", "running"}
+    [resumed] = cluster.run("executions", "resume", execution_id, "--json").rows
+    assert resumed["status"] in {"pending", "running", "completed"}  # the flow has nothing to do
     assert wait_for_end(cluster, execution_id)["status"] == "completed"
     again = cluster.run("executions", "resume", execution_id)
     assert (again.code, len(again.err.splitlines())) == (1, 1)

@@ -6,6 +6,7 @@ A check is a call without a token: whoever checks an address does not know yet w
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ INTERVAL: Final = 3.0
 """Seconds between two checks of an address."""
 TIMEOUT: Final = 5.0
 """Seconds within which a router must answer a check: more than one needs whose machine is busy."""
+RETRY_SECONDS: Final = 1.0
+"""Pause after a check that failed at once."""
 
 MAX_ROUTERS: Final = 64
 """Most routers that are checked, and that a report names."""
@@ -45,11 +48,22 @@ _CAUSES: Final = (
 async def check(channel: grpc.aio.Channel, instances: Collection[str], *, timeout: float = TIMEOUT) -> str:  # noqa: ASYNC109 - the deadline of a call
     """Call the router behind `channel`; return why that failed, empty if the router answered.
 
+    What fails at once is tried again after a second: a router that becomes the owner has no port for a moment.
+
     Args:
         channel: to the address, without a token.
         instances: of the router, one of which must answer.
         timeout: seconds within which it must answer.
     """
+    start = time.monotonic()
+    cause = await _call(channel, instances, timeout)
+    if cause and time.monotonic() - start < RETRY_SECONDS:
+        await asyncio.sleep(RETRY_SECONDS)
+        cause = await _call(channel, instances, timeout)
+    return cause
+
+
+async def _call(channel: grpc.aio.Channel, instances: Collection[str], timeout: float) -> str:  # noqa: ASYNC109 - the deadline of a call
     stub: Any = ShardServiceStub(channel)
     try:
         # the deadline of gRPC is one of the event loop, too, but a channel that is closed meanwhile has none

@@ -41,11 +41,12 @@ class AddressChecks:
         self._interval = interval
         self._timeout = timeout
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._causes: Mapping[str, str] = {}
+        self._causes: Mapping[tuple[str, str], str] = {}
 
     def unreachable(self) -> list[Unreachable]:
-        """Return the routers that did not answer the last check."""
-        return [Unreachable(router, self._name, cause) for router, cause in self._causes.items() if cause]
+        """Return the routers that live and did not answer the last check."""
+        found = ((record.router, self._causes.get((record.router, record.instance), "")) for record in self._peers())
+        return [Unreachable(router, self._name, cause) for router, cause in found if cause]
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -67,7 +68,8 @@ class AddressChecks:
             if record.address not in self._channels:
                 self._channels[record.address] = open_channel(record.address)
         causes = await asyncio.gather(*map(self._check, peers))
-        self._causes = {record.router: cause for record, cause in zip(peers, causes, strict=True)}
+        checked = ((record.router, record.instance) for record in peers)
+        self._causes = dict(zip(checked, causes, strict=True))
 
     async def _check(self, record: RouterRecord) -> str:
         return await reachability.check(self._channels[record.address], [record.instance], timeout=self._timeout)

@@ -129,12 +129,11 @@ class Member:
     def situation(self) -> ShardSituation:
         """See `ShardMap`."""
         own, peers = self.record(), self._ownership.peers(time.monotonic())
+        live = {record.router: record for record in (own, *self._live_peers())}
         unreachable = self._checks.unreachable()
-        for record in (own, *(peer for peer, _ in peers)):
-            unreachable += self._reports.unreachable(record.router)
-        for peer, silence in peers:
-            if silence <= LIVE_SECONDS:
-                unreachable += peer.unreachable
+        for router, record in live.items():  # one that is dead can't be reached either, and that is no news
+            unreachable += self._reports.unreachable(router)
+            unreachable += (each for each in record.unreachable if each.router in live)
         copies = sorted([(own, 0.0), *peers], key=lambda copy: copy[0].router)
         return ShardSituation(self.owner(), copies, unreachable)
 

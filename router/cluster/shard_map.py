@@ -15,8 +15,8 @@ from router.cluster.reachability import MAX_SHOWN, Unreachable
 from router.cluster.records import RouterRecord
 from router.storage.commit_log.interface import LogStatus, StoredObject
 
-LIVE_SECONDS: Final = 5.0
-"""Silence after which a router is no longer named to clients."""
+LIVE_SECONDS: Final = 3.0
+"""Silence after which a router is no longer named to clients, nor checked."""
 
 
 class RouterAddress(NamedTuple):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from functools import partial
 from typing import Final
 
 from admin.application import application
 from admin.base_handler import AdminContext
+from admin.console import rendering
 from admin.operations.edge_access import EdgeAccess
 from admin.operations.parts import PartReader
 from admin.operations.tools import Tools
@@ -24,9 +26,11 @@ from flowhook.client.channel import open_channel
 from flowhook.config import AdminSettings, read_token
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
+from flowhook.installation import import_late
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
+from flowhook.providers.sample_files import all_samples
 from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.server_certificates import Certificates, load_certificates
 from flowhook.sharing import FairQueue, current_principal
@@ -42,6 +46,19 @@ the router hangs; see `admin.router_watch`."""
 TOKENS: Final = ("view", "admin")
 """Token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
 and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`."""
+
+LATE_IMPORTS: Final = (
+    "admin.operations.flow_reach",
+    "aiohttp",
+    "cryptography.hazmat.primitives.serialization",
+    "cryptography.x509",
+    "flowhook.search.conditions",
+    "flowhook.workflow_input",
+    "javaproperties",
+    "jinja2.debug",
+    "yarl",
+)
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.installation`."""
 
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
@@ -83,6 +100,7 @@ async def serve(
             timeout=timeout,
         )
 
+    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS), rendering.load_templates, all_samples)
     token = read_token(settings, *TOKENS)
     proxies, turns = TrustedProxies(parse_networks(settings.trusted_proxies)), FairQueue(limits.computations)
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)

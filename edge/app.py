@@ -6,7 +6,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
@@ -34,12 +35,27 @@ from flowhook.client.channel import open_channel
 from flowhook.config import EdgeSettings
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
+from flowhook.installation import import_late
 from flowhook.offload.offload import Offload
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.reachability_reports import ReachabilityReporter
 from flowhook.server_certificates import load_certificates
 from flowhook.sharing.table import EdgeLimits
+
+LATE_IMPORTS: Final = (
+    "cryptography.hazmat.primitives.serialization",
+    "cryptography.x509",
+    "edge.webhook.document_session",
+    "flowhook.signatures.aws_sns",
+    "flowhook.signatures.jwt",
+    "flowhook.signatures.paypal",
+    "flowhook.signatures.plaid",
+    "flowhook.signatures.public_keys",
+    "flowhook.workflow_input",
+    "javaproperties",
+)
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.installation`."""
 
 
 async def serve(
@@ -65,6 +81,7 @@ async def serve(
         InvalidError: there is no token for the router, or a setting is invalid.
         UnavailableError: the port can't be bound (`PORT_UNAVAILABLE`).
     """
+    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS),)
     channel = open_channel(settings, "edge")
     try:
         await _serve(

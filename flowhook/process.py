@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
 
 import orjson
@@ -25,6 +25,7 @@ import flowhook
 from flowhook import logs, open_files, sched_slice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
+from flowhook.installation import InstallationWatch
 from flowhook.parent_death import die_with_parent
 from flowhook.status_server import StatusServer, health_responders
 from flowhook.supervisor_socket import take_socket
@@ -52,6 +53,7 @@ class ProcessState:
         url: scheme, host and port that senders use, of an edge; else empty.
         connections: returns the number of open connections of senders, of an edge.
         start_time_ms: when it started, Unix time in ms.
+        late_loads: functions that load what is needed only now and then, called on a thread once the process is ready.
         warnings: what is wrong although it serves, for operators, by kind.
         clock_skew: by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured.
     """
@@ -67,6 +69,7 @@ class ProcessState:
         self.url = ""
         self.connections: Callable[[], int] = lambda: 0
         self.start_time_ms = time.time_ns() // 1_000_000
+        self.late_loads: Sequence[Callable[[], object]] = ()
         self.warnings: dict[str, str] = {}
         self.clock_skew: float | None = None
 
@@ -124,7 +127,10 @@ async def _live(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, lifecycle, number)
-    helpers = [asyncio.create_task(_say_ready(lifecycle, parent), name="say ready")]
+    helpers = [
+        asyncio.create_task(_say_ready(lifecycle, parent), name="say ready"),
+        asyncio.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
+    ]
     if parent is not None:
         parent.setblocking(False)
         helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
@@ -174,6 +180,10 @@ async def _say_ready(lifecycle: ProcessState, parent: socket.socket | None) -> N
     if parent is not None:
         line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"
         await asyncio.get_running_loop().sock_sendall(parent, line)
+    for load in lifecycle.late_loads:
+        await asyncio.to_thread(load)
+    gc.freeze()
+    log.debug("all code is loaded")
 
 
 async def _watch_parent(parent: socket.socket) -> None:

@@ -103,6 +103,7 @@ async def start_cluster(
     ports: Ports = Ports(),  # noqa: B008 - immutable
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
+    python: str = sys.executable,
 ) -> ClusterProcess:
     """Run `flowhook up` with `options`, and wait until it is ready. The caller ends it by `stop` or `kill`.
 
@@ -112,12 +113,13 @@ async def start_cluster(
         ports: to listen on.
         environment: variables besides those of this process.
         log: a file to which its output is appended, too.
+        python: interpreter to run it with.
 
     Raises:
         RuntimeError: it did not get ready, and was killed; the message has the end of its output.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "cli", "up", "--data-dir", str(data_dir),
+        python, "-P", "-m", "cli", "up", "--data-dir", str(data_dir),
         "--http-port", str(ports.http), "--admin-port", str(ports.admin), "--grpc-port", str(ports.grpc), *options,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})},
         start_new_session=True,

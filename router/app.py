@@ -16,6 +16,7 @@ import flowhook
 from flowhook import logs, metrics
 from flowhook.config import RouterSettings
 from flowhook.errors import InvalidError
+from flowhook.installation import import_late
 from flowhook.private_files import restrict_permissions
 from flowhook.process import ProcessState
 from flowhook.sharing.table import RouterLimits
@@ -28,6 +29,20 @@ from router.services.shards import ShardService
 from router.serving import StopRequest, serve_shard
 from router.storage.interface import Storage
 from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+
+LATE_IMPORTS: Final = (
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "flowhook.signatures.aws_sns",
+    "flowhook.signatures.jwt",
+    "flowhook.signatures.paypal",
+    "flowhook.signatures.plaid",
+    "flowhook.signatures.public_keys",
+    "grpc_status.rpc_status",
+    "javaproperties",
+    "jsonschema.exceptions",
+)
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.installation`."""
 
 MAX_PATHS: Final = 10
 """Most paths in one log entry."""
@@ -50,6 +65,7 @@ async def serve(
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
     """
+    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS),)
     # else the storage's writer thread waits long for the GIL while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     await _keep_private(settings)

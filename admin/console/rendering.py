@@ -39,6 +39,12 @@ def render(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(now=datetime.now(UTC), **values)
 
 
+def load_templates() -> None:
+    """Read and compile all templates, which are not read again. Blocks for some 100 ms."""
+    for name in _ENVIRONMENT.list_templates(extensions=["html"]):
+        _ENVIRONMENT.get_template(name)
+
+
 def ago(time: datetime, now: datetime) -> str:
     """Return the distance of a time from now, in one unit."""
     seconds = int((now - time).total_seconds())

@@ -11,6 +11,7 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError
+from flowhook.installation import REPLACED, was_replaced
 from flowhook.offload.pool import ProcessPool
 from flowhook.offload.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError
 
@@ -68,7 +69,7 @@ class Offload:
         self._bytes: Counter[str] = Counter()
         """Sizes of the arguments of all calls of a key."""
         self._pool: ProcessPool[OffloadWorker] = ProcessPool(
-            partial(start or OffloadWorker.start, seconds, memory), name
+            partial(start or OffloadWorker.start, seconds, memory), name, check=_check_installation
         )
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
@@ -83,7 +84,8 @@ class Offload:
             InvalidError: raised by the function.
             TooCostlyError: the call exceeds the limit on CPU time or memory.
             ExhaustedError: too many calls of `key` are waiting, the call waited too long, or its processes were killed
-                from outside (`OVERLOADED`).
+                from outside (`OVERLOADED`); or no process can be started because the installation of this one was
+                replaced (`INSTALLATION_REPLACED`).
             InternalError: the function raised another exception.
         """
         size = sum(map(len, parts))
@@ -119,6 +121,12 @@ class Offload:
     async def aclose(self) -> None:
         """End all processes."""
         await self._pool.aclose()
+
+
+def _check_installation() -> None:
+    """Fail at once if a process can't be started because there is nothing to start any more."""
+    if was_replaced():
+        raise ExhaustedError(REPLACED, reason="INSTALLATION_REPLACED")
 
 
 def _overloaded() -> ExhaustedError:

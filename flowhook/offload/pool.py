@@ -47,17 +47,26 @@ class _Line:
 class ProcessPool(Generic[P]):
     """Pool of processes, which are started on demand."""
 
-    def __init__(self, start: Callable[[], Awaitable[P]], name: str, *, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[P]],
+        name: str,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Create a pool.
 
         Args:
             start: starts a process; raises `OSError` if it can't.
             name: purpose of the processes, for logs.
             retry_seconds: delay between two attempts to start one.
+            check: called before such an attempt; raises an error if it is in vain.
         """
         self._start_one = start
         self._retry_seconds = retry_seconds
         self._name = name
+        self._check = check
         self._places = asyncio.Semaphore(SIZE)
         self._lines: dict[str, _Line] = {}
         self._idle: list[tuple[P, asyncio.TimerHandle]] = []
@@ -98,6 +107,7 @@ class ProcessPool(Generic[P]):
                         "a process can't be started; trying again", purpose=self._name, cause=str(problem)
                     )
                 self._is_lacking = True
+                self._check()
                 await asyncio.sleep(self._retry_seconds)
             else:
                 self._is_lacking = False

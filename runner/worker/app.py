@@ -13,6 +13,7 @@ from pydantic import SecretStr
 import flowhook
 from flowhook import logs
 from flowhook.client.channel import open_channel
+from flowhook.installation import InstallationWatch
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.reachability_reports import ReachabilityReporter
@@ -129,6 +130,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
             tasks.create_task(ReachabilityReporter(channel, lifecycle).run(), name="report reachability"),
+            tasks.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
         ]
         seconds = await _wait_for_drain(control)
         lifecycle.stop.set()

@@ -36,7 +36,7 @@ MUTATED_SETTLE_SECONDS: Final = 20.0
 REPORT_SECONDS: Final = 10.0
 EVIDENCE: Final = "evidence.json"
 """File of the campaign's directory with all that its verdict is based on."""
-RECENT: Final = 500
+RECENT: Final = 3000
 """Events and calls among which those are looked for that show that the cluster works again."""
 SNAPSHOT_LOG_BYTES: Final = 4 * limits.MIB
 """Growth of a replicated log after which a snapshot is made: little, so that it is purged while faults are made."""
@@ -139,9 +139,16 @@ def _injector(
 
 
 def _has_recovered(since: float, sent: Sent, calls: Sequence[Call]) -> bool:
-    """Whether an event was accepted, and each runner made a call, that began after a time."""
-    accepted = any(each.asked > since for each in sent.acknowledged[-RECENT:])
-    return accepted and {call.runner for call in calls[-RECENT:] if call.began > since}.issuperset(RUNNERS)
+    """Whether each runner made a call, and an event made its last one, that began after a time.
+
+    Events run in the order of their arrival, so those that had to wait meanwhile run again by then.
+    """
+    sent_since = {each.event_id for each in sent.acknowledged[-RECENT:] if each.asked > since}
+    made = [call for call in calls[-RECENT:] if call.began > since]
+    last = flows.steps(flows.CALLS)[-1]
+    return {call.runner for call in made}.issuperset(RUNNERS) and any(
+        call.step == last and call.execution_id in sent_since for call in made
+    )
 
 
 async def _report(sent: Sent, injector: FaultInjector, report: Callable[[str], None]) -> None:

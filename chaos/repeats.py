@@ -23,8 +23,10 @@ from chaos.faults import STOP, InjectedFault
 from chaos.peers import UNKNOWN
 from chaos.service import Call
 
-JOURNALED_SECONDS: Final = 2.0
-"""Seconds in which the answer of a call is journaled when nothing is wrong; a busy machine may take longer."""
+JOURNALED_SECONDS: Final = 1.0
+"""Seconds in which the answer of a call is journaled, beyond those that executions about it took."""
+NEAR_SECONDS: Final = 30.0
+"""Seconds before and after a moment in which executions show how busy the machine was."""
 LATE_SECONDS: Final = 5.0
 """Seconds after a stop in which a call that was about to be sent is."""
 ROUNDING_SECONDS: Final = 0.01
@@ -40,15 +42,20 @@ class Repeats:
         journaled: whose result was journaled for certain.
         causeless: that no fault hit.
         after_the_end: calls that were made after the end of their execution was stored.
-        journaled_seconds: time in which answers are journaled on this machine: the longest that passed from an answer
-            to the next call of an undisturbed execution, but no less than `JOURNALED_SECONDS`.
+        latencies: moments at which calls were answered, each with the time that passed until the next call of their
+            execution, where nothing disturbed it.
     """
 
     excused: list[Call] = field(default_factory=list)
     journaled: list[str] = field(default_factory=list)
     causeless: list[str] = field(default_factory=list)
     after_the_end: list[str] = field(default_factory=list)
-    journaled_seconds: float = JOURNALED_SECONDS
+    latencies: list[tuple[float, float]] = field(default_factory=list)
+
+    def journaled_in(self, answered: float) -> float:
+        """Return the seconds in which answers were journaled about a moment."""
+        near = (seconds for at, seconds in self.latencies if abs(at - answered) <= NEAR_SECONDS)
+        return max(near, default=0.0) + JOURNALED_SECONDS
 
 
 class LateCalls:
@@ -127,8 +134,7 @@ def find_repeats(evidence: Evidence, late: LateCalls) -> Repeats:
     for execution_id, calls in by_execution.items():
         execution = evidence.executions.get(execution_id)
         if execution is not None and execution.flow_id in flows.UNINTERRUPTED:
-            seconds = max(_undisturbed(execution, calls, evidence.faults), default=0.0)
-            repeats.journaled_seconds = max(repeats.journaled_seconds, seconds)
+            repeats.latencies += _undisturbed(execution, calls, evidence.faults)
     for execution_id, calls in by_execution.items():
         execution = evidence.executions.get(execution_id)
         if execution is not None:
@@ -159,7 +165,7 @@ def _judge(
         both = f"{_described(call)}, again by {again.runner or 'an unknown runner'} from {again.began:.3f} on ({lost})"
         if certain is not None and again.earliest > certain + ROUNDING_SECONDS:
             repeats.journaled.append(f"{both}; journaled by {certain:.3f}")
-        elif not _is_hit(call, evidence.faults, repeats.journaled_seconds):
+        elif not _is_hit(call, evidence.faults, repeats):
             repeats.causeless.append(both)
         else:
             repeats.excused.append(call)
@@ -188,14 +194,17 @@ def _journaled_at(execution: EndedExecution, calls: Sequence[Call]) -> dict[str,
     return journaled
 
 
-def _is_hit(call: Call, faults: Sequence[InjectedFault], seconds: float) -> bool:
-    """Whether a fault, or the recovery from it, hit a call from its beginning until `seconds` after its answer."""
+def _is_hit(call: Call, faults: Sequence[InjectedFault], repeats: Repeats) -> bool:
+    """Whether a fault, or the recovery from it, hit a call from its beginning until its answer was journaled."""
     answered = call.began if call.answered is None else call.answered
-    return any(fault.hits(call.runner) and fault.lasts_at(call.began, answered + seconds) for fault in faults)
+    until = answered + repeats.journaled_in(answered)
+    return any(fault.hits(call.runner) and fault.lasts_at(call.began, until) for fault in faults)
 
 
-def _undisturbed(execution: EndedExecution, calls: Sequence[Call], faults: Sequence[InjectedFault]) -> Iterator[float]:
-    """Yield the seconds from the answers of calls to the next calls, where nothing disturbed the runner of these."""
+def _undisturbed(
+    execution: EndedExecution, calls: Sequence[Call], faults: Sequence[InjectedFault]
+) -> Iterator[tuple[float, float]]:
+    """Yield when calls were answered, and the seconds until the next call, where nothing disturbed its runner."""
     first: dict[str, Call] = {}
     for call in calls:
         first.setdefault(call.step, call)
@@ -205,7 +214,7 @@ def _undisturbed(execution: EndedExecution, calls: Sequence[Call], faults: Seque
         if answered is not None and not any(
             fault.hits(call.runner) and fault.lasts_at(answered - JOURNALED_SECONDS, call.began) for fault in faults
         ):
-            yield call.began - answered
+            yield answered, call.began - answered
 
 
 def _described(call: Call) -> str:

@@ -125,7 +125,8 @@ def judge(evidence: Evidence) -> Verdict:
         "calls_of_unknown_runners": sum(call.runner == UNKNOWN for call in calls),
         "calls_late": len(late),
         "calls_repeated": len(repeats.excused),
-        "journaled_in_worst_ms": round(repeats.journaled_seconds * 1000),
+        "journaled_in_median_ms": round(1000 * statistics.median([seconds for _, seconds in repeats.latencies] or [0])),
+        "journaled_in_worst_ms": round(1000 * max((seconds for _, seconds in repeats.latencies), default=0)),
     }
     verdict.problems = [f"{name}: {each}" for name, found in problems.items() for each in found[:MAX_PROBLEMS]]
     verdict.recovery_seconds = {role: list(_recoveries(sent.acknowledged, evidence.faults, role)) for role in ROLES}

@@ -16,6 +16,7 @@ from admin.base_handler import BaseHandler
 from admin.operations.operation import Operation
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
+from flowhook.audit_reason import client_address
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import Principal, current_principal
@@ -99,6 +100,7 @@ class SignedInHandler(BaseHandler):
             if self._refusal is not None:
                 raise self._refusal
             current_principal.set(self.principal)
+            client_address.set(str(self.client_address))
             await perform(*values)
         except StreamClosedError:
             return  # nobody is left to receive the rest

@@ -1,4 +1,4 @@
-"""An entry of the audit log."""
+"""An entry of the audit log: a call, or several refusals of one kind."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from flowhook.model import to_datetime
 class AuditEntry(NamedTuple):
     """A call that changed something, or tried to; see `flowhook.v1.AuditEntry`.
 
+    Refusals of one token for one method with one reason are one entry for a day: it describes the last of them.
+
     Attributes:
         number: ascending.
-        time_ms: Unix time at which it was answered.
+        time_ms: Unix time at which it was answered; the first one of several.
         actor: name of the token that it presented.
         action: method, for example `FlowService/PauseFlow`.
         target: IDs or names of what it was about.
         reason: as given by the caller; may be empty.
         error: empty if it was done; else the reason for which it was refused.
+        calls: how many calls the entry is about.
+        last_time_ms: Unix time at which the last of them was answered; 0: there was one only.
+        address: where it came from; of a call that admin passed on, the address that admin reports and, after `via`,
+            that of admin. Empty: unknown.
     """
 
     number: int
@@ -28,8 +34,16 @@ class AuditEntry(NamedTuple):
     target: str
     reason: str
     error: str
+    calls: int = 1
+    last_time_ms: int = 0
+    address: str = ""
 
     @property
     def time(self) -> datetime:
-        """Time at which it was answered."""
+        """Time at which it was answered; the first one of several."""
         return to_datetime(self.time_ms)
+
+    @property
+    def last_time(self) -> datetime:
+        """Time at which the last one was answered."""
+        return to_datetime(self.last_time_ms or self.time_ms)

@@ -1,6 +1,6 @@
-"""The reason that a caller gives for what it changes; routers store it in the audit log.
+"""The reason that a caller gives for what it changes, and for whom it calls; routers store both in the audit log.
 
-It travels as metadata of the call. Source: gRPC over HTTP/2, "Custom-Metadata" (keys that end in `-bin` hold bytes).
+They travel as metadata of the call. Source: gRPC over HTTP/2, "Custom-Metadata" (keys that end in `-bin` hold bytes).
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ from typing import Final
 REASON_KEY: Final = "fh-reason-bin"
 """Key of the metadata: the reason in UTF-8."""
 
+CLIENT_ADDRESS_KEY: Final = "fh-client-address-bin"
+"""Key of the metadata: the address of the client for whom a process calls, as text."""
+
 MAX_REASON: Final = 500
 """Characters of a reason that are sent."""
 
 _reason: ContextVar[str] = ContextVar("audit_reason", default="")
+
+
+client_address: ContextVar[str] = ContextVar("client_address", default="")
+"""Address of the client for whom calls in this context are made; empty: of this process itself."""
 
 
 @contextmanager
@@ -39,6 +46,6 @@ def set_audit_reason(text: str) -> None:
 
 def reason_metadata() -> tuple[tuple[str, bytes], ...]:
     """Return the metadata of a call."""
-    text = _reason.get()
+    given = ((REASON_KEY, _reason.get()[:MAX_REASON]), (CLIENT_ADDRESS_KEY, client_address.get()))
     # arguments and environment variables that are not UTF-8 have characters that UTF-8 has not
-    return ((REASON_KEY, text[:MAX_REASON].encode("utf-8", "replace")),) if text else ()
+    return tuple((key, text.encode("utf-8", "replace")) for key, text in given if text)

@@ -37,7 +37,11 @@ class AuditList(AuditConditions):
 
 @dataclass(frozen=True, slots=True)
 class AuditView:
-    """A call that changed something; `error` is why it was refused, or empty."""
+    """A call that changed something; `error` is why it was refused, or empty.
+
+    Refusals of one token for one method with one reason are one entry for a day: `calls` of them, the first at `time`,
+    the last at `last_time`; target, reason and address are those of the last. `address` is where it came from.
+    """
 
     number: int
     time: datetime
@@ -46,6 +50,9 @@ class AuditView:
     target: str
     reason: str
     error: str
+    calls: int
+    last_time: datetime
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +88,5 @@ async def _lines(client: AsyncClient, parameters: AuditConditions) -> AsyncItera
 
 def view(entry: AuditEntry) -> AuditView:
     """Return what is shown of an entry."""
-    return AuditView(entry.number, entry.time, entry.actor, entry.action, entry.target, entry.reason, entry.error)
+    values = {name: getattr(entry, name) for name in AuditView.__dataclass_fields__}
+    return AuditView(**values)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cli.options import DataDir, Json, Router
 
+if TYPE_CHECKING:
+    from flowhook.audit_entry import AuditEntry
+
 app = typer.Typer(help="Look at what was changed, by whom, and why.", no_args_is_help=True)
 
-COLUMNS: Final = ("TIME", "TOKEN", "ACTION", "TARGET", "RESULT", "REASON")
+COLUMNS: Final = ("TIME", "TOKEN", "FROM", "ACTION", "TARGET", "RESULT", "REASON")
 
 
 @app.command("list")
@@ -37,7 +40,16 @@ def _list(
     if json:
         for each in found:
             values = each._asdict()
-            print_json({"number": values.pop("number"), "time": rfc3339(values.pop("time_ms")), **values})
+            number, time, last = (values.pop(name) for name in ("number", "time_ms", "last_time_ms"))
+            print_json({"number": number, "time": rfc3339(time), **values, "last_time": rfc3339(last)})
         return
-    rows = ((rfc3339(e.time_ms), e.actor, e.action, e.target, e.error or "done", e.reason) for e in found)
+    rows = ((rfc3339(e.time_ms), e.actor, e.address, e.action, e.target, _result(e), e.reason) for e in found)
     print_table(COLUMNS, rows, empty="no entries")
+
+
+def _result(entry: AuditEntry) -> str:
+    if entry.calls == 1:
+        return entry.error or "done"
+    from cli.output import rfc3339
+
+    return f"{entry.error}, {entry.calls} times until {rfc3339(entry.last_time_ms)}"

@@ -137,6 +137,9 @@ def audit_entry_to_proto(entry: AuditEntry) -> audit_service_pb2.AuditEntry:
         target=entry.target,
         reason=entry.reason,
         error=entry.error,
+        calls=entry.calls,
+        last_time=timestamp(entry.last_time_ms or entry.time_ms),
+        address=entry.address,
     )
 
 
@@ -150,4 +153,7 @@ def audit_entry_from_proto(message: audit_service_pb2.AuditEntry) -> AuditEntry:
         target=message.target,
         reason=message.reason,
         error=message.error,
+        calls=message.calls or 1,
+        last_time_ms=milliseconds(message.last_time if message.HasField("last_time") else message.time),
+        address=message.address,
     )

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -18,7 +21,7 @@ from google.protobuf.message import Message
 
 from flowhook import logs
 from flowhook.audit_entry import AuditEntry
-from flowhook.audit_reason import REASON_KEY
+from flowhook.audit_reason import CLIENT_ADDRESS_KEY, REASON_KEY
 from flowhook.errors import FlowhookError
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
@@ -29,6 +32,9 @@ from router.storage.operator_logs import AuditLog
 
 MAX_TEXT: Final = 500
 """Characters of a target and of a reason that are stored."""
+
+MAX_ADDRESS: Final = 100
+"""Characters of an address that are stored."""
 
 _PREFIX: Final = "/flowhook.v1."
 
@@ -145,18 +151,31 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
         if action not in AUDITED or handler is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
-            self._recorded(action, handler.unary_unary, _reason(handler_call_details)),
+            self._recorded(action, handler.unary_unary, handler_call_details),
             handler.request_deserializer,
             handler.response_serializer,
         )
 
-    def _recorded(self, action: str, perform: Any, reason: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _recorded(
+        self, action: str, perform: Any, details: grpc.HandlerCallDetails
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def recorded(request: Message, context: error_mapping.Context) -> Any:
-            async def refused(error: str) -> None:
-                await self._add(action, AUDITED[action](request, None), reason, error)
+            async def add(response: Message | None, error: str = "") -> None:
+                target = AUDITED[action](request, response)
+                entry = AuditEntry(
+                    number=0,
+                    time_ms=self._now_ms(),
+                    actor=caller_name.get(),
+                    action=action,
+                    target=target[:MAX_TEXT],
+                    reason=_metadata(details, REASON_KEY)[:MAX_TEXT],
+                    error=error,
+                    address=_address(details, context.peer()),
+                )
+                await self._add(entry)
 
-            response = await perform(request, _ObservedContext(context, refused))
-            await self._add(action, AUDITED[action](request, response), reason, "")
+            response = await perform(request, _ObservedContext(context, partial(add, None)))
+            await add(response)
             return response
 
         async def uninterrupted(request: Message, context: error_mapping.Context) -> Any:
@@ -172,15 +191,13 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
         if not call.cancelled():
             call.exception()  # of a call that nobody waits for any more: it can't be answered
 
-    async def _add(self, action: str, target: str, reason: str, error: str) -> None:
-        if not target:
+    async def _add(self, entry: AuditEntry) -> None:
+        if not entry.target:
             return
-        actor = caller_name.get()
-        entry = AuditEntry(0, self._now_ms(), actor, action, target[:MAX_TEXT], reason[:MAX_TEXT], error)
         try:
             await self._audit.add(entry)
         except FlowhookError:
-            log.exception("audit entry not stored", actor=actor, action=action, target=entry.target)
+            log.exception("audit entry not stored", actor=entry.actor, action=entry.action, target=entry.target)
 
 
 class _ObservedContext:
@@ -199,7 +216,22 @@ class _ObservedContext:
         await self._context.abort(code, details, trailing_metadata)
 
 
-def _reason(details: grpc.HandlerCallDetails) -> str:
-    """Return what the caller gave as its reason."""
-    found = next((value for key, value in details.invocation_metadata or () if key == REASON_KEY), b"")
+def _metadata(details: grpc.HandlerCallDetails, name: str) -> str:
+    """Return what the caller gave as metadata; empty: nothing."""
+    found = next((value for key, value in details.invocation_metadata or () if key == name), b"")
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
+
+
+def _address(details: grpc.HandlerCallDetails, peer: str) -> str:
+    """Return where a call came from: what its caller reports, if it is an address, and the caller's own address.
+
+    `peer` is written as gRPC does, such as `ipv4:192.0.2.1:7000` or `ipv6:%5B::1%5D:7000`. Whoever has a token can
+    report any address: so that of the caller stands there, too.
+    """
+    _, _, text = unquote(peer).partition(":")
+    own = text.rpartition(":")[0].strip("[]")
+    try:
+        reported = str(ip_address(_metadata(details, CLIENT_ADDRESS_KEY)))
+    except ValueError:
+        return own[:MAX_ADDRESS]
+    return f"{reported} via {own}"[:MAX_ADDRESS]

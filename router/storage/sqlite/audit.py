@@ -1,4 +1,9 @@
-"""The audit log in SQLite: a ring of entries; when it is full, the oldest are removed."""
+"""The audit log in SQLite: a ring of entries; when it is full, the oldest are removed.
+
+A program that fails again and again must not push out what people did. So a refusal like an earlier one (of the same
+token, for the same method, with the same reason) is added to its entry instead of being one, for a day from the first.
+A token has at most as many entries a day as there are methods and reasons, however often it calls.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +23,17 @@ MAX_ENTRIES: Final = 100_000
 MAX_EXAMINED: Final = 10_000
 """Entries that one page examines at most."""
 
+AGGREGATED_MS: Final = 24 * 3600 * 1000
+"""Time from the first refusal of an entry in which others are added to it."""
+
+MAX_KINDS: Final = 10_000
+"""Kinds of refusals that are remembered; beyond it the one that began first has a new entry next time."""
+
 _NEWEST: Final = (1 << 63) - 1
-_COLUMNS: Final = "number, time_ms, actor, action, target, reason, error"
+_COLUMNS: Final = "number, time_ms, actor, action, target, reason, error, calls, last_time_ms, address"
+_REPEATED: Final = (
+    "UPDATE audit SET calls = calls + 1, last_time_ms = ?, target = ?, reason = ?, address = ? WHERE number = ?"
+)
 _FOUND: Final = f"""
 SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit WHERE number < ? ORDER BY number DESC LIMIT {MAX_EXAMINED})
 WHERE (?2 = '' OR actor = ?2) AND (?3 = '' OR action = ?3) AND (?4 = '' OR instr(target, ?4))
@@ -31,27 +45,53 @@ _OLDEST_EXAMINED: Final = (
 
 
 class AuditOperation:
-    """Adds entries, and removes those beyond the limit."""
+    """Adds entries, or adds to them, and removes those beyond the limit."""
 
     order = 8
 
     def __init__(self) -> None:
         self._last = 0
+        self._refusals: dict[tuple[str, str, str], tuple[int, int]] = {}
+        """Number and time of the first call of recent entries, by actor, action and error; in the order of numbers."""
 
     def reload(self, connection: apsw.Connection) -> None:
         """See `WriterOperation`."""
         self._last = connection.execute("SELECT coalesce(max(number), 0) FROM audit").get
+        found = connection.execute(
+            "SELECT actor, action, error, number, time_ms FROM audit WHERE number > ? AND error <> '' ORDER BY number",
+            (self._last - MAX_KINDS,),
+        )
+        self._refusals = {(actor, action, error): (number, time) for actor, action, error, number, time in found}
 
     def apply(self, connection: apsw.Connection, arguments: Sequence[AuditEntry]) -> list[Any]:
         """See `WriterOperation`."""
-        numbered = list(enumerate(arguments, self._last + 1))
-        connection.executemany(
-            f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-            [(number, *entry[1:]) for number, entry in numbered],
-        )
-        self._last += len(numbered)
+        for entry in arguments:
+            if not self._repeats(connection, entry):
+                self._insert(connection, entry)
         connection.execute("DELETE FROM audit WHERE number <= ?", (self._last - MAX_ENTRIES,))
         return [None] * len(arguments)
+
+    def _repeats(self, connection: apsw.Connection, entry: AuditEntry) -> bool:
+        """Add a refusal to the entry of earlier ones; return whether there is one."""
+        number, first_ms = self._refusals.get((entry.actor, entry.action, entry.error), (0, 0))
+        if not number or not 0 <= entry.time_ms - first_ms < AGGREGATED_MS:
+            return False
+        connection.execute(_REPEATED, (entry.time_ms, entry.target, entry.reason, entry.address, number))
+        return connection.changes() > 0
+
+    def _insert(self, connection: apsw.Connection, entry: AuditEntry) -> None:
+        self._last += 1
+        stored = entry._replace(number=self._last, last_time_ms=entry.last_time_ms or entry.time_ms)
+        connection.execute(
+            f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+            stored,
+        )
+        if entry.error:
+            kind = (entry.actor, entry.action, entry.error)
+            self._refusals.pop(kind, None)
+            self._refusals[kind] = (self._last, entry.time_ms)
+            if len(self._refusals) > MAX_KINDS:
+                del self._refusals[next(iter(self._refusals))]
 
     def committed(self, results: Sequence[Any]) -> None:
         """See `WriterOperation`."""
@@ -67,7 +107,8 @@ class SqliteAuditLog:
 
     async def add(self, entry: AuditEntry) -> None:
         """See `interface.AuditLog`."""
-        await self._writer.call(self._operation, entry, size=sum(map(len, entry[2:])), refusable=False)
+        size = sum(len(each) for each in entry if isinstance(each, str))
+        await self._writer.call(self._operation, entry, size=size, refusable=False)
 
     async def page(
         self, wanted: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE

@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 """The only format there is: a file of another one is refused. Each change of the tables needs another number."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
@@ -175,7 +175,10 @@ CREATE TABLE audit (
   action TEXT NOT NULL,
   target TEXT NOT NULL,
   reason TEXT NOT NULL,
-  error TEXT NOT NULL
+  error TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  last_time_ms INTEGER NOT NULL,
+  address TEXT NOT NULL
 ) STRICT;
 
 CREATE TABLE dedupe (

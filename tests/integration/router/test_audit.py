@@ -6,7 +6,7 @@ import grpc
 import pytest
 from support.routers import flow
 
-from flowhook.audit_reason import audit_reason
+from flowhook.audit_reason import audit_reason, client_address
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
 from flowhook.tokens import TokenScope, create_token
@@ -75,6 +75,25 @@ async def test_what_was_refused_is_recorded_with_the_reason_of_the_refusal(clien
         await client.flows.pause("none")
     [entry] = await entries(client)
     assert (entry.action, entry.target, entry.error) == ("FlowService/PauseFlow", "none", "FLOW_NOT_FOUND")
+
+
+async def test_refusals_that_repeat_are_one_entry_with_their_number_and_times(client):
+    for name in ("a", "b", "c"):
+        with pytest.raises(NotFoundError):
+            await client.flows.pause(name)
+    [entry] = await entries(client)
+    assert (entry.target, entry.calls, entry.error) == ("c", 3, "FLOW_NOT_FOUND")
+    assert entry.time <= entry.last_time
+
+
+async def test_an_entry_says_where_a_call_came_from(client):
+    await client.flows.apply([flow("orders")])
+    for reported in ("2001:db8::7", "no address", "x" * 1000):
+        token = client_address.set(reported)
+        await client.flows.pause("orders")
+        client_address.reset(token)
+    found = [each.address for each in await entries(client)]
+    assert found == ["127.0.0.1", "127.0.0.1", "2001:db8::7 via 127.0.0.1", "127.0.0.1"]
 
 
 async def test_a_job_with_an_unknown_action_is_refused_and_recorded(client, router):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.consoles import running_console
 from support.routers import flow
 
 from admin.console.audit import ACTIONS
@@ -74,3 +75,20 @@ async def test_a_wrong_condition_is_400(operator, query):
 
 async def test_without_entries_the_page_says_what_stands_there(operator):
     assert "No entry meets these conditions" in (await operator.get("/audit?target=nothing-of-that-name")).text
+
+
+async def test_refusals_that_repeat_are_one_row_and_the_client_behind_a_proxy_is_named(router, client):
+    await client.flows.apply([flow("known")])
+    async with running_console(router, trusted_proxies="127.0.0.0/8") as console, console.browser() as browser:
+        bearer = {"Authorization": f"Bearer {router.token('admin')}", "X-Forwarded-For": "203.0.113.9"}
+        for name in ("nothing-1", "nothing-2", "nothing-3"):
+            answer = await browser.request("POST", f"/api/flows/{name}/resume", json={}, headers=bearer)
+            assert answer.status == 404
+        answer = await browser.get("/api/audit?action=FlowService/ResumeFlow&target=nothing", headers=bearer)
+        [entry] = orjson.loads(answer.body)["entries"]
+        assert (entry["target"], entry["calls"], entry["error"]) == ("nothing-3", 3, "FLOW_NOT_FOUND")
+        assert entry["address"] == "203.0.113.9 via 127.0.0.1"
+        await browser.log_in(router.token("view"))
+        page = await browser.get("/audit?target=nothing-3")
+        assert "3 times, last" in page.text
+        assert "203.0.113.9 via 127.0.0.1" in page.text

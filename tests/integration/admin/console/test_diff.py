@@ -120,7 +120,6 @@ async def test_comparisons_wait_for_their_turn(viewer, client, ids):
     second = await client.ingest("compared", large.replace(b"1", b"2"))
     answers = await asyncio.gather(*(viewer.get(f"/executions/{first}/diff?with={second}") for _ in range(6)))
     assert {answer.status for answer in answers} == {200}
-    assert all(answer.headers["Retry-After"] for answer in answers if answer.status == 429)
 
 
 async def test_a_person_compares_two_executions_on_a_small_screen(tab, router, ids):

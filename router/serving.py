@@ -304,6 +304,7 @@ async def serve_shard(
         usage=storage.usage,
         situation=shards.situation,
         now_ms=_now_ms,
+        shared=limits,
     )
     cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     shard_service_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)

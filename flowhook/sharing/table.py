@@ -26,6 +26,8 @@ class RouterLimits:
         downloads: bodies being read. Each holds a chunk of up to 256 KiB in memory.
         reads: threads that read flows, secrets and what ingestion needs, and operators' logs. Calls wait for them.
         queries: threads that read executions for operators. Calls wait for them.
+        report_series: series of metrics that processes report.
+        reports: large reports of metrics being checked. Calls wait for that.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 
@@ -117,6 +119,26 @@ class RouterLimits:
         full="STORAGE_UNAVAILABLE",
         retry_after=1,
     )
+    report_series: Limit = Limit(
+        name="router.report_series",
+        counts="series of metrics in reports",
+        per="token",
+        total=100_000,
+        reserved=75_000,
+        reason="METRICS_DROPPED",
+        full="METRICS_DROPPED",
+    )
+    reports: Limit = Limit(
+        name="router.reports",
+        counts="large reports being checked",
+        per="token",
+        total=3,
+        reserved=1,
+        waiting=400,
+        reason="TOO_MANY_REPORTS",
+        full="REPORTS_FULL",
+        retry_after=2,
+    )
     send_seconds: float = 60.0
 
 
@@ -186,6 +208,8 @@ class AdminLimits:
         live_lists: pages that update themselves.
         computations: what processes and threads compute: jq conditions, traces, attachments, comparisons.
         logins: tokens that the router is asked about, because they are used for the first time.
+        report_series: series of metrics that processes report.
+        reports: large reports of metrics being checked. Calls wait for that.
         send_seconds: time in which a client has to receive a response, or a piece of a download.
     """
 

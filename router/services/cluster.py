@@ -7,16 +7,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
+from flowhook import limits
 from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
+from flowhook.sharing import FairQueue, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
 from router.cluster.shard_map import ShardSituation
 from router.scheduling.shard import Shard
-from router.services import error_mapping
+from router.services import error_mapping, reported_metrics
 from router.services.authorization import caller_scopes
-from router.services.processes import FORGET_SECONDS, ProcessReports
+from router.services.processes import FORGET_SECONDS, ProcessReports, checked_report
 from router.storage.activity import StorageUsage
+
+INLINE_BYTES: Final = 16 * limits.KIB
+"""Size of reported metrics up to which they are checked at once, in some milliseconds."""
 
 MEASURE_SECONDS: Final = 10.0
 """Age up to which a measurement of the storage is used again: it looks at many files."""
@@ -35,6 +41,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         usage: Callable[[], Awaitable[StorageUsage]],
         situation: Callable[[], ShardSituation],
         now_ms: Callable[[], int],
+        shared: RouterLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start empty.
@@ -47,6 +54,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             usage: measures what the data takes on the disk.
             situation: returns the other routers, which do not report here.
             now_ms: the clock that others compare theirs with, Unix time in ms.
+            shared: what callers share.
             clock: monotonic, in seconds.
         """
         self._own = own
@@ -59,7 +67,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._situation = situation
         self._now_ms = now_ms
         self._clock = clock
-        self._processes = ProcessReports(clock)
+        self._processes = ProcessReports(clock, series=shared.report_series)
+        self._reports = FairQueue(shared.reports)
 
     @error_mapping.rpc_method
     async def ReportProcess(  # noqa: N802 - the name of the RPC
@@ -67,7 +76,13 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     ) -> pb.ReportProcessResponse:
         """Record the report of a process."""
         del context
-        complete = self._processes.store(request.process, caller_scopes.get())
+        process, scopes = request.process, caller_scopes.get()
+        metrics = None
+        if len(process.metrics) > INLINE_BYTES:
+            checked = checked_report(process, scopes)
+            async with self._reports.seat(current_principal.get()):
+                metrics = await asyncio.to_thread(reported_metrics.check, process.metrics, checked.name, checked.role)
+        complete = self._processes.store(process, scopes, metrics)
         return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._now_ms())
 
     @error_mapping.rpc_method
@@ -78,14 +93,16 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         del context
         now, bare = self._clock(), request.without_metrics
         own = self._own(b"" if bare else self._render())
+        own.metrics = reported_metrics.check(own.metrics, own.name, own.role).text
         self._add_address_problem(own)
         response = pb.GetClusterResponse(processes=[own])
-        for process, metrics, seen in self._processes.all():
+        for report in self._processes.all():
+            process = report.process
             shown = response.processes.add()
             shown.CopyFrom(process)
-            shown.last_seen.CopyFrom(convert.duration(now - seen))
+            shown.last_seen.CopyFrom(convert.duration(now - report.seen))
             if not bare:
-                shown.metrics = metrics
+                shown.metrics = report.metrics
             if process.role == "runner":
                 shown.credit = self._core.runners.credit(process.name)
                 shown.in_flight = self._core.runners.lease_count(process.name)

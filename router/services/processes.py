@@ -11,7 +11,14 @@ from typing import Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook import limits
-from flowhook.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.errors import (
+    ConflictError,
+    ExhaustedError,
+    FlowhookError,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from flowhook.process_reports import (
     MAX_BUILD,
     MAX_DETAIL,
@@ -22,9 +29,13 @@ from flowhook.process_reports import (
     MAX_WARNINGS_BYTES,
     within_limits,
 )
+from flowhook.sharing import Limit, Seat, SharedLimit, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.tokens import TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.wire import convert
+from router.services import reported_metrics
+from router.services.reported_metrics import NONE, ReportedMetrics
 
 FORGET_SECONDS: Final = 60.0
 """Age of the last report after which a process is forgotten that was about to end in order."""
@@ -58,53 +69,70 @@ REPORTERS: Final[Mapping[str, frozenset[TokenScope]]] = {
 
 
 class ProcessReport(NamedTuple):
-    """A process's report: its fields without the metrics, its metrics, and the time of the report (s)."""
+    """A process's report: its fields without the metrics, its metrics, its time (s), and the seat of the metrics."""
 
     process: pb.Process
     metrics: bytes
     seen: float
+    series: Seat
 
 
 class ProcessReports:
     """The processes that reported within the last `GONE_SECONDS`, or `FORGET_SECONDS` if they ended in order."""
 
-    def __init__(self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES) -> None:
-        """Start empty; `clock` returns seconds, and each role may have `max_processes`."""
+    def __init__(
+        self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES, series: Limit | None = None
+    ) -> None:
+        """Start empty; `clock` returns seconds, each role may have `max_processes`, and tokens share the `series`."""
         self._clock = clock
+        self._series = SharedLimit(series or RouterLimits().report_series)
         self._max_processes = max_processes
         self._by_role: dict[str, dict[str, ProcessReport]] = {role: {} for role in REPORTERS}
 
-    def store(self, process: pb.Process, scopes: Collection[TokenScope]) -> bool:
-        """Store the report of a process in place of its previous one; false when there was no room for its metrics.
+    def store(
+        self, process: pb.Process, scopes: Collection[TokenScope], metrics: ReportedMetrics | None = None
+    ) -> bool:
+        """Store the report of a process in place of its previous one.
+
+        Returns false when its metrics are not stored: there is no room for them, or they are not valid.
 
         Args:
             process: the report; only the fields of a report are stored.
             scopes: scopes of the caller.
+            metrics: the metrics if they are checked already.
 
         Raises:
             InvalidError: a field is not within its bounds (`PROCESS_INVALID`).
             PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
             ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).
         """
-        checked = _checked(process)
-        if not REPORTERS[checked.role].intersection(scopes):
-            raise PermissionDeniedError(
-                f"the token does not permit reports of a process with role {checked.role}", reason="SCOPE_MISSING"
-            )
+        checked = checked_report(process, scopes)
         now = self._clock()
         self._forget(now)
         others = self._by_role[checked.role]
-        others.pop(checked.name, None)
+        previous = others.pop(checked.name, None)
+        if previous is not None:
+            previous.series.release()
         if len(others) >= self._max_processes:
             oldest = min(others, key=lambda name: others[name].seen)
             if others[oldest].seen <= now - FORGET_SECONDS:
-                del others[oldest]
+                others.pop(oldest).series.release()
         if len(others) >= self._max_processes:
             raise ExhaustedError("too many processes of this role", reason="TOO_MANY_PROCESSES")
-        metrics = process.metrics
-        has_room = sum(len(report.metrics) for report in others.values()) + len(metrics) <= MAX_METRICS_BYTES
-        others[checked.name] = ProcessReport(checked, metrics if has_room else b"", now)
-        return has_room
+        if metrics is None:
+            metrics = reported_metrics.check(process.metrics, checked.name, checked.role)
+        stored = sum(len(report.metrics) for report in others.values())
+        seat = self._series.acquire(current_principal.get(), 0)
+        try:
+            seat.resize(metrics.series)
+        except FlowhookError:
+            metrics = NONE
+        has_room = stored + len(metrics.text) <= MAX_METRICS_BYTES
+        if not has_room:
+            metrics = NONE
+            seat.release()
+        others[checked.name] = ProcessReport(checked, metrics.text, now, seat)
+        return bool(metrics.text) or not process.metrics
 
     def all(self) -> list[ProcessReport]:
         """Return the reports of all processes."""
@@ -126,16 +154,33 @@ class ProcessReports:
         if any(reports[name].seen > now - ALIVE_SECONDS for reports in found):
             raise ConflictError(f"the process {name} runs: stop it first", reason="PROCESS_ALIVE")
         for reports in found:
-            del reports[name]
+            reports.pop(name).series.release()
 
     def _forget(self, now: float) -> None:
         """Forget processes that are gone, and the metrics of those that fell silent."""
-        for role, reports in self._by_role.items():
-            self._by_role[role] = {
-                name: report if report.seen > now - FORGET_SECONDS else report._replace(metrics=b"")
-                for name, report in reports.items()
-                if report.seen > now - (FORGET_SECONDS if report.process.stopping else GONE_SECONDS)
-            }
+        for reports in self._by_role.values():
+            for name, report in list(reports.items()):
+                if report.seen <= now - FORGET_SECONDS:
+                    report.series.release()
+                    if report.process.stopping or report.seen <= now - GONE_SECONDS:
+                        del reports[name]
+                    else:
+                        reports[name] = report._replace(metrics=b"")
+
+
+def checked_report(process: pb.Process, scopes: Collection[TokenScope]) -> pb.Process:
+    """Return the checked fields of a report, without the metrics.
+
+    Raises:
+        InvalidError: a field is not within its bounds (`PROCESS_INVALID`).
+        PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
+    """
+    checked = _checked(process)
+    if not REPORTERS[checked.role].intersection(scopes):
+        raise PermissionDeniedError(
+            f"the token does not permit reports of a process with role {checked.role}", reason="SCOPE_MISSING"
+        )
+    return checked
 
 
 def _checked(process: pb.Process) -> pb.Process:

@@ -23,7 +23,8 @@ PROTECTED = ["/", "/flows", "/api/flows"]
 @pytest.fixture
 def cluster(router):
     for name in ("admin-1", "edge-1", "router-1", "runner-1"):
-        router.add(name, metrics=b"# TYPE requests_total counter\nrequests_total 3\n")
+        head = b"# HELP requests_total R.\n# TYPE requests_total counter\n"
+        router.add(name, metrics=head + b'requests_total{process="%b"} 3\n' % name.encode())
     return router
 
 

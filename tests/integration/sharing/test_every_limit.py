@@ -27,10 +27,17 @@ from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.limits import KIB, MIB
-from flowhook.sharing import Principal, current_principal
+from flowhook.sharing import FairQueue, Principal, current_principal
 from flowhook.sharing.table import EdgeLimits, RouterLimits
 from flowhook.tokens import TokenScope, create_token
-from flowhook.v1 import execution_service_pb2, ingest_service_pb2, runner_service_pb2, shard_service_pb2
+from flowhook.v1 import (
+    cluster_service_pb2,
+    execution_service_pb2,
+    ingest_service_pb2,
+    runner_service_pb2,
+    shard_service_pb2,
+)
+from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
@@ -59,6 +66,7 @@ class RouterUnderTest:
         self._stack = stack
         self._channels = {}
         self._execution_id = None
+        self._names = 0
 
     async def stalling(self, who):
         """Return a channel that receives at most 64 KiB of a stream before it is read."""
@@ -66,6 +74,11 @@ class RouterUnderTest:
         connected = grpc.aio.insecure_channel(self.target, options=window)
         await self._stack.enter_async_context(connected)
         return channel.AuthenticatedChannel(connected, self._router.token(who))
+
+    def next_name(self):
+        """Return the name of a further process."""
+        self._names += 1
+        return f"process-{self._names}"
 
     async def stored(self):
         """Return the ID of an execution with a large body."""
@@ -258,12 +271,28 @@ async def download_stalled(router, who):
         yield
 
 
+@asynccontextmanager
+async def series_reported(router, who):
+    """Hold ten series of metrics, until they are reported no more."""
+    role, stub = ("edge" if who == "edge" else "admin"), ClusterServiceStub(await router.channel(who))
+    lines = "".join(f'm{{number="{number}"}} 1\n' for number in range(10))
+    process = cluster_service_pb2.Process(name=router.next_name(), role=role)
+    process.metrics = f"# HELP m M.\n# TYPE m gauge\n{lines}".encode()
+    response = await raised_by(stub.ReportProcess(cluster_service_pb2.ReportProcessRequest(process=process)))
+    if response.metrics_dropped:
+        raise ExhaustedError("metrics dropped", reason="METRICS_DROPPED", retry_after=5)
+    yield
+    process.metrics = b""
+    await raised_by(stub.ReportProcess(cluster_service_pb2.ReportProcessRequest(process=process)))
+
+
 SCENARIOS = {
     "calls": Scenario(owner_watched),
     "streams": Scenario(owner_watched),
     "anonymous_streams": Scenario(health_watched),
     "execution_watches": Scenario(executions_watched),
     "downloads": Scenario(download_stalled),
+    "report_series": Scenario(series_reported, 10),
     "replies_of_flow": Scenario(lambda router, who: reply_awaited(router, who, "edge"), 26_000),
     "replies_of_token": Scenario(lambda router, who: reply_awaited(router, "a", who), 26_000, (TokenScope.INGEST,)),
 }
@@ -291,7 +320,25 @@ class Reads:
         await self._readers.close()
 
 
-QUEUES = {"reads": Reads, "queries": Reads}
+class Turns:
+    """Work that takes until it is told to end, in a queue as such: what it is in the product takes no certain time."""
+
+    def __init__(self, _path, limit):
+        self._queue = FairQueue(limit)
+        self._end = {}
+
+    async def work(self, principal, name):
+        async with self._queue.seat(principal):
+            return await self._end.setdefault(name, asyncio.Event()).wait()
+
+    def end(self, name):
+        self._end.setdefault(name, asyncio.Event()).set()
+
+    async def close(self):
+        pass
+
+
+QUEUES = {"reads": Reads, "queries": Reads, "reports": Turns}
 """What does work for which callers of a router wait, by the limits' names in `RouterLimits`."""
 
 OF_EDGE = {

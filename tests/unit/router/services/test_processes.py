@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +21,8 @@ from flowhook.process_reports import (
     MAX_URL,
     MAX_WARNINGS_BYTES,
 )
+from flowhook.sharing import Principal, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.tokens import BUILT_IN, TokenScope
 from flowhook.v1 import cluster_service_pb2 as pb
 from router.services import processes
@@ -30,12 +34,18 @@ from router.services.processes import (
     REPORTERS,
     ProcessReports,
 )
+from router.services.reported_metrics import check
 
 ALL = frozenset(TokenScope)
 
 
 def process(name="runner-1", role="runner", **fields):
     return pb.Process(name=name, role=role, build="0.1.0", pid=7, host="host", **fields)
+
+
+def series(number, *, padding=0):
+    lines = [b'm{number="%d",padding="%b"} 1.0\n' % (each, b"x" * padding) for each in range(number)]
+    return b"# HELP m M.\n# TYPE m gauge\n" + b"".join(lines)
 
 
 @pytest.fixture
@@ -143,15 +153,36 @@ def test_one_role_that_is_full_leaves_the_others_their_room(clock):
 
 
 def test_metrics_that_find_no_room_are_left_out_and_the_process_is_known(retained):
-    metrics = b"m" * MAX_METRICS_BYTES
-    room = processes.MAX_METRICS_BYTES // MAX_METRICS_BYTES
+    metrics = series(1000, padding=200)
+    size = len(check(metrics, "runner-00", "runner").text)
+    room = processes.MAX_METRICS_BYTES // size
     for number in range(room):
-        assert retained.store(process(f"runner-{number}", metrics=metrics), ALL)
+        assert retained.store(process(f"runner-{number:02}", metrics=metrics), ALL)
     assert not retained.store(process("late", metrics=metrics), ALL)
     assert retained.store(process("edge-1", "edge", metrics=metrics), ALL)
-    assert retained.store(process("runner-0", metrics=metrics), ALL)  # its own make room
+    assert retained.store(process("runner-00", metrics=metrics), ALL)  # its own make room
     sizes = {report.process.name: len(report.metrics) for report in retained.all()}
-    assert (sizes.pop("late"), len(sizes), set(sizes.values())) == (0, room + 1, {MAX_METRICS_BYTES})
+    assert (sizes.pop("late"), sizes.pop("edge-1") > 0, set(sizes.values())) == (0, True, {size})
+
+
+def test_a_token_has_a_share_of_the_series_of_all(clock):
+    retained = ProcessReports(clock, series=replace(RouterLimits().report_series, total=400, reserved=0))
+    current_principal.set(Principal("token", "a"))
+    assert retained.store(process("admin-1", "admin", metrics=series(60)), ALL)
+    assert not retained.store(process("admin-2", "admin", metrics=series(60)), ALL)
+    assert retained.store(process("admin-1", "admin", metrics=series(30)), ALL)  # in place of those before
+    assert retained.store(process("admin-2", "admin", metrics=series(60)), ALL)
+    current_principal.set(Principal("token", "b"))
+    assert retained.store(process("admin-3", "admin", metrics=series(60)), ALL)
+    clock.now += FORGET_SECONDS
+    retained.all()
+    current_principal.set(Principal("token", "a"))
+    assert retained.store(process("admin-4", "admin", metrics=series(100)), ALL)
+
+
+def test_metrics_that_nobody_can_parse_are_left_out_and_the_process_is_known(retained):
+    assert not retained.store(process(metrics=b"not { a metric"), ALL)
+    assert [report.metrics for report in retained.all()] == [b""]
 
 
 def test_all_that_can_be_retained_fits_into_one_answer():
@@ -169,7 +200,7 @@ def test_a_process_that_ended_in_order_is_forgotten_after_a_minute(retained, clo
 
 
 def test_a_process_that_died_is_shown_for_an_hour_without_metrics(retained, clock):
-    retained.store(process(ready=True, metrics=b"m 1\n"), ALL)
+    retained.store(process(ready=True, metrics=series(1)), ALL)
     clock.now += FORGET_SECONDS
     [report] = retained.all()
     assert (report.process.name, report.metrics) == ("runner-1", b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -36,8 +37,10 @@ async def _fill(path: Path, arguments: argparse.Namespace) -> None:
 
 async def _migrate(source: str, target: str) -> float:
     start = time.perf_counter()
+    option, path, url = ("--from", source, target) if source.startswith("sqlite:") else ("--to", target, source)
+    environment = {**os.environ, "FLOWHOOK_STORAGE": url}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", "migrate", "--from", source, "--to", target, stdout=sys.stderr
+        sys.executable, "-m", "cli", "migrate", option, path, stdout=sys.stderr, env=environment
     )
     if await process.wait():
         raise SystemExit("the migration failed")

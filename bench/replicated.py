@@ -63,11 +63,14 @@ class System:
 async def running_system(name: str, *options: str) -> AsyncIterator[Cluster]:
     """Run one of the clusters of `ROUTERS`, with further options of `flowhook up`."""
     with TemporaryDirectory(prefix="flowhook-") as folder:
+        environment = {}
         async with AsyncExitStack() as stack:
             if name != EMBEDDED:
                 servers = await stack.enter_async_context(running_log_servers(Path(folder, "nats"), alone=name == "r1"))
-                options += ("--storage", servers.url(servers.ports()), "--routers", str(ROUTERS[name]))
-            yield await stack.enter_async_context(running_cluster(*options, data_dir=Path(folder, "data")))
+                options += ("--routers", str(ROUTERS[name]))
+                environment["FLOWHOOK_STORAGE"] = servers.url(servers.ports())
+            data_dir = Path(folder, "data")
+            yield await stack.enter_async_context(running_cluster(*options, data_dir=data_dir, environment=environment))
 
 
 async def bench(rounds: int, seconds: float) -> dict[str, Any]:

@@ -23,7 +23,7 @@ CONNECT_SECONDS: Final = 60.0
 
 
 class ReplicatedCluster(BrokenCluster):
-    """`flowhook up --routers 3 --storage nats://…`, whose servers are reached through proxies.
+    """`flowhook up --routers 3` on `nats://…`, whose servers are reached through proxies.
 
     Args:
         data_dir: data directory.
@@ -47,6 +47,7 @@ class ReplicatedCluster(BrokenCluster):
         if not self.proxies.ports:
             await self.proxies.start()
         await self.servers.start()
+        self._environment["FLOWHOOK_STORAGE"] = self.servers.url(self.proxies.ports)
         await super().start()
 
     async def kill(self) -> None:
@@ -81,7 +82,7 @@ class ReplicatedCluster(BrokenCluster):
         return self.servers.pid(process) or super().pid(process)
 
     def _options(self) -> Sequence[str]:
-        return ("--routers", str(len(self.routers)), "--storage", self.servers.url(self.proxies.ports))
+        return ("--routers", str(len(self.routers)))
 
 
 def _examine(url: str, keys: ClusterKeys, views: Mapping[str, Path]) -> Findings:

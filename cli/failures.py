@@ -25,3 +25,13 @@ def report(error: Exception) -> int:
             f"flowhook: internal error: {type(error).__name__}: {error} (FLOWHOOK_DEBUG=1 shows where)", file=sys.stderr
         )
     return EXIT_REFUSED
+
+
+def report_end(error: Exception) -> int:
+    """Report the end of `flowhook up`: as `report` does, or in the log if FLOWHOOK_LOG_FORMAT is `json`."""
+    from flowhook import logs
+
+    if not isinstance(error, FlowhookError) or os.environ.get("FLOWHOOK_LOG_FORMAT") != "json":
+        return report(error)
+    logs.report_end(error.message, reason=error.reason, process="up")
+    return EXIT_REFUSED

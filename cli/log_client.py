@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import read_settings
+from cli.options import read_settings, refuse_credentials
+from cli.setting_names import variable_name
 
 if TYPE_CHECKING:
     from router.storage.commit_log.interface import ReplicatedLog
@@ -53,6 +54,21 @@ def cluster_keys(data_dir: Path | None) -> ClusterKeys:
 
     settings = read_settings(RouterSettings, {"data_dir": data_dir})
     return ClusterKeys(require_secrets_key(settings.data_dir, settings.secrets_key))
+
+
+def log_url(option: str, given: str) -> str:
+    """Return the URL of a log: the value of an option, else the setting of routers.
+
+    Raises:
+        typer.BadParameter: the option has a password, or there is no URL.
+    """
+    from flowhook.config import RouterSettings
+
+    refuse_credentials(option, given, variable_name("storage"))
+    found = given or read_settings(RouterSettings, {}).storage
+    if not found:
+        raise typer.BadParameter(f"give {option}, or set FLOWHOOK_STORAGE or FLOWHOOK_STORAGE_FILE")
+    return found
 
 
 def open_log(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -12,7 +13,8 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from cli.setting_names import explain_validation_error, option_name, variable_name
+from cli.setting_names import INVALID, explain_validation_error, option_name, variable_name
+from flowhook.confidential_settings import has_credentials
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -47,15 +49,34 @@ ByJob = Annotated[str, typer.Option("--flow", "--status", hidden=True, callback=
 """Conditions, of a command that works on executions by ID: says which command takes them."""
 
 
-def settings_command(model: type[S], action: Callable[[S], int | None], *, help_text: str) -> Callable[..., None]:
+def settings_command(
+    model: type[S], action: Callable[[S], int | None], *, help_text: str, process: str = ""
+) -> Callable[..., None]:
     """Return a typer command that has an option for each setting of `model` and passes the settings to `action`.
 
     Secret settings have no option: an argument is visible to everyone on the machine. Without an option, a setting
-    comes from the environment, or else is its default. `action` returns the exit code.
+    comes from the environment, or else is its default. `action` returns the exit code. `process`: role of a process
+    that writes a log, which then has what is wrong with the settings, too, unless it is written for people.
     """
 
+    def read(given: Mapping[str, Any]) -> S:
+        for name, value in given.items():
+            if isinstance(value, str):
+                refuse_credentials(option_name(name), value, variable_name(name))
+        return read_settings(model, given)
+
     def command(**given: Any) -> None:
-        code = action(read_settings(model, given))
+        try:
+            settings = read(given)
+        except typer.BadParameter as error:
+            from flowhook import logs
+
+            if not process or logs.is_for_people(given.get("log_format") or ""):
+                raise
+            name = given.get("process_name") or os.environ.get(variable_name("process_name")) or process
+            logs.report_end(error.message, reason=INVALID, process=name)
+            raise typer.Exit(error.exit_code) from None
+        code = action(settings)
         if code:
             raise typer.Exit(code)
 
@@ -67,6 +88,19 @@ def settings_command(model: type[S], action: Callable[[S], int | None], *, help_
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     command.__doc__ = help_text
     return command
+
+
+def refuse_credentials(option: str, value: str, variable: str) -> None:
+    """Refuse an argument that is a URL with a password or a token.
+
+    Raises:
+        typer.BadParameter: it is; the message names the variable to use instead.
+    """
+    if has_credentials(value):
+        raise typer.BadParameter(
+            f"{option}: everybody on this machine can see the password in an argument: set {variable} instead, or"
+            f" {variable}_FILE to the path of a file that contains the URL"
+        )
 
 
 def read_settings(model: type[S], given: Mapping[str, Any]) -> S:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 ENV_PREFIX: Final = "FLOWHOOK_"
+INVALID: Final = "SETTING_INVALID"
+"""Reason of the end of a process whose settings are invalid."""
 
 
 def option_name(setting: str) -> str:
@@ -25,8 +27,11 @@ def explain_validation_error(error: ValidationError, given: Mapping[str, Any]) -
     """Describe the faults of settings; each setting is named by its option if it was `given`, else by its variable."""
     problems = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        source = option_name(name) if given.get(name) is not None else variable_name(name)
         message = detail["msg"].removeprefix("Value error, ")
+        if not detail["loc"]:  # of several settings, which it names
+            problems.append(message)
+            continue
+        name = str(detail["loc"][0])
+        source = option_name(name) if given.get(name) is not None else variable_name(name)
         problems.append(f"{source}: {message[:1].lower()}{message[1:]}")
     return "; ".join(problems)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from cli import roles, setting_names
+from flowhook import logs
 from flowhook.parent_death import EXIT_ORPHANED
 from flowhook.supervisor_socket import receive_settings
 
@@ -36,7 +37,9 @@ def main(name: str) -> int:
         given = role.settings()
     except ValidationError as error:
         process = os.environ.get("FLOWHOOK_PROCESS_NAME", name)
-        print(f"flowhook: {process}: {setting_names.explain_validation_error(error, {})}", file=sys.stderr)
+        logs.report_end(
+            setting_names.explain_validation_error(error, {}), reason=setting_names.INVALID, process=process
+        )
         return EXIT_WRONG_USAGE
     return run(given)
 

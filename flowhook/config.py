@@ -1,7 +1,7 @@
 """Settings of each process: command-line options, else `FLOWHOOK_*` environment variables, else these defaults.
 
-A setting `http_port` is `FLOWHOOK_HTTP_PORT` in the environment and `--http-port` on the command line. Durations are
-seconds, sizes bytes.
+A setting `http_port` is `FLOWHOOK_HTTP_PORT` in the environment and `--http-port` on the command line. Those that
+contain a secret can be in a file, see `confidential_settings`. Durations are seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flowhook import limits
 from flowhook.address_policy import AddressPolicy
+from flowhook.confidential_settings import FileSettings, MayHaveSecret
 from flowhook.errors import InvalidError
 from flowhook.router_addresses import split_addresses
 
@@ -79,12 +79,8 @@ HostNames = Annotated[str, AfterValidator(_check_host_names)]
 """Names or addresses of hosts, separated by commas."""
 
 
-class CommonSettings(BaseSettings):
+class CommonSettings(FileSettings):
     """Settings of every process and every client command."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
 
     data_dir: Path = Path("data")
     """Directory of the database, keys and tokens."""
@@ -109,6 +105,11 @@ class CommonSettings(BaseSettings):
     """Private port of a process for `/healthz` and `/readyz`; 0 lets the system choose; absent: none."""
     health_host: str = "127.0.0.1"
     """Address that the private port listens on."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Directories that the process writes to, or reads from."""
+        return (self.data_dir,)
 
 
 class EdgeSettings(CommonSettings):
@@ -175,7 +176,7 @@ class RouterSettings(CommonSettings):
     """Address that gRPC listens on."""
     grpc_port: Port = 50051
     """Port that gRPC listens on; 0 lets the system choose."""
-    storage: str = ""
+    storage: MayHaveSecret = ""
     """`sqlite:PATH`, or `nats://HOST:PORT,…` for a log that is replicated by NATS JetStream; empty:
     `sqlite:<data_dir>/flowhook.db`."""
     view_dir: Path | None = None
@@ -227,6 +228,13 @@ class RouterSettings(CommonSettings):
     """Time for which a callback or an event is buffered that no execution listens for yet."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Directories that the router writes to."""
+        scheme, _, path = self.storage.partition(":")
+        database = (Path(path).parent,) if scheme == "sqlite" else ()
+        return (self.data_dir, *database, *filter(None, (self.view_dir,)))
 
     @property
     def address_policy(self) -> AddressPolicy:

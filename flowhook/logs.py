@@ -8,6 +8,7 @@ processors, from level info on: their debug records contain credentials.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -61,7 +62,7 @@ def configure(
             f"log format is one of {', '.join(FORMATS)}, not {log_format!r}", reason="LOG_SETTING_INVALID"
         )
     target = stream or sys.stderr
-    console = log_format == "console" or (log_format == "auto" and target.isatty())
+    console = is_for_people(log_format, target)
 
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if process:
@@ -125,6 +126,34 @@ def _is_not_about_decoding(record: logging.LogRecord) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is None or "_cygrpc" not in trace.tb_frame.f_code.co_filename
+
+
+def is_for_people(log_format: str = "", stream: TextIO | None = None) -> bool:
+    """Whether lines are written for people; see `configure`. Empty: the variable FLOWHOOK_LOG_FORMAT decides."""
+    log_format = log_format or os.environ.get("FLOWHOOK_LOG_FORMAT", "")
+    return log_format == "console" or (log_format != "json" and (stream or sys.stderr).isatty())
+
+
+def report_end(
+    message: str, *, reason: str = "", process: str = "", log_format: str = "", stream: TextIO | None = None
+) -> None:
+    """Say why a process can't start or go on: in its log as all else, and on a terminal as a command does.
+
+    It may be called before `configure`, or instead of it.
+
+    Args:
+        message: what is wrong and what to do, for operators.
+        reason: stable, of the error.
+        process: name of the process.
+        log_format: see `configure`; empty: the variable FLOWHOOK_LOG_FORMAT, else `auto`. An unknown one is `auto`.
+        stream: destination; stderr when absent.
+    """
+    target = stream or sys.stderr
+    if is_for_people(log_format, target):
+        print(f"flowhook: {process}: {message}" if process else f"flowhook: {message}", file=target)
+        return
+    configure(log_format="json", process=process, stream=target)
+    get_logger(__name__).critical("can't run", reason=reason, cause=message)
 
 
 def _is_ours_or_no_debugging(record: logging.LogRecord) -> bool:

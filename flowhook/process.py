@@ -14,7 +14,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final
@@ -22,7 +21,7 @@ from typing import Final
 import orjson
 
 import flowhook
-from flowhook import logs, open_files, sched_slice
+from flowhook import disk_room, logs, open_files, sched_slice
 from flowhook.config import CommonSettings
 from flowhook.errors import FlowhookError
 from flowhook.installation import InstallationWatch
@@ -33,6 +32,7 @@ from flowhook.supervisor_socket import take_socket
 EXIT_REFUSED: Final = 1
 """The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
 changes."""
+STORAGE_FULL: Final = "STORAGE_FULL"
 EXIT_DEFECT: Final = 70
 """The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 
@@ -95,7 +95,8 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
         role: `edge`, `router`, `runner` or `admin`.
 
     Returns:
-        0 after a drain; `EXIT_REFUSED` after a FlowhookError, which is printed as one line; `EXIT_DEFECT` otherwise.
+        0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which is one line of the log;
+        `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
     sched_slice.request_short_slice()
@@ -110,12 +111,26 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_live(main, ProcessState(name=name, role=role), parent, settings))
     except FlowhookError as error:
-        print(f"flowhook: {name}: {error.message}", file=sys.stderr)  # noqa: T201 - the message of a command
+        _report_end(error.message, error.reason, name, settings)
         return EXIT_REFUSED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in disk_room.NO_SPACE:
+            _report_end(os.strerror(error.errno or 0), STORAGE_FULL, name, settings)
+            return EXIT_REFUSED
         log.exception("process failed")
         return EXIT_DEFECT
     return 0
+
+
+def _report_end(message: str, reason: str, name: str, settings: CommonSettings) -> None:
+    """Say why a process ends; and that a disk is full, which errors of the storage do not always tell."""
+    full = disk_room.describe_full(settings.directories)
+    logs.report_end(
+        f"{full}; {message}" if full else message,
+        reason=STORAGE_FULL if full else reason,
+        process=name,
+        log_format=settings.log_format,
+    )
 
 
 async def _live(

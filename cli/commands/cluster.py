@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, open_log
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url, open_log
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _dismiss(
 def _rebuild_log(
     *,
     storage: Annotated[
-        str, typer.Option("--storage", metavar="URL", envvar="FLOWHOOK_STORAGE", help="URL of the log: nats://…")
-    ],
+        str, typer.Option("--storage", metavar="URL", help="URL of the log, nats://… (FLOWHOOK_STORAGE).")
+    ] = "",
     view_dir: Annotated[
         Path,
         typer.Option("--view-dir", metavar="DIR", envvar="FLOWHOOK_VIEW_DIR", help="View of a router that is stopped."),
@@ -142,6 +142,7 @@ def _rebuild_log(
     from router.storage.replicated.rebuilding import LogRebuilding
     from router.storage.replicated.view import View
 
+    storage = log_url("--storage", storage)
     logs.configure(level="warning")
     replicated = open_log(
         storage,

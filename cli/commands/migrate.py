@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, open_log
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url, open_log
 from cli.options import Json
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def _migrate(
     *,
-    source: Annotated[str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,…")],
-    target: Annotated[str, typer.Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… (FLOWHOOK_STORAGE).")
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH (FLOWHOOK_STORAGE).")
+    ] = "",
     json: Json = False,
     data_dir: KeyDir = None,
     nats_creds_file: NatsCredsFile = None,
@@ -41,6 +45,9 @@ def _migrate(
     from flowhook import logs
     from router.storage.replicated.migration import Migration
 
+    if not (source or target):
+        raise typer.BadParameter("give --from or --to; the one that is left out is FLOWHOOK_STORAGE")
+    source, target = log_url("--from", source), log_url("--to", target)
     to_log = source.startswith(SQLITE_SCHEME) and target.startswith(LOG_SCHEMES)
     if not to_log and not (source.startswith(LOG_SCHEMES) and target.startswith(SQLITE_SCHEME)):
         raise typer.BadParameter("one of --from and --to is sqlite:PATH, the other one nats://HOST:PORT or tls://…")

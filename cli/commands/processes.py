@@ -15,22 +15,35 @@ def register(app: typer.Typer) -> None:
     for name, command in (
         (
             "edge",
-            settings_command(EDGE.settings, EDGE.run, help_text="Run an edge: the HTTP process that senders reach."),
+            settings_command(
+                EDGE.settings, EDGE.run, help_text="Run an edge: the HTTP process that senders reach.", process="edge"
+            ),
         ),
         (
             "router",
             settings_command(
-                ROUTER.settings, ROUTER.run, help_text="Run the router: the gRPC process that owns storage."
+                ROUTER.settings,
+                ROUTER.run,
+                help_text="Run the router: the gRPC process that owns storage.",
+                process="router",
             ),
         ),
         (
             "runner",
-            settings_command(RUNNER.settings, RUNNER.run, help_text="Run a runner: the process that executes flows."),
+            settings_command(
+                RUNNER.settings,
+                RUNNER.run,
+                help_text="Run a runner: the process that executes flows.",
+                process="runner",
+            ),
         ),
         (
             "admin",
             settings_command(
-                ADMIN.settings, ADMIN.run, help_text="Run the admin process: health and metrics over HTTP."
+                ADMIN.settings,
+                ADMIN.run,
+                help_text="Run the admin process: health and metrics over HTTP.",
+                process="admin",
             ),
         ),
     ):

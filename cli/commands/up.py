@@ -9,16 +9,25 @@ from pathlib import Path
 
 import typer
 
+from cli import failures
 from cli.options import read_settings, settings_command
 from cli.supervisor import SPEC
 from cli.supervisor.up_settings import UpSettings
+from flowhook.errors import FlowhookError
 
 HELP = "Run a local cluster: edges, routers, runners and admin. Ctrl-C drains and stops it."
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("up")(settings_command(UpSettings, _up, help_text=HELP))
+    app.command("up")(settings_command(UpSettings, _start, help_text=HELP))
+
+
+def _start(settings: UpSettings) -> int:
+    try:
+        return _up(settings)
+    except FlowhookError as error:
+        return failures.report_end(error)
 
 
 def _up(settings: UpSettings) -> int:

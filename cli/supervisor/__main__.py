@@ -36,7 +36,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return failures.EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - reported before the process exits
-        return failures.report(error)
+        return failures.report_end(error)
 
 
 async def _run(spec: ClusterSpec, run_dir: RunDir) -> int:

@@ -44,16 +44,19 @@ _NOT_INHERITED: Final = frozenset(
         # for commands that connect to any router; the processes of a local cluster have tokens of their own, and a gRPC
         # port on the loopback address without TLS
         "FLOWHOOK_TOKEN",
+        "FLOWHOOK_TOKEN_FILE",
         "FLOWHOOK_ROUTER_CA_FILE",
         "FLOWHOOK_CLIENT_CERT_FILE",
         "FLOWHOOK_CLIENT_KEY_FILE",
         *(f"FLOWHOOK_{name.upper()}" for name in _EDGE_TLS),
         # for an admin process that is started alone
         "FLOWHOOK_LOGIN_CODE",
+        "FLOWHOOK_LOGIN_CODE_FILE",
         "FLOWHOOK_ADMIN_TLS_CERT_FILE",
         "FLOWHOOK_ADMIN_TLS_KEY_FILE",
         # for routers, and it may contain a password
         "FLOWHOOK_STORAGE",
+        "FLOWHOOK_STORAGE_FILE",
         # one process can have it
         "FLOWHOOK_HEALTH_PORT",
         # different for each router

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
+from flowhook.confidential_settings import FileSettings, MayHaveSecret
 from flowhook.config import Grace, Port, PublicUrl
 from flowhook.router_addresses import MAX_ROUTERS
 
 
-class UpSettings(BaseSettings):
+class UpSettings(FileSettings):
     """The local cluster."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="FLOWHOOK_", env_ignore_empty=True, extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
 
     data_dir: Path = Path("data")
     """Directory of the database, keys, tokens and pid files."""
@@ -37,7 +33,7 @@ class UpSettings(BaseSettings):
     """How many routers; SQLite allows one, a replicated log more: one owner, and standbys."""
     runners: Annotated[int, Field(ge=1, le=64)] = 2
     """How many runners."""
-    storage: str = ""
+    storage: MayHaveSecret = ""
     """Storage: sqlite:PATH; nats: for a replicated log on three NATS servers that are started here, or nats://HOST:PORT,…
     for one on other servers. Empty: flowhook.db in the data directory."""
     flows: Path | None = None

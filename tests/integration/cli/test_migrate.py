@@ -75,12 +75,12 @@ def blobs(path):
 
 def test_executions_of_every_status_go_to_the_log_and_back(url, database, tmp_path):
     back = tmp_path / "back" / "flowhook.db"
-    there = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, "--json", **KEY_SETTING)
+    there = flowhook("migrate", "--from", f"sqlite:{database}", "--json", FLOWHOOK_STORAGE=url, **KEY_SETTING)
     assert (there.code, there.err.splitlines()[-1]) == (0, "comparing the snapshot with the database")
     [result] = there.rows
     assert result.pop("seconds") > 0
     assert result == {"position": 0, "executions": STATUSES, "compared": 276, "blobs": 4, "missing_blobs": 0}
-    again = flowhook("migrate", "--from", url, "--to", f"sqlite:{back}", **KEY_SETTING)
+    again = flowhook("migrate", "--to", f"sqlite:{back}", FLOWHOOK_STORAGE=url, **KEY_SETTING)
     assert again.code == 0
     assert "4 of 4 large payloads and bodies downloaded" in again.out
     assert "waiting: 60" in again.out
@@ -100,8 +100,8 @@ def test_a_router_that_is_heard_refuses_both_directions(url, database, tmp_path)
         return await running
 
     try:
-        for source, target in ((f"sqlite:{database}", url), (url, f"sqlite:{tmp_path / 'flowhook.db'}")):
-            command = partial(flowhook, "migrate", "--from", source, "--to", target, **KEY_SETTING)
+        for option, path in (("--from", database), ("--to", tmp_path / "flowhook.db")):
+            command = partial(flowhook, "migrate", option, f"sqlite:{path}", FLOWHOOK_STORAGE=url, **KEY_SETTING)
             found = asyncio.run(beat_while(command))
             assert (found.code, found.err) == (1, "flowhook: router-7 runs on this log: stop all routers first\n")
     finally:
@@ -112,13 +112,13 @@ def test_a_log_that_is_in_use_is_not_overwritten(url, database):
     used = jetstream.connect(url, KEYS, router="router-7")
     used.log.append(0, "1:a:1:0", b"record")
     used.close()
-    found = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, **KEY_SETTING)
+    found = flowhook("migrate", "--from", f"sqlite:{database}", FLOWHOOK_STORAGE=url, **KEY_SETTING)
     assert found.code == 1
     assert "the log is not empty: it has been used up to position 1" in found.err
 
 
 def test_a_log_that_does_not_exist_is_not_created_by_migrating_from_it(url, tmp_path):
-    found = flowhook("migrate", "--from", url, "--to", f"sqlite:{tmp_path / 'flowhook.db'}", **KEY_SETTING)
+    found = flowhook("migrate", "--to", f"sqlite:{tmp_path / 'flowhook.db'}", FLOWHOOK_STORAGE=url, **KEY_SETTING)
     assert found.code == 1
     assert not (tmp_path / "flowhook.db").exists()
 
@@ -131,3 +131,16 @@ def test_other_kinds_of_storage_are_wrong_usage(source, target):
     found = flowhook("migrate", "--from", source, "--to", target)
     assert found.code == 2
     assert "one of --from and --to is sqlite:PATH" in found.err
+
+
+def test_a_password_in_an_argument_is_refused_and_a_file_with_the_url_is_read(url, database, tmp_path):
+    found = flowhook("migrate", "--from", f"sqlite:{database}", "--to", url, **KEY_SETTING)
+    assert found.code == 2
+    assert "--to: everybody on this machine can see the password" in found.err
+    assert "secret" not in found.err
+    (tmp_path / "url").write_text(f"{url}\n")
+    done = flowhook("migrate", "--from", f"sqlite:{database}", FLOWHOOK_STORAGE_FILE=tmp_path / "url", **KEY_SETTING)
+    assert (done.code, done.err) == (0, "")
+    neither = flowhook("migrate", **KEY_SETTING)
+    assert neither.code == 2
+    assert "give --from or --to" in neither.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def test_a_process_on_its_own_refuses_to_start_and_says_what_to_write(tmp_path, 
     name = ["--process-name", f"{role}-1", "--data-dir", tmp_path]
     result = run("-m", "cli", role, *name, soft=40, hard=40)
     assert result.returncode == 1
-    assert result.stderr == f"flowhook: {role}-1: {LINE.format(limit=40)}\n"
+    line = json.loads(result.stderr)
+    assert (line["process"], line["cause"]) == (f"{role}-1", LINE.format(limit=40))
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,16 @@ def test_without_a_parent_it_runs_on_its_own(start):
 def test_a_refusal_is_one_line_and_exit_code_1(start, body):
     process, _ = start(body)
     assert process.wait(PATIENCE) == 1
-    assert process.stderr.read().splitlines()[-1] == "flowhook: edge-1: no such storage"
+    line = json.loads(process.stderr.read().splitlines()[-1])
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "can't run",
+        "reason": "INVALID",
+        "cause": "no such storage",
+        "level": "critical",
+        "logger": "flowhook.logs",
+        "process": "edge-1",
+    }
 
 
 def test_a_defect_is_logged_and_exit_code_70(start):

@@ -64,7 +64,8 @@ def content(view):
 
 def test_a_log_that_was_deleted_is_made_anew_and_other_routers_restore_it(view, url, tmp_path):
     def rebuild():
-        return flowhook("cluster", "rebuild-log", "--storage", url, "--view-dir", view.path.parent, **KEY_SETTING)
+        view_dir = view.path.parent
+        return flowhook("cluster", "rebuild-log", "--view-dir", view_dir, FLOWHOOK_STORAGE=url, **KEY_SETTING)
 
     position, before = view.position().position, content(view)
     intact = rebuild()

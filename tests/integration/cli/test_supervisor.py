@@ -84,7 +84,8 @@ def test_a_process_that_is_refused_what_it_needs_ends_the_start_with_its_message
     (supervise.plan / "router-1.refuse").touch()
     supervised = supervise()
     assert supervised.wait() == 1
-    assert "flowhook: router-1: another router owns this data directory" in supervised.errors
+    line = json.loads(supervised.errors[0])
+    assert (line["process"], line["cause"]) == ("router-1", "another router owns this data directory")
     assert "router-1 can't start, see above" in supervised.errors
     assert supervised.events() == []
 

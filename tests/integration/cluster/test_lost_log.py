@@ -81,7 +81,7 @@ async def test_a_log_that_was_replaced_is_made_anew_of_a_view_and_the_other_rout
     with pytest.raises(LogReplacedError, match="rebuild-log"):
         await again.task
     view, key = ("--view-dir", owner.view_dir), ("--data-dir", routers.directory)
-    done = await asyncio.to_thread(flowhook, "cluster", "rebuild-log", "--storage", url, *view, *key)
+    done = await asyncio.to_thread(flowhook, "cluster", "rebuild-log", *view, *key, FLOWHOOK_STORAGE=url)
     assert (done.code, done.err) == (0, "")
 
     owner = routers.start("r1")

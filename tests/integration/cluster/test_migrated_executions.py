@@ -102,7 +102,8 @@ async def let_go_on(client, started, kind, answered):
 
 
 async def migrate(source, target, data_dir):
-    done = await asyncio.to_thread(flowhook, "migrate", "--from", source, "--to", target, "--data-dir", data_dir)
+    option, path, url = ("--from", source, target) if source.startswith("sqlite:") else ("--to", target, source)
+    done = await asyncio.to_thread(flowhook, "migrate", option, path, "--data-dir", data_dir, FLOWHOOK_STORAGE=url)
     assert done.code == 0, done.err
 
 

@@ -61,8 +61,9 @@ def counted(text, role):
 
 
 async def test_admin_says_nothing_on_the_public_port_and_the_edge_nothing_on_the_admin_port(system):
-    for path in ("/healthz", "/readyz", "/health", "/metrics", "/"):
+    for path in ("/health", "/metrics", "/"):
         assert (await system.request("GET", path)).status == 404
+    assert [(await system.request("GET", path)).body for path in ("/healthz", "/readyz")] == [b"ok\n", b"ready\n"]
     assert (await system.admin("/hook/counted")).status == 404
 
 

@@ -25,6 +25,7 @@ from flowhook.tokens import FILE as TOKENS_FILE
 from router.cluster.address_checks import OpenChannel
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
+from router.cluster.peer_differences import PeerDifferences
 from router.cluster.term import Term
 from router.credentials import CredentialWatch
 from router.encryption import KEY_FILE, key_fingerprint, require_secrets_key
@@ -112,12 +113,19 @@ async def _serve_view(
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
             member = _new_member(name, replicated, view, runner, settings=settings, lifecycle=lifecycle)
-            watching = asyncio.create_task(CredentialWatch(settings, lifecycle, key).run(), name="watch key and tokens")
+            credentials = CredentialWatch(settings, lifecycle, key, changed=partial(setattr, member, "tokens"))
+            watching = [
+                asyncio.create_task(credentials.run(), name="watch the key and the tokens"),
+                asyncio.create_task(
+                    PeerDifferences(name, lifecycle, member.situation).run(), name="compare with other routers"
+                ),
+            ]
             try:
                 async with refuse_namesake(name, replicated.heartbeats, lifecycle):
                     await member.run()
             finally:
-                watching.cancel()
+                for task in watching:
+                    task.cancel()
     finally:
         await asyncio.to_thread(replicated.close)
 

@@ -68,6 +68,7 @@ class Member:
 
     Attributes:
         instance: see `ShardMap`.
+        tokens: fingerprint of the tokens, to announce.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Member:
         open_channel: OpenChannel | None,
     ) -> None:
         self.instance = secrets.token_hex(8)
+        self.tokens = ""
         self._replicated = replicated
         self._view = view
         self._heartbeats = RouterHeartbeats(replicated.heartbeats)
@@ -290,6 +292,8 @@ class Member:
             position=self._position,
             candidate=own.candidate,
             instance=self.instance,
+            tokens=self.tokens,
+            time_ms=_now_ms(),
             reach=own.voices.reach,
             cut_off=0 if owner is None else self._reports.voices(owner.router).cut_off,
             unreachable=tuple(unreachable[:MAX_UNREACHABLE]),

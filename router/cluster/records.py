@@ -62,6 +62,8 @@ class RouterRecord:
         asked_epoch: number of the ownership that an operator asks to end; 0: none.
         asked_successor: the router that the operator wants to own the shard.
         asked_by: name of the operator's token.
+        tokens: fingerprint of its tokens; empty: not known.
+        time_ms: its clock when it announced this, Unix time in ms; 0: not known.
     """
 
     router: str
@@ -80,6 +82,8 @@ class RouterRecord:
     asked_epoch: int = 0
     asked_successor: str = ""
     asked_by: str = ""
+    tokens: str = ""
+    time_ms: int = 0
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 16 KiB, and usually less than 1."""
@@ -118,5 +122,5 @@ def _is_valid(each: Unreachable) -> bool:
     return all(isinstance(text, str) and len(text) <= MAX_CAUSE for text in texts)
 
 
-_TEXTS: Final = {"router", "address", "version", "instance", "successor", "asked_successor", "asked_by"}
-_NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch"}
+_TEXTS: Final = {"router", "address", "version", "instance", "successor", "asked_successor", "asked_by", "tokens"}
+_NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch", "time_ms"}

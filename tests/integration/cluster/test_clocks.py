@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from support.patience import PATIENCE
 from support.replicated_routers import running_edge
 from support.router_processes import CLOCK_SHIFT
 from support.runners import attached
@@ -57,3 +59,12 @@ async def test_a_minute_between_clocks_moves_timers_and_dedupe_windows_by_a_minu
             last = await direct.ingest("clock", b"{}")
             found = {each.id: each.status async for each in direct.executions.list(flow_id="clock")}
         assert found == {soon: Status.COMPLETED, late: Status.WAITING, last: Status.PENDING}
+
+
+async def test_routers_whose_clocks_differ_say_by_how_much(processes):
+    async with processes.client() as client, asyncio.timeout(PATIENCE):
+        while True:
+            warnings = {each.name: each.warnings for each in await client.cluster.processes() if each.warnings}
+            if any(f"the clock is {CLOCK_SHIFT} s" in text for texts in warnings.values() for text in texts):
+                break
+            await asyncio.sleep(0.1)

@@ -1,6 +1,7 @@
 """Two routers on one log: who serves, what the other one says, and how one follows the other."""
 
 import asyncio
+import shutil
 
 import grpc
 import pytest
@@ -10,6 +11,7 @@ from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
 from flowhook.model import Status
+from flowhook.tokens import TokenScope, create_token
 from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import connect, rebuild_log
@@ -193,3 +195,16 @@ async def test_a_second_router_of_the_same_name_is_refused(routers):
     assert raised.value.reason == "ROUTER_NAME_IN_USE"
     assert (await owner.shard()).owner.epoch == 1
     assert set(await known(owner)) == set(ids)
+
+
+async def test_routers_whose_tokens_differ_say_so_until_they_are_the_same(routers, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(routers.directory, other, ignore=shutil.ignore_patterns("*.db*", "view*", "r[0-9]*", "*.lock"))
+    create_token(other, "shop", [TokenScope.INGEST])
+    both = [routers.start("r1"), routers.start("r2", data_dir=other)]
+    for router, name in zip(both, ("r2", "r1"), strict=True):
+        expected = f"tokens.json is not that of {name}: copy one to all"
+        await router.until(lambda router, text=expected: text in router.lifecycle.warnings.values())
+    shutil.copy(other / "tokens.json", routers.directory / "tokens.json")
+    for router in both:
+        await router.until(lambda router: "tokens of routers" not in router.lifecycle.warnings)

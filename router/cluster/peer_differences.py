@@ -1,0 +1,90 @@
+"""Says in what the routers of a log differ that have to be the same for all: their tokens, and their clocks.
+
+A token that only some routers know is refused once another one owns the shard. Waits, timeouts and schedules are over
+by the owner's clock, so a takeover moves them by the difference. Neither keeps a router from serving. A difference is
+said if two looks show it: tokens are copied from one router to the next, and a heartbeat may have been on its way for
+long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from flowhook import logs
+from flowhook.process import ProcessState
+from flowhook.process_reports import MAX_CLOCK_SKEW_SECONDS
+from router.cluster.records import RouterRecord
+from router.cluster.shard_map import ShardSituation
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks."""
+
+RECENT_SECONDS: Final = 10.0
+"""Age of the last heartbeat up to which a router is compared with."""
+
+TOKENS: Final = "tokens of routers"
+CLOCKS: Final = "clocks of routers"
+"""Kinds of warnings."""
+
+log = logs.get_logger(__name__)
+
+
+class PeerDifferences:
+    """Compares a router with the others."""
+
+    def __init__(
+        self,
+        router: str,
+        lifecycle: ProcessState,
+        situation: Callable[[], ShardSituation],
+        *,
+        now: Callable[[], float] = time.time,
+        seconds: float = LOOK_SECONDS,
+    ) -> None:
+        """Compare `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`."""
+        self._router = router
+        self._lifecycle = lifecycle
+        self._situation = situation
+        self._now = now
+        self._seconds = seconds
+        self._seen: dict[str, str] = {}
+        """What the last look showed, by kind."""
+
+    async def run(self) -> None:
+        """Compare until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(self._seconds)
+
+    def look(self) -> None:
+        """Compare once."""
+        copies = self._situation().copies
+        own = next((record for record, _ in copies if record.router == self._router), None)
+        others = [(record, silence) for record, silence in copies if record.router != self._router]
+        recent = [(record, silence) for record, silence in others if silence < RECENT_SECONDS]
+        tokens = [record.router for record, _ in recent if own and own.tokens and record.tokens not in ("", own.tokens)]
+        self._tell(TOKENS, f"tokens.json is not that of {', '.join(tokens)}: copy one to all" if tokens else "")
+        clocks = [text for record, silence in recent if (text := self._clock(record, silence))]
+        self._tell(CLOCKS, f"{', '.join(clocks)}: synchronise the clocks" if clocks else "")
+
+    def _clock(self, record: RouterRecord, silence: float) -> str:
+        """Return by how much the clock differs from that of another router; empty: not, or by less than matters."""
+        ahead = self._now() - record.time_ms / 1000 - silence
+        if not record.time_ms or abs(ahead) <= MAX_CLOCK_SKEW_SECONDS:
+            return ""
+        return f"the clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} that of {record.router}"
+
+    def _tell(self, kind: str, problem: str) -> None:
+        """Log a difference once, and show it for as long as it lasts."""
+        seen, self._seen[kind] = self._seen.get(kind, ""), problem
+        known = self._lifecycle.warnings.get(kind, "")
+        if problem and seen:
+            self._lifecycle.warnings[kind] = problem
+            if not known:
+                log.warning("routers differ", problem=problem)
+        elif known and not problem:
+            del self._lifecycle.warnings[kind]
+            log.info("routers are alike again", kind=kind)

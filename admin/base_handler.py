@@ -23,6 +23,7 @@ from admin.security.recognition import Recognition
 from admin.security.router_clients import RouterClients
 from admin.security.sent_logins import SentLogins
 from admin.security.sessions import Sessions
+from admin.shared_calls import SharedCalls
 from flowhook.client import AsyncClient
 from flowhook.errors import (
     ConflictError,
@@ -100,10 +101,12 @@ class AdminContext:
         streams: handlers of live lists that are open.
         tools: what operations use of this process; owned by the caller.
         clock: monotonic, in seconds.
+        shared_calls: calls for requests without credentials.
         recognition: finds out whether the router knows a token.
         downloads: downloads in progress.
         live_lists: live lists that are open.
         response_bytes: responses that their clients have not received yet.
+        request_bytes: bodies of requests that have no response yet.
     """
 
     client: AsyncClient
@@ -119,16 +122,18 @@ class AdminContext:
     streams: set[object] = field(default_factory=set)
     tools: Tools = field(default_factory=Tools)
     clock: Callable[[], float] = time.monotonic
+    shared_calls: SharedCalls[Any] = field(default_factory=SharedCalls)
     recognition: Recognition = field(init=False)
     downloads: SharedLimit = field(init=False)
     live_lists: SharedLimit = field(init=False)
     response_bytes: SharedLimit = field(init=False)
+    request_bytes: SharedLimit = field(init=False)
 
     def __post_init__(self) -> None:
         """Create what counts against the limits."""
         recognition = Recognition(self.clients, self.limits.logins, clock=self.clock)
         object.__setattr__(self, "recognition", recognition)
-        for name in ("downloads", "live_lists", "response_bytes"):
+        for name in ("downloads", "live_lists", "response_bytes", "request_bytes"):
             object.__setattr__(self, name, SharedLimit(getattr(self.limits, name)))
 
 

@@ -19,7 +19,7 @@ from admin.security.sessions import Role, Session
 from flowhook.audit_reason import client_address
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
-from flowhook.sharing import Principal, current_principal
+from flowhook.sharing import Principal, Seat, current_principal
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -54,6 +54,8 @@ class SignedInHandler(BaseHandler):
         """Check Host and the size of the body, and find the session or the bearer token."""
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
+        self._seat: Seat | None = None
+        self._is_received = False
         cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)
         if not self.check_host():
             return
@@ -69,14 +71,40 @@ class SignedInHandler(BaseHandler):
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, whose size is limited; that of a request that is refused is dropped."""
-        if self._is_received:
+        if not self._is_received:
+            return
+        try:
+            if self._seat is None:
+                self._seat = self.context.request_bytes.acquire(self._body_principal(), len(chunk))
+            else:
+                self._seat.resize(len(self._body) + len(chunk))
+        except FlowhookError as error:
+            self._refusal, self._is_received = self._refusal or error, False
+            self._body.clear()
+            self._release_body()
+        else:
             self._body += chunk
+
+    def _body_principal(self) -> Principal:
+        """Return whose share of bodies the request uses: nobody chooses that by a token that is none."""
+        known = self.session is not None or self.context.clients.is_known(self.token or "")
+        return self.principal if known else super().principal
+
+    def _release_body(self) -> None:
+        if self._seat is not None:
+            self._seat.release()
+
+    def on_finish(self) -> None:
+        """End the request."""
+        super().on_finish()
+        self._release_body()
 
     def on_connection_close(self) -> None:
         """End the request if the rest of it can't be received any more: Tornado drops it without `on_finish`."""
         super().on_connection_close()
         if not self.is_complete:
             self.context.requests.discard(self)
+            self._release_body()
 
     def is_unsent_form(self, error: FlowhookError) -> bool:  # noqa: ARG002 - subclasses look at it
         """Whether the body of a refused request is received, because the response has it."""

@@ -1,4 +1,7 @@
-"""HTTP handlers of `/healthz`, `/readyz`, `/health` and `/metrics`, which ask for no credentials."""
+"""HTTP handlers of `/healthz`, `/readyz`, `/health` and `/metrics`, which ask for no credentials.
+
+Requests that come at a time share one answer of the router, and one text of metrics: anybody may send many.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,16 @@ class StatusHandler(BaseHandler):
 
     async def processes(self, *, metrics: bool = False) -> tuple[list[ProcessInfo], list[str]]:
         """Return all processes, and why the cluster is not ready; no processes when the router does not respond."""
-        try:
-            found = list(await self.context.client.cluster.processes(metrics=metrics))
-        except FlowhookError as error:
-            return [], [error.message, *await self._address_problems()]
-        return found, health.unready_reasons(found)
+
+        async def ask() -> tuple[list[ProcessInfo], list[str]]:
+            try:
+                found = list(await self.context.client.cluster.processes(metrics=metrics))
+            except FlowhookError as error:
+                return [], [error.message, *await self._address_problems()]
+            return found, health.unready_reasons(found)
+
+        found: tuple[list[ProcessInfo], list[str]] = await self.context.shared_calls.share(("processes", metrics), ask)
+        return found
 
     async def _address_problems(self) -> list[str]:
         """Return what is wrong with the addresses of routers, as any router that answers knows it."""

@@ -6,13 +6,13 @@ present: once the limit is reached, checks of the address take place one after a
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from admin.security.login_limiter import LoginLimiter
 from admin.security.router_clients import RouterClients
+from admin.shared_calls import SharedCalls
 from flowhook.errors import ExhaustedError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import FairQueue, Limit
 from flowhook.sharing.addresses import address_principal
@@ -33,7 +33,7 @@ class Recognition:
         self._queue = FairQueue(limit)
         self._limiter = LoginLimiter()
         self._clock = clock
-        self._checks: dict[bytes, asyncio.Task[None]] = {}
+        self._checks = SharedCalls[None]()
 
     async def recognize(self, token: str, address: IPv4Address | IPv6Address) -> None:
         """Return if the router knows the token, or did so before.
@@ -47,11 +47,7 @@ class Recognition:
         if self._clients.is_known(token):
             return
         key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        check = self._checks.get(key)
-        if check is None:
-            check = self._checks[key] = asyncio.create_task(self._check(token, address), name="check a token")
-            check.add_done_callback(lambda _: self._checks.pop(key, None))
-        await asyncio.shield(check)
+        await self._checks.share(key, lambda: self._check(token, address))
 
     async def _check(self, token: str, address: IPv4Address | IPv6Address) -> None:
         async with self._queue.seat(address_principal(address)):

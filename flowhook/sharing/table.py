@@ -204,6 +204,7 @@ class AdminLimits:
 
     Attributes:
         downloads: bodies, attachments and exports that are being sent.
+        request_bytes: bodies of requests that have no response yet. Before a token is known, they count by address.
         response_bytes: responses that their clients have not received yet; the connection of one that exceeds it ends.
         live_lists: pages that update themselves.
         computations: what processes and threads compute: jq conditions, traces, attachments, comparisons.
@@ -220,6 +221,15 @@ class AdminLimits:
         total=32,
         reason="TOO_MANY_DOWNLOADS",
         full="DOWNLOADS_FULL",
+    )
+    request_bytes: Limit = Limit(
+        name="admin.request_bytes",
+        counts="bytes of requests being received",
+        per="token",
+        total=64 * MIB,
+        reason="TOO_MANY_REQUESTS",
+        full="REQUESTS_FULL",
+        retry_after=1,
     )
     response_bytes: Limit = Limit(
         name="admin.response_bytes",

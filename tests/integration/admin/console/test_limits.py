@@ -253,7 +253,32 @@ async def test_a_new_connection_does_not_end_requests_in_progress(router, large)
             assert await first.reader.readline()
 
 
+async def test_bodies_that_do_not_end_use_up_no_memory_of_others(router, client, guest):
+    await client.flows.apply([flow("bodies")])
+    few = AdminLimits(request_bytes=replace(AdminLimits().request_bytes, total=2_000_000))
+    async with running_console(router, limits=few) as console, console.browser() as browser:
+        known = bearer(router.token("admin"))
+        assert (await browser.get("/api/flows", headers=known)).status == 200  # from now on
+        host, _, port = console.address.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /api/flows HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer fhk_any\r\n"
+        writer.write(head.encode() + b"Content-Length: 500000\r\n\r\n" + b"x" * 490_000)
+        await writer.drain()
+
+        async def strangers():
+            return await browser.request("POST", "/api/flows", data=b"x" * 400_000, headers=bearer("fhk_other"))
+
+        await until(429, strangers)
+        assert "TOO_MANY_REQUESTS" in (await strangers()).text
+        body = {"reason": "x" * 400}
+        answer = await browser.request("POST", "/api/flows/bodies/pause", json=body, headers=known)
+        assert answer.status == 200
+        writer.close()
+        await until(401, strangers)
+
+
 SCENARIOS = {
+    "request_bytes": test_bodies_that_do_not_end_use_up_no_memory_of_others,
     "downloads": test_stalled_downloads_of_one_token_leave_places_to_others,
     "response_bytes": test_responses_that_wait_for_their_clients_have_a_share_and_a_time,
     "live_lists": test_logging_in_again_opens_no_more_live_lists,

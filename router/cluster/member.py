@@ -294,6 +294,7 @@ class Member:
             instance=self.instance,
             tokens=self.tokens,
             time_ms=_now_ms(),
+            stopping=self._lifecycle.stop.is_set(),
             reach=own.voices.reach,
             cut_off=0 if owner is None else self._reports.voices(owner.router).cut_off,
             unreachable=tuple(unreachable[:MAX_UNREACHABLE]),

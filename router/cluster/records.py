@@ -64,6 +64,7 @@ class RouterRecord:
         asked_by: name of the operator's token.
         tokens: fingerprint of its tokens; empty: not known.
         time_ms: its clock when it announced this, Unix time in ms; 0: not known.
+        stopping: whether it is about to end, in order.
     """
 
     router: str
@@ -84,6 +85,7 @@ class RouterRecord:
     asked_by: str = ""
     tokens: str = ""
     time_ms: int = 0
+    stopping: bool = False
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 16 KiB, and usually less than 1."""
@@ -96,7 +98,7 @@ class RouterRecord:
             values = orjson.loads(content)
             record = cls(
                 # those that a router of an earlier version does not announce have defaults
-                **{name: values[name] for name in _TEXTS | _NUMBERS | {"candidate"} if name in values},
+                **{name: values[name] for name in _TEXTS | _NUMBERS | _FLAGS if name in values},
                 state=MemberState(values["state"]),
                 unreachable=tuple(
                     Unreachable(each["router"], each["process"], each["cause"])
@@ -112,7 +114,7 @@ class RouterRecord:
             and all(type(number) is int and 0 <= number <= MAX_NUMBER for number in numbers)
             and len(record.unreachable) <= MAX_UNREACHABLE
             and all(map(_is_valid, record.unreachable))
-            and type(record.candidate) is bool
+            and all(type(getattr(record, name)) is bool for name in _FLAGS)
         )
         return record if valid else None
 
@@ -124,3 +126,4 @@ def _is_valid(each: Unreachable) -> bool:
 
 _TEXTS: Final = {"router", "address", "version", "instance", "successor", "asked_successor", "asked_by", "tokens"}
 _NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch", "time_ms"}
+_FLAGS: Final = {"candidate", "stopping"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from math import inf
 from typing import Final
 
 from flowhook import limits
@@ -18,7 +19,14 @@ from router.cluster.shard_map import ShardSituation
 from router.scheduling.shard import Shard
 from router.services import error_mapping, reported_metrics
 from router.services.authorization import caller_scopes
-from router.services.processes import FORGET_SECONDS, ProcessReports, checked_report
+from router.services.processes import (
+    ALIVE_SECONDS,
+    FORGET_SECONDS,
+    GONE_SECONDS,
+    ProcessReports,
+    checked_report,
+    process_alive,
+)
 from router.storage.activity import StorageUsage
 
 INLINE_BYTES: Final = 16 * limits.KIB
@@ -65,6 +73,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._measuring = asyncio.Lock()
         self._measured: tuple[float, pb.StorageUsage] | None = None
         self._situation = situation
+        self._dismissed: dict[str, float] = {}
+        """When routers that were dismissed had been heard last, by name; as many as there are routers."""
         self._now_ms = now_ms
         self._clock = clock
         self._processes = ProcessReports(clock, series=shared.report_series)
@@ -119,8 +129,18 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     ) -> pb.DismissProcessResponse:
         """Forget a process that has ended."""
         del context
-        self._processes.dismiss(request.name)
+        self.dismiss(request.name)
         return pb.DismissProcessResponse()
+
+    def dismiss(self, name: str) -> None:
+        """Forget a process that reported here, or another router; for the errors see `ProcessReports.dismiss`."""
+        router = next((each for each in self._standbys() if each.name == name), None)
+        if router is None:
+            self._processes.dismiss(name)
+        elif (silence := convert.seconds(router.last_seen)) < ALIVE_SECONDS:
+            raise process_alive(name)
+        else:
+            self._dismissed[name] = self._clock() - silence
 
     def _backlog(self) -> pb.Backlog:
         core = self._core
@@ -162,11 +182,15 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                 own.warnings.append(problem)
 
     def _standbys(self) -> Iterator[pb.Process]:
-        """Return the routers that follow this one, without metrics."""
+        """Return the routers that follow this one, and those that died lately, without metrics."""
         situation = self._situation()
         for record, silence in situation.copies:
             owner = situation.owner
-            if silence < FORGET_SECONDS and (owner is None or record.router != owner.router):
+            if silence >= (FORGET_SECONDS if record.stopping else GONE_SECONDS):
+                continue
+            # heard again after it was dismissed: it is back
+            dismissed = self._clock() - silence <= self._dismissed.get(record.router, -inf) + 1
+            if not dismissed and (owner is None or record.router != owner.router):
                 problem = situation.problem(record)[:MAX_DETAIL]
                 isolated = situation.is_isolated(record)
                 detail = f"{record.state.value}, at position {record.position} of the log"

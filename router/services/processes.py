@@ -152,7 +152,7 @@ class ProcessReports:
         if not found:
             raise NotFoundError(f"there is no process {name}", reason="PROCESS_NOT_FOUND")
         if any(reports[name].seen > now - ALIVE_SECONDS for reports in found):
-            raise ConflictError(f"the process {name} runs: stop it first", reason="PROCESS_ALIVE")
+            raise process_alive(name)
         for reports in found:
             reports.pop(name).series.release()
 
@@ -226,3 +226,8 @@ def _checked(process: pb.Process) -> pb.Process:
 
 def _invalid(what: str) -> InvalidError:
     return InvalidError(what, reason="PROCESS_INVALID")
+
+
+def process_alive(name: str) -> ConflictError:
+    """Return the error for a process that can't be dismissed because it runs."""
+    return ConflictError(f"the process {name} runs: stop it first", reason="PROCESS_ALIVE")

@@ -304,7 +304,10 @@ async def test_one_that_was_sealed_with_another_key_is_unreadable(tmp_path):
             await place.apply("rekeyed", KEYED)
             assert await place.post("rekeyed", X_Api_Key=TYPO) == 401
             rejection = await place.rejection("rekeyed")
-        async with running_router(tmp_path, secrets_key=keys[1]) as router, router.client() as client:
+        async with (
+            running_router(tmp_path, secrets_key=keys[1], discard_secrets=True) as router,
+            router.client() as client,
+        ):
             with pytest.raises(ConflictError) as raised:
                 await client.rejections.accept(rejection.id)
     assert raised.value.reason == "REJECTION_UNREADABLE"

@@ -344,7 +344,7 @@ async def test_a_preview_tells_what_each_start_does(cluster, recorded):
     assert [each.task for each in start.again] == ["/do/0/a", "/do/1/mid", "/do/2/b", "/do/3/c"]
     assert [each.kind for each in start.again] == ["call", "set", "call", "call"]
     failed = await preview(recorded["faulted"], from_failed=True)
-    assert failed == (1, (ReplayedTask("/do/0/a", "call"),), (ReplayedTask("/do/2/b", "call"),), True)
+    assert failed == (1, (ReplayedTask("/do/0/a", "call"),), (ReplayedTask("/do/2/b", "call"),), True, 2)
     before = [each.id async for each in cluster.client.executions.list(flow_id="shop")]
     assert before == [each.id async for each in cluster.client.executions.list(flow_id="shop")]
 

@@ -36,6 +36,7 @@ class StubServerContext(SimpleNamespace):
             keep_tail=b"\r\n",
             close_tail=b"Connection: close\r\n\r\n",
             draining=False,
+            client_common_names=False,
             budget=ReceiveBudget(),
             answered=lambda _: None,
             count_incomplete=lambda: None,

@@ -6,6 +6,7 @@ code is never committed; `make codegen` runs it by hand.
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -92,9 +93,14 @@ class GenerateBuildHook(BuildHookInterface[Any]):
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Generate before the files of a wheel or an editable install are collected."""
-        generate(Path(self.root))
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generate before the files of a wheel or an editable install are collected; add documentation to a wheel."""
+        root = Path(self.root)
+        generate(root)
+        if self.target_name == "wheel" and version == "standard":
+            shipped = runpy.run_path(str(root / "admin" / "shipped_files.py"))
+            paths = shipped["shipped_paths"](root)
+            build_data["force_include"].update({str(root / path): f"{shipped['FOLDER']}/{path}" for path in paths})
 
 
 if __name__ == "__main__":

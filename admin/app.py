@@ -11,6 +11,7 @@ from typing import Final
 from admin.application import application
 from admin.base_handler import AdminContext
 from admin.console import rendering
+from admin.console.documentation import documentation
 from admin.operations.edge_access import EdgeAccess
 from admin.operations.parts import PartReader
 from admin.operations.tools import Tools
@@ -100,7 +101,7 @@ async def serve(
             timeout=timeout,
         )
 
-    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS), rendering.load_templates, all_samples)
+    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS), rendering.load_templates, all_samples, documentation)
     token = read_token(settings, *TOKENS)
     proxies, turns = TrustedProxies(parse_networks(settings.trusted_proxies)), FairQueue(limits.computations)
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)

@@ -21,6 +21,7 @@ from admin.console import (
     audit,
     cluster,
     diff,
+    documentation_page,
     execution,
     execution_progress,
     executions,
@@ -40,7 +41,6 @@ from admin.console import (
 from admin.operations.job_table import CREATE_JOB, PREVIEW_JOB
 from admin.operations.operation import PLACEHOLDER
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION, SET_SECRET
-from admin.signed_in_handler import COOKIE
 
 _SEGMENT: Final = "([^/]+)"
 
@@ -86,15 +86,8 @@ PAGES: Final = (
 """Paths and their handlers, beside the operations of the API and the actions of the console's forms."""
 
 
-class NotFoundHandler(page.Page):
+class NotFoundHandler(documentation_page.PublicPage):
     """Any other path: 404, as a page for browsers and as a problem detail for others."""
-
-    def authenticate(self) -> None:
-        """Ask for nothing; a session shows the menu on the page."""
-        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=False)
-
-    def authorize(self) -> None:
-        """Permit everybody: there is nothing to see."""
 
     async def show(self, *_values: str) -> None:
         """Respond with 404."""
@@ -151,6 +144,8 @@ def _rules(context: AdminContext) -> Iterator[Rule]:
     yield Rule(_MethodMatches(_pattern(CHECK_FLOW.path), ("POST",)), apply.CheckHandler, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
+    yield Rule(PathMatches(r"/docs/?"), documentation_page.DocumentationIndex, shared)
+    yield Rule(PathMatches(r"/docs/([A-Za-z0-9./_-]+)"), documentation_page.DocumentationPage, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
     methods: dict[str, tuple[str, ...]] = {}
     for operation in OPERATIONS:

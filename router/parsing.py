@@ -7,15 +7,19 @@ that the event loop is not blocked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
 from flowhook import cloud_events, limits, logs
-from flowhook.document import FlowDocument, load_definition, parse
+from flowhook.address_policy import AddressPolicy
+from flowhook.document import FlowDocument, load_definition, located_warnings, parse
 from flowhook.document.codes import Code
+from flowhook.document.named_secrets import names_of, secret_paths
+from flowhook.document.problems import line_of
+from flowhook.document.source import read
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
@@ -33,6 +37,14 @@ DOCUMENT_MEMORY: Final = 192 * limits.MIB
 """Memory for checking one flow file, bytes; a runner that compiles its programs has no more for each."""
 
 log = logs.get_logger(__name__)
+
+
+class ParsedDocument(NamedTuple):
+    """A flow document, the warnings about it by line, and for each secret the line that names it first."""
+
+    document: FlowDocument
+    warnings: tuple[Fault, ...]
+    secret_lines: Mapping[str, int]
 
 
 class InputParser:
@@ -126,8 +138,15 @@ class InputParser:
             content.learn({shape: value or None for shape, value in zip(shapes, values, strict=True)})
         return content
 
-    async def document(self, source: bytes, *, file: str, functions: Collection[str] | None) -> FlowDocument:
-        """Parse and check a flow file in a separate process; see `flowhook.document.parse`.
+    async def document(
+        self,
+        source: bytes,
+        *,
+        file: str,
+        functions: Collection[str] | None,
+        reachable: AddressPolicy = AddressPolicy.PUBLIC,
+    ) -> ParsedDocument:
+        """Parse, check and lint a flow file in a separate process; see `flowhook.document.parse`.
 
         Its programs are compiled, which makes jq compute their constants, however large they are.
 
@@ -137,13 +156,16 @@ class InputParser:
         """
         known = orjson.dumps(None if functions is None else sorted(functions))
         try:
-            kind, result = await self._documents.run("", read_document, file.encode(), known, source)
+            kind, result, *rest = await self._documents.run(
+                "", read_document, file.encode(), known, reachable.value.encode(), source
+            )
         except TooCostlyError as error:
             cause = f"the flow can't be checked: {error.message}; an expression may compute a large constant"
             raise InvalidFlowError([Fault(file, 0, "", cause, Code.FILE_INVALID)]) from None
         if kind == _FAULTS:
             raise InvalidFlowError([Fault(*each) for each in orjson.loads(result)])
-        return load_definition(result)
+        warnings, lines = map(orjson.loads, rest)
+        return ParsedDocument(load_definition(result), tuple(Fault(*each) for each in warnings), lines)
 
 
 def _is_small(event: Event) -> bool:
@@ -212,8 +234,11 @@ def read_values(shapes: bytes, payload: bytes) -> Iterator[bytes]:
         yield content.values(FilterShape(tuple(attributes), tuple(paths))) or b""
 
 
-def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[bytes]:
-    """Yield the definition of a flow file, or its faults, preceded by which of the two it is."""
+def read_document(file: bytes, functions: bytes, reachable: bytes, source: bytes) -> Iterator[bytes]:
+    """Yield the definition of a flow file, its warnings and the lines of its secrets; or its faults.
+
+    What comes first is which of the two follows.
+    """
     try:
         document = parse(source, file=file.decode(), functions=orjson.loads(functions))
     except InvalidFlowError as error:
@@ -222,6 +247,12 @@ def read_document(file: bytes, functions: bytes, source: bytes) -> Iterator[byte
     else:
         yield _DEFINITION
         yield orjson.dumps(document.definition)
+        warnings = located_warnings(document, source, file="", policy=AddressPolicy(reachable.decode()))
+        yield orjson.dumps([astuple(each) for each in warnings])
+        root, lines = read(source).root, dict[str, int]()
+        for path, name in secret_paths(document.definition, names_of(document)):
+            lines.setdefault(name, line_of(root, path))
+        yield orjson.dumps(lines)
 
 
 def _unpack_expressions(packed: bytes) -> KeyExpressions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import re
 from typing import Final
@@ -9,13 +10,14 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from admin.console.documentation import documentation
 from admin.console.listing import numbered
 from admin.console.page import Page
 from admin.operations.flow_check import CheckedView, ProblemView, problems_of
 from admin.operations.flows import FlowView
 from admin.operations.operation import ParameterError
 from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
-from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError
+from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
 
 _UNSET: Final = re.compile(r"secret (.+) is not set yet")
 """Beginning of the router's warning about a secret."""
@@ -47,9 +49,16 @@ class ApplyPage(Page):
         if flow_id := query.pop("flow", [""])[0]:
             detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)
             self.show_form(detail.document, shown=detail.flow)
+        elif example := query.pop("example", [""])[0]:
+            examples = (await asyncio.to_thread(documentation)).examples
+            if example not in examples or query:
+                raise NotFoundError(f"there is no example {example[:100]}", reason="EXAMPLE_NOT_FOUND")
+            self.show_form(examples[example])
         elif query:
-            raise InvalidError("there are the parameters flow and, with it, revision", reason="PARAMETER_INVALID")
+            text = "there are the parameters flow and, with it, revision; and example"
+            raise InvalidError(text, reason="PARAMETER_INVALID")
         else:
+            await asyncio.to_thread(documentation)
             self.show_form(EXAMPLE)
 
     def show_form(
@@ -66,6 +75,7 @@ class ApplyPage(Page):
 
         `shown`: the revision whose file the text is. `error`: about other fields than the text.
         """
+        shown_problems = (*problems, *(checked.warnings if checked else ()))
         self.finish_page(
             "apply.html",
             document=document,
@@ -74,9 +84,10 @@ class ApplyPage(Page):
             error=error,
             errors=self.invalid_fields(error),
             problems=problems,
-            lines=list(numbered(document, problems)) if problems else [],
+            lines=list(numbered(document, shown_problems)) if shown_problems else [],
             checked=checked,
-            warnings=[(text, _unset_secret(text)) for text in checked.warnings] if checked else [],
+            warnings=[(each, _unset_secret(each.message)) for each in checked.warnings] if checked else [],
+            examples=sorted(documentation().examples) if shown is None else [],
             picture=Markup(checked.picture if checked else ""),  # noqa: S704 - flowhook.diagram escapes all text
         )
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console import rendering
+from admin.console.documentation import help_url
 from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.operations.operation import ParameterError
@@ -73,6 +74,7 @@ class Page(SignedInHandler):
                 operator=session is not None and session.role is Role.OPERATOR,
                 notice="" if session is None or not is_visit else session.take_notice(),
                 csrf_token="" if session is None else session.csrf_token(),
+                help_url=help_url(template),
                 **values,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -47,7 +48,7 @@ class CheckedView:
     flow_id: str | None
     change: Change | None
     revision: int
-    warnings: tuple[str, ...]
+    warnings: tuple[ProblemView, ...]
     diff: tuple[DiffLineView, ...]
     picture: str
 
@@ -67,9 +68,11 @@ async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedView:
         except NotFoundError:
             pass  # it was deleted meanwhile
     changes = await compare(present, parameters.document) if revision else ()
-    return CheckedView((), flow.id, applied.change, revision, applied.warnings, changes, await draw(flow))
+    return CheckedView(
+        (), flow.id, applied.change, revision, problems_of(applied.located_warnings), changes, await draw(flow)
+    )
 
 
-def problems_of(faults: list[Fault]) -> tuple[ProblemView, ...]:
-    """Return the problems that the router found."""
+def problems_of(faults: Iterable[Fault]) -> tuple[ProblemView, ...]:
+    """Return the problems, or the warnings, of the router."""
     return tuple(ProblemView(fault.line, fault.key, fault.cause, fault.code) for fault in faults)

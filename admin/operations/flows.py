@@ -67,6 +67,7 @@ class AppliedView:
     flow: FlowView
     change: Change
     warnings: tuple[str, ...]
+    """Those of `check_flow` have their lines."""
 
 
 @dataclass(frozen=True, slots=True)

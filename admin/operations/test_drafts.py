@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -11,8 +12,8 @@ from admin.operations.flows import FlowName
 from admin.operations.stored_bodies import read_with_beginning
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
-from flowhook.model import Event, Flow, Headers
-from flowhook.providers import sample_files
+from flowhook.model import Event, Headers
+from flowhook.providers import PROVIDERS, sample_files
 
 MAX_BODY: Final = 512 * 1024
 """Bytes of a stored body that a draft takes over; a form has at most 1 MiB, in which a byte may take three."""
@@ -23,6 +24,13 @@ _NOT_OF_THE_EVENT: Final = frozenset(
     | {"te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
 )
 """Headers of a connection, a client or a proxy rather than of an event."""
+
+Signing = Literal["signed", "credential", "impossible"]
+_SIGNINGS: Final[tuple[Signing, ...]] = ("signed", "credential", "impossible")
+"""In the order in which the router prefers the kinds of a flow."""
+
+_BY_THE_SENDER: Final = frozenset({"mtls", "microsoft-graph"})
+"""Kinds, beside those with a public key, for which the router has nothing to sign with."""
 
 _PROXY_PREFIXES: Final = ("x-forwarded-", "x-real-", "sec-", "cf-", "x-amzn-", "x-request-id")
 
@@ -52,6 +60,9 @@ class TestDraft:
 
     `headers`: one `Name: value` a line. `source`: URL of the page that documents the sample. `note`: what could not be
     taken over. `methods`: those that the flow accepts; none: it has no webhook. `auth`: its kinds of `auth`.
+    `scheduled`: whether it has a schedule. `signing`: `signed`: the router makes the signature, or there is none to
+    make; `credential`: the sender sends the secret itself, so that only the curl line and gRPC are left; `impossible`:
+    only the sender can make it.
     """
 
     flow_id: str
@@ -63,6 +74,8 @@ class TestDraft:
     note: str
     methods: tuple[str, ...]
     auth: tuple[str, ...]
+    signing: Signing
+    scheduled: bool
     samples: tuple[SampleView, ...]
 
 
@@ -71,7 +84,9 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
     if parameters.sample and parameters.execution:
         raise InvalidError("give one of sample and execution", reason="PARAMETER_INVALID")
     flow = await client.flows.get(parameters.flow_id)
-    methods, auth = _webhook_of(flow)
+    definition = orjson.loads(flow.definition)
+    methods, kinds = _webhook_of(definition)
+    auth = tuple(kinds)
     choice = tuple(_samples(auth))
     method, content_type, headers, body, source, note = "", "application/json", "", "{}", "", ""
     if parameters.sample:
@@ -84,7 +99,21 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
         body, note = _text_of(beginning)
         method = event.method if event.method in methods else ""
         content_type, headers = event.content_type, header_lines(event)
-    return TestDraft(flow.id, method, content_type, headers, body, source, note, methods, auth, choice)
+    scheduled = bool(definition.get("schedule", {}).keys() & {"every", "cron", "after"})
+    return TestDraft(
+        flow.id,
+        method,
+        content_type,
+        headers,
+        body,
+        source,
+        note,
+        methods,
+        auth,
+        signing_of(kinds),
+        scheduled,
+        choice,
+    )
 
 
 def header_lines(event: Event) -> str:
@@ -120,15 +149,33 @@ def _text_of(body: bytes) -> tuple[str, str]:
     return text, "Lines of the body end in CRLF, and will end in LF." if "\r" in text else ""
 
 
-def _webhook_of(flow: Flow) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the methods that a flow accepts, and its kinds of `auth`."""
-    webhook = orjson.loads(flow.definition).get("webhook")
+def signing_of(kinds: Mapping[str, Any]) -> Signing:
+    """Return who can make what a flow's `auth` wants: it is enough to satisfy one kind."""
+    found = {_signing(kind, settings) for kind, settings in kinds.items()} or {"signed"}
+    return next(each for each in _SIGNINGS if each in found)
+
+
+def _signing(kind: str, settings: Any) -> Signing:
+    """Return who makes what one kind of `auth` wants; see `flowhook.signatures.sign`."""
+    provider = PROVIDERS.get(kind)
+    if kind == "basic" or (provider is not None and provider.sends_secret):
+        return "credential"
+    if kind == "api_key":
+        return "impossible" if "field" in settings else "credential"
+    if kind in _BY_THE_SENDER or (provider is not None and provider.has_public_key) or "public_key" in settings:
+        return "impossible"
+    return "signed"
+
+
+def _webhook_of(definition: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the methods that a flow accepts, and its kinds of `auth` with their settings."""
+    webhook = definition.get("webhook")
     if not webhook:
-        return (), ()
+        return (), {}
     auth = webhook.get("auth")
     kinds = auth if isinstance(auth, list) else [auth]
-    names = tuple(name for kind in kinds if isinstance(kind, dict) for name in kind)
-    return tuple(webhook.get("methods") or ("POST",)), names
+    named = {name: settings for kind in kinds if isinstance(kind, dict) for name, settings in kind.items()}
+    return tuple(webhook.get("methods") or ("POST",)), named
 
 
 def _samples(auth: tuple[str, ...]) -> list[SampleView]:

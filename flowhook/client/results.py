@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
-from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.errors import Fault, FlowhookError, UnavailableError
 from flowhook.execution_links import ExecutionLinks
 from flowhook.jobs import SampledReplay
 from flowhook.model import Change, Execution, Flow, Headers, WorkflowError, to_datetime
@@ -29,6 +29,8 @@ class AppliedFlow:
     flow: Flow
     change: Change
     warnings: tuple[str, ...]
+    located_warnings: tuple[Fault, ...] = ()
+    """The same with their places in the document, without a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from flowhook.providers.scheme import Scheme
+from flowhook.providers.scheme import Scheme, SignatureMethod
 
 
 class Handshake(Enum):
@@ -60,6 +60,11 @@ class Provider:
     def names_deliveries(self) -> bool:
         """Whether each delivery has an ID."""
         return self.sends_delivery_ids if self.scheme is None else bool(self.scheme.delivery_locations)
+
+    @property
+    def sends_secret(self) -> bool:
+        """Whether it sends the secret itself instead of a signature."""
+        return self.scheme is not None and self.scheme.method is SignatureMethod.TOKEN
 
     @property
     def has_public_key(self) -> bool:

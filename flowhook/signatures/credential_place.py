@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
-from flowhook.providers.scheme import SignatureMethod
 
 
 class CredentialPlace(NamedTuple):
@@ -27,7 +26,7 @@ def sends_secret(kind: AuthKind) -> bool:
     if isinstance(kind, ApiKeyAuth | BasicAuth):
         return True
     row = PROVIDERS.get(kind.kind)
-    return row is not None and row.scheme is not None and row.scheme.method is SignatureMethod.TOKEN
+    return row is not None and row.sends_secret
 
 
 def credential_place(kind: AuthKind) -> CredentialPlace:

@@ -12,7 +12,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.address_policy import AddressPolicy
-from flowhook.document import FlowDocument, canonical, warnings
+from flowhook.document import canonical
 from flowhook.document.codes import Code
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
@@ -25,7 +25,7 @@ from router.callback_keys import CallbackKeys
 from router.encryption import SecretCipher
 from router.event_triggers.definition import parse_triggers
 from router.flow_table import FlowTable
-from router.parsing import InputParser
+from router.parsing import InputParser, ParsedDocument
 from router.registry_watch import RegistryWatch
 from router.services import error_mapping, shared_secrets, sign_webhook_rpc
 from router.services.authorization import caller_scopes
@@ -94,7 +94,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         if not 0 < len(request.documents) <= MAX_DOCUMENTS:
             raise InvalidError(f"a request must have 1 to {MAX_DOCUMENTS} documents", reason="BATCH_INVALID")
-        documents = await self._parsed(list(request.documents))
+        parsed = await self._parsed(list(request.documents))
+        documents = [each.document for each in parsed]
         drafts = [
             FlowDraft(
                 document.id,
@@ -118,31 +119,36 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 pb.AppliedFlow(
                     flow=self._message(flow),
                     change=convert_resources.change_to_proto(change),
-                    warnings=[*warnings(document, policy=self._reachable), *unset],
+                    warnings=[f"{each.key}: {each.cause}" if each.key else each.cause for each in found],
+                    located_warnings=[
+                        pb.FlowWarning(line=each.line, key=each.key, message=each.cause, code=each.code)
+                        for each in found
+                    ],
                 )
-                for (flow, change), document, unset in zip(
-                    applied, documents, await self._unset_secrets(documents), strict=True
-                )
+                for (flow, change), found in zip(applied, await self._warnings(parsed), strict=True)
             ]
         )
 
-    async def _parsed(self, sources: list[bytes]) -> list[FlowDocument]:
+    async def _parsed(self, sources: list[bytes]) -> list[ParsedDocument]:
         """Parse documents; faults have the document's index as their file."""
         functions = self._functions()
-        documents: list[FlowDocument] = []
+        documents: list[ParsedDocument] = []
         faults: list[Fault] = []
         seen: dict[str, int] = {}
         for index, source in enumerate(sources):
             try:
-                document = await self._parser.document(source, file=str(index), functions=functions)
+                parsed = await self._parser.document(
+                    source, file=str(index), functions=functions, reachable=self._reachable
+                )
             except InvalidFlowError as error:
                 faults += error.faults
                 continue
-            earlier = seen.setdefault(document.id, index)
+            flow_id = parsed.document.id
+            earlier = seen.setdefault(flow_id, index)
             if earlier != index:
-                cause = f"two documents describe the flow {document.id}"
+                cause = f"two documents describe the flow {flow_id}"
                 faults.append(Fault(str(index), 0, "document.name", cause, Code.FLOW_DUPLICATE))
-            documents.append(document)
+            documents.append(parsed)
         if faults:
             raise InvalidFlowError(faults)
         return documents
@@ -331,14 +337,18 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         )
         return updated, Change.UPDATED
 
-    async def _unset_secrets(self, documents: Sequence[FlowDocument]) -> list[list[str]]:
-        """Return for each document what to say of the secrets that it names and that are not set."""
-        named = [names_of(document) for document in documents]
+    async def _warnings(self, parsed: Sequence[ParsedDocument]) -> list[list[Fault]]:
+        """Return the warnings about each document; about secrets that it names and that are not set last."""
+        named = [names_of(each.document) for each in parsed]
         there = set(await self._registry.get_secrets(frozenset().union(*named)))
         return [
-            [f"secret {name} is not set yet: flowhook secrets set {name}" for name in sorted(names - there)]
-            for names in named
+            [*each.warnings, *(_unset(name, each.secret_lines.get(name, 0)) for name in sorted(names - there))]
+            for each, names in zip(parsed, named, strict=True)
         ]
+
+
+def _unset(name: str, line: int) -> Fault:
+    return Fault("", line, "", f"secret {name} is not set yet: flowhook secrets set {name}", Code.SECRET_NOT_SET)
 
 
 def _has_callbacks(flow: Flow) -> bool:

@@ -9,6 +9,7 @@ from flowhook.client.aio.paging import items
 from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page, SignedRequest
+from flowhook.errors import Fault
 from flowhook.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.model import Flow, FlowRevision
 from flowhook.v1.flow_service_pb2 import (
@@ -58,6 +59,7 @@ class Flows:
                 convert_resources.flow_from_proto(item.flow),
                 convert_resources.change_from_proto(item.change),
                 tuple(item.warnings),
+                tuple(Fault("", each.line, each.key, each.message, each.code) for each in item.located_warnings),
             )
             for item in response.flows
         ]

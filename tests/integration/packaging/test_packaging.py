@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import flowhook
+from admin.shipped_files import FOLDER, shipped_paths
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ["admin", "cli", "edge", "flowhook", "router", "runner"]
@@ -58,6 +59,13 @@ def test_a_wheel_carries_what_is_not_python(wheel):
     folder = ROOT / "admin" / "console"
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
     assert {path.relative_to(ROOT).as_posix() for path in files} <= names
+
+
+def test_a_wheel_carries_the_documentation_and_the_examples(wheel):
+    shipped = {f"{FOLDER}/{path}" for path in shipped_paths(ROOT)}
+    assert shipped <= set(wheel.namelist())
+    assert f"{FOLDER}/docs/console.md" in shipped
+    assert f"{FOLDER}/examples/hello.yaml" in shipped
 
 
 def test_a_wheel_has_the_version_of_the_package(wheel):

@@ -128,7 +128,7 @@ do:
 
 
 async def test_a_document_is_read(parser):
-    flow = await parser.document(document(".a + 1"), file="0", functions=None)
+    flow = (await parser.document(document(".a + 1"), file="0", functions=None)).document
     assert (flow.id, flow.definition["do"][0]["a"]["set"]["x"]) == ("f", "${ .a + 1 }")
 
 
@@ -150,7 +150,7 @@ async def test_constants_that_jq_computes_while_it_compiles_are_limited(parser, 
         assert fault.code == "FILE_INVALID"
 
     assert await loop_seconds(read, BOUND) < BOUND
-    assert (await parser.document(document(".a"), file="0", functions=None)).id == "f"
+    assert (await parser.document(document(".a"), file="0", functions=None)).document.id == "f"
 
 
 async def test_where_a_large_event_is_looked_into_it_is_read_elsewhere(parser):

@@ -19,6 +19,11 @@ async def test_unset_secrets_and_expressions_that_are_none(client):
     inside, unset = greet.warnings
     assert inside.startswith("do[0].greet.set.text: '${ .body.name }' is not evaluated")
     assert unset.startswith("secret unknown is not set yet")
+    assert [(each.line, each.code) for each in greet.located_warnings] == [
+        (5, "NOT_AN_EXPRESSION"),
+        (3, "SECRET_NOT_SET"),
+    ]
+    assert [f"{each.key}: {each.cause}".removeprefix(": ") for each in greet.located_warnings] == list(greet.warnings)
 
 
 async def test_a_secret_that_a_call_reads_by_default_is_needed(client):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 from support.browsers import log_in, watched_tab
@@ -246,3 +248,64 @@ async def test_the_link_that_up_prints_logs_in_and_leaves_no_code_behind(chrome,
             again = await browser.request("POST", "/login", data={"code": "a-code"})
             assert again.status == 401
             assert "This link was used before" in again.text
+
+
+HELP = {
+    "/flows": "Numbers of flows",
+    "/flows/helped": "The flow file",
+    "/executions": "Finding executions",
+    "/faults": "Faults",
+    "/jobs": "Bulk jobs",
+    "/rejections": "What senders get",
+    "/secrets": "Secrets",
+    "/cluster": "Processes",
+    "/audit": "Audit log",
+    "/flows/helped/test": "Test events",
+}
+
+
+async def test_each_page_leads_to_what_explains_it_and_pages_lead_to_one_another(tab, router, client):
+    await client.flows.apply([flow("helped")])
+    await log_in(tab, router.token("view"))
+    for path, heading in HELP.items():
+        await tab.goto(path)
+        await tab.get_by_role("link", name="Help", exact=True).click()
+        await tab.wait_for_url("**/docs/**")
+        anchor = tab.url.partition("#")[2]
+        shown = tab.locator(f"[id='{anchor}']") if anchor else tab.locator("main h1")
+        assert heading in await shown.text_content(), path
+    await tab.goto("/docs/readme")
+    await tab.locator("main img").first.evaluate("image => image.decode()")
+    await tab.locator("main a[href^='/docs/commands']").first.click()
+    await tab.wait_for_url("**/docs/commands**")
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= 360
+    await tab.goto("/docs")
+    await tab.get_by_role("link", name="Glossary").click()
+    await tab.get_by_role("heading", name="Glossary").wait_for()
+
+
+async def test_documentation_needs_no_login(tab):
+    await tab.goto("/login")
+    await tab.get_by_role("link", name="Help", exact=True).click()
+    await tab.get_by_role("heading", name="Glossary").wait_for(state="detached")
+    assert await tab.locator("main h1").text_content()
+    answer = await tab.request.get("/docs/no-such-page")
+    assert answer.status == 404
+    assert (await tab.request.get("/docs/../../etc/passwd")).status == 404
+
+
+async def test_an_example_is_a_template_whose_warnings_have_lines(tab, router, client):
+    await log_in(tab, router.token("admin"))
+    await tab.goto("/apply")
+    for path in sorted((Path(__file__).parents[4] / "examples").iterdir()):
+        await tab.get_by_role("link", name=path.stem, exact=True).click()
+        await tab.wait_for_url(f"**/apply?example={path.stem}")
+    await tab.get_by_role("link", name="blog-to-tweet", exact=True).click()
+    await tab.get_by_role("button", name="Check").click()
+    warnings = tab.locator(".warning")
+    await warnings.get_by_text("2 warnings").wait_for()
+    line = warnings.get_by_role("link", name=re.compile(r"line \d+")).first
+    number = (await line.text_content()).removeprefix("line ")
+    assert "secret" in await tab.locator(f"#line-{number} td").text_content()
+    colour = await tab.locator(f"#line-{number} + .hint td").last.evaluate("each => getComputedStyle(each).color")
+    assert colour != await tab.locator("body").evaluate("each => getComputedStyle(each).color")

@@ -38,6 +38,8 @@ webhook: {{auth: {auth}}}
 do: [{{keep: {{set: {{seen: "${{ . }}"}}}}}}]
 """
 
+SCHEDULE = b"schedule: {cron: '0 3 * * *'}"
+
 HMAC = {"header": "X-Sig", "secret": "hush", "content": "{timestamp}.{body}", "timestamp": {"header": "X-Time"}}
 COMPLETE = {
     "github": ({"github": {"secret": "hush"}}, "github/push"),
@@ -430,3 +432,34 @@ class TestBrowser:
             await tab.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
             assert await tab.evaluate("document.documentElement.scrollWidth") <= 360
             assert (await Axe().run(tab)).response["violations"] == []
+
+
+@pytest.mark.parametrize("name", [*sorted((COMPLETE | INCOMPLETE).keys() - {"adyen"}), "discord", "both"])
+async def test_the_page_says_at_once_what_can_be_sent(operator, name):
+    """As the router would say after the button was pressed; that of Adyen wants a body of its own."""
+    page = (await operator.get(f"/flows/test-{name}/test")).text
+    signed = await operator.post(f"/flows/test-{name}/test/sign", {"body": "{}", "content_type": "application/json"})
+    complete = signed.status == 200 and "set <code>SECRET</code>" not in signed.text
+    assert ('value="edge">Send</button>' in page) == complete
+    assert ("Show as curl" in page) == (signed.status == 200)
+    assert ("sends the secret itself" in page, "Only the sender can make" in page) == (
+        name in INCOMPLETE,
+        name == "discord",
+    )
+
+
+async def test_the_key_in_the_body_is_written_by_the_sender_alone(operator, client):
+    await client.flows.apply([document("test-field", {"api_key": {"field": "key", "secret": "hush"}})])
+    page = (await operator.get("/flows/test-field/test")).text
+    assert "Only the sender can make" in page
+    assert "Show as curl" not in page
+
+
+async def test_a_schedule_is_run_now(operator, client):
+    await client.flows.apply([document("nightly", "none").replace(b'webhook: {auth: "none"}', SCHEDULE)])
+    assert "Run now …" in (await operator.get("/flows/nightly")).text
+    page = (await operator.get("/flows/nightly/test")).text
+    assert "<title>Run nightly now" in page
+    assert 'value="grpc"' in page
+    assert "Run now</button>" in page
+    assert "Send a test event" in (await operator.get("/flows/test-github")).text

@@ -1,0 +1,40 @@
+"""The documentation and the example flows, as they ship with the package.
+
+A wheel has them in `admin/shipped`, where `hatch_build.py` puts them; a clone has them where they are written. Imports
+nothing but the standard library: the build reads `PATTERNS` from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+PATTERNS: Final = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "docs/*.svg",
+    "docs/adr/*.md",
+    "docs/screenshots/executions-light.png",
+    "docs/screenshots/timeline-light.png",
+    "examples/*.yaml",
+)
+"""Files, relative to the repository; of the pictures those that a page shows."""
+
+FOLDER: Final = "admin/shipped"
+"""Where a wheel has them."""
+
+
+def shipped_paths(root: Path) -> list[str]:
+    """Return the paths of the files, relative to the root of a clone."""
+    found = {path.relative_to(root).as_posix() for pattern in PATTERNS for path in root.glob(pattern)}
+    return sorted(found)
+
+
+def read_shipped() -> dict[str, bytes]:
+    """Return the content of the files by path, as in the repository. Blocking: reads about 1 MiB."""
+    package = Path(__file__).parent
+    root = package / "shipped" if (package / "shipped").is_dir() else package.parent
+    return {path: (root / path).read_bytes() for path in shipped_paths(root)}

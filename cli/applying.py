@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -83,19 +84,18 @@ def _content(path: Path) -> bytes:
         raise InvalidError(flow_paths.unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
 
 
-def _print_results(files: Mapping[Path, bytes], results: Sequence[AppliedFlow]) -> None:
+def _print_results(files: Iterable[Path], results: Sequence[AppliedFlow]) -> None:
     unset: dict[str, list[str]] = {}
-    for (path, content), applied in zip(files.items(), results, strict=True):
+    for path, applied in zip(files, results, strict=True):
         print_progress(f"flow {applied.flow.id}: {applied.change}")
-        if applied.warnings:
+        for located in applied.located_warnings:
             from cli import flow_problems
-            from flowhook.document import parse
 
-            for warning in flow_problems.locate_warnings(parse(content), content, _shown(path), applied.warnings):
-                if name := flow_problems.unset_secret(warning):
-                    unset.setdefault(name, []).append(applied.flow.id)
-                else:
-                    print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
+            warning = replace(located, file=_shown(path))
+            if name := flow_problems.unset_secret(warning):
+                unset.setdefault(name, []).append(applied.flow.id)
+            else:
+                print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
     if unset:
         names = ", ".join(f"{name} ({', '.join(flows)})" for name, flows in sorted(unset.items()))
         print_progress(f"secrets that are not set yet: {names}; `flowhook secrets set NAME` sets one")

@@ -9,11 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from cli.output import print_json
-from flowhook.document import FlowDocument, located_warnings
-from flowhook.document.codes import Code
-from flowhook.document.named_secrets import secret_paths
-from flowhook.document.problems import line_of
-from flowhook.document.source import read
 from flowhook.errors import Fault
 
 _UNSET: Final = re.compile(r"secret (\S+) is not set")
@@ -40,24 +35,3 @@ def unset_secret(warning: Fault) -> str:
     """Return the name of the secret that a warning says is not set; empty: it is about something else."""
     found = _UNSET.match(warning.cause)
     return found[1] if found else ""
-
-
-def locate_warnings(document: FlowDocument, source: bytes, file: str, texts: Sequence[str]) -> list[Fault]:
-    """Return the warnings of a router, with file and line.
-
-    Args:
-        document: the flow.
-        source: content of its file.
-        file: name of the file.
-        texts: warnings of the router. Most of them can be derived from the file; others, such as those about secrets
-            that are not set, can't.
-    """
-    known = {f"{each.key}: {each.cause}": each for each in located_warnings(document, source, file=file)}
-    return [known[text] if text in known else _located(document, source, file, text) for text in texts]
-
-
-def _located(document: FlowDocument, source: bytes, file: str, text: str) -> Fault:
-    unset = _UNSET.match(text)
-    places = list(secret_paths(document.definition, {unset[1]})) if unset else []
-    line = line_of(read(source).root, places[0][0]) if places else 0
-    return Fault(file, line, "", text, Code.SECRET_NOT_SET if unset else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,5 @@ def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> 
         print_json({**shown, "dry_run": True} if dry_run else shown)
         return
     print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
-    if result.warnings:
-        for warning in flow_problems.locate_warnings(flow.document, flow.content, flow.name, result.warnings):
-            print(flow_problems.format_warning(warning), file=sys.stderr)
+    for warning in result.located_warnings:
+        print(flow_problems.format_warning(replace(warning, file=flow.name)), file=sys.stderr)

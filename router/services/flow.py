@@ -342,12 +342,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         named = [names_of(each.document) for each in parsed]
         there = set(await self._registry.get_secrets(frozenset().union(*named)))
         return [
-            [*each.warnings, *(_unset(name, each.secret_lines.get(name, 0)) for name in sorted(names - there))]
+            [*each.warnings, *(unset_warning(name, each.secret_lines.get(name, 0)) for name in sorted(names - there))]
             for each, names in zip(parsed, named, strict=True)
         ]
 
 
-def _unset(name: str, line: int) -> Fault:
+def unset_warning(name: str, line: int) -> Fault:
+    """Return the warning about a secret that is not set, and that a line of the document names first."""
     return Fault("", line, "", f"secret {name} is not set yet: flowhook secrets set {name}", Code.SECRET_NOT_SET)
 
 

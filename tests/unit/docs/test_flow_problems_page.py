@@ -13,10 +13,10 @@ import pytest
 from support import pages
 
 from cli.flow_files import check_flow_files
-from cli.flow_problems import locate_warnings
 from flowhook.document import located_warnings, parse
 from flowhook.document.codes import Code
 from flowhook.errors import InvalidFlowError
+from router.services.flow import unset_warning
 
 NAME = "flow-problems.md"
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (.*?) \| (.*) \|$", re.MULTILINE)
@@ -100,8 +100,7 @@ def texts(tmp_path_factory) -> dict[Code, str]:
         (folder / name).write_text(DO, encoding="utf-8")
     ((duplicate),) = check_flow_files([folder])[1]
     found[Code(duplicate.code)] = f"{duplicate.key}: {duplicate.cause}".replace(f"{folder}/", "")
-    document = parse((DO + "use: {secrets: [key]}").encode())
-    (unset,) = locate_warnings(document, DO.encode(), "flow.yaml", ["secret key is not set"])
+    unset = unset_warning("key", 1)
     found[Code(unset.code)] = unset.cause
     return found
 

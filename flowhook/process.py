@@ -33,6 +33,8 @@ EXIT_REFUSED: Final = 1
 """The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
 changes."""
 STORAGE_FULL: Final = "STORAGE_FULL"
+READINESS_SECONDS: Final = 1.0
+"""Between two looks whether a process is still ready, for its log."""
 EXIT_DEFECT: Final = 70
 """The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 
@@ -145,6 +147,7 @@ async def _live(
     helpers = [
         asyncio.create_task(_say_ready(lifecycle, parent), name="say ready"),
         asyncio.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
+        asyncio.create_task(_log_readiness(lifecycle), name="log readiness"),
     ]
     if parent is not None:
         parent.setblocking(False)
@@ -199,6 +202,21 @@ async def _say_ready(lifecycle: ProcessState, parent: socket.socket | None) -> N
         await asyncio.to_thread(load)
     gc.freeze()
     log.debug("all code is loaded")
+
+
+async def _log_readiness(lifecycle: ProcessState) -> None:
+    """Log when the process is not ready any more, because it lost a connection for example, and when it is again."""
+    await lifecycle.ready.wait()
+    lost: float | None = None
+    while not lifecycle.stop.is_set():
+        await asyncio.sleep(READINESS_SECONDS)
+        lack = lifecycle.lack()
+        if lack and lost is None and not lifecycle.stop.is_set():
+            lost = time.monotonic()
+            log.warning("not ready", cause=lack)
+        elif not lack and lost is not None:
+            log.info("ready again", seconds=round(time.monotonic() - lost, 1))
+            lost = None
 
 
 async def _watch_parent(parent: socket.socket) -> None:

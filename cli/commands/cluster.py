@@ -51,6 +51,9 @@ def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = No
     print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
     for problem in (problem for shard in state.shards for problem in _problems(shard)):
         print(f"\n{problem}")
+    for server in state.servers:
+        if server.problem:
+            print(f"\n{server.name}: {server.problem}")
 
 
 @app.command("hand-over")
@@ -214,6 +217,7 @@ def _server_as_json(server: LogServerInfo) -> dict[str, Any]:
         "current": server.current,
         "leader": server.leader,
         "lag": server.lag,
+        "problem": server.problem or None,
     }
 
 

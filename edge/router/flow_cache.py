@@ -189,6 +189,8 @@ class FlowCache:
                 if caught_up:
                     if self._now() >= self._trusted_until:
                         self._on_state("")
+                    if self._lacks:
+                        log.info("watch of flows goes on", interrupted_by=sorted(self._lacks))
                     self._lacks.clear()
                     self._trusted_until = self._now() + self._silence
         except StopAsyncIteration:

@@ -314,6 +314,7 @@ class LogServerInfo:
         current: whether it is present and up to date.
         leader: whether it leads the replicas.
         lag: operations that it is behind.
+        problem: what keeps it out, and what to do about it; empty: its monitoring says of nothing.
     """
 
     name: str
@@ -321,6 +322,7 @@ class LogServerInfo:
     current: bool
     leader: bool
     lag: int
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)

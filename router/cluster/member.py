@@ -19,13 +19,20 @@ from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor
 from router.cluster.heartbeats import RouterHeartbeats
+from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardSituation
 from router.cluster.term import Serving, Term, TermRunner
 from router.cluster.waits import first, unless
-from router.storage.commit_log.interface import FencedError, LogReplacedError, LogTrimmedError, ReplicatedLog
+from router.storage.commit_log.interface import (
+    FencedError,
+    LogReplacedError,
+    LogStatus,
+    LogTrimmedError,
+    ReplicatedLog,
+)
 from router.storage.interface import Storage
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, ViewDivergedError
@@ -99,6 +106,7 @@ class Member:
         self._new_stop = new_stop
         self._runner = runner
         self._lifecycle = lifecycle
+        self._log_servers = LogServerWatch(self._log_status, lifecycle)
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(name, time.monotonic())
         self._reports = ReachabilityReports(time.monotonic)
@@ -168,6 +176,9 @@ class Member:
             self._reporting = asyncio.create_task(asyncio.to_thread(self._report), name="report the log")
         return await asyncio.shield(self._reporting)
 
+    async def _log_status(self) -> LogStatus:
+        return (await self.log_report()).status
+
     def _report(self) -> LogReport:
         return LogReport(self._replicated.log.status(), self._replicated.objects.stored(snapshot_prefix()))
 
@@ -188,6 +199,7 @@ class Member:
             asyncio.create_task(self._look_forever(), name="look who owns the shard"),
             asyncio.create_task(self._make_snapshots(), name="make snapshots"),
             asyncio.create_task(self._checks.run(), name="check the addresses of routers"),
+            asyncio.create_task(self._log_servers.run(), name="watch the servers of the log"),
         ]
         for task in upkeep:  # without it this router would neither claim nor be heard
             task.add_done_callback(lambda _: self._lifecycle.stop.set())

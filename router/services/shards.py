@@ -149,5 +149,10 @@ def _add_report(response: pb.GetShardsResponse, report: LogReport) -> None:
         entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
     for server in status.servers:
         response.servers.add(
-            name=server.name, version=server.version, current=server.current, leader=server.leader, lag=server.lag
+            name=server.name,
+            version=server.version,
+            current=server.current,
+            leader=server.leader,
+            lag=server.lag,
+            problem=server.problem,
         )

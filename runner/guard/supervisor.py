@@ -134,6 +134,8 @@ class WorkerSupervisor:
                 case ipc.RouterAttached(renew_seconds=seconds):
                     self._renew_seconds = seconds
                     self._explained = self._was_attached = True
+                    if self._logged_details:
+                        log.info("attached again", router=self._settings.router)
                     self._logged_details.clear()
                     self._lifecycle.ready.set()
                 case ipc.RouterDetached(detail=detail):

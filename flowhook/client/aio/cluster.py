@@ -152,5 +152,10 @@ def _copy(copy: ShardCopy) -> ShardCopyInfo:
 
 def _server(server: LogServer) -> LogServerInfo:
     return LogServerInfo(
-        name=server.name, version=server.version, current=server.current, leader=server.leader, lag=server.lag
+        name=server.name,
+        version=server.version,
+        current=server.current,
+        leader=server.leader,
+        lag=server.lag,
+        problem=server.problem,
     )

@@ -85,6 +85,7 @@ class LogServer:
         current: whether it is present and up to date.
         leader: whether it leads the log's replicas.
         lag: operations that it is behind.
+        problem: what keeps it out, and what to do about it, as far as its monitoring says so; or empty.
     """
 
     name: str
@@ -92,6 +93,7 @@ class LogServer:
     current: bool
     leader: bool
     lag: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from flowhook.errors import ConflictError, NotFoundError
 from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
 from flowhook.random_access import RandomAccess
+from flowhook.sharing import INTERNAL, current_principal
 from router.storage.activity import RecentActivity
 from router.storage.causes import StoredLinks
 from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
@@ -329,7 +330,11 @@ class SqliteShardState:
     async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> Erasure:
         """See `interface.ShardState`."""
         self._check()
-        references = await self._queries.run(lambda connection: find_references(connection, execution_id))
+        principal = current_principal.set(INTERNAL)  # it reads whole tables, whatever that takes
+        try:
+            references = await self._queries.run(lambda connection: find_references(connection, execution_id))
+        finally:
+            current_principal.reset(principal)
         try:
             result: EraseResult = await self._writer.call(
                 self._erase, EraseRequest(execution_id, references, rejections, now_ms)

@@ -45,7 +45,7 @@ REPLICATED = GetShardsResponse(
     ],
     servers=[
         LogServer(name="nats-1", version="2.15.1", current=True, leader=True),
-        LogServer(name="nats-2", version="2.15.1", current=False, lag=12),
+        LogServer(name="nats-2", version="2.15.1", current=False, lag=12, problem="its disk is full"),
     ],
 )
 EMBEDDED = GetShardsResponse(
@@ -120,8 +120,15 @@ def test_json_is_a_line_for_each_shard_and_each_server(shards):
     ]
     assert snapshots == [{"position": 60, "bytes": 1234, "created_at": "2023-11-14T22:13:20.000Z"}]
     assert servers == [
-        {"server": "nats-1", "version": "2.15.1", "current": True, "leader": True, "lag": 0},
-        {"server": "nats-2", "version": "2.15.1", "current": False, "leader": False, "lag": 12},
+        {"server": "nats-1", "version": "2.15.1", "current": True, "leader": True, "lag": 0, "problem": None},
+        {
+            "server": "nats-2",
+            "version": "2.15.1",
+            "current": False,
+            "leader": False,
+            "lag": 12,
+            "problem": "its disk is full",
+        },
     ]
 
 
@@ -129,10 +136,11 @@ def test_for_people_there_are_three_tables(shards):
     done = status(router=shards.address)
 
     assert done.code == 0
-    shard, copies, servers = (part.splitlines() for part in done.out.split("\n\n"))
+    shard, copies, servers, *problems = (part.splitlines() for part in done.out.split("\n\n"))
     assert shard[1].split() == ["0", "router-2", "serving", "7", "100", "5000", "60"]
     assert copies[1].split()[:5] == ["0", "router-1", "following", "90", "10"]
     assert servers[2].split() == ["nats-2", "follower", "no", "12", "2.15.1"]
+    assert problems == [["nats-2: its disk is full"]]
 
 
 def test_the_first_router_that_answers_is_asked(shards, silent):
@@ -173,7 +181,9 @@ async def test_clients_return_everything_that_a_router_says(shards):
     )
     assert shard.snapshots[0].created_at == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert shard.copies[2] == ShardCopyInfo("router-3", "", "following", 101, 2.5, "")
-    assert found.servers[1] == LogServerInfo("nats-2", "2.15.1", current=False, leader=False, lag=12)
+    assert found.servers[1] == LogServerInfo(
+        "nats-2", "2.15.1", current=False, leader=False, lag=12, problem="its disk is full"
+    )
 
 
 PROBLEM = "router-1 is not reachable at 10.0.0.1:50051 (edge-1 can't connect: connection refused)"
@@ -185,7 +195,7 @@ def test_a_router_that_can_not_be_reached_is_named_with_the_cause(shards):
     copy = shards.response.shards[0].copies[0]
     copy.problem = PROBLEM
     copy.unreachable_from.add(process="edge-1", cause="connection refused")
-    assert status(router=shards.address).out.endswith(f"\n{PROBLEM}\n")
+    assert f"\n\n{PROBLEM}\n" in status(router=shards.address).out
     (shard, *_) = status("--json", router=shards.address).rows
     assert shard["copies"][0]["problem"] == PROBLEM
     assert shard["copies"][0]["unreachable_from"] == {"edge-1": "connection refused"}

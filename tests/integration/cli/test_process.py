@@ -288,3 +288,21 @@ def test_it_has_a_private_port_for_health_checks_if_it_is_given_one(start):
         assert json.load(response)["process"] == "edge-1"
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
+
+
+def test_a_process_that_is_not_ready_for_a_while_logs_that_and_when_it_is_again(start):
+    body = (
+        f"asyncio.get_running_loop().add_signal_handler({signal.SIGUSR1:d}, lifecycle.ready.set)"
+        "; await asyncio.sleep(0); lifecycle.detail = 'the router is gone'; lifecycle.ready.clear()"
+        "; await lifecycle.stop.wait()"
+    )
+    process, _ = start(body)
+
+    def until(event):
+        while (line := json.loads(process.stderr.readline()))["event"] != event:
+            pass
+        return line
+
+    assert until("not ready")["cause"] == "the router is gone"
+    process.send_signal(signal.SIGUSR1)
+    assert until("ready again")["seconds"] > 0

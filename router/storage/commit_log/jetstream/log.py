@@ -20,7 +20,7 @@ from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
-from router.storage.commit_log.jetstream.servers import monitored_servers, replicas_of
+from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
 from router.storage.commit_log.jetstream.url import LogUrl
 
@@ -34,8 +34,8 @@ OVERHEAD_BYTES: Final = 256
 """What a stream stores with a record, or so."""
 
 STATE_SECONDS: Final = 2.0
-VERSIONS_SECONDS: Final = 60.0
-"""How long the versions of servers are remembered: asking takes seconds while their monitoring does not answer."""
+MONITORED_SECONDS: Final = 15.0
+"""How long it is remembered what servers say of themselves: asking takes seconds while one does not answer."""
 
 SOON_SECONDS: Final = 0.005
 
@@ -64,8 +64,8 @@ class JetStreamLog:
         self._listens = False
         self._announce_until = 0.0
         self._news = asyncio.Event()
-        self._versions: dict[str, str] = {}
-        self._versions_until = 0.0
+        self._monitored: dict[str, MonitoredServer] = {}
+        self._monitored_until = 0.0
 
     async def start(self) -> None:
         """Begin to follow announcements and the size of the log; on the connection's loop."""
@@ -130,17 +130,17 @@ class JetStreamLog:
     def status(self) -> LogStatus:
         """Return the state of the stream, with the versions of the servers whose monitoring answers."""
         info = self._connection.call(self._info())
-        if time.monotonic() > self._versions_until:
-            self._versions_until = time.monotonic() + VERSIONS_SECONDS
-            self._versions = {name: server.version for name, server in monitored_servers(self._url).items()}
+        if time.monotonic() > self._monitored_until:
+            self._monitored_until = time.monotonic() + MONITORED_SECONDS
+            self._monitored = monitored_servers(self._url)
         name, version = self._connection.server
-        versions = self._versions | {name: version}
+        monitored = {name: MonitoredServer(name, version, sync_always=False)} | self._monitored
         return LogStatus(
             first_position=info.state.first_seq if info.state.messages else info.state.last_seq + 1,
             last_position=info.state.last_seq,
             size=info.state.bytes,
             max_size=self._stream.max_bytes,
-            servers=tuple(replicas_of(info, versions)),
+            servers=tuple(replicas_of(info, monitored)),
         )
 
     async def _tail(self) -> LogRecord | None:

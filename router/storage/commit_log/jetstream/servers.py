@@ -7,7 +7,9 @@ server's monitoring endpoint says how it is configured.
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,16 +23,22 @@ from router.storage.commit_log.jetstream.url import LogUrl
 OLDEST_VERSION: Final = (2, 14)
 MONITOR_SECONDS: Final = 2.0
 ANSWER_BYTES: Final = 1 << 20
+STORE_OFF: Final = (
+    "it has turned its storage (JetStream) off, as a server does when its disk is full: make room, and restart it"
+)
+_NOT_ENABLED: Final = "10076"
+"""Error code of NATS: JetStream is not enabled."""
 _WITHOUT_PROXIES: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoredServer:
-    """What the monitoring endpoint of a server says of it."""
+    """What the monitoring endpoint of a server says of it; `problem`: what keeps it out, or empty."""
 
     name: str
     version: str
     sync_always: bool
+    problem: str = ""
 
 
 def check_version(version: str, name: str) -> None:
@@ -85,9 +93,10 @@ def monitored_servers(url: LogUrl) -> dict[str, MonitoredServer]:
         return {server.name: server for server in pool.map(_ask, url.monitors) if server}
 
 
-def replicas_of(info: StreamInfo, versions: dict[str, str] | None = None) -> list[LogServer]:
-    """Return the servers that hold a replica of a stream, by name."""
-    versions = versions or {}
+def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | None = None) -> list[LogServer]:
+    """Return the servers that hold a replica of a stream, by name, with what their monitoring says."""
+    monitored = monitored or {}
+    versions = {name: server.version for name, server in monitored.items()}
     cluster = info.cluster
     servers = [
         LogServer(
@@ -96,6 +105,7 @@ def replicas_of(info: StreamInfo, versions: dict[str, str] | None = None) -> lis
             current=bool(peer.current) and not peer.offline,
             leader=False,
             lag=peer.lag or 0,
+            problem=monitored[name].problem if (name := str(peer.name)) in monitored else "",
         )
         for peer in (cluster and cluster.replicas) or ()
     ]
@@ -106,9 +116,23 @@ def replicas_of(info: StreamInfo, versions: dict[str, str] | None = None) -> lis
 
 def _ask(address: str) -> MonitoredServer | None:
     try:
-        with _WITHOUT_PROXIES.open(f"http://{address}/varz", timeout=MONITOR_SECONDS) as response:
-            answer: dict[str, Any] = json.loads(response.read(ANSWER_BYTES))
+        answer = _get(f"http://{address}/varz")
         jetstream = answer.get("jetstream", {}).get("config", {})
-        return MonitoredServer(answer["server_name"], answer["version"], jetstream.get("sync_always") is True)
+        # /varz still shows how a storage is configured that the server has turned off
+        health = _get(f"http://{address}/healthz?js-enabled-only=true")
+        problem = STORE_OFF if _NOT_ENABLED in str(health.get("error", "")) else ""
+        return MonitoredServer(answer["server_name"], answer["version"], jetstream.get("sync_always") is True, problem)
     except (OSError, ValueError, KeyError, AttributeError):
         return None
+
+
+def _get(url: str) -> dict[str, Any]:
+    """Return the JSON that an endpoint answers, whatever its status."""
+    try:
+        with _WITHOUT_PROXIES.open(url, timeout=MONITOR_SECONDS) as response:
+            content = response.read(ANSWER_BYTES)
+    except urllib.error.HTTPError as error:
+        with error:
+            content = error.read(ANSWER_BYTES)
+    answer: dict[str, Any] = json.loads(content)
+    return answer

@@ -1,6 +1,8 @@
 # The image of all processes and commands; docs/deploying.md says how to build and run it.
 
-FROM python:3.13-slim AS build
+# The digest is that of the records of Docker's official images (docker-library/repo-info, repos/python/remote).
+# deploy/image-digests.sh checks it, and prints the one that the tag has now.
+FROM python:3.13.15-slim@sha256:881d80734ee05dca6f7f42dcb080975652a53c7eda9ba1f03bb8da31aa6a6ec2 AS build
 
 # for those who install from a mirror; the second one is uv's name for the first
 ARG PIP_INDEX_URL
@@ -31,7 +33,7 @@ RUN /opt/uv/bin/uv pip install --quiet --python /opt/flowhook/bin/python \
     && install -m 0644 deploy/healthcheck.py /opt/flowhook/healthcheck.py
 
 
-FROM python:3.13-slim
+FROM python:3.13.15-slim@sha256:881d80734ee05dca6f7f42dcb080975652a53c7eda9ba1f03bb8da31aa6a6ec2
 
 # numbers, because Kubernetes can't tell whether a name is root
 RUN groupadd --gid 10001 flowhook \

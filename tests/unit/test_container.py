@@ -14,7 +14,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_image_has_a_python_that_make_would_take():
-    images = set(re.findall(r"^FROM python:([\d.]+)-slim\b", DOCKERFILE, re.MULTILINE))
+    images = set(re.findall(r"^FROM python:(\d+\.\d+)\.\d+-slim@sha256:[0-9a-f]{64}\b", DOCKERFILE, re.MULTILINE))
     fit = re.search(r'^versions="(.*)"$', (ROOT / "install" / "python.sh").read_text(), re.MULTILINE)[1].split()
 
     assert len(images) == 1
@@ -36,14 +36,13 @@ def test_the_image_exposes_the_ports_that_processes_listen_on():
 def test_what_is_installed_gets_into_the_build_and_nothing_else_does():
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     let_in = {line.removeprefix("!/") for line in lines if line.startswith("!")}
-    project, hatch = PYPROJECT["project"], PYPROJECT["tool"]["hatch"]["build"]
-    files = {project["readme"], *project["license-files"], hatch["hooks"]["custom"]["path"]}
+    sources = {path.split("/")[1] for path in PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]}
     locks = set(re.findall(r"^COPY (\S+\.lock) \./$", DOCKERFILE, re.MULTILINE))
 
     assert "*" in lines
     assert len(locks) == 2
     copied = set(re.findall(r"install -m 0644 (\S+) /opt/", DOCKERFILE))
-    assert let_in == {*hatch["targets"]["wheel"]["packages"], *files, *locks, *copied, "protos", "pyproject.toml"}
+    assert let_in == {*sources, *locks, *copied, "pyproject.toml"}
     assert [name for name in let_in if not (ROOT / name).exists()] == []
 
 
@@ -52,3 +51,11 @@ def test_the_image_does_not_run_as_root():
 
     assert user == (re.search(r"--uid (\d+)", DOCKERFILE)[1], re.search(r"--gid (\d+)", DOCKERFILE)[1])
     assert "0" not in user
+
+
+def test_both_stages_are_of_one_image_that_nobody_can_replace():
+    images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+
+    assert len(images) == 2
+    assert len(set(images)) == 1
+    assert re.fullmatch(r"python:[\w.-]+@sha256:[0-9a-f]{64}", images[0])

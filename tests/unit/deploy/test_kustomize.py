@@ -230,7 +230,7 @@ def test_grpc_is_open_to_processes_of_flowhook_only_and_nats_to_routers_only(res
         labels = [each["podSelector"]["matchLabels"] for each in found]
         return {workload.role for each in labels for workload in selected(resources, each)}
 
-    assert allowed("flowhook-router", "grpc") == {"edge", "runner", "admin"}
+    assert allowed("flowhook-router", "grpc") == {"edge", "runner", "admin", "router"}
     if resources is NATS:
         assert allowed("flowhook-nats", "client") == allowed("flowhook-nats", "monitor") == {"router"}
         assert allowed("flowhook-nats", "route") == {None}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flowhook import limits
-from flowhook.model import FailedResponse
 
 MAX_VALUE_BYTES: Final = 16 * limits.KIB
 """Bytes of one value's JSON that a trace contains."""
@@ -50,6 +49,16 @@ class TracedValue:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedResponse:
+    """What was answered to a call that failed; see `flowhook.model.FailedResponse`."""
+
+    status: int
+    url: str
+    body: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class TracedError:
     """An error: a problem detail of RFC 9457. `response`: what was answered to the call that failed, if anything."""
 
@@ -58,7 +67,7 @@ class TracedError:
     title: str
     instance: str
     detail: str
-    response: FailedResponse | None = None
+    response: TracedResponse | None = None
 
 
 @dataclass(frozen=True, slots=True)

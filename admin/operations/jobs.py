@@ -24,7 +24,6 @@ from flowhook.jobs import (
     JobItem,
     JobSpec,
     JobState,
-    ReplayEnds,
 )
 from flowhook.model import Status, to_datetime
 from flowhook.replays import AS_RECORDED, AUTO, ReplayOptions
@@ -86,6 +85,20 @@ class ConditionView:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayEndsView:
+    """What became of the executions that a job started: how many of them, now.
+
+    `unended` have not ended; `unknown` are not stored any more, or are too many to be counted.
+    """
+
+    completed: int
+    faulted: int
+    cancelled: int
+    unended: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A bulk job. `expected` is null if more than 10,000 executions matched when it was created.
 
@@ -118,7 +131,7 @@ class JobView:
     started_at: datetime | None
     ended_at: datetime | None
     delay_reason: str
-    replay_ends: ReplayEnds | None
+    replay_ends: ReplayEndsView | None
 
     @property
     def finished(self) -> int:
@@ -279,7 +292,7 @@ def job_view(job: Job) -> JobView:
         started_at=job.started_at,
         ended_at=job.ended_at,
         delay_reason=job.delay_reason,
-        replay_ends=job.replay_ends,
+        replay_ends=None if job.replay_ends is None else ReplayEndsView(*job.replay_ends),
     )
 
 

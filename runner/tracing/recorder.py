@@ -11,7 +11,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.document.task_kinds import kind_of
-from flowhook.execution_trace import MAX_TASKS, TaskOutcome, TracedError, TracedRequest, TracedTask
+from flowhook.execution_trace import MAX_TASKS, TaskOutcome, TracedError, TracedRequest, TracedResponse, TracedTask
 from flowhook.model import FailedResponse, JournalEntry, WorkflowError
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key
 from runner.interpreter.errors import TaskFault
@@ -145,13 +145,13 @@ class TraceRecorder:
         type_, title, instance, detail = map(self._values.masked, texts)
         return TracedError(type_, error.status, title, instance, detail, self._response(error.response))
 
-    def _response(self, response: FailedResponse | None) -> FailedResponse | None:
+    def _response(self, response: FailedResponse | None) -> TracedResponse | None:
         """Return the response of an error, while there is room for its body."""
         if response is None or len(response.body) > self._response_room:
             return None
         self._response_room -= len(response.body)
         url, body = map(self._values.masked, (response.url, response.body))
-        return response._replace(url=url, body=body)
+        return TracedResponse(response.status, url, body, response.size)
 
     def _input_of(self, task: _Task) -> int:
         return self._values.add(task.scope.raw if task.scope.input is None else task.scope.input)

@@ -200,6 +200,11 @@ async def test_the_api_replays_with_changes_too(browser, router, client):
     )
     job = await until(lambda: client.jobs.get(made["id"]), lambda found: found.state.ended)
     assert job.done == 1
+    shown = orjson.loads((await browser.request("GET", f"/api/jobs/{made['id']}", headers=headers)).body)
+    ends = {"completed": 0, "faulted": 0, "cancelled": 0, "unended": 1, "unknown": 0}
+    assert shown["replay_ends"] == ends
+    items = orjson.loads((await browser.request("GET", f"/api/jobs/{made['id']}/items", headers=headers)).body)
+    assert items["items"][0]["new_execution_status"] == "pending"
     for wrong in ({"output": "1"}, {"start": "task"}, {"start": "failed_task", "body": "1"}, {"content_type": "a/b"}):
         answer = await browser.request("POST", "/api/jobs", json={"flow": "twin", **wrong}, headers=headers)
         assert answer.status == 400, wrong

@@ -58,6 +58,10 @@ async def test_a_call_that_is_tried_again_in_an_hour_is_tried_now(tab, router, c
     await tab.goto(f"/executions/{execution_id}")
     await tab.get_by_text("Tried once so far").wait_for()
     assert await tab.locator("#retry pre.answer").text_content() == '{\n  "why": "<b>maintenance</b>"\n}'
+    await tab.goto(f"/executions/{execution_id}?view=timeline")
+    await tab.get_by_text("charge", exact=True).last.click()
+    assert "<b>maintenance</b>" in await tab.locator("details[open] pre.answer").first.text_content()
+    await tab.goto(f"/executions/{execution_id}")
     await tab.get_by_role("button", name="Try now").click()
     await tab.get_by_text("Tried 2 times so far").wait_for()  # it failed again, and the page says so by itself
     shop.is_up = True

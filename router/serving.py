@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -67,7 +68,6 @@ from router.services.secret import SecretService
 from router.services.shards import ShardService
 from router.services.start_execution_rpc import start_execution
 from router.services.verifier_pool import VerifierPool
-from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState, Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
@@ -207,8 +207,10 @@ async def serve_shard(
     uploads = UploadReceiver(
         bodies=storage.bodies,
         admission=admission,
-        max_uploads=settings.max_uploads,
-        max_bytes=settings.max_upload_bytes,
+        uploads=replace(limits.uploads, total=2 * settings.max_uploads, reserved=settings.max_uploads * 3 // 2),
+        upload_bytes=replace(
+            limits.upload_bytes, total=settings.max_upload_bytes, reserved=settings.max_upload_bytes // 2
+        ),
     )
     reads = BodySender(bodies=storage.bodies, state=state, limit=limits.downloads)
     runners = RunnerService(
@@ -311,7 +313,7 @@ async def serve_shard(
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     enable_reflection(server)
 
-    _observe(router_metrics, host, cron_scheduler, uploads, storage.bodies)
+    _observe(router_metrics, host, cron_scheduler, uploads)
     if before_bind is not None:
         await before_bind()
     port = bind(server, settings, port)
@@ -391,7 +393,6 @@ def _observe(
     host: ShardRuntime,
     cron_scheduler: CronScheduler,
     uploads: UploadReceiver,
-    bodies: BodyStore,
 ) -> None:
     """Register the gauges of the router."""
     router_metrics.observe(
@@ -411,7 +412,7 @@ def _observe(
     router_metrics.observe(
         "flowhook_router_upload_bytes",
         "Bytes of uploads in progress, and of uploaded bodies without their event.",
-        lambda: bodies.bytes,
+        lambda: uploads.bytes,
     )
     router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
 

@@ -190,7 +190,7 @@ class SharedLimit:
             share = (free + held) // limit.parts
         else:  # what holds nothing yet may have what is left, however little that is
             share = max((limit.total - limit.reserved) // limit.parts, 1)
-        if held + size > share:
+        if held + size > share and share < limit.total:
             return ExhaustedError
         return UnavailableError if size > free else None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flowhook.limits import MIB
+from flowhook.limits import MAX_UPLOAD_BYTES, MAX_UPLOADS, MIB
 from flowhook.sharing.limit import Limit
 
 
@@ -28,6 +28,8 @@ class RouterLimits:
         queries: threads that read executions for operators. Calls wait for them.
         report_series: series of metrics that processes report.
         reports: large reports of metrics being checked. Calls wait for that.
+        uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
+        upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 
@@ -139,6 +141,26 @@ class RouterLimits:
         full="REPORTS_FULL",
         retry_after=2,
     )
+    uploads: Limit = Limit(
+        name="router.uploads",
+        counts="bodies being uploaded",
+        per="token",
+        total=2 * MAX_UPLOADS,
+        reserved=MAX_UPLOADS * 3 // 2,
+        essential_parts=1,
+        reason="UPLOADS_FULL",
+        full="UPLOADS_FULL",
+    )
+    upload_bytes: Limit = Limit(
+        name="router.upload_bytes",
+        counts="bytes of uploaded bodies without their event",
+        per="token",
+        total=MAX_UPLOAD_BYTES,
+        reserved=MAX_UPLOAD_BYTES // 2,
+        essential_parts=1,
+        reason="UPLOADS_FULL",
+        full="UPLOADS_FULL",
+    )
     send_seconds: float = 60.0
 
 
@@ -211,6 +233,8 @@ class AdminLimits:
         logins: tokens that the router is asked about, because they are used for the first time.
         report_series: series of metrics that processes report.
         reports: large reports of metrics being checked. Calls wait for that.
+        uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
+        upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
         send_seconds: time in which a client has to receive a response, or a piece of a download.
     """
 

@@ -17,7 +17,7 @@ from flowhook.wire.event_body import read_event
 from router.admission import AdmissionControl
 from router.services import error_mapping
 from router.services.upload_slots import UploadSlot, UploadSlots, uploads_full
-from router.storage.bodies import BodyReader, BodyStore, StoredBody
+from router.storage.bodies import BodyReader, BodyStore, BodyUpload, StoredBody
 from router.storage.interface import ShardState
 
 START_SECONDS: Final = 10.0
@@ -37,25 +37,31 @@ Write = Callable[[bytes], Awaitable[None]]
 class UploadReceiver:
     """Receives uploaded bodies into storage."""
 
-    def __init__(self, *, bodies: BodyStore, admission: AdmissionControl, max_uploads: int, max_bytes: int) -> None:
+    def __init__(self, *, bodies: BodyStore, admission: AdmissionControl, uploads: Limit, upload_bytes: Limit) -> None:
         """Set the limits.
 
         Args:
             bodies: the store of bodies.
             admission: admission control, for known flows and their backlogs.
-            max_uploads: uploads at a time, of proven senders and of others each.
-            max_bytes: bytes of bodies being uploaded or waiting for events, above which uploads are refused.
+            uploads: uploads at a time, half of them by proven senders and half by others.
+            upload_bytes: bytes of bodies being uploaded or waiting for events.
         """
         self._bodies = bodies
         self._admission = admission
-        self._max_bytes = max_bytes
+        self._uploads = SharedLimit(uploads)
+        self._bytes = SharedLimit(upload_bytes)
         self._now = asyncio.get_running_loop().time
-        self._places = UploadSlots(most=max_uploads, most_bytes=max_bytes, now=self._now)
+        self._places = UploadSlots(most=uploads.total // 2, most_bytes=upload_bytes.total, now=self._now)
 
     @property
     def under_way(self) -> int:
         """Number of uploads in progress."""
-        return self._places.under_way
+        return self._uploads.used
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of bodies being uploaded, and of uploaded ones without their event."""
+        return self._bytes.used
 
     async def take(
         self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
@@ -73,40 +79,42 @@ class UploadReceiver:
         size = start.size if start.HasField("size") else None
         entry = self._admission.known(start.flow_id) or await self._admission.flow(start.flow_id)
         self._admission.check_backlog(entry.id, entry.max_backlog)
-        if self._bodies.bytes + (size or 0) > self._max_bytes:
-            raise uploads_full()
-        try:
-            async with asyncio.timeout(None) as end:
-                place = self._places.take(
-                    entry.id,
-                    start.sender,
-                    size,
-                    proven=start.proven,
-                    give_way=lambda: end.reschedule(self._now()),
-                )
-                try:
-                    return await self._store(entry.id, size, place, requests, admit)
-                finally:
-                    self._places.release(place)
-        except TimeoutError:
-            raise uploads_full() from None
+        token = current_principal.get()
+        with self._uploads.acquire(token):
+            seat = self._bytes.acquire(token, size or 0)
+            try:
+                async with asyncio.timeout(None) as end:
+                    place = self._places.take(
+                        entry.id,
+                        start.sender,
+                        size,
+                        proven=start.proven,
+                        give_way=lambda: end.reschedule(self._now()),
+                    )
+                    try:
+                        # the seat belongs to the stored body from now on
+                        return await self._store(await self._bodies.begin(entry.id, size, seat), place, requests, admit)
+                    finally:
+                        self._places.release(place)
+            except TimeoutError:
+                seat.release()
+                raise uploads_full() from None
+            except BaseException:
+                seat.release()
+                raise
 
     async def _store(
         self,
-        flow_id: str,
-        size: int | None,
+        upload: BodyUpload,
         place: UploadSlot,
         requests: AsyncIterator[pb.UploadBodyRequest],
         admit: Callable[[], Awaitable[None]],
     ) -> StoredBody:
-        upload = await self._bodies.begin(flow_id, size)
         try:
             await admit()
             async for chunk in _chunks(requests):
                 await upload.write(chunk)
                 self._places.received(place, len(chunk))
-                if size is None and self._bodies.bytes > self._max_bytes:
-                    raise uploads_full()
             place.abort = None  # the caller ends a body only after checking it, so it must not be aborted now
             return await upload.finish()
         finally:

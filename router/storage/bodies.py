@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from flowhook.sharing import Seat
+
 
 class StoredBody(NamedTuple):
     """A durable body. `id` can't be guessed; `sha256` has 32 bytes."""
@@ -26,6 +28,7 @@ class BodyUpload(Protocol):
 
         Raises:
             InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
+            ExhaustedError: the caller has its share of the limit that the body takes bytes of.
             UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
         """
         ...
@@ -68,17 +71,14 @@ class BodyReader(Protocol):
 class BodyStore(Protocol):
     """The store of bodies. Methods may raise UnavailableError, as those of `interface` do."""
 
-    @property
-    def bytes(self) -> int:
-        """Total bytes of bodies under way and waiting; one under way counts its declared size, else what it has."""
-        ...
-
-    async def begin(self, flow_id: str, size: int | None) -> BodyUpload:
+    async def begin(self, flow_id: str, size: int | None, seat: Seat) -> BodyUpload:
         """Begin an upload.
 
         Args:
             flow_id: the flow whose event may name the body.
             size: declared size in bytes; None: unknown.
+            seat: bytes that the body takes of a limit: its declared size, else it grows with what is received. It is
+                released once an event names the body, or the body is removed.
 
         Raises:
             UnavailableError: there is no room for it (`STORAGE_FULL`).

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+from support.body_seats import seat_of
+
 from flowhook import ids, limits
 from flowhook.audit_entry import AuditEntry
 from flowhook.jobs import ItemOutcome, JobItem, JobState
@@ -121,7 +123,7 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
         stored += [each.event_id for each in events]
     special = [event(number, LARGE) for number in range(large)]
     for number in range(bodies):
-        upload = await storage.bodies.begin(FLOWS[number % len(FLOWS)], None)
+        upload = await storage.bodies.begin(FLOWS[number % len(FLOWS)], None, seat_of(None))
         await upload.write(b"body %d" % number * 1000)
         original = event(number, body=(await upload.finish()).id)
         await log.append([original])

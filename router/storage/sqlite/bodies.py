@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.sharing import Seat
 from router.storage.bodies import BodyReader, BodyUpload, StoredBody
 from router.storage.sqlite.blobs import BlobDirectory
 from router.storage.sqlite.body_file import BodyFile, OpenBody
@@ -42,6 +43,7 @@ class _Waiting:
 
     Attributes:
         since: time on the event loop's clock.
+        seat: what it takes of the limit of its kind.
         claims: number of events naming it that are being appended.
         named: whether one of them was stored.
     """
@@ -49,6 +51,7 @@ class _Waiting:
     flow_id: str
     stored: StoredBody
     since: float
+    seat: Seat
     claims: int = 0
     named: bool = False
 
@@ -92,11 +95,10 @@ class SqliteBodyStore:
         self._under_way: set[_Upload] = set()
         self._waiting: dict[str, _Waiting] = {}
         self._closed = False
-        self.bytes = 0
 
-    async def begin(self, flow_id: str, size: int | None) -> BodyUpload:
+    async def begin(self, flow_id: str, size: int | None, seat: Seat) -> BodyUpload:
         """See `bodies.BodyStore`."""
-        upload = _Upload(self, flow_id, size)
+        upload = _Upload(self, flow_id, size, seat)
         self._under_way.add(upload)
         try:
             await self.run(upload.file.open, size or 0)
@@ -139,14 +141,13 @@ class SqliteBodyStore:
 
     def forget(self, stored: StoredBody) -> None:
         """Remove a body from the waiting ones; its file stays."""
-        del self._waiting[stored.id]
-        self.bytes -= stored.size
+        self._waiting.pop(stored.id).seat.release()
         self.directory.settle([body_file(stored.id)])
 
     def finished(self, upload: _Upload, stored: StoredBody) -> None:
         """Turn a completed upload into a waiting body."""
         self._under_way.discard(upload)
-        self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time())
+        self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time(), upload.seat)
 
     def aborted(self, upload: _Upload) -> bool:
         """Remove an upload from those under way; false when it was not one of them."""
@@ -190,21 +191,21 @@ class SqliteBodyStore:
 class _Upload:
     """Implements `bodies.BodyUpload`."""
 
-    def __init__(self, bodies: SqliteBodyStore, flow_id: str, size: int | None) -> None:
+    def __init__(self, bodies: SqliteBodyStore, flow_id: str, size: int | None, seat: Seat) -> None:
         self._bodies = bodies
         self._id = secrets.token_hex(16)
         self._expected = size
         self._size = 0
         self.flow_id = flow_id
         self.file = BodyFile(bodies.directory, body_file(self._id))
-        bodies.bytes += size or 0
+        self.seat = seat
 
     async def write(self, data: bytes) -> None:
         size = self._size + len(data)
         if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
             raise _invalid("the body is longer than announced, or than a body may be")
         if self._expected is None:
-            self._bodies.bytes += len(data)
+            self.seat.resize(size)
         self._size = size
         await self._bodies.run(self.file.write, data)
 
@@ -217,7 +218,7 @@ class _Upload:
 
     def discard(self) -> None:
         if self._bodies.aborted(self):
-            self._bodies.bytes -= self._size if self._expected is None else self._expected
+            self.seat.release()
             self._bodies.later(self.file.remove)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from support.body_seats import UploadedBytes
 
 from flowhook.errors import InvalidError
 from flowhook.model import Status
@@ -13,11 +14,16 @@ WHOLE = b"".join(PIECES)
 
 
 @pytest.fixture
-def store(cluster):
+def taken():
+    return UploadedBytes()
+
+
+@pytest.fixture
+def store(cluster, taken):
     """Upload a body for a flow."""
 
     async def upload(flow_id="shop", pieces=PIECES):
-        upload = await cluster.storage.bodies.begin(flow_id, sum(map(len, pieces)))
+        upload = await cluster.storage.bodies.begin(flow_id, (size := sum(map(len, pieces))), taken.seat(size))
         for piece in pieces:
             await upload.write(piece)
         return await upload.finish()
@@ -59,33 +65,33 @@ async def test_a_slice_of_a_body_is_read(cluster, store):
     reader.close()
 
 
-async def test_a_body_whose_size_nobody_knew_is_kept(cluster):
-    upload = await cluster.storage.bodies.begin("shop", None)
+async def test_a_body_whose_size_nobody_knew_is_kept(cluster, taken):
+    upload = await cluster.storage.bodies.begin("shop", None, taken.seat(None))
     await upload.write(b"abc")
-    assert cluster.storage.bodies.bytes == 3
+    assert taken.used == 3
     assert (await upload.finish()).size == 3
 
 
 @pytest.mark.parametrize(("size", "pieces"), [(5, [b"abc"]), (2, [b"abc"]), (2, [b"a", b"bc"]), (None, [])])
-async def test_a_body_of_another_size_than_was_said_and_an_empty_one_are_refused(cluster, size, pieces):
-    upload = await cluster.storage.bodies.begin("shop", size)
+async def test_a_body_of_another_size_than_was_said_and_an_empty_one_are_refused(cluster, taken, size, pieces):
+    upload = await cluster.storage.bodies.begin("shop", size, taken.seat(size))
     with pytest.raises(InvalidError) as raised:  # noqa: PT012 - whichever of the two finds out
         for piece in pieces:
             await upload.write(piece)
         await upload.finish()
     assert raised.value.reason == "UPLOAD_INVALID"
     upload.discard()
-    assert cluster.storage.bodies.bytes == 0
+    assert taken.used == 0
 
 
-async def test_what_was_given_up_counts_no_more_and_is_finished_no_more(cluster):
+async def test_what_was_given_up_counts_no_more_and_is_finished_no_more(cluster, taken):
     bodies = cluster.storage.bodies
-    upload = await bodies.begin("shop", 10)
-    assert bodies.bytes == 10
+    upload = await bodies.begin("shop", 10, taken.seat(10))
+    assert taken.used == 10
     await upload.write(b"0123456789")
     upload.discard()
     upload.discard()
-    assert bodies.bytes == 0
+    assert taken.used == 0
 
 
 async def test_an_event_that_names_no_body_that_is_there_is_not_stored(cluster, store, new_event):
@@ -149,9 +155,9 @@ async def test_a_replay_shares_the_body_which_goes_with_the_last_of_them(cluster
     assert await read(stored.id) is None
 
 
-async def test_what_was_not_named_is_gone_after_a_restart(cluster, store, read, new_event):
+async def test_what_was_not_named_is_gone_after_a_restart(cluster, taken, store, read, new_event):
     stored = await store()
-    upload = await cluster.storage.bodies.begin("shop", 10)
+    upload = await cluster.storage.bodies.begin("shop", 10, taken.seat(10))
     await upload.write(b"half")
     await cluster.restart()
     assert cluster.storage.bodies.waiting(stored.id, "shop") is None
@@ -159,12 +165,12 @@ async def test_what_was_not_named_is_gone_after_a_restart(cluster, store, read, 
     assert await cluster.log.append([new_event(body=stored.id)]) == [Appended(0, body_missing=True)]
 
 
-async def test_what_waited_for_too_long_is_swept_and_nothing_else(cluster, store, read, new_event):
+async def test_what_waited_for_too_long_is_swept_and_nothing_else(cluster, taken, store, read, new_event):
     named, waiting = await store(), await store()
     await cluster.append(new_event(body=named.id))
     assert cluster.storage.bodies.sweep(seconds=3600) == 0
     assert cluster.storage.bodies.sweep(seconds=0) == 1
-    assert cluster.storage.bodies.bytes == 0
+    assert taken.used == 0
     await cluster.restart()
     assert (await read(named.id), await read(waiting.id)) == (WHOLE, None)
 

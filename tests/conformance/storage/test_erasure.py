@@ -6,6 +6,7 @@ import itertools
 import random
 
 import pytest
+from support.body_seats import seat_of
 
 from flowhook.audit_entry import AuditEntry
 from flowhook.errors import ConflictError, NotFoundError
@@ -86,7 +87,7 @@ async def test_all_parts_of_an_execution_go(cluster, new_event, new_arrival, lef
 
 async def test_a_large_payload_and_an_uploaded_body_go(cluster, new_event, left):
     large = new_event(payload=MARK * (INLINE_BODY_BYTES // len(MARK) + 1))
-    upload = await cluster.storage.bodies.begin("shop", None)
+    upload = await cluster.storage.bodies.begin("shop", None, seat_of(None))
     await upload.write(MARK * 100)
     named = new_event(body=(await upload.finish()).id)
     await cluster.append(large, named)

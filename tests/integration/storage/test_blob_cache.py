@@ -6,6 +6,7 @@ import threading
 
 import apsw
 import pytest
+from support.body_seats import UploadedBytes, seat_of
 from support.directory_objects import DirectoryObjects
 from support.fake_log import FakeLog, Fault
 
@@ -66,7 +67,7 @@ class Owner:
         shutil.rmtree(self.directory / "blobs")
 
     async def upload(self, content=b"body" * 1000):
-        upload = await self.storage.bodies.begin("shop", len(content))
+        upload = await self.storage.bodies.begin("shop", len(content), seat_of(len(content)))
         await upload.write(content)
         return await upload.finish()
 
@@ -158,13 +159,13 @@ async def test_a_body_is_stored_before_an_event_can_name_it_and_read_after_its_f
 
 async def test_a_body_that_cannot_be_put_is_not_waiting(owner, objects):
     objects.away = True
-    upload = await owner.storage.bodies.begin("shop", 3)
+    upload = await owner.storage.bodies.begin("shop", 3, (taken := UploadedBytes()).seat(3))
     await upload.write(b"abc")
     with pytest.raises(UnavailableError) as raised:
         await upload.finish()
     assert raised.value.reason == "LOG_UNAVAILABLE"
     upload.discard()
-    assert owner.storage.bodies.bytes == 0
+    assert taken.used == 0
     objects.away = False
     await owner.storage.close()
     assert (owner.files, objects.names("")) == ([], [])

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from support.body_seats import seat_of
 from support.cluster_keys import KEYS
 from support.nats_servers import nats_server
 
@@ -48,7 +49,7 @@ async def test_a_router_with_an_empty_disk_continues_with_a_snapshot_and_the_obj
     replicated, open_view, new_event, tmp_path
 ):
     view, storage = await open_view("first")
-    upload = await storage.bodies.begin("shop", None)
+    upload = await storage.bodies.begin("shop", None, seat_of(None))
     await upload.write(b"body" * 1000)
     body = await upload.finish()
     await storage.log(0).append([new_event(LARGE), new_event(body=body.id), new_event(LARGE)])

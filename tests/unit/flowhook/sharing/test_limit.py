@@ -70,6 +70,13 @@ def test_an_essential_principal_has_a_share_too():
     shared.acquire(A)
 
 
+def test_a_share_that_is_the_whole_is_used_when_there_is_no_room():
+    shared = SharedLimit(limit_of(10, reserved=4, essential_parts=1))
+    seats, error = fill(shared, EDGE)
+    assert len(seats) == 10
+    assert isinstance(error, UnavailableError)
+
+
 def test_a_released_seat_is_free_again_and_only_once():
     shared = SharedLimit(limit_of(4))
     with shared.acquire(A) as seat:

@@ -6,6 +6,7 @@ At a limit, the connection that has waited longest for a request gives way; if e
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -23,7 +24,7 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from flowhook.http.addresses import peer_address
 from flowhook.http.listening import ListeningSocket
@@ -122,6 +123,9 @@ class Server(tornado.httpserver.HTTPServer):
                 return
             self._open.discard(other)
             other.stream.close()
+        if isinstance(stream, SSLIOStream):
+            stream.read_from_fd = partial(_reset_if_broken, stream.read_from_fd)  # type: ignore[method-assign]
+            stream.write_to_fd = partial(_reset_if_broken, stream.write_to_fd)  # type: ignore[assignment,method-assign]
         self._open.add(connection)
         self._by_stream[stream] = connection
         super().handle_stream(stream, address)
@@ -142,6 +146,17 @@ class Server(tornado.httpserver.HTTPServer):
         connection = self._by_stream.pop(_stream(server_conn), None)
         if connection is not None:
             self._open.discard(connection)
+
+
+def _reset_if_broken(move: Callable[[Any], int | None], data: Any) -> int | None:
+    """Receive or send over TLS; a client that breaks off, or sends anything else than TLS, counts as a reset.
+
+    Tornado knows that only of OpenSSL before 3.0: it would log a traceback.
+    """
+    try:
+        return move(data)
+    except ssl.SSLError:
+        raise ConnectionResetError(errno.ECONNRESET, "the TLS connection broke") from None
 
 
 def _stream(server_conn: object) -> IOStream:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import shutil
 import ssl
 
@@ -38,6 +41,26 @@ async def test_operators_log_in_over_tls_and_see_a_renewed_certificate(router, t
         async with asyncio.timeout(PATIENCE):
             while await shown(console.address, context) == before:
                 await asyncio.sleep(0.05)
+
+
+async def test_clients_that_break_off_over_tls_leave_no_trace_in_the_log(router, tmp_path, caplog):
+    certificate, key = Authority(tmp_path).issue("localhost")
+    files = {"admin_tls_cert_file": certificate, "admin_tls_key_file": key}
+    async with running_console(router, **files) as console:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        host, _, port = console.address.rpartition(":")
+        head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        for sent in (b"", head[:20], head, head + b"x" * 50):
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+            writer.write(sent)
+            os.write(writer.get_extra_info("socket").fileno(), b"this is no record of TLS")
+            with contextlib.suppress(OSError):  # an alert, of which SSLError is raised
+                async with asyncio.timeout(PATIENCE):
+                    await reader.read()
+            writer.transport.abort()
+        assert await shown(console.address, context)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def shown(address, context):

@@ -298,6 +298,9 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         received_ms = convert.milliseconds(message.receive_time)
         if message.HasField("principal"):
             self._matches.note(entry.id, message.principal.secret, received_ms)
+        # by the router's clock, whatever that of the edge shows; a request that is accepted after it was refused counts
+        # as of its own time
+        at_ms = received_ms if rejection_id else self._now_ms()
         return NewEvent(
             message.id,
             entry.id,
@@ -305,10 +308,11 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             received_ms,
             payload,
             message.dedupe_key,
-            received_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
+            at_ms + int(entry.dedupe_seconds * 1000) if message.dedupe_key else 0,
             order_key=order_key,
             body=message.body_blob.id if message.HasField("body_blob") else "",
             attributes=attributes,
+            dedupe_at_ms=at_ms,
         )
 
     def _forget(self, events: list[NewEvent]) -> None:

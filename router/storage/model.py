@@ -40,6 +40,8 @@ class NewEvent(NamedTuple):
             is `edited`.
         edited: whether it is a replay with another body.
         causes: the executions that caused it.
+        dedupe_at_ms: Unix time that is compared with `dedupe_until_ms` of earlier events, by the clock that those were
+            made with; 0: `receive_time_ms`.
     """
 
     event_id: str
@@ -57,6 +59,7 @@ class NewEvent(NamedTuple):
     attributes: tuple[tuple[str, str], ...] = ()
     edited: bool = False
     causes: tuple[Cause, ...] = ()
+    dedupe_at_ms: int = 0
 
 
 class Appended(NamedTuple):

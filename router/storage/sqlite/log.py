@@ -183,6 +183,7 @@ class AppendOperation:
                 _,
                 _,
                 _,
+                at_ms,
             ) = event
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
@@ -194,7 +195,7 @@ class AppendOperation:
             digest = dedupe_digest(flow_id, dedupe_key) if dedupe_key else b""
             if digest:
                 key = rows.keys.get(digest)
-                if key is not None and receive_ms < key.until_ms:
+                if key is not None and (at_ms or receive_ms) < key.until_ms:
                     logged.appended.append(Appended(key.seq, key.event_id))
                     continue
             if body:

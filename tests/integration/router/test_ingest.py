@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 
 import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
 from flowhook import ids
-from flowhook.client import ExecutionFailedError
+from flowhook.client import ExecutionFailedError, channel
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.v1.envelope_pb2 import Event
+from flowhook.v1.ingest_service_pb2 import IngestEventsRequest
+from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
+from flowhook.wire import convert
 
 
 def of_the_same_slot(flow_id):
@@ -200,3 +205,27 @@ async def fill(client, accepted):
     for _ in range(200):
         execution_id = await client.ingest("hello", {"pad": "x" * 50_000})
         accepted.append(execution_id)
+
+
+@pytest.mark.parametrize("hours", [-48, 48])
+async def test_a_window_of_dedupe_is_the_routers_whatever_the_clock_of_an_edge_shows(router, client, hello, hours):
+    async with channel.connect(router.target, router.token("edge")) as connection:
+        stub = IngestServiceStub(connection)
+
+        async def ingest(seconds):
+            event = Event(
+                id=ids.mint(ids.slot_of("hello")),
+                flow_id="hello",
+                receive_time=convert.timestamp(int((time.time() + seconds) * 1000)),
+                dedupe_key="delivery-1",
+                content_type="application/json",
+                body=b"{}",
+            )
+            response = await stub.IngestEvents(IngestEventsRequest(events=[event]))
+            return event.id, response.results[0]
+
+        first, _ = await ingest(0)
+        _, again = await ingest(hours * 3600)
+        assert (again.accepted.execution_id, again.accepted.duplicate) == (first, True)
+        _, later = await ingest(0)
+        assert (later.accepted.execution_id, later.accepted.duplicate) == (first, True)

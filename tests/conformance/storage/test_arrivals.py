@@ -7,7 +7,7 @@ import pytest
 
 from flowhook import limits
 from flowhook.errors import ConflictError
-from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
+from flowhook.model import Correlation, EventFilter, JournalEntry, Retry, Status, Subscription, WorkflowError
 from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, UnconsumedEvent
 from router.storage.model import Consumed, Delivered, Ended, Journaled, JournalSize, Parked, Requeued, Started
 
@@ -275,3 +275,29 @@ async def test_a_former_owner_delivers_nothing(cluster, new_event):
     await cluster.storage.own(0)
     with pytest.raises(ConflictError):
         await former.write([Delivered(seq, JournalEntry("k", b"1"), 0)])
+
+
+async def test_what_is_tried_again_is_stored_while_the_execution_waits_for_it(cluster, new_event):
+    [seq] = await cluster.append(new_event())
+    retry = Retry(ERROR, 2, 9_000, 1, ("/do/0/a#0:retry", "/do/1/b#0:retry"))
+
+    async def stored():
+        return (await cluster.state.records([seq]))[seq].retry
+
+    await cluster.state.write([Started(seq, 1), Parked(seq, 9_000, 1, SUBSCRIPTIONS, retry=retry)])
+    assert await stored() == retry
+    await cluster.restart()
+    assert await stored() == retry
+    [unfinished] = await cluster.state.unfinished()
+    assert unfinished.subscriptions == SUBSCRIPTIONS
+    await cluster.state.write([Started(seq, 1)])
+    assert await stored() is None
+    await cluster.state.write([Parked(seq, 9_000, 1, retry=retry)])
+    assert await stored() == retry
+    await cluster.state.write([Parked(seq, 9_000, 1, SUBSCRIPTIONS)])
+    assert await stored() is None
+    await cluster.state.write([Parked(seq, 9_000, 1, retry=retry)])
+    over = [Delivered(seq, JournalEntry(key, b"1"), 0) for key in retry.keys]
+    await cluster.state.write(over)
+    assert await stored() is None
+    assert [entry.key for entry in (await cluster.state.work([seq]))[seq].journal] == list(retry.keys)

@@ -62,7 +62,7 @@ def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecord
             *([] if audit is None else [audit]),
             MessageDecoding(),
         ],
-        options=SERVER_OPTIONS,
+        options=(*SERVER_OPTIONS, ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000))),
     )
 
 

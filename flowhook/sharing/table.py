@@ -30,6 +30,8 @@ class RouterLimits:
         reports: large reports of metrics being checked. Calls wait for that.
         uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
         upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
+        handshake_seconds: time in which a new connection has to speak gRPC, and TLS if that is configured. Each holds a
+            file descriptor, whoever opened it.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 
@@ -161,6 +163,7 @@ class RouterLimits:
         reason="UPLOADS_FULL",
         full="UPLOADS_FULL",
     )
+    handshake_seconds: float = 10.0
     send_seconds: float = 60.0
 
 

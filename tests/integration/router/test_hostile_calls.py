@@ -8,9 +8,10 @@ import logging
 import grpc
 import pytest
 from support.patience import PATIENCE
-from support.routers import flow
+from support.routers import flow, running_router
 
 from flowhook.client import channel
+from flowhook.sharing.table import RouterLimits
 from flowhook.wire import status
 from router.grpc_server import OWNER_SERVICES, SHARD_SERVICE
 
@@ -127,3 +128,13 @@ async def test_a_method_of_any_bytes_causes_no_traceback_and_ends_no_server(rout
         await answered(router.target, method, bearer)
     await client.flows.apply([flow("hello")])
     assert faults() == []
+
+
+async def test_a_connection_on_which_nobody_speaks_is_closed(tmp_path):
+    async with running_router(tmp_path / "data", limits=RouterLimits(handshake_seconds=1.0)) as router:
+        host, _, port = router.target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, port)
+        async with asyncio.timeout(PATIENCE):
+            while await reader.read(1000):
+                pass
+        writer.close()

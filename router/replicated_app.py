@@ -14,7 +14,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Gauge
 
 from flowhook import logs, metrics
-from flowhook.client.channel import open_plain, tls_credentials
 from flowhook.config import RouterSettings
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.private_files import make_directory
@@ -22,7 +21,7 @@ from flowhook.process import ProcessState
 from flowhook.sharing.table import RouterLimits
 from flowhook.token_verifier import TokenVerifier
 from flowhook.tokens import FILE as TOKENS_FILE
-from router.cluster.address_checks import OpenChannel
+from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.peer_differences import PeerDifferences
@@ -163,34 +162,10 @@ def _new_member(
         runner=runner,
         lifecycle=lifecycle,
         drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
-        open_channel=_channel_opener(settings),
+        open_channel=channel_opener(settings),
     )
     runner.use(member, lambda: task.failing)
     return member
-
-
-def _channel_opener(settings: RouterSettings) -> OpenChannel | None:
-    """Return what opens a channel to another router as clients do, but without a token.
-
-    None if this router can't: routers have TLS, and it has no certificates to verify theirs, or none to show. Then
-    edges and runners alone report which routers they can't reach.
-
-    Raises:
-        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
-    """
-    if settings.tls_cert_file is not None:
-        unverifiable = settings.router_ca_file is None
-        unidentified = settings.tls_client_ca_file is not None and settings.client_cert_file is None
-        if unverifiable or unidentified:
-            missing = "FLOWHOOK_ROUTER_CA_FILE" if unverifiable else "FLOWHOOK_CLIENT_CERT_FILE"
-            log.info("the addresses of other routers are not checked from here", missing=missing)
-            return None
-    credentials = tls_credentials(
-        ca_file=settings.router_ca_file if settings.tls_cert_file is not None else None,
-        cert_file=settings.client_cert_file,
-        key_file=settings.client_key_file,
-    )
-    return partial(open_plain, credentials=credentials)
 
 
 class _Runner:

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import grpc.aio
 
-from flowhook import reachability
+from flowhook import logs, reachability
+from flowhook.client.channel import open_plain, tls_credentials
+from flowhook.config import RouterSettings
 from router.cluster.reachability import Unreachable
 from router.cluster.records import RouterRecord
 
+log = logs.get_logger(__name__)
+
 OpenChannel = Callable[[str], grpc.aio.Channel]
+
+
+def channel_opener(settings: RouterSettings) -> OpenChannel | None:
+    """Return what opens a channel to another router as clients do, but without a token.
+
+    None if this router can't: routers have TLS, and it has no certificates to verify theirs, or none to show. Then
+    edges and runners alone report which routers they can't reach.
+
+    Raises:
+        InvalidError: a TLS file can't be read (`TLS_FILE_UNREADABLE`).
+    """
+    if settings.tls_cert_file is not None:
+        unverifiable = settings.router_ca_file is None
+        unidentified = settings.tls_client_ca_file is not None and settings.client_cert_file is None
+        if unverifiable or unidentified:
+            missing = "FLOWHOOK_ROUTER_CA_FILE" if unverifiable else "FLOWHOOK_CLIENT_CERT_FILE"
+            log.info("the addresses of other routers are not checked from here", missing=missing)
+            return None
+    credentials = tls_credentials(
+        ca_file=settings.router_ca_file if settings.tls_cert_file is not None else None,
+        cert_file=settings.client_cert_file,
+        key_file=settings.client_key_file,
+    )
+    return partial(open_plain, credentials=credentials)
 
 
 class AddressChecks:
@@ -24,6 +53,9 @@ class AddressChecks:
         peers: returns the other routers that live.
         interval: seconds between two checks.
         timeout: seconds within which a router must answer.
+
+    Attributes:
+        checked: how often all routers were checked.
     """
 
     def __init__(
@@ -42,6 +74,7 @@ class AddressChecks:
         self._timeout = timeout
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._causes: Mapping[tuple[str, str], str] = {}
+        self.checked = 0
 
     def unreachable(self) -> list[Unreachable]:
         """Return the routers that live and did not answer the last check."""
@@ -70,6 +103,7 @@ class AddressChecks:
         causes = await asyncio.gather(*map(self._check, peers))
         checked = ((record.router, record.instance) for record in peers)
         self._causes = dict(zip(checked, causes, strict=True))
+        self.checked += 1
 
     async def _check(self, record: RouterRecord) -> str:
         return await reachability.check(self._channels[record.address], [record.instance], timeout=self._timeout)

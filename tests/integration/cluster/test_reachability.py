@@ -154,9 +154,11 @@ async def test_the_console_names_the_cause_and_hands_over(routers):
     await routers.owner()
     second = routers.start("r2")
     third = routers.start("r3", advertise="127.0.0.1:1")
-    for router in (second, third):
-        await seen(first, lambda copies, _, router=router: router.name in copies)
-    problem = await seen(first, lambda copies, _: copies["r3"].problem)
+    await third.until(lambda router: "grpc" in router.lifecycle.addresses)
+    problem = await seen(first, lambda copies, _: "r3" in copies and copies["r3"].problem)
+    async with first.client() as client, asyncio.timeout(PATIENCE):
+        while not {each.name: each.ready for each in await client.cluster.processes()}.get(second.name):
+            await asyncio.sleep(0.02)
     async with running_console(first, target=routers.target) as console, console.browser() as operator:
         await operator.log_in(routers.token())
         page = await operator.get("/cluster")

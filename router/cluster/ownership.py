@@ -40,6 +40,8 @@ RANK_SECONDS: Final = 0.5
 """How much longer each further candidate waits before it claims in place of those before it."""
 PAUSE_SECONDS: Final = 0.3
 """Pause after a claim that was refused, and after a loss."""
+HEIR_SECONDS: Final = 5.0
+"""How much longer an owner that has handed over to another router waits for that one than for any other."""
 CUT_OFF_SECONDS: Final = 5.0
 """For how long most edges and runners must be unable to reach an owner before it hands over."""
 TENURE_SECONDS: Final = 10.0
@@ -277,7 +279,8 @@ class Ownership:
             self.yielded = self.epoch
         if self._owner is None or self._owner.epoch < self.epoch:
             self._owner = None
-            self._free_since = now + self._expire  # the others come first
+            # the others come first, and who was named is waited for, however busy its machine is
+            self._free_since = now + self._expire + (HEIR_SECONDS if self.successor else 0.0)
         self._follow(now)
 
     def makes_snapshots(self, now: float) -> bool:

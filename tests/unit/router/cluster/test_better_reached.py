@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router.cluster.ownership import (
     CUT_OFF_SECONDS,
     EXPIRE_SECONDS,
+    HEIR_SECONDS,
     MAX_YIELDS,
     MIN_WITNESSES,
     TENURE_SECONDS,
@@ -144,6 +145,17 @@ def test_an_owner_that_is_cut_off_hands_over_after_a_while_and_not_before():
     assert owner.machine.yielded == 1
 
 
+def test_it_waits_for_its_successor_before_it_claims_again():
+    owner = Owner()
+    owner.machine.hand_over("b", owner.now)
+    owner.machine.done(owner.now)
+    handed_over = owner.now
+    owner.machine.follows(current=True, epoch=1, now=owner.now)
+    while not owner.machine.due(owner.now):
+        owner.now += LOOK
+    assert owner.now - handed_over >= EXPIRE_SECONDS + HEIR_SECONDS
+
+
 def test_it_must_be_cut_off_all_the_time():
     owner = Owner()
     for _ in range(20):
@@ -173,7 +185,7 @@ def test_the_shard_does_not_move_all_the_time():
         assert owner.look(120.0, record(epoch=owner.machine.epoch)) == "b"
         owner.machine.hand_over("b", owner.now)
         owner.machine.done(owner.now)
-        owner.now += 2.0
+        owner.now += HEIR_SECONDS
         owner.serve(epoch)
     assert owner.look(YIELDS_SECONDS / 2, record(epoch=owner.machine.epoch)) is None
     assert owner.look(YIELDS_SECONDS, record(epoch=owner.machine.epoch)) == "b"

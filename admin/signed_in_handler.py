@@ -50,11 +50,14 @@ class SignedInHandler(BaseHandler):
     is_complete = False
     """Whether the whole request has been received."""
 
+    _seat: Seat | None = None
+    """Share of memory that the body takes; Tornado ends some requests before `prepare`."""
+
     def prepare(self) -> None:
         """Check Host and the size of the body, and find the session or the bearer token."""
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
-        self._seat: Seat | None = None
+        self._seat = None
         self._is_received = False
         cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)
         if not self.check_host():

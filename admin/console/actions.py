@@ -27,6 +27,18 @@ def _execution(result: Any) -> str:
     return f"/executions/{quote(result.id, safe='')}"
 
 
+def _executions(_result: Any) -> str:
+    return "/executions"
+
+
+def _deleted(result: Any) -> str:
+    """Return what was deleted or erased, and what may hold the same data."""
+    done = "deleted" if result.erased_at is None else "erased"
+    linked = [each.id for each in (*result.links.causes, *result.links.caused) if each.flow_id]
+    rest = f" Linked executions may hold the same data: {', '.join(linked)}." if linked else ""
+    return f"Executions {done}: {', '.join(result.execution_ids)}.{rest}"
+
+
 def _job(result: Any) -> str:
     return f"/jobs/{quote(result.id, safe='')}"
 
@@ -52,6 +64,7 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.RESUME_EXECUTION, _execution, _nothing),
     (table.RETRY_EXECUTION_NOW, _execution, _nothing),
     (table.RESOLVE_EXECUTION, _execution, _nothing),
+    (table.DELETE_EXECUTION, _executions, _deleted),
     (job_table.PAUSE_JOB, _job, _nothing),
     (job_table.RESUME_JOB, _job, _nothing),
     (job_table.ABORT_JOB, _job, _nothing),

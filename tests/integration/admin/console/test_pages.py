@@ -302,6 +302,20 @@ class TestExecutions:
         assert (await operator.post(f"{path}/resolve", {"reason": SCRIPT})).status == 303
         assert SCRIPT in unescape((await operator.get(path)).text)
 
+    @pytest.mark.parametrize(("form", "done"), [({}, "deleted"), ({"erase": "true"}, "erased")])
+    async def test_one_that_has_ended_can_be_deleted_or_erased(self, operator, client, form, done):
+        await client.flows.apply([flow("removed")])
+        execution_id = await client.ingest("removed", {})
+        path = f"/executions/{execution_id}"
+        assert f'action="{path}/delete"' not in (await operator.get(path)).text
+        assert (await operator.post(f"{path}/delete", form)).status == 409
+        await client.executions.cancel(execution_id)
+        assert f'action="{path}/delete"' in (await operator.get(path)).text
+        answer = await operator.post(f"{path}/delete", form)
+        assert (answer.status, answer.headers["Location"]) == (303, "/executions")
+        assert f"Executions {done}: {execution_id}." in (await operator.get("/executions")).text
+        assert (await operator.get(path)).status == 404
+
 
 @pytest.mark.parametrize(
     ("accept", "kind"), [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem+json")]

@@ -11,7 +11,7 @@ https://docs.x.com/x-api/fundamentals/rate-limits (`x-rate-limit-reset`).
 from __future__ import annotations
 
 import re
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import oauthlib.oauth1
@@ -22,7 +22,7 @@ from flowhook.document.component_arguments import TwitterPostArguments
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound.http_response import HttpResponse, response_fault
-from runner.outbound.retry_after import to_delay_ms
+from runner.outbound.retry_after import server_time, to_delay_ms
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403
@@ -75,7 +75,8 @@ def _until_reset(response: HttpResponse) -> int:
     reset = response.headers.get("x-rate-limit-reset", "")
     if response.status != _TOO_MANY_REQUESTS or not re.fullmatch(r"[0-9]{1,12}", reset):
         return 0
-    return to_delay_ms(int(reset) - time.time())
+    now = server_time(response.headers.get("Date"), datetime.now(UTC))
+    return to_delay_ms(int(reset) - now.timestamp())
 
 
 def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:

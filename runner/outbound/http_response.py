@@ -16,7 +16,7 @@ from flowhook import limits
 from flowhook.model import FailedResponse
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.redaction import Redactor
-from runner.outbound.retry_after import parse_retry_after
+from runner.outbound.retry_after import parse_retry_after, server_time
 
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 """Headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential."""
@@ -61,7 +61,8 @@ async def read_response(response: aiohttp.ClientResponse, shown_url: str, *, hid
     """
     body = await _read_body(response, shown_url)
     sent = {name.lower(): value for name, value in response.request_info.headers.items() if is_harmless(name)}
-    wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+    now = server_time(response.headers.get("Date"), datetime.now(UTC))
+    wait = parse_retry_after(response.headers.get("Retry-After"), now)
     credentials: tuple[str, ...] = ()
     if response.status >= _ERRORS_FROM:
         credentials = (*_credentials(response.request_info.headers), *(() if hidden is None else _parts(hidden)))

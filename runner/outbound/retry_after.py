@@ -15,12 +15,25 @@ MAX_LENGTH: Final = 64
 """Characters; the longest date has 33."""
 
 
+def server_time(date: str | None, now: datetime) -> datetime:
+    """Return a server's time from its `Date`: what it asks for by a time is meant by its clock, not by this one's.
+
+    Args:
+        date: of the field; None: the field is absent.
+        now: by the own clock, with its time zone; the result if the field is absent or invalid.
+    """
+    try:
+        return now if date is None or len(date) > MAX_LENGTH else _parse_date(date.strip())
+    except (ValueError, OverflowError):
+        return now
+
+
 def parse_retry_after(value: str | None, now: datetime) -> int:
     """Return the requested delay in milliseconds from `now`, at most `MAX_RETRY_AFTER_MS`.
 
     Args:
         value: of the field: seconds or a date; None: the field is absent.
-        now: with its time zone.
+        now: of the server, with its time zone; see `server_time`.
 
     Returns:
         0 if the value is absent or invalid, or the date has passed.
@@ -31,12 +44,14 @@ def parse_retry_after(value: str | None, now: datetime) -> int:
     if value.isascii() and value.isdecimal():
         return min(int(value) * 1000, MAX_RETRY_AFTER_MS)
     try:
-        moment = parsedate_to_datetime(value)
-        if moment.tzinfo is None:  # asctime format; HTTP dates are always GMT
-            moment = moment.replace(tzinfo=UTC)
-        return to_delay_ms((moment - now).total_seconds())
+        return to_delay_ms((_parse_date(value) - now).total_seconds())
     except (ValueError, OverflowError):
         return 0
+
+
+def _parse_date(value: str) -> datetime:
+    moment = parsedate_to_datetime(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment  # asctime format; HTTP dates are always GMT
 
 
 def to_delay_ms(seconds: float) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
-from runner.outbound.retry_after import parse_retry_after, to_delay_ms
+from runner.outbound.retry_after import parse_retry_after, server_time, to_delay_ms
 
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 
@@ -50,3 +50,15 @@ def test_whatever_a_server_says_is_a_time_within_bounds(value):
 @pytest.mark.parametrize(("seconds", "expected"), [(-1.0, 0), (0.25, 250), (1e12, MAX_RETRY_AFTER_MS)])
 def test_a_time_to_wait_has_bounds(seconds, expected):
     assert to_delay_ms(seconds) == expected
+
+
+@pytest.mark.parametrize("date", ["Sun, 06 Nov 1994 08:48:37 GMT", " Sun Nov  6 08:48:37 1994 "])
+def test_a_servers_time_is_what_it_says_and_not_that_of_this_machine(date):
+    now = server_time(date, datetime(2026, 1, 1, tzinfo=UTC))
+    assert now == NOW
+    assert parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now) == 60_000
+
+
+@pytest.mark.parametrize("date", [None, "", "soon", "Sun, 32 Nov 1994 08:49:37 GMT", "x" * 100])
+def test_a_server_that_does_not_say_its_time_is_taken_to_have_this_one(date):
+    assert server_time(date, NOW) == NOW

@@ -285,11 +285,10 @@ def _task_as_json(entry: JournalEntry) -> dict[str, Any]:
 
 def _moment_as_text(entry: JournalEntry, output: Any) -> Any:
     """Return the output of a journal entry; a time in it is formatted as RFC 3339."""
-    is_moment = isinstance(output, dict) and len(output) == 1 and _MOMENT.search(entry.key) is not None
-    if not is_moment:
+    is_moment = isinstance(output, dict) and _MOMENT.search(entry.key) is not None
+    if not is_moment or not output.keys() <= {"now", "until", "over", "early"}:
         return output
-    ((name, value),) = output.items()
-    return {name: rfc3339(value)} if name in ("now", "until", "over") and isinstance(value, int) else output
+    return {name: value if isinstance(value, bool) else rfc3339(value) for name, value in output.items()}
 
 
 def _is_json(content_type: str) -> bool:

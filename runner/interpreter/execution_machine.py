@@ -43,7 +43,16 @@ from runner.interpreter.fiber_scheduler import FiberScheduler
 from runner.interpreter.fibers import PendingRequest
 from runner.interpreter.handlers import HANDLERS
 from runner.interpreter.history import TaskHistory
-from runner.interpreter.journal import Journal, diverged, event_of, holds_time, pointer_of, time_entry, time_of
+from runner.interpreter.journal import (
+    Journal,
+    diverged,
+    ends_early,
+    event_of,
+    holds_time,
+    pointer_of,
+    time_entry,
+    time_of,
+)
 from runner.interpreter.lifecycle_events import LifecycleEmitter
 from runner.interpreter.nodes import Program
 from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, ReceivedEvent, Sleep, WithTimeout
@@ -252,6 +261,8 @@ class ExecutionMachine:
 
     def _replay(self, entry: JournalEntry) -> None:
         pending = self._fibers.pending.get(entry.key)
+        if pending is None and ends_early(entry):
+            return
         if pending is None:
             requested = ", ".join(list(self._fibers.pending)[:5]) or "nothing"
             raise diverged(entry.key, f"it continues with {entry.key}, but the flow now requests {requested}")
@@ -356,7 +367,8 @@ class ExecutionMachine:
         return WorkflowFaulted(replace(self._workflow.redacted(problem), raising=raising))
 
     def _completed(self, output: object) -> WorkflowCompleted:
-        entry = self._journal.next
+        while (entry := self._journal.next) is not None and ends_early(entry):
+            self._journal.read()  # the wait was cancelled, see there
         try:
             if entry is not None:
                 raise diverged(entry.key, f"it continues with {entry.key}, but the flow now ends before that")

@@ -18,6 +18,9 @@ COMPACT_ENTRIES: Final = 100
 COMPACT_BYTES: Final = limits.MIB
 """Entries, or bytes in them, after which the journal is compacted at the next opportunity."""
 
+EARLY: Final = b',"early":true}'
+"""End of the output of such an entry; the router writes it (`router.dispatch.lifecycle.execution_commands`)."""
+
 DIVERGED: Final = "the journal diverged from the flow"
 """Beginning of the detail of the fault for a journal that does not match the flow."""
 
@@ -189,6 +192,14 @@ def time_entry(key: str, what: str, moment: int) -> JournalEntry:
 def holds_time(entry: JournalEntry, what: str) -> bool:
     """Whether an entry holds a time of the kind `what`."""
     return (entry.output or b"").startswith(b'{"%b"' % what.encode())
+
+
+def ends_early(entry: JournalEntry) -> bool:
+    """Whether an operator ended the wait that an entry is about. Then the wait may be over for another reason by now.
+
+    Several waits are ended at once: a race that the first one decides may cancel the others.
+    """
+    return holds_time(entry, "over") and (entry.output or b"").endswith(EARLY)
 
 
 def time_of(entry: JournalEntry, what: str) -> int:

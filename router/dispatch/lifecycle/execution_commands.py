@@ -154,7 +154,8 @@ class ExecutionCommands:
         return await self._records.find(execution_id)
 
     async def _end_waits(self, taken: Sequence[Unparked], keys: Sequence[str]) -> None:
-        over = orjson.dumps({"over": self._now_ms()})
+        # those after the first are void if what the first one leads to cancels them: see `runner.interpreter.journal`
+        over = orjson.dumps({"over": self._now_ms(), "early": True})
         fitting = await self._parked.check_room(taken)
         delivered = [
             stored.Delivered(each.seq, JournalEntry(key, over), each.attempts) for each in fitting.taken for key in keys

@@ -143,7 +143,7 @@ async def test_an_execution_whose_call_is_tried_again_parks_with_what_failed(rou
     assert list(outcome.parked.retry_keys) == ["/do/0/ask#0:retry"]
     assignment = router.assignment("orders", {}, attempt=2)
     assignment.journal.extend(each.entry for each in stream.checkpoints)
-    over = orjson.dumps({"over": int(began * 1000)})  # as the router writes it when an operator says so
+    over = orjson.dumps({"over": int(began * 1000), "early": True})  # as the router writes it when an operator says so
     assignment.journal.append(entry_message(JournalEntry("/do/0/ask#0:retry", over)))
     router.assign(stream, assignment)
     assert orjson.loads((await router.outcome(assignment.lease)).completed.output) == {"n": 1}

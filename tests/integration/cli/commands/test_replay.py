@@ -98,6 +98,8 @@ def test_a_replay_begins_where_it_failed_and_says_that_there_is_a_newer_revision
     assert preview.rows[0]["replay"]["revision"] == 1
     assert preview.rows[0]["replay"]["latest_revision"] == 2
     assert preview.rows[0]["replay"]["keeps_idempotency_keys"]  # from the failed task
+    refused = cluster.run("executions", "retry-now", failed)
+    assert (refused.code, f"{failed} does not wait for a retry: faulted" in refused.err) == (1, True)
     for chosen in ("pinned", "latest"):
         assert cluster.run("executions", "replay", failed, "--dry-run", "--revision", chosen).err == ""
     job = cluster.run("jobs", "create", "replay", "--flow", "outdated", "--unresolved", "--dry-run")

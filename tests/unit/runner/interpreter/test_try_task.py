@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from flowhook.model import JournalEntry
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
@@ -96,3 +97,31 @@ def test_one_try_of_a_call_takes_no_longer_than_its_policy_says(execute):
     limited = [{f"b{index}": {**call, "metadata": {"retry": policy}}} for index, policy in enumerate(policies)]
     world = execute([{"a": call}, *limited], {}).world
     assert [effect.timeout for effect in world.performed] == [60, 5, 0]
+
+
+def early(key):
+    """The entry by which an operator ends a wait, as the router writes it."""
+    return JournalEntry(key, b'{"over":1700000002000,"early":true}')
+
+
+def test_of_waits_that_an_operator_ends_at_once_those_are_void_that_the_first_one_cancels(execute):
+    """The first try of `pure` ends its race without any effect; so the wait of `other` is over before its entry."""
+    hour = {"retry": {"delay": {"hours": 1}, "limit": {"attempt": {"count": 3}}}}
+    attempts = {"set": {"n": 1}, "export": {"as": "{tries: (($context.tries // 0) + 1)}"}}
+    fails = {"if": "$context.tries < 2", "raise": {"error": {"type": "https://e.com/x", "status": 500, "title": "t"}}}
+    pure = {"try": [{"count": attempts}, {"fails": fails}], "catch": hour}
+    other = {"try": [{"call": CALL}], "catch": hour}
+    do = [
+        {"race": {"fork": {"compete": True, "branches": [{"pure": pure}, {"other": other}]}}},
+        {"last": {"call": "g"}},
+    ]
+    world = execute.World({"f": AWAY})
+    waiting = execute(do, {}, world=world, stop_after=3)
+    keys = sorted(
+        (entry.key for entry in waiting.journal if entry.key.endswith(":retry")), key=lambda key: "pure" not in key
+    )
+    assert len(keys) == 2
+    for tail in (do, do[:1]):  # with something after the race, and without
+        outcome = execute(tail, {}, world=world, journal=(*waiting.journal, *map(early, keys)))
+        assert outcome.step is not None
+        assert outcome.output is not None

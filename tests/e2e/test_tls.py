@@ -65,12 +65,12 @@ async def test_senders_reach_the_edges_over_tls_and_nothing_else_speaks_it(secur
     printed = [
         line for line in secured.cluster.output if not line.startswith("waiting for ")
     ]  # so it says where it is busy
-    assert printed[:4] == [
+    assert printed[:3] == [
         f"http     {base}\n",
         f"admin    {secured.cluster.admin}\n",
         f"grpc     {secured.cluster.grpc}\n",
-        "flowhook ready\n",
     ]
+    assert "flowhook ready\n" in printed
     assert (await secured.admin("/readyz")).status == 200
     listed = await secured.flowhook("flows", "list", "--json", FLOWHOOK_ROUTER_CA_FILE=files[0])
     assert {row["id"] for row in listed.rows} == {"bank", "gives", "kept"}, listed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import math
 import random
 import time
@@ -199,7 +200,9 @@ class Senders:
             pause = RETRY_SECONDS
             try:
                 method = "GET" if body is None else "POST"
-                async with session.request(method, url, data=body, headers=JSON) as response:
+                async with session.request(
+                    method, url, data=None if body is None else io.BytesIO(body), headers=JSON
+                ) as response:
                     content = await response.read()
                     if response.status == ACCEPTED and body is None:
                         pause = REPLY_PAUSE_SECONDS

@@ -33,9 +33,11 @@ def examine(log: CommitLog, views: Mapping[str, Path]) -> Findings:
     Raises:
         FlowhookError: the log can't be read.
     """
-    records = list(_read(log))
+    found = list(_read(log))
+    records = [record for record in found if not record.void]
     findings = Findings(log_problems(records), {"log_records": len(records)})
     findings.counts["log_purged"] = records[0].position - 1 if records else 0
+    findings.problems["log_void"] = [str(record.position) for record in found if record.void]
     findings.counts["log_epochs"] = len({decode(record.data).ownership.epoch for record in records})
     with tempfile.TemporaryDirectory(prefix="flowhook-chaos-") as folder:
         _examine_views(log, records, views, Path(folder), findings)

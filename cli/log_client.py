@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +15,7 @@ from cli.options import read_settings, refuse_credentials
 from cli.setting_names import variable_name
 
 if TYPE_CHECKING:
+    from flowhook.config import RouterSettings
     from router.storage.commit_log.interface import ReplicatedLog
     from router.storage.commit_log.keys import ClusterKeys
 
@@ -42,17 +47,23 @@ KeyDir = Annotated[
 ]
 
 
+def router_settings(data_dir: Path | None) -> RouterSettings:
+    """Return the settings of a router with this data directory; None: with that of the environment."""
+    from flowhook.config import RouterSettings
+
+    return read_settings(RouterSettings, {"data_dir": data_dir})
+
+
 def cluster_keys(data_dir: Path | None) -> ClusterKeys:
     """Return the keys that routers with these settings have.
 
     Raises:
         FlowhookError: the key of secrets is missing, or can't be used.
     """
-    from flowhook.config import RouterSettings
     from router.encryption import require_secrets_key
     from router.storage.commit_log.keys import ClusterKeys
 
-    settings = read_settings(RouterSettings, {"data_dir": data_dir})
+    settings = router_settings(data_dir)
     return ClusterKeys(require_secrets_key(settings.data_dir, settings.secrets_key))
 
 
@@ -79,8 +90,38 @@ def open_log(
     create: bool = True,
     creds_file: Path | None = None,
     ca_file: Path | None = None,
+    sealed: bool = True,
 ) -> ReplicatedLog:
     """Connect to the servers of a log; raises as `jetstream.connect` does."""
     from router.storage.commit_log import jetstream
 
-    return jetstream.connect(url, keys, router=name, create=create, creds_file=creds_file, ca_file=ca_file)
+    return jetstream.connect(
+        url, keys, router=name, create=create, creds_file=creds_file, ca_file=ca_file, sealed=sealed
+    )
+
+
+@contextmanager
+def local_servers(data_dir: Path) -> Iterator[str]:
+    """Run the NATS servers of a local cluster that does not run, and give their URL.
+
+    Raises:
+        FlowhookError: the cluster runs, or the servers can't be started.
+    """
+    from cli.supervisor.nats_servers import NatsServers
+    from cli.supervisor.rundir import RunDir
+
+    run_dir = RunDir(data_dir)
+    try:
+        servers = NatsServers.prepare(data_dir)
+        commands = [program.command for program in servers.programs(os.environ)]
+        processes = [subprocess.Popen(each.arguments, env=each.environment) for each in commands]  # noqa: S603 - ours
+        try:
+            yield servers.storage()
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+            servers.close()
+    finally:
+        run_dir.close()

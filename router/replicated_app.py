@@ -35,10 +35,11 @@ from router.standby import StandbyServer
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.interface import Storage
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.forgetting import read_last_erasure
-from router.storage.replicated.rebuilding import LOG_FACT
+from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore
@@ -108,7 +109,7 @@ async def _serve_view(
     )
     try:
         await asyncio.to_thread(_check_key, replicated, key)
-        await asyncio.to_thread(_check_log, replicated)
+        await asyncio.to_thread(_check_log, replicated, view)
         async with contextlib.aclosing(InputParser()) as parser:
             runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
             member = _new_member(name, replicated, view, runner, settings=settings, lifecycle=lifecycle)
@@ -164,7 +165,7 @@ def _new_member(
         drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
         open_channel=channel_opener(settings),
     )
-    runner.use(member, lambda: task.failing)
+    runner.use(member, replicated.refusals, lambda: task.failing)
     return member
 
 
@@ -190,9 +191,9 @@ class _Runner:
         self._shards: ShardService
         self._standby: StandbyServer
 
-    def use(self, member: Member, snapshots_failing: Callable[[], float]) -> None:
+    def use(self, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]) -> None:
         """Answer with a map, and show it in metrics; call it once, before anything else."""
-        _observe(self._registry, member, snapshots_failing)
+        _observe(self._registry, member, refusals, snapshots_failing)
         self._shards = ShardService(member)
         self._standby = StandbyServer(self._settings, self._verifier, self._shards, member.owner)
 
@@ -229,7 +230,9 @@ class _Runner:
         )
 
 
-def _observe(registry: CollectorRegistry, member: Member, snapshots_failing: Callable[[], float]) -> None:
+def _observe(
+    registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
+) -> None:
     """Register the gauges of a router of several."""
 
     def observe(name: str, documentation: str, read: Callable[[], float]) -> None:
@@ -248,6 +251,9 @@ def _observe(registry: CollectorRegistry, member: Member, snapshots_failing: Cal
         lambda: member.cut_off,
     )
     observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
+    refused = Gauge("flowhook_router_log_refused", "What was not authentic.", ["kind"], registry=registry)
+    for kind in RefusedKind:
+        refused.labels(kind.value).set_function(partial(refusals.count, kind))
 
 
 def _reachable(host: str, port: int) -> str:
@@ -281,7 +287,7 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
         ConflictError: it is another one (`SECRETS_KEY_DIFFERS`).
     """
     check = key_fingerprint(key)
-    if replicated.facts.agree("secrets_key", check) != check:
+    if replicated.facts.agree(KEY_FACT, check) != check:
         raise ConflictError(
             f"the key of secrets is not that of the other routers: copy {KEY_FILE}, or set FLOWHOOK_SECRETS_KEY, so"
             " that all have the same",
@@ -289,14 +295,21 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
         )
 
 
-def _check_log(replicated: ReplicatedLog) -> None:
+def _check_log(replicated: ReplicatedLog, view: View) -> None:
     """Refuse a log that is not the one that the routers have used before. Blocks.
+
+    That is a fact beside the log, which can be deleted together with it. Then it is at least what this router knows.
 
     Raises:
         LogReplacedError: it was deleted and created again.
+        ConflictError: see `ClusterFacts.agree`.
     """
     identity = replicated.log.identity
-    if replicated.facts.agree(LOG_FACT, identity) != identity:
+    known = replicated.facts.get(LOG_FACT)
+    if known is None:
+        followed = view.log()
+        known = replicated.facts.agree(LOG_FACT, identity) if followed in ("", identity) else followed
+    if known != identity:
         raise LogReplacedError(
             "the log was deleted and created again: nothing that was acknowledged is in it. Restore it, or make a new"
             " one of a router's view with 'flowhook cluster rebuild-log'"

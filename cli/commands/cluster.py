@@ -1,21 +1,32 @@
-"""`flowhook cluster`: shows the state of the cluster, moves the shard, and makes a lost log anew."""
+"""`flowhook cluster`: shows the state, moves the shard, makes a lost log anew, and seals an early one."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url, open_log
+from cli.log_client import (
+    KeyDir,
+    NatsCaFile,
+    NatsCredsFile,
+    cluster_keys,
+    local_servers,
+    log_url,
+    open_log,
+    router_settings,
+)
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
     from flowhook.client import Client, LogServerInfo, ShardInfo
+    from router.storage.replicated.log_sealing import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 
@@ -171,6 +182,60 @@ def _rebuild_log(
 def _problems(shard: ShardInfo) -> list[str]:
     """Return what is wrong with the addresses of routers."""
     return [copy.problem for copy in shard.copies if copy.problem]
+
+
+@app.command("seal")
+def _seal(
+    *,
+    storage: Annotated[
+        str,
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            help="URL of the log, nats://…, or nats: for that of `up --storage nats:` (FLOWHOOK_STORAGE).",
+        ),
+    ] = "",
+    data_dir: KeyDir = None,
+    nats_creds_file: NatsCredsFile = None,
+    nats_ca_file: NatsCaFile = None,
+) -> None:
+    """Seal a log that an early version stored in clear, while no router runs: after LOG_NOT_SEALED, and only then."""
+    from cli.supervisor.cluster_spec import LOCAL_NATS
+    from flowhook import logs
+
+    storage = log_url("--storage", storage)
+    logs.configure(level="warning")
+    directory = router_settings(data_dir).data_dir
+    local = storage.partition("?")[0] == LOCAL_NATS
+    with local_servers(directory) if local else nullcontext(storage) as url:
+        result = _seal_log(url, directory, nats_creds_file, nats_ca_file)
+    print(f"the log is sealed: everything up to position {result.position} is in a snapshot")
+    if result.objects:
+        print(f"{result.objects} large payloads and bodies were sealed")
+    if result.missing:
+        print(f"{result.missing} large payloads or bodies are missing")
+    print("what was stored before may have been read by whoever has access to the servers: start the routers")
+
+
+def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
+    from router.encryption import key_fingerprint, require_secrets_key
+    from router.storage.commit_log.sealing import is_sealed
+    from router.storage.replicated.log_sealing import LogSealing
+
+    settings, keys = router_settings(directory), cluster_keys(directory)
+    key = require_secrets_key(settings.data_dir, settings.secrets_key)
+    connecting = partial(
+        open_log, url, keys, name=f"seal-{os.getpid()}", create=False, creds_file=creds_file, ca_file=ca_file
+    )
+    with closing(connecting(sealed=False)) as plain, closing(connecting()) as sealed:
+        sealing = LogSealing(
+            plain,
+            sealed,
+            fingerprint=key_fingerprint(key),
+            is_sealed=partial(is_sealed, keys=keys),
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+        )
+        return sealing.seal(directory / ".sealing")
 
 
 def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from router.cluster.heartbeats import RouterHeartbeats
 from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
-from router.cluster.records import HEARTBEAT_SECONDS, MAX_UNREACHABLE, MemberState, RouterRecord
+from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardSituation
 from router.cluster.term import Serving, Term, TermRunner
 from router.cluster.waits import first, unless
@@ -35,7 +35,7 @@ from router.storage.commit_log.interface import (
 )
 from router.storage.interface import Storage
 from router.storage.replicated.batch import RecordUnknownError
-from router.storage.replicated.follower import Follower, ViewDivergedError
+from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.forgetting import Forgetting
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import snapshot_prefix
@@ -53,6 +53,9 @@ time to finish."""
 BLOCKED_SECONDS: Final = 5.0
 """Pause before following is tried again when an operator has to act."""
 
+WARNING: Final = "log"
+"""Kind of the warning that something which came from the servers of the log is not authentic."""
+
 log = logs.get_logger(__name__)
 
 
@@ -63,7 +66,8 @@ class Member:
         name: of this router, unique in the cluster.
         replicated: the log, heartbeats and objects.
         view: this router's copy of the data.
-        restore: makes a view from the newest snapshot and returns its position, or None if there is none. Blocks.
+        restore: makes a view of the newest snapshot that reaches a position, and returns what it contains, or None if
+            there is none. Blocks.
         snapshot: makes a snapshot if one is due. Blocks.
         grew: called with the bytes of each record that was applied or appended, on any thread.
         open_storage: opens the view for an owner.
@@ -84,7 +88,7 @@ class Member:
         replicated: ReplicatedLog,
         view: View,
         *,
-        restore: Callable[[], ViewPosition | None],
+        restore: Callable[[int], ViewPosition | None],
         snapshot: Callable[[], object],
         grew: Callable[[int], None],
         open_storage: Callable[[LogRecorder], Awaitable[Storage]],
@@ -237,13 +241,16 @@ class Member:
                 await asyncio.to_thread(self._snapshot)
 
     def _look(self, now: float) -> None:
+        self._warn()
         for record, heard in self._heartbeats.news():
             self._ownership.heard(record, heard)
         follower = self._follower
         if follower is not None:
             position = follower.position
             self._position = position.position
-            self._ownership.follows(current=follower.current, epoch=follower.epoch, own=position.own, now=now)
+            self._ownership.follows(
+                current=follower.current, epoch=follower.epoch, own=position.own, now=now, claim=follower.claim
+            )
         elif self._recorder is not None:
             self._position = self._recorder.position
         else:
@@ -281,6 +288,13 @@ class Member:
             )
             own.hand_over(successor, now)
 
+    def _warn(self) -> None:
+        warning = self._replicated.refusals.warning
+        if warning:
+            self._lifecycle.warnings[WARNING] = warning
+        else:
+            self._lifecycle.warnings.pop(WARNING, None)
+
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
@@ -314,6 +328,8 @@ class Member:
             asked_epoch=0 if asked is None else asked.epoch,
             asked_successor="" if asked is None else asked.successor,
             asked_by="" if asked is None else asked.by,
+            claim=0 if self._recorder is None else self._recorder.claim,
+            warning=self._replicated.refusals.warning[:MAX_TEXT],
         )
 
     async def _wait_for_look(self) -> None:
@@ -361,7 +377,7 @@ class Member:
             position = None
         if position is None or position.position == 0:
             # also for an empty view: the log may begin behind a snapshot at position 0, which a migration made
-            position = self._restore() or self._view.create(replicated.log.identity)
+            position = self._restore(0) or self._view.create(replicated.log.identity)
         try:
             forget = Forgetting(self._view).step
             self._follower = Follower(replicated.log, self._view, position, grew=self._grew, forget=forget)
@@ -371,6 +387,11 @@ class Member:
             self._follower = None
             self._view.discard()
             raise
+        except LogDamagedError as error:
+            self._follower = None
+            if self._restore(error.position) is None:
+                raise
+            raise UnavailableError(f"{error.message}: the view was restored from a snapshot that has it") from None
 
     def _explain(self, error: BaseException | None) -> float | None:
         """Report why following ended; return how long to pause (s), None if it was asked to end."""
@@ -381,7 +402,7 @@ class Member:
             log.error("the view is discarded: it does not fit the log", cause=str(error))
             self._view.discard()
             return RETRY_SECONDS
-        if isinstance(error, LogReplacedError | RecordUnknownError):
+        if isinstance(error, LogReplacedError | LogDamagedError | RecordUnknownError):
             self._blocked = self._lifecycle.detail  # while it is tried again, too
             log.error("this router can't follow the log", reason=error.reason, cause=str(error))
             return BLOCKED_SECONDS

@@ -155,6 +155,7 @@ class Ownership:
         self._free_since = now + expire_seconds
         self._not_before = now
         self._last_look = now
+        self._claim = (0, 0)
 
     @property
     def owns(self) -> bool:
@@ -186,7 +187,8 @@ class Ownership:
 
     def heard(self, record: RouterRecord, now: float) -> None:
         """Another router announced itself."""
-        if record.router == self.router:  # two routers of one name would take each other's words for theirs
+        # two routers of one name would take each other's words for theirs
+        if record.router == self.router or not self._agrees_with_log(record):
             return
         self._peers[record.router] = _Peer(record, now)
         if len(self._peers) > MAX_PEERS:
@@ -209,7 +211,12 @@ class Ownership:
             self._owner = None  # it has given up: nobody has to be waited for
             self._free_since = now
 
-    def follows(self, *, current: bool, epoch: int, now: float, own: bool = False) -> None:
+    def _agrees_with_log(self, record: RouterRecord) -> bool:
+        """Whether the log does not have another claim of the number of an ownership."""
+        epoch, claim = self._claim
+        return not record.state.owns or record.epoch != epoch or 0 in (claim, record.claim) or record.claim == claim
+
+    def follows(self, *, current: bool, epoch: int, now: float, own: bool = False, claim: int = 0) -> None:
         """Record what this router follows.
 
         Args:
@@ -217,7 +224,9 @@ class Ownership:
             epoch: number of the last ownership that it has read of.
             now: the time.
             own: whether that ownership was this router's, in an earlier process.
+            claim: position of its first record; 0: unknown.
         """
+        self._claim = epoch, claim
         self._can_claim = current
         if epoch > self.epoch and not self.owns:  # an owner that was not heard yet, and is to be heard now
             self.epoch = epoch

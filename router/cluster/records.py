@@ -65,6 +65,8 @@ class RouterRecord:
         tokens: fingerprint of its tokens; empty: not known.
         time_ms: its clock when it announced this, Unix time in ms; 0: not known.
         stopping: whether it is about to end, in order.
+        claim: position of the first record of its ownership, if it owns the shard; 0: none yet.
+        warning: what is wrong with it although it works, for operators.
     """
 
     router: str
@@ -86,6 +88,8 @@ class RouterRecord:
     tokens: str = ""
     time_ms: int = 0
     stopping: bool = False
+    claim: int = 0
+    warning: str = ""
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 16 KiB, and usually less than 1."""
@@ -124,6 +128,8 @@ def _is_valid(each: Unreachable) -> bool:
     return all(isinstance(text, str) and len(text) <= MAX_CAUSE for text in texts)
 
 
-_TEXTS: Final = {"router", "address", "version", "instance", "successor", "asked_successor", "asked_by", "tokens"}
-_NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch", "time_ms"}
+_TEXTS: Final = {
+    *("router", "address", "version", "instance", "successor", "asked_successor", "asked_by", "tokens", "warning"),
+}
+_NUMBERS: Final = {"epoch", "yielded", "position", "reach", "cut_off", "asked_epoch", "time_ms", "claim"}
 _FLAGS: Final = {"candidate", "stopping"}

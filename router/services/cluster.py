@@ -200,6 +200,6 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                     build=record.version[:MAX_BUILD],
                     ready=record.candidate and not isolated,
                     detail=problem if isolated else "" if record.candidate else detail,
-                    warnings=[problem] if problem and not isolated else [],
+                    warnings=list(filter(None, (record.warning, "" if isolated else problem))),
                     last_seen=convert.duration(silence),
                 )

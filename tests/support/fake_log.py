@@ -59,11 +59,22 @@ class FakeLog:
             stop.wait()
             raise AppendAbandonedError("no quorum answered")
         with self._changed:
-            if expected != self._tail():
+            if any(not record.void or record.damaged for record in self._records if record.position > expected):
                 raise FencedError("another writer appended")
-            self._records.append(LogRecord(expected + 1, batch_id, data))
+            self._records.append(LogRecord(self._tail() + 1, batch_id, data))
             self._changed.notify_all()
-        return expected + 1
+            return self._tail()
+
+    def forge(self):
+        """Store what nobody wrote who has the key."""
+        with self._changed:
+            self._records.append(LogRecord(self._tail() + 1, "", b"", void=True))
+
+    def spoil(self, position, *, damaged=True):
+        """Let a record be read no more."""
+        index = position - self._first
+        batch_id = self._records[index].batch_id if damaged else ""
+        self._records[index] = LogRecord(position, batch_id, b"", void=True, damaged=damaged)
 
     def _tail(self):
         return self._first - 1 + len(self._records)

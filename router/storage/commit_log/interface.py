@@ -68,11 +68,16 @@ class LogRecord:
         position: from 1, without gaps.
         batch_id: identity that its writer gave it; unique within the log.
         data: content.
+        void: nobody has written it at this position who has the key of this log: it has no content, and changes
+            nothing. It counts as a position.
+        damaged: it is void, but its identity is authentic: it may be what a router has stored.
     """
 
     position: int
     batch_id: str
     data: bytes
+    void: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ class StoredObject:
 class CommitLog(Protocol):
     """An ordered log with one writer at a time, who is fenced by the position that it expects to follow.
 
+    Its records are authentic, whatever its servers do: others are void.
+
     Every method may raise:
         UnavailableError: the log can't be reached, or has no quorum (`LOG_UNAVAILABLE`).
         LogReplacedError: see there.
@@ -149,9 +156,10 @@ class CommitLog(Protocol):
         ...
 
     def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
-        """Append a record and return its position, `expected + 1`, once a quorum has it on stable storage.
+        """Append a record and return its position, once a quorum has it on stable storage.
 
-        Retries the same bytes under the same identity until the outcome is known: it never guesses.
+        That is `expected + 1`, or a later one, if all records in between are void. Retries the same bytes under the
+        same identity until the outcome is known: it never guesses.
 
         Args:
             expected: position of the last record that the caller knows; 0: the log is empty.
@@ -160,7 +168,7 @@ class CommitLog(Protocol):
             stop: gives up waiting for an outcome once it is set.
 
         Raises:
-            FencedError: another record has this position; nothing was appended.
+            FencedError: another record, which is not void, was appended before; this one was not.
             AppendAbandonedError: `stop` was set; whether the record was appended is unknown.
             ExhaustedError: the log is full (`LOG_FULL`); nothing was appended.
         """
@@ -169,12 +177,12 @@ class CommitLog(Protocol):
     def tail(self) -> LogRecord | None:
         """Return the last record as its leader knows it, or None when nothing was ever appended.
 
-        When everything was purged, its `batch_id` and `data` are empty.
+        When everything was purged, its `batch_id` and `data` are empty. It may be void.
         """
         ...
 
     def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
-        """Yield the records after a position, in order and without a gap.
+        """Yield the records after a position, in order and without a gap, void ones included.
 
         Args:
             after: a position; 0: from the beginning.
@@ -264,8 +272,17 @@ class ObjectStore(Protocol):
 class ClusterFacts(Protocol):
     """Small values on which all routers must agree: such as which key encrypts secrets."""
 
+    def get(self, name: str) -> str | None:
+        """Return the value of `name`; None: there is none. Raises as `agree` does."""
+        ...
+
     def agree(self, name: str, value: str) -> str:
-        """Return the value of `name`, after storing `value` if there was none."""
+        """Return the value of `name`, after storing `value`, which has no blanks, if there was none.
+
+        Raises:
+            ConflictError: what is stored is not of a router with this key (`SECRETS_KEY_DIFFERS`, `LOG_FACT_FORGED`),
+                or of a version that sealed nothing (`LOG_NOT_SEALED`).
+        """
         ...
 
     def replace(self, name: str, value: str) -> None:

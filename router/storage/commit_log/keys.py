@@ -40,6 +40,11 @@ class ClusterKeys:
     def __init__(self, *secrets_keys: bytes) -> None:
         self._keys = {derive_key(key, _PREFIX + b"key ID")[:KEY_ID_BYTES]: key for key in secrets_keys}
 
+    @property
+    def ids(self) -> frozenset[bytes]:
+        """IDs of the keys."""
+        return frozenset(self._keys)
+
     def derive(self, purpose: str, context: str) -> PurposeKeys:
         """Return the keys for a purpose, in one context; each purpose has a name of its own.
 

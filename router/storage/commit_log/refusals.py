@@ -13,6 +13,8 @@ from flowhook import logs
 
 LOG_SECONDS: Final = 10.0
 """Between two log lines about one kind: an attacker must not fill the log of a router either."""
+MOST_KNOWN: Final = 1024
+"""Most names that are remembered, so that each counts once."""
 SHOWN_SECONDS: Final = 24 * 3600.0
 """For how long operators are shown what was refused last."""
 
@@ -31,6 +33,8 @@ class RefusedKind(StrEnum):
 class Refusals:
     """Counts what was refused, logs it, and describes the last of it. May be used by any thread.
 
+    Each record, object and fact counts once, and each heartbeat.
+
     Args:
         clock: monotonic, s.
     """
@@ -39,6 +43,7 @@ class Refusals:
         self._clock = clock
         self._counts: Counter[RefusedKind] = Counter()
         self._logged: dict[RefusedKind, tuple[float, int]] = {}
+        self._known: dict[str, None] = {}
         self._last = ""
         self._last_at = 0.0
         self._lock = threading.Lock()
@@ -54,6 +59,8 @@ class Refusals:
         name = "".join(each if each.isprintable() else "?" for each in name[:200])
         with self._lock:
             now = self._clock()
+            if kind is not RefusedKind.HEARTBEAT and self._is_known(f"{kind} {name}"):
+                return
             self._counts[kind] += 1
             self._last, self._last_at = f"the {kind} {name} was refused: {cause}", now
             logged_at, logged = self._logged.get(kind, (-LOG_SECONDS, 0))
@@ -62,6 +69,14 @@ class Refusals:
             self._logged[kind] = now, self._counts[kind]
             suppressed = self._counts[kind] - logged - 1
         log.error("refused what is not authentic", kind=kind.value, name=name, cause=cause, suppressed=suppressed)
+
+    def _is_known(self, name: str) -> bool:
+        """Whether it was refused before, as a record is whenever it is read."""
+        known = name in self._known
+        self._known[name] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        return known
 
     def count(self, kind: RefusedKind) -> int:
         """Return how many of a kind were refused since the start."""

@@ -32,12 +32,35 @@ class ViewDivergedError(ConflictError):
     default_reason = "VIEW_DIVERGED"
 
 
+class LogDamagedError(ConflictError):
+    """A record is void that the records after it follow, or that a router may have stored: the log lacks one.
+
+    It is never passed over, because it may have been acknowledged. A view that has it, or a snapshot, has what it said.
+
+    Attributes:
+        position: of the first record that is void.
+    """
+
+    default_reason = "LOG_DAMAGED"
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class Follower:
     """Applies records to a view, on one thread.
+
+    Void records are passed over, once the one behind them names the one before them as its predecessor: nothing that a
+    router stored was among them. For example, `V` is a void record, and arrows name predecessors:
+
+        1 <- 2    V    4 <- 5     4 names 2: somebody has written to position 3 who may not, and nothing is lost
+        1 <- 2    V <- 4 <- 5     4 names what was at 3: the log lacks it, and following ends here
 
     Attributes:
         position: what the view contains; may be read by any thread.
         current: whether it has reached the end that the log had when following began; may be read by any thread.
+        claim: position of the first record of the last ownership that it has read of; 0: it was read by another one.
     """
 
     def __init__(
@@ -66,11 +89,14 @@ class Follower:
         self._view = view
         self.position = position
         self.current = False
+        self.claim = 0
         self._target = position.position
         self._read = position.position
         self._hash = position.last_hash
         self._parts: list[BatchPart] = []
         self._last: BatchPart | None = None
+        self._void = 0
+        self._damaged = 0
 
     @property
     def epoch(self) -> int:
@@ -86,6 +112,7 @@ class Follower:
             LogTrimmedError: records after the view were purged.
             LogReplacedError: the log is not the one that the view was made of.
             ViewDivergedError: the view does not fit the log.
+            LogDamagedError: see there.
             RecordUnknownError: a record can't be read.
         """
         self._check()
@@ -120,13 +147,19 @@ class Follower:
                         break
 
     def end(self) -> ViewPosition:
-        """Return the position from which an owner continues: after parts that will never be completed, too."""
-        if self._last is None:
+        """Return the position from which an owner continues: after parts that will never be completed, too.
+
+        Raises:
+            LogDamagedError: see there.
+        """
+        if self._damaged:
+            raise LogDamagedError(f"the content of the last record, at {self._damaged}, is damaged", self._damaged)
+        if self._read == self.position.position:
             return self.position
         return replace(
             self.position,
             position=self._read,
-            batch_id=self._last.batch_id,
+            batch_id=self.position.batch_id if self._last is None else self._last.batch_id,
             last_hash=self._hash,
             epoch=self.epoch,
             own=False,
@@ -155,14 +188,24 @@ class Follower:
         self._target = 0 if tail is None else tail.position
         if position.position > self._target:
             raise LogReplacedError("the log ends before a record that it had acknowledged")
-        if tail is not None and tail.position == position.position and tail.batch_id not in ("", position.batch_id):
+        if tail is None or tail.position != position.position:
+            return
+        if tail.void or tail.batch_id not in ("", position.batch_id):
             raise LogReplacedError("the log has another record where this router's last one was")
 
     def _apply(self, connection: apsw.Connection, record: LogRecord) -> None:
         if record.position != self._read + 1:
             raise ViewDivergedError(f"the log was read with a gap before position {record.position}")
+        if record.void:
+            self._read = record.position
+            self._void = self._void or record.position
+            self._damaged = self._damaged or (record.position if record.damaged else 0)
+            return
         part = decode(record.data)
         self._check_part(part, record)
+        self._void = self._damaged = 0
+        if part.ownership.epoch > self.epoch:
+            self.claim = record.position
         self._read, self._hash, self._last = record.position, record_hash(record.data), part
         if self._parts and not part.follows(self._parts[-1]):
             self._parts = []  # its owner ended before the last part
@@ -175,6 +218,11 @@ class Follower:
             self._commit(connection, parts, record)
 
     def _check_part(self, part: BatchPart, record: LogRecord) -> None:
+        if part.previous != self._hash and self._void:
+            raise LogDamagedError(
+                f"the record at {record.position} follows one that does not open, at {self._void} or behind it",
+                self._void,
+            )
         if part.previous != self._hash:
             raise ViewDivergedError(f"the record at position {record.position} follows another one than the view has")
         if part.ownership.schema != FORMAT_VERSION:

@@ -173,7 +173,9 @@ class Migration:
         if position is None and not end:
             raise NotFoundError("the log is empty", reason="LOG_EMPTY")
         try:
-            Follower(self._log, view, position or view.create(self._log.identity)).catch_up(end)
+            follower = Follower(self._log, view, position or view.create(self._log.identity))
+            follower.catch_up(end)
+            follower.end()  # refuses a damaged end
         except LogTrimmedError as error:
             raise ConflictError(
                 f"the log begins at position {error.first}, and no snapshot that reaches it can be used",

@@ -18,7 +18,7 @@ import apsw
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.private_files import make_directory
 from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
-from router.storage.replicated.follower import Follower
+from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.sqlite.blob_cache import BlobCache
@@ -27,6 +27,8 @@ from router.storage.sqlite.object_sweep import named_blobs
 
 LOG_FACT: Final = "log_identity"
 """Fact that names the log that the routers use."""
+KEY_FACT: Final = "secrets_key"
+"""Fact that tells the routers' key of secrets from others, and reveals nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class LogRebuilding:
 
         Raises:
             NotFoundError: there is no view, or it was written before the machine last booted (`VIEW_UNUSABLE`).
-            ConflictError: a router runs (`ROUTER_RUNNING`), the log has all that the view has (`LOG_INTACT`), or it is
-                another log, which has records (`LOG_NOT_EMPTY`).
+            ConflictError: a router runs (`ROUTER_RUNNING`), the log has all that the view has, and is not damaged
+                (`LOG_INTACT`), or it is another log, which has records (`LOG_NOT_EMPTY`).
             UnavailableError: the log, its object store, or the disk can't serve.
         """
         position = view.position()
@@ -88,7 +90,7 @@ class LogRebuilding:
                 reason="VIEW_UNUSABLE",
             )
         self._refuse_routers()
-        self._refuse_intact(view, position)
+        position = self._refuse_intact(view, position)
         if not discard:
             self._refuse_records(position)
         directory = view.path.parent / ".rebuilding"
@@ -133,11 +135,15 @@ class LogRebuilding:
         if heard:
             raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
 
-    def _refuse_intact(self, view: View, position: ViewPosition) -> None:
+    def _refuse_intact(self, view: View, position: ViewPosition) -> ViewPosition:
+        """Apply what the log still has, up to where it is damaged; return what the view contains."""
+        follower = Follower(self._log, view, position)
         try:
-            Follower(self._log, view, position).catch_up(position.position)  # checks, and applies nothing
-        except LogReplacedError:
-            return
+            tail = self._log.tail()
+            follower.catch_up(position.position if tail is None else max(position.position, tail.position))
+            follower.end()
+        except (LogReplacedError, LogDamagedError):
+            return follower.position
         raise ConflictError(
             "the log has everything that this view has: there is nothing to rebuild, start the routers",
             reason="LOG_INTACT",

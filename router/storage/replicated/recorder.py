@@ -60,6 +60,7 @@ class LogRecorder:
         self._session: apsw.Session | None = None
         self._connection: apsw.Connection | None = None
         self._appended = False
+        self._claim = 0
         self._confirmed = 0.0
         self._failure: FlowhookError | None = None
 
@@ -67,6 +68,11 @@ class LogRecorder:
     def position(self) -> int:
         """Position of the last record that was appended or found; may be read by any thread."""
         return self._applied.position
+
+    @property
+    def claim(self) -> int:
+        """Position of the first record of this ownership; 0: none yet. May be read by any thread."""
+        return self._claim
 
     @property
     def confirmed(self) -> float:
@@ -128,10 +134,13 @@ class LogRecorder:
                 own=True,
             )
             records.append((applied, data))
-        applied.write(self._connection)  # the positions are known in advance; after the append only COMMIT may fail
+        # the positions are known in advance, unless void records lie between: after the append only COMMIT may fail
+        applied.write(self._connection)
         for after, data in records:
             self._append(after, data)
         self._appended = True
+        if self._applied != applied:
+            self._applied.write(self._connection)
 
     def roll_back(self) -> FlowhookError | None:
         """See `TransactionLog`."""
@@ -142,10 +151,10 @@ class LogRecorder:
         return self._failure
 
     def _append(self, after: ViewPosition, data: bytes) -> None:
-        """Append a record, after which the log ends at `after`."""
+        """Append a record, after which the log ends at `after`, or behind it if it has void records."""
         start = time.monotonic()
         try:
-            self._log.append(self._applied.position, after.batch_id, data, stop=self._stop)
+            position = self._log.append(self._applied.position, after.batch_id, data, stop=self._stop)
         except ExhaustedError:
             # parts that are in the log already are void: the next transaction follows them
             raise storage_full() from None
@@ -158,7 +167,8 @@ class LogRecorder:
             raise FencedError("this router does not own the shard any more") from error
         self._confirmed = start
         self._grew(len(data))
-        self._applied = after
+        self._applied = replace(after, position=position)
+        self._claim = self._claim or position
 
     def _fail(self, error: FlowhookError) -> None:
         if self._failure is None:

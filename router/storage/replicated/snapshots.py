@@ -104,12 +104,13 @@ class SnapshotStore:
             return SnapshotMade(position, position - 1)
         return SnapshotMade(position, self._remove_superseded(position, retained=RETAINED))
 
-    def restore(self, view: Path, *, log_identity: str | None = None) -> int | None:
+    def restore(self, view: Path, *, log_identity: str | None = None, reaching: int = 0) -> int | None:
         """Replace a view, which nobody has open, by the newest usable snapshot.
 
         Args:
             view: path of the view, which may be missing.
             log_identity: passes over snapshots of another log; None: of any log.
+            reaching: passes over snapshots at earlier positions.
 
         Returns:
             The snapshot's position; None when there is no usable one, and the view is unchanged.
@@ -119,7 +120,7 @@ class SnapshotStore:
         """
         try:
             with self._temporary_directory():
-                found = self._fetch_newest(log_identity)
+                found = self._fetch_newest(log_identity, reaching)
                 if found is not None:
                     position, file = found
                     make_directory(view.parent)
@@ -132,9 +133,9 @@ class SnapshotStore:
             raise translate(error) from error
         return None
 
-    def restore_view(self, view: View, log_identity: str) -> ViewPosition | None:
+    def restore_view(self, view: View, log_identity: str, reaching: int = 0) -> ViewPosition | None:
         """Replace a view as `restore` does, and return its position, from which a follower continues."""
-        if self.restore(view.path, log_identity=log_identity) is None:
+        if self.restore(view.path, log_identity=log_identity, reaching=reaching) is None:
             return None
         with view.connected() as connection:
             position = ViewPosition.read(connection)
@@ -150,10 +151,10 @@ class SnapshotStore:
         names = self._objects.names(self._prefix)
         return sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
 
-    def _fetch_newest(self, log_identity: str | None) -> tuple[int, Path] | None:
+    def _fetch_newest(self, log_identity: str | None, reaching: int) -> tuple[int, Path] | None:
         tried: set[int] = set()
         # listed anew each time: a slow transfer may fail because its snapshot was superseded
-        while untried := [position for position in self.positions() if position not in tried]:
+        while untried := [each for each in self.positions() if each not in tried and each >= reaching]:
             position = untried[-1]
             tried.add(position)
             try:

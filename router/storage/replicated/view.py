@@ -97,6 +97,17 @@ class View:
             return None
         return found if found is not None and found.boot_id == boot_id() else None
 
+    def log(self) -> str:
+        """Return the identity of the log that the file was made of, whether it can be used or not; empty: unknown."""
+        if not self.path.exists():
+            return ""
+        try:
+            with self.connected() as connection:
+                found = ViewPosition.read(connection)
+        except apsw.Error:
+            return ""
+        return "" if found is None else found.log
+
     def create(self, log: str) -> ViewPosition:
         """Create an empty view at position 0 of a log, in place of the one that is there."""
         self.discard()

@@ -8,12 +8,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.cluster_keys import KEYS
 from support.nats_servers import nats_server
 from support.patience import PATIENCE, wait_until
 
 from flowhook.errors import ExhaustedError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
 from router.storage.commit_log.jetstream import rebuild_log
+from router.storage.commit_log.record_seals import SealedRecords
 
 
 def positions(log, after=0):
@@ -154,6 +156,42 @@ def test_a_log_that_lost_acknowledged_records_is_another_one(opened, servers, tm
     for use in (lambda: log.append(2, "batch-3", b"data"), log.tail, lambda: positions(log, 2)):
         with pytest.raises(LogReplacedError):
             use()
+
+
+def test_a_record_whose_id_was_copied_on_its_way_is_stored_all_the_same(opened, server, prefix):
+    """A server takes it for a duplicate of what somebody else has stored under that ID, and acknowledges it."""
+    system, other = opened(server), opened(server)
+    assert system.log.append(0, "1:a:1:0", b"first") == 1
+    for batch_id, expected in (("1:a:2:0", 1), ("1:a:3:0", 3)):
+        message_id, _ = SealedRecords(KEYS, system.log.identity).seal(expected + 1, batch_id, b"")
+        publish = system._connection.jetstream.publish
+        subject = system.log._stream.subject
+        system._connection.call(publish(subject, b"in its place", headers={"Nats-Msg-Id": message_id}))
+        assert system.log.append(expected, batch_id, b"true") == expected + 2
+    assert [(record.data, record.void, record.damaged) for record in other.log.read(0)] == [
+        (b"first", False, False),
+        (b"", True, True),
+        (b"true", False, False),
+        (b"", True, True),
+        (b"true", False, False),
+    ]
+    with pytest.raises(FencedError):
+        other.log.append(1, "2:b:1:0", b"claim")
+    assert other.log.append(5, "2:b:1:0", b"claim") == 6
+
+
+def test_announcements_of_what_does_not_exist_do_not_keep_readers_awake(opened, server, prefix):
+    system = opened(server)
+    system.log.append(0, "1:a:1:0", b"first")
+    reading = in_background(lambda: list(system.log.read(1, wait_seconds=PATIENCE)))
+    wait_until(lambda: system.log._listens, "it does not listen")
+    for number in (b"9" * 20, b"9" * 5000, b"x", b""):
+        system._connection.call(system._connection.client.publish(system.log._announcements, number))
+    wait_until(lambda: system.log._announced == 1, "it takes what does not exist for announced")
+    system.log.append(1, "1:a:2:0", b"second")
+    system.close()
+    with pytest.raises(UnavailableError):
+        reading.result(PATIENCE)
 
 
 PAUSED_WRITER = """

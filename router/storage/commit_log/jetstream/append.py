@@ -2,10 +2,13 @@
 
 | what a server answers | what it means |
 |---|---|
-| acknowledged, also as a duplicate | in |
-| 10071, 10164: wrong last sequence | the record at that position decides: ours, or another writer's |
+| acknowledged | in |
+| a duplicate; 10071, 10164: wrong last sequence | the record there decides: ours, void, or another writer's |
 | the stream is full | not in, unless an earlier attempt had no answer |
 | anything else, or nothing within a second | unknown: the same bytes are published again |
+
+A void record, which somebody has written who has no key, takes a position all the same. Ours is sealed anew for the
+position behind it: so it costs time, and fences nobody.
 
 The first attempt is on a connection for appends alone (`direct`); what it leaves open is settled on the shared one.
 """
@@ -18,6 +21,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import nats.errors
@@ -25,10 +29,13 @@ import nats.errors
 from flowhook import logs
 from flowhook.errors import ExhaustedError, InternalError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
+from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.streams import LogStream
+from router.storage.commit_log.record_seals import RecordSeals
+from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 ATTEMPT_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.02
@@ -38,7 +45,6 @@ STOP_SECONDS: Final = 0.05
 COMPLAIN_SECONDS: Final = 5.0
 """After so long without an outcome, and then again, it is logged."""
 
-FORMAT: Final = "1"
 WRONG_LAST_SEQUENCE: Final = (10071, 10164)
 RESOURCES_EXCEEDED: Final = (10002, 10023, 10047)
 STORE_FAILED: Final = 10077
@@ -46,28 +52,43 @@ STORE_FAILED: Final = 10077
 log = logs.get_logger(__name__)
 
 
+class SealedMessage:
+    """A record, sealed for the position that it names."""
+
+    def __init__(self, seals: RecordSeals, record: LogRecord) -> None:
+        self.seals = seals
+        self.record = record
+        message_id, self.content = seals.seal(record.position, record.batch_id, record.data)
+        self.headers = {"Nats-Expected-Last-Sequence": str(record.position - 1), "Nats-Msg-Id": message_id}
+
+    def moved(self, position: int) -> SealedMessage:
+        """Return the record, sealed for another position."""
+        return SealedMessage(self.seals, replace(self.record, position=position))
+
+
+def report_void(refusals: Refusals, stream: str, record: LogRecord) -> None:
+    """Raise the alarm of a void record."""
+    cause = "its content was changed or damaged" if record.damaged else "it was not written there by a router"
+    refusals.add(RefusedKind.RECORD, f"{stream} at position {record.position}", cause)
+
+
 def append(
     connection: Connection,
     stream: LogStream,
     leader: Leader,
     direct: Direct,
+    message: SealedMessage,
     *,
-    expected: int,
-    batch_id: str,
-    data: bytes,
+    refusals: Refusals,
     stop: threading.Event | None = None,
 ) -> int:
     """Append a record; see `CommitLog.append`."""
-    headers = {
-        "Nats-Expected-Last-Sequence": str(expected),
-        "Nats-Msg-Id": batch_id,
-        "Fh-Format": FORMAT,
-    }
-    first = direct.request(stream.subject, headers, data, stop=stop)
+    expected = message.record.position - 1
+    first = direct.request(stream.subject, message.headers, message.content, stop=stop)
     answer = _parsed(first.answer)
-    if answer and not answer.get("error") and answer.get("seq") == expected + 1:
+    if answer and not _is_open(answer) and answer.get("seq") == expected + 1:
         return expected + 1
-    appending = _Append(connection, stream, leader, LogRecord(expected + 1, batch_id, data), headers)
+    appending = _Append(connection, stream, leader, message, refusals)
     try:
         future = connection.submit(
             appending.run(answer, maybe_in=first.sent and first.answer != b"" and answer is None)
@@ -95,19 +116,22 @@ def _parsed(answer: bytes | None) -> Mapping[str, Any] | None:
     return None
 
 
+def _is_open(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer leaves open what is in the log: an error, or that a record of that ID was there before."""
+    return bool(answer.get("error") or answer.get("duplicate"))
+
+
 class _Append:
     """A record on its way into the log; runs on the connection's loop."""
 
     def __init__(
-        self, connection: Connection, stream: LogStream, leader: Leader, record: LogRecord, headers: dict[str, str]
+        self, connection: Connection, stream: LogStream, leader: Leader, message: SealedMessage, refusals: Refusals
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._leader = leader
-        self._expected = record.position - 1
-        self._batch_id = record.batch_id
-        self._data = record.data
-        self._headers = headers
+        self._message = message
+        self._refusals = refusals
         self._maybe_in = False
         self._behind_since: float | None = None
         self._looking: asyncio.Task[Any] | None = None
@@ -143,11 +167,12 @@ class _Append:
                 return None
             sent = True
             reply = await self._connection.client.request(
-                self._stream.subject, self._data, timeout=ATTEMPT_SECONDS, headers=self._headers
+                self._stream.subject, self._message.content, timeout=ATTEMPT_SECONDS, headers=self._message.headers
             )
             return await self._judge(json.loads(reply.data))
         except nats.errors.MaxPayloadError:
-            raise InternalError(f"a record of {len(self._data)} bytes is larger than the log takes") from None
+            size = len(self._message.content)
+            raise InternalError(f"a record of {size} bytes is larger than the log takes") from None
         except (nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as error:
             self._cause = str(error)
             self._look_for_the_stream()
@@ -158,11 +183,10 @@ class _Append:
 
     async def _judge(self, answer: Mapping[str, Any]) -> int | None:
         error = answer.get("error")
-        if not error:
-            position = int(answer["seq"])
-            if position != self._expected + 1:
-                raise InternalError(f"the batch ID {self._batch_id} was used before, at position {position}")
-            return position
+        if not error and not answer.get("duplicate") and answer.get("seq") == self._expected + 1:
+            return self._expected + 1
+        if not error:  # a duplicate may be what somebody stored who had copied the ID on its way
+            return await self._compare()
         code, description = error.get("err_code"), error.get("description", "")
         if code in WRONG_LAST_SEQUENCE:
             return await self._compare()
@@ -175,13 +199,18 @@ class _Append:
         self._maybe_in |= not full
         return None
 
+    @property
+    def _expected(self) -> int:
+        return self._message.record.position - 1
+
     async def _compare(self) -> int | None:
         """See which record has the position that ours was to get."""
-        record = await self._leader.find(self._expected + 1)
-        if record and record.batch_id == self._batch_id:
-            return record.position
-        if record:
-            raise FencedError(f"another router appended to the log at position {record.position}")
+        found = await self._leader.find(self._expected + 1)
+        if found and found.data == self._message.content:
+            return found.position
+        if found:
+            await self._pass_void_records(found)
+            return None
         state = (await self._leader.info()).state
         if state.last_seq > self._expected:
             if self._maybe_in:
@@ -193,6 +222,26 @@ class _Append:
         else:
             self._wait_for_lost_records(state.last_seq)
         return None
+
+    async def _pass_void_records(self, found: StoredMessage | None) -> None:
+        """Aim at the position behind the void records that begin with `found`.
+
+        Raises:
+            FencedError: there is another one among them.
+        """
+        position, own = self._expected + 1, self._message.record.batch_id
+        while found:
+            record = self._message.seals.open(position, found.message_id, found.data)
+            if not record.void or (record.damaged and record.batch_id != own):
+                raise FencedError(f"another router appended to the log at position {position}")
+            report_void(self._refusals, self._stream.name, record)
+            position += 1
+            found = await self._leader.find(position)
+        if (await self._leader.info()).state.last_seq >= position:
+            return  # purged, or appended meanwhile: looked at again after the next attempt
+        self._message = self._message.moved(position)
+        self._maybe_in = False  # a record that comes late is refused
+        self._behind_since = None
 
     def _wait_for_lost_records(self, last: int) -> None:
         now = asyncio.get_running_loop().time()

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Final
+from typing import Final, NamedTuple
 
 import nats.errors
 from nats.js.api import Header
 
-from router.storage.commit_log.interface import LogRecord
 from router.storage.commit_log.jetstream.connection import Connection
 
 BATCH_MESSAGES: Final = 512
@@ -22,12 +21,28 @@ BATCH_BYTES: Final = 4 << 20
 SILENCE_SECONDS: Final = 1.0
 
 
-async def messages_after(connection: Connection, stream: str, subject: str, after: int) -> list[LogRecord]:
+class StoredMessage(NamedTuple):
+    """A message as a server has it. Anybody may have stored it.
+
+    Attributes:
+        position: in its stream, from 1.
+        message_id: by which the server looks for duplicates.
+        data: content.
+        purged: whether only its position is known.
+    """
+
+    position: int
+    message_id: str
+    data: bytes
+    purged: bool = False
+
+
+async def messages_after(connection: Connection, stream: str, subject: str, after: int) -> list[StoredMessage]:
     """Return some of the next messages after a position of the stream, in order; none if the replica has none."""
     request = {"seq": after + 1, "batch": BATCH_MESSAGES, "max_bytes": BATCH_BYTES, "next_by_subj": subject}
-    found: list[LogRecord] = []
+    found: list[StoredMessage] = []
     # those that have arrived are in order: whatever ends a batch early, the caller asks again for the rest
-    with contextlib.suppress(nats.errors.Error, OSError):
+    with contextlib.suppress(nats.errors.Error, OSError, ValueError, KeyError):  # the last two: of made-up headers
         client = connection.client
         inbox = client.new_inbox()
         messages = await client.subscribe(inbox)
@@ -40,7 +55,7 @@ async def messages_after(connection: Connection, stream: str, subject: str, afte
                 # a message that names another one before it than we have: one was lost on the way
                 if not position or (found and int(headers["Nats-Last-Sequence"]) != found[-1].position):
                     break
-                found.append(LogRecord(position, headers.get(Header.MSG_ID, ""), message.data))
+                found.append(StoredMessage(position, headers.get(Header.MSG_ID, ""), message.data))
         finally:
             await messages.unsubscribe()
     return found

@@ -6,39 +6,63 @@ import contextlib
 
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ServiceUnavailableError
 
+from flowhook.errors import ConflictError
+from router.storage.commit_log.fact_seals import FORGED, FactSeals
 from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 
 class JetStreamFacts:
     """A key-value bucket."""
 
-    def __init__(self, connection: Connection, bucket: str) -> None:
+    def __init__(self, connection: Connection, bucket: str, seals: FactSeals, refusals: Refusals) -> None:
         self._connection = connection
         self._bucket = bucket
+        self._seals = seals
+        self._refusals = refusals
+
+    def get(self, name: str) -> str | None:
+        """See the protocol."""
+        stored = self._connection.call(self._connection.persist(lambda: self._stored(name)))
+        return None if stored is None else self._opened(name, stored)
 
     def agree(self, name: str, value: str) -> str:
         """See the protocol."""
-        return self._connection.call(self._connection.persist(lambda: self._agree(name, value)))
+        sealed = self._seals.seal(name, value)
+        return self._opened(name, self._connection.call(self._connection.persist(lambda: self._agree(name, sealed))))
 
     def replace(self, name: str, value: str) -> None:
         """See the protocol."""
-        self._connection.call(self._connection.persist(lambda: self._replace(name, value)))
+        sealed = self._seals.seal(name, value)
+        self._connection.call(self._connection.persist(lambda: self._replace(name, sealed)))
+
+    def _opened(self, name: str, stored: str) -> str:
+        try:
+            return self._seals.open(name, stored)
+        except ConflictError as error:
+            if error.reason == FORGED:
+                self._refusals.add(RefusedKind.FACT, name, "it was not stored by a router")
+            raise
 
     async def _replace(self, name: str, value: str) -> None:
         bucket = await self._connection.jetstream.key_value(self._bucket)
         await bucket.put(name, value.encode())
 
     async def _agree(self, name: str, value: str) -> str:
-        stream, key = f"KV_{self._bucket}", f"$KV.{self._bucket}.{name}"
         bucket = await self._connection.jetstream.key_value(self._bucket)
         with contextlib.suppress(KeyWrongLastSequenceError, KeyNotFoundError):
             # create-if-absent; one whose answer was lost is found below by the next attempt
             await bucket.create(name, value.encode())
             return value
+        stored = await self._stored(name)
+        if stored is None:  # the leader refuses for the sake of another router's that has no quorum yet
+            raise ServiceUnavailableError
+        return stored
+
+    async def _stored(self, name: str) -> str | None:
+        """Return what the leader has: another replica may not have it yet."""
         try:
-            # from the leader: another replica may not have it yet
-            found = await self._connection.jetstream.get_last_msg(stream, key)
+            found = await self._connection.jetstream.get_last_msg(f"KV_{self._bucket}", f"$KV.{self._bucket}.{name}")
         except NotFoundError:
-            # the leader refuses for the sake of another router's that has no quorum yet
-            raise ServiceUnavailableError from None
-        return (found.data or b"").decode()
+            return None
+        return (found.data or b"").decode("utf-8", "replace") or None  # empty: it was deleted

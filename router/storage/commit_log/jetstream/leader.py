@@ -9,7 +9,8 @@ from typing import Final
 from nats.js.api import Header, RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
-from router.storage.commit_log.interface import LogRecord, LogReplacedError
+from router.storage.commit_log.interface import LogReplacedError
+from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.streams import LogStream, log_stream_of
 
@@ -46,7 +47,7 @@ class Leader:
                 return info
         raise self._end("was deleted")
 
-    async def find(self, position: int) -> LogRecord | None:
+    async def find(self, position: int) -> StoredMessage | None:
         """Return the record at a position; None when there is none.
 
         Raises:
@@ -60,7 +61,7 @@ class Leader:
             )
         return None
 
-    async def last(self) -> LogRecord:
+    async def last(self) -> StoredMessage:
         """Return the last record; only its position when it was purged: 0 when nothing was ever appended.
 
         Raises:
@@ -72,7 +73,7 @@ class Leader:
             return self._record(
                 await self._connection.persist(lambda: self._connection.jetstream.get_last_msg(name, subject))
             )
-        return LogRecord((await self.info()).state.last_seq, "", b"")
+        return StoredMessage((await self.info()).state.last_seq, "", b"", purged=True)
 
     def lost(self, position: int, acknowledged: int) -> LogReplacedError:
         """Make the error of a stream that lost records."""
@@ -89,7 +90,7 @@ class Leader:
         self._replaced = LogReplacedError(f"the stream {self._stream.name} of the log {how}")
         return self._replaced
 
-    def _record(self, found: RawStreamMsg) -> LogRecord:
+    def _record(self, found: RawStreamMsg) -> StoredMessage:
         if found.subject != self._stream.subject:
             raise self._end("was deleted and created again")
-        return LogRecord(found.seq or 0, (found.headers or {}).get(Header.MSG_ID, ""), found.data or b"")
+        return StoredMessage(found.seq or 0, str((found.headers or {}).get(Header.MSG_ID, "")), found.data or b"")

@@ -15,14 +15,16 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 
 from router.storage.commit_log.interface import LogRecord, LogReplacedError, LogStatus, LogTrimmedError
-from router.storage.commit_log.jetstream.append import append
-from router.storage.commit_log.jetstream.batch_get import messages_after
+from router.storage.commit_log.jetstream.append import SealedMessage, append, report_void
+from router.storage.commit_log.jetstream.batch_get import StoredMessage, messages_after
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
 from router.storage.commit_log.jetstream.url import LogUrl
+from router.storage.commit_log.record_seals import RecordSeals
+from router.storage.commit_log.refusals import Refusals
 
 POLL_SECONDS: Final = 0.25
 """How often a waiting reader looks even though nothing announced a record."""
@@ -39,6 +41,9 @@ MONITORED_SECONDS: Final = 15.0
 
 SOON_SECONDS: Final = 0.005
 
+POSITION_DIGITS: Final = 20
+"""Most digits of a position."""
+
 READING_SECONDS: Final = 1.0
 """How often a waiting reader says that it waits."""
 
@@ -49,7 +54,18 @@ ANNOUNCE_SECONDS: Final = 3.0
 class JetStreamLog:
     """A log; see the protocol for what its methods promise."""
 
-    def __init__(self, connection: Connection, url: LogUrl, info: StreamInfo, behind_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        url: LogUrl,
+        info: StreamInfo,
+        *,
+        seals: RecordSeals,
+        refusals: Refusals,
+        behind_seconds: float,
+    ) -> None:
+        self._seals = seals
+        self._refusals = refusals
         self._connection = connection
         self._url = url
         self._stream = log_stream_of(info)
@@ -89,9 +105,8 @@ class JetStreamLog:
             self._stream,
             self._leader,
             self._direct,
-            expected=expected,
-            batch_id=batch_id,
-            data=data,
+            SealedMessage(self._seals, LogRecord(expected + 1, batch_id, data)),
+            refusals=self._refusals,
             stop=stop,
         )
         self._acknowledged = max(self._acknowledged, position)
@@ -150,7 +165,7 @@ class JetStreamLog:
             found = await self._leader.last()
             if found.position >= self._acknowledged:
                 self._acknowledged = found.position
-                return found if found.position else None
+                return self._opened(found) if found.position else None
             if loop.time() > deadline:
                 raise self._leader.lost(found.position, self._acknowledged)
             await asyncio.sleep(POLL_SECONDS)
@@ -160,9 +175,9 @@ class JetStreamLog:
         deadline = loop.time() + wait_seconds
         while True:
             news = self._news
-            records = await messages_after(self._connection, self._stream.name, self._stream.subject, after)
-            if records and records[0].position == after + 1:
-                return records[: _gapless(records)]
+            found = await messages_after(self._connection, self._stream.name, self._stream.subject, after)
+            if found and found[0].position == after + 1:
+                return [self._opened(each) for each in found[: _gapless(found)]]
             # the replica that answered may lag behind: what the leader says counts
             state = (await self._info()).state
             first = state.first_seq if state.messages else state.last_seq + 1
@@ -171,8 +186,9 @@ class JetStreamLog:
             if after < state.last_seq:
                 record = await self._leader.find(after + 1)
                 if record:
-                    return [record]
-            elif after > state.last_seq:
+                    return [self._opened(record)]
+            self._announced = min(self._announced, state.last_seq)  # anybody can announce what does not exist
+            if after > state.last_seq:
                 self._acknowledged = max(self._acknowledged, after)
                 await self._tail()
             remaining = deadline - loop.time()
@@ -183,6 +199,15 @@ class JetStreamLog:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(remaining, pause)):
                     await news.wait()
+
+    def _opened(self, found: StoredMessage) -> LogRecord:
+        """Return the record of a message; report it if it is void."""
+        if found.purged:
+            return LogRecord(found.position, "", b"")
+        record = self._seals.open(found.position, found.message_id, found.data)
+        if record.void:
+            report_void(self._refusals, self._stream.name, record)
+        return record
 
     async def _purge(self, through: int) -> None:
         state = (await self._info()).state  # not what another life of the log has
@@ -223,7 +248,7 @@ class JetStreamLog:
             self._announce_until = time.monotonic() + ANNOUNCE_SECONDS
 
     async def _on_announced(self, message: Msg) -> None:
-        if message.data.isdigit():
+        if message.data.isdigit() and len(message.data) <= POSITION_DIGITS:
             self._announced = max(self._announced, int(message.data))
             self._news.set()
             self._news = asyncio.Event()
@@ -249,7 +274,7 @@ class JetStreamLog:
             await self._direct.renew((cluster and cluster.leader) or "")
 
 
-def _gapless(records: list[LogRecord]) -> int:
+def _gapless(records: list[StoredMessage]) -> int:
     """Return how many of the records follow one another without a gap."""
     return next(
         (count for count, record in enumerate(records) if record.position != records[0].position + count), len(records)

@@ -2,7 +2,9 @@
 
 nats-py's own `put` waits for each chunk of 128 KiB, its `get` waits for ever when a server is lost, and its `delete`
 leaves a record behind for each object. Here, chunks are larger, several are on their way at once, reading polls, and
-nothing is left. An object consists of chunks on a subject of its own, and of a description that is written last.
+nothing is left. An object consists of chunks on a subject of its own, and of a description that is written last. The
+chunks are sealed, and so `nats object get` gives bytes that only a router can use. The description need not be: with
+another one, the chunks don't open.
 
 Source: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md
 """
@@ -32,6 +34,9 @@ from flowhook.errors import InternalError, UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
 from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
+from router.storage.commit_log.object_seals import ChunkPlace, ObjectSeals
+from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.commit_log.sealing import NotAuthenticError
 
 CHUNK_BYTES: Final = 512 << 10
 IN_FLIGHT: Final = 4
@@ -54,6 +59,7 @@ SUBJECTS_A_PAGE: Final = 100_000
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,256}", re.ASCII)
+_CHUNKS_ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
 _DIGEST: Final = "SHA-256="
 
 
@@ -62,7 +68,6 @@ class _Description:
     chunks_id: str
     size: int
     chunks: int
-    digest: str
     create_time: float
     deleted: bool
 
@@ -70,9 +75,11 @@ class _Description:
 class JetStreamObjects:
     """A bucket; see the protocol for what its methods promise."""
 
-    def __init__(self, connection: Connection, bucket: str) -> None:
+    def __init__(self, connection: Connection, bucket: str, seals: ObjectSeals, refusals: Refusals) -> None:
         self._connection = connection
         self._bucket = bucket
+        self._seals = seals
+        self._refusals = refusals
         self._stream = f"OBJ_{bucket}"
         self._sweep_at = 0.0
 
@@ -104,17 +111,19 @@ class JetStreamObjects:
             with contextlib.ExitStack() as undo:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 undo.callback(path.unlink)
-                digest, size = hashlib.sha256(), 0
-                with os.fdopen(descriptor, "wb") as file:
-                    for chunk in self._get_chunks(described):
-                        file.write(chunk)
-                        digest.update(chunk)
-                        size += len(chunk)
-                if (size, _encoded(digest.digest())) == (described.size, described.digest):
+                number, cause = 0, "chunks are missing"
+                with os.fdopen(descriptor, "wb") as file, contextlib.suppress(NotAuthenticError):
+                    for stored in self._get_chunks(described):
+                        place = ChunkPlace(name, described.chunks_id, described.chunks, number)
+                        cause = f"chunk {number + 1} of {described.chunks} is not what a router has stored there"
+                        file.write(self._seals.open(place, stored))
+                        number += 1
+                if number and number == described.chunks:
                     undo.pop_all()
                     return True
             if self._describe(name) == described:  # else it was replaced meanwhile
-                raise ObjectDamagedError(f"the object {name} is not what was stored: its checksum does not match")
+                self._refusals.add(RefusedKind.OBJECT, name, cause)
+                raise ObjectDamagedError(f"the object {name} is not what was stored: {cause}")
         return False
 
     def delete(self, name: str) -> None:
@@ -128,8 +137,8 @@ class JetStreamObjects:
 
     def names(self, prefix: str) -> list[str]:
         """Return names, as the leader knows them."""
-        names = (_name_of(subject) for subject in self._subjects(self._description_prefix + ">"))
-        return sorted(name for name in names if name.startswith(prefix))
+        names = map(_name_of, self._subjects(self._description_prefix + ">"))
+        return sorted(name for name in names if name and name.startswith(prefix))
 
     def stored(self, prefix: str) -> list[StoredObject]:
         """Return descriptions: a request for each object."""
@@ -155,7 +164,8 @@ class JetStreamObjects:
         while messages := self._connection.call(
             messages_after(self._connection, self._stream, self._description_prefix + ">", after)
         ):
-            found.update(self._chunks(json.loads(message.data)["nuid"]) for message in messages)
+            described = (_parse_description(message.data) for message in messages)
+            found.update(self._chunks(each.chunks_id) for each in described if each)
             after = messages[-1].position
         return found
 
@@ -168,8 +178,10 @@ class JetStreamObjects:
             return None
 
         chunk = self._persist(first)
-        name = ((chunk and chunk.headers) or {}).get(OBJECT_HEADER, "")
-        if not chunk or not chunk.time or not name or time.time() - chunk.time.timestamp() < older_than:
+        name = str(((chunk and chunk.headers) or {}).get(OBJECT_HEADER, ""))
+        if not chunk or not chunk.time or time.time() - chunk.time.timestamp() < older_than:
+            return False
+        if not _NAME.fullmatch(name):  # no router has stored it
             return False
         described = self._describe(name, deleted=True)
         if described and self._chunks(described.chunks_id) == subject:
@@ -178,17 +190,19 @@ class JetStreamObjects:
         return True
 
     def _put_chunks(self, name: str, chunks_id: str, path: Path) -> tuple[int, int, str]:
-        """Store the chunks of a file; return its size, their number and its digest."""
-        digest, size, chunks = hashlib.sha256(), 0, 0
+        """Store the chunks of a file, which does not change; return their size, number and digest, as stored."""
+        digest, size = hashlib.sha256(), 0
+        chunks = max(1, -(-path.stat().st_size // CHUNK_BYTES))
         waiting: deque[concurrent.futures.Future[object]] = deque()
         subject = self._chunks(chunks_id)
         try:
             with path.open("rb", buffering=0) as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
-                    chunks += 1
-                    waiting.append(self._connection.submit(self._publish(name, subject, chunk)))
+                for index in range(chunks):
+                    place = ChunkPlace(name, chunks_id, chunks, index)
+                    sealed = self._seals.seal(place, file.read(CHUNK_BYTES))
+                    digest.update(sealed)
+                    size += len(sealed)
+                    waiting.append(self._connection.submit(self._publish(name, subject, sealed)))
                     if len(waiting) == IN_FLIGHT:
                         self._connection.result(waiting.popleft())
             while waiting:
@@ -226,15 +240,10 @@ class JetStreamObjects:
         data = self._persist(last)
         if not data:
             return None
-        info = json.loads(data)
-        described = _Description(
-            info["nuid"],
-            info.get("size", 0),
-            info.get("chunks", 0),
-            info.get("digest", ""),
-            datetime.fromisoformat(info["mtime"]).timestamp(),
-            info.get("deleted", False),
-        )
+        described = _parse_description(data)
+        if described is None:
+            self._refusals.add(RefusedKind.OBJECT, name, "its description is none that a router has stored")
+            return None
         return None if described.deleted and not deleted else described
 
     def _publish_description(
@@ -300,8 +309,29 @@ class JetStreamObjects:
         return self._description_prefix + base64.urlsafe_b64encode(name.encode()).decode()
 
 
+def _parse_description(data: bytes) -> _Description | None:
+    """Return the description of an object, which anybody may have stored; None: it is none."""
+    try:
+        info = json.loads(data)
+        described = _Description(
+            str(info["nuid"]),
+            int(info.get("size", 0)),
+            int(info.get("chunks", 0)),
+            datetime.fromisoformat(info["mtime"]).timestamp(),
+            bool(info.get("deleted", False)),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return described if _CHUNKS_ID.fullmatch(described.chunks_id) else None
+
+
 def _name_of(subject: str) -> str:
-    return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+    """Return the name of an object; empty: of none that can be one."""
+    try:
+        name = base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+    except ValueError:
+        return ""
+    return name if _NAME.fullmatch(name) else ""
 
 
 def _encoded(digest: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from nats.js.api import StreamInfo
 
+from router.storage.commit_log.fact_seals import PlainFacts, SealedFacts
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
 from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbeats, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.connection import Connection
@@ -25,6 +26,8 @@ from router.storage.commit_log.jetstream.streams import (
 )
 from router.storage.commit_log.jetstream.url import LogUrl, parse_url
 from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.object_seals import PlainObjects, SealedObjects
+from router.storage.commit_log.record_seals import PlainRecords, SealedRecords
 from router.storage.commit_log.refusals import Refusals
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -65,6 +68,7 @@ def connect(
     behind_seconds: float = BEHIND_SECONDS,
     creds_file: Path | None = None,
     ca_file: Path | None = None,
+    sealed: bool = True,
 ) -> ReplicatedLog:
     """Connect to the servers of the log, check them, and create the streams that are missing. Blocks.
 
@@ -77,6 +81,7 @@ def connect(
         behind_seconds: how long the log may lack records that it had acknowledged before it counts as replaced (s).
         creds_file: credentials file of NATS (JWT and key).
         ca_file: certificates of the authorities that sign the servers'; with it, or with `tls://`, connections are TLS.
+        sealed: false: read, and don't write, what an early version has stored, and what anybody may have changed.
 
     Raises:
         InvalidError: the URL, the credentials, or the servers' configuration are not as they must be
@@ -92,13 +97,21 @@ def connect(
             check_sync(parsed, info, connection.server[0])
         objects = connection.call(open_objects_bucket(connection, parsed, seconds=timeout))
         facts = connection.call(open_facts_bucket(connection, parsed, seconds=timeout))
-        log = JetStreamLog(connection, parsed, info, behind_seconds)
         refusals = Refusals()
+        identity = log_stream_of(info).identity
+        log = JetStreamLog(
+            connection,
+            parsed,
+            info,
+            seals=SealedRecords(keys, identity) if sealed else PlainRecords(),
+            refusals=refusals,
+            behind_seconds=behind_seconds,
+        )
         heartbeats = NatsHeartbeats(
             connection,
             subject=f"{parsed.prefix.lower()}.router",
             router=router,
-            seals=HeartbeatSeals(keys.derive("heartbeats", log.identity), router),
+            seals=HeartbeatSeals(keys.derive("heartbeats", identity), router),
             refusals=refusals,
         )
         connection.call(log.start())
@@ -110,8 +123,15 @@ def connect(
         connection,
         log=log,
         heartbeats=heartbeats,
-        objects=JetStreamObjects(connection, objects),
-        facts=JetStreamFacts(connection, facts),
+        objects=JetStreamObjects(
+            connection,
+            objects,
+            SealedObjects(keys.derive("objects", parsed.prefix)) if sealed else PlainObjects(),
+            refusals,
+        ),
+        facts=JetStreamFacts(
+            connection, facts, SealedFacts(keys.derive("facts", parsed.prefix)) if sealed else PlainFacts(), refusals
+        ),
         refusals=refusals,
     )
 

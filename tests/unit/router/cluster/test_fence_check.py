@@ -47,6 +47,30 @@ def test_a_record_of_another_ends_the_ownership(clock):
     assert not check.check()
 
 
+def test_a_void_record_takes_nothing_from_its_owner(clock):
+    log = FakeLog()
+    check = FenceCheck(log, Recorder(), clock=clock)
+    clock.now += CONFIRMED_SECONDS
+    log.forge()
+    assert check.check()
+    log.append(1, "own:1", b"")
+    log.forge()
+    assert check.check()
+    log.append(3, "other:1", b"")
+    log.append(4, "own:like", b"")  # the last one does not tell who owns the log
+    assert not check.check()
+
+
+def test_an_owner_whose_records_were_purged_behind_its_back_owns_nothing(clock):
+    log = FakeLog()
+    check = FenceCheck(log, Recorder(), clock=clock)
+    clock.now += CONFIRMED_SECONDS
+    log.append(0, "other:1", b"")
+    log.forge()
+    log.purge(1)
+    assert not check.check()
+
+
 def test_an_owner_that_can_not_reach_the_log_is_cut_off_after_a_time(clock):
     check = FenceCheck(AwayLog(), Recorder(), clock=clock)
     clock.now += UNREACHABLE_SECONDS - 0.1

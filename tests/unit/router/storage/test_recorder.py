@@ -6,7 +6,7 @@ from support.fake_log import FakeLog, Fault
 from flowhook.errors import UnavailableError
 from router.storage.commit_log.interface import FencedError
 from router.storage.replicated.batch import decode
-from router.storage.replicated.follower import Follower, ViewDivergedError
+from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import View
 
@@ -195,6 +195,59 @@ def test_a_changed_record_is_found_by_the_next_one(owner, log, tmp_path):
     log._records[0] = log._records[0].__class__(1, "x", next(other.recorder._log.read(0)).data)
     with pytest.raises(ViewDivergedError):
         follower.catch_up(2)
+
+
+def test_void_records_are_passed_over_by_owners_and_followers(owner, log, followed):
+    owner.count("a")
+    log.forge()
+    log.forge()
+    owner.count("b")
+    assert owner.view.position().position == log.tail().position == 4
+    owner.transact("INSERT INTO secret VALUES ('a', randomblob(5000), 0)")
+    log.forge()
+    follower = followed()
+    assert follower.position.position == log.tail().position - 1
+    assert (follower.end().position, follower.end().last_hash) == (log.tail().position, owner.view.position().last_hash)
+    assert owner.losses == []
+
+
+def test_an_owner_claims_behind_void_records(owner, log, tmp_path, followed):
+    owner.count("a")
+    log.forge()
+    next_owner = Owner(log, tmp_path / "follower", followed().end())
+    next_owner.count("b")
+    assert next_owner.view.position().position == 3
+    assert followed().position.position == 3
+    with pytest.raises(FencedError):
+        owner.count("c")
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_record_that_others_follow_is_never_passed_over(owner, log, followed, damaged):
+    for name in ("a", "b", "c"):
+        owner.count(name)
+    log.spoil(2, damaged=damaged)
+    with pytest.raises(LogDamagedError) as raised:
+        followed()
+    assert raised.value.position == 2
+
+
+def test_nobody_claims_behind_a_last_record_that_a_router_may_have_written(owner, log, followed):
+    owner.count("a")
+    owner.count("b")
+    log.spoil(2)
+    follower = followed()
+    assert follower.position.position == 1
+    with pytest.raises(LogDamagedError):
+        follower.end()
+
+
+def test_a_damaged_record_that_the_owner_did_not_write_is_passed_over_once_it_goes_on(owner, log, followed):
+    owner.count("a")
+    log.forge()
+    owner.count("b")
+    log.spoil(2)
+    assert followed().end().position == 3
 
 
 def test_a_view_of_another_boot_is_not_used(owner, log, monkeypatch):

@@ -1,0 +1,194 @@
+"""Seals a log, and the objects beside it, that an early version stored without that, while no router runs.
+
+The log stays the same one, and so do the views of routers: a sealed snapshot at its end takes the place of all records.
+What is there is believed, this once: that is why nobody but an operator can ask for it. Until the last step no router
+starts, and whatever interrupts it, it can be repeated.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from flowhook.errors import ConflictError, NotFoundError
+from flowhook.private_files import make_directory
+from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
+from router.storage.commit_log.refusals import RefusedKind
+from router.storage.replicated.follower import Follower
+from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
+from router.storage.replicated.snapshots import SnapshotStore
+from router.storage.replicated.view import View
+from router.storage.sqlite.blob_cache import BlobCache
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.object_sweep import named_blobs
+
+TRANSFERS: Final = 4
+"""Objects that are sealed at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSealed:
+    """What was sealed.
+
+    Attributes:
+        position: of the log, up to which everything is in the snapshot.
+        objects: large payloads and bodies.
+        missing: those of them that were not there.
+    """
+
+    position: int
+    objects: int
+    missing: int
+
+
+class LogSealing:
+    """Seals a log. Blocks.
+
+    Args:
+        plain: the log as the early version reads it.
+        sealed: the same log, as routers read and write it.
+        fingerprint: of the key of secrets.
+        is_sealed: whether the beginning of an object says that it is sealed.
+        heartbeat_seconds: for how long running routers are looked for.
+    """
+
+    def __init__(
+        self,
+        plain: ReplicatedLog,
+        sealed: ReplicatedLog,
+        *,
+        fingerprint: str,
+        is_sealed: Callable[[bytes], bool],
+        heartbeat_seconds: float,
+    ) -> None:
+        self._plain = plain
+        self._sealed = sealed
+        self._fingerprint = fingerprint
+        self._is_sealed = is_sealed
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def seal(self, directory: Path) -> LogSealed:
+        """Seal everything; temporary files are in `directory`, which is removed.
+
+        Raises:
+            NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
+            ConflictError: a router runs (`ROUTER_RUNNING`), the log is sealed (`LOG_SEALED`) or another one than the
+                routers have used (`LOG_REPLACED`), or the key is not theirs (`SECRETS_KEY_DIFFERS`).
+            UnavailableError: the log, its object store, or the disk can't serve.
+        """
+        self._refuse_routers()
+        self._check_facts()
+        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            make_directory(directory)
+            return self._seal(directory)
+        except (OSError, apsw.Error) as error:
+            raise translate(error) from error
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _seal(self, directory: Path) -> LogSealed:
+        snapshots = SnapshotStore(self._sealed.objects, directory / "snapshots")
+        view = View(directory / "view")
+        position = self._restore(view, snapshots, directory)
+        with view.connected() as connection:
+            names = {BlobCache(directory, self._plain.objects).object_name(each) for each in named_blobs(connection)}
+        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="seal") as pool:
+            found = list(pool.map(lambda name: self._seal_object(name, directory), sorted(names)))
+        snapshots.make(view.path)
+        if snapshots.restore(directory / "check" / "view.db", log_identity=self._sealed.log.identity) != position:
+            raise ConflictError("the sealed snapshot can't be restored", reason="SNAPSHOT_DAMAGED")
+        if position:
+            self._sealed.log.purge(position)
+        self._delete_others(self._sealed.objects, {*names, snapshots.name(position)})
+        self._sealed.facts.replace(KEY_FACT, self._fingerprint)
+        self._sealed.facts.replace(LOG_FACT, self._sealed.log.identity)  # last: until then, routers refuse to start
+        return LogSealed(position, sum(found), len(found) - sum(found))
+
+    def _restore(self, view: View, snapshots: SnapshotStore, directory: Path) -> int:
+        """Make a view of everything that is stored; return the position of the log's end."""
+        tail = self._plain.log.tail()
+        end = 0 if tail is None else tail.position
+        newest = max(snapshots.positions(), default=None)
+        if newest is None and not end:
+            raise NotFoundError("the log is empty: start the routers", reason="LOG_EMPTY")
+        make_directory(view.path.parent)
+        if newest is not None and self._is_sealed_object(snapshots.name(newest), directory):
+            # it was interrupted, or the fact that the log is sealed was changed by somebody else
+            source, position = self._sealed, snapshots.restore_view(view, self._sealed.log.identity)
+        else:
+            source = self._plain
+            plain = SnapshotStore(source.objects, directory / "plain")
+            position = plain.restore_view(view, source.log.identity)
+        if position is None:
+            position = view.create(source.log.identity)
+        if position.position < end:
+            follower = Follower(source.log, view, position)
+            follower.catch_up(end)
+            position = follower.end()
+        view.adopt(position)
+        return position.position
+
+    def _seal_object(self, name: str, directory: Path) -> bool:
+        """Store an object again, sealed; false: there is none."""
+        path = directory / name.replace("/", "_")
+        try:
+            if not self._plain.objects.get(name, path):
+                return False
+            with path.open("rb") as file:
+                sealed = self._is_sealed(file.read(64))
+            if not sealed:
+                self._sealed.objects.put(name, path)
+        finally:
+            path.unlink(missing_ok=True)
+        return True
+
+    def _is_sealed_object(self, name: str, directory: Path) -> bool:
+        path = directory / "beginning"
+        try:
+            if not self._plain.objects.get(name, path):
+                return False
+            with path.open("rb") as file:
+                return self._is_sealed(file.read(64))
+        finally:
+            path.unlink(missing_ok=True)
+
+    @staticmethod
+    def _delete_others(objects: ObjectStore, names: set[str]) -> None:
+        """Delete what nothing names: it would remain readable for everybody."""
+        for name in objects.names(""):
+            if name not in names:
+                objects.delete(name)
+
+    def _refuse_routers(self) -> None:
+        time.sleep(self._heartbeat_seconds)
+        running = sorted(self._sealed.heartbeats.seen())
+        if running or self._sealed.refusals.count(RefusedKind.HEARTBEAT):  # those of early versions can't be opened
+            names = ", ".join(running) or "a router"
+            raise ConflictError(f"{names} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
+
+    def _check_facts(self) -> None:
+        known = self._plain.facts.get(LOG_FACT)
+        fingerprint = (self._plain.facts.get(KEY_FACT) or self._fingerprint).split(" ")[0]
+        try:
+            sealed = known is not None and self._sealed.facts.get(LOG_FACT) is not None
+        except ConflictError:
+            sealed = False
+        if sealed:
+            raise ConflictError("the log is sealed already: start the routers", reason="LOG_SEALED")
+        if fingerprint != self._fingerprint:
+            raise ConflictError(
+                "the key of secrets is not that of the routers: name their data directory, or set FLOWHOOK_SECRETS_KEY",
+                reason="SECRETS_KEY_DIFFERS",
+            )
+        if known is not None and known.split(" ")[0] != self._sealed.log.identity:
+            raise LogReplacedError(
+                "the log is not the one that the routers have used: it was deleted and created again"
+            )

@@ -159,7 +159,7 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
     def _recorded(
         self, action: str, perform: Any, details: grpc.HandlerCallDetails
     ) -> Callable[[Any, Any], Awaitable[Any]]:
-        async def recorded(request: Message, context: error_mapping.Context) -> Any:
+        async def recorded(request: Message, context: error_mapping.Context, address: str) -> Any:
             async def add(response: Message | None, error: str = "") -> None:
                 target = AUDITED[action](request, response)
                 entry = AuditEntry(
@@ -170,7 +170,7 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
                     target=target[:MAX_TEXT],
                     reason=_metadata(details, REASON_KEY)[:MAX_TEXT],
                     error=error,
-                    address=_address(details, context.peer()),
+                    address=address,
                 )
                 await self._add(entry)
 
@@ -179,7 +179,9 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
             return response
 
         async def uninterrupted(request: Message, context: error_mapping.Context) -> Any:
-            call = asyncio.create_task(recorded(request, context), name=action)
+            # asked at once: grpc ends the process if it is asked for the peer of a call that has ended meanwhile
+            address = _address(details, context.peer())
+            call = asyncio.create_task(recorded(request, context, address), name=action)
             self._calls.add(call)
             call.add_done_callback(self._ended)
             return await asyncio.shield(call)

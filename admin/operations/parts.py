@@ -19,6 +19,7 @@ from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
 from flowhook.offload.offload import Offload
+from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class PartReader:
     """Finds attachments in bodies that are parts of their events, in processes of its own. Close it after use."""
 
     def __init__(self) -> None:
-        self._offload = Offload("attachments", seconds=SECONDS, memory=MEMORY_BYTES, max_waiting=MAX_WAITING)
+        self._offload = Offload(
+            "attachments", seconds=SECONDS, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(MAX_WAITING)
+        )
 
     async def parts(self, event: Event) -> list[PartView]:
         """Return the attachments of an event.

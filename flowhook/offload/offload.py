@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
 from flowhook import limits
-from flowhook.errors import ExhaustedError
+from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.installation import REPLACED, was_replaced
 from flowhook.offload.pool import ProcessPool
 from flowhook.offload.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError
+from flowhook.sharing import Principal, SharedLimit
+from flowhook.sharing.table import OffloadLimits
 
 SECONDS: Final = 10.0
 """Default limit on the CPU time of one call."""
 
 MEMORY_BYTES: Final = 512 * limits.MIB
 """Default limit on the memory of one process: parsed, the largest body takes about twenty times its size."""
-
-MAX_WAITING: Final = 1000
-MAX_WAITING_BYTES: Final = 64 * limits.MIB
-"""Calls of one key that are running or queued, and their arguments; one call may have more bytes than that."""
 
 WAIT_SECONDS: Final = 30.0
 """Longest wait of a call for a process, while earlier calls of its key run or no process can be started."""
@@ -49,8 +46,7 @@ class Offload:
         *,
         seconds: float = SECONDS,
         memory: int = MEMORY_BYTES,
-        max_waiting: int = MAX_WAITING,
-        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        shared: OffloadLimits = OffloadLimits(),
         start: StartWorker | None = None,
     ) -> None:
         """Create the pool.
@@ -59,17 +55,13 @@ class Offload:
             name: purpose of the processes, for logs.
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
-            max_waiting: calls of one key that may be running or queued.
-            max_waiting_bytes: size of their arguments; one call may have more.
+            shared: processes, and calls that wait for them.
             start: starts a process with `seconds` and `memory`; `OffloadWorker.start` by default.
         """
         self.wait_seconds = WAIT_SECONDS
-        self._max_waiting = max_waiting
-        self._max_waiting_bytes = max_waiting_bytes
-        self._bytes: Counter[str] = Counter()
-        """Sizes of the arguments of all calls of a key."""
+        self._bytes = SharedLimit(shared.waiting_bytes)
         self._pool: ProcessPool[OffloadWorker] = ProcessPool(
-            partial(start or OffloadWorker.start, seconds, memory), name, check=_check_installation
+            partial(start or OffloadWorker.start, seconds, memory), name, shared.processes, check=_check_installation
         )
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
@@ -88,17 +80,14 @@ class Offload:
                 replaced (`INSTALLATION_REPLACED`).
             InternalError: the function raised another exception.
         """
-        size = sum(map(len, parts))
-        calls = self._pool.active_callers(key)
-        if calls >= self._max_waiting or (calls and self._bytes[key] + size > self._max_waiting_bytes):
-            raise _overloaded()
-        self._bytes[key] += size
+        limit = self._bytes.limit
+        # a call that is larger than the share of its key is run when there is no other of that key
+        size = min(max(sum(map(len, parts)), 1), limit.total // limit.parts)
         try:
-            return await self._run(key, function, parts)
-        finally:
-            self._bytes[key] -= size
-            if not self._bytes[key]:
-                del self._bytes[key]
+            with self._bytes.acquire(Principal("flow", key), size):
+                return await self._run(key, function, parts)
+        except UnavailableError:
+            raise _overloaded() from None
 
     async def _run(self, key: str, function: Function, parts: Sequence[bytes]) -> list[bytes]:
         for _ in range(TRIES):

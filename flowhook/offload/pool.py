@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from flowhook import logs
-
-SIZE: Final = 2
-"""Processes at a time; each key gets at most one of them."""
+from flowhook.sharing import FairQueue, Limit, Principal
 
 IDLE_SECONDS: Final = 60.0
 """Idle time after which a process is ended."""
@@ -36,21 +33,14 @@ class PooledProcess(Protocol):
 P = TypeVar("P", bound=PooledProcess)
 
 
-@dataclass(slots=True)
-class _Line:
-    """Queue of the callers of one key, which get a process one after another."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    length: int = 0
-
-
 class ProcessPool(Generic[P]):
-    """Pool of processes, which are started on demand."""
+    """Pool of processes, which are started on demand. Callers wait for them, and take turns by key."""
 
     def __init__(
         self,
         start: Callable[[], Awaitable[P]],
         name: str,
+        limit: Limit,
         *,
         retry_seconds: float = RETRY_SECONDS,
         check: Callable[[], None] = lambda: None,
@@ -60,6 +50,7 @@ class ProcessPool(Generic[P]):
         Args:
             start: starts a process; raises `OSError` if it can't.
             name: purpose of the processes, for logs.
+            limit: how many processes there may be at a time, and how many callers may wait.
             retry_seconds: delay between two attempts to start one.
             check: called before such an attempt; raises an error if it is in vain.
         """
@@ -67,8 +58,7 @@ class ProcessPool(Generic[P]):
         self._retry_seconds = retry_seconds
         self._name = name
         self._check = check
-        self._places = asyncio.Semaphore(SIZE)
-        self._lines: dict[str, _Line] = {}
+        self._queue = FairQueue(limit)
         self._idle: list[tuple[P, asyncio.TimerHandle]] = []
         self._is_lacking = False
         self._pending: set[asyncio.Future[Any]] = set()
@@ -76,25 +66,18 @@ class ProcessPool(Generic[P]):
 
     @asynccontextmanager
     async def process(self, key: str) -> AsyncIterator[P]:
-        """Acquire a process for the duration of the block; keys take turns. Failed starts are retried."""
-        line = self._lines.setdefault(key, _Line())
-        line.length += 1
-        try:
-            async with line.lock, self._places:
-                process = self._take_idle() or await self._start_somehow()
-                try:
-                    yield process
-                finally:
-                    self._put_back(process)
-        finally:
-            line.length -= 1
-            if not line.length:
-                del self._lines[key]
+        """Acquire a process for the duration of the block. Failed starts are retried.
 
-    def active_callers(self, key: str) -> int:
-        """Return how many callers of a key have a process or wait for one."""
-        line = self._lines.get(key)
-        return 0 if line is None else line.length
+        Raises:
+            ExhaustedError: too many callers of the key wait (`OVERLOADED`).
+            UnavailableError: too many callers of all keys wait (`OVERLOADED`).
+        """
+        async with self._queue.seat(Principal("flow", key)):
+            process = self._take_idle() or await self._start_somehow()
+            try:
+                yield process
+            finally:
+                self._put_back(process)
 
     async def _start_somehow(self) -> P:
         """Start a process, with any number of retries; log the first of consecutive failures."""

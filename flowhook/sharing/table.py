@@ -5,7 +5,7 @@ Each process has its limits as arguments, so that a test can set others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flowhook.limits import MAX_UPLOAD_BYTES, MAX_UPLOADS, MIB
 from flowhook.sharing.limit import Limit
@@ -295,3 +295,39 @@ class AdminLimits:
         retry_after=6,
     )
     send_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadLimits:
+    """The limits of each pool of processes that do what may take long: parsing large bodies, conditions, traces.
+
+    Attributes:
+        processes: processes at a time, for which calls wait. A flow has at most one.
+        waiting_bytes: arguments of the calls that run or wait.
+    """
+
+    processes: Limit = Limit(
+        name="offload.processes",
+        counts="processes of one kind",
+        per="flow",
+        total=2,
+        parts=2,
+        waiting=1998,
+        reason="OVERLOADED",
+        full="OVERLOADED",
+        retry_after=1,
+    )
+    waiting_bytes: Limit = Limit(
+        name="offload.waiting_bytes",
+        counts="bytes that wait for these processes",
+        per="flow",
+        total=256 * MIB,
+        reason="OVERLOADED",
+        full="OVERLOADED",
+        retry_after=1,
+    )
+
+    @classmethod
+    def with_waiting(cls, calls: int) -> OffloadLimits:
+        """Return limits that let so many calls of one flow run or wait, and twice as many of all."""
+        return cls(processes=replace(cls().processes, waiting=2 * calls - 2))

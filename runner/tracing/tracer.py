@@ -14,6 +14,7 @@ from flowhook.execution_trace import ExecutionTrace
 from flowhook.model import ExecutionDetail
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import OffloadWorker
+from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert_detail
 from runner.tracing.offloaded import compute_trace
 
@@ -46,7 +47,9 @@ class ExecutionTracer:
             max_traces: traces that may be running or queued.
         """
         start = partial(OffloadWorker.start, command=COMMAND)
-        self._offload = Offload("trace", seconds=seconds, memory=MEMORY_BYTES, max_waiting=max_traces, start=start)
+        self._offload = Offload(
+            "trace", seconds=seconds, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(max_traces), start=start
+        )
         self._offload.wait_seconds = WAIT_SECONDS
         self._max_traces = max_traces
         self._active = 0

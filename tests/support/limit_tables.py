@@ -6,9 +6,9 @@ from dataclasses import fields
 
 from flowhook.limits import MIB
 from flowhook.sharing import Limit
-from flowhook.sharing.table import AdminLimits, EdgeLimits, RouterLimits
+from flowhook.sharing.table import AdminLimits, EdgeLimits, OffloadLimits, RouterLimits
 
-TABLES = {"Router": RouterLimits, "Edge": EdgeLimits, "Admin": AdminLimits}
+TABLES = {"Router": RouterLimits, "Edge": EdgeLimits, "Admin": AdminLimits, "Separate processes": OffloadLimits}
 """Limits by heading of `limits.md`."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from support.warm import KeptWorker
 from flowhook.errors import ExhaustedError, InternalError, InvalidError
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import WALL_SECONDS, TooCostlyError
+from flowhook.sharing.table import OffloadLimits
 
 MIB = 1024 * 1024
 TESTS = Path(__file__).parents[2]
@@ -145,7 +147,7 @@ async def test_no_key_gets_all_processes(offload):
 
 
 async def test_what_would_wait_too_long_is_refused(make_offload):
-    offload = make_offload(max_waiting=2)
+    offload = make_offload(shared=OffloadLimits.with_waiting(2))
     hanging = [asyncio.create_task(offload.run("greedy", hang)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(ExhaustedError) as refusal:
@@ -163,7 +165,7 @@ async def test_as_many_small_ones_wait_as_there_are_senders(offload):
 
 
 async def test_no_key_has_more_waiting_than_fits(make_offload):
-    offload = make_offload(max_waiting_bytes=10)
+    offload = make_offload(shared=OffloadLimits(waiting_bytes=replace(OffloadLimits().waiting_bytes, total=40)))
     assert await offload.run("f", reverse, bytes(11)) == [bytes(11)]  # alone
     hanging = asyncio.create_task(offload.run("f", hang))
     await asyncio.sleep(0)

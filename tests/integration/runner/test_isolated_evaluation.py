@@ -16,7 +16,7 @@ from support.patience import PATIENCE
 from flowhook.config import RunnerSettings
 from flowhook.limits import MAX_VALUES
 from flowhook.model import Blob, Event, Part
-from flowhook.offload.pool import SIZE
+from flowhook.sharing.table import OffloadLimits
 from flowhook.workflow_input import workflow_input
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
@@ -272,7 +272,7 @@ async def test_no_flow_gets_all_processes(pool):
             entered.set()
             await leave.wait()
 
-    greedy = [asyncio.create_task(hold("greedy")) for _ in range(3 * SIZE)]
+    greedy = [asyncio.create_task(hold("greedy")) for _ in range(3 * OffloadLimits().processes.total)]
     await entered.wait()
     async with pool.evaluator("modest") as evaluator:
         assert evaluator.is_alive

@@ -28,7 +28,7 @@ from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.limits import KIB, MIB
 from flowhook.sharing import FairQueue, Principal, current_principal
-from flowhook.sharing.table import EdgeLimits, RouterLimits
+from flowhook.sharing.table import EdgeLimits, OffloadLimits, RouterLimits
 from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import (
     cluster_service_pb2,
@@ -356,8 +356,12 @@ class Turns:
         pass
 
 
-QUEUES = {"reads": Reads, "queries": Reads, "reports": Turns}
-"""What does work for which callers of a router wait, by the limits' names in `RouterLimits`."""
+QUEUES = {"reads": Reads, "queries": Reads, "reports": Turns, "processes": Turns}
+"""What does work for which callers wait, by the limits' names in `RouterLimits` and `OffloadLimits`."""
+
+WAITED_FOR = {
+    name: each for table in (RouterLimits, OffloadLimits) for name, each in limits_of(table).items() if each.waiting
+}
 
 SETTINGS = {"uploads": {"max_uploads": 2}, "upload_bytes": {"max_upload_bytes": 1}}
 """Limits that settings determine: the part of the total that a setting has."""
@@ -382,10 +386,10 @@ async def filled(stack, hold):
         held += 1
 
 
-@pytest.mark.parametrize("name", [name for name, limit in limits_of(RouterLimits).items() if limit.waiting])
-async def test_who_waits_in_a_queue_of_a_router_keeps_nobody_waiting(tmp_path, name):
+@pytest.mark.parametrize("name", WAITED_FOR)
+async def test_who_waits_in_a_queue_keeps_nobody_waiting(tmp_path, name):
     assert name in QUEUES, f"write a scenario in which principals wait for {name}"
-    limit = replace(limits_of(RouterLimits)[name], waiting=20)
+    limit = replace(WAITED_FOR[name], waiting=20)
     queue = QUEUES[name](tmp_path / "flowhook.db", limit)
     first, second, edge = (Principal("token", each, essential=each == "edge") for each in ("a", "b", "edge"))
     calls = []

@@ -13,6 +13,7 @@ from flowhook.errors import ExhaustedError
 from flowhook.installation import InstallationWatch, import_late, was_replaced
 from flowhook.offload.pool import ProcessPool
 from flowhook.process import ProcessState
+from flowhook.sharing.table import OffloadLimits
 
 
 def test_this_one_was_not():
@@ -60,7 +61,7 @@ async def test_a_process_that_can_not_be_started_any_more_is_not_waited_for():
     def check():
         raise ExhaustedError("restart it", reason="INSTALLATION_REPLACED")
 
-    pool = ProcessPool(fail, "tests", retry_seconds=3600.0, check=check)
+    pool = ProcessPool(fail, "tests", OffloadLimits().processes, retry_seconds=3600.0, check=check)
     with pytest.raises(ExhaustedError) as caught:
         async with pool.process("key"):
             pass

@@ -12,9 +12,11 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 from support.log_attackers import log_attacker
+from support.patience import PATIENCE
 from support.replicated_routers import load
 from support.routers import flow
 
+from admin import health
 from flowhook.errors import ConflictError
 from router.cluster import member
 from router.storage.commit_log.interface import LogReplacedError
@@ -88,6 +90,10 @@ async def test_a_record_that_no_router_wrote_there_changes_nothing_and_moves_not
         idle = await attack(attacker, tmp_path, kind)
         for router in (owner, standby):  # also the owner, though it appends nothing
             await router.until(lambda router: f"position {idle}" in router.lifecycle.warnings.get("log", ""))
+        async with owner.client() as client, asyncio.timeout(PATIENCE):  # as /readyz and the cluster page show it
+            shown = []
+            while [each[:2] for each in shown if f"position {idle}" in each] != ["r1", "r2"]:
+                shown = health.warnings((await client.cluster.load()).processes)
     shard = await standby.shard()
     assert (shard.owner.router, shard.owner.epoch, shard.owner.serving) == ("r1", 1, True)
     for router in (owner, standby):

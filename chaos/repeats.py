@@ -204,15 +204,19 @@ def _is_hit(call: Call, faults: Sequence[InjectedFault], repeats: Repeats) -> bo
 def _undisturbed(
     execution: EndedExecution, calls: Sequence[Call], faults: Sequence[InjectedFault]
 ) -> Iterator[tuple[float, float]]:
-    """Yield when calls were answered, and the seconds until the next call, where nothing disturbed its runner."""
+    """Yield when calls were answered, and the seconds until the next call, where one runner made all undisturbed."""
     first: dict[str, Call] = {}
     for call in calls:
         first.setdefault(call.step, call)
     for call in first.values():
         before = [first[step] for step in flows.FLOWS[execution.flow_id].after[call.step] if step in first]
         answered = max((each.answered for each in before if each.answered is not None), default=None)
-        if answered is not None and not any(
-            fault.hits(call.runner) and fault.lasts_at(answered - JOURNALED_SECONDS, call.began) for fault in faults
+        if (
+            {each.runner for each in before} == {call.runner}
+            and answered is not None
+            and not any(
+                fault.hits(call.runner) and fault.lasts_at(answered - JOURNALED_SECONDS, call.began) for fault in faults
+            )
         ):
             yield answered, call.began - answered
 

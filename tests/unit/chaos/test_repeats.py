@@ -176,6 +176,9 @@ def test_a_machine_on_which_answers_are_journaled_late_is_given_time():
     assert not found([*again, *slow], killed).causeless
     assert found([*again, *slow], killed).latencies == [(20.03, pytest.approx(4.97))]
     assert found([*again, *slow], killed, fault("kill -9", "router-1", 21.0)).causeless  # which made it slow
+    slow[1].runner = "runner-2"  # which took over
+    assert found([*again, *slow], killed).causeless
+    slow[1].runner = "runner-1"
     for late in slow:
         late.began, late.answered = late.began + 50, late.answered + 50
     assert found([*again, *slow], killed).causeless

@@ -28,6 +28,7 @@ class RouterLimits:
         queries: threads that read executions for operators. Calls wait for them.
         report_series: series of metrics that processes report.
         reports: large reports of metrics being checked. Calls wait for that.
+        verifications: refused requests that edges verify again for operators. Calls wait for that.
         uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
         upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
         handshake_seconds: time in which a new connection has to speak gRPC, and TLS if that is configured. Each holds a
@@ -143,6 +144,16 @@ class RouterLimits:
         full="REPORTS_FULL",
         retry_after=2,
     )
+    verifications: Limit = Limit(
+        name="router.verifications",
+        counts="refused requests being verified again",
+        per="token",
+        total=4,
+        parts=2,
+        waiting=1000,
+        reason="TOO_MANY_VERIFICATIONS",
+        full="VERIFICATIONS_FULL",
+    )
     uploads: Limit = Limit(
         name="router.uploads",
         counts="bodies being uploaded",
@@ -236,6 +247,7 @@ class AdminLimits:
         logins: tokens that the router is asked about, because they are used for the first time.
         report_series: series of metrics that processes report.
         reports: large reports of metrics being checked. Calls wait for that.
+        verifications: refused requests that edges verify again for operators. Calls wait for that.
         uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
         upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
         send_seconds: time in which a client has to receive a response, or a piece of a download.

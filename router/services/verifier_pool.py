@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from flowhook.errors import ExhaustedError, UnavailableError
+from flowhook.sharing import FairQueue, Limit, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import rejection_service_pb2 as pb
 
 MAX_VERIFIERS: Final = 1000
 """Most edges attached at a time."""
-
-MAX_VERIFICATIONS: Final = 4
-"""Verifications at a time; further ones wait for their turn."""
 
 VERIFICATION_SECONDS: Final = 10.0
 """Timeout of a verification, by whichever edges."""
@@ -76,12 +75,18 @@ class _Verifier:
 class VerifierPool:
     """The attached edges, which are asked in turn."""
 
-    def __init__(self, *, seconds: float = VERIFICATION_SECONDS, attach_seconds: float = ATTACH_SECONDS) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float = VERIFICATION_SECONDS,
+        attach_seconds: float = ATTACH_SECONDS,
+        limit: Limit = RouterLimits().verifications,
+    ) -> None:
         self._seconds = seconds
         self._attach_seconds = attach_seconds
         self._attached = asyncio.Event()
         self._verifiers: deque[_Verifier] = deque()
-        self._places = asyncio.Semaphore(MAX_VERIFICATIONS)
+        self._queue = FairQueue(limit)
 
     async def serve(
         self,
@@ -114,10 +119,12 @@ class VerifierPool:
         """Let an edge verify a request; if its stream ends, another one.
 
         Raises:
-            UnavailableError: no edge is attached (`NO_VERIFIER`), or none answered in time (`VERIFICATION_TIMEOUT`).
+            ExhaustedError: too many verifications of the caller wait (`TOO_MANY_VERIFICATIONS`).
+            UnavailableError: no edge is attached (`NO_VERIFIER`), none answered in time (`VERIFICATION_TIMEOUT`), or
+                too many verifications wait (`VERIFICATIONS_FULL`).
         """
         try:
-            async with asyncio.timeout(self._seconds), self._places:
+            async with asyncio.timeout(self._seconds), self._queue.seat(current_principal.get()):
                 while True:
                     verifier = await self._next()
                     try:

@@ -356,7 +356,7 @@ class Turns:
         pass
 
 
-QUEUES = {"reads": Reads, "queries": Reads, "reports": Turns, "processes": Turns}
+QUEUES = {"reads": Reads, "queries": Reads, "reports": Turns, "verifications": Turns, "processes": Turns}
 """What does work for which callers wait, by the limits' names in `RouterLimits` and `OffloadLimits`."""
 
 WAITED_FOR = {

@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from flowhook.errors import ExhaustedError, UnavailableError
+from flowhook.sharing import Principal, current_principal
+from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import rejection_service_pb2 as pb
 from router.services import verifier_pool
-from router.services.verifier_pool import MAX_VERIFICATIONS, VerifierPool
+from router.services.verifier_pool import VerifierPool
 
 REQUEST = pb.AttachVerifierResponse(flow_id="f")
 EVER = 3600.0
@@ -121,15 +123,19 @@ async def test_an_edge_that_does_not_answer_is_not_waited_for_forever():
     await edge.end()
 
 
-async def test_few_are_verified_at_a_time(pool, attach):
-    edge = await attach()
-    tasks = [asyncio.create_task(pool.verify(REQUEST)) for _ in range(MAX_VERIFICATIONS + 1)]
-    asked = [await edge.asked.get() for _ in range(MAX_VERIFICATIONS)]
+async def test_few_are_verified_at_a_time_for_one_operator_and_others_do_not_wait(pool, attach):
+    edge, limit = await attach(), RouterLimits().verifications
+    share = limit.total // limit.parts
+    current_principal.set(Principal("token", "a"))
+    tasks = [asyncio.create_task(pool.verify(REQUEST)) for _ in range(share + 1)]
+    asked = [await edge.asked.get() for _ in range(share)]
     assert not await _is_asked(edge)
-    edge.answer(asked[0])
+    current_principal.set(Principal("token", "b"))
+    tasks.append(asyncio.create_task(pool.verify(REQUEST)))
     asked.append(await edge.asked.get())
-    for each in asked[1:]:
+    for each in asked:
         edge.answer(each)
+    edge.answer(await edge.asked.get())
     await asyncio.gather(*tasks)
 
 

@@ -41,7 +41,7 @@ def acknowledgements() -> bytes:
 
 
 def _sent(queue: SendQueue) -> bytes:
-    (response,) = codec.encode_responses(queue.take(), bundles=True)
+    (response,) = codec.encode_responses(queue.take())
     return response.SerializeToString()
 
 
@@ -58,7 +58,7 @@ def outcomes() -> bytes:
 
 
 def _reported(batch: messages.RunnerMessage) -> bytes:
-    (request,) = codec.encode_requests([batch], bundles=True)
+    (request,) = codec.encode_requests([batch])
     return request.SerializeToString()
 
 

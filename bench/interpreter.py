@@ -81,7 +81,7 @@ def execute(batch: bytes, program: Program, link: session.Session) -> int:
         if not isinstance(step, WorkflowCompleted):
             raise TypeError(step)
         link.finish(assignment.lease, messages.Completed(step.output))
-    size = sum(len(request.SerializeToString()) for request in codec.encode_requests(link.take(), bundles=True))
+    size = sum(len(request.SerializeToString()) for request in codec.encode_requests(link.take()))
     link.receive(messages.Settlement(tuple(assignment.lease for assignment in incoming.assignments)), 0)
     return size
 
@@ -93,7 +93,7 @@ def main() -> None:
     event = Event(ids.mint(0), "bench", 1, None, "", "POST", "/hook/bench", "", "application/json", headers, body)
     payload = convert.event_to_bytes(event)
     assignments = tuple(messages.Assignment(b"%016d" % number, 1, 1, payload) for number in range(BATCH))
-    (response,) = codec.encode_responses([messages.AssignmentBatch(assignments)], bundles=False)
+    (response,) = codec.encode_responses([messages.AssignmentBatch(assignments)])
     batch = response.SerializeToString()
     for name, definition in FLOWS.items():
         program = compile_program(definition, Evaluator(EvaluationRecord()))

@@ -21,6 +21,8 @@ def test_two_executions_are_compared(cluster):
 
 def test_bodies_that_are_no_json_are_compared_by_line(cluster):
     first, second = (send_event(cluster, "hello", text, "--content-type", "text/plain") for text in ("a\nb", "a\nc"))
+    for each in (first, second):
+        wait_for_end(cluster, each)
     result = cluster.run("diff", first, second)
     assert result.out.endswith("body:\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n")
 

@@ -40,7 +40,7 @@ def test_fish_gets_values_too():
 def test_the_script_of_each_shell_is_shown(shell):
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", "--show-completion", shell],
-        env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # a parent that is no shell may run this
+        env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # of parents
         capture_output=True,
         text=True,
         check=True,

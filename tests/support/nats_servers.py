@@ -43,7 +43,7 @@ JETSTREAM: Final = """
 jetstream {{
   store_dir: "{store}"
   sync_interval: {sync}
-  max_file_store: 4G
+  max_file_store: 64G
 }}
 """
 

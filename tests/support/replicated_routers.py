@@ -113,6 +113,9 @@ class ReplicatedRouters:
     async def owner(self, *, but=None):
         """Wait until a router serves, other than `but`, and return it."""
         while True:
+            if all(router.task.done() for router in self.routers):  # or this would wait for ever
+                await asyncio.gather(*(router.task for router in self.routers))
+                raise AssertionError("all routers have ended")
             for router in self.routers:
                 if router.task.done() or router is but or "grpc" not in router.lifecycle.addresses:
                     continue

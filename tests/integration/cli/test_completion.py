@@ -38,9 +38,10 @@ def test_fish_gets_values_too():
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_is_shown(shell):
+    """The shell is named: what runs the tests may be none."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "cli", "--show-completion", shell],
-        env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # of parents
+        env=os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
         capture_output=True,
         text=True,
         check=True,

@@ -19,7 +19,7 @@ def sealer(*keys, purpose="records", context="log"):
 def test_what_one_router_seals_another_one_opens(message):
     sealed = sealer().seal(message, b"place")
     assert len(sealed) == len(message) + OVERHEAD_BYTES
-    assert message == b"" or message not in sealed
+    assert len(message) < 16 or message not in sealed  # a shorter one may be in it by chance
     assert sealer().open(sealed, b"place") == message
 
 

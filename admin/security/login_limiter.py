@@ -6,9 +6,10 @@ Tokens can't be guessed (256 random bits). The limit protects the router from th
 from __future__ import annotations
 
 import math
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final
 
+from flowhook.sharing.addresses import network_of
 from flowhook.token_bucket import TokenBucket
 
 BURST: Final = 10
@@ -19,8 +20,6 @@ SECONDS_PER_ATTEMPT: Final = 6.0
 
 MAX_ADDRESSES: Final = 10_000
 """Addresses that are remembered; beyond it the one that was seen least recently is forgotten."""
-
-_NETWORK_BITS: Final = 64
 
 
 class LoginLimiter:
@@ -49,9 +48,6 @@ class LoginLimiter:
 
 def _network(address: str) -> str:
     try:
-        parsed = ip_address(address.partition("%")[0])
+        return network_of(ip_address(address.partition("%")[0]))
     except ValueError:
         return address  # of a socket that has no address
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
-        return str(int(parsed) >> _NETWORK_BITS)
-    return str(parsed)

@@ -1,4 +1,4 @@
-"""What a verdict is based on. Times are of `time.monotonic()`."""
+"""Observations of a campaign from which its verdict is computed. Times are of `time.monotonic()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `flowhook up --flows` applied last, so that a restart does not revert what was changed since.
+"""Remembers the flow files that `flowhook up` applied, so that a restart does not revert later changes of the flows.
 
 `<data-dir>/applied-flows.json` has, for each file, the hash of its content and the flow and the revision that it
 became. A file that is as it was then, of a flow that has a later revision now, is left alone: somebody has edited the

@@ -1,4 +1,4 @@
-"""What becomes of a process whose installation is replaced while it runs, by an upgrade for example.
+"""Detects that the files of the installation were replaced while the process runs, by an upgrade for example.
 
 Code that a process imports only now and then, because few need it, is imported once the process is ready: what is on
 the disk later may be another version, or nothing. Runners fork their workers from a process that has all code, too.

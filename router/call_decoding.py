@@ -1,4 +1,4 @@
-"""What callers send and nobody can decode: it is their fault, so it is answered, and no reason for an error in the log.
+"""Answers gRPC calls whose message can't be decoded, and logs no error: the caller is at fault.
 
 Messages that are no protobuf: gRPC's asyncio server would log a traceback for each and answer UNKNOWN. Here they are
 refused with INVALID_ARGUMENT (`MESSAGE_INVALID`).

@@ -1,4 +1,4 @@
-"""What operations use of the admin process, beside its client of the router."""
+"""Dependencies of operations besides the router: jq conditions, traces, attachments, access to edges, turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the servers of edge and admin share: accepted connections and their limits, and clients behind proxies.
+"""HTTP server code of edge and admin: accepting connections, limiting them, and addresses of clients behind proxies.
 
 - `listening`: sockets that accept connections.
 - `open_connections`: the table of open connections, with their limits.

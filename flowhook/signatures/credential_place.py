@@ -1,4 +1,4 @@
-"""Where the senders of a kind of `auth` put the secret itself, for kinds that send it instead of signing with it."""
+"""Locations of the secret in a request, for kinds of `auth` that send the secret instead of signing with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routers announce to each other, as records. Heartbeats are authentic before they come here."""
+"""Encodes and decodes the heartbeats of routers as records; their authenticity was checked before."""
 
 from __future__ import annotations
 

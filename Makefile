@@ -16,10 +16,10 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format test coverage fuzz bench chaos run cluster lock vendor screenshots baseline clean anew
+.PHONY: help setup codegen lint format unit test test-release coverage fuzz bench chaos run cluster lock vendor screenshots baseline clean anew
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: $(DEV) ## create .venv with the locked dependencies and the flowhook command
 
@@ -52,11 +52,17 @@ format: $(DEV) ## apply ruff's fixes and formatting
 # Before Python 3.12 there is no cheap way to measure coverage (sys.monitoring).
 COVERAGE := import sys; print("--cov --cov-report=" if sys.version_info >= (3, 12) else "")
 
+unit: $(DEV) ## the tests that need no process and no socket, in a minute
+	$(BIN)/python -m pytest --numprocesses auto -m "not release" tests/unit tests/conformance/signatures tests/conformance/storage
+
 # More processes than cores: many tests wait for servers, timeouts and processes that start.
-test: $(DEV) ## the whole test suite, and the share of lines that it executed
+test: $(DEV) ## all tests but those of test-release, and the share of lines that they executed
 	@rm -f .coverage
-	$(BIN)/python -m pytest --numprocesses 6 $$($(BIN)/python -c '$(COVERAGE)')
+	$(BIN)/python -m pytest --numprocesses 6 -m "not release" $$($(BIN)/python -c '$(COVERAGE)')
 	@test ! -e .coverage || echo "lines executed: $$($(BIN)/coverage report --format=total) %"
+
+test-release: $(DEV) ## what is slow and changes seldom, and all properties with five times the examples
+	$(BIN)/python -m pytest --numprocesses 6 -m "release or hypothesis" --hypothesis-profile full
 
 coverage: $(DEV) ## the lines that the last `make test` did not execute, by file
 	$(BIN)/coverage report --show-missing

@@ -1,51 +1,21 @@
-"""Distributes the suite over the workers of `make test`.
+"""Divides the suite into `make test` and `make test-release`, and distributes it over workers.
 
-More than half of the time that processes take is waiting, so there are six workers for two cores. A group of tests runs
-in one worker, one after another: the groups of `GROUPS`, by what they start, and each other module. The groups of
-`GROUPS` begin first, longest first, so that no worker is left with a long one at the end. No two tests that share a
-cluster, or a module's fixtures, ever run at the same time.
+`support/suite.py` has the tables.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from typing import Final
 
-import hypothesis
 import pytest
 from support import delays
+from support.examples import register_profiles
+from support.suite import GROUPS, RELEASE
 
-OWN_CLUSTER: Final = (
-    "chaos",
-    "crashes",
-    "hostile_bodies",
-    "killed_runners",
-    "large_bodies",
-    "no_secret_in_the_clear",
-    "restarts",
-    "stopping",
-    "task_events",
-    "tls",
-)
-"""Modules of `tests/e2e` that use none of the clusters that others share."""
+pytest_plugins = ["support.progress"]
 
-GROUPS: Final = {
-    **{f"tests/e2e/test_{name}.py": "own clusters" for name in OWN_CLUSTER},
-    "tests/integration/runner/": "runners",
-    "tests/integration/commit_log/": "servers of the log",
-    "tests/integration/cluster/": "servers of the log",
-    "tests/integration/cli/": "commands",
-    "tests/e2e/": "shared clusters",
-    "tests/integration/admin/": "console",
-    "tests/integration/packaging/": "shared clusters",
-}
-"""Groups by the beginning of a module's path, of which the first one counts; in the order in which they begin."""
-
-# how long an example takes says more of what else runs than of what is tested; `timeout` bounds a test
-hypothesis.settings.register_profile("suite", deadline=None)
-hypothesis.settings.load_profile("suite")
-
+register_profiles()
 
 if seed := os.environ.get("FLOWHOOK_TEST_DELAYS"):
     delays.install(seed)
@@ -76,7 +46,10 @@ def pytest_runtest_makereport():
 
 
 def pytest_collection_modifyitems(config, items):
-    """In a worker, put the groups in the order in which they are to begin."""
+    """Mark what is left to `make test-release`; in a worker, put the groups in the order in which they are to begin."""
+    for item in items:
+        if item.nodeid.startswith(RELEASE):
+            item.add_marker("release")
     if hasattr(config, "workerinput"):
         order = list(dict.fromkeys(GROUPS.values()))
         items.sort(key=lambda item: order.index(group) if (group := _group_of(item.nodeid)) in order else len(order))

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from admin.console.json_format import indent_json
 
@@ -22,7 +23,7 @@ def test_each_member_and_element_has_a_line():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(JSON)
 def test_indented_by_two_it_is_what_python_writes(value):
     assert indent_json(json.dumps(value)) == json.dumps(value, indent=2)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.attach_link import CALL, PARK, TELL, WAIT, JoinedHalves
+from support.examples import examples
 
 PROGRAMS = [[CALL, TELL, CALL], [CALL, WAIT, CALL], [], [PARK, CALL], [WAIT, PARK, WAIT], [TELL, TELL]]
 
@@ -68,7 +69,7 @@ def test_an_execution_may_be_cancelled_and_its_revocation_lost_after_each_step(s
         run(seed, step, fault=cancel_and_cut)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), programs=st.lists(st.lists(st.sampled_from([CALL, TELL, WAIT, PARK]))))
 def test_anything_may_happen_at_any_time(seed, programs):
     random = Random(seed)

@@ -5,6 +5,7 @@ import jq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.expressions import InvalidExpression
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS, check_program, secret_names
@@ -139,7 +140,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=examples(1500))
 @given(source=st.lists(PIECES, max_size=14).map("".join))
 def test_what_passes_reads_no_environment(source):
     try:

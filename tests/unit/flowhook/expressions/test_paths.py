@@ -5,6 +5,7 @@ import jq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.expressions import ExpressionTypeError, InvalidExpression
 from flowhook.expressions.paths import compile_accessor
@@ -133,7 +134,7 @@ def test_data_of_the_wrong_type_is_an_error_that_shows_no_data(source, message):
         compile_accessor(source)(DATA)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(source=paths() | strings() | LITERALS, data=VALUES, context=VALUES)
 def test_what_is_accepted_means_what_it_means_in_jq(source, data, context):
     variables = {"context": context, "input": data}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.document.auth import KINDS, parse_auth
 from flowhook.signatures import (
@@ -287,7 +288,7 @@ def request_like(data, vector):
     return RequestView(vector["method"], vector["url"], "/hook/flow", query, headers, body, names)
 
 
-@settings(untimed, max_examples=50)
+@settings(untimed, max_examples=examples(50))
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @given(data=st.data())
 def test_no_kind_raises_anything_else_whatever_is_sent(kind, data):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.examples import examples
 
 from router.cluster.ownership import EXPIRE_SECONDS, PAUSE_SECONDS, RANK_SECONDS, Ownership
 from router.cluster.records import MemberState, RouterRecord
@@ -174,7 +175,7 @@ def test_an_owner_that_is_about_to_serve_is_known_but_not_called(follower):
     assert follower.owner().serving is True
 
 
-@settings(max_examples=60, stateful_step_count=60, deadline=None)
+@settings(max_examples=examples(60), stateful_step_count=60, deadline=None)
 class Routers(RuleBasedStateMachine):
     """Three routers and a log that takes a record only behind the last one."""
 

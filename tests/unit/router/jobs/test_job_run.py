@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.execution_filter import ExecutionFilter
@@ -149,7 +150,7 @@ async def _check(storage, world):
     assert world.performed == list(range(1, EXECUTIONS + 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.integers(1, 45), max_size=5))
 def test_a_job_that_is_killed_at_any_moment_takes_each_execution_exactly_once(kills):
     async def run():
@@ -184,7 +185,7 @@ class Pauses(World):
         return await super().perform(job_id, spec, item, repeated=repeated)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.frozensets(st.integers(0, EXECUTIONS - 1)), st.lists(st.integers(1, 45), max_size=2))
 def test_a_job_that_is_paused_and_killed_takes_each_execution_exactly_once(pauses, kills):
     async def run():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.errors import NotFoundError
 from flowhook.execution_filter import ExecutionFilter
@@ -61,7 +62,7 @@ async def perform(state, action, seq, replay=None):
     return await actions.perform("job_1", JobSpec(action, ExecutionFilter(flow_id="f")), item, repeated=False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(EXECUTIONS, st.lists(st.integers(1, 6), min_size=1, unique=True))
 def test_what_is_deleted_changes_nothing_about_what_is_unresolved(executions, deleted):
     async def run():
@@ -74,7 +75,7 @@ def test_what_is_deleted_changes_nothing_about_what_is_unresolved(executions, de
     asyncio.run(run())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(EXECUTIONS)
 @example([(0, Status.FAULTED), (1, Status.FAULTED), (1, Status.FAULTED)])
 def test_a_job_replays_each_event_at_most_once_even_if_its_replays_fail_at_once(executions):

@@ -6,6 +6,7 @@ from collections import Counter
 
 from hypothesis import settings, strategies
 from hypothesis.stateful import Bundle, invariant, multiple, rule
+from support.examples import examples
 from support.shard_model import FLOWS, KEYS, REATTACH, RUNNERS, ShardModel
 
 from flowhook.attempts import AttemptEnd
@@ -361,4 +362,4 @@ class ShardMachine(ShardModel):
 
 
 TestShard = ShardMachine.TestCase
-TestShard.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestShard.settings = settings(max_examples=examples(150), stateful_step_count=50, deadline=None)

@@ -18,6 +18,7 @@ from unittest import mock
 import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.lifecycle import FROM_RUNNERS, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
@@ -296,7 +297,7 @@ CUTS = st.lists(st.integers(0, 6), max_size=8)
 LONG = st.sampled_from([1, 2, 5, 100])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
 def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
@@ -308,7 +309,7 @@ def test_any_flow_that_is_cut_anywhere_ends_as_if_it_had_not_been(evaluator, do,
     assert sum((world.calls - undisturbed.calls).values()) <= len(cuts)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
 def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
@@ -327,7 +328,7 @@ def test_who_won_a_race_is_the_same_in_every_replay(evaluator, do, cuts, picks, 
     assert not world.calls
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=with_races(), picks=st.integers(0, 9), long=LONG)
 def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, picks, long):
     program, definition = compiled(evaluator, do)
@@ -388,7 +389,7 @@ def kinds(found):
     return Counter((type_, content.get("task")) for (type_, _), content in found.items())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=without_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
 def test_a_flow_that_is_cut_anywhere_reports_what_it_would_have_reported(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)
@@ -397,7 +398,7 @@ def test_a_flow_that_is_cut_anywhere_reports_what_it_would_have_reported(evaluat
     assert kinds(known(storage.reported)) == kinds(known(undisturbed.reported))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=with_races(), cuts=CUTS, picks=st.integers(0, 9), long=LONG)
 def test_every_task_that_is_reported_to_begin_is_reported_to_end_once(evaluator, do, cuts, picks, long):
     program, definition = compiled(evaluator, do)

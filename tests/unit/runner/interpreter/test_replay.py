@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.model import JournalEntry
 from runner.interpreter import composite_tasks, tasks
@@ -70,7 +71,7 @@ def tasks_strategy():
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(do=tasks_strategy(), cuts=st.lists(st.integers(0, 12), max_size=3))
 def test_any_flow_survives_any_cuts(execute, do, cuts):
     whole = execute(do, {"n": 0})

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.errors import ConflictError
 from flowhook.model import RaiseOrigin, Status
@@ -170,7 +171,7 @@ def named(tasks):
     return [{f"t{index}{'r' if 'raise' in task else ''}": task} for index, task in enumerate(tasks)]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=blocks(), fails=st.lists(st.booleans(), max_size=40))
 def test_nothing_that_succeeded_is_ever_done_again(execute, do, fails):
     outcomes = list(fails)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import Status
@@ -151,7 +152,7 @@ def named(tasks):
     return [{f"t{index}": task} for index, task in enumerate(tasks)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(do=blocks(), fails=st.sets(st.integers(0, 15)), gives=st.booleans(), data=st.data())
 def test_whatever_task_it_begins_with_the_journal_fits_and_what_ran_before_is_not_done_again(
     execute, do, fails, gives, data

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.event_keys import EventKeys
@@ -63,7 +64,7 @@ LEAVES = [
     {"listen": {"to": {"one": {"with": {"type": "z"}}}}},
     {"listen": TWO_EVENTS, "foreach": {"item": "it", "do": [{"fe": CALL}]}},
 ]
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Ran:
@@ -291,7 +292,7 @@ def test_a_preview_names_what_really_runs(perform, *, definition, fails, failed,
             assert named_exactly <= done | waited
 
 
-@settings(SETTINGS, max_examples=25)
+@settings(SETTINGS, max_examples=examples(25))
 @given(definition=definitions(), fails=st.lists(st.booleans(), max_size=30), gives=st.booleans(), data=st.data())
 def test_a_trace_of_a_replay_agrees_with_its_history(perform, *, definition, fails, gives, data):
     outcomes = list(fails)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 from support.sessions import CAPACITY, LEASE, assignment, happened, new_session
 
 from flowhook.attach import messages as m
@@ -195,4 +196,4 @@ class Attach(RuleBasedStateMachine):
 
 
 TestAttach = Attach.TestCase
-TestAttach.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAttach.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
@@ -45,7 +46,7 @@ def answer(given):
     return EffectResult(None, error(Kind.COMMUNICATION, "no", status=given)) if isinstance(given, int) else given
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FLOWS, ANSWERS)
 def test_a_trace_has_what_an_observer_of_the_run_saw(run, flow, answers):
     left = iter(answers)

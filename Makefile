@@ -53,7 +53,7 @@ format: $(DEV) ## apply ruff's fixes and formatting
 COVERAGE := import sys; print("--cov --cov-report=" if sys.version_info >= (3, 12) else "")
 
 unit: $(DEV) ## the tests that need no process and no socket, in a minute
-	$(BIN)/python -m pytest --numprocesses auto -m "not release" tests/unit tests/conformance/signatures tests/conformance/storage
+	$(BIN)/python -m pytest --numprocesses auto tests/unit tests/conformance/signatures tests/conformance/storage
 
 # More processes than cores: many tests wait for servers, timeouts and processes that start.
 test: $(DEV) ## all tests but those of test-release, and the share of lines that they executed

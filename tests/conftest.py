@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import nullcontext
 
 import pytest
 from support import delays
+from support.alone import alone
 from support.examples import register_profiles
-from support.suite import GROUPS, RELEASE
+from support.suite import GROUPS, RELEASE, UNITS
 
 pytest_plugins = ["support.progress"]
 
@@ -43,6 +45,13 @@ def pytest_runtest_makereport():
         return (yield)
     finally:
         gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Refuse processes and sockets to unit tests."""
+    with alone() if item.nodeid.startswith(UNITS) else nullcontext():
+        return (yield)
 
 
 def pytest_collection_modifyitems(config, items):

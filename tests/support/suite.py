@@ -44,6 +44,9 @@ RELEASE: Final = (
     "tests/integration/chaos/",
     "tests/integration/docs/test_other_languages.py",
     "tests/integration/packaging/",
-    "tests/unit/deploy/",
+    "tests/integration/deploy/",
 )
 """What `make test` leaves to `make test-release`, by the beginning of a path: it is slow, and changes seldom."""
+
+UNITS: Final = ("tests/unit/", "tests/conformance/signatures/", "tests/conformance/storage/")
+"""What `make unit` runs. A test here that starts a process or opens a socket fails: see `support/alone.py`."""

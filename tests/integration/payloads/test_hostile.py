@@ -19,7 +19,7 @@ from flowhook import limits
 from flowhook.payloads import forms, properties
 from flowhook.payloads.xml import MAX_TOKEN_BYTES
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 INLINE_BYTES = 64 * limits.KIB
 """Bodies up to this are read on an edge's event loop, unless they are compressed."""

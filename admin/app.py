@@ -12,10 +12,6 @@ from admin.application import application
 from admin.base_handler import AdminContext
 from admin.console import rendering
 from admin.console.documentation import documentation
-from admin.operations.edge_access import EdgeAccess
-from admin.operations.parts import PartReader
-from admin.operations.tools import Tools
-from admin.operations.traces import Tracer
 from admin.router_watch import SILENCE_SECONDS
 from admin.security.login_link import LoginLink
 from admin.security.router_clients import RouterClients
@@ -32,10 +28,14 @@ from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import ProcessState
 from flowhook.process_reports import ProcessReporter
 from flowhook.providers.sample_files import all_samples
-from flowhook.search.evaluator import ConditionEvaluator
 from flowhook.server_certificates import Certificates, load_certificates
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
+from operations.edge_access import EdgeAccess
+from operations.parts import PartReader
+from operations.search.evaluator import ConditionEvaluator
+from operations.tools import Tools
+from operations.traces import Tracer
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
@@ -49,11 +49,11 @@ TOKENS: Final = ("view", "admin")
 and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`."""
 
 LATE_IMPORTS: Final = (
-    "admin.operations.flow_reach",
+    "operations.flow_reach",
     "aiohttp",
     "cryptography.hazmat.primitives.serialization",
     "cryptography.x509",
-    "flowhook.search.conditions",
+    "operations.search.conditions",
     "flowhook.workflow_input",
     "javaproperties",
     "jinja2.debug",

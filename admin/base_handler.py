@@ -15,7 +15,6 @@ import orjson
 import tornado.web
 from tornado.iostream import StreamClosedError
 
-from admin.operations.tools import Tools
 from admin.requests_in_progress import RequestsInProgress
 from admin.security import host_check
 from admin.security.login_link import LoginLink
@@ -42,6 +41,7 @@ from flowhook.http.forwarded import UNKNOWN, TrustedProxies
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.addresses import address_principal
 from flowhook.sharing.table import AdminLimits
+from operations.tools import Tools
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection

@@ -7,8 +7,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from admin.health import is_ready
 from flowhook.client import ProcessInfo
+from operations.health import is_ready
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -13,13 +13,13 @@ import tornado.web
 from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
-from admin.operations.operation import Operation
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
 from flowhook.audit_reason import client_address
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import Principal, Seat, current_principal
+from operations.operation import Operation
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection

@@ -11,10 +11,11 @@ import http
 import tornado.web
 
 import flowhook
-from admin import exposition, health
+from admin import exposition
 from admin.base_handler import BaseHandler
 from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
+from operations import health
 
 
 class StatusHandler(BaseHandler):

@@ -98,8 +98,8 @@ def search_events(settings: CommonSettings, where: ExecutionFilter, program: str
 
 async def _search(settings: CommonSettings, where: ExecutionFilter, program: str, limit: int) -> list[Execution]:
     from flowhook.client import AsyncClient
-    from flowhook.search.evaluator import ConditionEvaluator
-    from flowhook.search.scan import search
+    from operations.search.evaluator import ConditionEvaluator
+    from operations.search.scan import search
 
     found: list[Execution] = []
     scanned = left_out = failures = 0
@@ -134,7 +134,7 @@ async def _search(settings: CommonSettings, where: ExecutionFilter, program: str
 
 
 def _milliseconds(option: str, text: str, now: datetime) -> int | None:
-    from flowhook.search.times import parse_time
+    from operations.search.times import parse_time
 
     if not text:
         return None

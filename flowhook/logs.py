@@ -26,7 +26,7 @@ REDACTED: Final = "[redacted]"
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FORMATS: Final = ("auto", "json", "console")
 
-_OURS: Final = frozenset({"admin", "cli", "edge", "flowhook", "router", "runner"})
+_OURS: Final = frozenset({"admin", "cli", "edge", "flowhook", "operations", "router", "runner"})
 """Packages whose records of level debug are logged when the level is debug."""
 
 _SENSITIVE_KEY: Final = re.compile(

@@ -1,4 +1,4 @@
-"""The JSON API, `/api/…`: the operations of `admin.operations` over HTTP, and their description.
+"""The JSON API, `/api/…`: `operations` over HTTP, and their description.
 
 - `handlers`: the HTTP handlers; errors are problem details (RFC 9457).
 - `openapi`: the description, `/api/openapi.json`, made from the table of operations.

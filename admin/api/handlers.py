@@ -13,9 +13,9 @@ import tornado.web
 
 from admin.api import openapi
 from admin.base_handler import AdminContext
-from admin.operations.operation import Download, Operation
 from admin.signed_in_handler import MAX_TOKEN, SignedInHandler
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from operations.operation import Download, Operation
 
 CSRF_HEADER: Final = "X-CSRF-Token"
 

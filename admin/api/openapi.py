@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 import flowhook
-from admin.operations.operation import Operation
-from admin.operations.table import OPERATIONS
+from operations.operation import Operation
+from operations.table import OPERATIONS
 
 PREFIX: Final = "/api"
 _REFERENCE: Final = "#/components/schemas/{model}"

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from admin.base_handler import AdminContext
 from admin.console.page import Page
-from admin.operations import job_table, table
-from admin.operations.operation import Operation
+from operations import job_table, table
+from operations.operation import Operation
 
 Then = Callable[[Any], str]
 

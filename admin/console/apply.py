@@ -13,11 +13,11 @@ from markupsafe import Markup
 from admin.console.documentation import documentation
 from admin.console.listing import numbered
 from admin.console.page import Page
-from admin.operations.flow_check import CheckedView, ProblemView, problems_of
-from admin.operations.flows import FlowView
-from admin.operations.operation import ParameterError
-from admin.operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
+from operations.flow_check import CheckedView, ProblemView, problems_of
+from operations.flows import FlowView
+from operations.operation import ParameterError
+from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 
 _UNSET: Final = re.compile(r"secret (.+) is not set yet")
 """Beginning of the router's warning about a secret."""
@@ -88,7 +88,7 @@ class ApplyPage(Page):
             checked=checked,
             warnings=[(each, _unset_secret(each.message)) for each in checked.warnings] if checked else [],
             examples=sorted(documentation().examples) if shown is None else [],
-            picture=Markup(checked.picture if checked else ""),  # noqa: S704 - flowhook.diagram escapes all text
+            picture=Markup(checked.picture if checked else ""),  # noqa: S704 - operations.diagram escapes all text
         )
 
 

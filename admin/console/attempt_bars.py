@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final
 
 from admin.console.timeline import Bar
-from admin.operations.attempts import AttemptView
-from admin.operations.executions import ExecutionDetailView
 from flowhook.attempts import AttemptEnd
 from flowhook.model import Status
+from operations.attempts import AttemptView
+from operations.executions import ExecutionDetailView
 
 Interval = tuple[int, int | None]
 """Begin and end in Unix milliseconds; None: it goes on."""

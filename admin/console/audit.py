@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
-from admin.operations.table import LIST_AUDIT
+from operations.table import LIST_AUDIT
 
 ACTIONS: Final[Mapping[str, str]] = {
     "FlowService/ApplyFlows": "apply a flow",

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
-from admin.health import SILENT_SECONDS
-from admin.operations.cluster import ClusterView, NoParameters
-from admin.operations.table import GET_CLUSTER
 from flowhook.client import AsyncClient
+from operations.cluster import ClusterView, NoParameters
+from operations.health import SILENT_SECONDS
+from operations.table import GET_CLUSTER
 
 LIVE_SECONDS: Final = 2.0
 """Time between two looks at the cluster: its processes report as often."""

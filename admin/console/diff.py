@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from admin.console.page import Page
-from admin.operations.executions import ExecutionView
-from admin.operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
+from operations.executions import ExecutionView
+from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS
 
 
 class DiffPage(Page):

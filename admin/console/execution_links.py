@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from admin.operations.executions import ExecutionDetailView, LinkedExecutionView
 from flowhook.execution_links import LinkKind
 from flowhook.model import Status
+from operations.executions import ExecutionDetailView, LinkedExecutionView
 
 MAX_CAUSES: Final = 20
 """Causes that a page shows, the newest ones; the API has all of them."""

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from admin.console import trace_view
 from admin.console.page import Page
-from admin.operations.executions import ExecutionDetailView
-from admin.operations.table import GET_EXECUTION
 from flowhook.model import Status
+from operations.executions import ExecutionDetailView
+from operations.table import GET_EXECUTION
 
 SEEN: Final = "seen"
 """Parameter with the status that the page shows."""

@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
-from admin.operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
-from admin.operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
-from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Status
+from operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
+from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
+from operations.tools import Tools
 
 ROWS: Final = 50
 """Executions on a page at most, live or not."""

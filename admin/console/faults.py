@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
-from admin.operations.faults import MAX_LOOKED_AT, group_filter
-from admin.operations.filters import to_pairs
-from admin.operations.table import LIST_FAULTS
+from operations.faults import MAX_LOOKED_AT, group_filter
+from operations.filters import to_pairs
+from operations.table import LIST_FAULTS
 
 
 class FaultsPage(Page):

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from markupsafe import Markup
 
 from admin.console.page import Page
-from admin.operations.table import (
+from flowhook.errors import FlowhookError
+from operations.table import (
     DIFF_REVISIONS,
     GET_FLOW,
     GET_FLOW_PICTURE,
@@ -16,7 +17,6 @@ from admin.operations.table import (
     LIST_REJECTIONS,
     LIST_REVISIONS,
 )
-from flowhook.errors import FlowhookError
 
 
 class FlowPage(Page):
@@ -39,7 +39,7 @@ class FlowPage(Page):
             "flow.html",
             flow=detail.flow,
             document=detail.document,
-            picture=Markup(picture.svg),  # noqa: S704 - flowhook.diagram escapes all text
+            picture=Markup(picture.svg),  # noqa: S704 - operations.diagram escapes all text
             setup=setup,
             numbers=numbers,
             rejected=sorted(rejected, key=lambda each: each.last_at),

@@ -11,12 +11,12 @@ import orjson
 from admin.console.form_errors import FilterForm
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
-from admin.operations.flow_statistics import FlowList, FlowPage, ListedFlow
-from admin.operations.table import LIST_FLOWS
-from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.flow_statistics import FlowCondition
+from operations.flow_statistics import FlowList, FlowPage, ListedFlow
+from operations.table import LIST_FLOWS
+from operations.tools import Tools
 
 ROWS: Final = 100
 """Flows on a page at most, live or not."""

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from admin.operations.operation import Operation
+from operations.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)

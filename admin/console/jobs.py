@@ -12,14 +12,14 @@ from urllib.parse import parse_qs, quote, urlencode
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
-from admin.operations.execution_list import ExecutionConditions
-from admin.operations.filters import to_pairs
-from admin.operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
-from admin.operations.jobs import JobDraft, PreviewView
-from admin.operations.operation import Operation, P, ParameterError
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.jobs import ItemOutcome, JobAction, JobState
 from flowhook.model import Status
+from operations.execution_list import ExecutionConditions
+from operations.filters import to_pairs
+from operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
+from operations.jobs import JobDraft, PreviewView
+from operations.operation import Operation, P, ParameterError
 
 ITEMS: Final = 100
 """Outcomes on a page."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from admin.operations.flow_check import ProblemView
+from operations.flow_check import ProblemView
 
 MAX_LINES: Final = 1000
 """Lines up to which a text is shown whole; of a longer one, those around problems."""

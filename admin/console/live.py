@@ -15,11 +15,11 @@ from typing import Any, Final
 from admin.console import rendering
 from admin.console.executions import LIVE, read_filters, row_values
 from admin.console.page import Page
-from admin.operations.execution_list import ExecutionList
-from admin.operations.table import LIST_EXECUTIONS
 from admin.signed_in_handler import COOKIE
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
+from operations.execution_list import ExecutionList
+from operations.table import LIST_EXECUTIONS
 
 INTERVAL_SECONDS: Final = 0.5
 """Time between two looks at the list of executions."""

@@ -14,12 +14,12 @@ from admin.console import rendering
 from admin.console.documentation import help_url
 from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
-from admin.operations.operation import ParameterError
 from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
 from admin.security.same_origin import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from operations.operation import ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
 HTML: Final = "text/html; charset=UTF-8"

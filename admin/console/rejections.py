@@ -10,10 +10,10 @@ from urllib.parse import quote, urlencode
 from admin.console.body_view import body_view
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
-from admin.operations.rejections import RejectionId
-from admin.operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 from flowhook.errors import ConflictError
 from flowhook.rejections import Acceptability
+from operations.rejections import RejectionId
+from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 
 MAX_COUNTS: Final = 20
 """Counts that the list shows; the API has all of them."""

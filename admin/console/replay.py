@@ -13,14 +13,14 @@ from urllib.parse import quote
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fields, ignored, unused
-from admin.operations.executions import ExecutionDetailView, ExecutionId
-from admin.operations.operation import ParameterError
-from admin.operations.replays import ReplayPreviewView
-from admin.operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
-from admin.operations.tools import Tools
 from flowhook.client import AsyncClient
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
+from operations.executions import ExecutionDetailView, ExecutionId
+from operations.operation import ParameterError
+from operations.replays import ReplayPreviewView
+from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
+from operations.tools import Tools
 
 MAX_EDITABLE: Final = 64 * 1024
 """Bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown."""

@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from admin.operations.operation import ParameterError
+from operations.operation import ParameterError
 
 INPUT: Final = "input"
 

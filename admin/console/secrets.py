@@ -6,9 +6,9 @@ import http
 from collections.abc import Mapping
 
 from admin.console.page import Page
-from admin.operations.operation import ParameterError
-from admin.operations.table import LIST_SECRETS, SET_SECRET
 from flowhook.errors import FlowhookError
+from operations.operation import ParameterError
+from operations.table import LIST_SECRETS, SET_SECRET
 
 
 class SecretsPage(Page):

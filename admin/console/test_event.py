@@ -8,10 +8,10 @@ from typing import Any, Final
 from admin.base_handler import status_of
 from admin.console.body_view import indented
 from admin.console.page import Page
-from admin.operations.operation import Operation
-from admin.operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
-from admin.operations.test_drafts import TestDraft
 from flowhook.errors import FlowhookError, UnauthenticatedError
+from operations.operation import Operation
+from operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
+from operations.test_drafts import TestDraft
 
 FIELDS: Final = ("method", "content_type", "headers", "body", "new_id")
 """Fields of the form that a page with a result shows again."""

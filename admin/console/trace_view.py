@@ -13,9 +13,9 @@ from admin.console.attempt_bars import attempt_bars, to_ms
 from admin.console.json_diff import DiffLine, diff_lines
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
-from admin.operations.executions import ExecutionDetailView, TaskRunView
 from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from flowhook.model import TaskState
+from operations.executions import ExecutionDetailView, TaskRunView
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})
 """Kinds of tasks that wait rather than work."""

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import OPERATIONS
 from flowhook.errors import InvalidError
+from operations.operation import PLACEHOLDER
+from operations.table import OPERATIONS
 
 MAX_UNSENT: Final = 128 * 1024
 """Bytes of a form that a page contains until its author has logged in; it is parsed after that."""

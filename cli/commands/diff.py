@@ -12,8 +12,8 @@ from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from flowhook.comparison import ContentDiff, ExecutionDiff
-    from flowhook.comparison.execution_diff import FieldDifference, TaskSide
+    from operations.comparison import ContentDiff, ExecutionDiff
+    from operations.comparison.execution_diff import FieldDifference, TaskSide
 
 COLUMNS = ("WHAT", "NAME", "FIRST", "SECOND")
 
@@ -34,7 +34,7 @@ def _diff(
     """Compare two executions: their requests, their tasks, and their results."""
     from cli.client_factory import open_client
     from cli.output import print_json, print_table, printable
-    from flowhook.comparison import compare_executions
+    from operations.comparison import compare_executions
 
     with open_client(router, data_dir) as client:
         details = client.executions.get(first, max_body_bytes=0), client.executions.get(second, max_body_bytes=0)
@@ -49,7 +49,7 @@ def _diff(
 
 
 def _read(client: Client, execution_id: str) -> bytes:
-    from flowhook.comparison import MAX_COMPARED
+    from operations.comparison import MAX_COMPARED
 
     body = bytearray()
     for chunk in client.executions.body(execution_id):

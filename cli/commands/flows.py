@@ -130,8 +130,8 @@ def _diff(
     """Show what changed in a flow's file between two revisions, as a unified diff."""
     from cli.client_factory import open_client
     from cli.output import print_json
-    from flowhook.document.text_diff import diff
     from flowhook.errors import NotFoundError
+    from operations.text_diff import diff
 
     with open_client(router, data_dir) as client:
         after = client.flows.get(flow_id, revision=new)
@@ -196,8 +196,8 @@ def _graph(
     from cli import flow_files
     from cli.client_factory import open_client
     from cli.output import print_json
-    from flowhook.diagram.mermaid import mermaid
-    from flowhook.diagram.svg import svg as draw_svg
+    from operations.diagram.mermaid import mermaid
+    from operations.diagram.svg import svg as draw_svg
 
     if bool(flow_id) == (file is not None):
         raise typer.BadParameter("give the ID of a flow, or --file")

@@ -15,7 +15,6 @@ from support.patience import PATIENCE
 from support.systems import document, until
 
 from admin.application import PAGES
-from admin.operations.table import OPERATIONS
 from flowhook.client import channel
 from flowhook.model import Status
 from flowhook.v1 import (
@@ -31,9 +30,10 @@ from flowhook.v1 import (
     shard_service_pb2,
 )
 from harness.cluster import start_cluster
+from operations.table import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("admin", "cli", "edge", "flowhook", "router", "runner")
+PACKAGES = ("admin", "cli", "edge", "flowhook", "operations", "router", "runner")
 SERVICES = [
     service
     for module in (

@@ -65,7 +65,7 @@ def find_spec(name, find=importlib.util.find_spec):
 importlib.util.find_spec = find_spec
 for module in list(sys.modules.values()):
     file = getattr(module, "__file__", None) or ""
-    ours = module.__name__.partition(".")[0] in ("edge", "router", "admin", "runner", "flowhook")
+    ours = module.__name__.partition(".")[0] in ("edge", "router", "admin", "runner", "flowhook", "operations")
     if not ours or not file.endswith(".py") or module.__name__.startswith("flowhook.v1"):
         continue
     lazy = getattr(module, "_FROM", {{}}).values()

@@ -29,10 +29,10 @@ from support.jobs import until
 from support.routers import running_router
 from support.served import running_runner
 
-from admin.operations.table import OPERATIONS
 from cli import app
 from flowhook.execution_filter import ExecutionFilter
 from flowhook.jobs import JobAction, JobSpec
+from operations.table import OPERATIONS
 from runner.tracing.tracer import ExecutionTracer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

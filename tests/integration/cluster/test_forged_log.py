@@ -16,8 +16,8 @@ from support.patience import PATIENCE
 from support.replicated_routers import load
 from support.routers import flow
 
-from admin import health
 from flowhook.errors import ConflictError
+from operations import health
 from router.cluster import member
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import rebuild_log

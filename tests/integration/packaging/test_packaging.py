@@ -13,7 +13,7 @@ import flowhook
 from admin.shipped_files import FOLDER, shipped_paths
 
 ROOT = Path(__file__).parents[3]
-PACKAGES = ["admin", "cli", "edge", "flowhook", "router", "runner"]
+PACKAGES = ["admin", "cli", "edge", "flowhook", "operations", "router", "runner"]
 PROTOS = [path.stem for path in (ROOT / "protos" / "flowhook" / "v1").glob("*.proto")]
 
 

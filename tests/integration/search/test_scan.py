@@ -14,10 +14,10 @@ from flowhook.client import Page, ScannedExecution
 from flowhook.errors import InvalidError
 from flowhook.execution_filter import ALL
 from flowhook.model import Execution, Status
-from flowhook.search import scan
-from flowhook.search.evaluator import ConditionEvaluator, Evaluation
-from flowhook.search.scan import search
 from flowhook.v1.envelope_pb2 import Event
+from operations.search import scan
+from operations.search.evaluator import ConditionEvaluator, Evaluation
+from operations.search.scan import search
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,9 +14,9 @@ from support.uploads import uploaded
 from admin import application
 from admin.api.openapi import PREFIX
 from admin.console import actions
-from admin.operations.operation import PLACEHOLDER
-from admin.operations.table import OPERATIONS
 from flowhook import limits
+from operations.operation import PLACEHOLDER
+from operations.table import OPERATIONS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

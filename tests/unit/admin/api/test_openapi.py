@@ -8,7 +8,7 @@ import re
 from jsonschema import Draft202012Validator
 
 from admin.api import openapi
-from admin.operations.table import OPERATIONS
+from operations.table import OPERATIONS
 
 
 def test_every_operation_is_described():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from admin.console.attempt_bars import attempt_bars
-from admin.operations.executions import detail_view
 from flowhook.attempts import Attempt, AttemptEnd
 from flowhook.model import Event, Execution, ExecutionDetail, Status, TaskRun, TaskState
+from operations.executions import detail_view
 
 START = 1_795_780_800_000
 LOST = AttemptEnd.RUNNER_LOST

@@ -8,9 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from admin.console import rendering
-from admin.operations.flow_statistics import FlowPage, listed, numbers
 from flowhook.flow_statistics import FlowStatistics, NamedSecret
 from flowhook.model import Flow
+from operations.flow_statistics import FlowPage, listed, numbers
 
 NOW = datetime.now(UTC)
 NOW_MS = round(NOW.timestamp() * 1000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from admin.console.listing import AROUND, MAX_LINES, numbered
-from admin.operations.flow_check import ProblemView
+from operations.flow_check import ProblemView
 
 
 def problem(line):

@@ -1,0 +1,92 @@
+"""Operations on the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Annotated
+
+import orjson
+from pydantic import Field
+
+from flowhook.audit_entry import AuditEntry
+from flowhook.client import AsyncClient
+from operations.operation import Parameters
+
+
+class AuditConditions(Parameters):
+    """Parameters of `export_audit`."""
+
+    actor: str = ""
+    """Name of a token; empty: any."""
+    action: str = ""
+    """A method, for example `FlowService/PauseFlow`; empty: any."""
+    target: str = ""
+    """Part of what it was about, for example the ID of a flow; empty: any."""
+
+
+class AuditList(AuditConditions):
+    """Parameters of `list_audit`."""
+
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Entries on the page at most; before the last page there may be fewer."""
+    page_token: str = ""
+    """`next_page_token` of the page before, with the same conditions; empty: the newest entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditView:
+    """A call that changed something; `error` is why it was refused, or empty.
+
+    Refusals of one token for one method with one reason are one entry for a day: `calls` of them, the first at `time`,
+    the last at `last_time`; target, reason and address are those of the last. `address` is where it came from.
+    """
+
+    number: int
+    time: datetime
+    actor: str
+    action: str
+    target: str
+    reason: str
+    error: str
+    calls: int
+    last_time: datetime
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Entries, newest first, and the token of the next page; empty: there is none."""
+
+    entries: tuple[AuditView, ...]
+    next_page_token: str
+
+
+async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
+    """Return a page of the audit log."""
+    page = await client.audit.page(
+        actor=parameters.actor,
+        action=parameters.action,
+        target=parameters.target,
+        page_size=parameters.page_size,
+        page_token=parameters.page_token,
+    )
+    return AuditPage(tuple(map(view, page.items)), page.next_page_token)
+
+
+async def export_audit(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
+    """Return all entries, newest first, as JSON objects, one a line."""
+    return _lines(client, parameters)
+
+
+async def _lines(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
+    found = client.audit.list(actor=parameters.actor, action=parameters.action, target=parameters.target)
+    async for entry in found:
+        yield orjson.dumps(asdict(view(entry)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
+def view(entry: AuditEntry) -> AuditView:
+    """Return what is shown of an entry."""
+    values = {name: getattr(entry, name) for name in AuditView.__dataclass_fields__}
+    return AuditView(**values)

@@ -1,0 +1,86 @@
+"""Operations on the cluster: its processes, its shards and its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from flowhook.client import AsyncClient, Backlog, LogServerInfo, ShardInfo, StorageUsage
+from operations import health
+from operations.operation import Parameters
+
+
+class NoParameters(Parameters):
+    """Parameters of `get_cluster`: none."""
+
+
+class ProcessName(Parameters):
+    """Parameters of `dismiss_process`."""
+
+    name: str
+    """Name of the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DismissedProcess:
+    """The process that was dismissed."""
+
+    name: str
+
+
+class Successor(Parameters):
+    """The router that is to own the shard."""
+
+    router: Annotated[str, Field(max_length=64)] = ""
+    """Its name; empty: the standby that most edges and runners reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverView:
+    """A hand-over that was begun: `owner` hands over to `successor`, whose epoch will be higher than `epoch`."""
+
+    owner: str
+    epoch: int
+    successor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
+
+    `warnings`: what is wrong besides. `backlog`: the executions that have not ended. `storage`: what the data of the
+    shard's owner takes on its disk.
+    """
+
+    ready: bool
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    processes: tuple[health.ProcessView, ...]
+    shards: tuple[ShardInfo, ...]
+    servers: tuple[LogServerInfo, ...]
+    backlog: Backlog
+    storage: StorageUsage
+
+
+async def hand_over(client: AsyncClient, parameters: Successor) -> HandOverView:
+    """Have the owner of the shard hand it over."""
+    begun = await client.cluster.hand_over(parameters.router)
+    return HandOverView(begun.owner, begun.epoch, begun.successor)
+
+
+async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterView:
+    """Return the state of the cluster."""
+    load = await client.cluster.load()
+    shards = await client.cluster.shards()
+    reasons = tuple(health.unready_reasons(load.processes))
+    shown = tuple(map(health.describe_process, load.processes))
+    warnings = tuple(health.warnings(load.processes))
+    return ClusterView(not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage)
+
+
+async def dismiss_process(client: AsyncClient, parameters: ProcessName) -> DismissedProcess:
+    """Forget a process that has ended."""
+    await client.cluster.dismiss(parameters.name)
+    return DismissedProcess(parameters.name)

@@ -1,0 +1,160 @@
+"""Compares two bodies, or two outputs: as JSON, else as text by line, else as bytes."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Any, Final
+
+from flowhook import verbatim_json
+from flowhook.errors import InvalidError
+from flowhook.json_values import check_value_count
+from operations.comparison.json_diff import Difference, find_differences
+
+MAX_COMPARED: Final = 1024 * 1024
+"""Bytes of each side that are compared."""
+
+MAX_VALUES: Final = 200_000
+"""Values of a JSON text that is compared by path; one with more is compared by line."""
+
+MAX_DIFFERENCES: Final = 500
+"""Differences that are listed."""
+
+MAX_LINES: Final = 200
+"""Lines of each side that are compared, from the first one that differs: comparing takes time by their product."""
+
+MAX_LINE: Final = 500
+"""Characters of a line that are shown."""
+
+CONTEXT: Final = 3
+"""Equal lines shown around those that differ."""
+
+SHOWN_BYTES: Final = 32
+"""Bytes shown from the first one that differs."""
+
+
+class ContentFormat(StrEnum):
+    """How two contents were compared."""
+
+    EQUAL = "equal"
+    """They are the same bytes."""
+    JSON = "json"
+    TEXT = "text"
+    BINARY = "binary"
+    TOO_LARGE = "too_large"
+    """One of them has more than `MAX_COMPARED` bytes, so that only sizes are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDiff:
+    """The difference of two contents.
+
+    Attributes:
+        format: how they were compared.
+        first_size: bytes of the first one.
+        second_size: bytes of the second one.
+        differences: of JSON; none if they differ in whitespace, or in the spelling of strings, only.
+        lines: of text: a unified diff.
+        offset: of bytes: of the first one that differs.
+        first_bytes: of bytes: those from there, in hexadecimal.
+        second_bytes: the same of the second one.
+        cut: whether there are more differences than are listed.
+    """
+
+    format: ContentFormat
+    first_size: int
+    second_size: int
+    differences: tuple[Difference, ...] = ()
+    lines: tuple[str, ...] = ()
+    offset: int | None = None
+    first_bytes: str = ""
+    second_bytes: str = ""
+    cut: bool = False
+
+
+def compare_content(first: bytes, second: bytes, *, sizes: tuple[int, int] | None = None) -> ContentDiff:
+    """Return the difference of two contents. Blocking, for up to a second.
+
+    Args:
+        first: at least the first `MAX_COMPARED` + 1 bytes of the first one.
+        second: the same of the second one.
+        sizes: sizes of the whole contents; absent: they are whole.
+    """
+    first_size, second_size = sizes or (len(first), len(second))
+    if max(first_size, second_size, len(first), len(second)) > MAX_COMPARED:
+        return ContentDiff(ContentFormat.TOO_LARGE, first_size, second_size)
+    if first == second:
+        return ContentDiff(ContentFormat.EQUAL, first_size, second_size)
+    one, other = _read_json(first), _read_json(second)
+    if one is not None and other is not None:
+        found = tuple(islice(find_differences(one[0], other[0]), MAX_DIFFERENCES + 1))
+        return ContentDiff(
+            ContentFormat.JSON,
+            first_size,
+            second_size,
+            differences=found[:MAX_DIFFERENCES],
+            cut=len(found) > MAX_DIFFERENCES,
+        )
+    try:
+        lines, cut = _compare_lines(_lines(first), _lines(second))
+    except UnicodeDecodeError:
+        return _compare_bytes(first, second)
+    return ContentDiff(ContentFormat.TEXT, first_size, second_size, lines=lines, cut=cut)
+
+
+def _read_json(text: bytes) -> tuple[Any] | None:
+    try:
+        check_value_count(text, MAX_VALUES)
+        return (verbatim_json.loads(text),)
+    except (InvalidError, ValueError):
+        return None
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode().split("\n")
+
+
+def _compare_lines(first: list[str], second: list[str]) -> tuple[tuple[str, ...], bool]:
+    """Return a unified diff of the lines from the first one that differs, and whether lines were left out."""
+    start = next(
+        (index for index, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+        min(len(first), len(second)),
+    )
+    start = max(0, start - CONTEXT)
+    end = 0
+    most = min(len(first), len(second)) - start
+    while end < most and first[-1 - end] == second[-1 - end]:
+        end += 1
+    end = max(0, end - CONTEXT)
+    one, other = first[start : len(first) - end], second[start : len(second) - end]
+    cut = max(len(one), len(other)) > MAX_LINES
+    found = difflib.unified_diff(one[:MAX_LINES], other[:MAX_LINES], lineterm="", n=CONTEXT)
+    lines = [_renumber(line, start) for line in islice(found, 2, None)]  # without the names of files
+    return tuple(lines[:MAX_DIFFERENCES]), cut or len(lines) > MAX_DIFFERENCES
+
+
+def _renumber(line: str, start: int) -> str:
+    """Return a line of a diff, whose numbers begin at line `start` of the texts."""
+    if line.startswith("@@ "):
+        one, other = (part[1:].split(",") for part in line.split(" ")[1:3])
+        ranges = (",".join([str(int(each[0]) + start), *each[1:]]) for each in (one, other))
+        return "@@ -{} +{} @@".format(*ranges)
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
+
+
+def _compare_bytes(first: bytes, second: bytes) -> ContentDiff:
+    offset = next(
+        (index for index, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+        min(len(first), len(second)),
+    )
+    shown = slice(offset, offset + SHOWN_BYTES)
+    return ContentDiff(
+        ContentFormat.BINARY,
+        len(first),
+        len(second),
+        offset=offset,
+        first_bytes=first[shown].hex(" "),
+        second_bytes=second[shown].hex(" "),
+    )

@@ -1,0 +1,191 @@
+"""Lays a flow out: a list of tasks is a column of boxes, and what contains tasks is a frame around such columns.
+
+All boxes of a column begin at the same `x`, so that a narrow screen shows the beginning of each. Where a `then` names
+another task of the list, an edge runs in a lane to the right of the column; edges to one task share a lane. A `then`
+that ends the list or the flow leads to a small box below the task. The branches of a `fork` are columns side by side;
+the handler of a `try` is a frame to the right of what is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from flowhook.document.task_kinds import DIRECTIVES
+from flowhook.document.walk import PlacedTask, tasks_of, walk
+from operations.diagram import reading
+from operations.diagram.nodes import (
+    BOTTOM,
+    CARD,
+    FIRST_ROW,
+    GAP,
+    PAD,
+    ROW,
+    Column,
+    Fork,
+    Frame,
+    Leaf,
+    Loop,
+    Node,
+    Step,
+    Try,
+    pill,
+)
+from operations.diagram.shapes import Box, Drawing, Row, RowStyle, Shape
+from operations.diagram.text_fit import fit, width
+
+MAX_TASKS: Final = 500
+"""Tasks that are drawn; of those after them only the number is."""
+
+MAX_BRANCHES: Final = 12
+"""Branches of a `fork` that are drawn side by side."""
+
+MAX_CASES: Final = 12
+"""Cases of a `switch` that are drawn, and triggers of a flow."""
+
+MAX_WHOLE: Final = 500
+"""Characters of a text that is shown where the mouse is; longer ones are truncated."""
+
+MARGIN: Final = 12
+TEXT_PAD: Final = 11
+"""Pixels around the drawing, and left and right of texts."""
+
+SIZES: Final[Mapping[RowStyle, float]] = {"name": 13, "summary": 11, "condition": 11, "case": 12, "note": 11}
+"""Sizes of fonts, in pixels."""
+
+_MONOSPACED: Final = ("summary", "condition")
+
+
+def lay_out(definition: Mapping[str, Any], title: str, *, max_tasks: int = MAX_TASKS) -> Drawing:
+    """Return the drawing of a validated definition, whose name is `title`."""
+    builder = _Builder(max_tasks)
+    column = builder.column(
+        list(tasks_of(definition.get("do"), ("do",))), first=_start(definition, title), last=pill("end")
+    )
+    shapes: list[Shape] = []
+    column.place(MARGIN, MARGIN, shapes)
+    return Drawing(column.width + 2 * MARGIN, column.height + 2 * MARGIN, tuple(shapes))
+
+
+class _Builder:
+    """Makes nodes of tasks, as many as may be drawn."""
+
+    def __init__(self, max_tasks: int) -> None:
+        self._left = max_tasks
+
+    def column(self, tasks: list[PlacedTask], *, first: Node | None = None, last: Node | None = None) -> Column:
+        """Return the column of a list of tasks, between two other nodes."""
+        steps = [] if first is None else [Step(first)]
+        for index, placed in enumerate(tasks):
+            if self._left <= 0:
+                steps.append(Step(_more(tasks[index:])))
+                break
+            following = tasks[index + 1].name if index + 1 < len(tasks) else None
+            steps.append(self.step(placed, following))
+        return Column(steps if last is None else [*steps, Step(last)])
+
+    def step(self, placed: PlacedTask, following: str | None) -> Step:
+        """Return the node of a task, and where it leads."""
+        self._left -= 1
+        node = self.node(placed)
+        step = Step(node, placed.name, goes_on=reading.leads_on(placed))
+        if placed.kind == "switch" and step.goes_on:
+            step.otherwise = "else"
+        step.goes_on |= any(case.get("then", "continue") == "continue" for _, case in reading.cases(placed))
+        step.jumps += ((then, row) for then, row in _targets(placed, node) if then not in DIRECTIVES)
+        then = placed.task.get("then") or "continue"
+        if then == "continue" or not step.goes_on:
+            return step
+        if then in DIRECTIVES:
+            step.stop = then
+        elif then != following:
+            step.goes_on = False
+            step.jumps.append((then, FIRST_ROW + 1))
+        return step
+
+    def node(self, placed: PlacedTask) -> Node:
+        """Return the node of a task, with those of the tasks in it."""
+        tasks = reading.inner(placed)
+        if not tasks:
+            return Leaf(_box(placed))
+        box = _box(placed, CARD + 2 * PAD)
+        if placed.kind == "fork":
+            nodes: list[Node] = [self.column([branch]) for branch in tasks[:MAX_BRANCHES]]
+            if len(tasks) > MAX_BRANCHES:
+                nodes.append(_more(tasks[MAX_BRANCHES:]))
+            return Fork(box, nodes)
+        column = self.column(tasks)
+        if placed.kind == "try":
+            return Try(box, [column, self.handler(placed)], gap=GAP * 1.5)
+        return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column])
+
+    def handler(self, placed: PlacedTask) -> Node:
+        """Return the node of the error handler of a `try`."""
+        tasks = reading.handler(placed)
+        rows = [_row("name", "catch", CARD), *_rows("summary", [reading.caught(placed)], CARD)]
+        box = Box(0, 0, CARD, _height(rows), "catch", tuple(rows))
+        return Frame(box, [self.column(tasks)]) if tasks else Leaf(box)
+
+
+def _box(placed: PlacedTask, pixels: float = CARD) -> Box:
+    """Return the box of a task, `pixels` wide, at no place yet."""
+    task = placed.task
+    rows = [_row("name", placed.name, pixels, right=placed.kind)]
+    if "if" in task:
+        rows += _rows("condition", [f"if {reading.bare(task['if'])}"], pixels)
+    rows += _rows("summary", [reading.summary(placed)], pixels)
+    if timeout := reading.timeout(placed):
+        rows += _rows("note", [f"timeout: {timeout}"], pixels)
+    rows += _case_rows(placed, pixels)
+    return Box(0, 0, pixels, _height(rows), placed.kind, tuple(rows), placed=placed)
+
+
+def _case_rows(placed: PlacedTask, pixels: float) -> Iterator[Row]:
+    cases = reading.cases(placed)
+    for name, case in cases[:MAX_CASES]:
+        then = case.get("then", "continue")
+        yield _row("case", name, pixels, right=then if then in DIRECTIVES else f"→ {then}")
+        if "when" in case:
+            yield _row("summary", reading.bare(case["when"]), pixels)
+    if len(cases) > MAX_CASES:
+        yield _row("note", f"… {len(cases) - MAX_CASES} more cases", pixels)
+
+
+def _targets(placed: PlacedTask, node: Node) -> Iterator[tuple[str, float]]:
+    """Yield where each case that is drawn leads, and the distance of its row from the top of the node."""
+    cases = reading.cases(placed)
+    heights = [ROW * (2 if "when" in case else 1) for _, case in cases[:MAX_CASES]]
+    top = node.height - BOTTOM + ROW / 2 - sum(heights) - (ROW if len(cases) > MAX_CASES else 0)
+    for (_, case), height in zip(cases, heights, strict=False):
+        yield case.get("then", "continue"), top
+        top += height
+
+
+def _row(style: RowStyle, text: str, pixels: float, *, right: str = "") -> Row:
+    room = pixels - 2 * TEXT_PAD
+    mono, size = style in _MONOSPACED, SIZES[style]
+    right = fit(right, room * 0.45, SIZES["note"])
+    if right:
+        room -= width(right, SIZES["note"]) + TEXT_PAD
+    return Row(style, fit(text, room, size, mono=mono), text[:MAX_WHOLE], right)
+
+
+def _rows(style: RowStyle, texts: Iterable[str], pixels: float) -> list[Row]:
+    return [_row(style, text, pixels) for text in texts if text]
+
+
+def _height(rows: Sequence[Row]) -> float:
+    return FIRST_ROW + ROW * (len(rows) - 1) + BOTTOM
+
+
+def _start(definition: Mapping[str, Any], title: str) -> Node:
+    texts = [*filter(None, [reading.webhook_trigger(definition)]), *reading.triggers(definition)]
+    rows = [_row("name", title, CARD, right="start"), *_rows("note", texts[:MAX_CASES], CARD)]
+    return Leaf(Box(0, 0, CARD, _height(rows), "start", tuple(rows)))
+
+
+def _more(tasks: Sequence[PlacedTask]) -> Node:
+    """Return a box that stands for tasks that are not drawn."""
+    count = sum(1 for _ in walk({"do": [{placed.name: placed.task} for placed in tasks]}))
+    row = _row("note", f"… {count} more task{'s' if count > 1 else ''}", CARD)
+    return Leaf(Box(0, 0, CARD, _height([row]), "more", (row,)))

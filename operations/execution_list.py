@@ -1,0 +1,199 @@
+"""Operations that find executions: by conditions that the router checks, and by a jq condition on their events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from flowhook import ids
+from flowhook.client import AsyncClient
+from flowhook.errors import InvalidError
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.model import Status
+from flowhook.search_attributes import MAX_ATTRIBUTES
+from operations.executions import ExecutionView, view
+from operations.operation import Parameters
+from operations.search.scan import search
+from operations.search.times import parse_time
+
+if TYPE_CHECKING:
+    from operations.tools import Tools
+
+MAX_DIGITS: Final = 18
+
+NO_TASK: Final = "/"
+"""Value of `error_task` for errors that no task raised: their JSON Pointer is empty."""
+
+
+def _time(text: str) -> str:
+    if text:
+        try:
+            parse_time(text, datetime.now(UTC))
+        except InvalidError as error:
+            raise PydanticCustomError("time", "{message}", {"message": error.message}) from None
+    return text
+
+
+def _attribute(text: str) -> str:
+    name, colon, value = text.partition(":")
+    if not (name and colon and value):
+        raise PydanticCustomError("attribute", "write NAME:VALUE, such as order:4711")
+    return text
+
+
+def _execution_id(text: str) -> str:
+    if text:
+        try:
+            ids.decode(text)
+        except InvalidError as error:
+            raise PydanticCustomError(
+                "execution_id", "write the ID of an execution: {message}", {"message": error.message}
+            ) from None
+    return text
+
+
+class ExecutionConditions(Parameters):
+    """Parameters of `count_executions`: conditions that must all hold."""
+
+    flow: str = ""
+    """ID of a flow; empty: any."""
+    status: tuple[Status, ...] = ()
+    """Any of these statuses; none: any."""
+    unresolved: bool = False
+    """Only executions that faulted and that nobody replayed or resolved."""
+    attribute: Annotated[tuple[Annotated[str, AfterValidator(_attribute)], ...], Field(max_length=MAX_ATTRIBUTES)] = ()
+    """Search attributes that they have, each as NAME:VALUE."""
+    since: Annotated[str, AfterValidator(_time)] = ""
+    """Received at this time or later: RFC 3339, or how long ago, such as 15m, 1h, 7d; empty: any."""
+    until: Annotated[str, AfterValidator(_time)] = ""
+    """Received before this time, written as for `since`; empty: any."""
+    error_type: Annotated[str, Field(max_length=1000)] = ""
+    """Type of the error that they ended with: its URI, or the last segment of it; empty: any."""
+    error_task: Annotated[str, Field(max_length=1000)] = ""
+    """JSON Pointer of the task that raised that error; `/`: no task did; empty: any."""
+    error_status: Annotated[int, Field(ge=0, le=599)] = 0
+    """Status of that error; 0: any."""
+    error_title: Annotated[str, Field(max_length=1000)] = ""
+    """Title of that error; empty: any."""
+    min_attempts: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Attempts that they have at least; 0: any."""
+
+    caused_by: Annotated[str, AfterValidator(_execution_id)] = ""
+    """ID of the execution that started them, or whose events they received; empty: any."""
+
+    def as_filter(self, now: datetime) -> ExecutionFilter:
+        """Return the conditions as the router takes them."""
+        return ExecutionFilter(
+            flow_id=self.flow,
+            statuses=self.status,
+            unresolved=self.unresolved,
+            receive_from_ms=_milliseconds(self.since, now),
+            receive_until_ms=_milliseconds(self.until, now),
+            error_type=self.error_type,
+            error_task="" if self.error_task == NO_TASK else self.error_task or None,
+            error_status=self.error_status,
+            error_title=self.error_title,
+            min_attempts=self.min_attempts,
+            attributes=tuple((name, value) for name, _, value in (each.partition(":") for each in self.attribute)),
+            caused_by=self.caused_by,
+        )
+
+
+class ExecutionList(ExecutionConditions):
+    """Parameters of `list_executions`."""
+
+    jq: Annotated[str, Field(max_length=8192)] = ""
+    """Condition in jq on the events, whose input is that of the flow: a page looks at as many as it can in 0.75 s."""
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Executions on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before, with the same conditions; empty: the newest executions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanView:
+    """What a search with jq looked at for a page.
+
+    Attributes:
+        scanned: executions that were looked at, for this page and for those before.
+        left_out: how many of this page were not looked into, because their events are large.
+        failures: on how many the condition failed; they do not meet it.
+        failure: how it failed first; may be empty.
+        until: when the last one that was looked at was received; null: there was none.
+    """
+
+    scanned: int
+    left_out: int
+    failures: int
+    failure: str
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPage:
+    """Executions, newest first, and the token of the next page; empty: there is none.
+
+    It may be short, or empty, although there is a next one. `scan` is null unless there is a condition in jq.
+    """
+
+    executions: tuple[ExecutionView, ...]
+    next_page_token: str
+    scan: ScanView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionTotal:
+    """Number of executions; `more`: counting ended before all were counted."""
+
+    count: int
+    more: bool
+
+
+async def list_executions(client: AsyncClient, parameters: ExecutionList, tools: Tools) -> ExecutionPage:
+    """Return a page of executions."""
+    wanted = parameters.as_filter(datetime.now(UTC))
+    if parameters.jq:
+        return await _search(client, wanted, parameters, tools)
+    page = await client.executions.page(where=wanted, page_size=parameters.page_size, page_token=parameters.page_token)
+    return ExecutionPage(tuple(map(view, page.items)), page.next_page_token)
+
+
+async def count_executions(client: AsyncClient, parameters: ExecutionConditions) -> ExecutionTotal:
+    """Return how many executions there are, up to 10,000."""
+    total = await client.executions.count(parameters.as_filter(datetime.now(UTC)))
+    return ExecutionTotal(total.count, total.more)
+
+
+async def _search(
+    client: AsyncClient, wanted: ExecutionFilter, parameters: ExecutionList, tools: Tools
+) -> ExecutionPage:
+    page_token, earlier = _scan_position(parameters.page_token)
+    result = await search(
+        client.executions,
+        tools.evaluator,
+        wanted,
+        parameters.jq,
+        limit=parameters.page_size,
+        page_token=page_token,
+    )
+    scanned = earlier + result.scanned
+    until = None if result.last is None else result.last.received_at
+    scan = ScanView(scanned, result.left_out, result.failures, result.failure, until)
+    token = f"{result.next_page_token}-{scanned}" if result.next_page_token else ""
+    return ExecutionPage(tuple(map(view, result.found)), token, scan)
+
+
+def _scan_position(page_token: str) -> tuple[str, int]:
+    """Return the router's token in the token of a page of a search, and the number of executions scanned before it."""
+    token, _, scanned = page_token.partition("-")
+    if page_token and not (scanned.isascii() and scanned.isdecimal() and len(scanned) < MAX_DIGITS):
+        raise InvalidError("the page token is none of a search with jq", reason="PAGE_TOKEN_INVALID")
+    return token, int(scanned or 0)
+
+
+def _milliseconds(text: str, now: datetime) -> int | None:
+    return int(parse_time(text, now).timestamp() * 1000) if text else None

@@ -1,0 +1,78 @@
+"""The operation that checks the file of a flow before it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from flowhook.client import AsyncClient
+from flowhook.errors import Fault, InvalidFlowError, NotFoundError
+from flowhook.model import Change
+from operations.flow_pictures import draw
+from operations.flow_revisions import DiffLineView, compare
+from operations.operation import Parameters
+
+
+class FlowText(Parameters):
+    """Parameters of `check_flow`."""
+
+    document: Annotated[str, Field(min_length=1)]
+    """The file: YAML, at most 256 KiB in UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """A problem of a file. `line`: from 1; 0: it concerns the whole file. `key`: dotted path, or empty.
+
+    `code`: a stable word for programs.
+    """
+
+    line: int
+    key: str
+    message: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedView:
+    """What applying a file would do; or, if there are `problems`, why it can't be applied.
+
+    `flow_id` and `change` are null, and the rest is empty, if there are problems. `revision`: the present one, 0 if the
+    flow is new. `diff`: from the present file to this one. `picture`: SVG, with the classes of `diagram.css`.
+    """
+
+    problems: tuple[ProblemView, ...]
+    flow_id: str | None
+    change: Change | None
+    revision: int
+    warnings: tuple[ProblemView, ...]
+    diff: tuple[DiffLineView, ...]
+    picture: str
+
+
+async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedView:
+    """Check a file and compare it with the present revision of its flow; nothing is stored."""
+    try:
+        [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=True)
+    except InvalidFlowError as error:
+        return CheckedView(problems_of(error.faults), None, None, 0, (), (), "")
+    flow = applied.flow
+    present, revision = "", 0
+    if applied.change is not Change.CREATED:
+        try:
+            stored = await client.flows.get(flow.id)
+            present, revision = stored.document.decode("utf-8", "replace"), stored.revision
+        except NotFoundError:
+            pass  # it was deleted meanwhile
+    changes = await compare(present, parameters.document) if revision else ()
+    return CheckedView(
+        (), flow.id, applied.change, revision, problems_of(applied.located_warnings), changes, await draw(flow)
+    )
+
+
+def problems_of(faults: Iterable[Fault]) -> tuple[ProblemView, ...]:
+    """Return the problems, or the warnings, of the router."""
+    return tuple(ProblemView(fault.line, fault.key, fault.cause, fault.code) for fault in faults)

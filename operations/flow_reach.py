@@ -1,0 +1,180 @@
+"""Derives from a flow's definition how it is reached, and within which limits; pure. See `flow_setup`."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from flowhook.cron import next_cron
+from flowhook.document import auth
+from flowhook.document.duration import parse_duration
+from flowhook.document.execution import ExecutionPolicy
+from flowhook.document.named_secrets import parse_names
+from flowhook.document.webhook import InboundEndpoint, RateLimit, Webhook
+from flowhook.limits import KIB, MIB
+from flowhook.model import Flow
+from flowhook.providers.table import PROVIDERS
+from operations.diagram import reading
+from operations.flow_setup import AuthSetup, EndpointSetup, FlowSetup, LimitView, SecretState
+from operations.provider_setup import setup_steps
+
+TIMES: Final = 5
+"""Times of a schedule that are computed."""
+
+SECOND_MS: Final = 1000
+
+
+def describe(flow: Flow, base: str, times: Mapping[str, datetime]) -> FlowSetup:
+    """Return how a flow is reached.
+
+    Args:
+        flow: with its definition.
+        base: scheme, host and port that senders use; empty: unknown.
+        times: when secrets were set, by name.
+    """
+    definition = orjson.loads(flow.definition)
+    webhook = Webhook.model_validate(definition["webhook"]) if definition.get("webhook") else None
+    policy = ExecutionPolicy.model_validate(definition.get("execution") or {})
+    return FlowSetup(
+        tuple(_endpoints(flow.id, base, webhook, times)) if webhook else (),
+        _states(sorted(parse_names(flow.definition).all), times),
+        tuple(_limits(definition, webhook, policy)),
+        tuple(_next_times(flow, definition.get("schedule") or {})),
+    )
+
+
+def _states(names: Sequence[str], times: Mapping[str, datetime]) -> tuple[SecretState, ...]:
+    return tuple(SecretState(name, times.get(name)) for name in names)
+
+
+def _endpoints(flow_id: str, base: str, webhook: Webhook, times: Mapping[str, datetime]) -> Iterator[EndpointSetup]:
+    url = f"{base}/hook/{flow_id}"
+    yield _endpoint("", url, webhook, times, f"flowhook send {flow_id} --data '{{}}'")
+    for name, callback in webhook.callbacks.items():
+        yield _endpoint(name, f"{url}/{name}", callback, times, "")
+
+
+def _endpoint(
+    callback: str, url: str, endpoint: InboundEndpoint, times: Mapping[str, datetime], signed: str
+) -> EndpointSetup:
+    setups = tuple(
+        AuthSetup(
+            kind.kind,
+            tuple(_steps(kind, url)),
+            _source(kind.kind),
+            _states((*kind.secret_names, *kind.other_secret_names), times),
+        )
+        for kind in endpoint.auth
+    )
+    method = f"-X {endpoint.methods[0]} " if endpoint.methods[0] != "POST" else ""
+    open_command = f"curl -i {method}{shlex.quote(url)} -H 'Content-Type: application/json' -d '{{}}'"
+    return EndpointSetup(callback, url, endpoint.methods, setups, signed if setups else open_command)
+
+
+def _source(kind: str) -> str:
+    return PROVIDERS[kind].source if kind in PROVIDERS else ""
+
+
+def _steps(kind: auth.AuthKind, url: str) -> Iterator[str]:
+    """Yield what to enter at the sender."""
+    secret = next(iter((*kind.secret_names, *kind.other_secret_names)), "")
+    if kind.kind in PROVIDERS:
+        yield from setup_steps(kind.kind, url, secret)
+        return
+    if isinstance(kind, auth.OneTimeUrlAuth):
+        yield "Only the one-time URLs that executions hand out are accepted; they need no credentials."
+        return
+    yield f"Let the sender make its requests to {url}."
+    match kind:
+        case auth.BasicAuth():
+            yield f"It authenticates by HTTP Basic: user name {kind.username}, and as password the value of {secret}."
+        case auth.ApiKeyAuth():
+            yield f"It sends the value of the secret {secret} as {_place(kind.header, kind.query, kind.field)}."
+        case auth.MtlsAuth():
+            yield f"It shows a TLS client certificate for one of these names: {', '.join(kind.names)}."
+        case auth.JwtAuth():
+            yield f"It sends a JSON Web Token in the header {kind.header}."
+        case auth.CustomSignature():
+            place = _place(kind.header or kind.numbered_header, kind.query, kind.field)
+            by = f"with the value of the secret {secret}" if secret else "with its private key"
+            yield f"It signs {kind.content} {by}, and sends the signature as {place}."
+
+
+def _place(header: str | None, query: str | None, field: str | None) -> str:
+    if header:
+        return f"the header {header}"
+    return f"the query parameter {query}" if query else f"the field {field} of the body"
+
+
+def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any) -> Iterator[LimitView]:
+    given = policy.model_fields_set
+    concurrency = "as many as runners take" if policy.concurrency is None else f"{policy.concurrency:,} at a time"
+    yield LimitView("concurrency", concurrency, "concurrency" not in given)
+    yield LimitView("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
+    if policy.order_by is not None:
+        yield LimitView("order", f"one after another by {policy.order_by}", is_default=False)
+    timeout = definition.get("timeout")
+    yield LimitView("timeout", _timeout(timeout), timeout is None)
+    if webhook is None:
+        return
+    given = webhook.model_fields_set
+    yield LimitView("rate", _rate(webhook.rate_limit), "rate_limit" not in given)
+    yield LimitView("rate of a sender", _rate(webhook.sender_rate_limit), "sender_rate_limit" not in given)
+    yield LimitView("body", _bytes(webhook.max_body), "max_body" not in given)
+    if webhook.allow_from:
+        yield LimitView("addresses", ", ".join(map(str, webhook.allow_from)), is_default=False)
+    if webhook.respond.mode == "reply":
+        span = _span(webhook.respond.timeout)
+        yield LimitView("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
+    window = _span(webhook.dedupe.window) if webhook.dedupe.enabled else "never"
+    yield LimitView("repeated deliveries are recognised", window, "dedupe" not in given)
+
+
+def _rate(limit: RateLimit | None) -> str:
+    return "none" if limit is None else f"{limit.per_second:g} a second, bursts of {limit.burst:,}"
+
+
+def _bytes(count: int) -> str:
+    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
+        if count % unit == 0:
+            return f"{count // unit} {name}"
+    return f"{count:,} bytes"
+
+
+def _span(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
+
+
+def _timeout(timeout: object) -> str:
+    return reading.timeout_text(timeout) or "none"
+
+
+def _next_times(flow: Flow, schedule: Mapping[str, Any]) -> Iterator[datetime]:
+    """Yield the next times at which the schedule starts the flow; the router knows the first, others follow from it."""
+    timezone = schedule.get("timezone", "UTC")
+    due = flow.next_time_ms
+    if due is None:  # no router has computed it yet
+        if "cron" not in schedule:
+            return
+        due = next_cron(schedule["cron"], int(time.time() * SECOND_MS), timezone)
+    yield _moment(due)
+    for _ in range(TIMES - 1):
+        if "cron" in schedule:
+            due = next_cron(schedule["cron"], due, timezone)
+        elif "every" in schedule:
+            due += max(1, round(parse_duration(schedule["every"]) * SECOND_MS))
+        else:
+            return
+        yield _moment(due)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / SECOND_MS, UTC)

@@ -1,0 +1,315 @@
+"""Operations on bulk jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from flowhook.client import AsyncClient
+from flowhook.jobs import (
+    DEFAULT_RATE,
+    MAX_RATE,
+    MAX_REASON,
+    ItemOutcome,
+    Job,
+    JobAction,
+    JobItem,
+    JobSpec,
+    JobState,
+)
+from flowhook.model import Status, to_datetime
+from flowhook.replays import AS_RECORDED, AUTO, ReplayOptions
+from operations.execution_list import ExecutionConditions
+from operations.executions import ExecutionView, view
+from operations.filters import to_pairs
+from operations.operation import Parameters
+from operations.replays import ReplayParameters, ReplayPreviewView, preview_view
+
+
+class JobDraft(ExecutionConditions, ReplayParameters):
+    """Parameters of `preview_job`: what a job is to do, and for the action `replay` how."""
+
+    action: JobAction = JobAction.REPLAY
+    """What is done with each execution."""
+    again: bool = False
+    """Whether executions that were replayed or resolved already are replayed, too."""
+    rate: Annotated[float, Field(gt=0, le=MAX_RATE)] = DEFAULT_RATE
+    """Executions per second at most."""
+
+
+class NewJob(JobDraft):
+    """Parameters of `create_job`."""
+
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
+    """Why; stands in the audit log, and with executions that are resolved."""
+    request_id: Annotated[str, Field(max_length=64, pattern=r"^[\x21-\x7e]*$")] = ""
+    """Idempotency key: calls with the same one create one job."""
+
+
+class JobId(Parameters):
+    """Parameters of operations on one job."""
+
+    job_id: str
+    """ID of the job."""
+
+
+class JobList(Parameters):
+    """Parameters of `list_jobs`."""
+
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Jobs on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before; empty: the newest jobs."""
+
+
+class JobItemList(JobId):
+    """Parameters of `list_job_items`."""
+
+    outcome: ItemOutcome | None = None
+    """Only executions with this outcome."""
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Outcomes on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before, with the same conditions; empty: the first page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionView:
+    """A condition on executions: name and value of a parameter of `list_executions`."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayEndsView:
+    """What became of the executions that a job started: how many of them, now.
+
+    `unended` have not ended; `unknown` are not stored any more, or are too many to be counted.
+    """
+
+    completed: int
+    faulted: int
+    cancelled: int
+    unended: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A bulk job. `expected` is null if more than 10,000 executions matched when it was created.
+
+    Of the action `replay`: `replays` says in words how; `output_given` and `edited`: an output of `task`, or an edited
+    body, of `data_bytes` bytes was given, which is not shown. `content_type` is null if the body has that of each
+    request. `replay_ends`: what became of the `done` ones; null in lists.
+    """
+
+    id: str
+    state: JobState
+    action: JobAction
+    conditions: tuple[ConditionView, ...]
+    revision: str
+    start: str
+    task: str
+    output_given: bool
+    edited: bool
+    content_type: str | None
+    data_bytes: int
+    replays: str
+    again: bool
+    rate: float
+    reason: str
+    expected: int | None
+    matched: int
+    done: int
+    skipped: int
+    failed: int
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    delay_reason: str
+    replay_ends: ReplayEndsView | None
+
+    @property
+    def finished(self) -> int:
+        """Number of executions whose outcome is known."""
+        return self.done + self.skipped + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first, and the token of the next page; empty: there is none."""
+
+    jobs: tuple[JobView, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """The outcome of one execution of a job; `new_execution_id` is that of a replay, or empty.
+
+    `new_execution_status` is null if there is none, or if it is not stored any more.
+    """
+
+    number: int
+    execution_id: str
+    outcome: ItemOutcome
+    reason: str
+    message: str
+    new_execution_id: str
+    new_execution_status: Status | None
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Outcomes in the order of the work, and the token of the next page; empty: there is none."""
+
+    items: tuple[ItemView, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampledReplayView:
+    """What the replay of one execution would do; without `preview` it would not be replayed, for the reason given."""
+
+    preview: ReplayPreviewView | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewView:
+    """How many executions match, whether there are more than the count says, and the oldest ones.
+
+    Of the action `replay`: `words` says how executions would be replayed, and `replays` what each of `sample` would do.
+    """
+
+    count: int
+    more: bool
+    sample: tuple[ExecutionView, ...]
+    words: str
+    replays: tuple[SampledReplayView, ...]
+
+
+async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
+    """Return how many executions a job would work on now, and the oldest ones."""
+    options = parameters.options() if parameters.action is JobAction.REPLAY else None
+    wanted = parameters.as_filter(datetime.now(UTC))
+    preview = await client.jobs.preview(wanted, replay=options, again=parameters.again)
+    return PreviewView(
+        preview.count,
+        preview.more,
+        tuple(map(view, preview.sample)),
+        "" if options is None else options.in_words(),
+        tuple(
+            SampledReplayView(None if each.preview is None else preview_view(each.preview), each.reason, each.message)
+            for each in preview.replays
+        ),
+    )
+
+
+async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
+    """Create a job and return it."""
+    options = parameters.options()
+    is_unused = parameters.action is not JobAction.REPLAY and options == AUTO
+    spec = JobSpec(
+        action=parameters.action,
+        filter=parameters.as_filter(datetime.now(UTC)),
+        replay=AS_RECORDED if is_unused else options,
+        again=parameters.again,
+        rate=parameters.rate,
+        reason=parameters.reason,
+    )
+    return job_view(await client.jobs.create(spec, request_id=parameters.request_id))
+
+
+async def list_jobs(client: AsyncClient, parameters: JobList) -> JobPage:
+    """Return a page of jobs."""
+    page = await client.jobs.page(page_size=parameters.page_size, page_token=parameters.page_token)
+    return JobPage(tuple(map(job_view, page.items)), page.next_page_token)
+
+
+async def get_job(client: AsyncClient, parameters: JobId) -> JobView:
+    """Return a job."""
+    return job_view(await client.jobs.get(parameters.job_id))
+
+
+async def list_job_items(client: AsyncClient, parameters: JobItemList) -> ItemPage:
+    """Return a page of the outcomes of a job's executions."""
+    page = await client.jobs.item_page(
+        parameters.job_id,
+        outcome=parameters.outcome,
+        page_size=parameters.page_size,
+        page_token=parameters.page_token,
+    )
+    return ItemPage(tuple(map(_item_view, page.items)), page.next_page_token)
+
+
+async def pause_job(client: AsyncClient, parameters: JobId) -> JobView:
+    """Pause a job and return it."""
+    return job_view(await client.jobs.pause(parameters.job_id))
+
+
+async def resume_job(client: AsyncClient, parameters: JobId) -> JobView:
+    """Let a paused job continue and return it."""
+    return job_view(await client.jobs.resume(parameters.job_id))
+
+
+async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
+    """End a job early and return it."""
+    return job_view(await client.jobs.abort(parameters.job_id))
+
+
+def job_view(job: Job) -> JobView:
+    """Return what is shown of a job."""
+    spec, replay = job.spec, job.spec.replay
+    return JobView(
+        id=job.id,
+        state=job.state,
+        action=spec.action,
+        conditions=tuple(ConditionView(name, value) for name, value in to_pairs(spec.filter)),
+        revision="latest" if replay.latest else "recorded",
+        start=_start(replay),
+        task=replay.from_task,
+        output_given=replay.output is not None,
+        edited=replay.body is not None,
+        content_type=replay.content_type,
+        data_bytes=job.data_bytes,
+        replays=replay.in_words() if spec.action is JobAction.REPLAY else "",
+        again=spec.again,
+        rate=spec.rate,
+        reason=spec.reason,
+        expected=job.expected,
+        matched=job.matched,
+        done=job.done,
+        skipped=job.skipped,
+        failed=job.failed,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        delay_reason=job.delay_reason,
+        replay_ends=None if job.replay_ends is None else ReplayEndsView(*job.replay_ends),
+    )
+
+
+def _start(replay: ReplayOptions) -> str:
+    if replay.from_task or replay.from_failed:
+        return "task" if replay.from_task else "failed_task"
+    return "auto" if replay.auto else "beginning"
+
+
+def _item_view(item: JobItem) -> ItemView:
+    return ItemView(
+        number=item.number,
+        execution_id=item.execution_id,
+        outcome=item.outcome,
+        reason=item.reason,
+        message=item.message,
+        new_execution_id=item.new_execution_id,
+        new_execution_status=item.new_execution_status,
+        time=to_datetime(item.time_ms),
+    )

@@ -1,0 +1,175 @@
+"""An operation of the API: its path, its parameters, its result and its function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from flowhook.audit_reason import MAX_REASON, audit_reason
+from flowhook.client import AsyncClient
+from flowhook.errors import InvalidError
+
+if TYPE_CHECKING:
+    from operations.tools import Tools
+
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+"""A parameter in a path."""
+
+
+class ParameterError(InvalidError):
+    """Parameters are not acceptable (`PARAMETER_INVALID`).
+
+    Attributes:
+        fields: what is wrong, by name of the parameter.
+    """
+
+    def __init__(self, message: str, fields: Mapping[str, str]) -> None:
+        super().__init__(message, reason="PARAMETER_INVALID")
+        self.fields = fields
+
+
+class Parameters(BaseModel):
+    """Base class of the parameters of operations: immutable, and no others than those that are declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Reason(Parameters):
+    """What operations take that change something."""
+
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
+    """Why; stands in the audit log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A result that is streamed, and the name of its file, whatever characters it has."""
+
+    name: str
+    chunks: AsyncGenerator[bytes]
+
+
+@cache
+def _with_reason(parameters: type[P]) -> type[P]:
+    if "reason" in parameters.model_fields:
+        return parameters
+    return create_model(parameters.__name__, __base__=(parameters, Reason), __doc__=parameters.__doc__)  # type: ignore[arg-type] # both are bases
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[P]):
+    """An operation.
+
+    Attributes:
+        name: in lower_snake_case; unique.
+        method: `GET` for one that reads, `POST` for one that writes.
+        path: path below `/api`, with `{name}` for parameters that it contains.
+        summary: one line.
+        parameters: parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`).
+        result: type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed.
+        run: performs it, given a client, the parameters, and `Tools` if it `uses_tools`.
+        download: of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters
+            of the path.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    parameters: type[P]
+    result: type
+    run: Callable[..., Awaitable[Any]]
+    download: str = ""
+    uses_tools: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something: only operators may."""
+        return self.method != "GET"
+
+    @property
+    def path_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that its path contains."""
+        return tuple(PLACEHOLDER.findall(self.path))
+
+    @property
+    def model(self) -> type[P]:
+        """Model of its parameters; those of one that writes include a reason for the audit log."""
+        return self.parameters if not self.writes else _with_reason(self.parameters)
+
+    async def perform(self, client: AsyncClient, parameters: P, tools: Tools) -> Any:
+        """Run it; the router notes the reason that `parameters` give."""
+        with audit_reason(getattr(parameters, "reason", "")):
+            return await (self.run(client, parameters, tools) if self.uses_tools else self.run(client, parameters))
+
+    def read(self, path: Mapping[str, str], given: Mapping[str, Any]) -> P:
+        """Return its parameters.
+
+        Args:
+            path: parameters of the path.
+            given: parameters of the body, or of the query as lists of texts; empty texts count as absent.
+
+        Raises:
+            ParameterError: one is unknown, missing or not acceptable; the message says which there are.
+        """
+        if clash := given.keys() & path.keys():
+            text = "stands in the path already"
+            raise ParameterError(f"{min(clash)} {text}", dict.fromkeys(clash, text))
+        try:
+            return self.model.model_validate({**given, **path})
+        except ValidationError as error:
+            raise self._explain(error) from None
+
+    def read_query(self, path: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> P:
+        """Return its parameters, given those of a query or of a form.
+
+        Raises:
+            ParameterError: see `read`; or one stands there twice that is no list.
+        """
+        for name, texts in query.items():
+            if len(list(filter(None, texts))) > 1 and not self._is_list(name):
+                raise ParameterError(f"{name[:100]} may be given once", {name: "may be given once"})
+        return self.read(path, self._given(query))
+
+    def draft(self, path: Mapping[str, str], query: Mapping[str, Sequence[str]], invalid: Collection[str]) -> P:
+        """Return what `read_query` refuses, to be corrected: `invalid` parameters are the texts that were given."""
+        given = {name: value for name, value in self._given(query).items() if name in self.model.model_fields}
+        valid = {**{name: value for name, value in given.items() if name not in invalid}, **path}
+        try:
+            draft = self.model.model_validate(valid)
+        except ValidationError:  # one is missing
+            draft = self.model.model_construct(**valid)
+        return draft.model_copy(update={name: value for name, value in given.items() if name in invalid})
+
+    def _is_list(self, name: str) -> bool:
+        field = self.model.model_fields.get(name)
+        return field is not None and get_origin(field.annotation) is tuple
+
+    def _given(self, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Return the parameters that a query or a form has, as texts or tuples of texts."""
+        texts = {name: tuple(filter(None, values)) for name, values in query.items()}
+        lists = {name: values for name, values in texts.items() if self._is_list(name)}
+        return {name: values[0] for name, values in texts.items() if values} | lists
+
+    def _explain(self, error: ValidationError) -> ParameterError:
+        messages: list[str] = []
+        problems: dict[str, str] = {}
+        for each in error.errors(include_url=False, include_context=False, include_input=False):
+            name, text = ".".join(map(str, each["loc"])) or "parameters", each["msg"]
+            if each["type"] == "extra_forbidden":
+                fields = self.model.model_fields.items()
+                known = [field.alias or one for one, field in fields if one not in self.path_parameters]
+                text = f"there is no parameter {name[:100]!r}: write {', '.join(known) or 'none'}"
+                messages.append(text)
+            else:
+                messages.append(f"{name[:100]}: {text}")
+            problems.setdefault(name.partition(".")[0], text)
+        return ParameterError(messages[0], problems)

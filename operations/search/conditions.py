@@ -1,0 +1,98 @@
+"""Evaluates a jq condition on events; runs in a separate process.
+
+`.` is the workflow's input, as in the first expression of the flow. An event meets the condition if one of the results
+is neither false nor null. It does not if the program fails on it; such failures are counted. Where it can be seen what
+the program reads, jq is given no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final
+
+import jq
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.expressions.errors import InvalidExpression
+from flowhook.expressions.jq_check import check_program
+from flowhook.expressions.syntax import strip_markers
+from flowhook.payloads.selection import Selection, encode_json, select, selection_of
+from flowhook.v1 import envelope_pb2
+from flowhook.wire import convert
+from flowhook.workflow_input import workflow_input
+from operations.search.read_paths import read_paths
+
+HAS_WEBHOOK: Final = 1
+"""Bit of an event's form: its flow has a `webhook`."""
+RAW: Final = 2
+"""Bit of an event's form: its flow takes bodies unparsed."""
+
+MAX_FAILURE: Final = 200
+"""Characters of the message of a failure."""
+
+# The program is on lines of its own, so that a comment in it ends before the parenthesis.
+_HEAD: Final = ". as [$number, $input] | try (if any($input | (\n"
+_TAIL: Final = f"\n); .) then $number else empty end) catch [tostring[:{MAX_FAILURE}]]"
+
+
+def evaluate(program: bytes, forms: bytes, *events: bytes) -> Iterator[bytes]:
+    """Yield which events meet a condition, as JSON: `[indexes, number of failures, message of the first failure]`.
+
+    Args:
+        program: jq, with or without `${ }`.
+        forms: one byte for each event: `HAS_WEBHOOK` and `RAW`.
+        events: each a serialized `flowhook.v1.Event`, with its body.
+
+    Raises:
+        InvalidError: the program does not compile, or uses what expressions may not use (`CONDITION_INVALID`).
+    """
+    compiled, selection = _compiled(strip_markers(program.decode("utf-8", "surrogatepass")))
+    inputs: list[bytes] = []
+    failures: list[str] = []
+    for number, (form, event) in enumerate(zip(forms, events, strict=True)):
+        try:
+            inputs.append(b"[%d,%b]" % (number, encode_json(select(_input(form, event), selection))))
+        except (ValueError, RecursionError) as error:
+            failures.append(str(error))
+    found: list[int] = []
+    for result in _results(compiled, inputs, failures):
+        if isinstance(result, int):
+            found.append(result)
+        else:
+            failures.append(result[0])
+    yield orjson.dumps([found, len(failures), failures[0][:MAX_FAILURE] if failures else ""])
+
+
+def _results(compiled: Any, inputs: list[bytes], failures: list[str]) -> list[Any]:
+    """Return the results for all inputs; the failures of those that jq can't read are added to `failures`."""
+    if not inputs:
+        return []
+    try:
+        return list(compiled.input_text(b"\n".join(inputs).decode()))
+    except ValueError:  # jq reads less deep nesting than others, and then nothing after that
+        results: list[Any] = []
+        for each in inputs:
+            try:
+                results += compiled.input_text(each.decode())
+            except ValueError as error:
+                failures.append(str(error))
+        return results
+
+
+def _input(form: int, event: bytes) -> Any:
+    message = convert.event_from_proto(envelope_pb2.Event.FromString(event))
+    return workflow_input(message, webhook=bool(form & HAS_WEBHOOK), raw=bool(form & RAW))
+
+
+@lru_cache(maxsize=16)
+def _compiled(source: str) -> tuple[Any, Selection]:
+    """Return a compiled program, and the selection of what it reads."""
+    try:
+        check_program(source, ())
+        compiled = jq.compile(f"{_HEAD}{source}{_TAIL}")
+    except InvalidExpression as error:
+        raise InvalidError(error.message, reason="CONDITION_INVALID") from None
+    paths = read_paths(source)
+    return compiled, None if paths is None else selection_of(paths)

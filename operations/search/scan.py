@@ -1,0 +1,147 @@
+"""Searches the events of executions, newest first, within a time budget.
+
+The next page is read while a process evaluates the condition on the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from flowhook.client import Page, ScannedExecution
+from flowhook.execution_filter import ExecutionFilter
+from flowhook.model import Execution
+from operations.search.evaluator import ConditionEvaluator, Evaluation
+
+BUDGET_SECONDS: Final = 0.75
+"""Time after which a search ends with what it has found: a page shall be there within a second."""
+
+FIRST_BATCH: Final = 50
+"""Executions that are looked at first: a condition that takes long is then known soon."""
+
+MAX_BATCH: Final = 1000
+
+SHORT_SECONDS: Final = 0.15
+"""A batch that took less is followed by one four times as large."""
+
+
+T = TypeVar("T")
+
+
+class EventSource(Protocol):
+    """Executions with their events: `flowhook.client.aio.executions.Executions`."""
+
+    async def scan(
+        self, where: ExecutionFilter, *, page_size: int = 50, page_token: str = ""
+    ) -> Page[ScannedExecution]:
+        """Return a page of executions with their events, newest first."""
+        ...
+
+
+class SearchResult(NamedTuple):
+    """What a search found, and how far it came.
+
+    Attributes:
+        found: executions whose events meet the condition, newest first.
+        scanned: number of executions that were looked at.
+        left_out: how many of these have events that are stored apart, because they are large: they are not looked into.
+        failures: on how many the condition failed.
+        failure: message of the first of these failures; may be empty.
+        last: the last execution that was looked at; None: there was none.
+        next_page_token: where the search continues; empty: it is complete.
+    """
+
+    found: list[Execution]
+    scanned: int
+    left_out: int
+    failures: int
+    failure: str
+    last: Execution | None
+    next_page_token: str
+
+
+async def search(
+    source: EventSource,
+    evaluator: ConditionEvaluator,
+    where: ExecutionFilter,
+    program: str,
+    *,
+    limit: int,
+    page_token: str = "",
+    seconds: float = BUDGET_SECONDS,
+) -> SearchResult:
+    """Search the events of executions that meet `where` until `limit` meet the condition, or the time is over.
+
+    Args:
+        source: where events are read.
+        evaluator: evaluates the condition.
+        where: other conditions, which storage checks.
+        program: condition in jq, with or without `${ }`.
+        limit: executions to find at most.
+        page_token: `next_page_token` of the result before; empty: begin with the newest execution.
+        seconds: time after which no further batch is read; the start of a process does not count.
+
+    Raises:
+        InvalidError: a condition is not acceptable, takes too much time or memory (`CONDITION_TOO_COSTLY`), or the
+            token is not one of a page (`PAGE_TOKEN_INVALID`).
+        ExhaustedError: too many conditions are being evaluated (`OVERLOADED`).
+        UnavailableError: the router can't be reached.
+    """
+    result = SearchResult([], 0, 0, 0, "", None, page_token)
+    size, batch_seconds = FIRST_BATCH, 0.0
+    deadline = time.monotonic() + seconds
+    page = await source.scan(where, page_size=size, page_token=page_token)  # fails without a valid token
+    began = time.monotonic()
+    await evaluator.evaluate(program, ())  # a process takes long to start, on a busy machine longer than `seconds`
+    deadline += time.monotonic() - began
+    while True:
+        began = time.monotonic()
+        next_page = partial(source.scan, where, page_size=size, page_token=page.next_page_token)
+        ahead = page.next_page_token and began + batch_seconds < deadline
+        async with _started(next_page() if ahead else None) as reading:
+            evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])
+            result = _extended(result, page, limit, evaluation)
+            if not result.next_page_token or len(result.found) >= limit or time.monotonic() >= deadline:
+                return result
+            page = await (next_page() if reading is None else reading)
+        batch_seconds = time.monotonic() - began
+        if batch_seconds < SHORT_SECONDS:
+            size = min(MAX_BATCH, size * 4)
+
+
+@asynccontextmanager
+async def _started(reading: Coroutine[Any, Any, T] | None) -> AsyncIterator[Awaitable[T] | None]:
+    """Run a coroutine, if there is one, beside the block; it is cancelled if the block ends first."""
+    if reading is None:
+        yield None
+        return
+    task = asyncio.create_task(reading, name="read the next page of events")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _extended(result: SearchResult, page: Page[ScannedExecution], limit: int, evaluation: Evaluation) -> SearchResult:
+    """Return a result with that of one more page; what is beyond the limit is left to the next search."""
+    found = evaluation.found
+    room = limit - len(result.found)
+    items, token = page.items, page.next_page_token
+    if len(found) > room or (len(found) == room and token):
+        last = found[room - 1]
+        items = items[: items.index(last) + 1]
+        token = last.next_page_token
+    return SearchResult(
+        [*result.found, *(each.execution for each in found[:room])],
+        result.scanned + len(items),
+        result.left_out + sum(each.event is None for each in items),
+        result.failures + evaluation.failures,
+        result.failure or evaluation.failure,
+        items[-1].execution if items else result.last,
+        token,
+    )

@@ -17,18 +17,18 @@ from admin.security.login_link import LoginLink
 from admin.security.router_clients import RouterClients
 from admin.server import Server
 from admin.signed_in_handler import MAX_BODY
-from flowhook import open_files
 from flowhook.client import AsyncClient
 from flowhook.client.channel import open_channel
-from flowhook.config import AdminSettings, read_token
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
-from flowhook.installation import import_late
 from flowhook.limits import MAX_HEADER_BYTES
-from flowhook.process import ProcessState
-from flowhook.process_reports import ProcessReporter
+from flowhook.process import open_files
+from flowhook.process.installation import import_late
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reports import ProcessReporter
+from flowhook.process.server_certificates import Certificates, load_certificates
+from flowhook.process.settings import AdminSettings, read_token
 from flowhook.providers.sample_files import all_samples
-from flowhook.server_certificates import Certificates, load_certificates
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
 from operations.edge_access import EdgeAccess
@@ -54,12 +54,12 @@ LATE_IMPORTS: Final = (
     "cryptography.hazmat.primitives.serialization",
     "cryptography.x509",
     "operations.search.conditions",
-    "flowhook.workflow_input",
+    "flowhook.events.workflow_input",
     "javaproperties",
     "jinja2.debug",
     "yarl",
 )
-"""Modules that few need, and that are imported once this process is ready; see `flowhook.installation`."""
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
 
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0

@@ -15,9 +15,9 @@ from tornado.iostream import StreamClosedError
 from admin.base_handler import BaseHandler
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 from admin.security.sessions import Role, Session
-from flowhook.audit_reason import client_address
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from flowhook.model.audit_reason import client_address
 from flowhook.sharing import Principal, Seat, current_principal
 from operations.operation import Operation
 

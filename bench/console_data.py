@@ -15,12 +15,12 @@ from bench.events import PADDING, UNFINISHED, payload
 from bench.flows import DOCUMENT, MARK, register
 from bench.log import log
 from bench.requests import FOLDER
-from flowhook import ids
 from flowhook.client.channel import connect
 from flowhook.document import canonical, parse
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import MAX_RATE, JobAction, JobSpec
+from flowhook.events import ids
 from flowhook.model import Event, Status, WorkflowError
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import MAX_RATE, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2, rejection_service_pb2, rejection_service_pb2_grpc
 from flowhook.wire import convert
 from harness.cluster import Cluster

@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-from flowhook import ids
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
+from flowhook.events import ids
 from flowhook.model import Event, Execution, Status
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert

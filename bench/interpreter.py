@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from flowhook import ids
 from flowhook.attach import codec, messages
+from flowhook.events import ids
+from flowhook.events.workflow_input import workflow_input
 from flowhook.model import Event
 from flowhook.wire import convert
-from flowhook.workflow_input import workflow_input
 from runner import session
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord

@@ -27,12 +27,12 @@ from bench.log import log
 from bench.requests import quantile
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
-from flowhook.config import RouterSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RouterSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import convert
-from router import app
+from router.process import app
 
 FLOW: Final = (
     b"document: {dsl: 1.0.3, namespace: default, name: parked, version: 1.0.0}\ndo:\n  - keep: {set: {a: 1}}\n"

@@ -15,9 +15,10 @@ from tornado.httputil import HTTPServerConnectionDelegate
 from edge import app
 from edge.http.receive_budget import ReceiveBudget
 from edge.metrics import EdgeMetrics
-from flowhook import limits, process
-from flowhook.config import EdgeSettings
-from flowhook.server_certificates import Certificates
+from flowhook import limits
+from flowhook.process import lifecycle
+from flowhook.process.server_certificates import Certificates
+from flowhook.process.settings import EdgeSettings
 
 UNLIMITED: Final = 1 << 60
 """Bytes of a body that the server lets through; the edge has limits of its own."""
@@ -69,4 +70,4 @@ class StockServer(HTTPServer):
 
 if __name__ == "__main__":
     chosen = EdgeSettings()
-    sys.exit(process.run(lambda lifecycle: app.serve(chosen, lifecycle, server=StockServer), chosen, "edge"))
+    sys.exit(lifecycle.run(lambda lifecycle: app.serve(chosen, lifecycle, server=StockServer), chosen, "edge"))

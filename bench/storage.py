@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from flowhook import ids
+from flowhook.events import ids
 from flowhook.model import Status
 from router.storage.interface import EventLog, ShardState
 from router.storage.model import Ended, NewEvent, Started

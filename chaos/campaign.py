@@ -24,10 +24,10 @@ from chaos.senders import Senders, Sent
 from chaos.service import Call, running_service
 from chaos.verdict import Verdict, judge, suspects
 from flowhook import limits
-from flowhook.attempts import AttemptEnd
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptEnd
 
 SETTLE_SECONDS: Final = 120.0
 """Time after the last fault in which one more execution has to end, until all have."""

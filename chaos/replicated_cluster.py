@@ -14,7 +14,7 @@ from chaos.replication import examine
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from harness.log_servers import LogServers
-from router.encryption import require_secrets_key
+from router.secrets.encryption import require_secrets_key
 from router.storage.commit_log.jetstream import connect
 from router.storage.commit_log.keys import ClusterKeys
 

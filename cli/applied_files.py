@@ -15,7 +15,7 @@ from typing import Final
 
 import orjson
 
-from flowhook.private_files import write_private
+from flowhook.security.private_files import write_private
 
 NAME: Final = "applied-flows.json"
 

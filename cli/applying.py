@@ -21,9 +21,9 @@ from cli.applied_files import AppliedFile, read_applied_files, write_applied_fil
 from cli.progress import print_progress
 from cli.supervisor.initial_flows import ROUTER_AWAY
 from flowhook.client import AppliedFlow, AsyncClient
-from flowhook.config import CommonSettings, read_token
 from flowhook.errors import InvalidError, InvalidFlowError, UnavailableError
-from flowhook.supervisor_socket import receive_settings, take_socket
+from flowhook.process.settings import CommonSettings, read_token
+from flowhook.process.supervisor_socket import receive_settings, take_socket
 
 
 def main(arguments: Sequence[str]) -> int:

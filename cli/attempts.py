@@ -7,8 +7,8 @@ from typing import Final
 
 from cli.history import duration
 from cli.output import rfc3339
-from flowhook.attempts import Attempt
 from flowhook.model import ExecutionDetail
+from flowhook.model.attempts import Attempt
 
 COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
 

@@ -13,8 +13,8 @@ from cli.setting_names import variable_name
 from cli.supervisor.rundir import read_cluster
 from flowhook.client import Client
 from flowhook.client.router_errors import NO_SERVING_ROUTER
-from flowhook.config import CommonSettings, read_token
 from flowhook.errors import UnavailableError
+from flowhook.process.settings import CommonSettings, read_token
 
 T = TypeVar("T")
 

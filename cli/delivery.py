@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cli.outcome import wait_until_ended
-from flowhook import ids
 from flowhook.errors import NotFoundError, PermissionDeniedError
+from flowhook.events import ids
 from flowhook.expressions import strip_markers
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def parse_callback(document: FlowDocument, text: str) -> ProvidedEvent:
     Raises:
         typer.BadParameter: the flow has no such callback, or its body is not JSON.
     """
-    from flowhook import cloud_events
+    from flowhook.events import cloud_events
     from runner.ipc import ProvidedEvent
 
     name, body = _pair("--callback", text, "=")
@@ -113,8 +113,8 @@ def parse_emitted_event(text: str) -> ProvidedEvent:
     """
     import orjson
 
-    from flowhook import cloud_events, ids
-    from flowhook.workflow_input import rfc3339
+    from flowhook.events import cloud_events, ids
+    from flowhook.events.workflow_input import rfc3339
     from runner.ipc import ProvidedEvent
 
     try:
@@ -151,7 +151,7 @@ def _received(flow_id: str, webhook: Webhook | Callback, request: RequestOptions
 
 
 def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
-    from flowhook import ids
+    from flowhook.events import ids
     from flowhook.model import Event
 
     event_id = ids.mint(ids.slot_of(flow_id))

@@ -29,7 +29,7 @@ def report(error: Exception) -> int:
 
 def report_end(error: Exception) -> int:
     """Report the end of `flowhook up`: as `report` does, or in the log if FLOWHOOK_LOG_FORMAT is `json`."""
-    from flowhook import logs
+    from flowhook.process import logs
 
     if not isinstance(error, FlowhookError) or os.environ.get("FLOWHOOK_LOG_FORMAT") != "json":
         return report(error)

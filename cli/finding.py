@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from flowhook.config import CommonSettings, read_token
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution, Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.process.settings import CommonSettings, read_token
 
 Search = Annotated[
     list[str] | None,
@@ -145,7 +145,7 @@ def _milliseconds(option: str, text: str, now: datetime) -> int | None:
 
 
 def _execution_id(option: str, text: str) -> str:
-    from flowhook import ids
+    from flowhook.events import ids
 
     if text:
         try:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from cli.output import rfc3339
 from flowhook.client import Client
 from flowhook.errors import UnavailableError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import Job, JobAction, JobItem, JobState, ReplayEnds
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import Job, JobAction, JobItem, JobState, ReplayEnds
 
 COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
 ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")

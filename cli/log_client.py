@@ -15,7 +15,7 @@ from cli.options import read_settings, refuse_credentials
 from cli.setting_names import variable_name
 
 if TYPE_CHECKING:
-    from flowhook.config import RouterSettings
+    from flowhook.process.settings import RouterSettings
     from router.storage.commit_log.interface import ReplicatedLog
     from router.storage.commit_log.keys import ClusterKeys
 
@@ -49,7 +49,7 @@ KeyDir = Annotated[
 
 def router_settings(data_dir: Path | None) -> RouterSettings:
     """Return the settings of a router with this data directory; None: with that of the environment."""
-    from flowhook.config import RouterSettings
+    from flowhook.process.settings import RouterSettings
 
     return read_settings(RouterSettings, {"data_dir": data_dir})
 
@@ -60,7 +60,7 @@ def cluster_keys(data_dir: Path | None) -> ClusterKeys:
     Raises:
         FlowhookError: the key of secrets is missing, or can't be used.
     """
-    from router.encryption import require_secrets_key
+    from router.secrets.encryption import require_secrets_key
     from router.storage.commit_log.keys import ClusterKeys
 
     settings = router_settings(data_dir)
@@ -73,7 +73,7 @@ def log_url(option: str, given: str) -> str:
     Raises:
         typer.BadParameter: the option has a password, or there is no URL.
     """
-    from flowhook.config import RouterSettings
+    from flowhook.process.settings import RouterSettings
 
     refuse_credentials(option, given, variable_name("storage"))
     found = given or read_settings(RouterSettings, {}).storage

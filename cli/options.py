@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from cli.setting_names import INVALID, explain_validation_error, option_name, variable_name
-from flowhook.confidential_settings import has_credentials
+from flowhook.process.confidential_settings import has_credentials
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -69,7 +69,7 @@ def settings_command(
         try:
             settings = read(given)
         except typer.BadParameter as error:
-            from flowhook import logs
+            from flowhook.process import logs
 
             if not process or logs.is_for_people(given.get("log_format") or ""):
                 raise

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.attempts import Attempt
-from flowhook.flow_statistics import FlowStatistics
+from flowhook.events.workflow_input import stored_attachments
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution, Retry
-from flowhook.replays import ReplayOrigin
-from flowhook.workflow_input import stored_attachments
+from flowhook.model.attempts import Attempt
+from flowhook.model.flow_statistics import FlowStatistics
+from flowhook.model.replays import ReplayOrigin
 
 STATUS_STYLES: Final = {
     "completed": "green",

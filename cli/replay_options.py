@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flowhook.replays import ReplayOptions
+from flowhook.model.replays import ReplayOptions
 
 
 class ReplayStart(StrEnum):

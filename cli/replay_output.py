@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from flowhook.jobs import SampledReplay
 from flowhook.model import Execution
-from flowhook.replays import ReplayedTask, ReplayPreview
+from flowhook.model.jobs import SampledReplay
+from flowhook.model.replays import ReplayedTask, ReplayPreview
 
 SAMPLE_COLUMNS: Final = ("EXECUTION", "REVISION", "TAKEN OVER", "RUN AGAIN", "NOT REPLAYED")
 

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
+from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 if TYPE_CHECKING:
-    from flowhook.process import ProcessState
+    from flowhook.process.lifecycle import ProcessState
 
 S = TypeVar("S", bound=CommonSettings)
 
@@ -38,16 +38,16 @@ class Role(Generic[S]):
 
 def _edge() -> Callable[[EdgeSettings], int]:
     from edge import app
-    from flowhook import process
+    from flowhook.process import lifecycle
 
-    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge")
+    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge")
 
 
 def _router() -> Callable[[RouterSettings], int]:
-    from flowhook import process
-    from router import app
+    from flowhook.process import lifecycle
+    from router.process import app
 
-    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "router")
+    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "router")
 
 
 def _runner() -> Callable[[RunnerSettings], int]:
@@ -55,22 +55,22 @@ def _runner() -> Callable[[RunnerSettings], int]:
 
     starter = process_starter.new_starter()  # imports the code of worker processes in parallel with the imports below
 
-    from flowhook import process
+    from flowhook.process import lifecycle
     from runner import app
 
-    return lambda settings: process.run(lambda lifecycle: app.serve(settings, lifecycle, starter), settings, "runner")
+    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle, starter), settings, "runner")
 
 
 def _admin() -> Callable[[AdminSettings], int]:
     from admin import app
-    from flowhook import process
+    from flowhook.process import lifecycle
     from runner.tracing.tracer import ExecutionTracer
 
     async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
         async with aclosing(ExecutionTracer()) as tracer:
             await app.serve(settings, lifecycle, tracer)
 
-    return lambda settings: process.run(lambda lifecycle: serve(settings, lifecycle), settings, "admin")
+    return lambda settings: lifecycle.run(lambda lifecycle: serve(settings, lifecycle), settings, "admin")
 
 
 EDGE: Final = Role(EdgeSettings, _edge)

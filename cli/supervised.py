@@ -13,9 +13,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from cli import roles, setting_names
-from flowhook import logs
-from flowhook.parent_death import EXIT_ORPHANED
-from flowhook.supervisor_socket import receive_settings
+from flowhook.process import logs
+from flowhook.process.parent_death import EXIT_ORPHANED
+from flowhook.process.supervisor_socket import receive_settings
 
 EXIT_WRONG_USAGE: Final = 2
 

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from flowhook.private_files import make_directory, write_private
-from flowhook.tokens import ensure_tokens
-from router.encryption import load_secrets_key
+from flowhook.security.private_files import make_directory, write_private
+from flowhook.security.tokens import ensure_tokens
+from router.secrets.encryption import load_secrets_key
 
 OWNER: Final = 10001
 """User and group of the image's processes."""

@@ -30,17 +30,17 @@ from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
 from edge.webhook.pipeline import WebhookHandler
 from edge.webhook.reverification import Reverification
 from edge.webhook.verification import RequestViews
-from flowhook import logs, metrics, open_files
 from flowhook.client.channel import open_channel
-from flowhook.config import EdgeSettings
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
-from flowhook.installation import import_late
 from flowhook.offload.offload import Offload
-from flowhook.process import ProcessState
-from flowhook.process_reports import ProcessReporter
-from flowhook.reachability_reports import ReachabilityReporter
-from flowhook.server_certificates import load_certificates
+from flowhook.process import logs, metrics, open_files
+from flowhook.process.installation import import_late
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reachability_reports import ReachabilityReporter
+from flowhook.process.reports import ProcessReporter
+from flowhook.process.server_certificates import load_certificates
+from flowhook.process.settings import EdgeSettings
 from flowhook.sharing.table import EdgeLimits
 
 LATE_IMPORTS: Final = (
@@ -52,10 +52,10 @@ LATE_IMPORTS: Final = (
     "flowhook.signatures.paypal",
     "flowhook.signatures.plaid",
     "flowhook.signatures.public_keys",
-    "flowhook.workflow_input",
+    "flowhook.events.workflow_input",
     "javaproperties",
 )
-"""Modules that few need, and that are imported once this process is ready; see `flowhook.installation`."""
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
 
 
 async def serve(

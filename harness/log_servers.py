@@ -20,7 +20,7 @@ import nats.errors
 import orjson
 
 from cli.supervisor.nats_servers import CONFIGURATION_FILE, LOOPBACK, NAMES, USER, NatsServers
-from flowhook.private_files import make_directory
+from flowhook.security.private_files import make_directory
 
 READY_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.05

@@ -20,9 +20,9 @@ import aiohttp
 from aiohttp import web
 
 from flowhook.client import AsyncClient
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec
 from harness.cluster import Cluster, running_cluster
 
 ROOT: Final = Path(__file__).parents[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flowhook.attempts import Attempt, AttemptEnd
 from flowhook.model import to_datetime
+from flowhook.model.attempts import Attempt, AttemptEnd
 
 
 @dataclass(frozen=True, slots=True)

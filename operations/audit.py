@@ -10,8 +10,8 @@ from typing import Annotated
 import orjson
 from pydantic import Field
 
-from flowhook.audit_entry import AuditEntry
 from flowhook.client import AsyncClient
+from flowhook.model.audit import AuditEntry
 from operations.operation import Parameters
 
 

@@ -7,8 +7,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from flowhook import tls_context
 from flowhook.client import AsyncClient
+from flowhook.process import tls_context
 from operations.edge_url import reported_url
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from flowhook import ids
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
-from flowhook.execution_filter import ExecutionFilter
+from flowhook.events import ids
+from flowhook.events.search_attributes import MAX_ATTRIBUTES
 from flowhook.model import Status
-from flowhook.search_attributes import MAX_ATTRIBUTES
+from flowhook.model.execution_filter import ExecutionFilter
 from operations.executions import ExecutionView, view
 from operations.operation import Parameters
 from operations.search.scan import search

@@ -11,7 +11,6 @@ import orjson
 from pydantic import Field
 
 from flowhook.client import AsyncClient
-from flowhook.execution_links import LinkedExecution, LinkKind
 from flowhook.model import (
     Event,
     Execution,
@@ -23,7 +22,8 @@ from flowhook.model import (
     WorkflowError,
     to_datetime,
 )
-from flowhook.replays import ReplayOrigin
+from flowhook.model.execution_links import LinkedExecution, LinkKind
+from flowhook.model.replays import ReplayOrigin
 from operations.attempts import AttemptView, attempt_view
 from operations.operation import Parameters
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import AsyncClient
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution
+from flowhook.model.execution_filter import ExecutionFilter
 from operations.operation import Parameters
 
 MAX_LOOKED_AT: Final = 1000

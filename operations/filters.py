@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import to_datetime
+from flowhook.model.execution_filter import ExecutionFilter
 from operations.execution_list import NO_TASK
 
 

@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from flowhook.client import AsyncClient
-from flowhook.jobs import (
+from flowhook.model import Status, to_datetime
+from flowhook.model.jobs import (
     DEFAULT_RATE,
     MAX_RATE,
     MAX_REASON,
@@ -20,8 +21,7 @@ from flowhook.jobs import (
     JobSpec,
     JobState,
 )
-from flowhook.model import Status, to_datetime
-from flowhook.replays import AS_RECORDED, AUTO, ReplayOptions
+from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.execution_list import ExecutionConditions
 from operations.executions import ExecutionView, view
 from operations.filters import to_pairs

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_o
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from flowhook.audit_reason import MAX_REASON, audit_reason
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
+from flowhook.model.audit_reason import MAX_REASON, audit_reason
 
 if TYPE_CHECKING:
     from operations.tools import Tools

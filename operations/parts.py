@@ -12,9 +12,9 @@ import orjson
 from pydantic import Field
 
 from flowhook import limits
-from flowhook.attachment_parts import list_attachments, read_attachment
 from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
+from flowhook.events.attachment_parts import list_attachments, read_attachment
 from flowhook.model import Blob, Event, Part
 from flowhook.offload.offload import Offload
 from flowhook.sharing.table import OffloadLimits

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flowhook.client import AsyncClient
-from flowhook.rejections import Acceptability, RejectedRequest
+from flowhook.model.rejections import Acceptability, RejectedRequest
 from operations.executions import HeaderView, header_views
 from operations.operation import Parameters
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from flowhook.client import AsyncClient
-from flowhook.replays import ReplayOptions, ReplayPreview
+from flowhook.model.replays import ReplayOptions, ReplayPreview
 from operations.executions import ExecutionId, ExecutionView, view
 from operations.operation import ParameterError, Parameters
 

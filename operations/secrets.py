@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr
 
 from flowhook.client import AsyncClient
-from flowhook.flow_statistics import SecretUse
-from flowhook.secret_info import SecretInfo
+from flowhook.model.flow_statistics import SecretUse
+from flowhook.model.secrets import SecretInfo
 from operations.operation import Parameters
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flowhook.execution_trace import ExecutionTrace
+from flowhook.model.execution_trace import ExecutionTrace
 from operations import (
     audit,
     cluster,

@@ -10,8 +10,8 @@ from pydantic import Field
 from flowhook import limits
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from flowhook.model import Event, ExecutionDetail
+from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from operations.executions import ExecutionId
 from operations.stored_bodies import read_beginning
 
@@ -78,7 +78,7 @@ def _attached_bytes(event: Event, definition: bytes) -> int:
     """Return how many bytes of a body that is stored apart have the attachments whose content is part of the input."""
     if event.body_blob is None:
         return 0
-    from flowhook.workflow_input import (  # noqa: PLC0415 - it reads bodies, which no process needs to start
+    from flowhook.events.workflow_input import (  # noqa: PLC0415 - it reads bodies, which no process needs to start
         inlined_indexes,
         stored_attachments,
         takes_raw_body,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowhook.config import RunnerSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
 from runner.guard.process_starter import ProcessStarter, new_starter
 from runner.guard.supervisor import WorkerSupervisor
 

@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 import orjson
 
 from flowhook import limits
-from flowhook.config import RunnerSettings
 from flowhook.model import Reply, WorkflowError
+from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert
 
 MAX_LINE_BYTES: Final = 40 * limits.MIB

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from flowhook.config import RunnerSettings
 from flowhook.document import FlowDocument
 from flowhook.model import Event, Reply, WorkflowError
+from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert
 from runner import ipc
 from runner.guard.process_starter import InterpreterStarter

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from flowhook.metrics import registry
+from flowhook.process.metrics import registry
 
 EXECUTIONS: Final = Counter(
     "flowhook_executions",

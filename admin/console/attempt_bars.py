@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Final
 
 from admin.console.timeline import Bar
-from flowhook.attempts import AttemptEnd
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptEnd
 from operations.attempts import AttemptView
 from operations.executions import ExecutionDetailView
 

@@ -14,8 +14,8 @@ from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
-from flowhook.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
 from flowhook.model import Status, to_datetime
+from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, PartView, may_have_parts
 from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from flowhook.execution_links import LinkKind
 from flowhook.model import Status
+from flowhook.model.execution_links import LinkKind
 from operations.executions import ExecutionDetailView, LinkedExecutionView
 
 MAX_CAUSES: Final = 20

@@ -13,8 +13,8 @@ from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
-from flowhook.jobs import ItemOutcome, JobAction, JobState
 from flowhook.model import Status
+from flowhook.model.jobs import ItemOutcome, JobAction, JobState
 from operations.execution_list import ExecutionConditions
 from operations.filters import to_pairs
 from operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB

@@ -11,7 +11,7 @@ from admin.console.body_view import body_view
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from flowhook.errors import ConflictError
-from flowhook.rejections import Acceptability
+from flowhook.model.rejections import Acceptability
 from operations.rejections import RejectionId
 from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 

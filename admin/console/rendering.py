@@ -17,7 +17,7 @@ from admin.console.body_view import indented
 from admin.console.form_errors import field_error, invalid
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
-from flowhook import callback_tokens
+from flowhook.security import callback_tokens
 
 FOLDER: Final = Path(__file__).parent
 MINUTE: Final = 60

@@ -13,8 +13,8 @@ from admin.console.attempt_bars import attempt_bars, to_ms
 from admin.console.json_diff import DiffLine, diff_lines
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
-from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from flowhook.model import TaskState
+from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from operations.executions import ExecutionDetailView, TaskRunView
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from flowhook.sharing.addresses import network_of
-from flowhook.token_bucket import TokenBucket
+from flowhook.sharing.token_bucket import TokenBucket
 
 BURST: Final = 10
 """Attempts that an address may make at once."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
-from flowhook.address_policy import is_loopback
 from flowhook.errors import UnauthenticatedError
+from flowhook.security.address_policy import is_loopback
 
 SECONDS: Final = 3600.0
 """Time after the start for which the link is good."""

@@ -9,7 +9,7 @@ import typer
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
-    from flowhook.audit_entry import AuditEntry
+    from flowhook.model.audit import AuditEntry
 
 app = typer.Typer(help="Look at what was changed, by whom, and why.", no_args_is_help=True)
 

@@ -26,8 +26,8 @@ def _check(
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""
     from cli import flow_files, flow_problems
-    from flowhook.config import RunnerSettings
     from flowhook.document import located_warnings
+    from flowhook.process.settings import RunnerSettings
 
     policy = read_settings(RunnerSettings, {}).address_policy  # as far as the environment says what runners may call
     warnings: list[Fault] = []

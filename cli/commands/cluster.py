@@ -151,7 +151,7 @@ def _rebuild_log(
     nats_ca_file: NatsCaFile = None,
 ) -> None:
     """Make a lost log anew of a router's view, while no router runs: after LOG_REPLACED, and only then."""
-    from flowhook import logs
+    from flowhook.process import logs
     from router.storage.commit_log import jetstream
     from router.storage.replicated.rebuilding import LogRebuilding
     from router.storage.replicated.view import View
@@ -201,7 +201,7 @@ def _seal(
 ) -> None:
     """Seal a log that an early version stored in clear, while no router runs: after LOG_NOT_SEALED, and only then."""
     from cli.supervisor.cluster_spec import LOCAL_NATS
-    from flowhook import logs
+    from flowhook.process import logs
 
     storage = log_url("--storage", storage)
     logs.configure(level="warning")
@@ -218,7 +218,7 @@ def _seal(
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
-    from router.encryption import key_fingerprint, require_secrets_key
+    from router.secrets.encryption import key_fingerprint, require_secrets_key
     from router.storage.commit_log.sealing import is_sealed
     from router.storage.replicated.log_sealing import LogSealing
 

@@ -54,7 +54,7 @@ def _show(
 
 
 def _descriptions() -> Iterator[ComponentDescription]:
-    from flowhook import logs
+    from flowhook.process import logs
     from runner.components.catalogue import descriptions
 
     logs.configure(level="error")  # logs a component that can't be imported; stdout is reserved for the others

@@ -92,10 +92,10 @@ def _exec(
 
     from cli import exec_input, exec_trace, flow_files, flow_problems
     from cli.output import print_json, to_json
-    from flowhook.config import RunnerSettings
     from flowhook.document import located_warnings
     from flowhook.errors import NotFoundError
     from flowhook.model import WorkflowError
+    from flowhook.process.settings import RunnerSettings
     from runner.local_run import RunCompleted, run_document
 
     request = exec_input.parse_request_options(input_, content_type, header or (), query or ())

@@ -10,8 +10,8 @@ import typer
 
 from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
-from flowhook.flow_statistics import FlowCondition
 from flowhook.model import Flow
+from flowhook.model.flow_statistics import FlowCondition
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
 

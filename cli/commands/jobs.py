@@ -11,12 +11,12 @@ from cli import finding, replay_options
 from cli.commands.executions import Flow, Statuses
 from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
-from flowhook.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
-from flowhook.replays import AS_RECORDED, AUTO
+from flowhook.model.jobs import DEFAULT_RATE, MAX_RATE, ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.model.replays import AS_RECORDED, AUTO
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from flowhook.jobs import Job
+    from flowhook.model.jobs import Job
 
 app = typer.Typer(
     help="Do one thing with all executions that match, in the background; watch, pause and abort that.",
@@ -76,7 +76,7 @@ def _create(
     from cli.client_factory import open_client
     from cli.job_output import follow, job_as_json
     from cli.output import print_json
-    from flowhook.audit_reason import audit_reason
+    from flowhook.model.audit_reason import audit_reason
 
     replay = replay_options.read_replay_options(
         start=start,

@@ -42,7 +42,7 @@ def _migrate(
 ) -> None:
     """Move all data between a database and a replicated log, while no router runs. The source stays as it is."""
     from cli.output import print_json
-    from flowhook import logs
+    from flowhook.process import logs
     from router.storage.replicated.migration import Migration
 
     if not (source or target):

@@ -10,7 +10,7 @@ import typer
 from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
-    from flowhook.rejections import RejectedRequest
+    from flowhook.model.rejections import RejectedRequest
 
 app = typer.Typer(help="Look at requests that were refused, and why; accept them after the fix.", no_args_is_help=True)
 

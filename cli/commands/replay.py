@@ -11,7 +11,7 @@ from cli.options import ByJob, DataDir, Json, Router
 
 if TYPE_CHECKING:
     from flowhook.client import Client
-    from flowhook.replays import ReplayOptions
+    from flowhook.model.replays import ReplayOptions
 
 
 def replay(

@@ -17,8 +17,8 @@ def _schema(*, json: Json = False) -> None:
     import orjson
 
     from cli.output import print_json
-    from flowhook import logs
     from flowhook.document.json_schema import flow_schema
+    from flowhook.process import logs
     from runner.components.catalogue import descriptions
 
     logs.configure(level="error")  # logs a component that can't be imported; stdout is reserved for the schema

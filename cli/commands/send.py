@@ -143,7 +143,7 @@ def _signed_by_router(client: Client, flow_id: str, request: WebhookRequest, *, 
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
     """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
-    from flowhook import tls_context
+    from flowhook.process import tls_context
 
     return (
         tls_context.context_for_certificate(Path(own_file))

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import DataDir, Json, read_settings
-from flowhook.config import CommonSettings
-from flowhook.tokens import TokenInfo, TokenScope, create_token, list_tokens, revoke_token, rotate_token
+from flowhook.process.settings import CommonSettings
+from flowhook.security.tokens import TokenInfo, TokenScope, create_token, list_tokens, revoke_token, rotate_token
 
 app = typer.Typer(
     help="Create, list, rotate and revoke the bearer tokens of internal services, in the router's data directory.",
@@ -47,7 +47,7 @@ def _create(
 def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
     """List tokens by name: their scopes, and when they were created, last used, and expire."""
     from cli.output import print_json, print_table
-    from flowhook.token_verifier import last_uses
+    from flowhook.security.token_verifier import last_uses
 
     directory = _settings(data_dir).data_dir
     uses = last_uses(directory)

@@ -37,9 +37,9 @@ def _up(settings: UpSettings) -> int:
     as long as the cluster.
     """
     from cli.supervisor.rundir import RunDir
-    from flowhook import open_files
-    from flowhook.private_files import restrict_permissions
-    from flowhook.tokens import ensure_tokens
+    from flowhook.process import open_files
+    from flowhook.security.private_files import restrict_permissions
+    from flowhook.security.tokens import ensure_tokens
 
     open_files.ensure_limit()
     _check_files(settings)
@@ -66,8 +66,8 @@ def _program() -> str:
 
 def _ensure_secrets_key(settings: UpSettings) -> None:
     """Create the key of secrets if there is none: one router of several must not create its own."""
-    from flowhook.config import RouterSettings
-    from router.encryption import load_secrets_key
+    from flowhook.process.settings import RouterSettings
+    from router.secrets.encryption import load_secrets_key
 
     load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
 
@@ -78,6 +78,6 @@ def _check_files(settings: UpSettings) -> None:
 
         flow_files.read_flow_files([settings.flows])
     if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
-        from flowhook.server_certificates import load_certificates
+        from flowhook.process.server_certificates import load_certificates
 
         load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)

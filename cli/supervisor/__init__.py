@@ -10,8 +10,8 @@
 Nothing here imports a process's code. Processes are started as commands, all at once; they import their code in
 parallel, and then wait for the rest of their settings (`cli.supervised`).
 
-Invariants: no process outlives the supervisor, however it dies (see `flowhook.process`). What `__main__` imports stays
-small: it lives as long as the cluster. A start has no deadline: a slow one is reported, and waited for.
+Invariants: no process outlives the supervisor, however it dies (see `flowhook.process.lifecycle`). What `__main__`
+imports stays small: it lives as long as the cluster. A start has no deadline: a slow one is reported, and waited for.
 """
 
 from typing import Final

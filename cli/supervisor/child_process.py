@@ -14,7 +14,7 @@ import orjson
 
 from cli.supervisor import priority
 from cli.supervisor.command import Command
-from flowhook.supervisor_socket import PARENT_FD
+from flowhook.process.supervisor_socket import PARENT_FD
 
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """Signals by which others end a process; a defect of the process itself does not cause them."""

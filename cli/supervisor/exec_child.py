@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from flowhook.parent_death import die_with_parent
-from flowhook.supervisor_socket import take_socket
+from flowhook.process.parent_death import die_with_parent
+from flowhook.process.supervisor_socket import take_socket
 
 POLL_SECONDS: Final = 0.2
 """Interval in which the supervisor is looked for where the kernel does not report its end."""

@@ -21,7 +21,7 @@ import orjson
 from cli.supervisor.command import Command, ForeignProgram
 from cli.supervisor.http_probe import probe
 from flowhook.errors import InvalidError
-from flowhook.private_files import make_directory, write_private
+from flowhook.security.private_files import make_directory, write_private
 
 NAMES: Final = ("nats-1", "nats-2", "nats-3")
 """Three: without one of them, two are still a quorum."""

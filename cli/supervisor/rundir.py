@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from flowhook.errors import ConflictError, InvalidError
-from flowhook.private_files import make_directory, open_private, write_private
+from flowhook.security.private_files import make_directory, open_private, write_private
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
-from flowhook.confidential_settings import FileSettings, MayHaveSecret
-from flowhook.config import Grace, Port, PublicUrl
-from flowhook.router_addresses import MAX_ROUTERS
+from flowhook.process.confidential_settings import FileSettings, MayHaveSecret
+from flowhook.process.router_addresses import MAX_ROUTERS
+from flowhook.process.settings import Grace, Port, PublicUrl
 
 
 class UpSettings(FileSettings):

@@ -29,7 +29,8 @@ from edge.http.receive_budget import Overloaded
 from edge.http.responses import Response
 from edge.http.server_context import ServerContext
 from edge.http.transport import BufferedTransport, loop_callback
-from flowhook import limits, logs
+from flowhook import limits
+from flowhook.process import logs
 
 LINGER_SECONDS: Final = 1.0
 """How long input is still read and dropped after the last response was sent."""

@@ -33,8 +33,9 @@ from edge.http.peer import Peer, peer_of
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.offload import INLINE_BYTES
+from flowhook.process import logs
 from flowhook.sharing import Seat
 
 MAX_REQUESTS: Final = 20_000

@@ -25,11 +25,11 @@ from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
-from flowhook.config import EdgeSettings
 from flowhook.http.addresses import peer_address
 from flowhook.http.listening import ListeningSocket
 from flowhook.http.open_connections import OpenConnections
-from flowhook.server_certificates import Certificates
+from flowhook.process.server_certificates import Certificates
+from flowhook.process.settings import EdgeSettings
 from flowhook.sharing.addresses import network_of
 
 SWEEP_SECONDS: Final = 0.25

@@ -25,9 +25,10 @@ from edge.metrics import EdgeMetrics
 from edge.router.client import RegistryUpdate, RouterClient
 from edge.router.flow_existence import PACE_SECONDS, FlowExistence
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.document.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.process import logs
 from flowhook.wire.connect_errors import probable_cause
 
 MAX_LOOKUPS: Final = 64

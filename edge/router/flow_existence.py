@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Final
 
 from edge.router.client import RouterClient
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.process import logs
 
 PACE_SECONDS: Final = 0.02
 """Minimum time from the start of one call to the start of the next; the first call is made at once."""

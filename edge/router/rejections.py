@@ -24,9 +24,11 @@ from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
-from flowhook import ids, limits, logs
+from flowhook import limits
 from flowhook.errors import FlowhookError
+from flowhook.events import ids
 from flowhook.http.forwarded import Address
+from flowhook.process import logs
 from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection

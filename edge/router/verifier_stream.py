@@ -7,8 +7,8 @@ from typing import Final
 
 from edge.router.client import RouterClient
 from edge.router.grpc_verifier import Verify
-from flowhook import logs
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.process import logs
 
 RECONNECT_SECONDS: Final = 0.5
 

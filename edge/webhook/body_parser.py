@@ -11,12 +11,12 @@ from edge.http.head import Head
 from edge.webhook.body_offload import parse_large_body
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.parsed_content import EMPTY, ParsedContent
+from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
 from flowhook.offload.offload import Offload
 from flowhook.payloads import is_json, is_opaque, parse, to_structured
 from flowhook.signatures import RequestView
-from flowhook.workflow_input import webhook_view
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 """Methods whose requests are complete without a body, whatever their Content-Type says."""

@@ -24,15 +24,15 @@ from edge.webhook.handshakes import Handshakes
 from edge.webhook.parsed_content import EMPTY, ParsedContent
 from edge.webhook.sender_rate_limiter import SenderRateLimiter
 from flowhook import limits
-from flowhook.dedupe_key import DedupeKey
 from flowhook.document.auth import MtlsAuth
 from flowhook.document.webhook import Callback, Webhook
+from flowhook.events.dedupe_key import DedupeKey
+from flowhook.events.ids import slot_of
+from flowhook.events.order_key import OrderKey
+from flowhook.events.search_attributes import Attributes, SearchAttributes
 from flowhook.expressions.paths import PathStep
-from flowhook.ids import slot_of
-from flowhook.order_key import OrderKey
 from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY
-from flowhook.search_attributes import Attributes, SearchAttributes
 from flowhook.signatures import (
     MAX_JSON_BYTES,
     KeyedVerifier,

@@ -14,8 +14,8 @@ from flowhook import limits
 from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
 from flowhook.document.webhook import BODYLESS_STATUSES, OnFault, Respond
 from flowhook.errors import InvalidError
+from flowhook.events.ids import LENGTH
 from flowhook.expressions.paths import compile_accessor, is_expression, paths_in, strip_markers
-from flowhook.ids import LENGTH
 
 Template = Callable[[Any], Any]
 """Evaluates to a value, given the value of `.`."""

@@ -10,7 +10,7 @@ import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
-from flowhook.address_policy import AddressPolicy
+from flowhook.security.address_policy import AddressPolicy
 
 if TYPE_CHECKING:
     from edge.webhook.document_session import DocumentSession

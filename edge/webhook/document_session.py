@@ -11,7 +11,7 @@ from yarl import URL
 
 import flowhook
 from edge.webhook.document_fetcher import MAX_DOCUMENT_BYTES, SECONDS, FetchError
-from flowhook.address_policy import AddressPolicy, open_socket
+from flowhook.security.address_policy import AddressPolicy, open_socket
 
 MAX_CONNECTIONS: Final = 16
 

@@ -9,7 +9,7 @@ from typing import Any
 from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.parsed_content import ParsedContent
-from flowhook import ids
+from flowhook.events import ids
 from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, Verifier, credentials_of, strip_query, without_credential_copies
 from flowhook.v1 import envelope_pb2

@@ -1,4 +1,4 @@
-"""Health checks at the port of senders: one word. Details are at the private port (`flowhook.status_server`)."""
+"""Health checks at the port of senders: one word. `flowhook.process.status_server` has the details."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from flowhook.search_attributes import Attributes
+from flowhook.events.search_attributes import Attributes
 
 
 class ParsedContent(NamedTuple):

@@ -42,6 +42,7 @@ from edge.webhook.sender_rate_limiter import sender_identity
 from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
+from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address
 from flowhook.model import Event
 from flowhook.offload import INLINE_BYTES
@@ -56,7 +57,6 @@ from flowhook.signatures import (
 )
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.failures import THROTTLED, failure_to_proto
-from flowhook.workflow_input import webhook_view
 
 PREFIX: Final = "/hook/"
 

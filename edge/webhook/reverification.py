@@ -13,16 +13,17 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.events import build_event, event_message
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
+from flowhook.events.workflow_input import webhook_view
 from flowhook.http.addresses import peer_address
+from flowhook.process import logs
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
 from flowhook.signatures.diagnosis import DIAGNOSED
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds
 from flowhook.wire.failures import failure_to_proto
-from flowhook.workflow_input import webhook_view
 
 PREFIX = "/hook/"
 

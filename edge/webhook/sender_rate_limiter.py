@@ -14,8 +14,8 @@ from typing import Final
 
 from flowhook.document.webhook import RateLimit
 from flowhook.sharing.addresses import network_of
+from flowhook.sharing.token_bucket import TokenBucket
 from flowhook.signatures import Match
-from flowhook.token_bucket import TokenBucket
 
 MAX_SENDERS: Final = 10_000
 """Senders of one URL that have a token bucket."""

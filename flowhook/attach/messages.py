@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flowhook.model import JournalEntry, Retry, Subscription, WorkflowError
 
 if TYPE_CHECKING:
-    from flowhook.lifecycle import LifecycleEvent  # processes that report none should not load the module
+    from flowhook.events.lifecycle import LifecycleEvent  # processes that report none should not load the module
 
 
 # --- from router to runner --------------------------------------------------------------------------------------------

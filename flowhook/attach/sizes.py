@@ -18,7 +18,7 @@ from flowhook.attach.messages import (
 from flowhook.model import JournalEntry
 
 if TYPE_CHECKING:
-    from flowhook.lifecycle import LifecycleEvent
+    from flowhook.events.lifecycle import LifecycleEvent
 
 MAX_PART_BYTES: Final = 8 * limits.MIB
 """Maximum estimated size of one message; overhead stays well below the rest of `limits.MAX_MESSAGE_BYTES`."""

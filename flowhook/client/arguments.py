@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from flowhook import ids
 from flowhook.errors import InvalidError
+from flowhook.events import ids
 from flowhook.model import Event
 
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]

@@ -10,10 +10,10 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
-from flowhook.audit_reason import reason_metadata
 from flowhook.client import channel
 from flowhook.client.retrying import CallRetries, translate
 from flowhook.errors import UnavailableError
+from flowhook.model.audit_reason import reason_metadata
 
 Q = TypeVar("Q")
 R = TypeVar("R")

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import grpc
 
-from flowhook.audit_reason import reason_metadata
 from flowhook.client.blocking_following_channel import BlockingFollowingChannel
 from flowhook.client.channel import CHANNEL_OPTIONS
 from flowhook.client.retrying import CallRetries, translate
 from flowhook.errors import UnavailableError
-from flowhook.router_addresses import split_addresses
+from flowhook.model.audit_reason import reason_metadata
+from flowhook.process.router_addresses import split_addresses
 
 Q = TypeVar("Q")
 R = TypeVar("R")

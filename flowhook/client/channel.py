@@ -17,10 +17,10 @@ import grpc.aio
 from flowhook.client.following_channel import FollowingChannel
 from flowhook.errors import InvalidError
 from flowhook.limits import MAX_MESSAGE_BYTES
-from flowhook.router_addresses import split_addresses
+from flowhook.process.router_addresses import split_addresses
 
 if TYPE_CHECKING:
-    from flowhook.config import CommonSettings
+    from flowhook.process.settings import CommonSettings
 
 _KEEPALIVE_MS: Final = 10_000
 
@@ -65,7 +65,7 @@ def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
     """
-    from flowhook.config import read_token  # noqa: PLC0415 - the client's package does not contain it
+    from flowhook.process.settings import read_token  # noqa: PLC0415 - the client's package does not contain it
 
     token = read_token(settings, *names)
     credentials = tls_credentials(

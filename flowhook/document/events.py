@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from flowhook import limits
-from flowhook.cloud_events import MAX_TYPE_LENGTH
 from flowhook.document import schema_overrides
 from flowhook.document.codes import Code
 from flowhook.document.model import Model, pattern_or_expression
 from flowhook.document.validation import validation_error
+from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
 
 MAX_CORRELATIONS: Final = 16

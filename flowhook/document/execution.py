@@ -11,9 +11,9 @@ from flowhook.document.codes import Code
 from flowhook.document.model import Model
 from flowhook.document.timing import RetryOrName
 from flowhook.document.validation import validation_error
+from flowhook.events.search_attributes import MAX_ATTRIBUTES, MAX_NAME, NAME_PATTERN
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
-from flowhook.search_attributes import MAX_ATTRIBUTES, MAX_NAME, NAME_PATTERN
 
 
 def _path(value: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowhook.address_policy import Address, AddressPolicy
 from flowhook.document import lint_strings
 from flowhook.document.codes import Code
 from flowhook.document.event_filters import awaited_types
@@ -19,6 +18,7 @@ from flowhook.document.task_kinds import DIRECTIVES
 from flowhook.document.walk import walk_everywhere
 from flowhook.errors import Fault
 from flowhook.expressions import is_expression
+from flowhook.security.address_policy import Address, AddressPolicy
 
 _DESTINATIONS: Final = frozenset({"endpoint", "host", "uri", "url"})
 """Keys below `with` that say whom a call reaches."""

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from flowhook import logs
 from flowhook.errors import UnavailableError
+from flowhook.process import logs
 
 BACKLOG: Final = 1024
 """Connections that the kernel queues until they are accepted."""

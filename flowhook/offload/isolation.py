@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import Final
 
-from flowhook.parent_death import die_with_parent
+from flowhook.process.parent_death import die_with_parent
 
 NICENESS: Final = 5
 """Nice value: long computations yield to the processes that many clients wait for."""

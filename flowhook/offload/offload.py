@@ -10,9 +10,9 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, UnavailableError
-from flowhook.installation import REPLACED, was_replaced
 from flowhook.offload.pool import ProcessPool
 from flowhook.offload.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError
+from flowhook.process.installation import REPLACED, was_replaced
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.table import OffloadLimits
 

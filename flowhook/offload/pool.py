@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from flowhook import logs
+from flowhook.process import logs
 from flowhook.sharing import FairQueue, Limit, Principal
 
 IDLE_SECONDS: Final = 60.0

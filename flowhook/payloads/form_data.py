@@ -12,7 +12,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count
+from flowhook.json.bounded import check_value_count
 from flowhook.model import Part
 from flowhook.payloads.content_type import decode_charset, is_json, parse_content_type
 from flowhook.payloads.forms import nest_fields

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count, parse_json
+from flowhook.json.bounded import check_value_count, parse_json
 from flowhook.limits import MAX_VALUES
 from flowhook.payloads.cloud_event import BINARY_MODE, to_structured
 from flowhook.payloads.content_encoding import decompress

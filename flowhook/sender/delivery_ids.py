@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from flowhook import verbatim_json
 from flowhook.document import FlowDocument
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.expressions import strip_markers
+from flowhook.json import verbatim
 from flowhook.signatures.build import delivery_id_locations
 
 Headers = Sequence[tuple[str, str]]
@@ -76,7 +76,7 @@ def _place_in(key: str) -> _Place:
 
 def _with_field(body: bytes, path: str, value: str) -> bytes:
     try:
-        content = verbatim_json.loads(body)
+        content = verbatim.loads(body)
     except ValueError:
         content = None
     *around, last = path.split(".")
@@ -89,6 +89,6 @@ def _with_field(body: bytes, path: str, value: str) -> bytes:
         )
     inner[last] = value
     try:
-        return verbatim_json.dumps(content)
+        return verbatim.dumps(content)
     except ValueError:
         raise InvalidError("the body is too deeply nested to change its ID", reason="DELIVERY_ID_FIXED") from None

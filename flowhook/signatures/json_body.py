@@ -13,7 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count, load_json
+from flowhook.json.bounded import check_value_count, load_json
 
 if TYPE_CHECKING:
     from flowhook.signatures.types import RequestView, Verifier

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook import verbatim_json
 from flowhook.document.auth import AuthKind
 from flowhook.errors import InvalidError
+from flowhook.json import verbatim
+from flowhook.json.verbatim import JsonNumber
 from flowhook.providers.scheme import FieldLocation, Layout, Scheme, SignatureMethod
 from flowhook.signatures.content import compile_content
 from flowhook.signatures.extract import extract_values
@@ -16,7 +17,6 @@ from flowhook.signatures.signature_keys import HmacSignatureKey
 from flowhook.signatures.timestamps import format_timestamp
 from flowhook.signatures.types import RequestView, SignatureError
 from flowhook.signatures.verification import resolve_settings
-from flowhook.verbatim_json import JsonNumber
 
 _LAYOUTS: Final = (Layout.WHOLE, Layout.SPACES, Layout.COMMAS)
 
@@ -46,14 +46,14 @@ def sign_in_body(
     if signs and (scheme.method is not SignatureMethod.HMAC or scheme.layout not in _LAYOUTS):
         raise InvalidError(f"{kind.kind} has a signature in the body that only its sender writes", reason="CANNOT_SIGN")
     try:
-        content = verbatim_json.loads(body)
+        content = verbatim.loads(body)
         values = content[items] if items else [content]
         for value in values:
             if locations.timestamp is not None and locations.timestamp.kind == "field" and scheme.unit is not None:
                 _write_time(value, locations.timestamp.name, format_timestamp(now, scheme.unit), scheme)
             if signs:
-                _write(value, locations.signature.name, _signature(scheme, kind, secrets, verbatim_json.dumps(value)))
-        return verbatim_json.dumps(content)
+                _write(value, locations.signature.name, _signature(scheme, kind, secrets, verbatim.dumps(value)))
+        return verbatim.dumps(content)
     except (ValueError, TypeError, LookupError):
         raise InvalidError(
             f"the body of {kind.kind} must be JSON, and have the members that are signed", reason="BODY_INVALID"

@@ -14,7 +14,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import (
     Blob,
     Event,
@@ -32,7 +31,8 @@ from flowhook.model import (
     Status,
     WorkflowError,
 )
-from flowhook.replays import ReplayOrigin
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2
 
 _ExecutionPb = execution_service_pb2.Execution

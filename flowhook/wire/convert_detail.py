@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowhook.attempts import Attempt, AttemptEnd
 from flowhook.model import ExecutionDetail, JournalEntry, TaskRun, TaskState
+from flowhook.model.attempts import Attempt, AttemptEnd
 from flowhook.v1 import execution_service_pb2
 from flowhook.wire.convert import (
     attributes_to_proto,

@@ -1,8 +1,8 @@
-"""Pure conversion of jobs between `flowhook.jobs` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion of jobs between `flowhook.model.jobs` and `flowhook.v1`, as in `convert`."""
 
 from __future__ import annotations
 
-from flowhook.jobs import (
+from flowhook.model.jobs import (
     DEFAULT_RATE,
     ItemOutcome,
     Job,
@@ -13,7 +13,7 @@ from flowhook.jobs import (
     ReplayEnds,
     SampledReplay,
 )
-from flowhook.replays import AS_RECORDED
+from flowhook.model.replays import AS_RECORDED
 from flowhook.v1 import job_service_pb2
 from flowhook.wire.convert import (
     filter_from_proto,

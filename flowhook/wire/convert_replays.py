@@ -1,9 +1,9 @@
-"""Pure conversion of replays between `flowhook.replays` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion of replays between `flowhook.model.replays` and `flowhook.v1`, as in `convert`."""
 
 from __future__ import annotations
 
 from flowhook.errors import InvalidError
-from flowhook.replays import ReplayedTask, ReplayOptions, ReplayPreview
+from flowhook.model.replays import ReplayedTask, ReplayOptions, ReplayPreview
 from flowhook.v1 import execution_service_pb2 as pb
 
 _Request = pb.ReplayExecutionRequest

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from flowhook.audit_entry import AuditEntry
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.rejections import Acceptability, RejectedRequest, RejectionCount
-from flowhook.secret_info import SecretInfo
+from flowhook.model.audit import AuditEntry
+from flowhook.model.rejections import Acceptability, RejectedRequest, RejectionCount
+from flowhook.model.secrets import SecretInfo
 from flowhook.v1 import audit_service_pb2, flow_service_pb2, rejection_service_pb2
 from flowhook.v1 import secret_service_pb2 as secret_pb2
 from flowhook.wire.convert import headers_from_proto, milliseconds, optional_milliseconds, optional_timestamp, timestamp

@@ -1,8 +1,8 @@
-"""Pure conversion between `flowhook.flow_statistics` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion between `flowhook.model.flow_statistics` and `flowhook.v1`, as in `convert`."""
 
 from __future__ import annotations
 
-from flowhook.flow_statistics import (
+from flowhook.model.flow_statistics import (
     FlowCondition,
     FlowStatistics,
     FlowStatisticsPage,

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from flowhook import limits
-from flowhook.random_access import RandomAccess
+from flowhook.model.random_access import RandomAccess
 from flowhook.v1 import envelope_pb2
 
 _FIELD: Final = envelope_pb2.Event.BODY_FIELD_NUMBER

@@ -8,9 +8,9 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, Final
 
-from flowhook import verbatim_json
 from flowhook.errors import InvalidError
-from flowhook.json_values import check_value_count
+from flowhook.json import verbatim
+from flowhook.json.bounded import check_value_count
 from operations.comparison.json_diff import Difference, find_differences
 
 MAX_COMPARED: Final = 1024 * 1024
@@ -107,7 +107,7 @@ def compare_content(first: bytes, second: bytes, *, sizes: tuple[int, int] | Non
 def _read_json(text: bytes) -> tuple[Any] | None:
     try:
         check_value_count(text, MAX_VALUES)
-        return (verbatim_json.loads(text),)
+        return (verbatim.loads(text),)
     except (InvalidError, ValueError):
         return None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from flowhook.verbatim_json import JsonNumber
+from flowhook.json.verbatim import JsonNumber
 
 MAX_DEPTH: Final = 64
 """Levels that paths have; what differs below is reported as a difference of the value there."""

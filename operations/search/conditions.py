@@ -15,13 +15,13 @@ import jq
 import orjson
 
 from flowhook.errors import InvalidError
+from flowhook.events.workflow_input import workflow_input
 from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.jq_check import check_program
 from flowhook.expressions.syntax import strip_markers
 from flowhook.payloads.selection import Selection, encode_json, select, selection_of
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
-from flowhook.workflow_input import workflow_input
 from operations.search.read_paths import read_paths
 
 HAS_WEBHOOK: Final = 1

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from flowhook.client import Page, ScannedExecution
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Execution
+from flowhook.model.execution_filter import ExecutionFilter
 from operations.search.evaluator import ConditionEvaluator, Evaluation
 
 BUDGET_SECONDS: Final = 0.75

@@ -8,9 +8,9 @@ from functools import partial
 
 import grpc.aio
 
-from flowhook import logs, reachability
 from flowhook.client.channel import open_plain, tls_credentials
-from flowhook.config import RouterSettings
+from flowhook.process import logs, reachability
+from flowhook.process.settings import RouterSettings
 from router.cluster.reachability import Unreachable
 from router.cluster.records import RouterRecord
 

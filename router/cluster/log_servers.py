@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
-from flowhook.process import ProcessState
+from flowhook.process import logs
+from flowhook.process.lifecycle import ProcessState
 from router.storage.commit_log.interface import LogServer, LogStatus
 
 LOOK_SECONDS: Final = 15.0

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import flowhook
-from flowhook import logs
-from flowhook.audit_entry import AuditEntry
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.process import ProcessState
+from flowhook.model.audit import AuditEntry
+from flowhook.process import logs
+from flowhook.process.lifecycle import ProcessState
 from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor

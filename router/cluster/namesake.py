@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-from flowhook import logs
 from flowhook.errors import ConflictError
-from flowhook.process import ProcessState
+from flowhook.process import logs
+from flowhook.process.lifecycle import ProcessState
 from router.cluster.records import HEARTBEAT_SECONDS
 from router.storage.commit_log.interface import Heartbeats
 

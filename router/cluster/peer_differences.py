@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import logs
-from flowhook.process import ProcessState
-from flowhook.process_reports import MAX_CLOCK_SKEW_SECONDS
+from flowhook.process import logs
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reports import MAX_CLOCK_SKEW_SECONDS
 from router.cluster.records import RouterRecord
 from router.cluster.shard_map import ShardSituation
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from flowhook.errors import ExhaustedError
-from flowhook.reachability import INTERVAL, TIMEOUT
+from flowhook.process.reachability import INTERVAL, TIMEOUT
 
 FRESH_SECONDS: Final = 2 * INTERVAL + TIMEOUT
 """Age up to which a report counts: that of the one after the next, if the check takes its whole time."""

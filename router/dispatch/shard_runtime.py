@@ -14,11 +14,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from flowhook import logs
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
-from flowhook.attempts import AttemptEnd
 from flowhook.errors import ConflictError
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptEnd
+from flowhook.process import logs
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher
 from router.dispatch.assignment.event_cache import CachedEvent, EventCache

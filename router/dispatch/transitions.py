@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from flowhook import limits, logs
-from flowhook.attempts import Attempt
+from flowhook import limits
 from flowhook.model import Status
+from flowhook.model.attempts import Attempt
+from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error
 from router.dispatch.observers.end_feed import EndFeed

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from flowhook import ids, logs
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec
+from flowhook.events import ids
 from flowhook.model import Status
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
+from flowhook.process import logs
 from router.dispatch.lifecycle.execution_commands import ExecutionCommands
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.jobs.removal import ExecutionRemoval
@@ -54,7 +55,7 @@ log = logs.get_logger(__name__)
 
 
 class ItemResult(NamedTuple):
-    """The outcome of an action on one execution; see `flowhook.jobs.JobItem`."""
+    """The outcome of an action on one execution; see `flowhook.model.jobs.JobItem`."""
 
     outcome: ItemOutcome
     reason: str = ""

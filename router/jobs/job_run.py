@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from flowhook import logs
 from flowhook.errors import ConflictError, ExhaustedError, UnavailableError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobItem, JobSpec, JobState
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobItem, JobSpec, JobState
+from flowhook.process import logs
 from router.jobs.actions import ItemResult
 from router.jobs.pacing import Pace
 from router.storage.jobs import ClaimedItem, ExecutionWalk, JobStore, StoredJob

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from flowhook import logs
 from flowhook.errors import FlowhookError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobSpec, JobState
+from flowhook.model.jobs import ItemOutcome, JobItem, JobSpec, JobState
+from flowhook.process import logs
 from router.jobs.job_run import RETRY_SECONDS, Actions, JobRun, Matching
 from router.storage.jobs import JobStore, StoredJob
 

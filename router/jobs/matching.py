@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import MAX_COUNTED
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import MAX_COUNTED
 from router.dispatch.observers.execution_records import ExecutionRecords, meets, stored_conditions
 from router.storage.interface import ShardState
 from router.storage.jobs import ExecutionWalk

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowhook import held_results
 from flowhook.errors import ConflictError
-from flowhook.model import SNAPSHOT_KEY, JournalEntry, Status
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Status, held_results
 from router.replay.journal_keys import (
     RETRIES,
     TASK_LIMIT,

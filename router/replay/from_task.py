@@ -2,7 +2,7 @@
 
 The journal is cut before the first entry that was written after the task began. A prefix of a journal is the journal of
 an execution that crashed there, so a runner resumes from it, in loops, `try`, functions and forks as well. Results that
-tasks beside it in a `fork` had after the cut are held (`flowhook.held_results`) if those tasks began before it.
+tasks beside it in a `fork` had after the cut are held (`flowhook.model.held_results`) if those tasks began before it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from flowhook import held_results
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.model import SNAPSHOT_KEY, JournalEntry
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, held_results
 from router.replay.journal_keys import is_around, position_of, position_of_task, results_of, retained_before
 from router.replay.task_runs import LocatedRun
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption

@@ -5,7 +5,7 @@ of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:f
 `:attempt` to time limits, `:end` to another flow that the task runs, `:output` to an output that a replay gave to the
 task. `/timeout` is the time limit of the whole flow. Within a function defined in the workflow, or an extension, the
 key follows the key of the call, or of the extended task, and a space. A deadline has two entries: `{"until": …}` when
-it is set, `{"over": …}` when it has passed. Held entries (`flowhook.held_results`) are not ordered with the rest.
+it is set, `{"over": …}` when it has passed. Held entries (`flowhook.model.held_results`) are not ordered with the rest.
 """
 
 from __future__ import annotations

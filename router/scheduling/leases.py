@@ -18,8 +18,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
-from flowhook.attempts import Attempt, AttemptEnd
-from flowhook.send_pacing import QUIET
+from flowhook.attach.send_pacing import QUIET
+from flowhook.model.attempts import Attempt, AttemptEnd
 from router.scheduling.queues import FlowQueue
 
 _TOKEN: Final = struct.Struct(">IIQQ")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from flowhook.attempts import AttemptEnd
+from flowhook.model.attempts import AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, Loss, RequeuePending
 from router.scheduling.leases import Lease, LeaseTable

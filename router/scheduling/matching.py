@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook import cloud_events, limits
+from flowhook import limits
+from flowhook.events import cloud_events
+from flowhook.events.lifecycle import is_reserved_type
 from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
-from flowhook.lifecycle import is_reserved_type
 from flowhook.model import EventFilter
 
 ANY_TYPE: Final = ""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.attempts import Attempt, AttemptEnd
+from flowhook.model.attempts import Attempt, AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.leases import LeaseTable, Runner

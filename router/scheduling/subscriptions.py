@@ -13,7 +13,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from flowhook.lifecycle import TYPES
+from flowhook.events.lifecycle import TYPES
 from flowhook.model import Subscription
 from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
 

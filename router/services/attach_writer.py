@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from flowhook.attach import codec
 from flowhook.attach.messages import Assignment, EventDelivery
+from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import ExhaustedError, FlowhookError
-from flowhook.send_pacing import SendPacer
 from router.session import RunnerSession
 
 

@@ -7,8 +7,8 @@ from typing import Final
 from flowhook.v1 import audit_service_pb2 as pb
 from flowhook.v1 import audit_service_pb2_grpc
 from flowhook.wire import convert_resources
-from router.services import error_mapping
-from router.services.paging import page_token_after, parse_page
+from router.calls import error_mapping
+from router.calls.paging import page_token_after, parse_page
 from router.storage.model import AuditFilter
 from router.storage.operator_logs import AuditLog
 

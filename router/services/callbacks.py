@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import callback_tokens, limits
+from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.security import callback_tokens
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
-from router.admission import AdmissionControl, validate_and_serialize
-from router.callback_keys import CallbackKeys
 from router.dispatch.delivery.event_delivery import EventDispatcher
-from router.parsing import InputParser
+from router.flows.admission import AdmissionControl, validate_and_serialize
+from router.flows.parsing import InputParser
+from router.secrets.callback_keys import CallbackKeys
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState
 

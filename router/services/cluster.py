@@ -9,17 +9,17 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
-from flowhook.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
+from flowhook.process.reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
+from router.calls import error_mapping
+from router.calls.authorization import caller_scopes
 from router.cluster.shard_map import ShardSituation
-from router.scheduling.shard import Shard
-from router.services import error_mapping, reported_metrics
-from router.services.authorization import caller_scopes
-from router.services.processes import (
+from router.reports import reported_metrics
+from router.reports.processes import (
     ALIVE_SECONDS,
     FORGET_SECONDS,
     GONE_SECONDS,
@@ -27,6 +27,7 @@ from router.services.processes import (
     checked_report,
     process_alive,
 )
+from router.scheduling.shard import Shard
 from router.storage.activity import StorageUsage
 
 INLINE_BYTES: Final = 16 * limits.KIB

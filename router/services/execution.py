@@ -6,27 +6,26 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import held_results
 from flowhook.errors import InvalidError
-from flowhook.model import Execution, ExecutionDetail
+from flowhook.model import Execution, ExecutionDetail, held_results
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import execution_service_pb2_grpc
 from flowhook.wire import convert, convert_detail, convert_links
 from flowhook.wire.convert_replays import preview_to_proto
-from router.admission import AdmissionControl
+from router.bodies.body_streams import BodySender
+from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
+from router.executions.execution_links import MAX_CAUSED, links_of
+from router.executions.execution_lists import ExecutionLists
+from router.executions.stored_events import read_execution
+from router.executions.task_history import build_task_history
+from router.flows.admission import AdmissionControl
 from router.jobs.removal import EventErasure, ExecutionRemoval
-from router.services import error_mapping
-from router.services.body_streams import BodySender
-from router.services.execution_links import MAX_CAUSED, links_of
-from router.services.execution_lists import ExecutionLists
-from router.services.replays import Replays, past_retention
-from router.services.stored_events import read_execution
+from router.replay.replays import Replays, past_retention
 from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord
 from router.storage.operator_logs import RejectionLog
-from router.task_history import build_task_history
 
 MAX_REASON: Final = 1000
 """Characters of the reason of a resolution."""

@@ -11,28 +11,30 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.address_policy import AddressPolicy
 from flowhook.document import canonical
 from flowhook.document.codes import Code
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
-from flowhook.tokens import TokenScope
+from flowhook.security.address_policy import AddressPolicy
+from flowhook.security.tokens import TokenScope
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert, convert_resources, convert_statistics
-from router.callback_keys import CallbackKeys
-from router.encryption import SecretCipher
-from router.event_triggers.definition import parse_triggers
-from router.flow_table import FlowTable
-from router.parsing import InputParser, ParsedDocument
-from router.registry_watch import RegistryWatch
-from router.services import error_mapping, shared_secrets, sign_webhook_rpc
-from router.services.authorization import caller_scopes
-from router.services.flow_statistics import FlowStatisticsReader
-from router.services.paging import page_token_after, parse_page
+from router.calls import error_mapping
+from router.calls.authorization import caller_scopes
+from router.calls.paging import page_token_after, parse_page
+from router.flows.flow_statistics import FlowStatisticsReader
+from router.flows.flow_table import FlowTable
+from router.flows.parsing import InputParser, ParsedDocument
+from router.flows.registry_watch import RegistryWatch
+from router.secrets import shared_secrets
+from router.secrets.callback_keys import CallbackKeys
+from router.secrets.encryption import SecretCipher
+from router.services import sign_webhook_rpc
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
+from router.triggers.event_triggers.definition import parse_triggers
 
 MAX_DOCUMENTS: Final = 1000
 DEFAULT_PAGE: Final = 100

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
 from flowhook.errors import NotFoundError
-from router.services import error_mapping
+from router.calls import error_mapping
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it

@@ -13,7 +13,11 @@ from flowhook.offload import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto, failure_to_proto
-from router.admission import (
+from router.bodies.body_streams import UploadReceiver
+from router.calls import error_mapping
+from router.calls.authorization import check_flow_permitted
+from router.dispatch.shard_runtime import ShardRuntime
+from router.flows.admission import (
     AdmissionControl,
     event_id_taken,
     fill_defaults,
@@ -21,13 +25,9 @@ from router.admission import (
     take_attributes,
     validate_and_serialize,
 )
-from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
-from router.reply_tokens import ReplyTokens, reply_not_found
-from router.secret_matches import SecretMatches
-from router.services import error_mapping
-from router.services.authorization import check_flow_permitted
-from router.services.body_streams import UploadReceiver
+from router.secrets.reply_tokens import ReplyTokens, reply_not_found
+from router.secrets.secret_matches import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import OUTCOME_UNKNOWN

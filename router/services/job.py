@@ -6,20 +6,20 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.jobs import Job, JobState, mint_job_id
+from flowhook.model.jobs import Job, JobState, mint_job_id
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1 import job_service_pb2_grpc
 from flowhook.wire import convert, convert_jobs
+from router.calls import error_mapping
+from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
 from router.jobs.actions import JobActions
+from router.jobs.job_replays import JobReplays
 from router.jobs.job_runner import JobRunner
+from router.jobs.job_specs import load_spec, read_conditions, read_spec, split_spec
 from router.jobs.matching import MatchingExecutions
-from router.services import error_mapping
+from router.replay.replays import MAX_REQUEST_ID, Replays
 from router.services.execution import listed
-from router.services.job_replays import JobReplays
-from router.services.job_specs import load_spec, read_conditions, read_spec, split_spec
-from router.services.paging import page_token_after, parse_page
-from router.services.replays import MAX_REQUEST_ID, Replays
 from router.storage.interface import ShardState
 from router.storage.jobs import JobStore, NewJob, StoredJob
 

@@ -11,10 +11,16 @@ from flowhook.errors import InvalidError, NotFoundError
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
-from router.services import error_mapping
-from router.services.paging import MAX_PAGE, page_token_after, parse_page
-from router.services.rejection_acceptance import INCOMPLETE, OriginalSeal, RejectionAcceptance, resolved, take_original
-from router.services.verifier_pool import VerifierPool
+from router.calls import error_mapping
+from router.calls.paging import MAX_PAGE, page_token_after, parse_page
+from router.rejections.rejection_acceptance import (
+    INCOMPLETE,
+    OriginalSeal,
+    RejectionAcceptance,
+    resolved,
+    take_original,
+)
+from router.rejections.verifier_pool import VerifierPool
 from router.storage.model import StoredRejection
 from router.storage.operator_logs import RejectionLog
 

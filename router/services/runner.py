@@ -10,18 +10,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from flowhook import logs
 from flowhook.attach import codec
 from flowhook.attach.limits import protocol_violation
 from flowhook.attach.messages import Hello
 from flowhook.errors import ExhaustedError, UnavailableError
+from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
+from router.bodies.body_streams import BodySender
+from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
-from router.services import error_mapping
 from router.services.attach_reader import AttachReader
 from router.services.attach_writer import AttachWriter
-from router.services.body_streams import BodySender
 from router.session import Register, RunnerSession
 from router.session.validation import check_runner_id, checked_outcome
 

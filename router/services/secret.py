@@ -9,15 +9,15 @@ from typing import Final
 from flowhook import limits
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
+from flowhook.security.tokens import TokenScope
 from flowhook.signatures.keyring import is_hash_of_nothing
-from flowhook.tokens import TokenScope
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire import convert_resources, convert_statistics
-from router.encryption import SecretCipher
-from router.flow_secrets import FlowSecrets
-from router.services import error_mapping
-from router.services.authorization import caller_scopes
+from router.calls import error_mapping
+from router.calls.authorization import caller_scopes
+from router.secrets.encryption import SecretCipher
+from router.secrets.flow_secrets import FlowSecrets
 from router.storage.interface import Registry
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowhook.errors import InvalidError, PermissionDeniedError
-from flowhook.process_reports import MAX_NAME
-from flowhook.reachability import MAX_CAUSE, MAX_ROUTERS
+from flowhook.process.reachability import MAX_CAUSE, MAX_ROUTERS
+from flowhook.process.reports import MAX_NAME
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert
+from router.calls import error_mapping
+from router.calls.authorization import caller_name, caller_scopes
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
-from router.services import error_mapping
-from router.services.authorization import caller_name, caller_scopes
-from router.services.processes import REPORTERS
+from router.reports.processes import REPORTERS
 
 MAX_ROUTER: Final = 64
 """Most characters of the name of a router."""

@@ -20,7 +20,7 @@ from flowhook.providers.signed_content import TOKEN
 from flowhook.sender import CredentialPlace, SignedWebhook, WebhookRequest, sign_webhook
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.wire import convert
-from router.encryption import SecretCipher
+from router.secrets.encryption import SecretCipher
 from router.storage.interface import Registry
 
 MAX_BODY: Final = limits.MIB

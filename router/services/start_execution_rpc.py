@@ -10,7 +10,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.model import Origin
 from flowhook.v1 import runner_service_pb2 as pb
-from router.admission import AdmissionControl
+from router.flows.admission import AdmissionControl
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 

@@ -23,8 +23,8 @@ from flowhook.attach.limits import (
     protocol_violation,
 )
 from flowhook.attach.messages import Checkpoint, Faulted, Hello, Outcome, Parked
+from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
 from flowhook.expressions import InvalidExpression
-from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
 from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
 from router.scheduling.matching import filter_fingerprint
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
-from flowhook.attempts import AttemptHistory
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.random_access import RandomAccess
-from flowhook.secret_info import SecretInfo
+from flowhook.model.attempts import AttemptHistory
+from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.random_access import RandomAccess
+from flowhook.model.secrets import SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage
 from router.storage.bodies import BodyStore
 from router.storage.causes import StoredLinks

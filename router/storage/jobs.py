@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from flowhook import limits
-from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
+from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.model import ExecutionRecord
 
 MAX_JOBS: Final = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from flowhook.audit_entry import AuditEntry
+from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import AuditFilter, StoredRejection
 

@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from flowhook import ids, logs
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from flowhook.model import Flow, Origin
+from flowhook.process import logs
 from router.dispatch.lifecycle.timers import CLOCK_LOOK
 from router.dispatch.shard_runtime import ShardRuntime
-from router.event_triggers.definition import FlowTriggers
 from router.metrics import RouterMetrics
-from router.schedules.schedule_queue import DueRun, ScheduleQueue
 from router.storage.interface import ShardState
 from router.storage.model import Appended, ExecutionRecord, Scheduled
+from router.triggers.event_triggers.definition import FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+from router.triggers.schedules.schedule_queue import DueRun, ScheduleQueue
 
 BATCH: Final = 64
 """Flows started in one batch; computing the next due time takes about 0.1 ms for each."""

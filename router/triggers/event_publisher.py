@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from flowhook import limits
-from flowhook.cloud_events import parse
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
-from flowhook.lifecycle import TYPES, is_reserved_type
+from flowhook.events.cloud_events import parse
+from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
 from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.event_triggers.definition import FlowTriggers
-from router.event_triggers.index import FlowIndex
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, IncomingEvent
 from router.storage.inbound_events import NewInboundEvent
+from router.triggers.event_triggers.definition import FlowTriggers
+from router.triggers.event_triggers.index import FlowIndex
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 from router.triggers.join_trigger import JoinTrigger

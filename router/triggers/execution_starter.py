@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
-from flowhook.execution_links import LinkKind
 from flowhook.model import Event, Origin
+from flowhook.model.execution_links import LinkKind
 from flowhook.wire import convert
-from router.admission import AdmissionControl, event_id_taken
 from router.dispatch.shard_runtime import ShardRuntime
+from router.flows.admission import AdmissionControl, event_id_taken
 from router.storage.causes import Cause
 from router.storage.interface import ShardState
 from router.storage.model import Appended, NewEvent

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.events import ids
 
 MAX_IDEMPOTENCY_KEY: Final = 255
 """Length of an idempotency key, characters."""

@@ -15,17 +15,18 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import FlowhookError, InvalidError, NotFoundError
-from flowhook.lifecycle import is_reserved_type
+from flowhook.events.lifecycle import is_reserved_type
 from flowhook.model import Origin
+from flowhook.process import logs
 from router.dispatch.delivery.event_delivery import EventDispatcher
-from router.event_triggers.definition import EventTrigger
-from router.event_triggers.event_correlation import EventJoin
-from router.event_triggers.index import FlowIndex
 from router.scheduling.matching import IncomingEvent
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState
+from router.triggers.event_triggers.definition import EventTrigger
+from router.triggers.event_triggers.event_correlation import EventJoin
+from router.triggers.event_triggers.index import FlowIndex
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 LOOK_SECONDS: Final = 2.0

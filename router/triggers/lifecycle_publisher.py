@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from flowhook import ids, logs
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
-from flowhook.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from flowhook.events import ids
+from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from flowhook.process import logs
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.storage.interface import Registry, ShardState

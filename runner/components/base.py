@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.components.shared_resources import SharedResources
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments

@@ -23,9 +23,9 @@ import aiosmtplib
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowhook import limits
-from flowhook.address_policy import POLICY, AddressPolicy
 from flowhook.document.auth import SecretName
 from flowhook.document.component_arguments import EmailSendArguments
+from flowhook.security.address_policy import POLICY, AddressPolicy
 from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten

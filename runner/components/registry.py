@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from flowhook import logs
+from flowhook.process import logs
 from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http, reply, run_process
 from runner.components.base import Component

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self, TypeVar
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 
 
 class ClosableResource(Protocol):

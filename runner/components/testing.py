@@ -14,8 +14,9 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from flowhook import limits, logs
-from flowhook.config import RunnerSettings
+from flowhook import limits
+from flowhook.process import logs
+from flowhook.process.settings import RunnerSettings
 from runner.components.base import Component, Context
 from runner.components.shared_resources import SharedResources
 from runner.interpreter import json_codec

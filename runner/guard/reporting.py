@@ -9,11 +9,11 @@ from typing import Final, Self
 import grpc
 import grpc.aio
 
-from flowhook import logs
 from flowhook.attach.codec import exit_outcome_to_proto
 from flowhook.attach.messages import Faulted, Outcome, Released
 from flowhook.client.channel import open_channel
-from flowhook.config import RunnerSettings
+from flowhook.process import logs
+from flowhook.process.settings import RunnerSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status

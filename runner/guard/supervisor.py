@@ -12,9 +12,9 @@ import random
 import time
 from typing import Final
 
-from flowhook import logs
-from flowhook.config import RunnerSettings, read_token
-from flowhook.process import ProcessState
+from flowhook.process import logs
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings, read_token
 from runner import ipc
 from runner.guard import exits
 from runner.guard.process_starter import ProcessStarter

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Final, Self
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.guard.evaluation_record import EvaluationRecord, RecordSnapshot
 from runner.guard.process_starter import ProcessStarter, StartedProcess
 from runner.guard.usage import GONE, SchedulingState, UsageSampler

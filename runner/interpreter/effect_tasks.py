@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from flowhook.workflow_input import rfc3339
+from flowhook.events.workflow_input import rfc3339
 from runner.interpreter import argument_paths, authentication, json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault

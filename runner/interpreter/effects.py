@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from flowhook.lifecycle import LifecycleEvent
+from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook import cloud_events
 from flowhook.document.event_filters import is_pattern, literal_attributes
 from flowhook.errors import InvalidError
+from flowhook.events import cloud_events
+from flowhook.events.lifecycle import PREFIX as LIFECYCLE_PREFIX
+from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.expressions import is_expression, strip_markers
-from flowhook.lifecycle import PREFIX as LIFECYCLE_PREFIX
-from flowhook.lifecycle import TYPES, is_reserved_type
 from flowhook.model import EventFilter
 from flowhook.payloads import is_json
 from runner.interpreter import json_codec

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook import held_results, limits
-from flowhook.lifecycle import LifecycleEvent
-from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply
+from flowhook import limits
+from flowhook.events.lifecycle import LifecycleEvent
+from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply, held_results
 from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.history import TaskHistory

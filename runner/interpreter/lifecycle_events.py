@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from flowhook.lifecycle import (
+from flowhook.events.lifecycle import (
     MAX_DATA_BYTES,
     MAX_OUTPUT_BYTES,
     CorrelationEventType,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook import cloud_events, limits
+from flowhook import limits
+from flowhook.events import cloud_events
 from flowhook.model import Correlation, EventFilter
 from runner.interpreter import dataflow, events, json_codec, snapshot
 from runner.interpreter.errors import ExpressionFailed, Kind, fault

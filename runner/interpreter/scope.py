@@ -9,8 +9,8 @@ from typing import Any, Final, Protocol
 
 from flowhook import __version__
 from flowhook.document.names import flow_id
+from flowhook.events.workflow_input import rfc3339
 from flowhook.model import WorkflowError
-from flowhook.workflow_input import rfc3339
 from runner.interpreter.errors import ExpressionFailed, TaskFault
 from runner.interpreter.redaction import Redactor
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple, Protocol
 
+from flowhook.events.workflow_input import parse_event_body, stored_attachments
 from flowhook.limits import CHUNK_BYTES
 from flowhook.model import Event
 from flowhook.payloads import Attachment as Content
-from flowhook.workflow_input import parse_event_body, stored_attachments
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
@@ -66,7 +66,7 @@ class EventAttachments:
     """The attachments of the event that started an execution."""
 
     def __init__(self, event: Event, owner: str, *, raw: bool, slices: SliceReader | None = None) -> None:
-        """Find the attachments that `flowhook.workflow_input` describes.
+        """Find the attachments that `flowhook.events.workflow_input` describes.
 
         Args:
             event: with its body, or with the name of a body that is stored separately.

@@ -14,8 +14,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from flowhook.address_policy import POLICY
 from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
+from flowhook.security.address_policy import POLICY
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault

@@ -1,4 +1,4 @@
-"""Resolves host names for outbound connections; `flowhook.address_policy` decides which addresses are allowed.
+"""Resolves host names for outbound connections; `flowhook.security.address_policy` decides which addresses are allowed.
 
 A name server that does not answer blocks a thread until the system's resolver times out. Each lookup therefore runs in
 its own thread, at most `MAX_LOOKUPS` at a time. The event loop's default executor has few threads and is shared with
@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Final
 
-from flowhook.address_policy import is_policy_error
+from flowhook.security.address_policy import is_policy_error
 
 MAX_LOOKUPS: Final = 64
 """Maximum number of concurrent lookups; further ones wait until the deadline of their call."""

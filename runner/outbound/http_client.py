@@ -21,7 +21,7 @@ from yarl import URL
 
 import flowhook
 from flowhook import limits
-from flowhook.address_policy import AddressPolicy, open_socket
+from flowhook.security.address_policy import AddressPolicy, open_socket
 from runner.authentication import digest
 from runner.authentication.policy import Digest
 from runner.authentication.tokens import Tokens

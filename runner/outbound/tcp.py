@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohappyeyeballs
 
-from flowhook.address_policy import AddressPolicy, open_socket
+from flowhook.security.address_policy import AddressPolicy, open_socket
 from runner.outbound.dns import lookup
 
 HEAD_START_SECONDS: Final = 0.25

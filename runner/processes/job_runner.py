@@ -11,8 +11,9 @@ from typing import Final
 
 import orjson
 
-from flowhook import limits, logs
-from flowhook.config import RunnerSettings
+from flowhook import limits
+from flowhook.process import logs
+from flowhook.process.settings import RunnerSettings
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.processes.launchers import Launchers
 from runner.processes.orphans import FILE_BYTES

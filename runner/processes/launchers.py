@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 import orjson
 import psutil
 
-from flowhook import limits, logs
+from flowhook import limits
+from flowhook.process import logs
 from runner.interpreter.errors import Kind, fault
 from runner.processes.orphans import Sweep, descends_from_launcher, kill_orphans
 

@@ -14,10 +14,10 @@ from typing import Any, Final, Self, TypeVar
 import orjson
 
 from flowhook import limits
-from flowhook.config import RunnerSettings
 from flowhook.model import Event, WorkflowError
 from flowhook.offload.frames import READY, receive, send
 from flowhook.offload.spawning import SpawnedProcess, spawn
+from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert
 from runner.guard.evaluation_record import Activity, RecordSnapshot
 from runner.guard.usage import UsageSampler
@@ -188,7 +188,7 @@ class IsolatedEvaluator:
         return self._request(instance, frames.SCHEMA, orjson.dumps(schema), json_codec.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
-        """Return `flowhook.workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
+        """Return `workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
 
         Raises:
             ValueError: the input can't be built.

@@ -9,8 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from flowhook.config import RunnerSettings
 from flowhook.offload.pool import RETRY_SECONDS, ProcessPool
+from flowhook.process.settings import RunnerSettings
 from flowhook.sharing.table import OffloadLimits
 from runner.quarantine.isolated_evaluator import IsolatedEvaluator
 

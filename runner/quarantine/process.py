@@ -16,10 +16,10 @@ from typing import Final
 
 import orjson
 
+from flowhook.events.workflow_input import workflow_input
 from flowhook.offload.frames import READY, receive, send
 from flowhook.offload.isolation import isolate
 from flowhook.wire import convert
-from flowhook.workflow_input import workflow_input
 from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from flowhook import logs
+from flowhook.process import logs
 
 SLOW_SECONDS: Final = 60.0
 """Time that a flow stays in quarantine after an evaluation that was slow but not killed."""

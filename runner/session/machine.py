@@ -39,7 +39,7 @@ from flowhook.attach.messages import (
     Welcome,
 )
 from flowhook.attach.sizes import checkpoint_size, events_size, outcome_size, split, update_size
-from flowhook.lifecycle import LifecycleEvent
+from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription
 from runner.session.effects import (
     Abandon,

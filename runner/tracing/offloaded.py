@@ -8,7 +8,7 @@ import orjson
 
 
 def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[bytes]:
-    """Yield a trace (`flowhook.execution_trace.ExecutionTrace`) as JSON.
+    """Yield a trace (`flowhook.model.execution_trace.ExecutionTrace`) as JSON.
 
     Args:
         definition: the recorded revision of the flow, canonical JSON.

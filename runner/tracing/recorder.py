@@ -11,8 +11,15 @@ import orjson
 
 from flowhook import limits
 from flowhook.document.task_kinds import kind_of
-from flowhook.execution_trace import MAX_TASKS, TaskOutcome, TracedError, TracedRequest, TracedResponse, TracedTask
 from flowhook.model import FailedResponse, JournalEntry, WorkflowError
+from flowhook.model.execution_trace import (
+    MAX_TASKS,
+    TaskOutcome,
+    TracedError,
+    TracedRequest,
+    TracedResponse,
+    TracedTask,
+)
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.fibers import ExternalRequest, PendingRequest

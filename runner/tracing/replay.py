@@ -8,11 +8,17 @@ from typing import Any
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
+from flowhook.events.workflow_input import (
+    has_webhook,
+    inlined_indexes,
+    stored_attachments,
+    takes_raw_body,
+    workflow_input,
+)
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status
+from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire import convert_detail
-from flowhook.workflow_input import has_webhook, inlined_indexes, stored_attachments, takes_raw_body, workflow_input
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.journal import DIVERGED

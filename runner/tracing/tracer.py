@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError
-from flowhook.execution_trace import ExecutionTrace
 from flowhook.model import ExecutionDetail
+from flowhook.model.execution_trace import ExecutionTrace
 from flowhook.offload.offload import Offload
 from flowhook.offload.worker import OffloadWorker
 from flowhook.sharing.table import OffloadLimits

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from flowhook import callback_tokens
-from flowhook.execution_trace import MAX_BYTES, MAX_VALUE_BYTES, TracedValue
+from flowhook.model.execution_trace import MAX_BYTES, MAX_VALUE_BYTES, TracedValue
+from flowhook.security import callback_tokens
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 

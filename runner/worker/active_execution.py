@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
-from flowhook import logs
 from flowhook.attach import messages
-from flowhook.lifecycle import LifecycleEvent
+from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
+from flowhook.process import logs
 from runner import metrics
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error

@@ -11,12 +11,12 @@ from typing import Final
 from pydantic import SecretStr
 
 import flowhook
-from flowhook import logs
 from flowhook.client.channel import open_channel
-from flowhook.installation import InstallationWatch
-from flowhook.process import ProcessState
-from flowhook.process_reports import ProcessReporter
-from flowhook.reachability_reports import ReachabilityReporter
+from flowhook.process import logs
+from flowhook.process.installation import InstallationWatch
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reachability_reports import ReachabilityReporter
+from flowhook.process.reports import ProcessReporter
 from runner import ipc, metrics, session
 from runner.components.registry import callable_components, components
 from runner.components.shared_resources import SharedResources

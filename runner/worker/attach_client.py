@@ -9,11 +9,11 @@ from typing import Final
 
 import grpc.aio
 
-from flowhook import logs
 from flowhook.attach import codec
 from flowhook.attach.messages import Renewed, RouterMessage, Welcome
+from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
-from flowhook.send_pacing import SendPacer
+from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause

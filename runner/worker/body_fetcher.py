@@ -8,11 +8,11 @@ from typing import Final
 import grpc.aio
 
 from flowhook.errors import UnavailableError
+from flowhook.events.workflow_input import inlined_indexes, stored_attachments
 from flowhook.model import Event, Part
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
-from flowhook.workflow_input import inlined_indexes, stored_attachments
 
 READ_SECONDS: Final = 10.0
 """Deadline for reading one slice of a body that is part of an execution's input."""

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import grpc.aio
 from pydantic import BaseModel, ConfigDict, StrictStr
 
-from flowhook import logs
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
+from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status

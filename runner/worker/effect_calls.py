@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import logs
 from flowhook.errors import UnavailableError
+from flowhook.process import logs
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
 from runner.worker.active_execution import ActiveExecution

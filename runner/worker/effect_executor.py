@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from flowhook import logs
-from flowhook.config import RunnerSettings
 from flowhook.errors import FlowhookError
 from flowhook.model import Reply
+from flowhook.process import logs
+from flowhook.process.settings import RunnerSettings
 from runner import metrics
 from runner.components.base import Component, Context, SecretReader
 from runner.components.shared_resources import SharedResources

@@ -14,9 +14,9 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from flowhook import logs
 from flowhook.attach import messages
 from flowhook.model import JournalEntry, Subscription
+from flowhook.process import logs
 from flowhook.wire import convert
 from runner import metrics, session
 from runner.evaluation.evaluator import Evaluator

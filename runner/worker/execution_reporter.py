@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from flowhook import logs
 from flowhook.attach import messages
+from flowhook.attach.send_pacing import QUIET
 from flowhook.model import Subscription
-from flowhook.send_pacing import QUIET
+from flowhook.process import logs
 from flowhook.wire import convert
 from runner import session
 from runner.interpreter.effects import JournalWrite

@@ -29,8 +29,8 @@ from typing import Final, NoReturn
 import orjson
 import psutil
 
-from flowhook.installation import import_late
-from flowhook.parent_death import die_with_parent
+from flowhook.process.installation import import_late
+from flowhook.process.parent_death import die_with_parent
 from runner.components.registry import components
 from runner.processes import orphans
 from runner.worker import process

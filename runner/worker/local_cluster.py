@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from pydantic import StrictStr
 
-from flowhook import cloud_events
+from flowhook.events import cloud_events
 from flowhook.model import Event, EventFilter, JournalEntry, Subscription
 from runner.components.base import Context, component
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, ExternalEvent

@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.attach import messages
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
+from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
 from flowhook.model import Event
-from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
+from flowhook.process import logs
 from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error

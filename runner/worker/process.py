@@ -9,8 +9,8 @@ import signal
 import socket
 from collections.abc import Callable
 
-from flowhook import open_files, sched_slice
-from flowhook.parent_death import die_with_parent
+from flowhook.process import open_files, sched_slice
+from flowhook.process.parent_death import die_with_parent
 from runner import ipc
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.processes import orphans

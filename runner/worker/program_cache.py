@@ -10,8 +10,8 @@ from typing import Final
 import grpc.aio
 import orjson
 
-from flowhook import callback_tokens
 from flowhook.model import Event
+from flowhook.security import callback_tokens
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from flowhook import logs
 from flowhook.model import Event
+from flowhook.process import logs
 from runner import metrics
 from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.watchdog import QUARANTINE_SECONDS

@@ -8,9 +8,9 @@ from typing import Final
 
 import orjson
 
+from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
 from flowhook.model import Subscription, WorkflowError
 from flowhook.wire import convert
-from flowhook.workflow_input import has_webhook, takes_raw_body, workflow_input
 from runner import ipc
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from support.systems import document, until
 
-from flowhook.lifecycle import WorkflowEventType
+from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.model import Status
 
 pytestmark = pytest.mark.e2e

@@ -9,8 +9,8 @@ import pytest
 from support.systems import document, kill, running_system, until
 
 from flowhook.errors import UnavailableError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from support.systems import document
 
-from flowhook.execution_filter import ExecutionFilter
+from flowhook.model.execution_filter import ExecutionFilter
 
 pytestmark = pytest.mark.e2e
 

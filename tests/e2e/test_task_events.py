@@ -12,7 +12,7 @@ import pytest_asyncio
 from support.systems import document, kill, running_system, until
 
 from flowhook.errors import UnavailableError
-from flowhook.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
+from flowhook.events.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 from support.systems import document, kill, until
 
-from flowhook import ids
 from flowhook.errors import UnavailableError
+from flowhook.events import ids
 from flowhook.model import Status
 
 pytestmark = pytest.mark.e2e

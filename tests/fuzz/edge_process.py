@@ -14,8 +14,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from edge import app
 from edge.webhook import key_cache
-from flowhook import process
-from flowhook.config import EdgeSettings
+from flowhook.process import lifecycle
+from flowhook.process.settings import EdgeSettings
 
 
 class _PublisherResolver(AbstractResolver):
@@ -41,4 +41,4 @@ if __name__ == "__main__":
     key_cache.FETCHES_PER_MINUTE = 1_000_000  # type: ignore[misc]
     key_cache.AGAIN_SECONDS = 0.2  # type: ignore[misc]
     settings = EdgeSettings()
-    sys.exit(process.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge"))
+    sys.exit(lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge"))

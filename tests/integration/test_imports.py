@@ -34,14 +34,14 @@ BODIES = {"flowhook.payloads": "reads what senders send"}
 
 NEEDLESS = {
     "edge.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | PAGES,
-    "router.app": HEAVY | CLIENTS | HTTP | PAGES,
+    "router.process.app": HEAVY | CLIENTS | HTTP | PAGES,
     "admin.app": HEAVY | DOCUMENTS | STORAGE | BODIES,
     "runner.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES | PAGES,
     "runner.worker.fork_server": {"rich": HEAVY["rich"], "typer": HEAVY["typer"]} | STORAGE | HTTP,
     "runner.quarantine.process": {"grpc": "opens no connection", "pydantic": "is given no settings"} | STORAGE | HTTP,
-    "flowhook.process": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
+    "flowhook.process.lifecycle": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
 }
-"""By what a process imports at its start; `flowhook.process` is what all of them have."""
+"""By what a process imports at its start; `flowhook.process.lifecycle` is what all of them have."""
 
 
 @pytest.mark.parametrize("module", NEEDLESS)

@@ -9,8 +9,8 @@ import pytest
 
 ROLES = {
     "edge": ("edge.app", "edge.app"),
-    "router": ("router.app", "router.app"),
-    "router of a replicated log": ("router.app, router.replicated_app", "router.app"),
+    "router": ("router.process.app", "router.process.app"),
+    "router of a replicated log": ("router.process.app, router.process.replicated_app", "router.process.app"),
     "admin": ("admin.app, runner.tracing.tracer", "admin.app"),
     "runner": ("runner.app", "runner.app"),
     "worker of a runner": ("runner.worker.fork_server", "runner.worker.fork_server"),
@@ -19,8 +19,8 @@ ROLES = {
 
 NEVER = {
     "uvloop": "before the loop runs",
-    "flowhook.lifecycle": "by routers and workers alone, at their start",
-    "router.replicated_app": "before a router of a replicated log serves",
+    "flowhook.events.lifecycle": "by routers and workers alone, at their start",
+    "router.process.replicated_app": "before a router of a replicated log serves",
     "flowhook.client.aio.client": "by admin alone, at its start",
     "flowhook.client.sync.client": "by no process",
     "flowhook.document.lint": "by the router alone, at its start",

@@ -10,8 +10,8 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
-from flowhook.process import ProcessState
-from flowhook.status_server import MAX_HEAD, StatusServer, health_responders
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.status_server import MAX_HEAD, StatusServer, health_responders
 
 
 @pytest.fixture

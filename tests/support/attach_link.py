@@ -11,7 +11,7 @@ from collections import Counter, deque
 
 from flowhook.attach import codec
 from flowhook.attach.messages import Assignment, Completed, EventDelivery, Parked, Released
-from flowhook.lifecycle import LifecycleEvent, TaskEventType
+from flowhook.events.lifecycle import LifecycleEvent, TaskEventType
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from router.session import AddCredit, Register, RenewLeases, RunnerSession, StoreReports, Subscribe
 from runner import session as s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from router.encryption import require_secrets_key
+from router.secrets.encryption import require_secrets_key
 from router.storage.commit_log.keys import ClusterKeys
 
 KEY = b"k" * 32

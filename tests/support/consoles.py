@@ -10,8 +10,8 @@ import aiohttp
 from support.patience import PATIENCE
 
 from admin import app
-from flowhook.config import AdminSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import AdminSettings
 from flowhook.sharing.table import AdminLimits
 
 app.CALL_TIMEOUT = app.SILENCE_SECONDS = PATIENCE  # on a busy machine a router may look as if it hung

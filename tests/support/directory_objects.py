@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flowhook.errors import UnavailableError
-from flowhook.private_files import open_private
+from flowhook.security.private_files import open_private
 from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
 
 DIGEST_BYTES = 32

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 
 from edge import app
 from edge.router.rejections import RejectionReporter
-from flowhook.config import EdgeSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import EdgeSettings
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import orjson
 from support.patience import PATIENCE
 from support.runners import runner_stub
 
-from flowhook import ids
+from flowhook.events import ids
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import status
 

@@ -26,9 +26,9 @@ from pydantic import BaseModel
 
 DOCUMENTED = {
     "flowhook.client": (),
-    "flowhook.config": ("RunnerSettings",),
+    "flowhook.process.settings": ("RunnerSettings",),
     "flowhook.errors": (),
-    "flowhook.ids": ("mint", "slot_of"),
+    "flowhook.events.ids": ("mint", "slot_of"),
     "flowhook.model": ("Status",),
     "runner.authentication.policy": ("Policy",),
     "runner.components": (),

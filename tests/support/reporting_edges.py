@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from edge import app
-from flowhook.config import EdgeSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import EdgeSettings
 
 
 @asynccontextmanager

@@ -15,9 +15,9 @@ from support.patience import PATIENCE
 
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
-from flowhook.tokens import ensure_tokens
+from flowhook.security.tokens import ensure_tokens
 from flowhook.v1 import shard_service_pb2, shard_service_pb2_grpc
-from router.encryption import load_secrets_key
+from router.secrets.encryption import load_secrets_key
 
 
 class RouterProcess:

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
 from flowhook.client import AsyncClient
-from flowhook.config import RouterSettings
-from flowhook.process import ProcessState
-from router import app
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RouterSettings
+from router.process import app
 
 FLOW = b"""
 document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}

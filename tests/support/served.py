@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
-from flowhook.config import RunnerSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
 from runner import app
 
 

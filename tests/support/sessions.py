@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook.attach import messages as m
-from flowhook.lifecycle import LifecycleEvent, TaskEventType
+from flowhook.events.lifecycle import LifecycleEvent, TaskEventType
 from runner import session as s
 
 CAPACITY = 8

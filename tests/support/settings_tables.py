@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from cli.options import _is
 from cli.setting_names import option_name, variable_name
 from cli.supervisor.up_settings import UpSettings
-from flowhook.config import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
+from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 TABLES = {
     "operations.md": {

@@ -10,9 +10,9 @@ import orjson
 from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
-from flowhook import ids
 from flowhook.attach.messages import Checkpoint, Outcome, Parked
 from flowhook.errors import UnavailableError
+from flowhook.events import ids
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics

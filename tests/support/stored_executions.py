@@ -6,10 +6,11 @@ import itertools
 
 from support.body_seats import seat_of
 
-from flowhook import ids, limits
-from flowhook.audit_entry import AuditEntry
-from flowhook.jobs import ItemOutcome, JobItem, JobState
+from flowhook import limits
+from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
+from flowhook.model.audit import AuditEntry
+from flowhook.model.jobs import ItemOutcome, JobItem, JobState
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.jobs import NewJob
 from router.storage.model import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowhook import ids
 from flowhook.client import channel
+from flowhook.events import ids
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub

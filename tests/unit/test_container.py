@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from flowhook.config import AdminSettings, EdgeSettings, RouterSettings
+from flowhook.process.settings import AdminSettings, EdgeSettings, RouterSettings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -24,7 +24,7 @@ FACTS = [
     "class flowhook.errors.ExhaustedError(FlowhookError)",
     "flowhook.errors.ExhaustedError.default_reason = 'EXHAUSTED'",
     "flowhook.errors.ExhaustedError.retry_after: int",
-    "flowhook.ids.mint(slot: int, *, now_ms: int | None = None) -> str",
+    "flowhook.events.ids.mint(slot: int, *, now_ms: int | None = None) -> str",
     "flowhook.model.Status.PENDING = 'pending'",
     "flowhook.*.Execution.error: WorkflowError | None = None",
     "flowhook.*.Execution.received_at: datetime (property)",

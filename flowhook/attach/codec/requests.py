@@ -28,7 +28,7 @@ from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 
 if TYPE_CHECKING:
-    from flowhook.lifecycle import LifecycleEvent
+    from flowhook.events.lifecycle import LifecycleEvent
 
 Request = pb.AttachRequest
 
@@ -211,6 +211,6 @@ def _event_to_proto(event: LifecycleEvent) -> pb.LifecycleEvent:
 
 def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]:
     # callers have imported the module anyway; other processes should not load it and the body parsers that it imports
-    from flowhook.lifecycle import LifecycleEvent  # noqa: PLC0415 - see above
+    from flowhook.events.lifecycle import LifecycleEvent  # noqa: PLC0415 - see above
 
     return tuple(LifecycleEvent(each.type, each.key, convert.milliseconds(each.time), each.data) for each in messages)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from flowhook.audit_entry import AuditEntry
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
+from flowhook.model.audit import AuditEntry
 from flowhook.v1.audit_service_pb2 import ListAuditEntriesRequest
 from flowhook.v1.audit_service_pb2_grpc import AuditServiceStub
 from flowhook.wire import convert_resources

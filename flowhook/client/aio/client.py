@@ -119,7 +119,7 @@ class AsyncClient:
             content_type: media type of the body.
             headers: pairs of name and value, visible to the flow.
             dedupe_key: events of this flow with the same key, within the flow's window, are duplicates of the first.
-            event_id: ID of the event, from `flowhook.ids.mint`, for callers that retry on their own.
+            event_id: ID of the event, from `flowhook.events.ids.mint`, for callers that retry on their own.
 
         Raises:
             NotFoundError: the flow does not exist.

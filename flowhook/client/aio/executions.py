@@ -10,9 +10,9 @@ from typing import Final
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import DeletedExecutions, ExecutionChange, ExecutionCount, Page, ScannedExecution
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Execution, ExecutionDetail, Status
-from flowhook.replays import ReplayOptions, ReplayPreview
+from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.replays import ReplayOptions, ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
     CountExecutionsRequest,

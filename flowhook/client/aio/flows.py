@@ -10,8 +10,8 @@ from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page, SignedRequest
 from flowhook.errors import Fault
-from flowhook.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.model import Flow, FlowRevision
+from flowhook.model.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import JobPreview, Page
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, Job, JobItem, JobSpec
-from flowhook.replays import ReplayOptions
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobSpec
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1.job_service_pb2 import (
     AbortJobRequest,
     CreateJobRequest,

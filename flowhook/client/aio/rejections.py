@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
-from flowhook.rejections import AcceptedRejection, RejectedRequest, RejectionCount
+from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
 from flowhook.v1.rejection_service_pb2 import (
     AcceptRejectionRequest,
     CountRejectionsRequest,

@@ -19,9 +19,9 @@ from flowhook.document.problems import Path, Problem, suggestion
 from flowhook.document.rules.context import RuleContext
 from flowhook.document.rules.tree import mapping, null_keys
 from flowhook.document.uris import is_uri
+from flowhook.events.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
-from flowhook.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
 
 
 def check_awaited(context: RuleContext, strategy: object, path: Path) -> Iterator[Problem]:

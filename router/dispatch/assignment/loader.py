@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.runner_port import RunnerPort

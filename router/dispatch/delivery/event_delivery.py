@@ -16,9 +16,10 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
+from flowhook.process import logs
 from router.dispatch.effects import EffectQueue, ListenAgain
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Parked, Released
-from flowhook.attempts import AttemptEnd
 from flowhook.errors import InternalError, UnavailableError
-from flowhook.lifecycle import LifecycleEvent
+from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptEnd
 from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted

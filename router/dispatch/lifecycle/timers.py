@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from flowhook import logs
 from flowhook.errors import UnavailableError
+from flowhook.process import logs
 from router.dispatch.assignment.loader import AssignmentLoader
 from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from flowhook.attempts import AttemptHistory
 from flowhook.errors import NotFoundError
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptHistory
+from flowhook.model.execution_filter import ExecutionFilter
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.interface import ShardState

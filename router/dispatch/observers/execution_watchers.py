@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
+from flowhook.process import logs
 from flowhook.sharing import Limit, SharedLimit, current_principal
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord

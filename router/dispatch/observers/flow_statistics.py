@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
+from flowhook.process import logs
 from router.storage.activity import MinuteCount
 from router.storage.interface import ShardState
 from router.storage.model import LoggedEvent

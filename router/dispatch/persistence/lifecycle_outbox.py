@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
-from flowhook import logs
-from flowhook.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
+from flowhook.events.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
+from flowhook.process import logs
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.storage.model import Ended, LifecycleRecorded, Parked, Requeued, Resumed, Started, StateChange, Suspended
 

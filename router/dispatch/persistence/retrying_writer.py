@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
-from flowhook import logs
 from flowhook.errors import UnavailableError
+from flowhook.process import logs
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.storage.interface import ShardState
 from router.storage.model import LifecycleRecorded, StateChange

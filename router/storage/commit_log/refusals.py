@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from flowhook import logs
+from flowhook.process import logs
 
 LOG_SECONDS: Final = 10.0
 """Between two log lines about one kind: an attacker must not fill the log of a router either."""

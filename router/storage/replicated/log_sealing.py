@@ -18,7 +18,7 @@ from typing import Final
 import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.private_files import make_directory
+from flowhook.security.private_files import make_directory
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
 from router.storage.replicated.follower import Follower

@@ -21,7 +21,7 @@ from typing import Final
 import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.private_files import make_directory
+from flowhook.security.private_files import make_directory
 from router.storage.commit_log.interface import LogTrimmedError, ReplicatedLog
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.migration_check import MigratedData, MigrationCheck, check_migrated, digest_of_files

@@ -16,7 +16,7 @@ from typing import Final
 import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.private_files import make_directory
+from flowhook.security.private_files import make_directory
 from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
 from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view

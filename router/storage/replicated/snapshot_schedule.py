@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
+from flowhook.process import logs
 from router.storage.commit_log.interface import CommitLog
 from router.storage.replicated.snapshots import SnapshotStore
 

@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 import apsw
 import zstandard
 
-from flowhook import logs
 from flowhook.errors import UnavailableError
-from flowhook.private_files import make_directory, open_private
+from flowhook.process import logs
+from flowhook.security.private_files import make_directory, open_private
 from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.sqlite.body_file import check_room

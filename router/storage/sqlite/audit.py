@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import apsw
 
-from flowhook.audit_entry import AuditEntry
+from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import AuditFilter
 from router.storage.sqlite.readers import Readers

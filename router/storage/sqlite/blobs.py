@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook.errors import InvalidError
-from flowhook.private_files import make_directory, open_private
+from flowhook.security.private_files import make_directory, open_private
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from flowhook import limits
-from flowhook.private_files import open_private
+from flowhook.security.private_files import open_private
 from router.storage.sqlite.blobs import BlobDirectory, sync_directory
 from router.storage.sqlite.errors import storage_full
 

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.model import ExecutionListing, ExecutionRecord
 from router.storage.sqlite.rows import RECORD, SUPERSEDES, record
 from router.storage.sqlite.schema import CODES, UNENDED

@@ -6,7 +6,7 @@ from time import monotonic
 
 import apsw
 
-from flowhook.execution_filter import ExecutionFilter
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.jobs import ExecutionWalk
 from router.storage.model import ExecutionRecord
 from router.storage.sqlite.execution_list import FIRST_WINDOW, SCAN_SECONDS, SHORT_SECONDS, Conditions, as_sql

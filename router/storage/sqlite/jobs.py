@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, assert_never
 import apsw
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from flowhook.model import Status
+from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.jobs import MAX_DATA_BYTES, MAX_ITEMS, MAX_JOBS, PAGE, ClaimedItem, NewJob, StoredJob
 from router.storage.sqlite.readers import Readers
 from router.storage.sqlite.schema import STATUSES

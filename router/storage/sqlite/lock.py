@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from flowhook.errors import ConflictError
-from flowhook.private_files import open_private
+from flowhook.security.private_files import open_private
 
 
 class DataLock:

@@ -8,8 +8,8 @@ from typing import Final
 
 import apsw
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
+from flowhook.process import logs
 from router.storage.sqlite.blob_cache import BlobCache
 from router.storage.sqlite.bodies import body_file
 from router.storage.sqlite.readers import Readers

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import apsw
 
-from flowhook.random_access import RandomAccess
+from flowhook.model.random_access import RandomAccess
 from router.storage.sqlite.blobs import BlobDirectory
 
 T = TypeVar("T")

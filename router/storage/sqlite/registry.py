@@ -11,7 +11,7 @@ import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.secret_info import SecretInfo
+from flowhook.model.secrets import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import FlowDraft, RegistryChange
 from router.storage.sqlite.readers import Readers

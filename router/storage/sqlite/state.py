@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import apsw
 
-from flowhook.attempts import AttemptHistory
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import JournalEntry
-from flowhook.random_access import RandomAccess
+from flowhook.model.attempts import AttemptHistory
+from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.random_access import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage.activity import RecentActivity
 from router.storage.causes import StoredLinks

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 
 from flowhook.errors import UnavailableError
-from flowhook.private_files import make_directory, open_private
+from flowhook.security.private_files import make_directory, open_private
 from flowhook.sharing.table import RouterLimits
 from router.storage.activity import StorageUsage
 from router.storage.bodies import BodyStore

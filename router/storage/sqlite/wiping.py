@@ -15,8 +15,8 @@ from typing import Final
 
 import apsw
 
-from flowhook import logs
 from flowhook.errors import FlowhookError
+from flowhook.process import logs
 from router.storage.sqlite.erasure import last_erasure
 from router.storage.sqlite.schema import connect_writer
 from router.storage.sqlite.unused_space import overwrite

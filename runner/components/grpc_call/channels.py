@@ -25,8 +25,8 @@ import grpc
 import grpc.aio
 
 from flowhook import limits
-from flowhook.address_policy import POLICY, AddressPolicy
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import POLICY, AddressPolicy
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import tcp
 from runner.outbound.dns import refused_status

@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from flowhook import limits
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.components.cache import Cache, fingerprint
 from runner.components.grpc_call.channels import GrpcTarget
 from runner.components.grpc_call.compiler import compile_proto

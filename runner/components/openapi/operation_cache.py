@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
-from flowhook.config import RunnerSettings
 from flowhook.document import source
+from flowhook.process.settings import RunnerSettings
 from runner.components.base import Context
 from runner.components.cache import Cache, fingerprint
 from runner.components.openapi.operations import ApiOperation, find_operation

@@ -10,10 +10,10 @@ import orjson
 import pytest
 from support.outside import outside_world
 
-from flowhook.address_policy import AddressPolicy
-from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from flowhook.model import JournalEntry
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from runner.component_names import component_names
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources

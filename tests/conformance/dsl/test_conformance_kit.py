@@ -20,10 +20,10 @@ from typing import Any
 import orjson
 import pytest
 
-from flowhook.config import RunnerSettings
 from flowhook.document import parse
 from flowhook.document.source import read
 from flowhook.model import Event
+from flowhook.process.settings import RunnerSettings
 from flowhook.wire.convert import event_to_bytes
 from runner import ipc
 from runner.component_names import component_names

@@ -15,7 +15,7 @@ from support.directory_objects import DirectoryObjects
 from support.fake_log import FakeLog
 from support.replica import Replica, tables
 
-from flowhook import ids
+from flowhook.events import ids
 from flowhook.model import Status
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import EventLog, Registry, ShardState, Storage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.audit_entry import AuditEntry
+from flowhook.model.audit import AuditEntry
 from router.storage.model import AuditFilter
 from router.storage.sqlite import audit
 

@@ -8,12 +8,12 @@ import random
 import pytest
 from support.body_seats import seat_of
 
-from flowhook.audit_entry import AuditEntry
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobState
-from flowhook.lifecycle import WorkflowEventType
+from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.limits import INLINE_BODY_BYTES
 from flowhook.model import JournalEntry, Status, WorkflowError
+from flowhook.model.audit import AuditEntry
+from flowhook.model.jobs import ItemOutcome, JobItem, JobState
 from router.storage.jobs import NewJob
 from router.storage.limits import StorageLimits
 from router.storage.model import (

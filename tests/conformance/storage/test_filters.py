@@ -3,8 +3,8 @@
 import pytest
 
 from flowhook import limits
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Status, WorkflowError
+from flowhook.model.execution_filter import ALL, ExecutionFilter
 from router.storage.model import Ended, Started
 from router.storage.sqlite import execution_list
 

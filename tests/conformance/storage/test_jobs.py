@@ -8,7 +8,7 @@ import random
 import pytest
 
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
-from flowhook.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
+from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.jobs import NewJob
 from router.storage.sqlite import jobs as sqlite_jobs
 

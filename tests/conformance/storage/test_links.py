@@ -2,10 +2,11 @@
 
 import pytest
 
-from flowhook import ids, limits
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.execution_links import LinkKind
+from flowhook import limits
+from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.execution_links import LinkKind
 from router.storage.causes import Cause, EventReceived, StoredLinks
 from router.storage.model import Consumed, Delivered, Parked
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.model import Requeued, Started
 
 UNENDED = frozenset({Status.PENDING, Status.RUNNING})

@@ -7,7 +7,7 @@ import pytest
 
 from flowhook.errors import ExhaustedError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.secret_info import SecretInfo
+from flowhook.model.secrets import SecretInfo
 from router.storage.limits import StorageLimits
 from router.storage.model import RegistryChange
 

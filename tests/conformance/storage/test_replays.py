@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Resolution, Status
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.model import Resolved
 
 

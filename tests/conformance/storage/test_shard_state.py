@@ -6,8 +6,8 @@ import pytest
 
 from flowhook import limits
 from flowhook.errors import ConflictError
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import JournalEntry, Status, WorkflowError
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.model import (
     Appended,
     Ended,

@@ -6,8 +6,8 @@ from itertools import chain
 
 import pytest
 
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.execution_filter import ALL, ExecutionFilter
 from router.storage.sqlite import execution_walk
 
 SHOP = ExecutionFilter(flow_id="shop")

@@ -10,8 +10,8 @@ import pytest
 
 from admin import app
 from flowhook.client import channel
-from flowhook.config import AdminSettings
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import AdminSettings
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,

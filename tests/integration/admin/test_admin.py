@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.patience import PATIENCE
 
 from admin import app
-from flowhook.config import AdminSettings
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import AdminSettings
 
 PATHS = ["/healthz", "/readyz", "/health", "/metrics"]
 PROTECTED = ["/", "/flows", "/api/flows"]

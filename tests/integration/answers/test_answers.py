@@ -30,8 +30,8 @@ from support.routers import running_router
 from support.served import running_runner
 
 from cli import app
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec
 from operations.table import OPERATIONS
 from runner.tracing.tracer import ExecutionTracer
 

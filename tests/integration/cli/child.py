@@ -12,10 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from flowhook.config import CommonSettings
 from flowhook.errors import InvalidError
-from flowhook.process import run
-from flowhook.supervisor_socket import receive_settings
+from flowhook.process.lifecycle import run
+from flowhook.process.settings import CommonSettings
+from flowhook.process.supervisor_socket import receive_settings
 
 ROLE = sys.argv[1]
 NAME = os.environ["FLOWHOOK_PROCESS_NAME"]

@@ -17,7 +17,7 @@ from flowhook.errors import InternalError
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from flowhook.supervisor_socket import receive_settings, take_socket
+from flowhook.process.supervisor_socket import receive_settings, take_socket
 
 assert receive_settings()
 assert os.environ["FLOWHOOK_ROUTER"] == "127.0.0.1:1"

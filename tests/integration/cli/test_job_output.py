@@ -9,8 +9,8 @@ from support.routers import flow, running_router
 
 from cli.job_output import follow
 from flowhook.client import Client
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec, JobState
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec, JobState
 
 
 async def test_a_job_is_followed_across_a_restart_of_the_router(tmp_path, capsys):

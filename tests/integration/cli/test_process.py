@@ -17,16 +17,16 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.client import channel
-from flowhook.process import ProcessState
-from flowhook.process_reports import ProcessReporter
-from flowhook.supervisor_socket import PARENT_FD
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reports import ProcessReporter
+from flowhook.process.supervisor_socket import PARENT_FD
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 FRAME = """
 import asyncio, sys
-from flowhook.config import CommonSettings
+from flowhook.process.settings import CommonSettings
 from flowhook.errors import InvalidError
-from flowhook.process import run
+from flowhook.process.lifecycle import run
 
 async def serve(lifecycle):
     lifecycle.announce("http", "::1", 8080)
@@ -134,7 +134,7 @@ def test_a_refusal_is_one_line_and_exit_code_1(start, body):
         "reason": "INVALID",
         "cause": "no such storage",
         "level": "critical",
-        "logger": "flowhook.logs",
+        "logger": "flowhook.process.logs",
         "process": "edge-1",
     }
 
@@ -150,7 +150,7 @@ def test_a_defect_is_logged_and_exit_code_70(start):
 
 SUPERVISED = """
 import os
-from flowhook.supervisor_socket import receive_settings, take_socket
+from flowhook.process.supervisor_socket import receive_settings, take_socket
 
 print(receive_settings(), os.environ.get("FLOWHOOK_ROUTER"), flush=True)
 with take_socket() as parent:
@@ -270,7 +270,7 @@ async def test_reports_go_on_when_the_router_was_away():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 @pytest.mark.parametrize(("parent", "lives"), [("os.getppid()", True), ("os.getppid() + 1", False)])
 def test_a_process_whose_parent_was_gone_before_it_asked_to_end_with_it_ends_at_once(parent, lives):
-    script = f"import os; from flowhook.parent_death import die_with_parent; die_with_parent({parent}); print('lives')"
+    script = f"import os; from flowhook.process import parent_death as d; d.die_with_parent({parent}); print('lives')"
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == ((0, "lives\n") if lives else (1, ""))
 

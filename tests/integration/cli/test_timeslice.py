@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from flowhook.sched_slice import SLICE_NS
+from flowhook.process.sched_slice import SLICE_NS
 
 TELLS = """
 import ctypes, json, os, platform, struct, subprocess, sys, threading

@@ -11,7 +11,6 @@ from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import ExecutionFailedError, ReplyPendingError
 from flowhook.errors import (
     ConflictError,
@@ -21,6 +20,7 @@ from flowhook.errors import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from flowhook.events import ids
 from flowhook.model import Change, Status
 from flowhook.v1 import failure_pb2, runner_service_pb2
 

@@ -13,8 +13,8 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.client import AsyncClient, channel
-from flowhook.config import CommonSettings
 from flowhook.errors import InvalidError, UnavailableError
+from flowhook.process.settings import CommonSettings
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 
 

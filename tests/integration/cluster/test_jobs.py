@@ -9,10 +9,10 @@ from support.patience import PATIENCE
 from support.routers import flow
 
 from flowhook.errors import UnavailableError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec, JobState
 from flowhook.model import Status
-from flowhook.replays import ReplayOptions
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec, JobState
+from flowhook.model.replays import ReplayOptions
 
 EVENTS = 30
 EDITED = ReplayOptions(body=b'{"edited": true}')

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 from support.replicated_routers import replicated_routers
 from support.routers import flow
 
-from router import serving
 from router.cluster import member
+from router.process import serving
 from router.storage.commit_log.interface import FencedError
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.replicated.batch import BatchPart, BatchWriter, decode, encode, record_hash

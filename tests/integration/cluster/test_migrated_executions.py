@@ -14,9 +14,9 @@ from support.replicated_routers import replicated_routers
 from support.routers import running_router
 from support.systems import document
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
 from runner import app as runner_app
 
 EACH = 6

@@ -11,7 +11,7 @@ from support.routers import flow
 
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
 from flowhook.model import Status
-from flowhook.tokens import TokenScope, create_token
+from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import connect, rebuild_log

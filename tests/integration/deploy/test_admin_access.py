@@ -10,7 +10,7 @@ from support.deploy_files import DEPLOY
 from admin import application
 from admin.app import TOKENS
 from admin.status_handlers import HealthHandler, LivenessHandler, MetricsHandler, ReadinessHandler
-from flowhook.tokens import TokenScope
+from flowhook.security.tokens import TokenScope
 
 FILES = [DEPLOY / "systemd" / "admin.env", DEPLOY / "kustomize" / "base" / "admin.yaml"]
 OPEN = (HealthHandler, LivenessHandler, MetricsHandler, ReadinessHandler)

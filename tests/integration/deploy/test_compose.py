@@ -14,9 +14,9 @@ from support.deploy_files import DEPLOY, IMAGE, MODELS, ROOT, services
 from admin.app import TOKENS
 from cli.options import read_settings
 from cli.supervisor.up_settings import UpSettings
-from flowhook.config import read_token
-from flowhook.token_verifier import TokenVerifier
-from router.encryption import load_secrets_key
+from flowhook.process.settings import read_token
+from flowhook.security.token_verifier import TokenVerifier
+from router.secrets.encryption import load_secrets_key
 
 FOLDER = DEPLOY / "compose"
 VARIABLES = {

@@ -10,7 +10,7 @@ from support import deploy_files
 from support.deploy_files import DEPLOY, IMAGE, ROOT, TOKENS, Workload, build, one, workloads
 
 import flowhook
-from flowhook.config import RouterSettings
+from flowhook.process.settings import RouterSettings
 
 FOLDER = DEPLOY / "kustomize"
 BASE, NATS = build(FOLDER / "base"), build(FOLDER / "overlays" / "nats")

@@ -9,9 +9,9 @@ from support import pages
 from support.patience import PATIENCE
 from support.routers import running_router
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
 from runner import app
 
 PRICE = b"""

@@ -18,7 +18,7 @@ from support.routers import running_router
 
 from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
-from flowhook.rejections import Acceptability
+from flowhook.model.rejections import Acceptability
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub

@@ -13,24 +13,25 @@ from support.routers import flow, running_router
 from support.runners import attached
 from support.shards import running_host
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.client import channel
 from flowhook.document import canonical, parse
 from flowhook.errors import ExhaustedError
+from flowhook.events import ids
 from flowhook.model import Event, Status
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
-from router.admission import AdmissionControl
-from router.callback_keys import CallbackKeys
 from router.dispatch.observers.reply_waiters import ReplyWaiters
-from router.encryption import KEY_BYTES
-from router.flow_table import FlowTable
+from router.flows.admission import AdmissionControl
+from router.flows.flow_table import FlowTable
+from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
-from router.parsing import InputParser
-from router.reply_tokens import ReplyTokens
-from router.secret_matches import SecretMatches
+from router.secrets.callback_keys import CallbackKeys
+from router.secrets.encryption import KEY_BYTES
+from router.secrets.reply_tokens import ReplyTokens
+from router.secrets.secret_matches import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft

@@ -18,7 +18,7 @@ from flowhook.errors import InvalidError, InvalidFlowError, PermissionDeniedErro
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
-from router.services.authorization import required_scopes
+from router.calls.authorization import required_scopes
 
 SERVICES = {f"flowhook.v1.{name}Service" for name in ("Ingest", "Flow", "Secret", "Execution", "Runner", "Cluster")}
 

@@ -10,7 +10,7 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.client.channel import open_plain, tls_credentials
-from flowhook.config import RouterSettings
+from flowhook.process.settings import RouterSettings
 from flowhook.v1.shard_service_pb2 import IdentifyRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from router.cluster.address_checks import AddressChecks, channel_opener

@@ -8,9 +8,9 @@ import orjson
 import pytest
 from support.shards import running_host
 
-from flowhook import ids
 from flowhook.attach.messages import Completed
 from flowhook.errors import ConflictError, ExhaustedError
+from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.scheduling.matching import EventContent
 from router.storage.inbound_events import NewInboundEvent

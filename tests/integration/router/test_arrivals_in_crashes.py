@@ -11,8 +11,8 @@ import pytest
 from support.patience import PATIENCE
 from support.shards import running_host
 
-from flowhook import ids
 from flowhook.attach.messages import Checkpoint, Completed
+from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Subscription
 
 EXECUTIONS = 20

@@ -6,10 +6,10 @@ import grpc
 import pytest
 from support.routers import flow
 
-from flowhook.audit_reason import audit_reason, client_address
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
-from flowhook.tokens import TokenScope, create_token
+from flowhook.model.audit_reason import audit_reason, client_address
+from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1 import (
     audit_service_pb2,
     cluster_service_pb2,
@@ -23,8 +23,8 @@ from flowhook.v1 import (
     shard_service_pb2,
 )
 from flowhook.wire import status
-from router.services.audit_recorder import AUDITED
-from router.services.authorization import required_scopes
+from router.calls.audit_recorder import AUDITED
+from router.calls.authorization import required_scopes
 
 MODULES = (
     audit_service_pb2,

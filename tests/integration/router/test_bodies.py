@@ -14,9 +14,10 @@ from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from flowhook.v1 import (
     envelope_pb2,
     execution_service_pb2,
@@ -27,8 +28,8 @@ from flowhook.v1 import (
 )
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
-from router.admission import fill_defaults, validate_and_serialize
-from router.retention import expire_forever
+from router.flows.admission import fill_defaults, validate_and_serialize
+from router.process.retention import expire_forever
 
 BODY = bytes(range(256)) * 4096 + b"end"
 CHUNK = 100_000
@@ -299,7 +300,7 @@ class TestGivingWay:
     @pytest.fixture
     async def small(self, tmp_path, monkeypatch):
         """A router with two places of each kind, and a flow."""
-        monkeypatch.setattr("router.services.upload_slots.GRACE_SECONDS", 0.0)
+        monkeypatch.setattr("router.bodies.upload_slots.GRACE_SECONDS", 0.0)
         async with running_router(tmp_path / "data", max_uploads=2) as router, router.client() as client:
             await client.flows.apply([flow("hello")])
             edge = Uploader(router)

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import channel
+from flowhook.events import ids
 from flowhook.limits import KIB, MAX_ERROR_DETAIL_BYTES, MIB
 from flowhook.v1 import execution_service_pb2 as executions
 from flowhook.v1 import (

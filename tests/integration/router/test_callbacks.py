@@ -11,9 +11,11 @@ from grpc.aio import AioRpcError
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import callback_tokens, ids, limits
+from flowhook import limits
 from flowhook.client import channel
+from flowhook.events import ids
 from flowhook.model import Status
+from flowhook.security import callback_tokens
 from flowhook.v1 import (
     envelope_pb2,
     flow_service_pb2,
@@ -52,7 +54,7 @@ class Clock:
 def clock(monkeypatch):
     """Before the router starts, which keeps it."""
     clock = Clock()
-    monkeypatch.setattr("router.serving._now_ms", clock)
+    monkeypatch.setattr("router.process.serving._now_ms", clock)
     return clock
 
 

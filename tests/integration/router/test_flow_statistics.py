@@ -12,10 +12,10 @@ from support.runners import attached
 
 from flowhook.client import channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
-from flowhook.flow_statistics import FlowCondition
+from flowhook.model.flow_statistics import FlowCondition
 from flowhook.v1 import envelope_pb2, ingest_service_pb2
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
-from router import flow_secrets
+from router.secrets import flow_secrets
 
 AUTH = b"""
 webhook:

@@ -13,7 +13,7 @@ from support.routers import flow, running_router
 from flowhook.client import channel
 from flowhook.sharing.table import RouterLimits
 from flowhook.wire import status
-from router.grpc_server import OWNER_SERVICES, SHARD_SERVICE
+from router.process.grpc_server import OWNER_SERVICES, SHARD_SERVICE
 
 METHODS = [
     (f"/{service.full_name}/{method.name}", method.client_streaming, method.server_streaming)

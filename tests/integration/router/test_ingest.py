@@ -10,9 +10,9 @@ import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import ExecutionFailedError, channel
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook import ids, limits
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec
+from flowhook import limits
+from flowhook.events import ids
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2
 from router.jobs.actions import ItemResult, JobActions
 from router.storage.commit_log.interface import ObjectDamagedError

@@ -8,13 +8,12 @@ from support.jobs import ended, outcomes, until
 from support.routers import running_router
 from support.runners import attached
 
-from flowhook import held_results
 from flowhook.client import channel
 from flowhook.errors import InvalidError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState, ReplayEnds
-from flowhook.model import Status
-from flowhook.replays import ReplayOptions, ReplayOrigin
+from flowhook.model import Status, held_results
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState, ReplayEnds
+from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import execution_service_pb2, job_service_pb2, job_service_pb2_grpc
 from flowhook.wire import status
 

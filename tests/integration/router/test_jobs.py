@@ -10,10 +10,10 @@ from support.runners import attached
 
 from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
-from flowhook.execution_filter import ALL, ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from flowhook.model import Status
-from flowhook.replays import ReplayOptions
+from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import job_service_pb2
 from flowhook.wire import convert_jobs
 

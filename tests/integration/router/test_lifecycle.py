@@ -14,11 +14,11 @@ from support.triggers import triggers
 
 from flowhook.attach.messages import Faulted
 from flowhook.errors import UnavailableError
-from flowhook.lifecycle import WorkflowEventType
+from flowhook.events.lifecycle import WorkflowEventType
+from flowhook.events.workflow_input import rfc3339
 from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
-from flowhook.workflow_input import rfc3339
 from router.storage.model import Started
 from router.storage.sqlite import open_sqlite
 from router.triggers.lifecycle_publisher import LifecyclePublisher

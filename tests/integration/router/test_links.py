@@ -11,12 +11,12 @@ from support.routers import flow, running_router
 from support.runners import attached
 from support.started_flows import next_assignment
 
-from flowhook import ids
 from flowhook.attach.messages import Checkpoint, SubscriptionUpdate
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.execution_links import NO_LINKS, LinkedExecution, LinkKind
+from flowhook.events import ids
 from flowhook.model import EventFilter, Status, Subscription
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.execution_links import NO_LINKS, LinkedExecution, LinkKind
 from flowhook.v1 import runner_service_pb2 as pb
 
 PAID = {"specversion": "1.0", "id": "1", "source": "/flows/shop", "type": "paid"}

@@ -8,8 +8,8 @@ import orjson
 import pytest
 from support.shards import running_host
 
-from flowhook import ids
 from flowhook.attach.messages import Checkpoint, Completed, Outcome, SubscriptionUpdate
+from flowhook.events import ids
 from flowhook.model import EventFilter, JournalEntry, Status, Subscription
 from router.storage.model import Consumed, NewEvent
 

@@ -8,9 +8,9 @@ import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import InvalidError
+from flowhook.events import ids
 from flowhook.model import Status
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire.failures import failure_from_proto

@@ -12,7 +12,7 @@ from support.runners import attached
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.services import execution_lists
+from router.executions import execution_lists
 
 PROMPT = 1.0
 """Seconds within which a wait has to end, by the turns of the loop that the router is in."""

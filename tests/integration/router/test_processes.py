@@ -12,13 +12,13 @@ from support.patience import PATIENCE
 
 from flowhook.client import channel
 from flowhook.errors import ConflictError, NotFoundError, PermissionDeniedError
-from flowhook.process import ProcessState
-from flowhook.process_reports import ProcessReporter
-from flowhook.tokens import TokenScope, create_token, revoke_token
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.reports import ProcessReporter
+from flowhook.security.tokens import TokenScope, create_token, revoke_token
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc
 from flowhook.wire import status
-from router.services.processes import MAX_PROCESSES
+from router.reports.processes import MAX_PROCESSES
 
 
 async def report(router, token, *processes):

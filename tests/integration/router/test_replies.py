@@ -9,9 +9,9 @@ import pytest
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import FlowhookError, NotFoundError, PermissionDeniedError
+from flowhook.events import ids
 from flowhook.v1 import ingest_service_pb2 as ingest_pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.v1 import runner_service_pb2 as pb

@@ -7,10 +7,10 @@ import pytest
 from support.routers import flow
 from support.runners import attached
 
-from flowhook import ids
 from flowhook.client import ExecutionCount, channel
 from flowhook.errors import InvalidError
-from flowhook.execution_filter import ExecutionFilter
+from flowhook.events import ids
+from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1.envelope_pb2 import Event, SearchAttribute
 from flowhook.wire.failures import failure_from_proto

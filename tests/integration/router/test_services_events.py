@@ -10,8 +10,9 @@ import pytest
 from support.cpu import loop_seconds
 from support.routers import flow
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.client import channel
+from flowhook.events import ids
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert, status
 

@@ -10,8 +10,9 @@ from support.effects import CALLER, effects_of
 from support.routers import flow, running_router
 from support.runners import attached
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from flowhook.model import Origin, Status
 from router.triggers.idempotent_ids import EffectIds
 

@@ -9,10 +9,10 @@ from support.routers import flow, running_router
 from support.runners import attached
 from support.started_flows import next_assignment, starting_events
 
-from flowhook.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
+from flowhook.events.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
+from flowhook.events.workflow_input import rfc3339
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
-from flowhook.workflow_input import rfc3339
 
 NOW = round(time.time() * 1000)
 

@@ -7,10 +7,11 @@ import pytest
 from support.routers import flow
 from support.runners import attached
 
-from flowhook import callback_tokens, limits
-from flowhook.audit_reason import audit_reason
+from flowhook import limits
 from flowhook.client import channel
-from flowhook.execution_filter import ExecutionFilter
+from flowhook.model.audit_reason import audit_reason
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.security import callback_tokens
 from flowhook.v1 import rejection_service_pb2 as rejections
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1.envelope_pb2 import Event

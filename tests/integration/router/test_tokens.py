@@ -10,12 +10,12 @@ from support.routers import flow, running_router
 
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
-from flowhook.token_verifier import last_uses
-from flowhook.tokens import TokenScope, create_token, list_tokens, rotate_token
+from flowhook.security.token_verifier import last_uses
+from flowhook.security.tokens import TokenScope, create_token, list_tokens, rotate_token
 from flowhook.v1 import cluster_service_pb2 as cluster
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import status
-from router.services.authorization import required_scopes
+from router.calls.authorization import required_scopes
 
 CHANGING = {
     "Apply", "Cancel", "Delete", "Pause", "Replay", "Report", "Resume", "Set", "Suspend",

@@ -15,13 +15,13 @@ from support.attach_messages import entry_message
 from support.http_servers import http_server as serving
 from support.patience import PATIENCE
 
-from flowhook import ids
-from flowhook.address_policy import AddressPolicy
 from flowhook.client.channel import SERVER_OPTIONS
-from flowhook.config import RunnerSettings
 from flowhook.errors import NotFoundError
+from flowhook.events import ids
 from flowhook.model import Event
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from flowhook.v1 import (
     cluster_service_pb2,
     cluster_service_pb2_grpc,

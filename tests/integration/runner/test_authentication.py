@@ -11,8 +11,8 @@ from aiohttp import web
 from support.calls import kind
 from support.tokens import Authority, DigestServer
 
-from flowhook.address_policy import AddressPolicy
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform

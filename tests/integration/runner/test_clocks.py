@@ -16,9 +16,9 @@ from support.patience import PATIENCE
 from support.router_processes import RouterProcesses, shifted_clock
 from support.systems import document
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Status
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RunnerSettings
 from runner import app
 
 SKEW = 3600

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 from support.attach_messages import entry_message
 
-from flowhook.callback_tokens import verify
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import JournalEntry, Origin, WorkflowError
+from flowhook.security.callback_tokens import verify
 from flowhook.wire import convert
 
 EMIT = {"tell": {"emit": {"event": {"with": {"type": "paid", "data": "${ .body }"}}}}}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.patience import PATIENCE
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.components import Context, Kind, TaskFault, component, fault
 from runner.components.testing import Answer, call, context, receiver
 

@@ -13,7 +13,7 @@ from support.certificates import Authority
 from support.patience import PATIENCE
 from support.smtp import smtp_server
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.components import TaskFault, email_send
 from runner.components.testing import call
 

@@ -12,7 +12,7 @@ from support.certificates import Authority
 from support.patience import PATIENCE
 from support.pets import NAME, PROTO, pets_server
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.components import TaskFault
 from runner.components.grpc_call import call as calling
 from runner.components.grpc_call import channels, compiler

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from support.calls import echo, kind
 
-from flowhook.address_policy import AddressPolicy
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from runner.components.registry import components
 from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform

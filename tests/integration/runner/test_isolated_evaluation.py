@@ -13,11 +13,11 @@ import pytest
 from structlog.testing import capture_logs
 from support.patience import PATIENCE
 
-from flowhook.config import RunnerSettings
+from flowhook.events.workflow_input import workflow_input
 from flowhook.limits import MAX_VALUES
 from flowhook.model import Blob, Event, Part
+from flowhook.process.settings import RunnerSettings
 from flowhook.sharing.table import OffloadLimits
-from flowhook.workflow_input import workflow_input
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated

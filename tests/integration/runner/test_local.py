@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Event
+from flowhook.process.settings import RunnerSettings
 from runner import ipc
 from runner.components.testing import receiver
 from runner.local_run import RunCompleted, run_document

@@ -16,7 +16,7 @@ from support.patience import PATIENCE
 from support.processes import FAMILY, directories, processes, running
 from support.tokens import Authority
 
-from flowhook.config import RunnerSettings
+from flowhook.process.settings import RunnerSettings
 from runner.component_names import component_names
 from runner.components import TaskFault
 from runner.components.registry import callable_components, components

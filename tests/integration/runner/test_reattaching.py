@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowhook.client import owner_watch
 from flowhook.client.channel import CHANNEL_OPTIONS
-from router.serving import REATTACH_SECONDS
+from router.process.serving import REATTACH_SECONDS
 from runner.worker.attach_client import MAX_BACKOFF
 
 JITTER = 1.2

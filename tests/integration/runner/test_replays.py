@@ -16,7 +16,7 @@ from support.served import running_runner
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.model import Status
-from flowhook.replays import ReplayedTask, ReplayOrigin
+from flowhook.model.replays import ReplayedTask, ReplayOrigin
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import orjson
 
-from flowhook.config import RunnerSettings
 from flowhook.model import Event, Reply
+from flowhook.process.settings import RunnerSettings
 from flowhook.v1 import envelope_pb2
 from runner.local_run import RunCompleted, run_document
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from flowhook.lifecycle import FROM_RUNNERS, TaskEventType
+from flowhook.events.lifecycle import FROM_RUNNERS, TaskEventType
 from flowhook.v1 import runner_service_pb2
 
 ASKED = (("good", ""), ("bad", "?fail=1"))

@@ -15,7 +15,7 @@ from edge.metrics import EdgeMetrics
 from edge.router.client import GrpcRouterClient
 from edge.router.flow_cache import FlowCache
 from flowhook.client.channel import open_channel
-from flowhook.config import CommonSettings
+from flowhook.process.settings import CommonSettings
 from runner import session
 from runner.worker.attach_client import RouterConnection
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from support.http_servers import http_server
 
-from flowhook.config import RunnerSettings
 from flowhook.document.auth import provider
+from flowhook.process.settings import RunnerSettings
 from flowhook.signatures import Match, RequestView, build_verifiers
 from runner.components import TaskFault
 from runner.components.testing import Answer, call, receiver

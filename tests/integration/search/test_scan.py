@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 
 from flowhook.client import Page, ScannedExecution
 from flowhook.errors import InvalidError
-from flowhook.execution_filter import ALL
 from flowhook.model import Execution, Status
+from flowhook.model.execution_filter import ALL
 from flowhook.v1.envelope_pb2 import Event
 from operations.search import scan
 from operations.search.evaluator import ConditionEvaluator, Evaluation

@@ -23,13 +23,13 @@ from support.relays import relayed
 from support.routers import flow, running_router
 from support.uploads import uploaded
 
-from flowhook import ids
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from flowhook.limits import KIB, MIB
+from flowhook.security.tokens import TokenScope, create_token
 from flowhook.sharing import FairQueue, Principal, current_principal
 from flowhook.sharing.table import EdgeLimits, OffloadLimits, RouterLimits
-from flowhook.tokens import TokenScope, create_token
 from flowhook.v1 import (
     cluster_service_pb2,
     execution_service_pb2,

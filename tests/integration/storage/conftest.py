@@ -6,7 +6,7 @@ import apsw
 import pytest
 from support.replica import Replica
 
-from flowhook import ids
+from flowhook.events import ids
 from router.storage.limits import StorageLimits
 from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite

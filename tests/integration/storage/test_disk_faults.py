@@ -14,8 +14,9 @@ import pytest
 from support.disk_faults import OPEN, SYNC, WRITE, failing_disk
 from support.patience import PATIENCE
 
-from flowhook import ids, limits
+from flowhook import limits
 from flowhook.errors import UnavailableError
+from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.model import Ended, FlowDraft, Journaled, NewEvent, Started

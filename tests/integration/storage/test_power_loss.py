@@ -14,8 +14,8 @@ import pytest
 from support.disk_faults import SYNC, WRITE, failing_disk
 from support.power_loss import Disk, FailedSync, recording
 
-from flowhook import ids
 from flowhook.errors import UnavailableError
+from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from router.storage.model import Ended, Journaled, NewEvent, Started
 from router.storage.sqlite.changes import StateChangeOperation

@@ -11,8 +11,8 @@ from support.fake_log import FakeLog
 from support.replica import tables
 from support.stored_executions import LARGE, populate
 
-from flowhook import ids
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
+from flowhook.events import ids
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import NewEvent
 from router.storage.replicated.follower import Follower

@@ -6,8 +6,8 @@ from functools import partial
 import apsw
 import pytest
 
-from flowhook.execution_filter import ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
 from router.storage.sqlite import activity, changes, execution_list, links, queries, registry
 
 KINDS = [

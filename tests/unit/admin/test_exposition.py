@@ -7,7 +7,7 @@ from support.cpu import cpu_seconds
 
 from admin.exposition import merge_metrics
 from flowhook.client import ProcessInfo
-from router.services.reported_metrics import check
+from router.reports.reported_metrics import check
 
 COUNTER = """\
 # HELP flowhook_requests_total Requests.

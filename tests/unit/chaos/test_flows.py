@@ -3,8 +3,8 @@
 import pytest
 
 from chaos import flows
-from flowhook.address_policy import AddressPolicy
 from flowhook.document import located_warnings, parse
+from flowhook.security.address_policy import AddressPolicy
 
 URLS = {False: "http://127.0.0.1:1", True: "http://127.0.0.1:2"}
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.options import read_settings, settings_command
-from flowhook.config import AdminSettings, EdgeSettings, RouterSettings, RunnerSettings
+from flowhook.process.settings import AdminSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 
 class Settings(BaseSettings):

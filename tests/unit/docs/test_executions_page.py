@@ -4,10 +4,10 @@ import pytest
 from support import pages
 
 from flowhook import limits
-from flowhook.attempts import AttemptEnd
-from flowhook.config import RouterSettings, RunnerSettings
-from flowhook.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
+from flowhook.events.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
+from flowhook.model.attempts import AttemptEnd
+from flowhook.process.settings import RouterSettings, RunnerSettings
 from router.dispatch.faults import attempts_exhausted
 from router.scheduling.attempts import UNCERTAIN_FACTOR
 from router.storage.attempts import MAX_ATTEMPTS

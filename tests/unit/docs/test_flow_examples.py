@@ -14,8 +14,8 @@ from support import pages
 
 from flowhook.document import parse
 from flowhook.document.source import read
+from flowhook.events.workflow_input import has_webhook, workflow_input
 from flowhook.model import Event
-from flowhook.workflow_input import has_webhook, workflow_input
 from runner.component_names import component_names
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import WorkflowCompleted

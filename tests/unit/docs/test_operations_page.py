@@ -9,8 +9,8 @@ from support.settings_tables import TABLES, table
 
 from admin.application import PAGES
 from edge.metrics import EdgeMetrics
-from flowhook import tokens
-from flowhook.metrics import registry
+from flowhook.process.metrics import registry
+from flowhook.security import tokens
 from router.metrics import RouterMetrics
 from runner import metrics as runner_metrics
 
@@ -38,7 +38,7 @@ def test_every_metric_is_documented_and_no_other():
     families = [*EdgeMetrics().collect(), *router.collect(), *registry().collect()]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     # gauges are named where the values are that they show
-    for path in ("edge/app.py", "router/serving.py", "router/replicated_app.py", "admin/exposition.py"):
+    for path in ("edge/app.py", "router/process/serving.py", "router/process/replicated_app.py", "admin/exposition.py"):
         names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))
     section = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
 

@@ -26,8 +26,8 @@ from typing import Any, Final
 
 import nats.errors
 
-from flowhook import logs
 from flowhook.errors import ExhaustedError, InternalError, UnavailableError
+from flowhook.process import logs
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
 from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection

@@ -23,8 +23,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServerError, ServiceUnavailableError
 
-from flowhook import logs
 from flowhook.errors import InvalidError, UnavailableError
+from flowhook.process import logs
 from router.storage.commit_log.jetstream.url import LogUrl
 
 CONNECT_SECONDS: Final = 2

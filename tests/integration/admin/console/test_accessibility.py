@@ -18,8 +18,8 @@ from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
 from admin.console.page import HomePage, Page
 from flowhook.client import channel
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 

@@ -8,7 +8,7 @@ from support.consoles import running_console
 from support.routers import flow
 
 from admin.console.audit import ACTIONS
-from router.services.audit_recorder import AUDITED
+from router.calls.audit_recorder import AUDITED
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -108,7 +108,7 @@ async def test_a_page_says_that_the_router_hangs(tmp_path, monkeypatch):
 async def test_a_process_that_died_is_dismissed_by_an_operator_on_the_page_by_the_api_and_by_the_command(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("router.services.processes.ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr("router.reports.processes.ALIVE_SECONDS", 0.0)
     monkeypatch.setattr("admin.console.cluster.SILENT_SECONDS", 0.0)
     async with (
         running_router(tmp_path / "data") as router,

@@ -18,7 +18,8 @@ from support.runners import attached
 from support.started_flows import next_assignment
 from support.uploads import uploaded
 
-from flowhook import callback_tokens, ids
+from flowhook.events import ids
+from flowhook.security import callback_tokens
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.wire import convert
 

@@ -13,9 +13,9 @@ from support.jobs import until
 from support.routers import flow
 from support.runners import attached
 
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobState
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobState
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

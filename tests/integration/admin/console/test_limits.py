@@ -18,8 +18,8 @@ from support.uploads import uploaded
 
 from admin.console import live, rendering
 from flowhook import limits
+from flowhook.security.tokens import TokenScope, create_token, revoke_token
 from flowhook.sharing.table import AdminLimits
-from flowhook.tokens import TokenScope, create_token, revoke_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

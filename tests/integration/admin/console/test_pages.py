@@ -16,8 +16,8 @@ from support.runners import attached
 
 from admin.api import openapi
 from flowhook.client import channel
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 

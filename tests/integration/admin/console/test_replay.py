@@ -15,7 +15,7 @@ from support.ends import ended
 from support.served import running_runner
 
 from flowhook.model import Status
-from flowhook.replays import ReplayOrigin
+from flowhook.model.replays import ReplayOrigin
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,7 +12,7 @@ from support.patience import PATIENCE
 from support.routers import flow
 
 from admin.security import router_clients, sessions
-from flowhook.tokens import TokenScope, create_token, revoke_token
+from flowhook.security.tokens import TokenScope, create_token, revoke_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -24,7 +24,7 @@ from support.routers import flow, running_router
 
 from admin.api import openapi
 from flowhook.providers import sample_files
-from flowhook.tokens import TokenScope, create_token
+from flowhook.security.tokens import TokenScope, create_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

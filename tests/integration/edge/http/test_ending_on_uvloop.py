@@ -13,7 +13,7 @@ from edge.http import responses
 from edge.http.request import Application
 from edge.http.server import Server
 from edge.metrics import EdgeMetrics
-from flowhook.config import EdgeSettings
+from flowhook.process.settings import EdgeSettings
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

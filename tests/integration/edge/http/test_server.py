@@ -14,9 +14,9 @@ from support.budgets import limits_with
 from support.patience import PATIENCE, turns
 
 from edge.app import serve
-from flowhook.config import EdgeSettings
 from flowhook.errors import UnavailableError
-from flowhook.process import ProcessState
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import EdgeSettings
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 

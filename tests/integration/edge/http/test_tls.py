@@ -13,7 +13,7 @@ from support.certificates import Authority
 from support.patience import PATIENCE
 
 from flowhook.errors import InvalidError
-from flowhook.server_certificates import Certificates, load_certificates
+from flowhook.process.server_certificates import Certificates, load_certificates
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from edge.http import responses
 from edge.http.request import Application
 from edge.http.server import Server
 from edge.metrics import EdgeMetrics
-from flowhook.config import EdgeSettings
-from flowhook.server_certificates import Certificates
+from flowhook.process.server_certificates import Certificates
+from flowhook.process.settings import EdgeSettings
 
 COUNT = 500
 """Requests."""

@@ -10,8 +10,8 @@ import hmac
 import pytest
 from support.patience import PATIENCE, seen_within
 
-from flowhook import ids
 from flowhook.errors import InternalError, UnavailableError
+from flowhook.events import ids
 
 
 async def test_a_signed_request_is_stored_and_answered_with_its_id(edge, sign, hmac_auth):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from support.patience import seen_within
 
-from flowhook import ids
+from flowhook.events import ids
 
 KEY = [("Content-Type", "application/json"), ("X-Api-Key", "a secret of sixteen")]
 JSON = [("Content-Type", "application/json")]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from admin.console.execution_links import LinkRow, cause_rows, caused_rows
-from flowhook.execution_links import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Status
-from flowhook.replays import ReplayOrigin
+from flowhook.model.execution_links import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
+from flowhook.model.replays import ReplayOrigin
 from operations.executions import detail_view
 
 OWN, OTHER = "evt_01999999990000000000000001", "evt_01999999990000000000000002"

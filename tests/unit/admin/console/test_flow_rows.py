@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from admin.console import rendering
-from flowhook.flow_statistics import FlowStatistics, NamedSecret
 from flowhook.model import Flow
+from flowhook.model.flow_statistics import FlowStatistics, NamedSecret
 from operations.flow_statistics import FlowPage, listed, numbers
 
 NOW = datetime.now(UTC)

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from admin.console import rendering
-from flowhook import callback_tokens, ids
+from flowhook.events import ids
+from flowhook.security import callback_tokens
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TEMPLATES = sorted(path.name for path in rendering.FOLDER.glob("*.html"))

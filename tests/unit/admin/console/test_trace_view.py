@@ -7,7 +7,6 @@ import pytest
 
 from admin.console import rendering, trace_view
 from admin.console.trace_view import TraceValues
-from flowhook.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from flowhook.model import (
     Event,
     Execution,
@@ -17,6 +16,7 @@ from flowhook.model import (
     TaskState,
     to_datetime,
 )
+from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from operations.executions import detail_view
 
 START = 1_795_780_800_000

@@ -7,8 +7,9 @@ import pytest
 
 from edge.router.ingest import DEPTH, IngestBatcher, IngestUnavailableError
 from edge.webhook.log_limiter import RateLimitedLogger
-from flowhook import limits, logs
+from flowhook import limits
 from flowhook.errors import InvalidError, UnavailableError
+from flowhook.process import logs
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 from flowhook.wire.failures import failure_to_proto

@@ -5,7 +5,7 @@ import pytest
 
 from edge.webhook.configured_responses import ConfiguredResponse
 from flowhook.document.webhook import Respond
-from flowhook.ids import mint
+from flowhook.events.ids import mint
 
 EVENT = mint(7)
 

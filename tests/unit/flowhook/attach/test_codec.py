@@ -39,7 +39,7 @@ from flowhook.attach.messages import (
     Welcome,
 )
 from flowhook.errors import InvalidError
-from flowhook.lifecycle import LifecycleEvent, TaskEventType
+from flowhook.events.lifecycle import LifecycleEvent, TaskEventType
 from flowhook.model import (
     Correlation,
     EventFilter,

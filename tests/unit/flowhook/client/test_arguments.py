@@ -13,7 +13,7 @@ from flowhook.client import AsyncClient, Client
 from flowhook.client.arguments import new_event
 from flowhook.errors import InvalidError
 from flowhook.model import Execution, Flow, Reply, Status
-from flowhook.secret_info import SecretInfo
+from flowhook.model.secrets import SecretInfo
 
 
 def event(flow="hello", body=b"", **arguments):

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from flowhook.client import AppliedFlow, JobPreview, ProcessInfo, SignedRequest
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import Job, JobAction, JobSpec, JobState
 from flowhook.model import Change, Execution, Flow, Status
-from flowhook.secret_info import SecretInfo
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import Job, JobAction, JobSpec, JobState
+from flowhook.model.secrets import SecretInfo
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb

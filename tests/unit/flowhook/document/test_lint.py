@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from flowhook.address_policy import AddressPolicy
 from flowhook.document import located_warnings, parse, warnings
+from flowhook.security.address_policy import AddressPolicy
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: orders, version: 1.0.0, title: 'of ${ .x }'}\n"
 

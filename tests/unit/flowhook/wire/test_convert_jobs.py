@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
-from flowhook.replays import ReplayOptions
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import DEFAULT_RATE, ItemOutcome, Job, JobAction, JobItem, JobSpec, JobState
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire import convert_jobs
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowhook.execution_filter import ALL, ExecutionFilter
 from flowhook.model import Status
+from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as Message
 from flowhook.wire import convert
 

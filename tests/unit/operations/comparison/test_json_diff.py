@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowhook import verbatim_json
+from flowhook.json import verbatim
 from operations.comparison.json_diff import MAX_DEPTH, MAX_SHOWN, find_differences
 
 values = st.recursive(
@@ -18,7 +18,7 @@ values = st.recursive(
 
 
 def differences(first, second):
-    found = find_differences(verbatim_json.loads(first), verbatim_json.loads(second))
+    found = find_differences(verbatim.loads(first), verbatim.loads(second))
     return [(str(each.kind), each.path, each.first, each.second) for each in found]
 
 

@@ -8,7 +8,7 @@ from support.cores import LEASE, accept, attach, make_shard
 from support.shards import Link
 
 from flowhook.attach.messages import EventDelivery
-from flowhook.lifecycle import FROM_RUNNERS
+from flowhook.events.lifecycle import FROM_RUNNERS
 from flowhook.model import JournalEntry
 from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.errors import ExhaustedError, UnavailableError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import ItemOutcome, JobAction, JobSpec, JobState
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from router.jobs import job_run
 from router.jobs.actions import ItemResult
 from router.jobs.job_run import JobRun

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.errors import NotFoundError
-from flowhook.execution_filter import ExecutionFilter
-from flowhook.jobs import JobAction, JobSpec
 from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.jobs import JobAction, JobSpec
 from router.jobs.actions import JobActions
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook.model import JournalEntry, RaiseOrigin, TaskState, WorkflowError
-from flowhook.replays import ReplayedTask
+from flowhook.model.replays import ReplayedTask
 from router.replay.preview import MAX_TASKS, Preview
 from router.replay.task_runs import LocatedRun
 

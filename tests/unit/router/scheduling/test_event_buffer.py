@@ -6,7 +6,7 @@ import orjson
 import pytest
 from hypothesis import given, strategies
 
-from flowhook.lifecycle import WorkflowEventType
+from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.event_buffer import BufferedMatch, EventBuffer
 from router.scheduling.matching import IncomingEvent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cores import REATTACH, accept, attach, make_shard
 
-from flowhook.send_pacing import QUIET
+from flowhook.attach.send_pacing import QUIET
 from router.scheduling.assigner import MIN_SHARE
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy

@@ -7,8 +7,8 @@ import tracemalloc
 import orjson
 import pytest
 
+from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.expressions import InvalidExpression
-from flowhook.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.matching import IncomingEvent
 from router.scheduling.subscriptions import EventReceiver, Subscriptions

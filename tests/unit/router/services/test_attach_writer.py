@@ -122,8 +122,8 @@ async def test_all_that_gathered_is_one_message(stream):
 
 
 async def test_messages_gather_while_much_is_under_way_and_go_when_one_is_urgent(stream, monkeypatch):
-    monkeypatch.setattr("flowhook.send_pacing.SECONDS_EACH", 3600.0)
-    monkeypatch.setattr("flowhook.send_pacing.MAX_SECONDS", 3600.0)
+    monkeypatch.setattr("flowhook.attach.send_pacing.SECONDS_EACH", 3600.0)
+    monkeypatch.setattr("flowhook.attach.send_pacing.MAX_SECONDS", 3600.0)
     box = writer(under_way=lambda: 100)
     sending = asyncio.create_task(box.send(stream.write))
     box.settle([b"a"])

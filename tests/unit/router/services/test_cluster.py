@@ -12,8 +12,8 @@ from flowhook.sharing.table import RouterLimits
 from router.cluster.ownership import KnownOwner
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import ShardSituation
+from router.reports.processes import ALIVE_SECONDS, FORGET_SECONDS, GONE_SECONDS
 from router.services.cluster import ClusterService
-from router.services.processes import ALIVE_SECONDS, FORGET_SECONDS, GONE_SECONDS
 
 OWNER = RouterRecord("r1", "a:1", "1", MemberState.SERVING, 1, 0, 5, candidate=False)
 STANDBY = replace(OWNER, router="r2", state=MemberState.FOLLOWING, candidate=True)

@@ -8,7 +8,7 @@ from flowhook import limits
 from flowhook.attach.limits import MAX_COMPONENTS, MAX_HELD_LEASES, MAX_KEY_BYTES
 from flowhook.attach.messages import Checkpoint, Completed, Faulted, Hello, Outcome, Parked
 from flowhook.errors import InvalidError
-from flowhook.lifecycle import MAX_DATA_BYTES, LifecycleEvent
+from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent
 from flowhook.model import Correlation, EventFilter, FailedResponse, JournalEntry, Subscription, WorkflowError
 from router.session.validation import check_hello, checked_checkpoint, checked_outcome
 

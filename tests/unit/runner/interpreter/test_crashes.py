@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
-from flowhook.lifecycle import FROM_RUNNERS, CorrelationEventType, TaskEventType
+from flowhook.events.lifecycle import FROM_RUNNERS, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
 from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted

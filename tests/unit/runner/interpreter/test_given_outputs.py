@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.held_results import PREFIX, given_output_key
 from flowhook.model import JournalEntry
+from flowhook.model.held_results import PREFIX, given_output_key
 from runner.interpreter import journal as journals
 
 

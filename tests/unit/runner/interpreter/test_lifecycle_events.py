@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from flowhook.lifecycle import FROM_RUNNERS, MAX_OUTPUT_BYTES, CorrelationEventType, TaskEventType
+from flowhook.events.lifecycle import FROM_RUNNERS, MAX_OUTPUT_BYTES, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
 from runner.interpreter.effects import EffectResult, ExternalEvent

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from flowhook import limits
-from flowhook.lifecycle import TYPES
+from flowhook.events.lifecycle import TYPES
 from flowhook.model import ERROR_TYPE_BASE, SNAPSHOT_KEY, Correlation, EventFilter, JournalEntry
 from runner.interpreter import journal
 

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.errors import ConflictError, NotFoundError
-from flowhook.event_keys import EventKeys
+from flowhook.events.event_keys import EventKeys
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
-from flowhook.replays import ReplayOrigin
+from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert_detail
+from router.executions.task_history import build_task_history
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
+from router.replay.replays import _Plan, _preview
 from router.replay.task_runs import locate_runs
-from router.services.replays import _Plan, _preview
 from router.storage.model import ExecutionContent, ExecutionRecord
-from router.task_history import build_task_history
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import RUN_WORKFLOW, EffectResult, ExternalEvent, Perform, WorkflowFaulted
 from runner.interpreter.errors import Kind, error

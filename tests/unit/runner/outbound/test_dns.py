@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 
-from flowhook.address_policy import POLICY, AddressPolicy, is_public
+from flowhook.security.address_policy import POLICY, AddressPolicy, is_public
 from runner.outbound.dns import numeric_host, refused_status
 
 

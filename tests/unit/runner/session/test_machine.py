@@ -7,7 +7,7 @@ from support.sessions import CAPACITY, LEASE, assignment, attached, happened, ne
 
 from flowhook.attach import messages as m
 from flowhook.errors import InvalidError
-from flowhook.lifecycle import TaskEventType
+from flowhook.events.lifecycle import TaskEventType
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from runner import session as s
 from runner.session import machine

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import astuple, replace
 
-from flowhook import cloud_events, held_results
-from flowhook.model import Event, FailedResponse, JournalEntry, Origin, Status
-from flowhook.replays import ReplayOrigin
+from flowhook.events import cloud_events
+from flowhook.model import Event, FailedResponse, JournalEntry, Origin, Status, held_results
+from flowhook.model.replays import ReplayOrigin
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 

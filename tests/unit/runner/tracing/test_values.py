@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flowhook import callback_tokens, ids
-from flowhook.execution_trace import MAX_BYTES, MAX_VALUE_BYTES
+from flowhook.events import ids
+from flowhook.model.execution_trace import MAX_BYTES, MAX_VALUE_BYTES
+from flowhook.security import callback_tokens
 from runner.tracing.values import ValueTable
 
 ID = "evt_01999999990000000000000000"

@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from flowhook.address_policy import AddressPolicy
-from flowhook.config import RunnerSettings
 from flowhook.model import ERROR_TYPE_BASE
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from runner.components import Context, component
 from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform

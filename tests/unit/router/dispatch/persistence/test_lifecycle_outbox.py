@@ -2,7 +2,7 @@
 
 import pytest
 
-from flowhook.lifecycle import (
+from flowhook.events.lifecycle import (
     FROM_RUNNERS,
     TYPES,
     CorrelationEventType,

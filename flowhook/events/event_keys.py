@@ -1,0 +1,59 @@
+"""What is computed of an event when it is accepted: its order key and its search attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flowhook.events.order_key import OrderKey
+from flowhook.events.search_attributes import Attributes, SearchAttributes
+from flowhook.events.workflow_input import admission_view
+from flowhook.model import Event
+
+
+class EventKeys(NamedTuple):
+    """The keys of an event: see `flowhook.events.order_key` and `flowhook.events.search_attributes`."""
+
+    order_key: str = ""
+    attributes: Attributes = ()
+
+
+class KeyExpressions:
+    """The `order_by` and the `search` of a flow, compiled.
+
+    Attributes:
+        order_by: expression of the order key; None: events are not ordered.
+        search: paths of the search attributes by name.
+        webhook: whether the flow has a `webhook`.
+        raw: whether that leaves bodies unparsed: `.body` is null then, as in the workflow's input.
+    """
+
+    __slots__ = ("_attributes", "_order_key", "order_by", "raw", "search", "webhook")
+
+    def __init__(
+        self, order_by: str | None = None, search: Mapping[str, str] = {}, *, webhook: bool = True, raw: bool = False
+    ) -> None:
+        """Compile expressions, which were checked when the flow was applied.
+
+        Raises:
+            InvalidExpression: one is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
+        """
+        self.order_by = order_by
+        self.search = search
+        self.webhook = webhook
+        self.raw = raw
+        self._order_key = None if order_by is None else OrderKey(order_by)
+        self._attributes = SearchAttributes(search)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to compute."""
+        return self.order_by is not None or bool(self.search)
+
+    def of_view(self, view: object) -> EventKeys:
+        """Return the keys of an event, given the value of `.`."""
+        order_key = "" if self._order_key is None else self._order_key.of_view(view)
+        return EventKeys(order_key, self._attributes.of_view(view))
+
+    def of_event(self, event: Event) -> EventKeys:
+        """Return the keys of an event. Blocking: it parses the body."""
+        return self.of_view(admission_view(event, webhook=self.webhook, raw=self.raw))

@@ -1,0 +1,187 @@
+"""Lifecycle events of executions and their tasks, as CloudEvents.
+
+The router publishes them. It records the events of executions itself; runners report those of tasks and of
+correlations to it, as `LifecycleEvent`.
+
+Source: https://github.com/serverlessworkflow/specification, dsl.md, "Lifecycle Events", and dsl-reference.md, "Workflow
+Lifecycle Events", "Task Lifecycle Events".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from flowhook import limits
+from flowhook.events.cloud_events import SPEC_VERSION
+from flowhook.events.workflow_input import rfc3339
+from flowhook.model import Status, WorkflowError
+
+PREFIX: Final = "io.serverlessworkflow."
+WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
+TASK_PREFIX: Final = f"{PREFIX}task."
+_PREFIXES: Final = (WORKFLOW_PREFIX, TASK_PREFIX)
+
+
+class WorkflowEventType(StrEnum):
+    """Types of the lifecycle events of an execution."""
+
+    STARTED = "io.serverlessworkflow.workflow.started.v1"
+    SUSPENDED = "io.serverlessworkflow.workflow.suspended.v1"
+    RESUMED = "io.serverlessworkflow.workflow.resumed.v1"
+    CANCELLED = "io.serverlessworkflow.workflow.cancelled.v1"
+    FAULTED = "io.serverlessworkflow.workflow.faulted.v1"
+    COMPLETED = "io.serverlessworkflow.workflow.completed.v1"
+
+
+class TaskEventType(StrEnum):
+    """Types of the lifecycle events of a task."""
+
+    CREATED = "io.serverlessworkflow.task.created.v1"
+    STARTED = "io.serverlessworkflow.task.started.v1"
+    RETRIED = "io.serverlessworkflow.task.retried.v1"
+    CANCELLED = "io.serverlessworkflow.task.cancelled.v1"
+    FAULTED = "io.serverlessworkflow.task.faulted.v1"
+    COMPLETED = "io.serverlessworkflow.task.completed.v1"
+
+
+class CorrelationEventType(StrEnum):
+    """Types of the lifecycle events of an execution that waits for events."""
+
+    STARTED = "io.serverlessworkflow.workflow.correlation-started.v1"
+    COMPLETED = "io.serverlessworkflow.workflow.correlation-completed.v1"
+
+
+TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskEventType)
+FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationEventType}
+"""Types of the events that only runners can report."""
+
+TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in WorkflowEventType}
+"""All types of lifecycle events."""
+
+MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
+"""Bytes of JSON: a larger output of a task is left out of its lifecycle event, since there are many tasks."""
+
+MAX_DATA_BYTES: Final = 2 * MAX_OUTPUT_BYTES
+"""Bytes of JSON that a runner reports of a task: its output or error, and its position."""
+
+OF_END: Final = {
+    Status.CANCELLED: WorkflowEventType.CANCELLED,
+    Status.FAULTED: WorkflowEventType.FAULTED,
+    Status.COMPLETED: WorkflowEventType.COMPLETED,
+}
+"""Type of the event for an execution that ended, by its status."""
+
+_TIMES: Final[dict[str, str]] = {
+    WorkflowEventType.STARTED: "startedAt",
+    WorkflowEventType.SUSPENDED: "suspendedAt",
+    WorkflowEventType.RESUMED: "resumedAt",
+    WorkflowEventType.CANCELLED: "cancelledAt",
+    WorkflowEventType.FAULTED: "faultedAt",
+    WorkflowEventType.COMPLETED: "completedAt",
+    TaskEventType.CREATED: "createdAt",
+    TaskEventType.STARTED: "startedAt",
+    TaskEventType.RETRIED: "retriedAt",
+    TaskEventType.CANCELLED: "cancelledAt",
+    TaskEventType.FAULTED: "faultedAt",
+    TaskEventType.COMPLETED: "completedAt",
+    CorrelationEventType.STARTED: "startedAt",
+    CorrelationEventType.COMPLETED: "completedAt",
+}
+
+
+class LifecycleEvent(NamedTuple):
+    """A lifecycle event within an execution, as a runner reports it.
+
+    Attributes:
+        type: one of `FROM_RUNNERS`.
+        key: distinguishes it from all others of its type and execution; the same each time it is reported. ASCII.
+        time_ms: Unix time at which it happened.
+        data: members for the event's `data`, a JSON object of at most `MAX_DATA_BYTES`.
+    """
+
+    type: str
+    key: str
+    time_ms: int
+    data: bytes
+
+
+class WorkflowIdentity(NamedTuple):
+    """Identity of a workflow definition, from the `document` section of the flow file."""
+
+    namespace: str
+    name: str
+    version: str
+
+
+def is_reserved_type(type_: str) -> bool:
+    """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
+    return type_.startswith(_PREFIXES)
+
+
+def is_valid_data(data: bytes) -> bool:
+    """Whether bytes are valid as `LifecycleEvent.data`."""
+    try:
+        return len(data) <= MAX_DATA_BYTES and isinstance(orjson.loads(data), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def error_data(error: WorkflowError) -> dict[str, Any]:
+    """Return the members of an error to publish, without the response that caused it: any flow may listen."""
+    return {key: value for key, value in error.without_response().as_dict().items() if value != ""}
+
+
+def encode_lifecycle_event(
+    kind: str,
+    *,
+    event_id: str,
+    flow_id: str,
+    execution_id: str,
+    definition: WorkflowIdentity,
+    time_ms: int,
+    error: WorkflowError | None = None,
+    output: bytes | None = None,
+    within: bytes = b"",
+) -> bytes:
+    """Return a lifecycle event: a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
+
+    Args:
+        kind: type of the event, one of `TYPES`.
+        event_id: ID of the event itself.
+        flow_id: flow of the execution.
+        execution_id: ID of the execution.
+        definition: identity of the workflow definition that it runs.
+        time_ms: Unix time at which it happened.
+        error: error of a faulted execution.
+        output: JSON of the output of a completed one; left out if the event would be too large with it.
+        within: data that a runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
+    """
+    namespace, name, version = definition
+    moment = rfc3339(time_ms)
+    data: dict[str, Any] = {
+        "workflow" if kind in TASK_TYPES else "name": f"{name}-{execution_id}.{namespace}",
+        "definition": {"namespace": namespace, "name": name, "version": version},
+        _TIMES[kind]: moment,
+    }
+    if within:
+        data |= orjson.loads(within)
+    if error is not None:
+        data["error"] = error_data(error)
+    event = {
+        "specversion": SPEC_VERSION,
+        "id": event_id,
+        "source": f"/flows/{flow_id}",
+        "type": str(kind),
+        "subject": execution_id,
+        "time": moment,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    if output is not None:
+        whole = orjson.dumps(event | {"data": data | {"output": orjson.Fragment(output)}})
+        if len(whole) <= limits.MAX_RESULT_BYTES:
+            return whole
+    return orjson.dumps(event)

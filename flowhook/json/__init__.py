@@ -1,0 +1,1 @@
+"""JSON beyond what `orjson` does: bounded in its number of values, or with numbers as they were written."""

@@ -1,0 +1,195 @@
+"""Types of bulk jobs: one action on all executions that match a filter, performed by the router."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from flowhook.events import ids
+from flowhook.model import Status, to_datetime
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
+
+DEFAULT_RATE: Final = 10.0
+"""Executions per second, unless a job has another rate."""
+
+MAX_RATE: Final = 1000.0
+"""Greatest rate of a job, executions per second."""
+
+MAX_REASON: Final = 1000
+"""Characters of a job's reason."""
+
+MAX_COUNTED: Final = 10_000
+"""Matching executions that a preview counts; it reports more as `more`."""
+
+PREFIX: Final = "job_"
+
+
+class JobAction(StrEnum):
+    """What a job does with each execution."""
+
+    REPLAY = "replay"
+    CANCEL = "cancel"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    RESOLVE = "resolve"
+    DELETE = "delete"
+
+
+class JobState(StrEnum):
+    """Where a job stands. Those that are paused and resumed wait for their turn again."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    ABORTED = "aborted"
+    COMPLETED = "completed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a job in this state never does anything again."""
+        return self in (JobState.ABORTED, JobState.COMPLETED)
+
+
+class ItemOutcome(StrEnum):
+    """What became of one execution of a job."""
+
+    PENDING = "pending"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job does.
+
+    Attributes:
+        action: what it does with each execution.
+        filter: executions must meet all of its conditions when the job reaches them.
+        replay: how executions are replayed. Of a job that a router returns, `body` and `output` are empty if they were
+            given; see `Job.data_bytes`.
+        again: executions that are `replayed`, or have a resolution, are replayed too.
+        rate: most executions per second, in (0, `MAX_RATE`].
+        reason: why, of at most `MAX_REASON` characters; also the reason of resolutions.
+    """
+
+    action: JobAction
+    filter: ExecutionFilter
+    replay: ReplayOptions = AS_RECORDED
+    again: bool = False
+    rate: float = DEFAULT_RATE
+    reason: str = ""
+
+
+class ReplayEnds(NamedTuple):
+    """What became of the executions that a job started: how many of them, now.
+
+    Attributes:
+        unended: those that have not ended.
+        unknown: those that are not stored any more, or that are too many to be counted.
+    """
+
+    completed: int
+    faulted: int
+    cancelled: int
+    unended: int
+    unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A bulk job and its progress.
+
+    Attributes:
+        id: `job_` and 26 characters; sorts by time.
+        expected: executions that matched when it was created; None: more than `MAX_COUNTED`.
+        matched: executions that it has reached so far; `done`, `skipped` and `failed` are their outcomes.
+        start_time_ms: when it began; None: not yet.
+        end_time_ms: when it was aborted or completed; None: not yet.
+        delay_reason: why it makes no progress at this moment, for example a full backlog; empty: it does.
+        data_bytes: size of the edited body, or of the output, that its replays get.
+        replay_ends: of one that replays, what became of these; None in lists.
+    """
+
+    id: str
+    state: JobState
+    spec: JobSpec
+    expected: int | None
+    matched: int
+    done: int
+    skipped: int
+    failed: int
+    create_time_ms: int
+    start_time_ms: int | None = None
+    end_time_ms: int | None = None
+    delay_reason: str = ""
+    data_bytes: int = 0
+    replay_ends: ReplayEnds | None = None
+
+    @property
+    def finished(self) -> int:
+        """Number of executions whose outcome is known."""
+        return self.done + self.skipped + self.failed
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created."""
+        return to_datetime(self.create_time_ms)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it began; None: not yet."""
+        return None if self.start_time_ms is None else to_datetime(self.start_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it was aborted or completed; None: not yet."""
+        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+
+
+class JobItem(NamedTuple):
+    """The outcome of one execution of a job.
+
+    Attributes:
+        number: position in the job, from 1.
+        reason: stable cause in UPPER_SNAKE_CASE; empty when it is done.
+        message: the same for people.
+        new_execution_id: of a replay: the execution that it started; else empty.
+        new_execution_status: its status, by what is stored; None: there is none, or it is not stored any more.
+    """
+
+    number: int
+    execution_id: str
+    outcome: ItemOutcome
+    reason: str
+    message: str
+    new_execution_id: str
+    time_ms: int
+    new_execution_status: Status | None = None
+
+
+class SampledReplay(NamedTuple):
+    """What the replay of one execution by a job would do.
+
+    Attributes:
+        preview: its tasks; None: it would not be replayed, for the reason that follows.
+        reason: stable cause in UPPER_SNAKE_CASE.
+        message: the same for people.
+    """
+
+    preview: ReplayPreview | None
+    reason: str = ""
+    message: str = ""
+
+
+def mint_job_id(now_ms: int) -> str:
+    """Return a new ID of a job.
+
+    Args:
+        now_ms: Unix time in milliseconds.
+    """
+    return PREFIX + ids.mint(os.urandom(1)[0], now_ms=now_ms).removeprefix(ids.PREFIX)

@@ -1,0 +1,96 @@
+"""Detects that the files of the installation were replaced while the process runs, by an upgrade for example.
+
+Code that a process imports only now and then, because few need it, is imported once the process is ready: what is on
+the disk later may be another version, or nothing. Runners fork their workers from a process that has all code, too.
+Other processes that are started later (`offload`, `quarantine`) import what is on the disk then: whoever needs one that
+does not start gets `INSTALLATION_REPLACED`. So each process watches its installation, and says that it is to be
+restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import flowhook
+from flowhook.process import logs
+
+if TYPE_CHECKING:
+    from flowhook.process.lifecycle import ProcessState  # it watches with this
+
+LOOK_SECONDS: Final = 10.0
+"""Between two looks at the files."""
+
+WARNING: Final = "installation"
+"""Kind of the warning of a process."""
+
+FILES: Final = tuple(
+    Path(file)
+    for file in (flowhook.__file__, logs.__file__, getattr(find_spec("grpc"), "origin", None), sys.executable)
+    if file
+)
+"""Files of Flowhook, of what it depends on, and of Python, of which an upgrade replaces one at the least."""
+
+REPLACED: Final = "the installation was replaced while this process runs: restart it"
+
+log = logs.get_logger(__name__)
+
+
+def _identify(files: Sequence[Path]) -> list[tuple[int, ...]]:
+    """Return what tells each file from one that is put in its place; nothing of one that is missing."""
+    found: list[tuple[int, ...]] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            found.append(())
+        else:
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return found
+
+
+_AT_START: Final = _identify(FILES)
+
+
+def was_replaced() -> bool:
+    """Whether the installation of this process is another one than at its start, or gone. Blocks for a moment."""
+    return _identify(FILES) != _AT_START
+
+
+def import_late(modules: Sequence[str]) -> None:
+    """Import modules that no start needs. Blocks: a process calls it once it is ready, on a thread."""
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError as error:  # an optional one: whoever needs it gets the same error
+            log.warning("a module can't be imported", module=name, cause=str(error))
+
+
+class InstallationWatch:
+    """Says that the installation of this process was replaced."""
+
+    def __init__(
+        self,
+        lifecycle: ProcessState,
+        *,
+        replaced: Callable[[], bool] = was_replaced,
+        seconds: float = LOOK_SECONDS,
+    ) -> None:
+        """Ask `replaced` every `seconds`; it may block for a moment."""
+        self._lifecycle = lifecycle
+        self._replaced = replaced
+        self._seconds = seconds
+
+    async def run(self) -> None:
+        """Watch until the installation was replaced."""
+        while True:
+            if await asyncio.to_thread(self._replaced):
+                break
+            await asyncio.sleep(self._seconds)
+        self._lifecycle.warnings[WARNING] = REPLACED
+        log.warning(REPLACED, build=flowhook.__version__)

@@ -1,0 +1,238 @@
+"""Lifecycle of a cluster process: reports readiness, drains on a signal, and ends with its supervisor.
+
+`run` calls each process's `app.serve(settings, lifecycle)`. A process reports its readiness and addresses on the socket
+to its supervisor (`flowhook.process.supervisor_socket`). It exits immediately when the other end closes, which the
+kernel ensures however the supervisor ends. Exiting immediately is safe: nothing relies on an orderly stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final
+
+import orjson
+
+import flowhook
+from flowhook.errors import FlowhookError
+from flowhook.process import disk_room, logs, open_files, sched_slice
+from flowhook.process.installation import InstallationWatch
+from flowhook.process.parent_death import die_with_parent
+from flowhook.process.settings import CommonSettings
+from flowhook.process.status_server import StatusServer, health_responders
+from flowhook.process.supervisor_socket import take_socket
+
+EXIT_REFUSED: Final = 1
+"""The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
+changes."""
+STORAGE_FULL: Final = "STORAGE_FULL"
+READINESS_SECONDS: Final = 1.0
+"""Between two looks whether a process is still ready, for its log."""
+EXIT_DEFECT: Final = 70
+"""The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
+
+log = logs.get_logger(__name__)
+
+
+class ProcessState:
+    """State that a process shares with its environment: stop request, readiness and addresses.
+
+    Attributes:
+        name: role and number, for example `edge-1`.
+        role: `edge`, `router`, `runner` or `admin`.
+        stop: set when the process shall drain and return.
+        ready: set by the process while it serves; cleared while a dependency is missing.
+        detail: description of what is missing, for operators; read while `ready` is not set.
+        refusal: why the router refuses this process; empty: it does not.
+        addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`, `health`); see `announce`.
+        url: scheme, host and port that senders use, of an edge; else empty.
+        connections: returns the number of open connections of senders, of an edge.
+        start_time_ms: when it started, Unix time in ms.
+        late_loads: functions that load what is needed only now and then, called on a thread once the process is ready.
+        warnings: what is wrong although it serves, for operators, by kind.
+        clock_skew: by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured.
+    """
+
+    def __init__(self, *, name: str, role: str) -> None:
+        self.name = name
+        self.role = role
+        self.stop = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.detail = "starting"
+        self.refusal = ""
+        self.addresses: dict[str, str] = {}
+        self.url = ""
+        self.connections: Callable[[], int] = lambda: 0
+        self.start_time_ms = time.time_ns() // 1_000_000
+        self.late_loads: Sequence[Callable[[], object]] = ()
+        self.warnings: dict[str, str] = {}
+        self.clock_skew: float | None = None
+
+    def lack(self) -> str:
+        """Return why this process does not serve now, for operators; empty: it serves."""
+        if self.stop.is_set():
+            return "draining"
+        return self.refusal or ("" if self.ready.is_set() else self.detail or "not ready")
+
+    def announce(self, kind: str, host: str, port: int) -> None:
+        """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""
+        self.addresses[kind] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSettings, role: str) -> int:
+    """Run one process to its end and return its exit code.
+
+    SIGTERM and SIGINT make it drain; a second signal ends it at once. Blocking.
+
+    Args:
+        main: serves until `lifecycle.stop` is set, then drains and returns.
+        settings: settings of the process, for logs and its name; `main` is already bound to them.
+        role: `edge`, `router`, `runner` or `admin`.
+
+    Returns:
+        0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which is one line of the log;
+        `EXIT_DEFECT` otherwise.
+    """
+    faulthandler.enable()
+    sched_slice.request_short_slice()
+    # the host name distinguishes containers: the first process of each has the same ID
+    name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
+    parent = take_socket()
+    if parent is not None:
+        die_with_parent()
+    try:
+        open_files.ensure_limit()
+        logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_live(main, ProcessState(name=name, role=role), parent, settings))
+    except FlowhookError as error:
+        _report_end(error.message, error.reason, name, settings)
+        return EXIT_REFUSED
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in disk_room.NO_SPACE:
+            _report_end(os.strerror(error.errno or 0), STORAGE_FULL, name, settings)
+            return EXIT_REFUSED
+        log.exception("process failed")
+        return EXIT_DEFECT
+    return 0
+
+
+def _report_end(message: str, reason: str, name: str, settings: CommonSettings) -> None:
+    """Say why a process ends; and that a disk is full, which errors of the storage do not always tell."""
+    full = disk_room.describe_full(settings.directories)
+    logs.report_end(
+        f"{full}; {message}" if full else message,
+        reason=STORAGE_FULL if full else reason,
+        process=name,
+        log_format=settings.log_format,
+    )
+
+
+async def _live(
+    main: Callable[[ProcessState], Awaitable[None]],
+    lifecycle: ProcessState,
+    parent: socket.socket | None,
+    settings: CommonSettings,
+) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, lifecycle, number)
+    helpers = [
+        asyncio.create_task(_say_ready(lifecycle, parent), name="say ready"),
+        asyncio.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
+        asyncio.create_task(_log_readiness(lifecycle), name="log readiness"),
+    ]
+    if parent is not None:
+        parent.setblocking(False)
+        helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
+    try:
+        async with _status_port(lifecycle, settings):
+            await main(lifecycle)
+        log.info("stopped")
+    except ExceptionGroup as group:
+        raise _only_cause(group) from group
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _status_port(lifecycle: ProcessState, settings: CommonSettings) -> AsyncIterator[None]:
+    """Serve the private port from the start to the end of the process, if it has one."""
+    if settings.health_port is None:
+        yield
+        return
+    server = StatusServer(health_responders(lifecycle))
+    async with server.serving(settings.health_host, settings.health_port) as port:
+        lifecycle.announce("health", settings.health_host, port)
+        yield
+
+
+def _only_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the FlowhookError that a TaskGroup wrapped, or the group when it holds anything else."""
+    cause: Exception = group
+    while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]
+    return cause
+
+
+def _on_signal(lifecycle: ProcessState, number: signal.Signals) -> None:
+    if lifecycle.stop.is_set():
+        os._exit(128 + number)
+    log.info("stopping", signal=number.name)
+    lifecycle.stop.set()
+
+
+async def _say_ready(lifecycle: ProcessState, parent: socket.socket | None) -> None:
+    await lifecycle.ready.wait()
+    gc.freeze()  # objects of the start-up are permanent: scanning them repeatedly would block the loop for tens of ms
+    log.info("ready", build=flowhook.__version__, **lifecycle.addresses)
+    if parent is not None:
+        line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"
+        await asyncio.get_running_loop().sock_sendall(parent, line)
+    for load in lifecycle.late_loads:
+        await asyncio.to_thread(load)
+    gc.freeze()
+    log.debug("all code is loaded")
+
+
+async def _log_readiness(lifecycle: ProcessState) -> None:
+    """Log when the process is not ready any more, because it lost a connection for example, and when it is again."""
+    await lifecycle.ready.wait()
+    lost: float | None = None
+    while not lifecycle.stop.is_set():
+        await asyncio.sleep(READINESS_SECONDS)
+        lack = lifecycle.lack()
+        if lack and lost is None and not lifecycle.stop.is_set():
+            lost = time.monotonic()
+            log.warning("not ready", cause=lack)
+        elif not lack and lost is not None:
+            log.info("ready again", seconds=round(time.monotonic() - lost, 1))
+            lost = None
+
+
+async def _watch_parent(parent: socket.socket) -> None:
+    """Exit as soon as the supervisor has ended."""
+    loop = asyncio.get_running_loop()
+    try:
+        while await loop.sock_recv(parent, 64):
+            pass
+    except OSError:
+        pass
+    os._exit(EXIT_REFUSED)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not available on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

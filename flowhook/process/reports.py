@@ -1,0 +1,202 @@
+"""Periodic reports of a process to the router: health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+import grpc
+from prometheus_client import Gauge
+
+import flowhook
+from flowhook import limits
+from flowhook.errors import PermissionDeniedError, UnauthenticatedError
+from flowhook.process import logs, metrics
+from flowhook.process.lifecycle import ProcessState
+from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
+from flowhook.wire import convert, status
+
+MAX_NAME: Final = 63
+MAX_BUILD: Final = 64
+MAX_HOST: Final = 255
+MAX_DETAIL: Final = 512
+MAX_URL: Final = 300
+"""Limits of the texts in a report, in characters."""
+
+MAX_WARNINGS: Final = 8
+MAX_WARNINGS_BYTES: Final = 1024
+"""Limits of the warnings in a report: their number, and their bytes (UTF-8) in all."""
+
+MAX_METRICS_BYTES: Final = 512 * limits.KIB
+MAX_METRICS_LINES: Final = 5000
+"""Limits of the metrics of one process in the Prometheus text format, in which each series is a line."""
+
+MAX_CLOCK_SKEW_SECONDS: Final = 1.0
+"""Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
+timestamps are judged by the edges', and people read the times of all of them."""
+
+CLOCK_SKEW: Final = Gauge(
+    "flowhook_clock_skew_seconds",
+    "By how much this process's clock is ahead of the router's, at the least; negative: behind.",
+    registry=metrics.registry(),
+)
+
+log = logs.get_logger(__name__)
+
+
+def clock_skew(asked: float, answered: float, router_ms: int) -> float:
+    """Return by how much the own clock is ahead of the router's at the least, in seconds; negative: behind.
+
+    Args:
+        asked: Unix time in seconds by the own clock, before the router was asked for its time.
+        answered: the same, after it answered.
+        router_ms: its answer.
+
+    Source: RFC 5905, section 8: the answer is of the middle of the round trip, give or take half of it.
+    """
+    half = max(0.0, answered - asked) / 2
+    skew = asked + half - router_ms / 1000
+    return math.copysign(max(0.0, abs(skew) - half), skew)
+
+
+def within_limits(rendered: bytes) -> bool:
+    """Whether the metrics of one process are within the limits of a report."""
+    return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
+
+
+def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb2.Process:
+    """Return the report of a process, within the limits of a report.
+
+    Metrics that exceed the limits are left out, so that the report of its health still gets through.
+    """
+    lack = lifecycle.lack()
+    return cluster_service_pb2.Process(
+        name=lifecycle.name,
+        role=lifecycle.role,
+        build=flowhook.__version__[:MAX_BUILD],
+        pid=os.getpid(),
+        host=socket.gethostname()[:MAX_HOST],
+        ready=not lack,
+        detail=_printable(lack),
+        url=lifecycle.url if len(lifecycle.url) <= MAX_URL and lifecycle.url.isprintable() else "",
+        start_time=convert.timestamp(lifecycle.start_time_ms),
+        connections=lifecycle.connections(),
+        metrics=rendered if within_limits(rendered) else b"",
+        stopping=lifecycle.stop.is_set(),
+        warnings=_warnings(lifecycle),
+        clock_skew=None if lifecycle.clock_skew is None else convert.duration(lifecycle.clock_skew),
+    )
+
+
+def _warnings(lifecycle: ProcessState) -> list[str]:
+    """Return the warnings of a process as far as a report has room for them."""
+    found, room = [], MAX_WARNINGS_BYTES
+    for warning in list(lifecycle.warnings.values())[:MAX_WARNINGS]:
+        text = _printable(warning).encode()[:room].decode(errors="ignore")
+        room -= len(text.encode())
+        found.append(text)
+    return list(filter(None, found))
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text[:MAX_DETAIL])
+
+
+INTERVAL: Final = 2.0
+"""Seconds between reports, and the deadline of one."""
+
+LAST_REPORT_SECONDS: Final = 1.0
+"""Deadline of the report that a process is about to end."""
+
+
+class ProcessReporter:
+    """Reports the health and metrics of this process to the router; tolerates an unavailable router."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        lifecycle: ProcessState,
+        *,
+        render: Callable[[], bytes] = metrics.render,
+        interval: float = INTERVAL,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Create a reporter on `lifecycle` over `channel`, which the caller closes.
+
+        `render` returns the metrics, `now` Unix time in seconds by the clock whose skew is measured.
+        """
+        self._interval = interval
+        self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
+        self._lifecycle = lifecycle
+        self._render = render
+        self._complete = True
+        self._now = now
+        self._skewed = False
+
+    async def run(self) -> None:
+        """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
+
+        A process that is to stop says so at the end, or it would be taken for one that died.
+        """
+        try:
+            await self._run()
+        finally:
+            if self._lifecycle.stop.is_set():
+                with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+                    async with asyncio.timeout(LAST_REPORT_SECONDS):
+                        await self._report()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._report()
+                self._note_refusal("")
+            except grpc.aio.AioRpcError as error:
+                problem = status.from_rpc_error(error)
+                log.debug("report not delivered", reason=problem.reason)
+                if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
+                    self._note_refusal(problem.message)
+            if self._lifecycle.ready.is_set():
+                await asyncio.sleep(self._interval)
+            else:
+                # not `wait_for`: before Python 3.12 it may lose a cancellation that coincides with the event
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await self._lifecycle.ready.wait()
+
+    async def _report(self) -> None:
+        rendered = self._render()
+        process = build_report(self._lifecycle, rendered)
+        request = cluster_service_pb2.ReportProcessRequest(process=process)
+        asked = self._now()
+        response = await self._stub.ReportProcess(request, timeout=self._interval)
+        if response.router_time_ms:
+            self._note_skew(clock_skew(asked, self._now(), response.router_time_ms))
+        complete = within_limits(rendered) and not response.metrics_dropped
+        if self._complete and not complete:  # once, not every 2 s
+            log.warning("metrics omitted: too many", bytes=len(rendered), series=rendered.count(b"\n"))
+        self._complete = complete
+
+    def _note_refusal(self, problem: str) -> None:
+        """Record why the router refuses this process's token: streams that were opened before it was revoked go on."""
+        known, self._lifecycle.refusal = self._lifecycle.refusal, problem and f"the router refuses the token: {problem}"
+        if problem and self._lifecycle.refusal != known:
+            log.error("the router refuses the token", detail=problem)
+        elif known and not problem:
+            log.info("the router accepts the token again")
+
+    def _note_skew(self, seconds: float) -> None:
+        self._lifecycle.clock_skew = seconds
+        CLOCK_SKEW.set(seconds)
+        skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
+        if skewed and not self._skewed:  # once, not every 2 s
+            log.warning("the clock differs from the router's; synchronise both", ahead=round(seconds, 1))
+        elif self._skewed and not skewed:
+            log.info("the clock agrees with the router's again")
+        self._skewed = skewed

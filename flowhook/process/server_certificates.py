@@ -1,0 +1,103 @@
+"""Certificates of a TLS server: its own, and those of the authorities of its clients; reloaded when their files change.
+
+Source: RFC 8446; https://docs.python.org/3/library/ssl.html.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from flowhook.errors import InvalidError
+from flowhook.process import logs
+
+log = logs.get_logger(__name__)
+
+
+class Certificates:
+    """The certificate of a server, and the authorities that sign those of its clients.
+
+    Attributes:
+        context: the context of connections that begin now; another one after each change. Only a new one forgets an
+            authority, and the sessions that clients could resume without showing their certificate again.
+        authorities_version: number that changes with the authorities: connections that began with another number were
+            made by clients that need not be trusted any more.
+    """
+
+    def __init__(self, certificate: Path, key: Path, client_authorities: Path | None) -> None:
+        """Load the files.
+
+        Raises:
+            InvalidError: a file can't be read, or the key needs a passphrase, or does not match the certificate
+                (`TLS_FILES_INVALID`).
+        """
+        self._certificate = certificate
+        self._key = key
+        self._authorities = client_authorities
+        self._failure = ""
+        self.authorities_version = 0
+        try:
+            self._stamps = self._look()
+            self.context = self._load()
+        except OSError as error:  # an SSLError is one
+            raise InvalidError(f"TLS can't be set up: {error}", reason="TLS_FILES_INVALID") from None
+
+    def refresh(self) -> bool:
+        """Reload the files if one of them changed; return whether they did.
+
+        If they can't be loaded, all that was loaded before stays in use. That is logged once for each cause.
+        """
+        try:
+            stamps = self._look()
+            if stamps == self._stamps:
+                return False
+            self.context = self._load()
+        except (OSError, InvalidError) as error:
+            if str(error) != self._failure:
+                self._failure = str(error)
+                log.warning("certificates not renewed", cause=self._failure)
+            return False
+        if stamps[2:] != self._stamps[2:]:
+            self.authorities_version += 1
+        self._stamps = stamps
+        self._failure = ""
+        log.info("certificates renewed")
+        return True
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        """Return what changes with the files; the last one is that of the authorities, if there are any."""
+        paths = (self._certificate, self._key, self._authorities)
+        found = [path.stat() for path in paths if path is not None]
+        return [(each.st_mtime_ns, each.st_size, each.st_ino) for each in found]
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        if self._authorities is not None:
+            context.verify_mode = ssl.CERT_OPTIONAL  # each flow decides whether a certificate is required
+            context.load_verify_locations(self._authorities)
+        context.load_cert_chain(self._certificate, self._key, _no_passphrase)
+        return context
+
+
+def _no_passphrase() -> str:
+    """Refuse an encrypted key: OpenSSL would prompt at the terminal, and block the whole process."""
+    raise InvalidError("TLS can't be set up: the key takes a passphrase; remove it", reason="TLS_FILES_INVALID")
+
+
+def load_certificates(
+    certificate: Path | None, key: Path | None, client_authorities: Path | None = None, *, prefix: str = "--"
+) -> Certificates | None:
+    """Load the certificates that the settings of the same names configure; None when they configure no TLS. Blocking.
+
+    `prefix` is that of the options, for messages.
+
+    Raises:
+        InvalidError: a file is missing or invalid (`TLS_FILES_INVALID`).
+    """
+    if certificate is None and key is None and client_authorities is None:
+        return None
+    if certificate is None or key is None:
+        raise InvalidError(f"TLS needs both {prefix}tls-cert-file and {prefix}tls-key-file", reason="TLS_FILES_INVALID")
+    return Certificates(certificate, key, client_authorities)

@@ -1,0 +1,337 @@
+"""Settings of each process: command-line options, else `FLOWHOOK_*` environment variables, else these defaults.
+
+A setting `http_port` is `FLOWHOOK_HTTP_PORT` in the environment and `--http-port` on the command line. Those that
+contain a secret can be in a file, see `confidential_settings`. Durations are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.process.confidential_settings import FileSettings, MayHaveSecret
+from flowhook.process.router_addresses import split_addresses
+from flowhook.security.address_policy import AddressPolicy
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""A TCP port; 0 lets the system choose."""
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A duration above 0: a timeout of 0 s would let nothing succeed."""
+
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A grace period for work in progress; 0 ends that at once."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A limit of 1 or more."""
+
+
+def _check_target(value: str) -> str:
+    try:
+        return ",".join(split_addresses(value))
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+
+
+Target = Annotated[str, AfterValidator(_check_target)]
+"""Targets of gRPC channels, separated by commas: host and port, or another name that gRPC resolves."""
+
+
+def _check_public_url(value: str) -> str:
+    parts = urlsplit(value.removesuffix("/"))
+    if value and (
+        parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query or parts.fragment
+    ):
+        raise ValueError("expected only scheme and host, such as https://hooks.example.com")
+    return value.removesuffix("/")
+
+
+def _check_health_path(value: str) -> str:
+    if value and (not re.fullmatch(r"/(?:[A-Za-z0-9._~-]+/)*", value) or value.startswith(("/hook/", "/replies/"))):
+        raise ValueError("expected a path with / at both ends, such as /_edge/, and not /hook/ or /replies/")
+    return value
+
+
+HealthPath = Annotated[str, AfterValidator(_check_health_path)]
+"""A path with `/` at both ends that is not one of flows or replies; or empty."""
+
+
+PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
+"""Scheme and host, with an optional port; or empty. A trailing `/` is removed."""
+
+
+def _check_host_names(value: str) -> str:
+    for name in filter(None, (each.strip() for each in value.split(","))):
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
+            raise ValueError("expected host names without scheme and port, such as admin.example.com,10.0.0.7")
+    return value
+
+
+HostNames = Annotated[str, AfterValidator(_check_host_names)]
+"""Names or addresses of hosts, separated by commas."""
+
+
+class CommonSettings(FileSettings):
+    """Settings of every process and every client command."""
+
+    data_dir: Path = Path("data")
+    """Directory of the database, keys and tokens."""
+    router: Target = "127.0.0.1:50051"
+    """Address of the router, `host:port`; several are separated by commas (at most 16): the one that owns the data is
+    followed."""
+    token: SecretStr | None = None
+    """Bearer token; when absent it is read from a file in `data_dir`, see `read_token`."""
+    router_ca_file: Path | None = None
+    """PEM certificates that the router's TLS certificate is checked against; absent: no TLS."""
+    client_cert_file: Path | None = None
+    """PEM certificate that this process shows to the router (mTLS)."""
+    client_key_file: Path | None = None
+    """PEM key of that certificate."""
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+    log_format: str = "auto"
+    """`json`, `console`, or `auto`: console on a terminal, else json."""
+    process_name: str = ""
+    """Role and number, for example `edge-1`; made of role, process ID and host name when empty."""
+    health_port: Port | None = None
+    """Private port of a process for `/healthz` and `/readyz`; 0 lets the system choose; absent: none."""
+    health_host: str = "127.0.0.1"
+    """Address that the private port listens on."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Directories that the process writes to, or reads from."""
+        return (self.data_dir,)
+
+
+class EdgeSettings(CommonSettings):
+    """The HTTP process that senders reach."""
+
+    host: str = "127.0.0.1"
+    """Address that senders reach."""
+    http_port: Port = 8080
+    """Port that senders reach; 0 lets the system choose."""
+    reuse_port: bool = False
+    """Whether other edges on this machine may listen on the same port."""
+    health_path: HealthPath = "/"
+    """Path below which the port of senders answers `healthz` and `readyz` with one word; empty: nowhere."""
+    public_url: PublicUrl = ""
+    """Scheme and host that senders use, if a proxy changes them; for signatures that cover the URL."""
+    trusted_proxies: str = ""
+    """Networks of proxies, separated by commas, whose `Forwarded` and `X-Forwarded-…` headers are trusted."""
+    proxy_protocol: bool = False
+    """Whether connections begin with a header of the PROXY protocol, version 1 or 2; others are closed then."""
+    tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that senders see; read again when it changes. Absent: no TLS."""
+    tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """PEM certificates of the authorities that issue senders' certificates, for `auth: {mtls: …}`; read again when it
+    changes."""
+    tls_client_common_names: bool = False
+    """Whether the common name of a sender's certificate counts although it has alternative names."""
+    allow_private_addresses: bool = False
+    """Whether public keys may be fetched from private, loopback and link-local addresses (`auth: {jwt: {jwks: …}}`)."""
+    allow_loopback_addresses: bool = False
+    """Whether public keys may be fetched from this machine."""
+    header_timeout: Seconds = 10.0
+    """Time within which the head of a request must arrive."""
+    body_timeout: Seconds = 60.0
+    """Time within which the body of a request must arrive."""
+    idle_timeout: Seconds = 75.0
+    """Time after which a connection without a request is closed."""
+    max_connections: Count = 10_000
+    """Concurrent connections; beyond it the one that is idle longest is closed or, if none is idle, the new one."""
+    max_connections_per_address: Count = 1000
+    """Concurrent connections of one address, or of one /64 of IPv6; trusted proxies are exempt."""
+    flow_cache_size: Count = 10_000
+    """Flows, known and unknown, that an edge caches."""
+    max_pending_events: Count = 10_000
+    """Requests that may wait for the router; beyond it the edge answers 503."""
+    max_held_requests: Count = 2000
+    """Requests that may wait for the answer of their flow; beyond it, or half of it per flow or address, they fail."""
+    router_timeout: Seconds = 15.0
+    """Time that a request may wait for the router before the edge answers 503."""
+    drain_seconds: Grace = 10.0
+    """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses edges may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
+
+
+class RouterSettings(CommonSettings):
+    """The gRPC process that owns storage."""
+
+    host: str = "127.0.0.1"
+    """Address that gRPC listens on."""
+    grpc_port: Port = 50051
+    """Port that gRPC listens on; 0 lets the system choose."""
+    storage: MayHaveSecret = ""
+    """`sqlite:PATH`, or `nats://HOST:PORT,…` for a log that is replicated by NATS JetStream; empty:
+    `sqlite:<data_dir>/flowhook.db`."""
+    view_dir: Path | None = None
+    """Directory of this router's copy of the data in a replicated log; absent: `<data_dir>/view`."""
+    advertise: str = ""
+    """Address, `host:port`, at which clients reach this router if it owns the replicated log; empty: where gRPC
+    listens."""
+    nats_creds_file: Path | None = None
+    """Credentials file for NATS (JWT and seed), if the storage's URL names no user and password."""
+    nats_ca_file: Path | None = None
+    """PEM certificates that the TLS certificates of NATS servers are checked against; absent: those of the system."""
+    snapshot_log_bytes: Count = 256 * limits.MIB
+    """Growth of the replicated log after which a snapshot is made, so that the log can be purged."""
+    snapshot_seconds: Seconds = 1800.0
+    """Time after which a snapshot is made in any case, if the replicated log grew."""
+    storage_max_bytes: Annotated[int, Field(ge=0)] = 0
+    """Size the database may grow to before events are refused with 503; 0: the disk is the limit."""
+    tls_cert_file: Path | None = None
+    """PEM certificate of the router; read again when it changes. Absent: no TLS."""
+    tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """PEM certificates of the authorities of clients' certificates (mTLS), read again when it changes; if set, clients
+    must present one."""
+    secrets_key: SecretStr | None = None
+    """32 bytes in base64 that encrypt secrets; absent: `<data_dir>/secrets.key`, which is created if it is missing."""
+    discard_secrets: bool = False
+    """Whether a router whose key for secrets is missing, or not the one of its data, deletes all secrets, and goes on
+    with the key that is there or with a new one; else it does not start."""
+    allow_private_addresses: bool = False
+    """Whether runners and edges may reach private, loopback and link-local addresses: if not, flows that name such an
+    address are applied with a warning."""
+    allow_loopback_addresses: bool = False
+    """The same for loopback addresses alone."""
+    total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
+    """Unfinished executions of all flows; beyond it events are refused with 503."""
+    lease_seconds: Seconds = limits.LEASE_SECONDS
+    """Time after which the work of a silent runner is given to another one."""
+    max_uploads: Count = limits.MAX_UPLOADS
+    """Large bodies that are uploaded concurrently by senders that are authenticated before the body arrives, and as
+    many by others; beyond it requests with such bodies are refused with 503."""
+    max_upload_bytes: Count = limits.MAX_UPLOAD_BYTES
+    """Total bytes of large bodies that are being uploaded, or wait for their events."""
+    max_attempts: Count = limits.MAX_ATTEMPTS
+    """Attempts charged to an execution before it is faulted."""
+    retention_seconds: Seconds = 30 * 24 * 3600.0
+    """Time for which an ended execution, its body and its journal are retained."""
+    callback_seconds: Seconds = 7 * 24 * 3600.0
+    """Time for which a callback or an event is buffered that no execution listens for yet."""
+    drain_seconds: Grace = 10.0
+    """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Directories that the router writes to."""
+        scheme, _, path = self.storage.partition(":")
+        database = (Path(path).parent,) if scheme == "sqlite" else ()
+        return (self.data_dir, *database, *filter(None, (self.view_dir,)))
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses runners and edges may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
+
+
+class RunnerSettings(CommonSettings):
+    """The process that executes flows."""
+
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
+    """Executions worked on at a time."""
+    expression_seconds: Seconds = limits.EXPRESSION_SECONDS
+    """Time that the evaluation of one expression may take."""
+    expression_bytes: Count = limits.EXPRESSION_BYTES
+    """Memory that the evaluation of one expression may take."""
+    allow_private_addresses: bool = False
+    """Whether calls may reach private, loopback and link-local addresses."""
+    allow_loopback_addresses: bool = False
+    """Whether calls may reach loopback addresses, which are those of this machine."""
+    allow_processes: bool = False
+    """Whether flows may start processes (`run.script`, `run.shell`), which can do what the runner's user can."""
+    http_timeout: Seconds = 30.0
+    """Deadline of one outbound HTTP request whose task sets none."""
+    public_url: PublicUrl = ""
+    """Scheme and host of the one-time URLs that flows hand out; empty: they begin with the path."""
+    event_sink: str = ""
+    """URL that receives every event that a flow emits, unless its task names another; empty: none."""
+    losses_explained: bool = False
+    """Whether the end of an earlier runner of this name had another cause than its work, such as an operator who ended
+    it: no attempt is charged for that."""
+    twitter_base_url: str = "https://api.x.com"
+    """Base URL of the API that `twitter.post` calls."""
+    drain_seconds: Grace = 10.0
+    """Time that work in progress may take after the process receives SIGTERM."""
+
+    @property
+    def address_policy(self) -> AddressPolicy:
+        """Which addresses runners may reach."""
+        return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
+
+
+class AdminSettings(CommonSettings):
+    """The HTTP process that operators reach."""
+
+    host: str = "127.0.0.1"
+    """Address that operators reach."""
+    admin_port: Port = 8081
+    """Port that operators reach; 0 lets the system choose."""
+    trusted_proxies: str = ""
+    """Networks of proxies, separated by commas, whose `Forwarded` and `X-Forwarded-…` headers say whose requests they
+    pass on: limits apply to each client, and the audit log has its address."""
+    max_connections: Count = 1000
+    """Concurrent connections; beyond it the one that is idle longest is closed or, if none is idle, the new one."""
+    max_connections_per_address: Count = 200
+    """Concurrent connections of one address, or of one /64 of IPv6; trusted proxies are exempt."""
+    admin_hosts: HostNames = ""
+    """Host names, separated by commas and without ports, by which operators reach it; `host`, `localhost`,
+    loopback addresses and the local address of a connection are always accepted."""
+    public_url: PublicUrl = ""
+    """Scheme and host of the URLs that the console shows to be given to senders; empty: those that an edge reports."""
+    admin_tls_cert_file: Path | None = None
+    """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
+    admin_tls_key_file: Path | None = None
+    """PEM key of that certificate."""
+    login_code: SecretStr | None = None
+    """Code of a link that logs in once, from this machine; `flowhook up` makes one at each start."""
+    edge_ca_file: Path | None = None
+    """PEM certificates of the authorities of the edges' certificate, for test events; absent: those of the system."""
+    edge_cert_file: Path | None = None
+    """PEM certificate of the edges of this machine's cluster, which alone is trusted, whatever its name."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names that the `Host` header may have, lower-case."""
+        names = (*self.admin_hosts.split(","), self.host)
+        return frozenset(name for each in names if (name := each.strip().lower().removesuffix(".")))
+
+
+def read_token(settings: CommonSettings, *names: str) -> str:
+    """Return the bearer token to show to the router.
+
+    Args:
+        settings: source of the token: `token`, else the file `<data_dir>/<name>.token`.
+        names: built-in tokens, of `admin`, `edge`, `runner` and `view`, by preference: the first whose file exists.
+
+    Raises:
+        InvalidError: there is no token (`TOKEN_MISSING`); the message names the file that was tried.
+    """
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    paths = [settings.data_dir / f"{name}.token" for name in names]
+    path = next((path for path in paths if path.exists()), paths[0])
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise InvalidError(
+            f"no token: set FLOWHOOK_TOKEN, or FLOWHOOK_DATA_DIR to the router's data directory ({path}: "
+            f"{os.strerror(error.errno or 0)})",
+            reason="TOKEN_MISSING",
+        ) from None

@@ -1,0 +1,118 @@
+"""Verification of bearer tokens: what a presented token permits, and when each token was last used.
+
+Times of use are held in memory and written to `<data_dir>/tokens.used.json` from time to time. They help people find
+unused tokens, which is not worth a write with every call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.security.private_files import write_private
+from flowhook.security.tokens import FILE, TokenInfo, TokenScope, list_tokens
+
+USE_FILE: Final = "tokens.used.json"
+
+
+class TokenGrant(NamedTuple):
+    """Permissions of one value of a token.
+
+    Attributes:
+        name: name of the token.
+        scopes: scopes of the token.
+        flows: IDs of the only flows whose events it may ingest; None: any.
+        until: Unix time (s) at which it expires.
+        sha256: hash of the value, in hex.
+    """
+
+    name: str
+    scopes: frozenset[TokenScope]
+    flows: frozenset[str] | None
+    until: float
+    sha256: str
+
+
+class TokenVerifier:
+    """Looks up what a presented token permits; reloads the file when its modification time changes.
+
+    The lookup reveals nothing by its timing: its key is a hash, which no caller can steer.
+    """
+
+    def __init__(self, data_dir: Path, *, now: Callable[[], float] = time.time) -> None:
+        """Create a verifier for the tokens of a data directory; `now` returns Unix time in seconds."""
+        self._data_dir = data_dir
+        self._now = now
+        self._path = data_dir / FILE
+        self._stamp: tuple[int, int, int] | None = None
+        self._grants: dict[bytes, TokenGrant] = {}
+        self._used = dict(last_uses(data_dir))
+        self._changed = False
+
+    def find(self, token: str) -> TokenGrant | None:
+        """Return what a token permits, or None if it is unknown or expired.
+
+        The empty one is unknown, whatever the file contains, and all are if it can't be read.
+        """
+        if not token:
+            return None
+        try:
+            status = self._path.stat()
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if stamp != self._stamp:
+                infos = list_tokens(self._data_dir)
+                self._grants = {bytes.fromhex(grant.sha256): grant for info in infos for grant in _grants(info)}
+                self._stamp = stamp
+        except (OSError, InvalidError, ValueError):
+            self._grants, self._stamp = {}, None
+        grant = self._grants.get(hashlib.sha256(token.encode(errors="surrogateescape")).digest())
+        if grant is None:
+            return None
+        now = self._now()
+        if now >= grant.until:
+            return None
+        self._used[grant.sha256] = int(now)
+        self._changed = True
+        return grant
+
+    def save_uses(self) -> None:
+        """Write the times of use to the file, if any token was used since the last write. Blocking.
+
+        Raises:
+            OSError: the file can't be written; the next call tries again.
+        """
+        if not self._changed or self._stamp is None:  # without a readable file it is unknown which tokens still exist
+            return
+        self._changed = False
+        known = {grant.sha256 for grant in self._grants.values()}
+        uses = {sha256: used for sha256, used in self._used.copy().items() if sha256 in known}
+        try:
+            write_private(self._data_dir / USE_FILE, orjson.dumps(uses) + b"\n", durable=False)
+        except OSError:
+            self._changed = True
+            raise
+
+
+def last_uses(data_dir: Path) -> Mapping[str, int]:
+    """Return the times at which token values were last used: Unix times (s) by hash in hex. Blocking.
+
+    The times are up to a minute old. The result is empty if the file can't be read.
+    """
+    try:
+        return {str(sha256): int(used) for sha256, used in orjson.loads((data_dir / USE_FILE).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _grants(info: TokenInfo) -> list[TokenGrant]:
+    flows = info.flows or None
+    end = float("inf") if info.expires is None else info.expires
+    return [TokenGrant(info.name, info.scopes, flows, end, info.sha256)] + [
+        TokenGrant(info.name, info.scopes, flows, value.until, value.sha256) for value in info.earlier
+    ]

@@ -1,0 +1,345 @@
+"""Bearer tokens of the gRPC services: `<data_dir>/tokens.json` stores their hashes, never a token.
+
+A token is `fhk_` and 256 random bits. It can't be guessed, so a plain SHA-256 is a sufficient hash. The prefix lets
+secret scanners, and the redaction of our own logs, recognise tokens.
+
+A token has a name, and a value that can be rotated: an earlier value stays valid until its own expiry. Times are Unix
+seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
+from flowhook.security.private_files import make_directory, open_private, write_private
+
+PREFIX: Final = "fhk_"
+FILE: Final = "tokens.json"
+MAX_FLOWS: Final = 100
+"""Flows that one token can be restricted to."""
+
+MAX_EARLIER: Final = 4
+"""Earlier values of one token that are valid at a time."""
+
+MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0
+"""Longest validity of an earlier value after a rotation."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class TokenScope(StrEnum):
+    """A permission of a token."""
+
+    INGEST = "ingest"
+    """Ingest events."""
+    VERIFY = "verify"
+    """Read the secrets that webhooks are verified with; for edges."""
+    RUN = "run"
+    """Attach as a runner, and read any secret."""
+    VIEW = "view"
+    """Read everything but the values of secrets, and change nothing."""
+    ADMIN = "admin"
+    """Manage flows, secrets and executions."""
+
+
+BUILT_IN: Final = {
+    "admin": frozenset(TokenScope),
+    "edge": frozenset({TokenScope.INGEST, TokenScope.VERIFY}),
+    "runner": frozenset({TokenScope.RUN}),
+    "view": frozenset({TokenScope.VIEW}),
+}
+"""Tokens that are created in a new data directory, each in its own file `<name>.token`."""
+
+
+class EarlierValue(NamedTuple):
+    """A replaced value of a token: its hash in hex, and its expiry."""
+
+    sha256: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """A token as stored.
+
+    Attributes:
+        name: 1 to 63 characters.
+        scopes: its permissions.
+        sha256: hash of its value, in hex.
+        created: Unix time in seconds at which its value was created.
+        flows: IDs of the only flows whose events it may ingest; empty: any.
+        expires: time at which it expires; None: never.
+        earlier: earlier values that are still valid, the latest first.
+    """
+
+    name: str
+    scopes: frozenset[TokenScope]
+    sha256: str
+    created: int
+    flows: frozenset[str] = frozenset()
+    expires: int | None = None
+    earlier: tuple[EarlierValue, ...] = ()
+
+
+def ensure_tokens(data_dir: Path) -> bool:
+    """Create the built-in tokens of a data directory that has no `tokens.json` yet; otherwise change nothing.
+
+    Blocking. Every file is readable by its owner only. Returns whether the tokens were created.
+
+    Raises:
+        InvalidError: the directory can't be written (`DATA_DIR_UNUSABLE`) or the file is damaged (`TOKENS_DAMAGED`).
+    """
+    with _locked(data_dir):
+        if (data_dir / FILE).exists():
+            _load(data_dir)
+            return False
+        infos = []
+        for name, scopes in BUILT_IN.items():
+            token = _mint()
+            write_private(data_dir / f"{name}.token", token.encode() + b"\n")
+            infos.append(TokenInfo(name, scopes, _hash(token), int(time.time())))
+        # last, so that after a crash before this point the next call starts over
+        _store(data_dir, infos)
+        return True
+
+
+def create_token(
+    data_dir: Path,
+    name: str,
+    scopes: Collection[TokenScope],
+    *,
+    flows: Collection[str] = (),
+    expires_in: float | None = None,
+) -> str:
+    """Add a token and return it; it can't be read again.
+
+    Blocking.
+
+    Args:
+        data_dir: data directory of the router.
+        name: 1 to 63 letters, digits, '.', '_' or '-'.
+        scopes: its permissions; at least one.
+        flows: IDs of the only flows whose events it may ingest, at most 100; empty: any.
+        expires_in: seconds after which it expires; None: it is valid until it is revoked.
+
+    Raises:
+        InvalidError: the name, the scopes, the flows or the time are not acceptable (`TOKEN_NAME_INVALID`,
+            `TOKEN_SCOPES_MISSING`, `TOKEN_FLOWS_INVALID`, `TOKEN_EXPIRY_INVALID`), or the directory is unusable.
+        ConflictError: a token of this name exists (`TOKEN_EXISTS`).
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidError("a token's name is 1 to 63 letters, digits, '.', '_' or '-'", reason="TOKEN_NAME_INVALID")
+    if not scopes:
+        raise InvalidError("a token needs at least one scope", reason="TOKEN_SCOPES_MISSING")
+    _check_flows(scopes, flows)
+    now = int(time.time())
+    expires = _expiry(now, expires_in)
+    ensure_tokens(data_dir)
+    with _locked(data_dir):
+        infos = _load(data_dir)
+        if any(info.name == name for info in infos):
+            raise ConflictError(f"the token {name} exists already: revoke it first", reason="TOKEN_EXISTS")
+        token = _mint()
+        info = TokenInfo(name, frozenset(scopes), _hash(token), now, frozenset(flows), expires)
+        _store(data_dir, [*infos, info])
+    return token
+
+
+def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float | None = None) -> str:
+    """Give a token a new value and return it; it can't be read again. The file of a built-in token is updated, too.
+
+    Blocking. The new value is valid at once, with the same permissions. The previous one stays valid for `overlap`.
+
+    Args:
+        data_dir: data directory of the router.
+        name: name of the token.
+        overlap: seconds for which the previous value stays valid, in [0, `MAX_OVERLAP_SECONDS`]; never beyond its own
+            expiry.
+        expires_in: seconds after which the new value expires; None: at the expiry of the previous one.
+
+    Raises:
+        NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
+        InvalidError: a time is not acceptable (`TOKEN_OVERLAP_INVALID`, `TOKEN_EXPIRY_INVALID`), or the directory is
+            unusable.
+        ConflictError: too many earlier values are still valid (`TOKEN_OVERLAPS`), or the token has expired and no new
+            expiry is given (`TOKEN_EXPIRED`).
+    """
+    if not 0 <= overlap <= MAX_OVERLAP_SECONDS:
+        raise InvalidError("the earlier value can stay valid for 0 s to 30 days (P30D)", reason="TOKEN_OVERLAP_INVALID")
+    now = int(time.time())
+    expires = _expiry(now, expires_in)
+    with _locked(data_dir):
+        infos = {info.name: info for info in _load(data_dir)}
+        info = infos.get(name)
+        if info is None:
+            raise _not_found(name)
+        if expires is None and info.expires is not None and info.expires <= now:
+            raise ConflictError(f"{name} has expired: give it a new expiry", reason="TOKEN_EXPIRED")
+        end = min(now + int(overlap), now + int(overlap) if info.expires is None else info.expires)
+        before = (EarlierValue(info.sha256, end), *info.earlier)
+        earlier = tuple(value for value in before if value.until > now)
+        if len(earlier) > MAX_EARLIER:
+            raise ConflictError(
+                f"{MAX_EARLIER} earlier values of {name} are still valid: wait, or revoke it", reason="TOKEN_OVERLAPS"
+            )
+        token = _mint()
+        infos[name] = replace(
+            info,
+            sha256=_hash(token),
+            created=now,
+            expires=info.expires if expires is None else expires,
+            earlier=earlier,
+        )
+        if name in BUILT_IN:
+            write_private(_pending(data_dir, name), token.encode() + b"\n")
+        _store(data_dir, list(infos.values()))
+        _finish_rotations(data_dir)
+    return token
+
+
+def _pending(data_dir: Path, name: str) -> Path:
+    """Return the path of the new value of a built-in token until its hash is stored."""
+    return data_dir / f".{name}.token.new"
+
+
+def _finish_rotations(data_dir: Path) -> None:
+    """Complete or undo rotations that a crash interrupted.
+
+    New values whose hash is stored are moved to their files; others are removed.
+    """
+    pending = [(name, path) for name in BUILT_IN if (path := _pending(data_dir, name)).exists()]
+    hashes = {info.name: info.sha256 for info in _load(data_dir)} if pending else {}
+    for name, path in pending:
+        if _hash(path.read_text().strip()) == hashes.get(name):
+            path.replace(data_dir / f"{name}.token")
+        else:
+            path.unlink()
+
+
+def list_tokens(data_dir: Path) -> list[TokenInfo]:
+    """Return all tokens by name; none when the directory has no `tokens.json`. Blocking.
+
+    Raises:
+        InvalidError: the file is damaged or unreadable.
+    """
+    return sorted(_load(data_dir), key=lambda info: info.name)
+
+
+def revoke_token(data_dir: Path, name: str) -> None:
+    """Remove a token: routers refuse it from their next call on. Blocking.
+
+    Raises:
+        NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
+        InvalidError: the directory is unusable.
+    """
+    with _locked(data_dir):
+        infos = _load(data_dir)
+        remaining = [info for info in infos if info.name != name]
+        if len(remaining) == len(infos):
+            raise _not_found(name)
+        _store(data_dir, remaining)
+        if name in BUILT_IN:
+            (data_dir / f"{name}.token").unlink(missing_ok=True)
+
+
+def _check_flows(scopes: Collection[TokenScope], flows: Collection[str]) -> None:
+    if flows and set(scopes) != {TokenScope.INGEST}:
+        raise InvalidError("a token for some flows can only have the scope ingest", reason="TOKEN_FLOWS_INVALID")
+    if len(flows) > MAX_FLOWS or not all(0 < len(flow) <= limits.MAX_FLOW_ID_LENGTH for flow in flows):
+        raise InvalidError(f"a token is for at most {MAX_FLOWS} flows, by ID", reason="TOKEN_FLOWS_INVALID")
+
+
+def _expiry(now: int, seconds: float | None) -> int | None:
+    if seconds is None:
+        return None
+    if seconds < 1:
+        raise InvalidError("a token is valid for at least a second", reason="TOKEN_EXPIRY_INVALID")
+    return now + int(seconds)
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no token {name}", reason="TOKEN_NOT_FOUND")
+
+
+def _mint() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Hold the directory's lock, so that reading, changing and writing the file is atomic across processes."""
+    try:
+        make_directory(data_dir)
+        descriptor = open_private(data_dir / f".{FILE}.lock", os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _finish_rotations(data_dir)
+            yield
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise InvalidError(
+            f"can't use the data directory {data_dir}: {os.strerror(error.errno or 0)}", reason="DATA_DIR_UNUSABLE"
+        ) from None
+
+
+def _load(data_dir: Path) -> list[TokenInfo]:
+    path = data_dir / FILE
+    try:
+        rows = orjson.loads(path.read_bytes())
+        return [_info(row) for row in rows]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="DATA_DIR_UNUSABLE") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InvalidError(
+            f"{path} is damaged: restore it, or remove it to start anew", reason="TOKENS_DAMAGED"
+        ) from None
+
+
+def _info(row: Any) -> TokenInfo:
+    return TokenInfo(
+        str(row["name"]),
+        frozenset(map(TokenScope, row["scopes"])),
+        bytes.fromhex(row["sha256"]).hex(),
+        int(row["created"]),
+        frozenset(map(str, row["flows"])),
+        None if row["expires"] is None else int(row["expires"]),
+        tuple(EarlierValue(bytes.fromhex(value["sha256"]).hex(), int(value["until"])) for value in row["earlier"]),
+    )
+
+
+def _store(data_dir: Path, infos: list[TokenInfo]) -> None:
+    rows = [
+        {
+            "name": info.name,
+            "scopes": sorted(info.scopes),
+            "sha256": info.sha256,
+            "flows": sorted(info.flows),
+            "created": info.created,
+            "expires": info.expires,
+            "earlier": [value._asdict() for value in info.earlier],
+        }
+        for info in infos
+    ]
+    write_private(data_dir / FILE, orjson.dumps(rows, option=orjson.OPT_INDENT_2) + b"\n")

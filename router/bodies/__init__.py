@@ -1,0 +1,1 @@
+"""Bodies that are stored apart from their events: uploads and reads, in chunks."""

@@ -1,0 +1,239 @@
+"""Records in the audit log the calls that change something on behalf of an operator.
+
+A call is recorded when it was performed, before it is answered: whoever has the answer finds the entry. If the entry
+can't be stored, the call is answered nevertheless, because its effect has taken place, and the loss is logged.
+A caller that cancels its call, or whose deadline passes, stops neither the call nor its entry: otherwise it could
+change something without an entry, or leave it half-done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from flowhook.errors import FlowhookError
+from flowhook.model.audit import AuditEntry
+from flowhook.model.audit_reason import CLIENT_ADDRESS_KEY, REASON_KEY
+from flowhook.process import logs
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
+from flowhook.wire import status
+from router.calls import error_mapping
+from router.calls.authorization import caller_name
+from router.storage.operator_logs import AuditLog
+
+MAX_TEXT: Final = 500
+"""Characters of a target and of a reason that are stored."""
+
+MAX_ADDRESS: Final = 100
+"""Characters of an address that are stored."""
+
+_PREFIX: Final = "/flowhook.v1."
+
+log = logs.get_logger(__name__)
+
+
+def _field(name: str) -> Callable[[Any, Any], str]:
+    return lambda request, _response: str(getattr(request, name))
+
+
+def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service_pb2.ApplyFlowsResponse | None) -> str:
+    """Return the flows that were created or changed; empty: none."""
+    if request.dry_run:
+        return ""
+    if response is None:
+        return f"{len(request.documents)} documents"
+    unchanged = flow_service_pb2.AppliedFlow.CHANGE_UNCHANGED
+    return ", ".join(f"{each.flow.id} {each.flow.revision}" for each in response.flows if each.change != unchanged)
+
+
+def _replayed(request: pb.ReplayExecutionRequest, response: pb.ReplayExecutionResponse | None) -> str:
+    """Return the execution, the one that replays it, and in what that one differs from it."""
+    new = "" if response is None else f"as {response.execution.id}"
+    return _joined(request.execution_id, new, _differences(request))
+
+
+def _created(request: job_service_pb2.CreateJobRequest, response: job_service_pb2.CreateJobResponse | None) -> str:
+    """Return the action of a job, the job itself if it was created, and in what its replays differ from executions."""
+    known = job_service_pb2.JobSpec.Action.DESCRIPTOR.values_by_number.get(request.spec.action)
+    action = str(request.spec.action) if known is None else known.name.removeprefix("ACTION_").lower()
+    return _joined(action, "" if response is None else response.job.id, _differences(request.spec.replay))
+
+
+def _deleted(request: pb.DeleteExecutionRequest, response: pb.DeleteExecutionResponse | None) -> str:
+    """Return the executions that were deleted, and whether they were erased."""
+    ids = [request.execution_id] if response is None else response.execution_ids
+    return _joined("erase" if request.erase else "", *ids)
+
+
+def _differences(request: pb.ReplayExecutionRequest) -> str:
+    """Return in what a replay differs from the execution, without the bytes that it was given."""
+    words = []
+    if request.HasField("output"):
+        words.append(f"with an output given to {request.task}")
+    elif request.task:
+        words.append(f"from {request.task}")
+    elif request.start == pb.ReplayExecutionRequest.START_FAILED_TASK:
+        words.append("from the failed task")
+    elif request.start == pb.ReplayExecutionRequest.START_AUTO and not request.HasField("input"):
+        words.append("from the failed task, if one did")
+    if request.HasField("input"):
+        words.append("with edited input")
+    if request.revision == pb.ReplayExecutionRequest.REVISION_LATEST:
+        words.append("on the latest revision")
+    return " ".join(words)
+
+
+def _handed_over(
+    request: shard_service_pb2.HandOverRequest, response: shard_service_pb2.HandOverResponse | None
+) -> str:
+    """Return the router that is to own the shard."""
+    return (request.router if response is None else response.router) or "any standby"
+
+
+def _joined(*words: str) -> str:
+    return " ".join(filter(None, words))
+
+
+AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
+    "FlowService/ApplyFlows": _applied,
+    "FlowService/PauseFlow": _field("flow_id"),
+    "FlowService/ResumeFlow": _field("flow_id"),
+    "FlowService/DeleteFlow": _field("flow_id"),
+    "FlowService/SignWebhook": _field("flow_id"),
+    "SecretService/SetSecret": _field("name"),
+    "SecretService/DeleteSecret": _field("name"),
+    "ExecutionService/ReplayExecution": _replayed,
+    "ExecutionService/CancelExecution": _field("execution_id"),
+    "ExecutionService/SuspendExecution": _field("execution_id"),
+    "ExecutionService/ResumeExecution": _field("execution_id"),
+    "ExecutionService/RetryExecutionNow": _field("execution_id"),
+    "ExecutionService/ResolveExecution": _field("execution_id"),
+    "ExecutionService/DeleteExecution": _deleted,
+    "JobService/CreateJob": _created,
+    "JobService/PauseJob": _field("job_id"),
+    "JobService/ResumeJob": _field("job_id"),
+    "JobService/AbortJob": _field("job_id"),
+    "RejectionService/AcceptRejection": _field("rejection_id"),
+    "ClusterService/DismissProcess": _field("name"),
+    "ShardService/HandOver": _handed_over,
+}
+"""Methods that are recorded, with what returns the target from request and response (None: it was refused).
+
+A call without a target is not recorded: it changes nothing.
+"""
+
+
+class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+    """Records the calls of the methods in `AUDITED`. It stands behind the `Authorizer`."""
+
+    def __init__(self, audit: AuditLog, *, now_ms: Callable[[], int]) -> None:
+        self._audit = audit
+        self._now_ms = now_ms
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the handler of a call, wrapped if it is recorded."""
+        handler = await continuation(handler_call_details)
+        action = handler_call_details.method.removeprefix(_PREFIX)
+        if action not in AUDITED or handler is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._recorded(action, handler.unary_unary, handler_call_details),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _recorded(
+        self, action: str, perform: Any, details: grpc.HandlerCallDetails
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
+        async def recorded(request: Message, context: error_mapping.Context, address: str) -> Any:
+            async def add(response: Message | None, error: str = "") -> None:
+                target = AUDITED[action](request, response)
+                entry = AuditEntry(
+                    number=0,
+                    time_ms=self._now_ms(),
+                    actor=caller_name.get(),
+                    action=action,
+                    target=target[:MAX_TEXT],
+                    reason=_metadata(details, REASON_KEY)[:MAX_TEXT],
+                    error=error,
+                    address=address,
+                )
+                await self._add(entry)
+
+            response = await perform(request, _ObservedContext(context, partial(add, None)))
+            await add(response)
+            return response
+
+        async def uninterrupted(request: Message, context: error_mapping.Context) -> Any:
+            # asked at once: grpc ends the process if it is asked for the peer of a call that has ended meanwhile
+            address = _address(details, context.peer())
+            call = asyncio.create_task(recorded(request, context, address), name=action)
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+            return await asyncio.shield(call)
+
+        return uninterrupted
+
+    def _ended(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # of a call that nobody waits for any more: it can't be answered
+
+    async def _add(self, entry: AuditEntry) -> None:
+        if not entry.target:
+            return
+        try:
+            await self._audit.add(entry)
+        except FlowhookError:
+            log.exception("audit entry not stored", actor=entry.actor, action=entry.action, target=entry.target)
+
+
+class _ObservedContext:
+    """The context of a call; calls `refused` with the reason of a refusal before `abort` answers the caller."""
+
+    def __init__(self, context: error_mapping.Context, refused: Callable[[str], Awaitable[None]]) -> None:
+        self._context = context
+        self._refused = refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        """End the call with an error."""
+        await self._refused(status.reason_of(trailing_metadata) or code.name)
+        await self._context.abort(code, details, trailing_metadata)
+
+
+def _metadata(details: grpc.HandlerCallDetails, name: str) -> str:
+    """Return what the caller gave as metadata; empty: nothing."""
+    found = next((value for key, value in details.invocation_metadata or () if key == name), b"")
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
+
+
+def _address(details: grpc.HandlerCallDetails, peer: str) -> str:
+    """Return where a call came from: what its caller reports, if it is an address, and the caller's own address.
+
+    `peer` is written as gRPC does, such as `ipv4:192.0.2.1:7000` or `ipv6:%5B::1%5D:7000`. Whoever has a token can
+    report any address: so that of the caller stands there, too.
+    """
+    _, _, text = unquote(peer).partition(":")
+    own = text.rpartition(":")[0].strip("[]")
+    try:
+        reported = str(ip_address(_metadata(details, CLIENT_ADDRESS_KEY)))
+    except ValueError:
+        return own[:MAX_ADDRESS]
+    return f"{reported} via {own}"[:MAX_ADDRESS]

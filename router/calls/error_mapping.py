@@ -1,0 +1,67 @@
+"""Maps `flowhook.errors` raised by a service's method to a gRPC status with ErrorInfo."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from flowhook import limits
+from flowhook.errors import FlowhookError, InternalError, InvalidError
+from flowhook.process import logs
+from flowhook.wire import status
+
+Servicer = TypeVar("Servicer")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_HELD_BYTES: Final = limits.KIB
+"""Serialized size of a request that stays in memory while its stream is open; such a request only contains IDs."""
+
+log = logs.get_logger(__name__)
+
+
+def check_request_size(request: Message) -> None:
+    """Refuse a request that opens a stream and is larger than any valid one.
+
+    Raises:
+        InvalidError: it is too large (`REQUEST_TOO_LARGE`).
+    """
+    if request.ByteSize() > MAX_HELD_BYTES:
+        raise InvalidError(
+            f"the request of a stream must have at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
+        )
+
+
+def rpc_method(
+    implementation: Callable[[Servicer, Request, Context], Awaitable[Response]],
+) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
+    """Decorate a method that returns one response, or that returns None and streams responses by `context.write`.
+
+    Streams are written rather than yielded: a generator that is no longer resumed is closed at some later time, while a
+    cancelled coroutine cleans up at once.
+    """
+
+    @functools.wraps(implementation)
+    async def guarded(self: Servicer, request: Request, context: Context) -> Response:
+        try:
+            return await implementation(self, request, context)
+        except FlowhookError as error:
+            await status.abort(context, error)
+        except Exception as error:  # noqa: BLE001 - the boundary: reported to the operator, not to the caller
+            await status.abort(context, internal_error(implementation.__qualname__, error))
+
+    return guarded
+
+
+def internal_error(method: str, error: Exception) -> InternalError:
+    """Log an unexpected error of a method and return the error for its caller; re-raise an abort by gRPC."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    log.error("call failed", method=method, exc_info=error)
+    return InternalError("internal error; see the router's log")

@@ -1,0 +1,1 @@
+"""Reading executions for display: lists, details, links, task histories, with tokens masked."""

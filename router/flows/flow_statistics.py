@@ -1,0 +1,124 @@
+"""Puts together the numbers of flows: counts by minute, the load of the scheduler, times in storage, and secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from flowhook.model import Flow
+from flowhook.model.flow_statistics import FlowCondition, FlowStatistics
+from router.dispatch.observers.flow_statistics import MINUTE_MS, MINUTES
+from router.dispatch.shard_runtime import ShardRuntime
+from router.secrets.flow_secrets import FlowSecrets
+from router.storage.interface import Registry, ShardState
+
+STEP: Final = 128
+"""Definitions in one read, of at most 256 KiB each."""
+
+MAX_SCANNED: Final = 2000
+"""Flows that one call looks at when it searches by a condition."""
+
+
+class StatisticsPage(NamedTuple):
+    """Flows by ascending ID, and the ID of the last one that was looked at; empty: there are no more flows."""
+
+    items: list[FlowStatistics]
+    last_id: str
+
+
+class FlowStatisticsReader:
+    """Reads the numbers of flows, in time linear in the number of flows."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        state: ShardState,
+        host: ShardRuntime,
+        secrets: FlowSecrets,
+        next_of: Callable[[str], int | None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Read from all of these; `next_of` returns the next start of a flow by its schedule, if it has one."""
+        self._registry = registry
+        self._state = state
+        self._host = host
+        self._secrets = secrets
+        self._next_of = next_of
+        self._now_ms = now_ms
+
+    @property
+    def since_ms(self) -> int:
+        """Unix time from which the counts by minute are complete."""
+        return max(self._host.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
+
+    async def get(self, flow_id: str) -> FlowStatistics | None:
+        """Return the numbers of a flow; None when there is none.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        flow = await self._registry.get_flow(flow_id)
+        return None if flow is None else (await self._of([flow]))[0]
+
+    async def page(
+        self, *, after_id: str, size: int, name_contains: str = "", condition: FlowCondition | None = None
+    ) -> StatisticsPage:
+        """Return the flows after an ID that meet the conditions: at most `size`, and among at most `MAX_SCANNED`.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        found: list[FlowStatistics] = []
+        for _ in range(0, MAX_SCANNED, STEP):
+            flows = await self._registry.list_flows(after_id=after_id, limit=STEP)
+            wanted = [flow for flow in flows if name_contains in flow.id and self._may_meet(flow, condition)]
+            found += [each for each in await self._of(wanted) if _meets(each, condition)]
+            if len(found) > size:
+                return StatisticsPage(found[:size], found[size - 1].flow.id)
+            if len(flows) < STEP:
+                return StatisticsPage(found, "")
+            after_id = flows[-1].id
+        return StatisticsPage(found, after_id)
+
+    def _may_meet(self, flow: Flow, condition: FlowCondition | None) -> bool:
+        """Whether a flow can meet a condition, by what is in memory: numbers are read only of those that can."""
+        match condition:
+            case FlowCondition.PAUSED:
+                return flow.paused
+            case FlowCondition.FAILING:
+                return any(self._host.statistics.of(flow.id, self._now_ms()).faulted)
+        return True
+
+    async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
+        if not flows:
+            return []
+        loads = {flow.id: self._host.core.load(flow.id) for flow in flows}
+        received = await self._state.receive_times([load.next for load in loads.values() if load.next is not None])
+        latest = await self._state.latest_receive_times(list(loads))
+        secrets = await self._secrets.of(flows)
+        now_ms = self._now_ms()
+        result: list[FlowStatistics] = []
+        for flow in flows:
+            load, activity = loads[flow.id], self._host.statistics.of(flow.id, now_ms)
+            result.append(
+                FlowStatistics(
+                    flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),
+                    accepted=activity.accepted,
+                    completed=activity.completed,
+                    faulted=activity.faulted,
+                    pending=load.pending,
+                    running=load.running,
+                    waiting=load.waiting,
+                    suspended=load.suspended,
+                    oldest_pending_ms=None if load.next is None else received.get(load.next),
+                    last_event_ms=latest.get(flow.id),
+                    secrets=secrets[flow.id],
+                )
+            )
+        return result
+
+
+def _meets(statistics: FlowStatistics, condition: FlowCondition | None) -> bool:
+    return condition is not FlowCondition.NEEDS_SECRET or bool(statistics.missing_secrets)

@@ -1,0 +1,378 @@
+"""Cache of flows for admission: revision and limits of each, loaded on first use and updated from the registry.
+
+The cache is bounded; an evicted flow loses nothing but the fill level of its rate limit. The cache follows the registry
+by itself, so that a change takes effect no matter who made it, even if its caller is gone. Reads are serialized, so
+that the result of an earlier one never replaces that of a later one. The triggers of all flows (schedules and events)
+are passed on to subscribers, from the start on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import orjson
+
+from flowhook import limits
+from flowhook.document import FlowDocument, load_definition
+from flowhook.document.named_secrets import parse_names
+from flowhook.document.webhook import Callback, RateLimit
+from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
+from flowhook.events.event_keys import KeyExpressions
+from flowhook.model import Flow
+from flowhook.process import logs
+from flowhook.sharing.token_bucket import TokenBucket
+from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
+from router.storage.interface import Registry
+from router.triggers.event_triggers.definition import FlowTriggers, parse_triggers
+
+MAX_FLOWS: Final = 20_000
+"""Flows in the cache."""
+
+PAGE: Final = 100
+"""Definitions in one read, of at most 256 KiB each."""
+
+RETRY_SECONDS: Final = 0.5
+"""Seconds between tries to read changes while storage is unavailable."""
+
+DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
+"""Window of dedupe keys for a flow that does not set one."""
+
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class CallbackEntry:
+    """Admission settings of one callback of a flow.
+
+    Attributes:
+        bucket: its rate limit, if it has one.
+        dedupe_seconds: how long dedupe keys are stored.
+        raw: whether bodies are passed on unparsed.
+        to_all: whether an event goes to all executions that wait for it, rather than to one.
+        only_one_time: whether it is reachable by one-time URLs only.
+    """
+
+    bucket: TokenBucket | None
+    dedupe_seconds: float
+    raw: bool
+    to_all: bool
+    only_one_time: bool
+
+
+@dataclass(slots=True)
+class FlowEntry:
+    """Admission settings of one flow.
+
+    Attributes:
+        id: the flow's ID.
+        revision: the latest one.
+        max_backlog: executions that may be unfinished.
+        dedupe_seconds: how long dedupe keys are stored.
+        bucket: its rate limit; None: it has none.
+        keys: its `order_by` and `search`.
+        raw: whether bodies are passed on unparsed.
+        callbacks: those of the latest revision, by name.
+        versions: latest revision of each document version that was asked for.
+    """
+
+    id: str
+    revision: int
+    max_backlog: int
+    dedupe_seconds: float
+    bucket: TokenBucket | None
+    keys: KeyExpressions
+    raw: bool
+    callbacks: Mapping[str, CallbackEntry]
+    versions: dict[str, int]
+
+
+class PolicySink(Protocol):
+    """Receives the limits of flows and enforces them."""
+
+    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        """Replace the limits of a flow."""
+        ...
+
+    def retire(self, flow_id: str) -> None:
+        """Let the remaining executions of a deleted flow finish under its last limits."""
+        ...
+
+
+class TriggerSink(Protocol):
+    """Receives the triggers of flows and starts the flows by them. Calls may be repeated without a change."""
+
+    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        """Replace the triggers of a flow; there may be none."""
+        ...
+
+    def remove(self, flow_id: str) -> None:
+        """Remove the triggers of a deleted flow."""
+        ...
+
+
+class FlowTable:
+    """Flows by ID. Call `start`, then let `follow` run beside the server."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        policies: PolicySink,
+        clock: Callable[[], float],
+        max_flows: int = MAX_FLOWS,
+        page: int = PAGE,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._reacting: Sequence[TriggerSink] = ()
+        self._clock = clock
+        self._max_flows = max_flows
+        self._page = page
+        self._retry_seconds = retry_seconds
+        self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
+        self._reactive: set[str] = set()
+        self._awaited_secrets: dict[str, frozenset[str]] = {}
+        """Secrets that the tasks of flows started by events name, of flows that name any."""
+        self._limited: set[str] = set()
+        """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
+        self._reading = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._notified = 0
+        self._applied = 0
+        registry.follow(self._on_change)
+
+    def known(self, flow_id: str) -> FlowEntry | None:
+        """Return a flow that is in memory, else None."""
+        return self._entries.get(flow_id)
+
+    async def load(self, flow_id: str) -> FlowEntry | None:
+        """Return a flow, read from the registry unless it is in memory; None when there is none.
+
+        Raises:
+            InternalError: this version can't read its definition (`FLOW_UNREADABLE`).
+            UnavailableError: storage can't serve.
+        """
+        async with self._reading:
+            return self._entries.get(flow_id) or await self._read(flow_id)
+
+    async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
+        """Return the latest revision of a flow whose document has a certain version; None when there is none.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        known = entry.versions.get(version)
+        if known is None:
+            known = await self._registry.find_revision(entry.id, version=version)
+            if known is not None:
+                entry.versions[version] = known
+        return known
+
+    async def start(self, unfinished: Mapping[str, int], reacting: Sequence[TriggerSink] = ()) -> None:
+        """Apply the limits of flows with unfinished executions, and the triggers of all flows. Call it once.
+
+        Args:
+            unfinished: flows with unfinished executions, each with a stored revision, which is used for deleted flows.
+            reacting: subscribers that receive the triggers of flows, now and whenever one changes.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        self._reacting = reacting
+        self._notified = self._applied = await self._registry.revision()
+        for flow_id, revision in unfinished.items():
+            with suppress(InternalError):
+                if await self._read(flow_id) is None:
+                    flow = await self._registry.get_flow(flow_id, revision=revision)
+                    if flow is not None:
+                        self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
+                        self._policies.retire(flow_id)
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=self._page, reacting=True):
+            for flow in flows:
+                with suppress(InternalError):  # there may be many flows: read triggers without building all models
+                    self._react(flow, _read_reactions(flow, orjson.loads(flow.definition)))
+                if await self._lacks_secret(flow.id):
+                    with suppress(InternalError):
+                        await self._read(flow.id)
+            after = flows[-1].id
+
+    async def follow(self) -> None:
+        """Apply changes from the registry until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self.catch_up()
+            except UnavailableError as error:
+                log.warning("reading changes of flows failed; trying again", reason=error.reason)
+                await asyncio.sleep(self._retry_seconds)
+                self._changed.set()
+
+    async def catch_up(self) -> None:
+        """Apply every change that was committed before the call.
+
+        Raises:
+            UnavailableError: storage can't serve; `follow` tries again.
+        """
+        async with self._reading:
+            while self._applied < self._notified:
+                try:
+                    changes = await self._registry.changes(after_revision=self._applied)
+                except OutOfRangeError:
+                    await self._read_all()
+                    continue
+                secrets = {change.secret_name for change in changes}
+                flow_ids = {change.flow_id for change in changes if change.flow_id}
+                flow_ids.update(each for each, names in self._awaited_secrets.items() if names & secrets)
+                for flow_id in flow_ids:
+                    with suppress(InternalError):
+                        await self._read(flow_id)
+                self._applied = changes[-1].revision
+
+    async def _read_all(self) -> None:
+        """Read and apply all flows, because some changes are not in the registry's log of changes any more."""
+        revision = await self._registry.revision()
+        log.warning("too many changes at once; reading all flows", revision=revision)
+        flow_ids = {*self._entries, *self._reactive, *self._limited}
+        after = ""
+        while flows := await self._registry.list_flows(after_id=after, limit=self._page):
+            flow_ids.update(flow.id for flow in flows)
+            after = flows[-1].id
+        for flow_id in sorted(flow_ids):
+            with suppress(InternalError):
+                await self._read(flow_id)
+        self._applied = revision
+
+    def _on_change(self, revision: int) -> None:
+        self._notified = revision
+        self._changed.set()
+
+    async def _read(self, flow_id: str) -> FlowEntry | None:
+        """Read a flow and apply its limits; None when it is deleted. Calls must be serialized."""
+        flow = await self._registry.get_flow(flow_id)
+        if flow is None:
+            self._entries.pop(flow_id, None)
+            self._policies.retire(flow_id)
+            self._limited.discard(flow_id)
+            self._reactive.discard(flow_id)
+            self._awaited_secrets.pop(flow_id, None)
+            for each in self._reacting:
+                each.remove(flow_id)
+            return None
+        try:
+            document = _read_definition(flow)
+            reactions = _read_reactions(flow, document.definition)
+        except InternalError:
+            self._entries.pop(flow_id, None)
+            self._set_policy(flow_id, FlowPolicy(paused=flow.paused))
+            raise
+        entry = self._entry(flow, document)
+        self._entries[flow_id] = entry
+        self._entries.move_to_end(flow_id)
+        if len(self._entries) > self._max_flows:
+            self._entries.popitem(last=False)
+        self._react(flow, reactions)
+        policy = _policy(flow, document)
+        self._set_policy(flow_id, replace(policy, paused=True) if await self._lacks_secret(flow_id) else policy)
+        return entry
+
+    async def _lacks_secret(self, flow_id: str) -> bool:
+        """Whether events start a flow, and a secret that its tasks name is not set: its executions wait until it is.
+
+        Nobody waits for them, and nobody would notice that they fault: a flow that reports the faults of others would
+        do so for each fault. A flow that a request starts faults, so that whoever sets it up sees why.
+        """
+        names = self._awaited_secrets.get(flow_id)
+        return names is not None and len(await self._registry.get_secrets(names)) < len(names)
+
+    def _set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
+        (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
+        self._policies.set_policy(flow_id, policy)
+
+    def _react(self, flow: Flow, reactions: FlowTriggers) -> None:
+        (self._reactive.add if reactions else self._reactive.discard)(flow.id)
+        self._awaited_secrets.pop(flow.id, None)
+        if reactions.trigger is not None and (names := _names_in_tasks(flow)):
+            self._awaited_secrets[flow.id] = names
+        for each in self._reacting:
+            each.react(flow, reactions)
+
+    def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
+        webhook = document.webhook
+        dedupe = None if webhook is None else webhook.dedupe
+        policy = document.execution
+        earlier = self._entries.get(flow.id)
+        if earlier is not None and earlier.revision == flow.revision:
+            bucket, callbacks = earlier.bucket, earlier.callbacks
+        else:
+            bucket = None if webhook is None else self._bucket(webhook.rate_limit)
+            callbacks = {} if webhook is None else self._callbacks(webhook.callbacks)
+        raw = webhook is not None and webhook.parse == "raw"
+        return FlowEntry(
+            id=flow.id,
+            revision=flow.revision,
+            max_backlog=min(policy.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
+            dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
+            bucket=bucket,
+            keys=KeyExpressions(policy.order_by, policy.search, webhook=webhook is not None, raw=raw),
+            raw=raw,
+            callbacks=callbacks,
+            versions={document.workflow.document.version: flow.revision},
+        )
+
+    def _bucket(self, rate: RateLimit | None) -> TokenBucket | None:
+        if rate is None:
+            return None
+        return TokenBucket(per_second=rate.per_second, burst=rate.burst, now=self._clock())
+
+    def _callbacks(self, callbacks: Mapping[str, Callback]) -> Mapping[str, CallbackEntry]:
+        return {
+            name: CallbackEntry(
+                bucket=self._bucket(callback.rate_limit),
+                dedupe_seconds=callback.dedupe.window,
+                raw=callback.parse == "raw",
+                to_all=callback.deliver == "all",
+                only_one_time=callback.only_one_time,
+            )
+            for name, callback in callbacks.items()
+        }
+
+
+@contextmanager
+def _reading(flow: Flow) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidError):
+        # stored by an incompatible version: an error of one flow must not stop the router
+        log.error("stored flow is invalid", flow=flow.id, revision=flow.revision)  # noqa: TRY400 - no traceback: it shows the flow
+        raise InternalError(
+            "this version of Flowhook can't read the flow: apply it again", reason="FLOW_UNREADABLE"
+        ) from None
+
+
+def _read_definition(flow: Flow) -> FlowDocument:
+    with _reading(flow):
+        return load_definition(flow.definition)
+
+
+def _read_reactions(flow: Flow, definition: Mapping[str, Any]) -> FlowTriggers:
+    with _reading(flow):
+        return parse_triggers(definition)
+
+
+def _names_in_tasks(flow: Flow) -> frozenset[str]:
+    with _reading(flow):
+        names = parse_names(flow.definition)
+        return names.expressions | names.calls
+
+
+def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:
+    return FlowPolicy(concurrency=document.execution.concurrency, paused=flow.paused)

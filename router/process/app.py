@@ -1,0 +1,160 @@
+"""Composition root of the router: on the embedded storage, or on a replicated log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+import flowhook
+from flowhook.errors import InvalidError
+from flowhook.process import logs, metrics
+from flowhook.process.installation import import_late
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RouterSettings
+from flowhook.security.private_files import restrict_permissions
+from flowhook.security.token_verifier import TokenVerifier
+from flowhook.sharing.table import RouterLimits
+from router.cluster.records import MemberState, RouterRecord
+from router.cluster.shard_map import SingleOwner
+from router.flows.parsing import InputParser
+from router.process.credentials import CredentialWatch, load_credentials
+from router.process.serving import StopRequest, serve_shard
+from router.services.shards import ShardService
+from router.storage.interface import Storage
+from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+
+LATE_IMPORTS: Final = (
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "flowhook.signatures.aws_sns",
+    "flowhook.signatures.jwt",
+    "flowhook.signatures.paypal",
+    "flowhook.signatures.plaid",
+    "flowhook.signatures.public_keys",
+    "grpc_status.rpc_status",
+    "javaproperties",
+    "jsonschema.exceptions",
+)
+"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
+
+MAX_PATHS: Final = 10
+"""Most paths in one log entry."""
+
+log = logs.get_logger(__name__)
+
+
+async def serve(
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+    *,
+    registry: CollectorRegistry | None = None,
+    limits: RouterLimits | None = None,
+) -> None:
+    """Serve until `lifecycle.stop` is set, then drain: runners detach, and writes under way become durable.
+
+    Metrics are registered in `registry`, by default that of the process. Callers share `limits`; a router of several
+    has the default ones.
+
+    Raises:
+        FlowhookError: the data directory, the storage, the port or a certificate can't be used.
+    """
+    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS),)
+    # else the storage's writer thread waits long for the GIL while this process is busy
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    await _keep_private(settings)
+    kind = settings.storage.partition(":")[0]
+    if kind in ("nats", "tls"):
+        from router.process.replicated_app import serve_replicated  # noqa: PLC0415 - the client of NATS is large
+
+        await serve_replicated(settings, lifecycle, registry=registry)
+    else:
+        await _serve_embedded(settings, lifecycle, registry or metrics.registry(), limits or RouterLimits())
+
+
+async def _serve_embedded(
+    settings: RouterSettings, lifecycle: ProcessState, registry: CollectorRegistry, limits: RouterLimits
+) -> None:
+    storage = await _open_storage(settings)
+    stop = StopRequest()
+    helpers = [asyncio.create_task(stop.drain_after(lifecycle.stop, settings.drain_seconds), name="wait for the end")]
+    try:
+        key = await load_credentials(settings, storage.registry)
+        watch = CredentialWatch(settings, lifecycle, key)
+        helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
+        state = await storage.own(0)
+        async with contextlib.aclosing(InputParser()) as parser:
+            await serve_shard(
+                settings,
+                lifecycle,
+                storage,
+                state,
+                key=key,
+                parser=parser,
+                verifier=TokenVerifier(settings.data_dir),
+                shards=ShardService(SingleOwner(partial(_describe, settings, lifecycle, state.epoch))),
+                stop=stop,
+                port=settings.grpc_port,
+                registry=registry,
+                render=partial(metrics.render, registry),
+                limits=limits,
+                serving=lambda _port: lifecycle.ready.set(),
+            )
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await storage.close()
+
+
+def _describe(settings: RouterSettings, lifecycle: ProcessState, epoch: int) -> RouterRecord:
+    address = settings.advertise or lifecycle.addresses.get("grpc", "")
+    return RouterRecord(
+        router=lifecycle.name,
+        address=address,
+        version=flowhook.__version__,
+        state=MemberState.SERVING,
+        epoch=epoch,
+        yielded=0,
+        position=0,
+        candidate=False,
+    )
+
+
+async def _keep_private(settings: RouterSettings) -> None:
+    """Restrict the files in the data directory to their owner.
+
+    Raises:
+        InvalidError: the directory can't be used (`DATA_DIR_UNUSABLE`).
+    """
+    kind, _, path = settings.storage.partition(":")
+    try:
+        exposed = await asyncio.to_thread(
+            restrict_permissions, settings.data_dir, Path(path) if kind == "sqlite" and path else None
+        )
+    except OSError as error:
+        raise InvalidError(
+            f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
+            reason="DATA_DIR_UNUSABLE",
+        ) from None
+    if exposed:
+        log.warning(
+            "other users can access the data directory",
+            paths=[str(path) for path in exposed[:MAX_PATHS]],
+            count=len(exposed),
+        )
+
+
+async def _open_storage(settings: RouterSettings) -> Storage:
+    url = settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
+    kind, _, path = url.partition(":")
+    if kind != "sqlite" or not path:
+        raise InvalidError(
+            f"storage {kind!r} is not supported; use sqlite:PATH or nats://HOST:PORT", reason="STORAGE_UNSUPPORTED"
+        )
+    return await open_sqlite(Path(path), max_bytes=settings.storage_max_bytes)

@@ -1,0 +1,130 @@
+"""The router's gRPC server: options, TLS, authorization, and its port."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
+from grpc_reflection.v1alpha import reflection
+
+from flowhook.client.channel import SERVER_OPTIONS
+from flowhook.errors import ConflictError
+from flowhook.process import logs
+from flowhook.process.server_certificates import load_certificates
+from flowhook.process.settings import RouterSettings
+from flowhook.security.token_verifier import TokenVerifier
+from flowhook.sharing.table import RouterLimits
+from flowhook.v1 import (
+    audit_service_pb2,
+    cluster_service_pb2,
+    execution_service_pb2,
+    flow_service_pb2,
+    ingest_service_pb2,
+    job_service_pb2,
+    rejection_service_pb2,
+    runner_service_pb2,
+    secret_service_pb2,
+    shard_service_pb2,
+)
+from router.calls.audit_recorder import AuditRecorder
+from router.calls.authorization import Authorizer
+from router.calls.call_decoding import MessageDecoding
+from router.calls.call_limits import CallLimits
+from router.executions.token_masking import TokenMasking
+
+OWNER_SERVICES: Final = tuple(
+    module.DESCRIPTOR.services_by_name[name]
+    for module, name in (
+        (ingest_service_pb2, "IngestService"),
+        (flow_service_pb2, "FlowService"),
+        (secret_service_pb2, "SecretService"),
+        (rejection_service_pb2, "RejectionService"),
+        (execution_service_pb2, "ExecutionService"),
+        (job_service_pb2, "JobService"),
+        (runner_service_pb2, "RunnerService"),
+        (cluster_service_pb2, "ClusterService"),
+        (audit_service_pb2, "AuditService"),
+    )
+)
+"""Services that only the owner of the shard offers."""
+SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
+
+
+def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:
+    """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
+    logs.silence_decoding()
+    return grpc.aio.server(
+        interceptors=[
+            Authorizer(verifier, CallLimits(limits)),
+            TokenMasking(),
+            *([] if audit is None else [audit]),
+            MessageDecoding(),
+        ],
+        options=(*SERVER_OPTIONS, ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000))),
+    )
+
+
+def service_names() -> list[str]:
+    """Return the full names of the services of Flowhook."""
+    return [service.full_name for service in (*OWNER_SERVICES, SHARD_SERVICE)]
+
+
+def enable_reflection(server: grpc.aio.Server) -> None:
+    """Let clients list the services."""
+    reflection.enable_server_reflection([*service_names(), HEALTH_SERVICE, reflection.SERVICE_NAME], server)
+
+
+def bind(server: grpc.aio.Server, settings: RouterSettings, port: int) -> int:
+    """Bind a port, 0 for any that is free, with TLS when there is a certificate, and return it.
+
+    Raises:
+        InvalidError: a TLS file can't be read, or contains something else (`TLS_FILES_INVALID`).
+        ConflictError: the address can't be bound (`ADDRESS_IN_USE`).
+    """
+    address = f"[{settings.host}]:{port}" if ":" in settings.host else f"{settings.host}:{port}"
+    credentials = _tls(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise ConflictError(
+            f"can't listen on {address}: the address is in use, or not one of this machine's", reason="ADDRESS_IN_USE"
+        ) from None
+
+
+def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
+    """Return credentials whose files are looked at before each handshake, and read again when they changed."""
+    cert_file, key_file, client_ca = settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file
+    files = load_certificates(cert_file, key_file, client_ca)
+    if files is None or cert_file is None or key_file is None:
+        return None
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(key_file.read_bytes(), cert_file.read_bytes())],
+            root_certificates=None if client_ca is None else client_ca.read_bytes(),
+        )
+
+    changed = False
+
+    def read_changed() -> grpc.ServerCertificateConfiguration | None:
+        """Return the files if they changed and can be used, else None. gRPC calls this in threads, one at a time."""
+        nonlocal changed
+        changed = files.refresh() or changed
+        if not changed:
+            return None
+        try:
+            configuration = read()
+        except OSError:  # replaced again: the next handshake finds them
+            return None
+        changed = False
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        read(),
+        read_changed,  # type: ignore[arg-type] # unlike what the stubs say, it may return None
+        client_ca is not None,
+    )

@@ -1,0 +1,327 @@
+"""Composition root of a router on a replicated log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.process import logs, metrics
+from flowhook.process.lifecycle import ProcessState
+from flowhook.process.settings import RouterSettings
+from flowhook.security.private_files import make_directory
+from flowhook.security.token_verifier import TokenVerifier
+from flowhook.security.tokens import FILE as TOKENS_FILE
+from flowhook.sharing.table import RouterLimits
+from router.cluster.address_checks import channel_opener
+from router.cluster.member import Member
+from router.cluster.namesake import refuse_namesake
+from router.cluster.peer_differences import PeerDifferences
+from router.cluster.term import Term
+from router.flows.parsing import InputParser
+from router.process.credentials import CredentialWatch
+from router.process.serving import StopRequest, serve_shard
+from router.process.standby import StandbyServer
+from router.secrets.encryption import KEY_FILE, key_fingerprint, require_secrets_key
+from router.services.shards import ShardService
+from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
+from router.storage.commit_log.jetstream.opening import connect
+from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.interface import Storage
+from router.storage.limits import REPLICATED_LIMITS
+from router.storage.replicated.forgetting import read_last_erasure
+from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
+from router.storage.replicated.snapshots import SnapshotStore
+from router.storage.replicated.view import View
+from router.storage.sqlite import open_sqlite
+from router.storage.sqlite.errors import translate
+from router.storage.sqlite.lock import DataLock
+
+HAND_OVER_SECONDS: Final = 2.0
+"""Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
+
+LOCK_FILE: Final = "router.lock"
+MAX_NAME: Final = 64
+_UNUSABLE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
+
+log = logs.get_logger(__name__)
+
+
+async def serve_replicated(
+    settings: RouterSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None
+) -> None:
+    """Follow, and serve while this router is the owner, until `lifecycle.stop` is set.
+
+    Raises:
+        FlowhookError: the log, the view, the port or a certificate can't be used.
+    """
+    key = _load_shared(settings)
+    name = _UNUSABLE_IN_NAMES.sub("-", lifecycle.name)[:MAX_NAME]
+    view = View(settings.view_dir or settings.data_dir / "view")
+    lock = await asyncio.to_thread(_lock, view)
+    try:
+        await _serve_view(settings, lifecycle, name, view, key=key, registry=registry or metrics.registry())
+    finally:
+        lock.release()
+
+
+def _lock(view: View) -> DataLock:
+    """Lock a view, which a follower writes and discards, for this process. Blocks.
+
+    Raises:
+        ConflictError: another process uses it (`DATA_DIR_IN_USE`).
+        UnavailableError: the directory can't be used.
+    """
+    try:
+        make_directory(view.path.parent)
+        return DataLock(view.path.with_name(LOCK_FILE))
+    except OSError as error:
+        raise translate(error) from error
+
+
+async def _serve_view(
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+    name: str,
+    view: View,
+    *,
+    key: bytes,
+    registry: CollectorRegistry,
+) -> None:
+    replicated = await asyncio.to_thread(
+        connect,
+        settings.storage,
+        ClusterKeys(key),
+        router=name,
+        creds_file=settings.nats_creds_file,
+        ca_file=settings.nats_ca_file,
+    )
+    try:
+        await asyncio.to_thread(_check_key, replicated, key)
+        await asyncio.to_thread(_check_log, replicated, view)
+        async with contextlib.aclosing(InputParser()) as parser:
+            runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
+            member = _new_member(name, replicated, view, runner, settings=settings, lifecycle=lifecycle)
+            credentials = CredentialWatch(settings, lifecycle, key, changed=partial(setattr, member, "tokens"))
+            watching = [
+                asyncio.create_task(credentials.run(), name="watch the key and the tokens"),
+                asyncio.create_task(
+                    PeerDifferences(name, lifecycle, member.situation).run(), name="compare with other routers"
+                ),
+            ]
+            try:
+                async with refuse_namesake(name, replicated.heartbeats, lifecycle):
+                    await member.run()
+            finally:
+                for task in watching:
+                    task.cancel()
+    finally:
+        await asyncio.to_thread(replicated.close)
+
+
+def _new_member(
+    name: str,
+    replicated: ReplicatedLog,
+    view: View,
+    runner: _Runner,
+    *,
+    settings: RouterSettings,
+    lifecycle: ProcessState,
+) -> Member:
+    snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
+    schedule = SnapshotSchedule.of_log(
+        replicated.log, time.monotonic(), log_bytes=settings.snapshot_log_bytes, seconds=settings.snapshot_seconds
+    )
+    task = SnapshotTask(
+        snapshots,
+        replicated.log,
+        view.path,
+        schedule=schedule,
+        clock=time.monotonic,
+        last_erasure=partial(read_last_erasure, view),
+    )
+    member = Member(
+        name,
+        replicated,
+        view,
+        restore=partial(snapshots.restore_view, view, replicated.log.identity),
+        snapshot=task.run_if_due,
+        grew=schedule.grew,
+        open_storage=partial(_open, settings, view, replicated.objects),
+        new_stop=StopRequest,
+        runner=runner,
+        lifecycle=lifecycle,
+        drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
+        open_channel=channel_opener(settings),
+    )
+    runner.use(member, replicated.refusals, lambda: task.failing)
+    return member
+
+
+class _Runner:
+    """See `term.TermRunner`."""
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        lifecycle: ProcessState,
+        *,
+        key: bytes,
+        parser: InputParser,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._key = key
+        self._parser = parser
+        self._registry = registry
+        self._verifier = TokenVerifier(settings.data_dir)
+        self._port = settings.grpc_port
+        self._shards: ShardService
+        self._standby: StandbyServer
+
+    def use(self, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]) -> None:
+        """Answer with a map, and show it in metrics; call it once, before anything else."""
+        _observe(self._registry, member, refusals, snapshots_failing)
+        self._shards = ShardService(member)
+        self._standby = StandbyServer(self._settings, self._verifier, self._shards, member.owner)
+
+    async def stand_by(self) -> str:
+        """See `term.TermRunner`."""
+        self._port = await self._standby.start(self._port)
+        self._lifecycle.announce("grpc", self._settings.host, self._port)
+        return self._settings.advertise or _reachable(self._settings.host, self._port)
+
+    async def stand_down(self) -> None:
+        """See `term.TermRunner`."""
+        await self._standby.stop()
+
+    async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
+        """See `term.TermRunner`."""
+        of_term = CollectorRegistry(auto_describe=True)
+        await serve_shard(
+            self._settings,
+            self._lifecycle,
+            term.storage,
+            term.state,
+            key=self._key,
+            parser=self._parser,
+            verifier=self._verifier,
+            shards=self._shards,
+            stop=stop,
+            port=self._port,
+            registry=of_term,
+            render=lambda: metrics.render(self._registry) + metrics.render(of_term),
+            limits=RouterLimits(),
+            confirmed=term.fence.confirmed,
+            before_bind=self._standby.stop,
+            serving=lambda _port: serving(),
+        )
+
+
+def _observe(
+    registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
+) -> None:
+    """Register the gauges of a router of several."""
+
+    def observe(name: str, documentation: str, read: Callable[[], float]) -> None:
+        Gauge(name, documentation, registry=registry).set_function(read)
+
+    observe("flowhook_router_owner", "Whether this router owns the log.", lambda: member.record().state.owns)
+    observe("flowhook_router_log_position", "Position of the log that is applied.", lambda: member.record().position)
+    observe(
+        "flowhook_router_reached_by",
+        "Edges and runners that reach this router at the address that it advertises.",
+        lambda: member.record().reach,
+    )
+    observe(
+        "flowhook_router_unreachable_from",
+        "Edges and runners that can't, and report it here.",
+        lambda: member.cut_off,
+    )
+    observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
+    refused = Gauge("flowhook_router_log_refused", "What was not authentic.", ["kind"], registry=registry)
+    for kind in RefusedKind:
+        refused.labels(kind.value).set_function(partial(refusals.count, kind))
+
+
+def _reachable(host: str, port: int) -> str:
+    """Return the address of a server, with the host's name in place of a wildcard."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _load_shared(settings: RouterSettings) -> bytes:
+    """Return the key of secrets; it and the tokens have to be there, because all routers must have the same.
+
+    Raises:
+        InvalidError: the tokens are missing (`TOKENS_MISSING`).
+        ConflictError: the key is missing (`SECRETS_KEY_MISSING`) or can't be used.
+    """
+    if not (settings.data_dir / TOKENS_FILE).exists():
+        raise InvalidError(
+            f"{settings.data_dir / TOKENS_FILE} is missing: all routers of a replicated log need the same tokens."
+            f" Copy {TOKENS_FILE} and {KEY_FILE} from another router; for the first one, make them with"
+            " 'flowhook tokens create'",
+            reason="TOKENS_MISSING",
+        )
+    return require_secrets_key(settings.data_dir, settings.secrets_key)
+
+
+def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
+    """Refuse a key of secrets that is not the one of the other routers. Blocks.
+
+    Raises:
+        ConflictError: it is another one (`SECRETS_KEY_DIFFERS`).
+    """
+    check = key_fingerprint(key)
+    if replicated.facts.agree(KEY_FACT, check) != check:
+        raise ConflictError(
+            f"the key of secrets is not that of the other routers: copy {KEY_FILE}, or set FLOWHOOK_SECRETS_KEY, so"
+            " that all have the same",
+            reason="SECRETS_KEY_DIFFERS",
+        )
+
+
+def _check_log(replicated: ReplicatedLog, view: View) -> None:
+    """Refuse a log that is not the one that the routers have used before. Blocks.
+
+    That is a fact beside the log, which can be deleted together with it. Then it is at least what this router knows.
+
+    Raises:
+        LogReplacedError: it was deleted and created again.
+        ConflictError: see `ClusterFacts.agree`.
+    """
+    identity = replicated.log.identity
+    known = replicated.facts.get(LOG_FACT)
+    if known is None:
+        followed = view.log()
+        known = replicated.facts.agree(LOG_FACT, identity) if followed in ("", identity) else followed
+    if known != identity:
+        raise LogReplacedError(
+            "the log was deleted and created again: nothing that was acknowledged is in it. Restore it, or make a new"
+            " one of a router's view with 'flowhook cluster rebuild-log'"
+        )
+
+
+async def _open(settings: RouterSettings, view: View, objects: ObjectStore, recorder: LogRecorder) -> Storage:
+    return await open_sqlite(
+        view.path,
+        max_bytes=settings.storage_max_bytes,
+        limits=REPLICATED_LIMITS,
+        transaction_log=recorder,
+        objects=objects,
+        durable=False,
+    )

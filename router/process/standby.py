@@ -1,0 +1,91 @@
+"""The gRPC server of a router that does not own the shard: reports the owner, and refuses all other calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2_grpc
+
+from flowhook.errors import UnavailableError
+from flowhook.process.settings import RouterSettings
+from flowhook.security.token_verifier import TokenVerifier
+from flowhook.sharing.table import RouterLimits
+from flowhook.v1 import shard_service_pb2_grpc
+from router.calls.authorization import refusal
+from router.cluster.ownership import KnownOwner
+from router.process.grpc_server import OWNER_SERVICES, bind, enable_reflection, new_server, service_names
+from router.services.health import HealthService
+from router.services.shards import ShardService
+
+_METHODS: Final = frozenset(
+    f"/{service.full_name}/{method.name}" for service in OWNER_SERVICES for method in service.methods
+)
+
+
+class StandbyServer:
+    """Answers ShardService and health checks; calls that only the owner answers fail with `SHARD_MOVED`.
+
+    Args:
+        settings: those of the router.
+        verifier: verifies tokens.
+        shards: answers who owns the shard.
+        owner: returns the owner.
+    """
+
+    def __init__(
+        self,
+        settings: RouterSettings,
+        verifier: TokenVerifier,
+        shards: ShardService,
+        owner: Callable[[], KnownOwner | None],
+    ) -> None:
+        self._settings = settings
+        self._verifier = verifier
+        self._shards = shards
+        self._owner = owner
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, port: int) -> int:
+        """Start, unless it runs, and return the port that it listens on.
+
+        Args:
+            port: where to listen; 0: any port.
+
+        Raises:
+            FlowhookError: the port or a certificate can't be used.
+        """
+        if self._server is not None:
+            return port
+        server = new_server(self._verifier, RouterLimits())
+        shard_service_pb2_grpc.add_ShardServiceServicer_to_server(self._shards, server)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(service_names(), standby=True), server)
+        enable_reflection(server)
+        server.add_generic_rpc_handlers((_Elsewhere(self._owner),))
+        port = bind(server, self._settings, port)
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self) -> None:
+        """Stop, and free the port; no effect if it does not run."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(None)
+
+
+class _Elsewhere(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
+    """Refuses the calls that only the owner answers."""
+
+    def __init__(self, owner: Callable[[], KnownOwner | None]) -> None:
+        self._owner = owner
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """See the base class."""
+        if handler_call_details.method not in _METHODS:
+            return None
+        owner = self._owner()
+        where = "no router owns it now" if owner is None else f"{owner.router} at {owner.address} owns it"
+        return refusal(UnavailableError(f"this router does not own the shard: {where}", reason="SHARD_MOVED"))

@@ -1,0 +1,1 @@
+"""Acceptance of refused requests after the fix, verified again by an edge."""

@@ -1,0 +1,1 @@
+"""What processes report about themselves: health and metrics, in memory."""

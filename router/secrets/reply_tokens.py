@@ -1,0 +1,54 @@
+"""Tokens with which a caller fetches the reply of an execution later: the execution's ID and a MAC made by routers.
+
+Nothing is stored for a token. All routers that share the secrets key issue and accept the same tokens, before and after
+a restart; changing that key invalidates all issued tokens.
+
+Source: RFC 2104 (HMAC); the compared digest has 256 bits.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import Final
+
+from flowhook.errors import NotFoundError
+from router.secrets.encryption import derive_key
+
+MAX_TOKEN_LENGTH: Final = 128
+_PURPOSE: Final = b"flowhook reply tokens v1"
+
+
+class ReplyTokens:
+    """Issues and verifies tokens.
+
+    Args:
+        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = derive_key(key, _PURPOSE)
+
+    def issue(self, execution_id: str) -> str:
+        """Return the token for an execution: URL-safe, at most `MAX_TOKEN_LENGTH` characters."""
+        digest = hmac.digest(self._key, execution_id.encode(), hashlib.sha256)
+        return f"{execution_id}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+    def execution_of(self, token: str) -> str:
+        """Verify a token and return the ID of its execution.
+
+        Raises:
+            NotFoundError: the token was not issued with this key (`REPLY_NOT_FOUND`).
+        """
+        execution_id, _, _ = token.partition(".")
+        if len(token) <= MAX_TOKEN_LENGTH and hmac.compare_digest(token.encode(), self.issue(execution_id).encode()):
+            return execution_id
+        raise reply_not_found()
+
+
+def reply_not_found() -> NotFoundError:
+    """Return the error for an invalid token, or for an execution past retention: it does not reveal which."""
+    return NotFoundError("unknown reply token", reason="REPLY_NOT_FOUND")

@@ -1,0 +1,23 @@
+"""Full disks are named, with those of directories that are not there yet."""
+
+from __future__ import annotations
+
+from flowhook.process.disk_room import describe_full
+from flowhook.process.settings import EdgeSettings, RouterSettings
+
+
+def test_a_disk_with_room_is_not_named(tmp_path):
+    assert describe_full([tmp_path, tmp_path / "data" / "view"]) == ""
+
+
+def test_the_directories_of_a_full_disk_are_named_once(tmp_path):
+    found = describe_full([tmp_path, tmp_path, tmp_path / "view"], least_bytes=1 << 62)
+    assert found == f"the disk of {tmp_path}, {tmp_path}/view is full: make room, and start it again"
+
+
+def test_a_router_writes_to_its_database_and_its_view_besides_the_data_directory(tmp_path):
+    settings = RouterSettings(
+        data_dir=tmp_path, storage=f"sqlite:{tmp_path}/db/flowhook.db", view_dir=tmp_path / "view"
+    )
+    assert settings.directories == (tmp_path, tmp_path / "db", tmp_path / "view")
+    assert RouterSettings(data_dir=tmp_path).directories == EdgeSettings(data_dir=tmp_path).directories == (tmp_path,)

@@ -1,0 +1,121 @@
+"""The index of the secrets that flows name."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowhook.document import canonical, parse
+from flowhook.errors import OutOfRangeError, UnavailableError
+from router.secrets.secret_names import SecretNames
+from router.storage.limits import StorageLimits
+from router.storage.model import FlowDraft
+from router.storage.sqlite import open_sqlite
+
+
+class CountingRegistry:
+    """A registry that notes which flows are read."""
+
+    def __init__(self, registry):
+        self._registry = registry
+        self.read = []
+        self.fails = False
+
+    async def list_flows(self, **arguments):
+        if self.fails and arguments.get("after_id"):
+            raise UnavailableError("storage is closed", reason="STORAGE_UNAVAILABLE")
+        flows = await self._registry.list_flows(**arguments)
+        self.read += [flow.id for flow in flows]
+        return flows
+
+    async def get_flows(self, flow_ids):
+        self.read += flow_ids
+        return await self._registry.get_flows(flow_ids)
+
+    def __getattr__(self, name):
+        return getattr(self._registry, name)
+
+    def reads(self):
+        """Return the flows that were read since the last call."""
+        read, self.read = self.read, []
+        return read
+
+
+@pytest.fixture
+async def registry(tmp_path):
+    storage = await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(registry_changes=10))
+    yield CountingRegistry(storage.registry)
+    await storage.close()
+
+
+async def apply(registry, name, *secrets):
+    named = f"webhook: {{auth: {{api_key: {{header: x, secrets: [{', '.join(secrets)}]}}}}}}\n" if secrets else ""
+    source = f"document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}\n{named}do: []\n"
+    document = parse(source.encode())
+    draft = FlowDraft(document.id, source.encode(), canonical(document.definition), bool(secrets))
+    [(flow, _)] = await registry.apply_flows([draft], now_ms=1)
+    return await registry.get_flow(flow.id)
+
+
+async def named(index):
+    return {flow_id: sorted(names.all) for flow_id, names in await index.all()}
+
+
+async def test_flows_are_read_once_and_then_only_those_that_changed(registry):
+    index = SecretNames(registry)
+    for name in ("one", "two", "none"):
+        await apply(registry, name, *([f"of-{name}", "shared"] if name != "none" else []))
+    registry.reads()
+    expected = {"one": ["of-one", "shared"], "two": ["of-two", "shared"]}
+    assert await named(index) == expected
+    assert sorted(registry.reads()) == ["none", "one", "two"]
+    assert await named(index) == expected
+    assert registry.reads() == []
+    await apply(registry, "two", "other")
+    await apply(registry, "three", "shared")
+    await registry.delete_flow("one")
+    registry.reads()
+    assert await named(index) == {"two": ["other"], "three": ["shared"]}
+    assert sorted(registry.reads()) == ["one", "three", "two"]
+
+
+async def test_after_more_changes_than_the_registry_stores_all_flows_are_read_again(registry):
+    index = SecretNames(registry)
+    await apply(registry, "gone", "a")
+    await named(index)
+    await registry.delete_flow("gone")
+    for number in range(25):
+        await apply(registry, f"f{number}", "b")
+    with pytest.raises(OutOfRangeError):
+        await registry.changes(after_revision=2)
+    assert await named(index) == {f"f{number}": ["b"] for number in range(25)}
+
+
+async def test_reading_all_flows_continues_after_an_error(registry):
+    index = SecretNames(registry)
+    await apply(registry, "one", "a")
+    registry.fails = True
+    with pytest.raises(UnavailableError):
+        await index.all()
+    registry.fails = False
+    assert await named(index) == {"one": ["a"]}
+
+
+async def test_what_was_read_before_a_change_does_not_replace_it(registry):
+    index = SecretNames(registry)
+    old, doomed = await apply(registry, "one", "old"), await apply(registry, "two", "a")
+    assert (await index.of(old)).all == {"old"}
+    await apply(registry, "one", "new")
+    await registry.delete_flow("two")
+    assert await named(index) == {"one": ["new"]}
+    assert ((await index.of(old)).all, (await index.of(doomed)).all) == ({"old"}, {"a"})
+    assert await named(index) == {"one": ["new"]}
+
+
+async def test_a_new_flow_is_found_before_all_are_requested_again(registry):
+    index = SecretNames(registry)
+    assert await named(index) == {}
+    flow = await apply(registry, "one", "a")
+    assert (await index.of(flow)).all == {"a"}
+    registry.reads()
+    assert await named(index) == {"one": ["a"]}
+    assert registry.reads() == []

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+import attrs
 import grpc.aio
 
 from flowhook.client.channel import open_plain, tls_credentials
@@ -43,6 +44,7 @@ def channel_opener(settings: RouterSettings) -> OpenChannel | None:
     return partial(open_plain, credentials=credentials)
 
 
+@attrs.define(eq=False, repr=False)
 class AddressChecks:
     """Calls each router at its address from time to time.
 
@@ -58,23 +60,14 @@ class AddressChecks:
         checked: how often all routers were checked.
     """
 
-    def __init__(
-        self,
-        name: str,
-        open_channel: OpenChannel | None,
-        peers: Callable[[], Iterable[RouterRecord]],
-        *,
-        interval: float = reachability.INTERVAL,
-        timeout: float = reachability.TIMEOUT,
-    ) -> None:
-        self._name = name
-        self._open_channel = open_channel
-        self._peers = peers
-        self._interval = interval
-        self._timeout = timeout
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._causes: Mapping[tuple[str, str], str] = {}
-        self.checked = 0
+    _name: str
+    _open_channel: OpenChannel | None
+    _peers: Callable[[], Iterable[RouterRecord]]
+    _interval: float = attrs.field(default=reachability.INTERVAL, kw_only=True)
+    _timeout: float = attrs.field(default=reachability.TIMEOUT, kw_only=True)
+    _channels: dict[str, grpc.aio.Channel] = attrs.field(init=False, factory=dict)
+    _causes: Mapping[tuple[str, str], str] = attrs.field(init=False, factory=dict)
+    checked: int = attrs.field(init=False, default=0)
 
     def unreachable(self) -> list[Unreachable]:
         """Return the routers that live and did not answer the last check."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
+
 from router.cluster.records import RouterRecord
 from router.storage.commit_log.interface import Heartbeats
 
 
+@attrs.define(eq=False, repr=False)
 class RouterHeartbeats:
     """The heartbeats of this router and of the others. No I/O; use it on one thread."""
 
-    def __init__(self, heartbeats: Heartbeats) -> None:
-        self._heartbeats = heartbeats
-        self._taken: dict[str, float] = {}
+    _heartbeats: Heartbeats
+    _taken: dict[str, float] = attrs.field(init=False, factory=dict)
 
     def publish(self, record: RouterRecord) -> None:
         """Announce this router."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
+
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.process.lifecycle import ProcessState
@@ -19,6 +21,7 @@ WARNING: Final = "servers of the log"
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class LogServerWatch:
     """Logs when a server of the log is out, or back, and warns operators meanwhile.
 
@@ -31,14 +34,11 @@ class LogServerWatch:
         seconds: between two looks.
     """
 
-    def __init__(
-        self, status: Callable[[], Awaitable[LogStatus]], lifecycle: ProcessState, *, seconds: float = LOOK_SECONDS
-    ) -> None:
-        self._status = status
-        self._lifecycle = lifecycle
-        self._seconds = seconds
-        self._lagging: set[str] = set()
-        self._out: dict[str, str] = {}
+    _status: Callable[[], Awaitable[LogStatus]]
+    _lifecycle: ProcessState
+    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
+    _lagging: set[str] = attrs.field(init=False, factory=set)
+    _out: dict[str, str] = attrs.field(init=False, factory=dict)
 
     async def run(self) -> None:
         """Look until cancelled."""

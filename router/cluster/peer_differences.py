@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook.process import logs
 from flowhook.process.lifecycle import ProcessState
 from flowhook.process.reports import MAX_CLOCK_SKEW_SECONDS
@@ -32,26 +34,20 @@ CLOCKS: Final = "clocks of routers"
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class PeerDifferences:
-    """Compares a router with the others."""
+    """Compares a router with the others.
 
-    def __init__(
-        self,
-        router: str,
-        lifecycle: ProcessState,
-        situation: Callable[[], ShardSituation],
-        *,
-        now: Callable[[], float] = time.time,
-        seconds: float = LOOK_SECONDS,
-    ) -> None:
-        """Compare `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`."""
-        self._router = router
-        self._lifecycle = lifecycle
-        self._situation = situation
-        self._now = now
-        self._seconds = seconds
-        self._seen: dict[str, str] = {}
-        """What the last look showed, by kind."""
+    Compare `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`.
+    """
+
+    _router: str
+    _lifecycle: ProcessState
+    _situation: Callable[[], ShardSituation]
+    _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
+    _seen: dict[str, str] = attrs.field(init=False, factory=dict)
+    """What the last look showed, by kind."""
 
     async def run(self) -> None:
         """Compare until cancelled."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import attrs
+
 from flowhook.errors import ExhaustedError
 from flowhook.process.reachability import INTERVAL, TIMEOUT
 
@@ -50,13 +52,13 @@ class _Report:
     heard: float
 
 
+@attrs.define(eq=False, repr=False)
 class ReachabilityReports:
     """The fresh reports of edges and runners; `clock`: monotonic, in seconds."""
 
-    def __init__(self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES) -> None:
-        self._clock = clock
-        self._max_processes = max_processes
-        self._by_role: dict[str, dict[str, _Report]] = {}
+    _clock: Callable[[], float]
+    _max_processes: int = attrs.field(default=MAX_PROCESSES, kw_only=True)
+    _by_role: dict[str, dict[str, _Report]] = attrs.field(init=False, factory=dict)
 
     def store(self, role: str, process: str, routers: Mapping[str, str]) -> None:
         """Replace the report of a process.

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import attrs
+
 from flowhook.attach.messages import EventDelivery
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.dispatch.runner_port import RunnerPort
@@ -14,20 +16,18 @@ from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class AttachedRunners:
     """Runners by ID, each with its latest stream."""
 
-    def __init__(
-        self, *, core: Shard, outbox: LifecycleOutbox, metrics: RouterMetrics, clock: Callable[[], float]
-    ) -> None:
-        self._core = core
-        self._outbox = outbox
-        self._metrics = metrics
-        self._clock = clock
-        self._runners: dict[str, RunnerPort] = {}
-        self._wanted: frozenset[str] = frozenset()
-        self._storing: Counter[RunnerPort] = Counter()
-        """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
+    _core: Shard
+    _outbox: LifecycleOutbox
+    _metrics: RouterMetrics
+    _clock: Callable[[], float]
+    _runners: dict[str, RunnerPort] = attrs.field(init=False, factory=dict)
+    _wanted: frozenset[str] = attrs.field(init=False, factory=frozenset)
+    _storing: Counter[RunnerPort] = attrs.field(init=False, factory=Counter)
+    """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
 
     def __len__(self) -> int:
         return len(self._runners)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import attrs
+
 from flowhook.attach.messages import Assignment, EventDelivery
 from flowhook.errors import FlowhookError
 
@@ -58,13 +60,13 @@ class RunnerPort(Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class ExitedRunner:
     """A runner whose process has ended, while its leases are settled: it never has credit, and drops all messages."""
 
     full = True
 
-    def __init__(self, runner_id: str) -> None:
-        self.runner_id = runner_id
+    runner_id: str
 
     async def room(self) -> None:
         """Return at once: there is no queue to wait for."""

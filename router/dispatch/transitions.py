@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.model import Status
 from flowhook.model.attempts import Attempt
@@ -45,37 +47,22 @@ class TransitionBatch:
     consumed: Sequence[stored.Consumed] = ()
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class TransitionWriter:
     """Stores state transitions, then applies them to the core: ended executions go, others wait or run again."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        attempt_log: AttemptLog,
-        completions: ChildCompletions,
-        live: LiveDelivery,
-        waiters: ReplyWaiters,
-        watchers: ExecutionWatchers,
-        ends: EndFeed,
-        statistics: FlowStatisticsCounter,
-        effects: EffectQueue,
-        metrics: RouterMetrics,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._attempt_log = attempt_log
-        self._completions = completions
-        self._live = live
-        self._waiters = waiters
-        self._watchers = watchers
-        self._ends = ends
-        self._statistics = statistics
-        self._effects = effects
-        self._metrics = metrics
-        self._now_ms = now_ms
+    _core: Shard
+    _writer: RetryingWriter
+    _attempt_log: AttemptLog
+    _completions: ChildCompletions
+    _live: LiveDelivery
+    _waiters: ReplyWaiters
+    _watchers: ExecutionWatchers
+    _ends: EndFeed
+    _statistics: FlowStatisticsCounter
+    _effects: EffectQueue
+    _metrics: RouterMetrics
+    _now_ms: Callable[[], int]
 
     async def apply(self, batch: TransitionBatch) -> None:
         """Store transitions, then apply and publish them.

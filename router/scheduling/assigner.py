@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+import attrs
+
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import LeaseGranted
 from router.scheduling.leases import LeaseTable, Runner
@@ -28,25 +30,16 @@ def _flow_share(slots: int) -> int:
     return max(MIN_SHARE, slots - slots // RESERVE)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Assigner:
     """Grants leases on the executions that `FairQueues` draws, within the credit of runners."""
 
-    def __init__(
-        self,
-        *,
-        queues: FairQueues,
-        runners: RunnerTable,
-        leases: LeaseTable,
-        attempts: AttemptCounts,
-        lost: LostLeases,
-        recovered: RecoveredExecutions,
-    ) -> None:
-        self._queues = queues
-        self._runners = runners
-        self._leases = leases
-        self._attempts = attempts
-        self._lost = lost
-        self._recovered = recovered
+    _queues: FairQueues
+    _runners: RunnerTable
+    _leases: LeaseTable
+    _attempts: AttemptCounts
+    _lost: LostLeases
+    _recovered: RecoveredExecutions
 
     def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
         """Assign ready executions to runners with credit, fairly across flows and evenly across runners.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import attrs
+
 UNCERTAIN_FACTOR: Final = 4
 """Unexplained losses count this many times less than losses an execution is known to have caused."""
 
 
+@attrs.define(eq=False, repr=False)
 class AttemptCounts:
     """Charged attempts and attributed losses by execution; those with none take no memory.
 
@@ -19,10 +22,9 @@ class AttemptCounts:
         max_attempts: attributed losses that exhaust an execution.
     """
 
-    def __init__(self, max_attempts: int) -> None:
-        self._max_attempts = max_attempts
-        self._charged: dict[int, int] = {}
-        self._attributed: dict[int, int] = {}
+    _max_attempts: int
+    _charged: dict[int, int] = attrs.field(init=False, factory=dict)
+    _attributed: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __contains__(self, seq: int) -> bool:
         """Whether any attempt is charged to an execution."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import attrs
+
 from flowhook.model.attempts import AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, Loss, RequeuePending
@@ -17,23 +19,15 @@ from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class LossAccounting:
     """Decides what becomes of executions whose lease is lost: they are *returning*, or exhausted and *ending*."""
 
-    def __init__(
-        self,
-        *,
-        leases: LeaseTable,
-        attempts: AttemptCounts,
-        pending: PendingTransitions,
-        queues: FairQueues,
-        lost: LostLeases,
-    ) -> None:
-        self._leases = leases
-        self._attempts = attempts
-        self._pending = pending
-        self._queues = queues
-        self._lost = lost
+    _leases: LeaseTable
+    _attempts: AttemptCounts
+    _pending: PendingTransitions
+    _queues: FairQueues
+    _lost: LostLeases
 
     def lose(
         self,

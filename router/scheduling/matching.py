@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -47,6 +48,7 @@ ANYTHING: Final = FilterShape((), ())
 """The shape of a filter that compares no value."""
 
 
+@attrs.define(eq=False, repr=False)
 class EventContent:
     """An event's content, shared by all its receivers and parsed when one of its values is first read.
 
@@ -54,12 +56,9 @@ class EventContent:
         payload: JSON of CloudEvents 1.0; an object.
     """
 
-    __slots__ = ("__weakref__", "_parsed", "_values", "payload")
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-        self._parsed: Mapping[str, Any] | None = None
-        self._values: dict[FilterShape, bytes | None] = {}
+    payload: bytes
+    _parsed: Mapping[str, Any] | None = attrs.field(init=False, default=None)
+    _values: dict[FilterShape, bytes | None] = attrs.field(init=False, factory=dict)
 
     def values(self, shape: FilterShape) -> bytes | None:
         """See `IncomingEvent.values`."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import attrs
+
 from flowhook.model.attempts import Attempt, AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted
@@ -29,26 +31,18 @@ class _Held(NamedTuple):
     begun: bool
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RecoveredExecutions:
     """The recovered executions of a shard that can still be claimed."""
 
-    def __init__(
-        self,
-        *,
-        queues: FairQueues,
-        timers: TimerQueue,
-        leases: LeaseTable,
-        attempts: AttemptCounts,
-        pending: PendingTransitions,
-    ) -> None:
-        self._queues = queues
-        self._timers = timers
-        self._leases = leases
-        self._attempts = attempts
-        self._pending = pending
-        self._held: dict[int, _Held] = {}
-        self._claimable: dict[int, FlowQueue] = {}
-        self._deadline: float | None = None
+    _queues: FairQueues
+    _timers: TimerQueue
+    _leases: LeaseTable
+    _attempts: AttemptCounts
+    _pending: PendingTransitions
+    _held: dict[int, _Held] = attrs.field(init=False, factory=dict)
+    _claimable: dict[int, FlowQueue] = attrs.field(init=False, factory=dict)
+    _deadline: float | None = attrs.field(init=False, default=None)
 
     def __len__(self) -> int:
         """Return the number of executions that can be claimed."""

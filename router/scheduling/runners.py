@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import attrs
+
 from router.scheduling.leases import MAX_CREDIT, Runner
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RunnerTable:
     """Runners by ID. A detached runner has no credit.
 
@@ -18,10 +21,9 @@ class RunnerTable:
         reattach_seconds: how long a detached runner may take to reattach.
     """
 
-    def __init__(self, *, lease_seconds: float, reattach_seconds: float) -> None:
-        self._lease_seconds = lease_seconds
-        self._reattach_seconds = reattach_seconds
-        self._runners: dict[str, Runner] = {}
+    _lease_seconds: float
+    _reattach_seconds: float
+    _runners: dict[str, Runner] = attrs.field(init=False, factory=dict)
 
     def attach(self, runner_id: str, now: float) -> Runner:
         """Add a runner, or let one reattach; its credit starts at 0."""

@@ -13,6 +13,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.events.lifecycle import TYPES
 from flowhook.model import Subscription
 from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
@@ -32,16 +34,14 @@ class EventReceiver(NamedTuple):
     key: str
 
 
+@attrs.define(eq=False, repr=False)
 class _FilterTable:
     """Filters of one kind and one shape, by the values they expect."""
 
-    __slots__ = ("kind", "places", "shape")
-
-    def __init__(self, kind: EventKind, shape: FilterShape) -> None:
-        self.kind = kind
-        self.shape = shape
-        # most values are expected by one execution only: an inner dict takes as much memory as all the rest
-        self.places: dict[bytes, _FilterEntry | dict[int, _FilterEntry]] = {}
+    kind: EventKind
+    shape: FilterShape
+    # most values are expected by one execution only: an inner dict takes as much memory as all the rest
+    places: dict[bytes, _FilterEntry | dict[int, _FilterEntry]] = attrs.field(init=False, factory=dict)
 
     def put(self, place: _FilterEntry) -> None:
         there = self.places.get(place.values)
@@ -68,17 +68,15 @@ class _FilterTable:
             yield there
 
 
+@attrs.define(eq=False, repr=False)
 class _FilterEntry:
     """One filter of one execution; the smaller `order` has waited longer."""
 
-    __slots__ = ("key", "order", "seq", "table", "values")
-
-    def __init__(self, table: _FilterTable, values: bytes, seq: int, key: str, order: int) -> None:
-        self.table = table
-        self.values = values
-        self.seq = seq
-        self.key = key
-        self.order = order
+    table: _FilterTable
+    values: bytes
+    seq: int
+    key: str
+    order: int
 
 
 _by_order: Final = attrgetter("order")

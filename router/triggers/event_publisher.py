@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
 from flowhook.events.cloud_events import parse
@@ -26,27 +28,18 @@ BATCH: Final = limits.MAX_BATCH_EVENTS
 """Flows started in one batch."""
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class EventPublisher:
     """Delivers events to flows; knows the wanted events of all flows from start-up on."""
 
-    def __init__(
-        self,
-        *,
-        arrivals: EventDispatcher,
-        join_trigger: JoinTrigger,
-        starter: ExecutionStarter,
-        metrics: RouterMetrics,
-        outbox: LifecycleOutbox,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._arrivals = arrivals
-        self._join_trigger = join_trigger
-        self._starter = starter
-        self._metrics = metrics
-        self._outbox = outbox
-        self._now_ms = now_ms
-        self._listening = FlowIndex()
-        self._started = FlowIndex()
+    _arrivals: EventDispatcher
+    _join_trigger: JoinTrigger
+    _starter: ExecutionStarter
+    _metrics: RouterMetrics
+    _outbox: LifecycleOutbox
+    _now_ms: Callable[[], int]
+    _listening: FlowIndex = attrs.field(init=False, factory=FlowIndex)
+    _started: FlowIndex = attrs.field(init=False, factory=FlowIndex)
 
     def react(self, flow: Flow, reactions: FlowTriggers) -> None:
         """See `TriggerSink`."""

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import attrs
+
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
 from flowhook.model.execution_links import LinkKind
@@ -49,16 +51,14 @@ class ExecutionStart(NamedTuple):
         return tuple(Cause(each, kind) for each in dict.fromkeys((self.parent, *self.emitters)) if each)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionStarter:
     """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
 
-    def __init__(
-        self, *, host: ShardRuntime, state: ShardState, admission: AdmissionControl, now_ms: Callable[[], int]
-    ) -> None:
-        self._host = host
-        self._state = state
-        self._admission = admission
-        self._now_ms = now_ms
+    _host: ShardRuntime
+    _state: ShardState
+    _admission: AdmissionControl
+    _now_ms: Callable[[], int]
 
     async def start(self, starts: Sequence[ExecutionStart]) -> list[Appended | FlowhookError]:
         """Store the events that start executions, durably and each once.

@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -71,26 +72,19 @@ class _Flow:
         self.seen = 0
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class JoinTrigger:
     """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
 
-    def __init__(
-        self,
-        *,
-        arrivals: EventDispatcher,
-        state: ShardState,
-        starter: ExecutionStarter,
-        look_seconds: float = LOOK_SECONDS,
-    ) -> None:
-        self._arrivals = arrivals
-        self._state = state
-        self._starter = starter
-        self._look_seconds = look_seconds
-        self._index = FlowIndex()
-        self._flows: dict[str, _Flow] = {}
-        self._changed: dict[str, None] = {}
-        """Flows with events to process."""
-        self._woken = asyncio.Event()
+    _arrivals: EventDispatcher
+    _state: ShardState
+    _starter: ExecutionStarter
+    _look_seconds: float = LOOK_SECONDS
+    _index: FlowIndex = attrs.field(init=False, factory=FlowIndex)
+    _flows: dict[str, _Flow] = attrs.field(init=False, factory=dict)
+    _changed: dict[str, None] = attrs.field(init=False, factory=dict)
+    """Flows with events to process."""
+    _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def put(self, flow_id: str, trigger: EventTrigger | None) -> None:
         """Register a flow that needs several events, or (None) unregister it and remove its buffered events."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
@@ -48,29 +49,20 @@ class _Event(NamedTuple):
     payload: bytes
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class LifecyclePublisher:
     """Publishes lifecycle events from the outbox. Let `run` run beside the server."""
 
-    def __init__(
-        self,
-        *,
-        outbox: LifecycleOutbox,
-        state: ShardState,
-        registry: Registry,
-        publisher: EventPublisher,
-        metrics: RouterMetrics,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._outbox = outbox
-        self._state = state
-        self._registry = registry
-        self._publisher = publisher
-        self._metrics = metrics
-        self._now_ms = now_ms
-        self._seen = 0
-        self._late: deque[UnpublishedEvent] = deque()
-        """Lifecycle events to publish again, because a flow had no room."""
-        self._definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = OrderedDict()
+    _outbox: LifecycleOutbox
+    _state: ShardState
+    _registry: Registry
+    _publisher: EventPublisher
+    _metrics: RouterMetrics
+    _now_ms: Callable[[], int]
+    _seen: int = attrs.field(init=False, default=0)
+    _late: deque[UnpublishedEvent] = attrs.field(init=False, factory=deque)
+    """Lifecycle events to publish again, because a flow had no room."""
+    _definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = attrs.field(init=False, factory=OrderedDict)
 
     async def run(self) -> None:
         """Publish until cancelled."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from runner.guard.evaluation_record import EvaluationRecord
@@ -21,31 +23,24 @@ RETRY_SECONDS: Final = 0.5
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class EffectCalls:
     """The effects in flight of all executions of a process.
 
     Attributes:
         executions: number of executions that have effects in flight.
+
+    Start without calls.
+
+    `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
     """
 
-    def __init__(
-        self,
-        executor: EffectExecutor,
-        secrets: SecretCache,
-        record: EvaluationRecord,
-        tasks: asyncio.TaskGroup,
-        on_result: Callable[[ActiveExecution, Perform, EffectResult], None],
-    ) -> None:
-        """Start without calls.
-
-        `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
-        """
-        self._executor = executor
-        self._secrets = secrets
-        self._record = record
-        self._tasks = tasks
-        self._on_result = on_result
-        self.executions = 0
+    _executor: EffectExecutor
+    _secrets: SecretCache
+    _record: EvaluationRecord
+    _tasks: asyncio.TaskGroup
+    _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
+    executions: int = attrs.field(init=False, default=0)
 
     def start(self, execution: ActiveExecution, effect: Perform) -> None:
         """Start to perform an effect."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+import attrs
+
 from flowhook.attach import messages
 from flowhook.attach.send_pacing import QUIET
 from flowhook.model import Subscription
@@ -25,14 +27,16 @@ class SendRequest(Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionReporter:
-    """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent."""
+    """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent.
 
-    def __init__(self, link: session.Session, executions: ActiveExecutions, request_send: SendRequest) -> None:
-        """Report on `executions` to `link`; `request_send` is called when it has messages to send."""
-        self._link = link
-        self._executions = executions
-        self._request_send = request_send
+    Report on `executions` to `link`; `request_send` is called when it has messages to send.
+    """
+
+    _link: session.Session
+    _executions: ActiveExecutions
+    _request_send: SendRequest
 
     def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
         """Append entries to the journal."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
 import orjson
 from pydantic import StrictStr
 
@@ -20,13 +21,15 @@ from runner.ipc import ProvidedEvent
 from runner.worker import event_sink
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class LocalClock:
-    """Real time plus the time that was skipped."""
+    """Real time plus the time that was skipped.
 
-    def __init__(self, *, skips: bool = False) -> None:
-        """Start at the present time; `skips`: `sleep_until` takes no time."""
-        self.skips = skips
-        self._skipped_ms = 0
+    Start at the present time; `skips`: `sleep_until` takes no time.
+    """
+
+    skips: bool = False
+    _skipped_ms: int = attrs.field(init=False, default=0)
 
     def now_ms(self) -> int:
         """Return Unix milliseconds."""

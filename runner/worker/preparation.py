@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -57,29 +58,23 @@ class Prepared(NamedTuple):
     data: Any
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionPreparer:
-    """Prepares the executions of a process."""
+    """Prepares the executions of a process.
 
-    def __init__(
-        self,
-        *,
-        flows: ProgramCache,
-        secrets: SecretCache,
-        bodies: BodyFetcher,
-        record: EvaluationRecord,
-        quarantine: QuarantineDriver,
-        on_slow: Callable[[str], None],
-    ) -> None:
-        """Prepare with these collaborators.
+    Prepare with these collaborators.
 
-        `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
-        """
-        self._flows = flows
-        self._secrets = secrets
-        self._bodies = bodies
-        self._record = record
-        self._quarantine = quarantine
-        self._on_slow = on_slow
+    `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
+
+    `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
+    """
+
+    _flows: ProgramCache
+    _secrets: SecretCache
+    _bodies: BodyFetcher
+    _record: EvaluationRecord
+    _quarantine: QuarantineDriver
+    _on_slow: Callable[[str], None]
 
     def at_once(self, execution: ActiveExecution) -> Prepared | messages.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
+import attrs
+
 from flowhook.model import Event
 from flowhook.process import logs
 from runner import metrics
@@ -25,13 +27,15 @@ TURN_SECONDS: Final = 0.1
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class QuarantineDriver:
-    """Drives executions of flows in quarantine; `in` tests whether a flow is in it."""
+    """Drives executions of flows in quarantine; `in` tests whether a flow is in it.
 
-    def __init__(self, flows: QuarantinedFlows, pool: EvaluatorPool) -> None:
-        """Evaluate for `flows` in processes of `pool`."""
-        self._flows = flows
-        self._pool = pool
+    Evaluate for `flows` in processes of `pool`.
+    """
+
+    _flows: QuarantinedFlows
+    _pool: EvaluatorPool
 
     def __contains__(self, flow_id: str) -> bool:
         """Whether a flow is in quarantine."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -22,18 +23,23 @@ class ReachedError(Exception):
         self.output = output
 
 
+@attrs.define(eq=False, repr=False)
 class Tracer:
-    """An observer that reports tasks and stops the run after one of them."""
+    """An observer that reports tasks and stops the run after one of them.
 
-    def __init__(self, report: Callable[[bytes], None] | None, until: str) -> None:
-        """Observe one run.
+    Observe one run.
 
-        Args:
-            report: called with the result of `describe` for each task; None: no tracing.
-            until: name or JSON Pointer of the task to stop after; empty: none.
-        """
-        self._report = report
-        self._until = until
+    Args:
+        report: called with the result of `describe` for each task; None: no tracing.
+        until: name or JSON Pointer of the task to stop after; empty: none.
+
+    Args:
+        report: called with the result of `describe` for each task; None: no tracing.
+        until: name or JSON Pointer of the task to stop after; empty: none.
+    """
+
+    _report: Callable[[bytes], None] | None
+    _until: str
 
     def task_started(self, started: TaskStart) -> None:
         """Do nothing."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook.attach.messages import Assignment
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.assignment.loader import AssignmentLoader
@@ -20,33 +22,21 @@ RETRY_SECONDS: Final = 0.1
 """Between two tries to assign while that is not permitted."""
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class AssignmentDispatcher:
     """Passes on what the scheduling core assigns, until it is stopped, and only while `may_assign` permits it."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        runners: AttachedRunners,
-        cache: EventCache,
-        loader: AssignmentLoader,
-        attempt_log: AttemptLog,
-        watchers: ExecutionWatchers,
-        effects: EffectQueue,
-        may_assign: Callable[[], bool],
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._runners = runners
-        self._cache = cache
-        self._loader = loader
-        self._attempt_log = attempt_log
-        self._watchers = watchers
-        self._effects = effects
-        self._may_assign = may_assign
-        self._now_ms = now_ms
-        self._retry: asyncio.TimerHandle | None = None
-        self._stopped = False
+    _core: Shard
+    _runners: AttachedRunners
+    _cache: EventCache
+    _loader: AssignmentLoader
+    _attempt_log: AttemptLog
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _may_assign: Callable[[], bool]
+    _now_ms: Callable[[], int]
+    _retry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _stopped: bool = attrs.field(init=False, default=False)
 
     def stop(self) -> None:
         """Assign no more, and release the assignments that runners have not received."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.limits import MIB
 
 DEFAULT_BYTES: Final = 64 * MIB
@@ -16,13 +18,13 @@ class CachedEvent(NamedTuple):
     payload: bytes
 
 
+@attrs.define(eq=False, repr=False)
 class EventCache:
     """Caches events as long as they fit; others are read from storage when they are dispatched."""
 
-    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._payloads: dict[int, CachedEvent] = {}
-        self.bytes = 0
+    _max_bytes: int = DEFAULT_BYTES
+    _payloads: dict[int, CachedEvent] = attrs.field(init=False, factory=dict)
+    bytes: int = attrs.field(init=False, default=0)
 
     def put(self, seq: int, payload: CachedEvent) -> None:
         """Store an event, unless the cache is full: the older events in it are needed sooner."""

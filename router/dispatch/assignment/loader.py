@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
@@ -40,24 +42,16 @@ MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class AssignmentLoader:
     """Loads assignments; runs one task for each runner with assignments to load."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        state: ShardState,
-        writer: RetryingWriter,
-        transitions: TransitionWriter,
-        effects: EffectQueue,
-    ) -> None:
-        self._core = core
-        self._state = state
-        self._writer = writer
-        self._transitions = transitions
-        self._effects = effects
-        self._queued: dict[RunnerPort, deque[LeaseGranted]] = {}
+    _core: Shard
+    _state: ShardState
+    _writer: RetryingWriter
+    _transitions: TransitionWriter
+    _effects: EffectQueue
+    _queued: dict[RunnerPort, deque[LeaseGranted]] = attrs.field(init=False, factory=dict)
 
     def full(self, runner: RunnerPort) -> bool:
         """Whether so much is queued for a runner that it should be assigned no more for now."""

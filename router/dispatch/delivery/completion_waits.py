@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import attrs
+
 from flowhook.model import Subscription
 from router.dispatch.faults import runtime_error
 from router.dispatch.persistence.retrying_writer import RetryingWriter
@@ -37,27 +39,17 @@ def completion_waits(seq: int, wait: WaitHandle, subscriptions: Sequence[Subscri
     return [CompletionWait(seq, wait, each.key, each.execution_id) for each in subscriptions if each.execution_id]
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class CompletionWaits:
     """Registers waits for ends."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        state: ShardState,
-        writer: RetryingWriter,
-        subscriptions: Subscriptions,
-        parked: ParkedDelivery,
-        completions: ChildCompletions,
-        transitions: TransitionWriter,
-    ) -> None:
-        self._core = core
-        self._state = state
-        self._writer = writer
-        self._subscriptions = subscriptions
-        self._parked = parked
-        self._completions = completions
-        self._transitions = transitions
+    _core: Shard
+    _state: ShardState
+    _writer: RetryingWriter
+    _subscriptions: Subscriptions
+    _parked: ParkedDelivery
+    _completions: ChildCompletions
+    _transitions: TransitionWriter
 
     async def expect(self, waits: Sequence[CompletionWait]) -> None:
         """Register waits for ends; an end that is stored already is delivered at once."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from flowhook.attach.messages import SubscriptionUpdate
 from flowhook.model import Subscription
 from router.dispatch.delivery.completion_waits import CompletionWait, CompletionWaits, completion_waits
@@ -18,26 +20,17 @@ from router.scheduling.subscriptions import Subscriptions
 from router.storage.model import UnfinishedExecution
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ParkedExecutions:
     """Subscribes executions that begin to wait, and unsubscribes those that do not wait any more."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        subscriptions: Subscriptions,
-        live: LiveDelivery,
-        events: EventDispatcher,
-        completions: CompletionWaits,
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._subscriptions = subscriptions
-        self._live = live
-        self._events = events
-        self._completions = completions
-        self._recovered: list[CompletionWait] = []
+    _core: Shard
+    _writer: RetryingWriter
+    _subscriptions: Subscriptions
+    _live: LiveDelivery
+    _events: EventDispatcher
+    _completions: CompletionWaits
+    _recovered: list[CompletionWait] = attrs.field(init=False, factory=list)
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe a parked execution, unless an operator has removed it meanwhile."""

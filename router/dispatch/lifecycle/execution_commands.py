@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import attrs
 import orjson
 
 from flowhook.errors import ConflictError
@@ -22,32 +23,20 @@ from router.storage import model as stored
 from router.storage.attempts import AttemptInterrupted
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionCommands:
     """Operators' commands on executions."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        records: ExecutionRecords,
-        transitions: TransitionWriter,
-        withdrawal: Withdrawal,
-        parked: ParkedDelivery,
-        watchers: ExecutionWatchers,
-        effects: EffectQueue,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._records = records
-        self._transitions = transitions
-        self._withdrawal = withdrawal
-        self._parked = parked
-        self._watchers = watchers
-        self._effects = effects
-        self._now_ms = now_ms
-        self._storing: set[int] = set()
+    _core: Shard
+    _writer: RetryingWriter
+    _records: ExecutionRecords
+    _transitions: TransitionWriter
+    _withdrawal: Withdrawal
+    _parked: ParkedDelivery
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _now_ms: Callable[[], int]
+    _storing: set[int] = attrs.field(init=False, factory=set)
 
     async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
         """End an execution that has not ended.

@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import attrs
+
 from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Parked, Released
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.events.lifecycle import LifecycleEvent
@@ -49,35 +51,21 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
         yield stored.Replied(seq, checkpoint.reply)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class JournalWriter:
     """Stores checkpoints and outcomes, and acknowledges them."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        outbox: LifecycleOutbox,
-        transitions: TransitionWriter,
-        runners: AttachedRunners,
-        live: LiveDelivery,
-        parked: ParkedExecutions,
-        wake_timer: WakeTimer,
-        attempt_log: AttemptLog,
-        withdrawal: Withdrawal,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._outbox = outbox
-        self._transitions = transitions
-        self._runners = runners
-        self._live = live
-        self._parked = parked
-        self._wake_timer = wake_timer
-        self._attempt_log = attempt_log
-        self._withdrawal = withdrawal
-        self._now_ms = now_ms
+    _core: Shard
+    _writer: RetryingWriter
+    _outbox: LifecycleOutbox
+    _transitions: TransitionWriter
+    _runners: AttachedRunners
+    _live: LiveDelivery
+    _parked: ParkedExecutions
+    _wake_timer: WakeTimer
+    _attempt_log: AttemptLog
+    _withdrawal: Withdrawal
+    _now_ms: Callable[[], int]
 
     async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""

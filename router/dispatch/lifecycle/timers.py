@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from router.dispatch.assignment.loader import AssignmentLoader
@@ -31,29 +33,19 @@ CATCH_UP_SECONDS: Final = 0.25
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class DeadlineTimer:
     """Takes the leases of runners away that have been silent for too long. It is not armed at first."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        runners: AttachedRunners,
-        loader: AssignmentLoader,
-        transitions: TransitionWriter,
-        effects: EffectQueue,
-        clock: Callable[[], float],
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._runners = runners
-        self._loader = loader
-        self._transitions = transitions
-        self._effects = effects
-        self._clock = clock
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+    _core: Shard
+    _writer: RetryingWriter
+    _runners: AttachedRunners
+    _loader: AssignmentLoader
+    _transitions: TransitionWriter
+    _effects: EffectQueue
+    _clock: Callable[[], float]
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _due: float = attrs.field(init=False, default=0.0)
 
     def arm(self) -> None:
         """Set the timer to the core's next deadline."""
@@ -95,28 +87,18 @@ class DeadlineTimer:
         self._effects.add(ASSIGN_READY)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class WakeTimer:
     """Wakes executions that wait for a time. It is not armed at first."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        writer: RetryingWriter,
-        parked: ParkedExecutions,
-        attempt_log: AttemptLog,
-        watchers: ExecutionWatchers,
-        effects: EffectQueue,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._writer = writer
-        self._parked = parked
-        self._attempt_log = attempt_log
-        self._watchers = watchers
-        self._effects = effects
-        self._now_ms = now_ms
-        self._timer: asyncio.TimerHandle | None = None
+    _core: Shard
+    _writer: RetryingWriter
+    _parked: ParkedExecutions
+    _attempt_log: AttemptLog
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _now_ms: Callable[[], int]
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def arm(self) -> None:
         """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from router.dispatch.assignment.event_cache import EventCache
 from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
@@ -9,16 +11,14 @@ from router.dispatch.persistence.attempt_log import AttemptLog
 from router.scheduling.leases import Lease
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Withdrawal:
     """Removes what the parts of a shard runtime hold of an execution, and revokes its lease."""
 
-    def __init__(
-        self, *, attempt_log: AttemptLog, cache: EventCache, parked: ParkedExecutions, runners: AttachedRunners
-    ) -> None:
-        self._attempt_log = attempt_log
-        self._cache = cache
-        self._parked = parked
-        self._runners = runners
+    _attempt_log: AttemptLog
+    _cache: EventCache
+    _parked: ParkedExecutions
+    _runners: AttachedRunners
 
     def clean_up(self, seq: int, lease: Lease | None, reason: str) -> None:
         """Clean up after an execution.

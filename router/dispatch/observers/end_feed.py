@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import attrs
+
 from router.storage.model import Ended
 
 
@@ -26,13 +28,13 @@ class EndFeed:
             reader.put(ends)
 
 
+@attrs.define(eq=False, repr=False)
 class EndReader:
     """The ends of the executions that one reader awaits."""
 
-    def __init__(self, changed: asyncio.Event) -> None:
-        self._changed = changed
-        self._awaited: set[int] = set()
-        self._ended: list[Ended] = []
+    _changed: asyncio.Event
+    _awaited: set[int] = attrs.field(init=False, factory=set)
+    _ended: list[Ended] = attrs.field(init=False, factory=list)
 
     def await_end(self, seq: int) -> None:
         """Await the end of an execution that is not yet durable."""

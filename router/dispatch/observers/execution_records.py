@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
+import attrs
+
 from flowhook.errors import NotFoundError
 from flowhook.model import Status
 from flowhook.model.attempts import AttemptHistory
@@ -29,12 +31,12 @@ def meets(record: stored.ExecutionRecord, wanted: ExecutionFilter) -> bool:
     return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionRecords:
     """The records of a shard's executions, in their current state."""
 
-    def __init__(self, core: Shard, state: ShardState) -> None:
-        self._core = core
-        self._state = state
+    _core: Shard
+    _state: ShardState
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
         """Return an execution in its current state.

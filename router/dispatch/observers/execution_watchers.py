@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.sharing import Limit, SharedLimit, current_principal
@@ -31,14 +33,14 @@ class WatchedChange(NamedTuple):
     missed: int
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionWatcher:
     """One watcher of changes of executions, of one flow or (empty) of all flows."""
 
-    def __init__(self, flow_id: str) -> None:
-        self._flow_id = flow_id
-        self._queue: deque[WatchedChange] = deque()
-        self._missed = 0
-        self._woken = asyncio.Event()
+    _flow_id: str
+    _queue: deque[WatchedChange] = attrs.field(init=False, factory=deque)
+    _missed: int = attrs.field(init=False, default=0)
+    _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     async def next(self) -> WatchedChange:
         """Wait for the next change."""

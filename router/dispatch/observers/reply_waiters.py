@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.sharing import Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
@@ -19,13 +21,13 @@ WaitResult = Replied | Ended
 """The result of a wait: a reply, or the end of an execution that gave none."""
 
 
+@attrs.define(eq=False, repr=False)
 class ReplyWaiter:
     """The registration of one waiting caller."""
 
-    def __init__(self, waiters: dict[int, list[asyncio.Future[WaitResult]]]) -> None:
-        self._waiters = waiters
-        self._seq = 0
-        self._future: asyncio.Future[WaitResult] | None = None
+    _waiters: dict[int, list[asyncio.Future[WaitResult]]]
+    _seq: int = attrs.field(init=False, default=0)
+    _future: asyncio.Future[WaitResult] | None = attrs.field(init=False, default=None)
 
     def wait_for(self, seq: int) -> asyncio.Future[WaitResult]:
         """Return a future of an execution's next reply, or its end. Call it once; an earlier reply is not seen."""

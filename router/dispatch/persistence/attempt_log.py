@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+import attrs
+
 from router.dispatch.persistence.retrying_writer import RetryingWriter
 from router.scheduling.shard import Shard
 from router.storage.model import Started
@@ -14,6 +16,7 @@ STARTED_DELAY: Final = 0.1
 """Seconds after which an attempt that is still under way is stored; a quicker one costs no write of its own."""
 
 
+@attrs.define(eq=False, repr=False)
 class AttemptLog:
     """Stores the starts of longer attempts, so that they count even if router and runner crash.
 
@@ -22,14 +25,13 @@ class AttemptLog:
     that one would be one that the flow does not ask for.
     """
 
-    def __init__(self, core: Shard, writer: RetryingWriter, now_ms: Callable[[], int]) -> None:
-        self._core = core
-        self._writer = writer
-        self._now_ms = now_ms
-        self._pending: dict[int, int] = {}
-        """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
-        self._stored_as_waiting: set[int] = set()
-        self._due = False
+    _core: Shard
+    _writer: RetryingWriter
+    _now_ms: Callable[[], int]
+    _pending: dict[int, int] = attrs.field(init=False, factory=dict)
+    """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
+    _stored_as_waiting: set[int] = attrs.field(init=False, factory=set)
+    _due: bool = attrs.field(init=False, default=False)
 
     def add(self, seqs: Iterable[int]) -> None:
         """Store the attempts that begin now at these executions, if they still are under way after `STARTED_DELAY`."""

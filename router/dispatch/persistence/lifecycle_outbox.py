@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
+import attrs
+
 from flowhook.events.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
 from flowhook.process import logs
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
@@ -23,6 +25,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class LifecycleOutbox:
     """Derives lifecycle events from changes, and knows which types are wanted.
 
@@ -31,17 +34,17 @@ class LifecycleOutbox:
         by_executions: types that executions wait for, whatever the current revision of their flow.
         pending: approximate number of events that are stored and not published.
         has_pending: set when further events were stored.
+
+    Start with no flow that wants any. `by_executions` is read anew each time.
     """
 
-    def __init__(self, now_ms: Callable[[], int], *, by_executions: Collection[str], effects: EffectQueue) -> None:
-        """Start with no flow that wants any. `by_executions` is read anew each time."""
-        self._now_ms = now_ms
-        self._effects = effects
-        self.by_flows: Collection[str] = frozenset()
-        self.by_executions = by_executions
-        self.pending = 0
-        self.has_pending = asyncio.Event()
-        self._full = False
+    _now_ms: Callable[[], int]
+    by_executions: Collection[str] = attrs.field(kw_only=True)
+    _effects: EffectQueue = attrs.field(kw_only=True)
+    by_flows: Collection[str] = attrs.field(init=False, factory=frozenset)
+    pending: int = attrs.field(init=False, default=0)
+    has_pending: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _full: bool = attrs.field(init=False, default=False)
 
     @property
     def wanted(self) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+import attrs
+
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
@@ -21,15 +23,15 @@ RETRY_DELAY: Final = 0.5
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class RetryingWriter:
     """Retrying writer of a shard's state, and the shard runtime's task group."""
 
-    def __init__(self, state: ShardState, outbox: LifecycleOutbox) -> None:
-        self._state = state
-        self._outbox = outbox
-        self._notified = asyncio.Event()
-        self._tasks: asyncio.TaskGroup | None = None
-        self._closing = False
+    _state: ShardState
+    _outbox: LifecycleOutbox
+    _notified: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _tasks: asyncio.TaskGroup | None = attrs.field(init=False, default=None)
+    _closing: bool = attrs.field(init=False, default=False)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.TaskGroup]:

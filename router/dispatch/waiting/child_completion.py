@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import attrs
+
 from flowhook.model import JournalEntry, Status, WorkflowError
 from router.dispatch.faults import runtime_error
 from router.dispatch.waiting.live_delivery import LiveDelivery
@@ -47,16 +49,14 @@ class SideEffects(NamedTuple):
     ends: list[Ended]
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ChildCompletions:
     """Delivers ends that are being stored."""
 
-    def __init__(
-        self, *, subscriptions: Subscriptions, buffer: EventBuffer, parked: ParkedDelivery, live: LiveDelivery
-    ) -> None:
-        self._subscriptions = subscriptions
-        self._buffer = buffer
-        self._parked = parked
-        self._live = live
+    _subscriptions: Subscriptions
+    _buffer: EventBuffer
+    _parked: ParkedDelivery
+    _live: LiveDelivery
 
     @property
     def is_needed(self) -> bool:

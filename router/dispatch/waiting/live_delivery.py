@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import attrs
+
 from flowhook.attach.messages import Checkpoint, EventDelivery, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 from router.dispatch.attached_runners import AttachedRunners
@@ -52,26 +54,19 @@ class _Listener:
     offer: PendingDelivery | None = None
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class LiveDelivery:
     """Running executions with subscriptions, and the offers made to them.
 
     An execution is registered while its runner reports subscriptions for it and has not lost it.
     """
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        subscriptions: Subscriptions,
-        runners: AttachedRunners,
-        effects: EffectQueue,
-    ) -> None:
-        self._core = core
-        self._subscriptions = subscriptions
-        self._runners = runners
-        self._effects = effects
-        self._listeners: dict[int, _Listener] = {}
-        self._taken: dict[int, int] = {}
+    _core: Shard
+    _subscriptions: Subscriptions
+    _runners: AttachedRunners
+    _effects: EffectQueue
+    _listeners: dict[int, _Listener] = attrs.field(init=False, factory=dict)
+    _taken: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __bool__(self) -> bool:
         """Whether any running execution has subscriptions, or has accepted an offer."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook import limits
 from flowhook.model import Status
 from router.dispatch.faults import runtime_error
@@ -37,23 +39,15 @@ class Deliverable(NamedTuple):
     ends: list[Ended]
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ParkedDelivery:
     """Unparks executions and checks that their journals have room."""
 
-    def __init__(
-        self,
-        *,
-        core: Shard,
-        state: ShardState,
-        writer: RetryingWriter,
-        subscriptions: Subscriptions,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._core = core
-        self._state = state
-        self._writer = writer
-        self._subscriptions = subscriptions
-        self._now_ms = now_ms
+    _core: Shard
+    _state: ShardState
+    _writer: RetryingWriter
+    _subscriptions: Subscriptions
+    _now_ms: Callable[[], int]
 
     def take(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""

@@ -1,5 +1,5 @@
 """Evaluation of expressions and schemas: `evaluator` compiles and supervises, `jq_programs` runs jq and JSON Schema.
 
-`evaluator` implements `interpreter.ports.Compiler`. `jq_programs` is also used by the processes of `runner.quarantine`,
+`evaluator` implements `interpreter.nodes.Compiler`. `jq_programs` is also used by the processes of `runner.quarantine`,
 so it imports little.
 """

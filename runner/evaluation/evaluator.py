@@ -27,7 +27,7 @@ from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
-from runner.interpreter.ports import Template, Validator
+from runner.interpreter.nodes import Template, Validator
 from runner.interpreter.redaction import MASK, Redactor
 from runner.interpreter.scope import ExpressionScope
 

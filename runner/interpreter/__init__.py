@@ -1,8 +1,8 @@
 """Interpreter for the Serverless Workflow DSL: a pure function of document, input and journal.
 
 `program` compiles a document once, into `nodes`. `execution_machine` drives one execution and returns the effects to
-perform next. `workflow` and `tasks` execute the nodes as generators that yield `requests`; `handlers` is the table of
-the functions that execute each kind of task.
+perform next. `tasks` executes them as generators that yield `requests`; `HANDLERS` is the table of the functions that
+execute each kind of task.
 Nothing here uses asyncio, sockets or gRPC, and the clock is passed in. A replay against the journal therefore yields
 the same effects in the same order.
 

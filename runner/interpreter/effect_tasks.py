@@ -12,15 +12,15 @@ from typing import Any
 import orjson
 
 from flowhook.events.workflow_input import rfc3339
-from runner.interpreter import argument_paths, authentication, json_codec
+from runner.interpreter import call_arguments, json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.events import cloud_event
+from runner.interpreter.nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
 from runner.interpreter.requests import AwaitCompletion, Now, Request, Steps
 from runner.interpreter.retry_policy import RetryAttempts, is_transient, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
-from runner.interpreter.task_nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
 
 
 def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
@@ -31,9 +31,9 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, 
         raise fault(Kind.CONFIGURATION, "`with` must be an object")
     if node.endpoint is not None:
         place, expand = node.endpoint
-        arguments = argument_paths.put(arguments, place, expand(data))
+        arguments = call_arguments.put(arguments, place, expand(data))
     for place, policy in policies:
-        arguments = argument_paths.put(arguments, place, policy)
+        arguments = call_arguments.put(arguments, place, policy)
     effect = RetriedEffect(node, state, scope, data)
     result = yield from effect.perform(node.function, arguments)
     return data if node.passes_input else orjson.loads(result.output or b"null")
@@ -132,8 +132,8 @@ def _policy(part: PolicyPart, scope: ExpressionScope, data: Any) -> dict[str, An
     """Return a policy with its credentials; that of the call itself sets `$authorization`."""
     policy = part.value(data, scope)
     for place, expand in part.uris:
-        policy = argument_paths.put(policy, place, expand(data))
-    policy, authorization = authentication.resolve(policy, scope.workflow.secrets)
+        policy = call_arguments.put(policy, place, expand(data))
+    policy, authorization = call_arguments.resolve(policy, scope.workflow.secrets)
     if part.is_own:
         scope.authorization = authorization
     return policy

@@ -24,8 +24,7 @@ from flowhook.model import EventFilter
 from flowhook.payloads import is_json
 from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern
-from runner.interpreter.ports import Compiler, Template
+from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, Compiler, EventPattern, Template
 from runner.interpreter.scope import ExpressionScope
 
 _TEXTS: Final = frozenset({"subject", "time", "datacontenttype", "dataschema"})

@@ -24,11 +24,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from operator import itemgetter
+from typing import Final
 
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
 from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
-from runner.interpreter import json_codec
+from runner.interpreter import control_tasks, effect_tasks, extensions, json_codec, listen_task, try_task
 from runner.interpreter.effects import (
     EffectResult,
     ExternalEvent,
@@ -39,9 +40,7 @@ from runner.interpreter.effects import (
     WorkflowFaulted,
 )
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.fiber_scheduler import FiberScheduler
-from runner.interpreter.fibers import PendingRequest
-from runner.interpreter.handlers import HANDLERS
+from runner.interpreter.fibers import FiberScheduler, PendingRequest
 from runner.interpreter.history import TaskHistory
 from runner.interpreter.journal import (
     Journal,
@@ -54,13 +53,49 @@ from runner.interpreter.journal import (
     time_of,
 )
 from runner.interpreter.lifecycle_events import LifecycleEmitter
-from runner.interpreter.nodes import Program
+from runner.interpreter.nodes import (
+    CallNode,
+    DoNode,
+    EmitNode,
+    ForkNode,
+    ForNode,
+    FunctionNode,
+    ListenNode,
+    Program,
+    RaiseNode,
+    RunNode,
+    SetNode,
+    SwitchNode,
+    TryNode,
+    WaitNode,
+)
 from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, ReceivedEvent, Sleep, WithTimeout
 from runner.interpreter.retry_policy import is_transient
 from runner.interpreter.scope import ExecutionContext
-from runner.interpreter.state import SharedState
+from runner.interpreter.state import SharedState, TaskHandlers
+from runner.interpreter.tasks import run_workflow
 from runner.interpreter.tracing import Observer
-from runner.interpreter.workflow import run_workflow
+
+HANDLERS: Final = TaskHandlers(
+    evaluate={
+        RaiseNode: control_tasks.raise_error,
+        SetNode: control_tasks.set_data,
+        SwitchNode: control_tasks.switch,
+    },
+    execute={
+        CallNode: effect_tasks.call,
+        DoNode: control_tasks.run_do,
+        EmitNode: effect_tasks.emit,
+        ForkNode: control_tasks.run_fork,
+        ForNode: control_tasks.run_for,
+        FunctionNode: control_tasks.run_function,
+        ListenNode: listen_task.run_listen,
+        RunNode: effect_tasks.run,
+        TryNode: try_task.run_try,
+        WaitNode: control_tasks.wait,
+    },
+    extend=extensions.run_extended,
+)
 
 
 class ExecutionMachine:

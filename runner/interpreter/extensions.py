@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from runner.interpreter import dataflow
+from runner.interpreter import tasks
 from runner.interpreter.nodes import EXIT, Block, CompiledExtension, Node
 from runner.interpreter.requests import Request, Steps, TaskSteps
 from runner.interpreter.retry_policy import is_true
@@ -102,4 +102,4 @@ class _Extended:
             return output
         node, state, scope = self._node, self._state, self._scope
         scope.input, scope.context = scope.raw, state.shared.context
-        return (yield from dataflow.transform_output(node.output, node.export, state, scope, output))
+        return (yield from tasks.transform_output(node.output, node.export, state, scope, output))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Any
+
 from flowhook.model import Subscription
 from runner.interpreter.effects import Perform
+from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.requests import (
     AwaitCompletion,
     BranchResult,
@@ -11,6 +15,8 @@ from runner.interpreter.requests import (
     GivenOutput,
     Listen,
     Now,
+    Pause,
+    Request,
     Sleep,
     Steps,
     WithTimeout,
@@ -84,3 +90,188 @@ class PendingRequest:
         self.until_ms = until_ms
         if isinstance(self.request, WithTimeout):
             self.request.until_ms = until_ms
+
+
+class FiberScheduler:
+    """The fibers of one execution, run in the order in which they became ready.
+
+    Attributes:
+        pending: pending requests by the keys of the journal entries that answer them. Read-only for others.
+        undated: requests that need the time: `Now`, and those whose deadline is not set yet. In order of request.
+        subscribed: pending requests that have subscriptions at the router, by their first key.
+        performing: number of pending effects that the driver was asked to perform.
+        is_over: whether the workflow has ended; see `result`.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_effects",
+        "_output",
+        "_problem",
+        "_ready",
+        "is_over",
+        "pending",
+        "performing",
+        "subscribed",
+        "undated",
+    )
+
+    def __init__(self, steps: Steps) -> None:
+        """Start with one fiber, which runs the steps of the workflow."""
+        self.pending: dict[str, PendingRequest] = {}
+        self.undated: deque[PendingRequest] = deque()
+        self.subscribed: dict[str, PendingRequest] = {}
+        self.performing = 0
+        self.is_over = False
+        self._output: Any = None
+        self._problem: TaskFault | None = None
+        self._effects: list[PendingRequest] = []
+        self._cancelled: list[str] = []
+        self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque([(Fiber(steps), None, None)])
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a fiber can run."""
+        return bool(self._ready)
+
+    def result(self) -> Any:
+        """Return the output of the workflow, which is over.
+
+        Raises:
+            TaskFault: it ended with an error.
+        """
+        if self._problem is not None:
+            raise self._problem
+        return self._output
+
+    def run(self) -> bool:
+        """Run all ready fibers; returns whether all have stopped, else one of them pauses.
+
+        Blocking: evaluates expressions.
+        """
+        ready = self._ready
+        while ready and not self.is_over:
+            fiber, answer, problem = ready.popleft()
+            if fiber.closed:
+                continue
+            try:
+                request: Request = fiber.steps.send(answer) if problem is None else fiber.steps.throw(problem)
+            except StopIteration as end:
+                self._returned(fiber, end.value)
+            except TaskFault as fault_:
+                self._failed(fiber, fault_)
+            else:
+                if isinstance(request, Pause):
+                    ready.appendleft((fiber, None, None))  # in front: a pause must not change the order
+                    return False
+                self._request(fiber, request)
+        return True
+
+    def answer(self, pending: PendingRequest, answer: Any) -> None:
+        """Answer a pending request: its fiber is ready again."""
+        self._withdraw(pending)
+        pending.fiber.pending = None
+        self._ready.append((pending.fiber, answer, None))
+
+    def expire(self, group: FiberGroup, problem: TaskFault) -> None:
+        """Cancel the branch of a `WithTimeout`, and raise `problem` where it was requested."""
+        self._answer_group(group, None, problem)
+
+    def is_pending(self, pending: PendingRequest) -> bool:
+        """Whether a request still waits for its answer."""
+        return self.pending.get(pending.keys[0]) is pending
+
+    def take_new_effects(self) -> list[PendingRequest]:
+        """Remove and return the effects that were requested since the last call and are not cancelled."""
+        effects, self._effects = self._effects, []
+        return [each for each in effects if self.is_pending(each)]
+
+    def take_cancelled(self) -> list[str]:
+        """Remove and return the keys of the effects that were cancelled while they were performed."""
+        cancelled, self._cancelled = self._cancelled, []
+        return cancelled
+
+    def _request(self, fiber: Fiber, request: ExternalRequest | Fork) -> None:
+        if isinstance(request, Fork | WithTimeout):
+            group = fiber.children = FiberGroup(fiber, request)
+            if isinstance(request, WithTimeout):
+                group.limit = self._add(request, fiber, group)
+                group.limit.until_ms = request.until_ms
+            self._ready.extend((branch, None, None) for branch in group.live.values())
+            if not group.live:
+                self._answer_group(group, [])
+            return
+        fiber.pending = self._add(request, fiber)
+
+    def _add(self, request: ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> PendingRequest:
+        pending = PendingRequest(request, fiber, group)
+        for key in pending.keys:
+            if key in self.pending:
+                raise AssertionError(f"{key} is requested twice")
+            self.pending[key] = pending
+        match request:
+            case Perform():
+                self._effects.append(pending)
+            case Listen() | AwaitCompletion():
+                self.subscribed[pending.keys[0]] = pending
+            case GivenOutput():
+                pass  # the journal has it
+            case _:
+                self.undated.append(pending)
+        return pending
+
+    def _returned(self, fiber: Fiber, output: Any) -> None:
+        fiber.closed = True
+        group = fiber.group
+        if group is None:
+            self._output, self.is_over = output, True
+            return
+        branch: BranchResult = output
+        del group.live[fiber.index]
+        group.outputs[fiber.index] = branch
+        if branch.ends or isinstance(group.request, WithTimeout) or group.request.compete:
+            self._answer_group(group, [branch])
+        elif not group.live:
+            self._answer_group(group, group.outputs)
+
+    def _failed(self, fiber: Fiber, problem: TaskFault) -> None:
+        fiber.closed = True
+        group = fiber.group
+        if group is None:
+            self._problem, self.is_over = problem, True
+            return
+        del group.live[fiber.index]
+        racing = isinstance(group.request, Fork) and group.request.compete
+        if group.live and racing and not isinstance(problem, Exhausted):
+            return  # others are still in the race
+        self._answer_group(group, None, problem)
+
+    def _answer_group(self, group: FiberGroup, answer: Any, problem: TaskFault | None = None) -> None:
+        self._close(group)
+        group.parent.children = None
+        self._ready.append((group.parent, answer, problem))
+
+    def _close(self, group: FiberGroup) -> None:
+        """Cancel the branches of a group that still run."""
+        if group.limit is not None:
+            self._cancel(group.limit)
+        for fiber in group.live.values():
+            fiber.closed = True
+            if fiber.pending is not None:
+                self._cancel(fiber.pending)
+            if fiber.children is not None:
+                self._close(fiber.children)
+            fiber.steps.close()
+        group.live.clear()
+
+    def _cancel(self, pending: PendingRequest) -> None:
+        if self.is_pending(pending):
+            self._withdraw(pending)
+            if pending.performed:
+                self._cancelled.append(pending.request.key)
+
+    def _withdraw(self, pending: PendingRequest) -> None:
+        for key in pending.keys:
+            del self.pending[key]
+        self.subscribed.pop(pending.keys[0], None)
+        self.performing -= pending.performed

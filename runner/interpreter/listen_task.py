@@ -11,9 +11,9 @@ from typing import Any, Final
 from flowhook import limits
 from flowhook.events import cloud_events
 from flowhook.model import Correlation, EventFilter
-from runner.interpreter import dataflow, events, json_codec, snapshot
+from runner.interpreter import events, json_codec, snapshot, tasks
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.event_nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
+from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
 from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
@@ -226,7 +226,7 @@ class _Listening:
         state.ending = inner.ending
         with scope.with_variables(named):
             scope.context = state.shared.context
-            return (yield from dataflow.transform_output(foreach.output, foreach.export, state, scope, output))
+            return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))
 
     def _is_satisfied(self) -> bool:
         """Whether the task ends, after an item was processed."""

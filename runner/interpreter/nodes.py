@@ -1,12 +1,58 @@
-"""The compiled form of a flow document: plain, immutable data that `program` builds and `tasks` executes."""
+"""The compiled form of a flow document: plain, immutable data that `program` builds and `tasks` executes.
+
+`runner.evaluation.evaluator` implements the interfaces for expressions and schemas.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Protocol
 
-from runner.interpreter.ports import Duration, Template, Validator
+from typing_extensions import override
+
+from flowhook.model import EventFilter
+from runner.interpreter import call_arguments
+from runner.interpreter.call_arguments import ArgumentPath
+from runner.interpreter.scope import ExpressionScope
+
+
+class Template(Protocol):
+    """A compiled value of a document; evaluating its expressions yields data."""
+
+    def __call__(self, data: Any, scope: ExpressionScope) -> Any:
+        """Evaluate on `data` (jq's `.`) with the arguments of `scope`.
+
+        Blocking. Returns the first result; null if there is none.
+
+        Raises:
+            ExpressionFailed: the evaluation failed.
+        """
+        ...
+
+
+Duration = int | Template
+"""Milliseconds, or a template that yields a duration in the DSL's format."""
+
+Validator = Callable[[Any, ExpressionScope], None]
+"""Checks data; raises SchemaViolated."""
+
+
+class Compiler(Protocol):
+    """Creates templates and validators; both may be cached for the life of the process."""
+
+    def template(self, value: Any) -> Template:
+        """Compile a value in which strings of the form `${ ... }` are expressions."""
+        ...
+
+    def expression(self, value: Any) -> Template:
+        """Compile a value that is an expression even without `${ }` when it is a string, else a template."""
+        ...
+
+    def schema(self, document: Any) -> Validator:
+        """Compile a JSON Schema."""
+        ...
+
 
 CONTINUE: Final = "continue"
 EXIT: Final = "exit"
@@ -14,8 +60,39 @@ END: Final = "end"
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledRetryPolicy:
+    """A retry policy, compiled.
+
+    Attributes:
+        when: must be true for a retry; evaluated on the input of the attempt.
+        except_when: must not be true for a retry.
+        backoff: `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles).
+        jitter: bounds (from, to) of a random time that is added to the delay.
+        full_jitter: whether the delay is random, between zero and the delay of the backoff.
+        count: maximum number of retries; None: unlimited.
+        attempt_duration: timeout of one attempt.
+        duration: time after the first failure within which a retry may start.
+    """
+
+    when: Template | None = None
+    except_when: Template | None = None
+    delay: Duration = 0
+    backoff: str = "constant"
+    increment: Duration | None = None
+    jitter: tuple[Duration, Duration] | None = None
+    full_jitter: bool = False
+    count: int | None = None
+    attempt_duration: Duration | None = None
+    duration: Duration | None = None
+
+
+DEFAULT_RETRY_POLICY: Final = CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4)
+"""Policy for transient failures of calls unless flow or task sets another: waits of at most 1, 2, 4 and 8 s."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataFlowStage:
-    """One stage of data flow: a transformation and a schema, applied in the order of the stage; see `dataflow`."""
+    """One stage of data flow: a transformation and a schema, applied in the order of the stage."""
 
     transform: Template | None = None
     schema: Validator | None = None
@@ -41,7 +118,7 @@ class CompiledExtension:
 
 @dataclass(slots=True)
 class Node:
-    """A task, compiled. Its subclasses are the kinds of tasks (`task_nodes`, `event_nodes`).
+    """A task, compiled. Its subclasses are the kinds of tasks.
 
     Attributes:
         pointer: JSON Pointer of the task in the document.
@@ -53,6 +130,8 @@ class Node:
         plain: whether the task has no condition, transformation, schema or timeout, and does not read the time.
         instant: whether the task only evaluates expressions between its start and its end.
         only_evaluates: whether tasks of this kind only evaluate expressions, extensions and the time aside.
+        always_requests: whether tasks of this kind themselves may request something from outside.
+        always_waits: whether tasks of this kind wait by their definition.
     """
 
     name: str
@@ -69,6 +148,8 @@ class Node:
     plain: bool = field(init=False)
     instant: bool = field(init=False)
     only_evaluates: ClassVar[bool] = False
+    always_requests: ClassVar[bool] = False
+    always_waits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self.instant = self.only_evaluates and not self.reads_clock and not self.extensions
@@ -88,12 +169,13 @@ class Node:
     @property
     def may_request(self) -> bool:
         """Whether the task may request anything from outside: an effect, the time, a wait."""
-        return self.reads_clock or any(node.may_request for block in self.blocks for node in block.nodes)
+        requested = self.always_requests or self.reads_clock
+        return requested or any(node.may_request for block in self.blocks for node in block.nodes)
 
     @property
     def waits(self) -> bool:
         """Whether the task waits by its definition, extensions aside."""
-        return any(node.waits for block in self.blocks for node in block.nodes)
+        return self.always_waits or any(node.waits for block in self.blocks for node in block.nodes)
 
     @property
     def resumes(self) -> bool:
@@ -122,3 +204,296 @@ class Program:
     timeout: Duration | None = None
     input_reads_clock: bool = False
     output_reads_clock: bool = False
+
+
+REPLY: Final = "reply"
+"""Name of the function that replies to the sender."""
+
+
+@dataclass(slots=True)
+class SetNode(Node):
+    """Replaces the data with the result of `value`."""
+
+    only_evaluates: ClassVar[bool] = True
+
+    value: Template
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a switch; the default case has no `when`."""
+
+    when: Template | None
+    then: str
+
+
+@dataclass(slots=True)
+class SwitchNode(Node):
+    """Chooses the next flow directive. `cases` are in order, the default case last."""
+
+    only_evaluates: ClassVar[bool] = True
+
+    cases: tuple[Case, ...]
+
+
+@dataclass(slots=True)
+class BlockNode(Node):
+    """Runs one block."""
+
+    block: Block
+
+    @property
+    @override
+    def blocks(self) -> tuple[Block, ...]:
+        return (self.block,)
+
+
+@dataclass(slots=True)
+class DoNode(BlockNode):
+    """Runs a block in a scope of its own."""
+
+
+@dataclass(slots=True)
+class RaiseNode(Node):
+    """Raises the error that `value` evaluates to.
+
+    Attributes:
+        kind: type of the error, where that is a URI template.
+        whole: whether `value` is one expression that yields the error with all its members, including `instance`.
+    """
+
+    value: Template
+    kind: call_arguments.Expand | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPart:
+    """An authentication policy among the arguments of a call.
+
+    Attributes:
+        place: path of the policy in the arguments, whose template has null there.
+        value: template of the policy; evaluated before the arguments, which may read `$authorization`.
+        uris: path and expansion of each URI in the policy that is a literal with `{variables}`.
+        is_own: whether the policy is for the call itself rather than for fetching a document.
+    """
+
+    place: ArgumentPath
+    value: Template
+    uris: tuple[tuple[ArgumentPath, call_arguments.Expand], ...]
+    is_own: bool
+
+
+@dataclass(slots=True)
+class EffectNode(Node):
+    """Requests an effect. `retry`: policy for transient failures that no enclosing task catches."""
+
+    always_requests: ClassVar[bool] = True
+
+    retry: CompiledRetryPolicy
+
+
+@dataclass(slots=True)
+class CallNode(EffectNode):
+    """Calls a function.
+
+    Attributes:
+        arguments: `with`, evaluated as one template.
+        endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
+        policies: authentication policies among the arguments; see `call_arguments.POLICIES`.
+        passes_input: whether the task's output is its input, whatever the function returns.
+    """
+
+    function: str
+    arguments: Template
+    endpoint: tuple[ArgumentPath, call_arguments.Expand] | None
+    policies: tuple[PolicyPart, ...]
+    passes_input: bool
+
+
+@dataclass(slots=True)
+class EmitNode(EffectNode):
+    """Publishes an event. `event`: its attributes and data as defined; `sink`: a URL that receives it as well."""
+
+    event: Template
+    sink: Template | None
+
+
+@dataclass(slots=True)
+class RunNode(EffectNode):
+    """Runs another flow. `awaited`: wait for its end; its output is the task's, or null unless `returns`."""
+
+    flow_id: str
+    version: str
+    flow_input: Template
+    awaited: bool
+    returns: bool
+
+    @property
+    @override
+    def waits(self) -> bool:
+        return self.awaited
+
+
+@dataclass(slots=True)
+class FunctionNode(BlockNode):
+    """Runs a task of `use.functions` on the result of `arguments`."""
+
+    arguments: Template
+
+
+@dataclass(slots=True)
+class WaitNode(Node):
+    """Waits for a duration."""
+
+    always_requests: ClassVar[bool] = True
+    always_waits: ClassVar[bool] = True
+
+    duration: Duration
+
+
+@dataclass(slots=True)
+class ForNode(BlockNode):
+    """Runs a block for each item of the array that `items` yields, while `while_condition` is true.
+
+    Attributes:
+        each: name of the variable that holds the item.
+        at: name of the variable that holds its index.
+        items_are_constant: whether `items` yields the same on every evaluation: it reads nothing that tasks change.
+    """
+
+    each: str
+    at: str
+    items: Template
+    items_are_constant: bool
+    while_condition: Template | None
+
+
+@dataclass(slots=True)
+class ForkNode(Node):
+    """Runs branches, blocks of one task each, concurrently; with `compete` the first to succeed wins."""
+
+    branches: tuple[Block, ...]
+    compete: bool
+
+    @property
+    @override
+    def blocks(self) -> tuple[Block, ...]:
+        return self.branches
+
+
+@dataclass(frozen=True, slots=True)
+class CatchClause:
+    """The `catch` of a `try`: the errors to catch, and how to handle them.
+
+    Attributes:
+        filters: members that the error must have; `type` is in the present form if it denotes a standard type.
+        name: name of the variable that holds the error.
+    """
+
+    filters: Mapping[str, Any]
+    name: str
+    when: Template | None
+    except_when: Template | None
+    retry: CompiledRetryPolicy | None
+    block: Block | None
+
+
+@dataclass(slots=True)
+class TryNode(BlockNode):
+    """Runs a block and catches its errors."""
+
+    catch: CatchClause
+
+    @property
+    @override
+    def blocks(self) -> tuple[Block, ...]:
+        return (self.block,) if self.catch.block is None else (self.block, self.catch.block)
+
+    @property
+    @override
+    def waits(self) -> bool:
+        return self.catch.retry is not None or any(node.waits for block in self.blocks for node in block.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCorrelation:
+    """A correlation of an event filter.
+
+    Attributes:
+        path: expression for the value in an event, in the form that the router accepts.
+        value: template that evaluates the path on an event.
+        expected: expected value, evaluated when the task starts to wait; None: the value of the first event.
+    """
+
+    name: str
+    path: str
+    value: Template
+    expected: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPattern:
+    """An event filter, compiled.
+
+    Attributes:
+        literal: part of the filter that the router can evaluate, without correlations.
+        tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
+        correlations: its correlations.
+        lifecycle_type: predicate that selects types of lifecycle events, where the type is not a literal. The router
+            sends lifecycle events only to subscribers that name their type.
+    """
+
+    literal: EventFilter
+    tests: tuple[tuple[str, Template], ...]
+    correlations: tuple[CompiledCorrelation, ...]
+    lifecycle_type: Template | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStrategy:
+    """Event consumption strategy: one event that matches any of the patterns, or with `all` one event for each."""
+
+    patterns: tuple[EventPattern, ...]
+    all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForeachBlock:
+    """Block to run for each event; see `ForNode` for the names."""
+
+    each: str
+    at: str
+    block: Block
+    output: DataFlowStage
+    export: DataFlowStage
+
+
+@dataclass(slots=True)
+class ListenNode(Node):
+    """Waits for events.
+
+    Attributes:
+        strategy: selects the events.
+        until: end of the wait: an expression on what was consumed, or further events; None: `strategy` decides.
+        read: part of an event to read: `data`, `envelope` or `raw`.
+        foreach: block to run for each event; None: none.
+    """
+
+    always_requests: ClassVar[bool] = True
+    always_waits: ClassVar[bool] = True
+
+    strategy: CompiledStrategy
+    until: Template | CompiledStrategy | None
+    read: str
+    foreach: ForeachBlock | None
+
+    @property
+    @override
+    def blocks(self) -> tuple[Block, ...]:
+        return () if self.foreach is None else (self.foreach.block,)
+
+    @property
+    @override
+    def resumes(self) -> bool:
+        return True

@@ -11,34 +11,44 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
+from flowhook.document.duration import parse_duration
 from flowhook.document.names import flow_id
 from flowhook.document.task_kinds import kind_of
 from flowhook.expressions import is_expression
-from runner.interpreter import argument_paths, retry_policy, uri_template
-from runner.interpreter.argument_paths import ArgumentPath
+from runner.interpreter import call_arguments
+from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock
 from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
-from runner.interpreter.event_nodes import ForeachBlock, ListenNode
 from runner.interpreter.events import compile_strategy
-from runner.interpreter.nodes import CONTINUE, Block, CompiledExtension, Node, Program
-from runner.interpreter.part_compiler import PartCompiler
-from runner.interpreter.ports import Compiler
-from runner.interpreter.retry_policy import CompiledRetryPolicy
-from runner.interpreter.task_nodes import (
+from runner.interpreter.nodes import (
+    CONTINUE,
+    DEFAULT_RETRY_POLICY,
     REPLY,
+    Block,
     CallNode,
+    Case,
     CatchClause,
+    CompiledExtension,
+    CompiledRetryPolicy,
+    Compiler,
+    DataFlowStage,
     DoNode,
+    Duration,
     EmitNode,
+    ForeachBlock,
     ForkNode,
     ForNode,
     FunctionNode,
+    ListenNode,
+    Node,
     PolicyPart,
+    Program,
     RaiseNode,
     RunNode,
     SetNode,
     SwitchNode,
+    Template,
     TryNode,
     WaitNode,
 )
@@ -66,11 +76,10 @@ class _Builder:
         self._definition = definition
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}
-        self._parts = PartCompiler(self._use, compiler)
         self._functions: dict[str, Block] = {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
-        self._retry = retry_policy.DEFAULT if retry is None else self._parts.retry(retry)
+        self._retry = DEFAULT_RETRY_POLICY if retry is None else self._retry_policy(retry)
         self._extensions: tuple[CompiledExtension, ...] = ()  # tasks within an extension are not extended themselves
         self._extensions = tuple(map(self._extension, count(), self._use.get("extensions") or ()))
         self._functions.clear()
@@ -80,11 +89,11 @@ class _Builder:
         definition = self._definition
         return Program(
             definition=definition,
-            input=self._parts.flow(definition.get("input"), "from"),
+            input=self._flow(definition.get("input"), "from"),
             block=self._block(definition["do"], "/do"),
-            output=self._parts.flow(definition.get("output"), "as"),
+            output=self._flow(definition.get("output"), "as"),
             secrets=tuple(self._use.get("secrets") or ()),
-            timeout=self._parts.timeout(definition.get("timeout")),
+            timeout=self._timeout(definition.get("timeout")),
             input_reads_clock=task_reads_clock(definition.get("input") or {}),
             output_reads_clock=task_reads_clock(definition.get("output") or {}),
         )
@@ -95,7 +104,7 @@ class _Builder:
         before, after = written.get("before"), written.get("after")
         return CompiledExtension(
             kind=written["extend"],
-            when=self._parts.optional(written.get("when")),
+            when=self._optional(written.get("when")),
             before=None if before is None else self._block(before, f"{pointer}/before"),
             after=None if after is None else self._block(after, f"{pointer}/after"),
             reads_clock=reads_clock(written),
@@ -114,12 +123,12 @@ class _Builder:
             "name": name,
             "pointer": pointer,
             "definition": task,
-            "condition": self._parts.optional(task.get("if")),
-            "input": self._parts.flow(task.get("input"), "from"),
-            "output": self._parts.flow(task.get("output"), "as"),
-            "export": self._parts.flow(task.get("export"), "as"),
+            "condition": self._optional(task.get("if")),
+            "input": self._flow(task.get("input"), "from"),
+            "output": self._flow(task.get("output"), "as"),
+            "export": self._flow(task.get("export"), "as"),
             "then": task.get("then") or CONTINUE,
-            "timeout": self._parts.timeout(task.get("timeout")),
+            "timeout": self._timeout(task.get("timeout")),
             "reads_clock": task_reads_clock(task) or any(each.reads_clock for each in extensions),
             "extensions": extensions,
         }
@@ -127,7 +136,7 @@ class _Builder:
             case {"set": value}:
                 return SetNode(**common, value=self._compiler.template(value))
             case {"switch": cases}:
-                return SwitchNode(**common, cases=self._parts.cases(cases))
+                return SwitchNode(**common, cases=self._cases(cases))
             case {"call": function} if function in self._use.get("functions", ()):
                 given = self._compiler.template(task.get("with") or {})
                 return FunctionNode(**common, arguments=given, block=self._function(function))
@@ -149,7 +158,7 @@ class _Builder:
                 return RaiseNode(**common, value=self._compiler.template(expression), whole=True)
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
-                kind = uri_template.compile_uri(named["type"])
+                kind = call_arguments.compile_uri(named["type"])
                 return RaiseNode(**common, value=self._compiler.template(named), kind=kind)
         return self._composite(common, task, pointer)
 
@@ -162,7 +171,7 @@ class _Builder:
                     at=loop.get("at") or "index",
                     items=self._compiler.expression(loop["in"]),
                     items_are_constant=_CHANGING.search(str(loop["in"])) is None,
-                    while_condition=self._parts.optional(task.get("while")),
+                    while_condition=self._optional(task.get("while")),
                     block=self._block(items, f"{pointer}/do"),
                 )
             case {"do": items}:
@@ -170,7 +179,7 @@ class _Builder:
             case {"listen": listen}:
                 return self._listen(common, listen, task.get("foreach"), pointer)
             case {"wait": duration}:
-                return WaitNode(**common, duration=self._parts.duration(duration))
+                return WaitNode(**common, duration=self._duration(duration))
             case {"try": items, "catch": catch}:
                 block = self._block(items, f"{pointer}/try")
                 return TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch"))
@@ -190,9 +199,7 @@ class _Builder:
         return ListenNode(
             **common,
             strategy=compile_strategy(listen["to"], compiler, callbacks),
-            until=compile_strategy(until, compiler, callbacks)
-            if isinstance(until, Mapping)
-            else self._parts.optional(until),
+            until=compile_strategy(until, compiler, callbacks) if isinstance(until, Mapping) else self._optional(until),
             read=listen.get("read") or "data",
             foreach=None
             if foreach is None
@@ -200,8 +207,8 @@ class _Builder:
                 foreach.get("item") or "item",
                 foreach.get("at") or "index",
                 self._block(foreach.get("do") or (), f"{pointer}/foreach/do"),
-                self._parts.flow(foreach.get("output"), "as"),
-                self._parts.flow(foreach.get("export"), "as"),
+                self._flow(foreach.get("output"), "as"),
+                self._flow(foreach.get("export"), "as"),
             ),
         )
 
@@ -240,14 +247,14 @@ class _Builder:
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
         """Return `with` without its authentication policies, and the policies, with names resolved."""
-        found, known = [], argument_paths.POLICIES.get(function, ())
+        found, known = [], call_arguments.POLICIES.get(function, ())
         for place in known:
-            policy = argument_paths.find(arguments, place)
+            policy = call_arguments.find(arguments, place)
             if isinstance(policy, Mapping):
                 named = self._use["authentications"][policy["use"]] if "use" in policy else policy
-                uris = tuple(filter(None, (_literal(named, uri) for uri in argument_paths.POLICY_URIS)))
+                uris = tuple(filter(None, (_literal(named, uri) for uri in call_arguments.POLICY_URIS)))
                 found.append(PolicyPart(place, self._compiler.template(named), uris, place == known[-1]))
-                arguments = argument_paths.put(arguments, place, None)
+                arguments = call_arguments.put(arguments, place, None)
         return arguments, tuple(found)
 
     def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
@@ -272,27 +279,80 @@ class _Builder:
         return CatchClause(
             filters=filters,
             name=catch.get("as") or "error",
-            when=self._parts.optional(catch.get("when")),
-            except_when=self._parts.optional(catch.get("exceptWhen")),
-            retry=None if retry is None else self._parts.retry(retry),
+            when=self._optional(catch.get("when")),
+            except_when=self._optional(catch.get("exceptWhen")),
+            retry=None if retry is None else self._retry_policy(retry),
             block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
         )
 
+    def _flow(self, declared: Mapping[str, Any] | None, key: str) -> DataFlowStage:
+        """Compile an `input`, `output` or `export` whose transformation is under `key`."""
+        if not declared:
+            return DataFlowStage()
+        transform, schema = declared.get(key), declared.get("schema")
+        return DataFlowStage(
+            None if transform is None else self._compiler.expression(transform),
+            None if schema is None else self._compiler.schema(schema["document"]),
+        )
+
+    def _optional(self, expression: Any) -> Template | None:
+        """Compile an optional expression."""
+        return None if expression is None else self._compiler.expression(expression)
+
+    def _duration(self, duration: Any) -> Duration:
+        """Compile a duration."""
+        if is_expression(duration):
+            return self._compiler.expression(duration)
+        return round(parse_duration(duration) * 1000)
+
+    def _timeout(self, timeout: Mapping[str, Any] | str | None) -> Duration | None:
+        """Compile a timeout, or the name of one."""
+        if timeout is None:
+            return None
+        named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
+        return self._duration(named["after"])
+
+    def _retry_policy(self, given: Mapping[str, Any] | str) -> CompiledRetryPolicy:
+        """Compile a retry policy, or the name of one."""
+        policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
+        limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
+        attempt = limit.get("attempt") or {}
+        increment = (backoff.get("linear") or {}).get("increment")
+        return CompiledRetryPolicy(
+            when=self._optional(policy.get("when")),
+            except_when=self._optional(policy.get("exceptWhen")),
+            delay=self._duration(policy.get("delay", {"seconds": 0})),
+            backoff=next(iter(backoff), "constant"),
+            increment=None if increment is None else self._duration(increment),
+            jitter=None if jitter is None else (self._duration(jitter["from"]), self._duration(jitter["to"])),
+            count=attempt.get("count"),
+            attempt_duration=None if "duration" not in attempt else self._duration(attempt["duration"]),
+            duration=None if "duration" not in limit else self._duration(limit["duration"]),
+        )
+
+    def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
+        """Compile the cases of a switch; the default one comes last."""
+        cases = []
+        for item in items:
+            (case,) = item.values()
+            cases.append(Case(self._optional(case.get("when")), case.get("then") or CONTINUE))
+        return tuple(sorted(cases, key=lambda case: case.when is None))
+
     def _effect_retry(self, task: Mapping[str, Any]) -> CompiledRetryPolicy:
         metadata = task.get("metadata") or {}
-        return self._parts.retry(metadata["retry"]) if "retry" in metadata else self._retry
+        return self._retry_policy(metadata["retry"]) if "retry" in metadata else self._retry
 
 
-def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[ArgumentPath, uri_template.Expand] | None:
-    place = argument_paths.ENDPOINTS.get(function)
+def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[ArgumentPath, call_arguments.Expand] | None:
+    place = call_arguments.ENDPOINTS.get(function)
     if place is None:
         return None
-    return _literal(arguments, (*place, "uri") if isinstance(argument_paths.find(arguments, place), Mapping) else place)
+    return _literal(arguments, (*place, "uri") if isinstance(call_arguments.find(arguments, place), Mapping) else place)
 
 
-def _literal(value: Mapping[str, Any], place: ArgumentPath) -> tuple[ArgumentPath, uri_template.Expand] | None:
-    uri = argument_paths.find(value, place)
-    expand = uri_template.compile_uri(uri) if isinstance(uri, str) else None
+def _literal(value: Mapping[str, Any], place: ArgumentPath) -> tuple[ArgumentPath, call_arguments.Expand] | None:
+    uri = call_arguments.find(value, place)
+    expand = call_arguments.compile_uri(uri) if isinstance(uri, str) else None
     return None if expand is None else (place, expand)
 
 

@@ -6,14 +6,13 @@ Source: dsl-reference.md, "Retry"; schema/workflow.yaml, `retryPolicy`.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from flowhook.document.duration import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind
-from runner.interpreter.ports import Duration, Template
+from runner.interpreter.nodes import CompiledRetryPolicy, Duration
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 
@@ -26,37 +25,6 @@ _MAX_DOUBLINGS: Final = 40
 _TRANSIENT_KINDS: Final = frozenset({ERROR_TYPE_BASE + Kind.COMMUNICATION, ERROR_TYPE_BASE + Kind.TIMEOUT})
 _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 _SERVER_ERROR: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledRetryPolicy:
-    """A retry policy, compiled.
-
-    Attributes:
-        when: must be true for a retry; evaluated on the input of the attempt.
-        except_when: must not be true for a retry.
-        backoff: `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles).
-        jitter: bounds (from, to) of a random time that is added to the delay.
-        full_jitter: whether the delay is random, between zero and the delay of the backoff.
-        count: maximum number of retries; None: unlimited.
-        attempt_duration: timeout of one attempt.
-        duration: time after the first failure within which a retry may start.
-    """
-
-    when: Template | None = None
-    except_when: Template | None = None
-    delay: Duration = 0
-    backoff: str = "constant"
-    increment: Duration | None = None
-    jitter: tuple[Duration, Duration] | None = None
-    full_jitter: bool = False
-    count: int | None = None
-    attempt_duration: Duration | None = None
-    duration: Duration | None = None
-
-
-DEFAULT: Final = CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4)
-"""Policy for transient failures of calls unless flow or task sets another: waits of at most 1, 2, 4 and 8 s."""
 
 
 class RetryAttempts:

@@ -7,12 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import orjson
+
 from flowhook import __version__
 from flowhook.document.names import flow_id
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import ExpressionFailed, TaskFault
 from runner.interpreter.redaction import Redactor
+
+
+def secrets_data(values: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return `$secrets`: a secret that is a JSON object is parsed, so that its fields have names; others are text."""
+    return {name: secret_data(value) for name, value in values.items()}
+
+
+def secret_data(value: bytes) -> Any:
+    """Return the value of one secret in `$secrets`."""
+    if value[:1] == b"{":
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            pass
+    return value.decode(errors="replace")
+
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
 """Names that the DSL defines; which of them are set depends on the place of the expression."""

@@ -1,8 +1,12 @@
 """Execution of blocks of tasks, as generators that yield requests and receive the answers.
 
 `run_block` implements what all tasks share (condition, input, output, export, flow directive), in the order of dsl.md,
-"Data Flow". How each kind of task is executed stands in the table of handlers (`handlers`), which is part of the state.
+"Data Flow". How each kind of task is executed stands in the table of handlers, which is part of the state.
 A task that fails raises TaskFault through the enclosing tasks, so that a `try` task uses Python's `try`.
+
+Between two stages of data flow the execution pauses if its time slice is used up: an expression may take seconds.
+
+Source: dsl.md, "Data Flow"; dsl-reference.md, "Workflow".
 """
 
 from __future__ import annotations
@@ -13,17 +17,65 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
-from runner.interpreter import dataflow, snapshot
+from runner.interpreter import json_codec, snapshot
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault_of
 from runner.interpreter.history import BRANCHED_PREFIX, CANCELLED, COMPLETED, FAULTED_PREFIX, SKIPPED, WITHOUT_CLOCK
 from runner.interpreter.lifecycle_events import TaskEvents
-from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, Node
+from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, DataFlowStage, Duration, Node, Program
 from runner.interpreter.requests import PAUSE, GivenOutput, Now, Steps, TaskSteps, WithTimeout
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
-from runner.interpreter.state import BranchState, TaskProgress, run_branch
+from runner.interpreter.state import BlockFrame, BranchState, SharedState, TaskProgress, run_branch
 from runner.interpreter.tracing import Observation, Observer, TaskStart
+
+
+def transform_input(node: Node, scope: ExpressionScope, data: Any) -> Steps:
+    """Return the input of a task, validated and transformed."""
+    must_yield = scope.workflow.must_yield
+    if must_yield():  # after the condition
+        yield PAUSE
+    if node.input.schema is not None:
+        node.input.schema(data, scope)
+        if must_yield():
+            yield PAUSE
+    if node.input.transform is not None:
+        data = node.input.transform(data, scope)
+        json_codec.encode_result(data, "the task's input")
+        if must_yield():
+            yield PAUSE
+    return data
+
+
+def transform_output(
+    output: DataFlowStage, export: DataFlowStage, state: BranchState, scope: ExpressionScope, data: Any
+) -> Steps:
+    """Return the output, transformed and validated, and export to `$context`."""
+    must_yield = scope.workflow.must_yield
+    if must_yield():  # after the task itself
+        yield PAUSE
+    scope.raw_output = data
+    if output.transform is not None:
+        data = output.transform(data, scope)
+        json_codec.encode_result(data, "the task's output")
+        if must_yield():
+            yield PAUSE
+    scope.output = data
+    if output.schema is not None:
+        output.schema(data, scope)
+        if must_yield():
+            yield PAUSE
+    if export.transform is not None:
+        context = export.transform(data, scope)
+        json_codec.encode_result(context, "the exported context")
+        scope.context = context
+        if must_yield():
+            yield PAUSE
+    if export.schema is not None:
+        export.schema(scope.context, scope)
+    state.shared.context = scope.context
+    return data
+
 
 MAX_TASKS: Final = 1_000_000
 """Tasks that one execution may run: a loop made of `then` must end eventually."""
@@ -145,7 +197,7 @@ def _act(
     if resumed is not None:
         data = resumed["input"]
     elif not node.plain:
-        data = yield from dataflow.transform_input(node, scope, data)
+        data = yield from transform_input(node, scope, data)
     scope.input = data
     evaluate = state.shared.handlers.evaluate.get(type(node))
     if evaluate is not None:
@@ -155,7 +207,7 @@ def _act(
         directive = node.then
     if not node.plain:
         scope.context = state.shared.context  # other branches may have changed it
-        data = yield from dataflow.transform_output(node.output, node.export, state, scope, data)
+        data = yield from transform_output(node.output, node.export, state, scope, data)
     return data, directive
 
 
@@ -174,7 +226,7 @@ def _with_given_output(key: str, node: Node, state: BranchState, scope: Expressi
     given: EffectResult = yield GivenOutput(key)
     scope.context = state.shared.context
     raw = orjson.loads(given.output or b"null")
-    output = yield from dataflow.transform_output(node.output, node.export, state, scope, raw)
+    output = yield from transform_output(node.output, node.export, state, scope, raw)
     return output, node.then
 
 
@@ -244,3 +296,58 @@ def _observed(  # noqa: PLR0917
         raise
     observer.task_ended(observation(output, then))
     return output, then
+
+
+def run_workflow(program: Program, shared: SharedState) -> Steps:
+    """Run a whole workflow, from its last snapshot if there is one; returns its output."""
+    restored = snapshot.restore(shared)
+    state = BranchState(shared, visits=shared.visits, frame=BlockFrame())
+    scope = ExpressionScope(shared.workflow)
+    data = (yield from _enter(program, state, scope)) if restored is None else None
+    if program.timeout is None:
+        data = yield from run_block(program.block, state, data)
+    else:
+        branch = run_branch(run_block(program.block, state, data), state)
+        shared.limit = _limited(branch, program.timeout, scope, data, restored)
+        (result,) = yield shared.limit
+        data = result.output
+    scope.context, scope.instance = shared.context, "/output"
+    if program.output_reads_clock:
+        scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
+    try:
+        if program.output.transform is not None:
+            data = program.output.transform(data, scope)
+        if program.output.schema is not None:
+            program.output.schema(data, scope)
+    except (ExpressionFailed, SchemaViolated) as problem:
+        raise fault_of(problem, scope.instance) from None
+    return data
+
+
+def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Steps:
+    """Return the input of the workflow, validated and transformed."""
+    data = state.shared.workflow.raw_input
+    scope.instance = "/input"
+    if program.input_reads_clock:
+        scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
+    try:
+        if program.input.schema is not None:
+            program.input.schema(data, scope)
+        if program.input.transform is not None:
+            data = program.input.transform(data, scope)
+    except (ExpressionFailed, SchemaViolated) as problem:
+        raise fault_of(problem, scope.instance) from None
+    state.shared.context = data
+    return data
+
+
+def _limited(
+    branch: Steps, timeout: Duration, scope: ExpressionScope, data: Any, restored: dict[str, Any] | None
+) -> WithTimeout:
+    """Return the request to run the tasks within the timeout of the workflow."""
+    if restored is not None:
+        return WithTimeout(branch, **restored["limit"])
+    try:
+        return WithTimeout(branch, "/timeout#0", milliseconds(timeout, data, scope), "/do")
+    except ExpressionFailed as problem:
+        raise fault_of(problem, "/timeout") from None

@@ -10,11 +10,11 @@ from typing import Any
 
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import Exhausted, TaskFault, standard_type
+from runner.interpreter.nodes import TryNode
 from runner.interpreter.requests import Steps, WithTimeout
 from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
-from runner.interpreter.task_nodes import TryNode
 from runner.interpreter.tasks import run_block
 
 

@@ -19,7 +19,7 @@ from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.redaction import Redactor
-from runner.interpreter.secret_values import secret_data
+from runner.interpreter.scope import secret_data
 from runner.outbound import bound_client
 from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
 from runner.outbound.http_client import HttpClient

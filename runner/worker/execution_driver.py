@@ -24,8 +24,7 @@ from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.interpreter.scope import ExecutionContext
-from runner.interpreter.secret_values import secrets_data
+from runner.interpreter.scope import ExecutionContext, secrets_data
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor

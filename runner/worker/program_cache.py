@@ -15,8 +15,7 @@ from flowhook.security import callback_tokens
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
-from runner.interpreter.nodes import Program
-from runner.interpreter.ports import Compiler
+from runner.interpreter.nodes import Compiler, Program
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import OneTimeUrls
 

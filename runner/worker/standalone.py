@@ -21,8 +21,7 @@ from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, faul
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
-from runner.interpreter.secret_values import secrets_data
+from runner.interpreter.scope import ExecutionContext, secrets_data
 from runner.outbound.attachments import EventAttachments
 from runner.outbound.http_client import HttpClient
 from runner.quarantine import INPUT

@@ -6,9 +6,11 @@ import orjson
 import pytest
 
 from flowhook import limits
-from runner.interpreter import tasks
+from runner.interpreter import nodes, tasks
 from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_machine import HANDLERS
+from runner.interpreter.nodes import Node
 
 START = 1_700_000_000_000
 CALL = {"call": "f"}
@@ -126,3 +128,10 @@ def test_a_failure_that_ends_a_race_is_on_record_as_what_decided_it(begin):
     failed = error(Kind.COMMUNICATION, "no", status=404)
     assert isinstance(begun.after(effect=begun.effects[1], result=EffectResult(None, failed)).ending, WorkflowFaulted)
     assert [write.entry.error for write in begun.turn.writes] == [failed]
+
+
+def test_each_kind_of_task_has_exactly_one_handler():
+    defined = vars(nodes).values()
+    classes = [value for value in defined if isinstance(value, type) and issubclass(value, Node)]
+    kinds = [kind for kind in classes if not any(kind in other.__bases__ for other in classes)]
+    assert sorted([*HANDLERS.evaluate, *HANDLERS.execute], key=str) == sorted(kinds, key=str)

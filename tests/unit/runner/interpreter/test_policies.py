@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.document import calls
-from runner.interpreter import argument_paths
+from runner.interpreter import call_arguments
 
 USE = {
     "secrets": ["account", "token"],
@@ -128,4 +128,4 @@ def test_a_secret_that_is_no_object_is_an_error_that_names_it_and_does_not_show_
 
 def test_the_policies_that_get_credentials_are_those_that_are_checked_when_a_flow_is_applied():
     for function, known in calls.POLICIES.items():
-        assert set(known) == set(argument_paths.POLICIES[function])
+        assert set(known) == set(call_arguments.POLICIES[function])

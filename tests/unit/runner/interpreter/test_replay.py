@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.model import JournalEntry
-from runner.interpreter import composite_tasks, tasks
+from runner.interpreter import control_tasks, tasks
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 
@@ -137,7 +137,7 @@ def test_a_transient_failure_is_tried_again_with_the_same_key_unless_a_try_takes
 @pytest.mark.parametrize("bound", ["tasks", "items"])
 def test_no_try_catches_that_an_execution_reached_its_limits(execute, monkeypatch, bound):
     monkeypatch.setattr(tasks, "MAX_TASKS", 1000)
-    monkeypatch.setattr(composite_tasks, "MAX_ITERATIONS", 10)
+    monkeypatch.setattr(control_tasks, "MAX_ITERATIONS", 10)
     endless = (
         [{"a": {"set": {"x": 1}, "then": "a"}}]
         if bound == "tasks"

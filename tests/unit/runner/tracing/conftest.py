@@ -12,8 +12,7 @@ from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext, OneTimeUrls
-from runner.interpreter.secret_values import secrets_data
+from runner.interpreter.scope import ExecutionContext, OneTimeUrls, secrets_data
 from runner.tracing.replay import trace_execution
 
 NOW = 1_700_000_000_000

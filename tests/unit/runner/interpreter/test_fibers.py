@@ -6,7 +6,7 @@ import pytest
 
 from runner.interpreter.effects import EffectResult, Perform
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.interpreter.fiber_scheduler import FiberScheduler
+from runner.interpreter.fibers import FiberScheduler
 from runner.interpreter.requests import PAUSE, BranchResult, Fork, Now, WithTimeout
 
 

@@ -27,7 +27,7 @@ from flowhook import limits
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 
 SETTLE_SECONDS: Final = 120.0
 """Time after the last fault in which one more execution has to end, until all have."""

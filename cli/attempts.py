@@ -8,7 +8,7 @@ from typing import Final
 from cli.history import duration
 from cli.output import rfc3339
 from flowhook.model import ExecutionDetail
-from flowhook.model.attempts import Attempt
+from flowhook.model.executions import Attempt
 
 COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
 

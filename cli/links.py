@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from flowhook.model.execution_links import ExecutionLinks, LinkedExecution
+from flowhook.model.executions import ExecutionLinks, LinkedExecution
 
 
 def links_as_json(links: ExecutionLinks) -> dict[str, Any]:

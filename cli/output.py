@@ -14,8 +14,8 @@ import orjson
 
 from flowhook.events.workflow_input import stored_attachments
 from flowhook.model import SNAPSHOT_KEY, Event, Execution, ExecutionDetail, Flow, JournalEntry, Part, Resolution, Retry
-from flowhook.model.attempts import Attempt
-from flowhook.model.flow_statistics import FlowStatistics
+from flowhook.model.executions import Attempt
+from flowhook.model.flows import FlowStatistics
 from flowhook.model.replays import ReplayOrigin
 
 STATUS_STYLES: Final = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flowhook.model import to_datetime
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 
 
 @dataclass(frozen=True, slots=True)

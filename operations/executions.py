@@ -22,7 +22,7 @@ from flowhook.model import (
     WorkflowError,
     to_datetime,
 )
-from flowhook.model.execution_links import LinkedExecution, LinkKind
+from flowhook.model.executions import LinkedExecution, LinkKind
 from flowhook.model.replays import ReplayOrigin
 from operations.attempts import AttemptView, attempt_view
 from operations.operation import Parameters

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from flowhook.client import AsyncClient
-from flowhook.model.flow_statistics import FlowCondition, FlowStatistics
+from flowhook.model.flows import FlowCondition, FlowStatistics
 from operations.flows import FlowName, FlowView, PageSize, view
 from operations.operation import Parameters
 

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr
 
 from flowhook.client import AsyncClient
-from flowhook.model.flow_statistics import SecretUse
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.secrets import SecretInfo, SecretUse
 from operations.operation import Parameters
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from admin.console.timeline import Bar
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from operations.attempts import AttemptView
 from operations.executions import ExecutionDetailView
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from flowhook.model import Status
-from flowhook.model.execution_links import LinkKind
+from flowhook.model.executions import LinkKind
 from operations.executions import ExecutionDetailView, LinkedExecutionView
 
 MAX_CAUSES: Final = 20

@@ -11,7 +11,7 @@ import typer
 from cli.confirmation import Yes, confirm
 from cli.options import DataDir, Json, Router
 from flowhook.model import Flow
-from flowhook.model.flow_statistics import FlowCondition
+from flowhook.model.flows import FlowCondition
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from flowhook.errors import Fault, FlowhookError, UnavailableError
 from flowhook.model import Change, Execution, Flow, Headers, WorkflowError, to_datetime
-from flowhook.model.execution_links import ExecutionLinks
+from flowhook.model.executions import ExecutionLinks
 from flowhook.model.jobs import SampledReplay
 
 T_co = TypeVar("T_co", covariant=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from flowhook.model import to_datetime
+from flowhook.model.times import to_datetime
 
 
 class AuditEntry(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from flowhook.model import Status
+from flowhook.model.executions import Status
 
 
 class ExecutionFilter(NamedTuple):

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from flowhook.model import SNAPSHOT_KEY, JournalEntry
+from flowhook.model.executions import SNAPSHOT_KEY, JournalEntry
 
 PREFIX: Final = "~"
 """Prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`."""

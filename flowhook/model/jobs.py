@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from flowhook.events import ids
-from flowhook.model import Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.executions import Status
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
+from flowhook.model.times import to_datetime
 
 DEFAULT_RATE: Final = 10.0
 """Executions per second, unless a job has another rate."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from flowhook.model import Headers, to_datetime
+from flowhook.model.events import Headers
+from flowhook.model.times import to_datetime
 
 
 class Acceptability(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowhook.model import ExecutionDetail, JournalEntry, TaskRun, TaskState
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from flowhook.v1 import execution_service_pb2
 from flowhook.wire.convert import (
     attributes_to_proto,

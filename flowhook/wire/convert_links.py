@@ -1,10 +1,10 @@
-"""Pure conversion of links between `flowhook.model.execution_links` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion of links between `flowhook.model.executions` and `flowhook.v1`, as in `convert`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flowhook.model.execution_links import ExecutionLinks, LinkedExecution, LinkKind
+from flowhook.model.executions import ExecutionLinks, LinkedExecution, LinkKind
 from flowhook.v1 import execution_service_pb2
 from flowhook.wire.convert import status_from_proto, status_to_proto
 

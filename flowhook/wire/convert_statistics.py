@@ -1,16 +1,14 @@
-"""Pure conversion between `flowhook.model.flow_statistics` and `flowhook.v1`, as in `convert`."""
+"""Pure conversion between `flowhook.model.flows` and `flowhook.v1`, as in `convert`."""
 
 from __future__ import annotations
 
-from flowhook.model.flow_statistics import (
+from flowhook.model.flows import (
     FlowCondition,
     FlowStatistics,
     FlowStatisticsPage,
     NamedSecret,
-    SecretUse,
-    SecretUser,
-    SecretUses,
 )
+from flowhook.model.secrets import SecretUse, SecretUser, SecretUses
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
 from flowhook.wire.convert import milliseconds, optional_milliseconds, optional_timestamp, timestamp

@@ -17,7 +17,7 @@ from contextlib import suppress
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
 from flowhook.errors import ConflictError
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from flowhook.process import logs
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.assignment.dispatcher import AssignmentDispatcher

@@ -10,7 +10,7 @@ import attrs
 
 from flowhook import limits
 from flowhook.model import Status
-from flowhook.model.attempts import Attempt
+from flowhook.model.executions import Attempt
 from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.faults import attempts_exhausted, runtime_error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flowhook.model.execution_links import NO_LINKS, ExecutionLinks, LinkedExecution
+from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution
 from router.dispatch.observers.execution_records import ExecutionRecords
 from router.storage.causes import StoredLink
 from router.storage.interface import ShardState

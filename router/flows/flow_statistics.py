@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from flowhook.model import Flow
-from flowhook.model.flow_statistics import FlowCondition, FlowStatistics
+from flowhook.model.flows import FlowCondition, FlowStatistics
 from router.dispatch.observers.flow_statistics import MINUTE_MS, MINUTES
 from router.dispatch.shard_runtime import ShardRuntime
 from router.secrets.flow_secrets import FlowSecrets

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.model.attempts import Attempt
+from flowhook.model.executions import Attempt
 from router.scheduling.leases import Lease
 
 

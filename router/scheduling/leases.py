@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flowhook.attach.send_pacing import QUIET
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from router.scheduling.queues import FlowQueue
 
 _TOKEN: Final = struct.Struct(">IIQQ")

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import attrs
 
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, Loss, RequeuePending
 from router.scheduling.leases import Lease, LeaseTable

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import attrs
 
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import AttemptsExhausted
 from router.scheduling.leases import LeaseTable, Runner

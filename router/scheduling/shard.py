@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from router.scheduling.assigner import Assigner
 from router.scheduling.attempts import AttemptCounts
 from router.scheduling.changes import (

@@ -9,8 +9,8 @@ from typing import Final
 
 from flowhook.document.named_secrets import NamedSecrets
 from flowhook.model import Flow
-from flowhook.model.flow_statistics import NamedSecret, SecretUse, SecretUser, SecretUses
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.flows import NamedSecret
+from flowhook.model.secrets import SecretInfo, SecretUse, SecretUser, SecretUses
 from router.secrets.secret_matches import SecretMatches
 from router.secrets.secret_names import SecretNames
 from router.storage.interface import Registry

@@ -1,10 +1,10 @@
-"""State changes that record attempts; see `flowhook.model.attempts`."""
+"""State changes that record attempts; see `flowhook.model.executions`."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from flowhook.model.attempts import Attempt
+from flowhook.model.executions import Attempt
 
 MAX_ATTEMPTS: Final = 16
 """Attempts of one execution that are stored, the newest ones."""

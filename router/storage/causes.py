@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from flowhook.model.execution_links import LinkKind
+from flowhook.model.executions import LinkKind
 
 
 class Cause(NamedTuple):

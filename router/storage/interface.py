@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from flowhook.model import Change, Flow, FlowRevision
-from flowhook.model.attempts import AttemptHistory
 from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.executions import AttemptHistory
 from flowhook.model.random_access import RandomAccess
 from flowhook.model.secrets import SecretInfo
 from router.storage.activity import ActivityQueries, StorageUsage

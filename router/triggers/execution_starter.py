@@ -10,7 +10,7 @@ import attrs
 
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
-from flowhook.model.execution_links import LinkKind
+from flowhook.model.executions import LinkKind
 from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl, event_id_taken

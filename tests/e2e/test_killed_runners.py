@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from support.systems import document, running_system, until
 
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import AppliedFlow, Page, SignedRequest
 from flowhook.errors import Fault
 from flowhook.model import Flow, FlowRevision
-from flowhook.model.flow_statistics import FlowCondition, FlowStatistics, FlowStatisticsPage
+from flowhook.model.flows import FlowCondition, FlowStatistics, FlowStatisticsPage
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,

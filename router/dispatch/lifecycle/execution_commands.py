@@ -9,7 +9,7 @@ import orjson
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
 from router.dispatch.lifecycle.withdrawal import Withdrawal
 from router.dispatch.observers.execution_records import ExecutionRecords

@@ -16,7 +16,7 @@ from flowhook.attach.messages import Checkpoint, Completed, Faulted, Outcome, Pa
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.delivery.parked_executions import ParkedExecutions
 from router.dispatch.faults import attempts_exhausted

@@ -9,8 +9,8 @@ import attrs
 
 from flowhook.errors import NotFoundError
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptHistory
 from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.executions import AttemptHistory
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.interface import ShardState

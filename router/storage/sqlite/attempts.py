@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import apsw
 
-from flowhook.model.attempts import Attempt, AttemptEnd, AttemptHistory
+from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from router.storage.attempts import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded
 from router.storage.sqlite.rows import load_assignment
 from router.storage.sqlite.statements import BatchStatement

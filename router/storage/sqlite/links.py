@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import apsw
 
-from flowhook.model.execution_links import LinkKind
+from flowhook.model.executions import LinkKind
 from router.storage.causes import StoredLink, StoredLinks
 from router.storage.model import LoggedEvent
 from router.storage.sqlite.statements import BatchStatement

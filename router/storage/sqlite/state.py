@@ -10,8 +10,8 @@ import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import JournalEntry
-from flowhook.model.attempts import AttemptHistory
 from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.executions import AttemptHistory
 from flowhook.model.random_access import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage.activity import RecentActivity

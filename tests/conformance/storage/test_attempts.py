@@ -1,7 +1,7 @@
 """Attempts: the newest interrupted ones of each execution and the one that ended it are stored until it is removed."""
 
 from flowhook.model import Status
-from flowhook.model.attempts import Attempt, AttemptEnd, AttemptHistory
+from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from router.storage.attempts import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded
 from router.storage.model import Ended, Replied, Requeued
 

@@ -6,7 +6,7 @@ from flowhook import limits
 from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.execution_links import LinkKind
+from flowhook.model.executions import LinkKind
 from router.storage.causes import Cause, EventReceived, StoredLinks
 from router.storage.model import Consumed, Delivered, Parked
 

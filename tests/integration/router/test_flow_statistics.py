@@ -12,7 +12,7 @@ from support.runners import attached
 
 from flowhook.client import channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
-from flowhook.model.flow_statistics import FlowCondition
+from flowhook.model.flows import FlowCondition
 from flowhook.v1 import envelope_pb2, ingest_service_pb2
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from router.secrets import flow_secrets

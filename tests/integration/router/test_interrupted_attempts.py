@@ -12,7 +12,7 @@ from support.shards import running_host
 
 from flowhook.attach.messages import Completed, Faulted, Released
 from flowhook.model import Status, WorkflowError
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from flowhook.v1 import runner_service_pb2 as pb
 from router.storage.model import Ended
 

@@ -16,7 +16,7 @@ from flowhook.errors import InvalidError, NotFoundError
 from flowhook.events import ids
 from flowhook.model import EventFilter, Status, Subscription
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.execution_links import NO_LINKS, LinkedExecution, LinkKind
+from flowhook.model.executions import NO_LINKS, LinkedExecution, LinkKind
 from flowhook.v1 import runner_service_pb2 as pb
 
 PAID = {"specversion": "1.0", "id": "1", "source": "/flows/shop", "type": "paid"}

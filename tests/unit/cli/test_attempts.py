@@ -7,7 +7,7 @@ from dataclasses import replace
 from cli import output
 from cli.attempts import COLUMNS, attempt_rows
 from flowhook.model import Event, Execution, ExecutionDetail, Status
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 
 START = 1_795_780_800_000
 DETAIL = ExecutionDetail(

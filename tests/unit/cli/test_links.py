@@ -2,7 +2,7 @@
 
 from cli.links import link_rows, links_as_json
 from flowhook.model import Status
-from flowhook.model.execution_links import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
+from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
 
 LINKS = ExecutionLinks(
     (LinkedExecution("evt_1", (LinkKind.EVENT, LinkKind.LISTEN)),),

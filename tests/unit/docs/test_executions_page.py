@@ -6,7 +6,7 @@ from support import pages
 from flowhook import limits
 from flowhook.events.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from flowhook.process.settings import RouterSettings, RunnerSettings
 from router.dispatch.faults import attempts_exhausted
 from router.scheduling.attempts import UNCERTAIN_FACTOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flowhook.model import Flow
-from flowhook.model.flow_statistics import FlowStatistics, NamedSecret
+from flowhook.model.flows import FlowStatistics, NamedSecret
 from operations.flow_statistics import numbers
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from admin.console.attempt_bars import attempt_bars
 from flowhook.model import Event, Execution, ExecutionDetail, Status, TaskRun, TaskState
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from operations.executions import detail_view
 
 START = 1_795_780_800_000

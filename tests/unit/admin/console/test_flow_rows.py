@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from admin.console import rendering
 from flowhook.model import Flow
-from flowhook.model.flow_statistics import FlowStatistics, NamedSecret
+from flowhook.model.flows import FlowStatistics, NamedSecret
 from operations.flow_statistics import FlowPage, listed, numbers
 
 NOW = datetime.now(UTC)

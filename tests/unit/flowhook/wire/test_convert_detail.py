@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flowhook.model import Event, Execution, ExecutionDetail, Status
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire import convert_detail
 

@@ -1,7 +1,7 @@
 """Links between executions arrive as they were sent."""
 
 from flowhook.model import Status
-from flowhook.model.execution_links import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
+from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution, LinkKind
 from flowhook.v1.execution_service_pb2 import ExecutionLinks as Message
 from flowhook.v1.execution_service_pb2 import LinkedExecution as LinkedMessage
 from flowhook.wire.convert_links import links_from_proto, links_to_proto

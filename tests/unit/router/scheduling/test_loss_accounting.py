@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
 from router.scheduling.leases import LeaseTable, Runner

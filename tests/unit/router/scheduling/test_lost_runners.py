@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cores import LEASE, REATTACH, accept, attach, bare, lose_by_absence, make_shard, on_record
 
-from flowhook.model.attempts import Attempt, AttemptEnd
+from flowhook.model.executions import Attempt, AttemptEnd
 from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
 from router.scheduling.lost_leases import EXPLAIN_SECONDS
 from router.scheduling.queues import FlowPolicy

@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, invariant, multiple, rule
 from support.examples import examples
 from support.shard_model import FLOWS, KEYS, REATTACH, RUNNERS, ShardModel
 
-from flowhook.model.attempts import AttemptEnd
+from flowhook.model.executions import AttemptEnd
 from router.scheduling.queues import FlowPolicy
 
 

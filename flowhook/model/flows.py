@@ -1,4 +1,4 @@
-"""Numbers of a flow's executions, and the use of secrets by flows: domain types without I/O, as in `flowhook.model`."""
+"""Flows, their revisions, and the numbers of their executions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,72 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from flowhook.model import Flow, to_datetime
-from flowhook.model.secrets import SecretInfo
+from flowhook.model.times import to_datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRevision:
+    """A stored revision of a flow, without its document.
+
+    Attributes:
+        revision: its number, from 1.
+        version: `document.version` of its document.
+    """
+
+    revision: int
+    version: str
+    update_time_ms: int
+
+    @property
+    def updated_at(self) -> datetime:
+        """Time at which it was applied."""
+        return to_datetime(self.update_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A flow as stored.
+
+    Attributes:
+        id: `name`, or `namespace.name` outside the namespace `default`.
+        document: the author's flow file, UTF-8 YAML; empty where it was not requested.
+        definition: the document as canonical JSON; empty where it was not requested.
+        revision: number of this revision of the flow, from 1.
+        next_time_ms: next time that its schedule starts it; None: no time is known.
+    """
+
+    id: str
+    document: bytes
+    definition: bytes
+    revision: int
+    paused: bool
+    has_webhook: bool
+    create_time_ms: int
+    update_time_ms: int
+    next_time_ms: int | None = None
+
+    @property
+    def created_at(self) -> datetime:
+        """Time at which it was first applied."""
+        return to_datetime(self.create_time_ms)
+
+    @property
+    def updated_at(self) -> datetime:
+        """Time at which this revision was created."""
+        return to_datetime(self.update_time_ms)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """Next time that its schedule starts it; None: no time is known."""
+        return None if self.next_time_ms is None else to_datetime(self.next_time_ms)
+
+
+class Change(StrEnum):
+    """Effect that applying a document had, or would have in a dry run."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
 
 
 class FlowCondition(StrEnum):
@@ -111,62 +175,4 @@ class FlowStatisticsPage:
     @property
     def since(self) -> datetime:
         """Time from which the counts by minute are complete."""
-        return to_datetime(self.since_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class SecretUser:
-    """A flow that names a secret; the attributes are those of `NamedSecret`."""
-
-    flow_id: str
-    verifies: bool
-    expressions: bool
-    match_time_ms: int | None = None
-    latest_match: bool = False
-
-    @property
-    def matched_at(self) -> datetime | None:
-        """Time at which a request of the flow was last verified with it; None: not since the router started."""
-        return None if self.match_time_ms is None else to_datetime(self.match_time_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class SecretUse:
-    """The flows that name a secret.
-
-    Attributes:
-        name: its name.
-        info: the secret; None: it is not set.
-        users: the flows that it verified a request of last, then the others by ID; at most 100.
-        user_count: number of flows that name it.
-        match_time_ms: when a request was last verified with it; None: not since the router started.
-    """
-
-    name: str
-    info: SecretInfo | None
-    users: tuple[SecretUser, ...]
-    user_count: int
-    match_time_ms: int | None = None
-
-    @property
-    def matched_at(self) -> datetime | None:
-        """Time at which a request was last verified with it; None: not since the router started."""
-        return None if self.match_time_ms is None else to_datetime(self.match_time_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class SecretUses:
-    """All secrets by ascending name, then those that flows name and that are not set.
-
-    Attributes:
-        items: the secrets.
-        since_ms: Unix time at which the router began to note which secrets match.
-    """
-
-    items: tuple[SecretUse, ...]
-    since_ms: int
-
-    @property
-    def since(self) -> datetime:
-        """Time at which the router began to note which secrets match."""
         return to_datetime(self.since_ms)

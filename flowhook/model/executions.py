@@ -1,0 +1,402 @@
+"""Executions: their status, their errors and tasks, their attempts, and the links between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from flowhook.model.events import Event, Reply
+from flowhook.model.times import to_datetime
+
+
+class Status(StrEnum):
+    """The status phases of the Serverless Workflow DSL (dsl.md, "Status Phases")."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUSPENDED = "suspended"
+    CANCELLED = "cancelled"
+    FAULTED = "faulted"
+    COMPLETED = "completed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether an execution in this status will never change again."""
+        return self in (Status.CANCELLED, Status.FAULTED, Status.COMPLETED)
+
+
+ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+
+
+class FailedResponse(NamedTuple):
+    """Response to an outbound call that failed.
+
+    Attributes:
+        status: HTTP status, in [100, 599].
+        url: requested URL, without credentials, query and fragment; only the origin if the flow has secrets.
+        body: first 4 KiB of the body as text, without the values of secrets; bytes that are not UTF-8 are replaced.
+        size: bytes of the whole body.
+    """
+
+    status: int
+    url: str
+    body: str
+    size: int
+
+
+class RaiseOrigin(NamedTuple):
+    """The `raise` task that raised an error, and the failure that led to it.
+
+    Attributes:
+        task: JSON Pointer of the task.
+        cause: key of the journal entry of the failure that a `catch` around the task handled; empty: there is no such
+            `catch`, or the failure has no entry.
+    """
+
+    task: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowError:
+    """A workflow error as the DSL defines it (dsl-reference.md, "Error"): a problem detail of RFC 9457.
+
+    Attributes:
+        type: URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression,
+            authentication, authorization, timeout, communication, runtime) or the author's own.
+        status: HTTP status, in [100, 599]: that of the response (3xx for a redirect that is not followed) or of the
+            `raise` task, else the default of the type, which is 400 or more.
+        title: short summary of the type.
+        instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
+        detail: description of this occurrence; contains no secrets; at most 4 KiB.
+        response: the response that was the error, if any; an extension member of the problem detail.
+        raising: the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows.
+    """
+
+    type: str
+    status: int
+    title: str
+    instance: str = ""
+    detail: str = ""
+    response: FailedResponse | None = None
+    raising: RaiseOrigin | None = field(default=None, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as the object that flows and people see."""
+        members = {
+            "type": self.type,
+            "status": self.status,
+            "title": self.title,
+            "instance": self.instance,
+            "detail": self.detail,
+        }
+        return members if self.response is None else {**members, "response": self.response._asdict()}
+
+    @classmethod
+    def from_dict(cls, members: Mapping[str, Any]) -> WorkflowError:
+        """Return the error for the result of `as_dict`."""
+        response = members.get("response")
+        return cls(**{**members, "response": None if response is None else FailedResponse(**response)})
+
+    def without_response(self) -> WorkflowError:
+        """Return the error without its response, for recipients that must not see responses of other systems."""
+        return self if self.response is None else replace(self, response=None)
+
+    @property
+    def size(self) -> int:
+        """Approximate size in bytes."""
+        texts = (self.type, self.title, self.instance, self.detail)
+        return sum(map(len, texts)) + (0 if self.response is None else len(self.response.url) + len(self.response.body))
+
+
+class Resolution(NamedTuple):
+    """An operator's decision that a failed execution needs no further action: the reason, and the time in Unix ms."""
+
+    reason: str
+    time_ms: int
+
+
+class Retry(NamedTuple):
+    """What failed in an execution that waits, and is tried again when the wait is over: the one that is next.
+
+    Attributes:
+        error: how it failed last; `instance` is the task.
+        tries: how often it was tried so far, from 1.
+        next_time_ms: Unix time of the next try.
+        others: number of other calls and `try` tasks of the execution that wait for a later try.
+        keys: keys of the journal entries that end these waits, the next one first; only between runner and router.
+    """
+
+    error: WorkflowError
+    tries: int
+    next_time_ms: int
+    others: int = 0
+    keys: tuple[str, ...] = ()
+
+    @property
+    def next_at(self) -> datetime:
+        """Time of the next try."""
+        return to_datetime(self.next_time_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One run of one flow for one event. `id` is the event's.
+
+    Attributes:
+        replay_of: ID of the execution that this one replays, or empty.
+        replayed_by: ID of the replay that supersedes it; else of its latest replay, which failed; else empty.
+        replayed: whether a later replay of its event is unfinished or completed: that replay supersedes this execution.
+        resolution: the operator's decision to leave it failed, if any.
+        retry: what failed and is tried again, if it waits for that.
+    """
+
+    id: str
+    flow_id: str
+    flow_revision: int
+    status: Status
+    attempts: int
+    receive_time_ms: int
+    end_time_ms: int | None = None
+    error: WorkflowError | None = None
+    replay_of: str = ""
+    replayed_by: str = ""
+    replayed: bool = False
+    resolution: Resolution | None = None
+    retry: Retry | None = None
+
+    @property
+    def received_at(self) -> datetime:
+        """Time at which its event was received."""
+        return to_datetime(self.receive_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """Time at which it ended; None while it has not."""
+        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+
+
+SNAPSHOT_KEY: Final = "@"
+"""Key of snapshots: entries that replace all earlier ones of a journal, in a format private to the interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """Durable result of one task that had an effect: exactly one of `output` (JSON) and `error` is set.
+
+    `key` identifies the effect within its execution: JSON Pointer of the task with iteration indexes, `#`, and how
+    often the flow has reached the task before (from 0).
+    """
+
+    key: str
+    output: bytes | None
+    error: WorkflowError | None = None
+
+
+class TaskState(StrEnum):
+    """State of one run of a task."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    FAULTED = "faulted"
+
+
+class TaskRun(NamedTuple):
+    """One run of one task of an execution.
+
+    Attributes:
+        number: ordinal among all task runs of the execution, from 1.
+        task: JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call.
+        begin_time_ms: time at which it began; None: unknown.
+        end_time_ms: time at which it ended; None: it has not ended, or unknown.
+        tries: how often its operation was tried, from 1.
+        state: its present state.
+        detail: the error, or the task that a `switch` chose; at most 200 characters, without values of secrets.
+    """
+
+    number: int
+    task: str
+    begin_time_ms: int | None
+    end_time_ms: int | None
+    tries: int
+    state: TaskState
+    detail: str
+
+
+class AttemptEnd(StrEnum):
+    """Why an attempt ended: with its execution, or interrupted, so that another one was due.
+
+    An attempt that parks its execution is neither: it goes on when the execution is woken.
+    """
+
+    RUNNER_LOST = "runner_lost"
+    """The runner's connection ended, and it did not reattach in time."""
+    LEASE_EXPIRED = "lease_expired"
+    """The runner was connected, and sent nothing for the duration of a lease."""
+    PROCESS_ENDED = "process_ended"
+    """The runner's process was killed or crashed, as the process that watches it reported."""
+    NOT_HELD = "not_held"
+    """The runner attached again without it: its process had been restarted, or it never received the assignment."""
+    RELEASED = "released"
+    """The runner gave the execution back."""
+    RETRACTED = "retracted"
+    """The router took the execution back, because an event that the runner had used went to another execution."""
+    SUSPENDED = "suspended"
+    """An operator suspended the execution."""
+    ROUTER_RESTARTED = "router_restarted"
+    """The router was restarted, and no runner that worked on the execution reattached in time."""
+    EXECUTION_ENDED = "execution_ended"
+    """The execution completed or faulted in it, or was cancelled meanwhile: no other attempt followed."""
+
+
+_TEXTS: Final = {
+    AttemptEnd.RUNNER_LOST: "its runner was lost",
+    AttemptEnd.LEASE_EXPIRED: "its lease expired",
+    AttemptEnd.PROCESS_ENDED: "the runner's process ended",
+    AttemptEnd.NOT_HELD: "the runner came back without it",
+    AttemptEnd.RELEASED: "released by the runner",
+    AttemptEnd.RETRACTED: "taken back by the router",
+    AttemptEnd.SUSPENDED: "suspended by an operator",
+    AttemptEnd.ROUTER_RESTARTED: "the router was restarted",
+    AttemptEnd.EXECUTION_ENDED: "its execution ended",
+}
+
+
+class Attempt(NamedTuple):
+    """An attempt that was interrupted, that ended its execution, or that is under way.
+
+    Attributes:
+        number: ordinal among the attempts that are charged, from 1. An attempt that was not charged has the number of
+            the next one.
+        runner: ID of the runner; empty: unknown.
+        assign_time_ms: time at which it was assigned to the runner, Unix ms; None: unknown.
+        end_time_ms: time at which its lease ended, Unix ms; None: it is under way.
+        end: why it ended; None: it is under way, or a reason that this version does not know.
+        detail: the reason that the runner gave with the end, at most 64 characters; may be empty.
+        charged: whether it counts against the execution's limit of attempts; false while it is under way.
+    """
+
+    number: int
+    runner: str = ""
+    assign_time_ms: int | None = None
+    end_time_ms: int | None = None
+    end: AttemptEnd | None = None
+    detail: str = ""
+    charged: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in words, with the detail; "under way" while it has not."""
+        if self.end_time_ms is None:
+            return "under way"
+        text = "unknown reason" if self.end is None else _TEXTS[self.end]
+        return f"{text} ({self.detail})" if self.detail else text
+
+
+class AttemptHistory(NamedTuple):
+    """Attempts of an execution in the order of their ends, and the number of earlier ones that are not stored.
+
+    One by `EXECUTION_ENDED` is the last.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
+    left_out: int = 0
+
+
+class LinkKind(StrEnum):
+    """How one execution caused another.
+
+    Events of an execution are those that it emitted, and its lifecycle events.
+    """
+
+    RUN = "run"
+    """Its `run` task started the other one."""
+    EVENT = "event"
+    """Its event started the other one, alone or together with others."""
+    LISTEN = "listen"
+    """Its event was received by a `listen` task of the other one."""
+
+
+class LinkedExecution(NamedTuple):
+    """An execution at the other end of a link.
+
+    Attributes:
+        execution_id: its ID.
+        kinds: how one of the two caused the other; at least one.
+        flow_id: ID of its flow; empty: it is past retention or was deleted.
+        status: None where `flow_id` is empty.
+    """
+
+    execution_id: str
+    kinds: tuple[LinkKind, ...]
+    flow_id: str = ""
+    status: Status | None = None
+
+
+class ExecutionLinks(NamedTuple):
+    """The executions that caused one, and those that it caused; both newest first.
+
+    Attributes:
+        causes: those that started it, or whose events it received.
+        caused: those that it started, or that received its events; the newest ones.
+        more_caused: whether there are more of these.
+    """
+
+    causes: tuple[LinkedExecution, ...] = ()
+    caused: tuple[LinkedExecution, ...] = ()
+    more_caused: bool = False
+
+    def merged(self, other: ExecutionLinks, *, most_caused: int) -> ExecutionLinks:
+        """Return the links of two executions together, each execution once; of those caused at most a number."""
+        causes = {each.execution_id: each for each in (*self.causes, *other.causes)}
+        caused = {each.execution_id: each for each in (*self.caused, *other.caused)}
+        kept = tuple(caused.values())[:most_caused]
+        more = self.more_caused or other.more_caused or len(caused) > most_caused
+        return ExecutionLinks(tuple(causes.values()), kept, more)
+
+
+NO_LINKS: Final = ExecutionLinks()
+"""Of an execution that no other one caused, and that caused none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDetail:
+    """An execution with everything that is stored of it.
+
+    Attributes:
+        journal: results of its calls since the journal was last compacted.
+        output: JSON, None unless it completed.
+        history: its task runs, in the order in which they began.
+        attributes: its search attributes: names and values, by name.
+        links: executions that caused it, and those that it caused.
+        attempts: interrupted ones, and the one that ended it or is under way; `attempts_left_out` earlier ones are not
+            stored.
+        latest_revision: of its flow; 0: the flow was deleted.
+        cut_body_size: bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all.
+    """
+
+    execution: Execution
+    event: Event
+    journal: tuple[JournalEntry, ...]
+    output: bytes | None
+    reply: Reply | None = None
+    history: tuple[TaskRun, ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    links: ExecutionLinks = NO_LINKS
+    attempts: tuple[Attempt, ...] = ()
+    attempts_left_out: int = 0
+    cut_body_size: int | None = None
+    latest_revision: int = 0
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of the whole body: in the event, cut there, or stored separately."""
+        if self.cut_body_size is not None:
+            return self.cut_body_size
+        return len(self.event.body) if self.event.body_blob is None else self.event.body_blob.size

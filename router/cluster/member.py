@@ -7,8 +7,10 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
+
+import attrs
 
 import flowhook
 from flowhook.errors import FlowhookError, UnavailableError
@@ -18,16 +20,15 @@ from flowhook.process.lifecycle import ProcessState
 from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor
-from router.cluster.heartbeats import RouterHeartbeats
 from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardSituation
 from router.cluster.term import Serving, Term, TermRunner
-from router.cluster.waits import first, unless
 from router.storage.commit_log.interface import (
     FencedError,
+    Heartbeats,
     LogReplacedError,
     LogStatus,
     LogTrimmedError,
@@ -56,7 +57,50 @@ BLOCKED_SECONDS: Final = 5.0
 WARNING: Final = "log"
 """Kind of the warning that something which came from the servers of the log is not authentic."""
 
+
 log = logs.get_logger(__name__)
+
+
+async def first(*waits: Awaitable[Any]) -> None:
+    """Wait until one of several is done; cancel the others."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[], None]) -> Any:
+    """Return the result of `work`; when `stop` is set meanwhile, call `abandon`, which makes it end."""
+    task = asyncio.ensure_future(work)
+    await first(asyncio.shield(task), stop.wait())
+    if not task.done():
+        abandon()
+    return await task
+
+
+@attrs.define(eq=False, repr=False)
+class RouterHeartbeats:
+    """The heartbeats of this router and of the others. No I/O; use it on one thread."""
+
+    _heartbeats: Heartbeats
+    _taken: dict[str, float] = attrs.field(init=False, factory=dict)
+
+    def publish(self, record: RouterRecord) -> None:
+        """Announce this router."""
+        self._heartbeats.publish(record.encode())
+
+    def news(self) -> Iterator[tuple[RouterRecord, float]]:
+        """Yield what other routers announced since the last call, with the time when it was heard."""
+        heard = self._heartbeats.heard()
+        for router, (heard_at, content) in heard.items():
+            if self._taken.get(router) != heard_at:
+                record = RouterRecord.decode(content)
+                if record is not None and record.router == router:
+                    yield record, heard_at
+        self._taken = {router: heard_at for router, (heard_at, _) in heard.items()}
 
 
 class Member:

@@ -1,18 +1,36 @@
-"""Runs the jobs that have not ended, a few at a time, while this router owns the shard."""
+"""Runs the jobs that have not ended, a few at a time, while this router owns the shard; at the rate of each."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
+from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobItem, JobSpec, JobState
 from flowhook.process import logs
-from router.jobs.job_run import RETRY_SECONDS, Actions, JobRun, Matching
-from router.storage.jobs import JobStore, StoredJob
+from router.jobs.actions import ItemResult
+from router.storage.jobs import ClaimedItem, ExecutionWalk, JobStore, StoredJob
+
+CATCH_UP_SECONDS: Final = 0.5
+"""Most time that a job may catch up on after a delay, for example while it searches for further executions."""
+
+T = TypeVar("T")
+
+BATCH_SECONDS: Final = 0.5
+"""Time that the executions of one batch take at the rate of the job."""
+
+MAX_BATCH: Final = 250
+"""Executions of one batch at most."""
+
+SETTLE_SECONDS: Final = 0.5
+"""Longest time for which outcomes are not stored: how far the progress lags behind."""
+
+RETRY_SECONDS: Final = 1.0
+"""Time after which what is not possible at this moment is tried again."""
 
 MAX_RUNNING: Final = 4
 """Jobs that run at a time; the others wait, in the order of their creation."""
@@ -20,7 +38,194 @@ MAX_RUNNING: Final = 4
 STOP_SECONDS: Final = 1.0
 """Longest time that a pause or an abort waits for the execution that is being worked on."""
 
+
 log = logs.get_logger(__name__)
+
+
+class Pace:
+    """Computes the delays between actions, with a clock in seconds."""
+
+    def __init__(self, rate: float) -> None:
+        """Start with an action at once.
+
+        Args:
+            rate: actions per second, above 0.
+        """
+        self._interval = 1 / rate
+        self._due = float("-inf")
+
+    def delay(self, now: float) -> float:
+        """Return the seconds until the next action may begin; count that action as begun then."""
+        self._due = max(self._due, now - CATCH_UP_SECONDS) if self._due > float("-inf") else now
+        delay = max(0.0, self._due - now)
+        self._due += self._interval
+        return delay
+
+
+class Matching(Protocol):
+    """Finds the executions of a job; see `matching.MatchingExecutions`."""
+
+    async def next(self, wanted: ExecutionFilter, *, after_seq: int, last_seq: int | None, limit: int) -> ExecutionWalk:
+        """Return the next executions that match now."""
+        ...
+
+
+class Actions(Protocol):
+    """Performs the action of a job; see `actions.JobActions`."""
+
+    async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
+        """Perform it on one execution."""
+        ...
+
+
+class JobRun:
+    """The work on one job, until it is completed, or stopped because the job was paused or aborted.
+
+    Attributes:
+        delay_reason: why it makes no progress at this moment; empty: it does.
+        ended: set when `run` has returned.
+    """
+
+    def __init__(
+        self,
+        job: StoredJob,
+        spec: JobSpec,
+        *,
+        store: JobStore,
+        matching: Matching,
+        actions: Actions,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._job = job
+        self._spec = spec
+        self._store = store
+        self._matching = matching
+        self._actions = actions
+        self._clock = clock
+        self._now_ms = now_ms
+        self._pace = Pace(spec.rate)
+        self._batch = max(1, min(MAX_BATCH, round(spec.rate * BATCH_SECONDS)))
+        self._stopped = asyncio.Event()
+        self._uncertain = False
+        self.delay_reason = ""
+        self.ended = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `run` return before the next execution: the state of the job has changed."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Work on the job. Cancelling it leaves claims behind, which the next run settles."""
+        try:
+            await self._run()
+        finally:
+            self.ended.set()
+
+    async def _run(self) -> None:
+        job = await self._change_state(JobState.RUNNING)
+        if job is None or job.state is not JobState.RUNNING:
+            return
+        earlier = await self._retrying(lambda: self._store.claimed(job.number))
+        if not await self._work_on(earlier, repeated=True):
+            return
+        cursor: int | None = job.cursor
+        while cursor is not None:
+            cursor = await self._take_batch(cursor)
+            if self._stopped.is_set():
+                return
+        await self._change_state(JobState.COMPLETED)
+
+    async def _take_batch(self, cursor: int) -> int | None:
+        """Work on the next executions, and return the cursor after them; None: there are no more."""
+        job = self._job
+        walk = await self._retrying(
+            lambda: self._matching.next(self._spec.filter, after_seq=cursor, last_seq=job.last_seq, limit=self._batch)
+        )
+        after = job.last_seq if walk.next_after_seq is None else walk.next_after_seq
+        executions = [(record.seq, record.id) for record in walk.records]
+        claimed = await self._retrying(
+            lambda: self._store.claim(job.number, executions, cursor=max(cursor, after), now_ms=self._now_ms())
+        )
+        if claimed is None or not await self._work_on(
+            claimed, repeated=False, cursor=cursor
+        ):  # it was paused or aborted
+            self._stopped.set()
+        return walk.next_after_seq
+
+    async def _work_on(self, claimed: Sequence[ClaimedItem], *, repeated: bool, cursor: int = 0) -> bool:
+        """Perform the action on executions; return whether all of them were taken, else the job was stopped.
+
+        Claims of executions that were not taken are released, unless the action may have been performed on one of them:
+        by an earlier run, or by an attempt whose result is not known.
+        """
+        outcomes: list[JobItem] = []
+        taken = 0
+        settle_at = self._clock() + SETTLE_SECONDS
+        for item in claimed:
+            result = await self._take(item, repeated=repeated)
+            if result is None:
+                break
+            taken += 1
+            cursor = item.seq
+            outcomes.append(JobItem(item.number, item.execution_id, *result, self._now_ms()))
+            if self._clock() >= settle_at:
+                await self._settle(outcomes)
+                outcomes = []
+                settle_at = self._clock() + SETTLE_SECONDS
+        await self._settle(outcomes)
+        if taken < len(claimed) and not (repeated or self._uncertain):
+            await self._retrying(lambda: self._store.release(self._job.number, cursor=cursor))
+        return taken == len(claimed)
+
+    async def _take(self, item: ClaimedItem, *, repeated: bool) -> ItemResult | None:
+        """Perform the action on an execution when it is due; None: the job was stopped before."""
+        if await self._wait(self._pace.delay(self._clock())):
+            return None
+        while True:
+            try:
+                result = await self._actions.perform(self._job.id, self._spec, item, repeated=repeated)
+            except (ExhaustedError, UnavailableError) as error:
+                self.delay_reason = error.message
+                repeated = True
+                self._uncertain = isinstance(error, UnavailableError)
+                if await self._wait(RETRY_SECONDS):
+                    return None
+            else:
+                self.delay_reason = ""
+                self._uncertain = False
+                return result
+
+    async def _settle(self, outcomes: Sequence[JobItem]) -> None:
+        if outcomes:
+            await self._retrying(lambda: self._store.settle(self._job.number, outcomes))
+
+    async def _change_state(self, state: JobState) -> StoredJob | None:
+        """Change the state of the job, and return it; None: it has ended."""
+        try:
+            return await self._retrying(lambda: self._store.change_state(self._job.id, state, now_ms=self._now_ms()))
+        except ConflictError:
+            return None
+
+    async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call storage until it can serve."""
+        while True:
+            try:
+                result = await call()
+            except UnavailableError as error:
+                self.delay_reason = error.message
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self.delay_reason = ""
+                return result
+
+    async def _wait(self, seconds: float) -> bool:
+        """Wait for a time, or until the job is stopped; return whether it is."""
+        if seconds > 0 and not self._stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stopped.wait()
+        return self._stopped.is_set()
 
 
 class JobRunner:

@@ -1,14 +1,36 @@
-"""Reads what a job is to do from requests, and stores it: bodies and outputs apart from the rest."""
+"""Reads what a job is to do from requests, stores it, and finds, counts and samples the executions that match."""
 
 from __future__ import annotations
 
-from flowhook.errors import InvalidError
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from flowhook.errors import FlowhookError, InvalidError
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from flowhook.model.jobs import MAX_RATE, MAX_REASON, JobAction, JobSpec
+from flowhook.model.jobs import MAX_COUNTED, MAX_RATE, MAX_REASON, JobAction, JobSpec
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
+from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
 from flowhook.wire import convert_jobs
-from router.executions.filters import read_filter
+from flowhook.wire.convert_replays import preview_to_proto, replay_to_proto
+from router.dispatch.observers.execution_records import ExecutionRecords, meets, stored_conditions
+from router.executions.reading import read_filter
+from router.jobs.actions import MAX_MESSAGE, check_not_superseded
+from router.replay.replays import Replays
+from router.storage.interface import ShardState
+from router.storage.jobs import ExecutionWalk
+from router.storage.limits import DEFAULT_PAGE
+from router.storage.model import ExecutionRecord
+
+SAMPLE: Final = 10
+"""Executions of a preview."""
+
+COUNT_SECONDS: Final = 5.0
+"""Longest time that a preview counts; then it reports that there may be more."""
+
+MAX_TASKS: Final = 100
+"""Tasks in each list of the preview of one execution: there are ten, and they must fit into a message."""
 
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
@@ -72,3 +94,97 @@ def read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
 def invalid(message: str) -> InvalidError:
     """Return the error for a job that is not acceptable."""
     return InvalidError(message, reason="JOB_INVALID")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Number of executions that match, whether there are, or may be, more, and the oldest of them."""
+
+    count: int
+    more: bool
+    sample: list[ExecutionRecord]
+
+
+class MatchingExecutions:
+    """Reads executions that match a filter, oldest first."""
+
+    def __init__(self, state: ShardState, records: ExecutionRecords, clock: Callable[[], float]) -> None:
+        self._state = state
+        self._records = records
+        self._clock = clock
+
+    async def next(
+        self, wanted: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
+    ) -> ExecutionWalk:
+        """Return the next executions that match now; see `ShardState.walk_executions`.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        stored = stored_conditions(wanted)
+        walk = await self._state.walk_executions(stored, after_seq=after_seq, last_seq=last_seq, limit=limit)
+        current = await self._records.current(walk.records)
+        return walk._replace(records=[record for record in current if meets(record, wanted)])
+
+    async def preview(self, wanted: ExecutionFilter) -> Preview:
+        """Count the executions that match now, up to `MAX_COUNTED`.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        deadline = self._clock() + COUNT_SECONDS
+        sample: list[ExecutionRecord] = []
+        count = 0
+        after: int | None = 0
+        while after is not None and count <= MAX_COUNTED and self._clock() < deadline:
+            records, after = await self.next(wanted, after_seq=after)
+            count += len(records)
+            sample += records[: SAMPLE - len(sample)]
+        return Preview(min(count, MAX_COUNTED), count > MAX_COUNTED or after is not None, sample)
+
+
+class JobReplays:
+    """Replays the executions of jobs."""
+
+    def __init__(self, replays: Replays, state: ShardState) -> None:
+        self._replays = replays
+        self._state = state
+
+    async def check(self, request: ReplayExecutionRequest, wanted: ExecutionFilter) -> None:
+        """Check how executions that meet conditions are to be replayed.
+
+        Raises:
+            InvalidError: they can't be replayed in this way, or the request has fields of a single replay
+                (`JOB_INVALID`).
+            ExhaustedError: too much of the flow waits to be parsed (`OVERLOADED`).
+        """
+        if request.execution_id or request.request_id or request.unless_replayed:
+            raise invalid("`replay` of a job has neither `execution_id` nor `request_id` nor `unless_replayed`")
+        await self._replays.check(request, wanted.flow_id)
+
+    async def sampled(
+        self, request: ReplayExecutionRequest, sample: Iterable[ExecutionRecord], *, again: bool
+    ) -> list[pb.SampledReplay]:
+        """Return what the replays of some executions would do now, or why there would be none."""
+        return [await self._sampled(request, record, again=again) for record in sample]
+
+    async def start(self, execution_id: str, spec: JobSpec, event_id: str) -> str:
+        """See `router.jobs.actions.Replay`."""
+        request = replay_to_proto(spec.replay, execution_id)
+        request.unless_replayed = not spec.again
+        return (await self._replays.start(request, event_id=event_id)).id
+
+    async def _sampled(
+        self, request: ReplayExecutionRequest, record: ExecutionRecord, *, again: bool
+    ) -> pb.SampledReplay:
+        single = ReplayExecutionRequest()
+        single.CopyFrom(request)
+        single.execution_id, single.unless_replayed = record.id, not again
+        try:
+            if not again:
+                await check_not_superseded(self._state, record)
+            preview = await self._replays.preview(single)
+        except FlowhookError as error:
+            return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
+        shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
+        return pb.SampledReplay(preview=preview_to_proto(shown))

@@ -32,7 +32,7 @@ from router.calls.audit_recorder import AuditRecorder
 from router.calls.authorization import Authorizer
 from router.calls.call_decoding import MessageDecoding
 from router.calls.call_limits import CallLimits
-from router.executions.token_masking import TokenMasking
+from router.calls.token_masking import TokenMasking
 
 OWNER_SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -15,7 +16,8 @@ import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from flowhook.errors import FlowhookError
+from flowhook import limits
+from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.process import logs
 from flowhook.process.lifecycle import ProcessState
 from flowhook.process.reports import build_report
@@ -44,20 +46,16 @@ from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
 from router.metrics import RouterMetrics
 from router.process.grpc_server import bind, enable_reflection, new_server, service_names
-from router.process.retention import expire_forever
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.rejections.verifier_pool import VerifierPool
 from router.replay.replays import Replays
 from router.scheduling.shard import Shard
-from router.secrets.callback_keys import CallbackKeys
+from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.encryption import SecretCipher
-from router.secrets.flow_secrets import FlowSecrets
-from router.secrets.reply_tokens import ReplyTokens
-from router.secrets.secret_matches import SecretMatches
+from router.secrets.flow_secrets import FlowSecrets, SecretMatches
 from router.services.audit import AuditService
 from router.services.callbacks import CallbackReceiver
 from router.services.cluster import ClusterService
-from router.services.emit_event_rpc import emit_event
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.health import HealthService
@@ -67,13 +65,25 @@ from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
-from router.services.start_execution_rpc import start_execution
-from router.storage.interface import ShardState, Storage
+from router.storage.bodies import BodyStore
+from router.storage.interface import Registry, ShardState, Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
+
+SWEEP_SECONDS: Final = 60.0
+"""Between two sweeps."""
+
+STEP_SECONDS: Final = 0.05
+"""Between two steps of one sweep, so that it never holds up acceptance."""
+
+STEP: Final = 500
+"""Executions removed in one step."""
+
+REVISION_SWEEPS: Final = 60
+"""One in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour."""
 
 REATTACH_SECONDS: Final = 2.0
 """Time for runners to reattach and retain their executions, after their stream or the router ended."""
@@ -87,7 +97,33 @@ STOP_GRACE_SECONDS: Final = 2.0
 USES_SECONDS: Final = 60.0
 """Between two writes of the times when tokens were last used."""
 
+
 log = logs.get_logger(__name__)
+
+
+async def expire_forever(
+    state: ShardState, bodies: BodyStore, registry: Registry, *, retention_seconds: float, now_ms: Callable[[], int]
+) -> None:
+    """Remove ended executions and former revisions of flows that are past retention, in small steps, until cancelled.
+
+    When storage fails, the next sweep tries again. Each sweep also removes bodies that no event has referred to for
+    `limits.UPLOAD_SECONDS`.
+    """
+    for number in itertools.count():
+        bodies.sweep(seconds=limits.UPLOAD_SECONDS)
+        executions = revisions = 0
+        before_ms = now_ms() - int(retention_seconds * 1000)
+        try:
+            while step := await state.expire(ended_before_ms=before_ms, limit=STEP):
+                executions += step
+                await asyncio.sleep(STEP_SECONDS)
+            if number % REVISION_SWEEPS == 0:
+                revisions = await registry.forget_revisions(superseded_before_ms=before_ms)
+        except (UnavailableError, InternalError) as error:
+            log.warning("sweep failed", reason=error.reason)
+        if executions or revisions:
+            log.info("expired executions removed", executions=executions, revisions=revisions)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 class StopRequest:
@@ -216,8 +252,9 @@ async def serve_shard(
     runners = RunnerService(
         host=host,
         lease_seconds=settings.lease_seconds,
-        emit_event=partial(emit_event, publisher=publisher),
-        start_execution=partial(start_execution, admission=admission, starter=starter),
+        admission=admission,
+        publisher=publisher,
+        starter=starter,
         reads=reads,
         now_ms=_now_ms,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from flowhook.model import TaskState
-from router.executions.task_history import read_items, state_of
+from router.executions.reading import read_items, state_of
 
 
 class LocatedRun(NamedTuple):

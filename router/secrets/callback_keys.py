@@ -1,24 +1,30 @@
-"""Derives the key of each flow that signs the tokens of its one-time URLs (see `flowhook.security.callback_tokens`).
+"""Keys and tokens that are derived from the secrets key, by which HTTP callers reach one execution.
 
-Runners receive the keys of the flows that they run, so that a flow can issue callback URLs without asking a router. All
-routers that share the secrets key derive the same keys, before and after a restart.
+All routers that share the secrets key derive the same ones, before and after a restart.
 
-Source: RFC 2104 (HMAC), as a pseudorandom function of the flow's ID.
+Source: RFC 2104 (HMAC), as a pseudorandom function.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from typing import Final
 
+from flowhook.errors import NotFoundError
 from router.secrets.encryption import derive_key
 
-_PURPOSE: Final = b"flowhook callback tokens v1"
+_CALLBACK_PURPOSE: Final = b"flowhook callback tokens v1"
+
+MAX_TOKEN_LENGTH: Final = 128
+_REPLY_PURPOSE: Final = b"flowhook reply tokens v1"
 
 
 class CallbackKeys:
-    """Derives the callback keys of flows.
+    """Derives the key of each flow that signs the tokens of its one-time URLs (`flowhook.security.callback_tokens`).
+
+    Runners receive the keys of the flows that they run, so that a flow can issue callback URLs without asking a router.
 
     Args:
         key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
@@ -27,8 +33,45 @@ class CallbackKeys:
     __slots__ = ("_key",)
 
     def __init__(self, key: bytes) -> None:
-        self._key = derive_key(key, _PURPOSE)
+        self._key = derive_key(key, _CALLBACK_PURPOSE)
 
     def of(self, flow_id: str) -> bytes:
         """Return a flow's key, `callback_tokens.KEY_BYTES` long."""
         return hmac.digest(self._key, flow_id.encode(), hashlib.sha256)
+
+
+class ReplyTokens:
+    """Tokens with which a caller fetches the reply of an execution later: the execution's ID and a MAC made by routers.
+
+    Nothing is stored for a token. Changing the secrets key invalidates all issued tokens. The compared digest has 256
+    bits.
+
+    Args:
+        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
+    """
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = derive_key(key, _REPLY_PURPOSE)
+
+    def issue(self, execution_id: str) -> str:
+        """Return the token for an execution: URL-safe, at most `MAX_TOKEN_LENGTH` characters."""
+        digest = hmac.digest(self._key, execution_id.encode(), hashlib.sha256)
+        return f"{execution_id}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+    def execution_of(self, token: str) -> str:
+        """Verify a token and return the ID of its execution.
+
+        Raises:
+            NotFoundError: the token was not issued with this key (`REPLY_NOT_FOUND`).
+        """
+        execution_id, _, _ = token.partition(".")
+        if len(token) <= MAX_TOKEN_LENGTH and hmac.compare_digest(token.encode(), self.issue(execution_id).encode()):
+            return execution_id
+        raise reply_not_found()
+
+
+def reply_not_found() -> NotFoundError:
+    """Return the error for an invalid token, or for an execution past retention: it does not reveal which."""
+    return NotFoundError("unknown reply token", reason="REPLY_NOT_FOUND")

@@ -1,19 +1,28 @@
-"""Reports the secrets that flows name: which are missing, and which last verified a request."""
+"""Knows the secrets that flows name: which are missing, and which last verified a request.
+
+The index of names is read once, then updated by the changes of the registry; matches are noted in memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from flowhook.document.named_secrets import NamedSecrets
+from flowhook import limits
+from flowhook.document.named_secrets import NamedSecrets, parse_names
+from flowhook.errors import OutOfRangeError
 from flowhook.model import Flow
 from flowhook.model.flows import NamedSecret
 from flowhook.model.secrets import SecretInfo, SecretUse, SecretUser, SecretUses
-from router.secrets.secret_matches import SecretMatches
-from router.secrets.secret_names import SecretNames
 from router.storage.interface import Registry
+
+MAX_PAIRS: Final = 20_000
+"""Pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room."""
+
+PAGE: Final = 100
+"""Definitions in one read, of at most 256 KiB each."""
 
 SLICE: Final = 100
 """Flows that are added to a result before other tasks of the event loop have their turn."""
@@ -23,6 +32,123 @@ MAX_USERS: Final = 100
 
 MAX_MISSING: Final = 1000
 """Missing secrets that are reported."""
+
+
+class SecretMatches:
+    """The last match of each pair of flow and secret. Noting one takes constant time.
+
+    Attributes:
+        since_ms: Unix time from which matches are noted.
+    """
+
+    def __init__(self, now_ms: int, *, max_pairs: int = MAX_PAIRS) -> None:
+        self.since_ms = now_ms
+        self._max_pairs = max_pairs
+        self._times: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def note(self, flow_id: str, secret: str, time_ms: int) -> None:
+        """Note that a secret verified a request of a flow, which exists, at a Unix time in ms."""
+        pair = flow_id, secret
+        if pair in self._times:
+            self._times[pair] = time_ms
+        elif secret and len(secret) <= limits.MAX_SECRET_NAME_LENGTH:
+            if len(self._times) >= self._max_pairs:
+                self._times.popitem(last=False)
+            self._times[pair] = time_ms
+
+    def last(self, flow_id: str, secret: str) -> int | None:
+        """Return the time of the last match, Unix time in ms; None: none is noted."""
+        return self._times.get((flow_id, secret))
+
+
+class SecretNames:
+    """The secrets that the latest revision of each flow names. Each revision is parsed once.
+
+    In memory it takes about 200 bytes for each flow; the database takes some thousands.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._names: dict[str, tuple[int, NamedSecrets]] = {}
+        self._shared: dict[NamedSecrets, NamedSecrets] = {}
+        """One instance of equal ones: many flows name the same secrets."""
+        self._applied: int | None = None
+        """Revision of the registry that the index contains; None: it does not have all flows yet."""
+        self._following = asyncio.Lock()
+
+    async def of(self, flow: Flow) -> NamedSecrets:
+        """Return what a flow names, whose definition must be there.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        known = self._names.get(flow.id)
+        if (known is None or known[0] < flow.revision) and self._applied is not None:
+            await self._follow()
+            known = self._names.get(flow.id)
+        if known is not None and known[0] == flow.revision:
+            return known[1]
+        # without all flows yet; or it was changed or deleted since it was read
+        return await (self._add(flow) if self._applied is None else self._parse(flow))
+
+    async def all(self) -> list[tuple[str, NamedSecrets]]:
+        """Return what each flow names that names any, as of now.
+
+        The first call reads all flows, and later ones read those that changed.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        await self._follow()
+        return [(flow_id, names) for flow_id, (_, names) in self._names.items() if any(names)]
+
+    async def _follow(self) -> None:
+        async with self._following:
+            if self._applied is None:
+                await self._read_all()
+                return
+            try:
+                while changes := await self._registry.changes(after_revision=self._applied):
+                    await self._read({change.flow_id for change in changes if change.flow_id})
+                    self._applied = changes[-1].revision
+            except OutOfRangeError:
+                await self._read_all()
+
+    async def _read(self, flow_ids: set[str]) -> None:
+        existing = await self._registry.get_flows(list(flow_ids))
+        for flow_id in flow_ids.difference(flow.id for flow in existing):
+            self._names.pop(flow_id, None)
+        for flow in existing:
+            await self._add(flow)
+
+    async def _read_all(self) -> None:
+        self._applied = None
+        revision, after, existing = await self._registry.revision(), "", set[str]()
+        while flows := await self._registry.list_flows(after_id=after, limit=PAGE):
+            for flow in flows:
+                await self._add(flow)
+            existing.update(flow.id for flow in flows)
+            after = flows[-1].id
+        self._names = {flow_id: names for flow_id, names in self._names.items() if flow_id in existing}
+        self._applied = revision
+
+    async def _add(self, flow: Flow) -> NamedSecrets:
+        known = self._names.get(flow.id)
+        if known is not None and known[0] >= flow.revision:
+            return known[1]
+        names = await self._parse(flow)
+        if len(self._shared) > 2 * len(self._names) + PAGE:  # those of earlier revisions
+            self._shared = {each: each for _, each in self._names.values()}
+        names = self._shared.setdefault(names, names)
+        self._names[flow.id] = flow.revision, names
+        return names
+
+    async def _parse(self, flow: Flow) -> NamedSecrets:
+        await asyncio.sleep(0)  # there may be many flows
+        try:
+            return parse_names(flow.definition)
+        except ValueError:  # stored by an incompatible version, which the table of flows reports
+            return NamedSecrets()
 
 
 class FlowSecrets:

@@ -15,10 +15,7 @@ from flowhook.wire.convert_replays import preview_to_proto
 from router.bodies.body_streams import BodySender
 from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
-from router.executions.execution_links import MAX_CAUSED, links_of
-from router.executions.execution_lists import ExecutionLists
-from router.executions.stored_events import read_execution
-from router.executions.task_history import build_task_history
+from router.executions.reading import MAX_CAUSED, ExecutionLists, build_task_history, links_of, read_execution
 from router.flows.admission import AdmissionControl
 from router.jobs.removal import EventErasure, ExecutionRemoval
 from router.replay.replays import Replays, past_retention

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -11,13 +12,15 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.document import canonical
+from flowhook.document import canonical, load_definition
 from flowhook.document.codes import Code
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
+from flowhook.providers.signed_content import TOKEN
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.security.tokens import TokenScope
+from flowhook.sender import CredentialPlace, SignedWebhook, WebhookRequest, sign_webhook
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert, convert_resources, convert_statistics
@@ -31,10 +34,26 @@ from router.flows.registry_watch import RegistryWatch
 from router.secrets import shared_secrets
 from router.secrets.callback_keys import CallbackKeys
 from router.secrets.encryption import SecretCipher
-from router.services import sign_webhook_rpc
 from router.storage.interface import Registry
 from router.storage.model import FlowDraft
-from router.triggers.event_triggers.definition import parse_triggers
+from router.triggers.event_triggers import parse_triggers
+
+MAX_SIGNED_BODY: Final = limits.MIB
+"""Bytes of the body of a test request: some kinds parse it, and the thread that does holds the GIL meanwhile."""
+
+MAX_SIGNED_HEADERS: Final = 100
+MAX_SIGNED_URL: Final = 2048
+
+_OF_CONNECTION: Final = frozenset(
+    {"connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
+"""Headers that the sender's HTTP client sets."""
+
+_BASE: Final = re.compile(r"(?i:https?)://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
+"""Scheme, host and port at the beginning of a URL."""
+
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 MAX_DOCUMENTS: Final = 1000
 DEFAULT_PAGE: Final = 100
@@ -119,7 +138,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return pb.ApplyFlowsResponse(
             flows=[
                 pb.AppliedFlow(
-                    flow=self._message(flow),
+                    flow=self._signed_webhook(flow),
                     change=convert_resources.change_to_proto(change),
                     warnings=[f"{each.key}: {each.cause}" if each.key else each.cause for each in found],
                     located_warnings=[
@@ -170,7 +189,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         key = b""
         if TokenScope.RUN in caller_scopes.get() and _has_callbacks(flow):
             key = self._callback_keys.of(flow.id)
-        message = convert_resources.flow_to_proto(flow) if request.revision else self._message(flow)
+        message = convert_resources.flow_to_proto(flow) if request.revision else self._signed_webhook(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @error_mapping.rpc_method
@@ -212,7 +231,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         del context
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         flows = await self._registry.list_flows(after_id=request.page_token, limit=size + 1)
-        messages = [self._message(flow) for flow in flows[:size]]
+        messages = [self._signed_webhook(flow) for flow in flows[:size]]
         for message in messages:
             message.ClearField("document")
             message.ClearField("definition")
@@ -256,7 +275,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     ) -> pb.PauseFlowResponse:
         """Queue events from now on without running them."""
         del context
-        return pb.PauseFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=True)))
+        return pb.PauseFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=True)))
 
     @error_mapping.rpc_method
     async def ResumeFlow(  # noqa: N802 - the name of the RPC
@@ -264,7 +283,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     ) -> pb.ResumeFlowResponse:
         """Run queued and new events of a paused flow."""
         del context
-        return pb.ResumeFlowResponse(flow=self._message(await self._set_paused(request.flow_id, paused=False)))
+        return pb.ResumeFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=False)))
 
     @error_mapping.rpc_method
     async def DeleteFlow(  # noqa: N802 - the name of the RPC
@@ -286,9 +305,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         flow = await self._registry.get_flow(request.flow_id)
         if flow is None:
             raise _no_flow(request.flow_id)
-        return await sign_webhook_rpc.sign(
-            request, flow, registry=self._registry, cipher=self._cipher, now=self._now_ms() / 1000
-        )
+        return await _sign(request, flow, registry=self._registry, cipher=self._cipher, now=self._now_ms() / 1000)
 
     @error_mapping.rpc_method
     async def WatchFlows(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -308,7 +325,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 if not changes:
                     await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
-    def _message(self, flow: Flow) -> pb.Flow:
+    def _signed_webhook(self, flow: Flow) -> pb.Flow:
         """Return a flow's latest revision, with the time of its next scheduled start."""
         return convert_resources.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
 
@@ -361,3 +378,81 @@ def _has_callbacks(flow: Flow) -> bool:
 
 def _no_flow(flow_id: str) -> NotFoundError:
     return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
+
+
+async def _sign(
+    request: pb.SignWebhookRequest, flow: Flow, *, registry: Registry, cipher: SecretCipher, now: float
+) -> pb.SignWebhookResponse:
+    """Return the test request of an operator, signed as a sender of the flow does.
+
+    The admin process holds no secrets, so it gets requests signed here. The answer contains signatures, and nothing
+    from which a secret could be read: a kind of `auth` whose senders send the secret itself (an API key, a password,
+    GitLab's token) is answered with the place where it belongs.
+
+    Raises:
+        InvalidError: see protos/flowhook/v1/flow_service.proto.
+    """
+    unsigned = _unsigned_request(request)
+    document = load_definition(flow.definition)
+    names = set() if document.webhook is None else document.webhook.secret_names()
+    sealed = await registry.get_secrets(names)
+
+    def signed() -> SignedWebhook:
+        secrets: Mapping[str, bytes] = {name: cipher.open(name, value) for name, value in sealed.items()}
+        return sign_webhook(
+            document,
+            secrets,
+            unsigned,
+            now=now,
+            new_id=request.new_delivery_id,
+            with_credentials=False,
+            replace_signature=True,
+        )
+
+    return _signed_webhook(await asyncio.to_thread(signed))
+
+
+def _unsigned_request(request: pb.SignWebhookRequest) -> WebhookRequest:
+    """Return the request as far as it is given, once it is checked."""
+    base = _BASE.match(request.base_url) if len(request.base_url) <= MAX_SIGNED_URL else None
+    if base is None:
+        raise InvalidError("`base_url` must be a URL such as https://hooks.example.com", reason="URL_INVALID")
+    if len(request.body) > MAX_SIGNED_BODY:
+        raise InvalidError("the body of a test request has at most 1 MiB", reason="BODY_TOO_LARGE")
+    if len(request.headers) > MAX_SIGNED_HEADERS:
+        raise InvalidError(f"a test request has at most {MAX_SIGNED_HEADERS} headers", reason="HEADER_INVALID")
+    headers = [(header.name, header.value.decode("utf-8", "replace")) for header in request.headers]
+    for name, value in (*headers, ("content-type", request.content_type)):
+        if not TOKEN.fullmatch(name) or not _VALUE.fullmatch(value) or len(value) > limits.MAX_HEADER_BYTES:
+            raise InvalidError(
+                f"header {name[:100]!r} has a name or a value that can't be sent", reason="HEADER_INVALID"
+            )
+    for name, _ in headers:
+        if name.lower() in _OF_CONNECTION:
+            raise InvalidError(f"header {name} can't be chosen", reason="HEADER_INVALID")
+    return WebhookRequest(base[0], request.method, request.content_type, headers, request.body)
+
+
+def _signed_webhook(signed: SignedWebhook) -> pb.SignWebhookResponse:
+    message = pb.SignWebhookResponse(
+        method=signed.method,
+        url=signed.url,
+        headers=convert.headers_to_proto((name.lower(), value.encode()) for name, value in signed.headers),
+        body=signed.body,
+        auth_kind=signed.kind,
+        secret_name=signed.secret,
+    )
+    if signed.validity is not None:
+        message.validity.CopyFrom(convert.duration(signed.validity))
+    if signed.credential is not None:
+        message.credential.CopyFrom(_credential(signed.credential))
+    return message
+
+
+def _credential(place: CredentialPlace) -> pb.WebhookCredential:
+    match place.kind:
+        case "header":
+            return pb.WebhookCredential(header=place.name)
+        case "query":
+            return pb.WebhookCredential(query=place.name)
+    return pb.WebhookCredential(basic_username=place.name)

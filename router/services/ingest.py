@@ -26,8 +26,8 @@ from router.flows.admission import (
     validate_and_serialize,
 )
 from router.metrics import RouterMetrics
-from router.secrets.reply_tokens import ReplyTokens, reply_not_found
-from router.secrets.secret_matches import SecretMatches
+from router.secrets.callback_keys import ReplyTokens, reply_not_found
+from router.secrets.flow_secrets import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import OUTCOME_UNKNOWN

@@ -14,10 +14,8 @@ from router.calls import error_mapping
 from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
 from router.jobs.actions import JobActions
-from router.jobs.job_replays import JobReplays
 from router.jobs.job_runner import JobRunner
-from router.jobs.job_specs import load_spec, read_conditions, read_spec, split_spec
-from router.jobs.matching import MatchingExecutions
+from router.jobs.job_specs import JobReplays, MatchingExecutions, load_spec, read_conditions, read_spec, split_spec
 from router.replay.replays import MAX_REQUEST_ID, Replays
 from router.services.execution import listed
 from router.storage.interface import ShardState

@@ -6,24 +6,31 @@ Reading and writing are two loops over one stream; messages to be sent are queue
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import orjson
+
+from flowhook import limits
 from flowhook.attach import codec
 from flowhook.attach.limits import protocol_violation
 from flowhook.attach.messages import Hello
-from flowhook.errors import ExhaustedError, UnavailableError
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnavailableError
+from flowhook.model import Origin
 from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from router.bodies.body_streams import BodySender
 from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
-from router.services.attach_reader import AttachReader
-from router.services.attach_writer import AttachWriter
+from router.flows.admission import AdmissionControl
+from router.services.attach_stream import AttachReader, AttachWriter
 from router.session import Register, RunnerSession
 from router.session.validation import check_runner_id, checked_outcome
+from router.triggers.event_publisher import EventPublisher
+from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
+from router.triggers.idempotent_ids import EffectIds, check_depth
 
 MAX_RUNNERS: Final = 1000
 """Most runners attached at a time."""
@@ -37,6 +44,9 @@ LAST_WORDS_SECONDS: Final = 1.0
 RECORD_SECONDS: Final = 5.0
 """Timeout for recording messages read from an ended stream; its executions are not assigned to others before."""
 
+LATEST: Final = frozenset({"", "latest"})
+"""Versions that mean the latest revision, whatever its document's version."""
+
 log = logs.get_logger(__name__)
 
 
@@ -48,15 +58,17 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         *,
         host: ShardRuntime,
         lease_seconds: float,
-        emit_event: Callable[[pb.EmitEventRequest], Awaitable[pb.EmitEventResponse]],
-        start_execution: Callable[[pb.StartExecutionRequest], Awaitable[pb.StartExecutionResponse]],
+        admission: AdmissionControl,
+        publisher: EventPublisher,
+        starter: ExecutionStarter,
         reads: BodySender,
         now_ms: Callable[[], int],
     ) -> None:
         self._host = host
         self._lease_seconds = lease_seconds
-        self._emit_event = emit_event
-        self._start_execution = start_execution
+        self._admission = admission
+        self._publisher = publisher
+        self._starter = starter
         self._reads = reads
         self._now_ms = now_ms
         self._links: set[AttachWriter] = set()
@@ -134,17 +146,41 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def EmitEvent(  # noqa: N802 - the name of the RPC
         self, request: pb.EmitEventRequest, context: error_mapping.Context
     ) -> pb.EmitEventResponse:
-        """Publish an event that a flow emits."""
+        """Publish an event that a flow emits, once for each idempotency key."""
         del context
-        return await self._emit_event(request)
+        effect = EffectIds(request.idempotency_key, request.execution_id)
+        receivers = await self._publisher.publish(
+            request.event, effect, depth=request.depth, emitter=request.execution_id
+        )
+        return pb.EmitEventResponse(receivers=receivers)
 
     @error_mapping.rpc_method
     async def StartExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.StartExecutionRequest, context: error_mapping.Context
     ) -> pb.StartExecutionResponse:
-        """Start an execution requested by another one."""
+        """Start an execution requested by another one, once for each idempotency key."""
         del context
-        return await self._start_execution(request)
+        _check_start(request)
+        check_depth(request.parent_depth)
+        flow_id, version = request.flow_id, request.version
+        entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
+        revision = 0 if version in LATEST else await self._admission.revision(entry, version)
+        quiet = await self._starter.is_quiet(request.parent_execution_id)
+        event_id = EffectIds(request.idempotency_key, request.parent_execution_id).derive("run", flow_id)
+        start = ExecutionStart(
+            event_id,
+            flow_id,
+            Origin.WORKFLOW,
+            request.input or b"{}",
+            request.parent_depth + 1,
+            quiet,
+            revision,
+            request.parent_execution_id,
+        )
+        (appended,) = await self._starter.start([start])
+        if isinstance(appended, FlowhookError):
+            raise appended
+        return pb.StartExecutionResponse(execution_id=event_id)
 
     @error_mapping.rpc_method
     async def ReadAttachment(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -214,6 +250,15 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self._idle.clear()
         self._components[link] = frozenset(hello.components)
         return link
+
+
+def _check_start(request: pb.StartExecutionRequest) -> None:
+    if len(request.input) > limits.MAX_RESULT_BYTES:
+        raise InvalidError(f"`input` must have at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
+    try:
+        orjson.loads(request.input or b"{}")
+    except orjson.JSONDecodeError:
+        raise InvalidError("`input` must be JSON", reason="INPUT_INVALID") from None
 
 
 def _hello(session: RunnerSession, request: codec.Request) -> Hello:

@@ -1,11 +1,11 @@
-"""Triggers that start executions without a request: schedules, other flows, and the events that these emit.
+"""What starts an execution without a request: schedules, other flows, and the events that these emit.
 
 - `idempotent_ids`: idempotent IDs for executions and events that are caused by other executions.
 - `execution_starter`: appends the events that start executions, within the limits of their flows.
-- `event_publisher`: delivers emitted events to the flows that want them (see `router.triggers.event_triggers`).
+- `event_triggers` (pure): which flows an event starts; `event_publisher` delivers emitted events to them.
 - `lifecycle_publisher`: publishes lifecycle events of executions to the flows that want them.
 - `join_trigger`: buffers events that start a flow only together, until there is one for each filter.
-- `cron_scheduler`: starts flows when they are due (see `router.triggers.schedules`).
+- `schedules` (pure): when flows are due; `cron_scheduler` starts them then.
 
 The ID of every start is derived from its cause, so that work repeated after a crash starts nothing twice.
 """

@@ -22,9 +22,9 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.storage.interface import ShardState
 from router.storage.model import Appended, ExecutionRecord, Scheduled
-from router.triggers.event_triggers.definition import FlowTriggers
+from router.triggers.event_triggers import FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
-from router.triggers.schedules.schedule_queue import DueRun, ScheduleQueue
+from router.triggers.schedules import DueRun, ScheduleQueue
 
 BATCH: Final = 64
 """Flows started in one batch; computing the next due time takes about 0.1 ms for each."""

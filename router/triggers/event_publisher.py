@@ -18,8 +18,7 @@ from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, IncomingEvent
 from router.storage.inbound_events import NewInboundEvent
-from router.triggers.event_triggers.definition import FlowTriggers
-from router.triggers.event_triggers.index import FlowIndex
+from router.triggers.event_triggers import FlowIndex, FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 from router.triggers.join_trigger import JoinTrigger

@@ -25,9 +25,7 @@ from router.dispatch.delivery.event_delivery import EventDispatcher
 from router.scheduling.matching import IncomingEvent
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState
-from router.triggers.event_triggers.definition import EventTrigger
-from router.triggers.event_triggers.event_correlation import EventJoin
-from router.triggers.event_triggers.index import FlowIndex
+from router.triggers.event_triggers import EventJoin, EventTrigger, FlowIndex
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 LOOK_SECONDS: Final = 2.0

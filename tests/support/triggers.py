@@ -20,7 +20,7 @@ from router.metrics import RouterMetrics
 from router.storage.model import FlowDraft
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
-from router.triggers.event_triggers.definition import parse_triggers
+from router.triggers.event_triggers import parse_triggers
 from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds
 from router.triggers.join_trigger import LOOK_SECONDS, JoinTrigger

@@ -28,10 +28,9 @@ from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
-from router.secrets.callback_keys import CallbackKeys
+from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.encryption import KEY_BYTES
-from router.secrets.reply_tokens import ReplyTokens
-from router.secrets.secret_matches import SecretMatches
+from router.secrets.flow_secrets import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.model import FlowDraft

@@ -12,7 +12,7 @@ from support.runners import attached
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
-from router.executions import execution_lists
+from router.executions import reading
 
 PROMPT = 1.0
 """Seconds within which a wait has to end, by the turns of the loop that the router is in."""
@@ -52,9 +52,9 @@ async def test_a_parked_execution_waits_and_goes_on_at_its_time_with_its_journal
     assert await status_of(client, execution_id) == (Status.COMPLETED, 1)
 
 
-@pytest.mark.parametrize("read", [execution_lists.MAX_PAGE, 1])
+@pytest.mark.parametrize("read", [reading.MAX_PAGE, 1])
 async def test_executions_are_listed_by_what_they_do_now(router, client, hello, monkeypatch, read):
-    monkeypatch.setattr(execution_lists, "MAX_PAGE", read)
+    monkeypatch.setattr(reading, "MAX_PAGE", read)
     ids = [await client.ingest("hello", {"n": number}) for number in range(3)]
 
     async def listed(*statuses, limit=None):

@@ -99,7 +99,13 @@ async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner
         await shard.append("a", b"1", b"2", b"3")
         shard.forget_payloads()
         service = RunnerService(
-            host=shard.host, lease_seconds=6.0, emit_event=None, start_execution=None, reads=None, now_ms=lambda: 0
+            host=shard.host,
+            lease_seconds=6.0,
+            admission=None,
+            publisher=None,
+            starter=None,
+            reads=None,
+            now_ms=lambda: 0,
         )
         call = DeafCall()
         attaching = asyncio.create_task(service.Attach(call.requests(), call))

@@ -14,7 +14,7 @@ from flowhook.model import Origin, Status
 from flowhook.wire import convert
 from router.storage.model import Scheduled
 from router.triggers.cron_scheduler import BATCH, run_id
-from router.triggers.schedules.schedule_queue import DueRun
+from router.triggers.schedules import DueRun
 
 SECOND = 1000
 MINUTE = 60 * SECOND

@@ -11,7 +11,7 @@ from support.routers import flow, running_router
 
 from flowhook.errors import NotFoundError
 from flowhook.events import ids
-from router.process.retention import expire_forever
+from router.process.serving import expire_forever
 from router.storage.limits import StorageLimits
 from router.storage.model import FlowDraft, NewEvent
 from router.storage.sqlite import open_sqlite

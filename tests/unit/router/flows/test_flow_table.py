@@ -14,8 +14,8 @@ from router.scheduling.queues import FlowPolicy
 from router.storage.limits import StorageLimits
 from router.storage.model import FlowDraft
 from router.storage.sqlite import open_sqlite
-from router.triggers.event_triggers.definition import FlowTriggers, parse_triggers
-from router.triggers.schedules.schedule_spec import EverySpec
+from router.triggers.event_triggers import FlowTriggers, parse_triggers
+from router.triggers.schedules import EverySpec
 
 
 class Policies:

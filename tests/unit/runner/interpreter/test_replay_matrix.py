@@ -17,7 +17,7 @@ from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Orig
 from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert_detail
-from router.executions.task_history import build_task_history
+from router.executions.reading import build_task_history
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
 from router.replay.replays import _Plan, _preview

@@ -15,10 +15,9 @@ from support.examples import examples
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
-from router.jobs import job_run
+from router.jobs import job_runner
 from router.jobs.actions import ItemResult
-from router.jobs.job_run import JobRun
-from router.jobs.job_runner import JobRunner
+from router.jobs.job_runner import CATCH_UP_SECONDS, JobRun, JobRunner, Pace
 from router.storage.jobs import ExecutionWalk, NewJob
 from router.storage.model import NewEvent
 from router.storage.sqlite import open_sqlite
@@ -234,7 +233,7 @@ async def test_what_was_performed_by_an_attempt_that_failed_is_not_repeated_afte
 
 
 async def test_what_is_not_possible_at_this_moment_is_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(job_run, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(job_runner, "RETRY_SECONDS", 0.0)
     async with Storage(tmp_path) as storage:
         job, world = await storage.create(), World(EXECUTIONS)
         world.refusals = [ExhaustedError("the backlog is full"), UnavailableError("storage is away")]
@@ -312,3 +311,24 @@ async def test_a_job_that_can_not_be_read_or_fails_is_paused_and_the_others_run(
         running.cancel()
         await asyncio.wait([running])
         assert states == {"job_0": JobState.PAUSED, "job_1": JobState.COMPLETED, "job_2": JobState.PAUSED}
+
+
+def test_actions_are_spread_evenly():
+    pace = Pace(4)
+    now = 100.0
+    delays = []
+    for _ in range(4):
+        delays.append(pace.delay(now))
+        now += delays[-1]
+    assert delays == [0.0, 0.25, 0.25, 0.25]
+
+
+def test_a_short_delay_is_caught_up_on_and_a_long_one_is_not():
+    pace = Pace(8)
+    pace.delay(0.0)
+    assert [pace.delay(0.375) for _ in range(3)] == [0.0, 0.0, 0.0]
+    pace.delay(100.0)
+    immediate = 0
+    while pace.delay(100.0) == 0:
+        immediate += 1
+    assert immediate <= CATCH_UP_SECONDS * 8 + 1

@@ -1,0 +1,325 @@
+"""Reads executions: the filters of requests, lists and counts, events, causes and effects, and the history of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from flowhook import limits
+from flowhook.errors import InternalError, InvalidError, NotFoundError
+from flowhook.events import ids
+from flowhook.events.search_attributes import MAX_ATTRIBUTES, cut_value
+from flowhook.model import Event, Execution, TaskRun, TaskState
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution
+from flowhook.v1 import envelope_pb2
+from flowhook.v1 import execution_service_pb2 as pb
+from flowhook.wire import convert
+from flowhook.wire.event_body import read_event
+from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
+from router.dispatch.observers.execution_records import IN_MOTION, ExecutionRecords, meets, stored_conditions
+from router.flows.admission import MAX_SECONDS, AdmissionControl
+from router.storage import limits as storage_limits
+from router.storage.causes import StoredLink
+from router.storage.interface import ShardState
+from router.storage.model import ExecutionContent, ExecutionRecord
+
+MAX_BYTES: Final = 64 * limits.KIB
+"""Serialized size of a filter: jobs store theirs."""
+
+_KNOWN: Final = frozenset(pb.Execution.Status.values()) - {pb.Execution.STATUS_UNSPECIFIED}
+
+DEFAULT_PAGE: Final = 50
+MAX_COUNT: Final = 10_000
+"""Executions that are counted."""
+SCAN_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of events in one response of ScanEvents; at least one event is in it."""
+
+MAX_CAUSED: Final = 20
+"""Caused executions that are returned with an execution; `ListExecutions` has all."""
+
+MAX_SHOWN: Final = 1000
+"""Tasks shown of one execution: of more, the first half and the last half of this number."""
+
+_STATES: Final = {
+    "-": TaskState.SKIPPED,
+    "x": TaskState.CANCELLED,
+    "!": TaskState.FAULTED,
+    ">": TaskState.COMPLETED,
+}
+"""State of a task by the first character of its reported result (`runner.interpreter.history`)."""
+
+
+def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
+    """Return the conditions of a request.
+
+    Raises:
+        InvalidError: one is not acceptable (`FILTER_INVALID`).
+    """
+    if message.ByteSize() > MAX_BYTES:
+        raise _invalid(f"the filter has more than {MAX_BYTES} bytes")
+    if not _KNOWN.issuperset(message.statuses):  # taken for another one, a job would cancel or delete what it must not
+        raise _invalid("`statuses` has one that this router does not know, or STATUS_UNSPECIFIED")
+    if len(message.attributes) > MAX_ATTRIBUTES:
+        raise _invalid(f"at most {MAX_ATTRIBUTES} `attributes` may be given")
+    if any(not attribute.name for attribute in message.attributes):
+        raise _invalid("each of `attributes` must have a `name`")
+    for name in ("error_status", "min_attempts"):
+        if getattr(message, name) < 0:
+            raise _invalid(f"`{name}` must not be negative")
+    for name in ("receive_from", "receive_until"):
+        if not 0 <= getattr(message, name).seconds <= MAX_SECONDS:
+            raise _invalid(f"`{name}` must be in the years 1970 to 9999")
+    _check_id(message.caused_by)
+    wanted = convert.filter_from_proto(message)
+    return wanted._replace(attributes=tuple((name, cut_value(value)) for name, value in wanted.attributes))
+
+
+def _check_id(caused_by: str) -> None:
+    if caused_by:
+        try:
+            ids.decode(caused_by)
+        except InvalidError as error:
+            raise _invalid(f"`caused_by` must be the ID of an execution: {error.message}") from None
+
+
+def _invalid(message: str) -> InvalidError:
+    return InvalidError(message, reason="FILTER_INVALID")
+
+
+class FilteredRequest(PagedRequest, Protocol):
+    """A request for a page of executions."""
+
+    @property
+    def filter(self) -> pb.ExecutionFilter:
+        """Their conditions."""
+        ...
+
+
+class ExecutionLists:
+    """Lists of executions."""
+
+    def __init__(self, state: ShardState, records: ExecutionRecords, admission: AdmissionControl) -> None:
+        self._state = state
+        self._records = records
+        self._admission = admission
+
+    async def page(self, request: FilteredRequest) -> tuple[list[ExecutionRecord], str]:
+        """Return a page of executions, newest first, and the token of the next one; empty: there is none.
+
+        The page may be short when few of the records read qualify.
+
+        Raises:
+            InvalidError: the request is not acceptable.
+            NotFoundError: none meets the conditions, and the execution that `caused_by` names is unknown.
+            UnavailableError: storage can't serve.
+        """
+        size, before = parse_page(request, default=DEFAULT_PAGE)
+        wanted = read_filter(request.filter)
+        # what is stored of these may lag: that an execution was woken or started is stored later or never
+        lagging = not IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)
+        read = MAX_PAGE if lagging else size
+        records, rest = await self._state.list_executions(stored_conditions(wanted), before_seq=before, limit=read)
+        page = [record for record in await self._records.current(records) if meets(record, wanted)]
+        last = page[size - 1].seq if len(page) > size else rest
+        if not page and last is None:
+            await self._check_known(wanted)
+        return page[:size], page_token_after(last)
+
+    async def count(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
+        """Count executions, at most `MAX_COUNT`.
+
+        Raises:
+            InvalidError: the request is not acceptable.
+            NotFoundError: as for `page`.
+            UnavailableError: storage can't serve.
+        """
+        wanted = read_filter(request.filter)
+        count, more = await self._state.count_executions(wanted, limit=MAX_COUNT)
+        if not (count or more):
+            await self._check_known(wanted)
+        return pb.CountExecutionsResponse(count=count, more=more)
+
+    async def _check_known(self, wanted: ExecutionFilter) -> None:
+        """Check that the execution exists that `caused_by` names: a misspelled ID looks like one that caused none."""
+        if wanted.caused_by and await self._state.find(wanted.caused_by) is None:
+            raise NotFoundError(
+                f"there is no execution {wanted.caused_by}, and none that it caused", reason="EXECUTION_NOT_FOUND"
+            )
+
+    async def with_events(
+        self, page: Sequence[tuple[ExecutionRecord, Execution]], next_page_token: str
+    ) -> pb.ScanEventsResponse:
+        """Return executions with their events, up to `SCAN_BYTES`.
+
+        Args:
+            page: executions, newest first, each as stored and as it is shown.
+            next_page_token: token of the page after these.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        payloads = await self._state.payloads([record.seq for record, _ in page], most_bytes=SCAN_BYTES)
+        response = pb.ScanEventsResponse(next_page_token=next_page_token)
+        flows: dict[str, tuple[bool, bool] | None] = {}
+        for record, execution in page:
+            if record.seq not in payloads:
+                response.next_page_token = response.events[-1].next_page_token
+                break
+            payload = payloads[record.seq]
+            event = None if payload is None else envelope_pb2.Event.FromString(payload)
+            if event is not None and event.HasField("body_blob"):
+                event = None
+            if record.flow_id not in flows:
+                flows[record.flow_id] = await self._input_form(record.flow_id)
+            has_webhook, raw = flows[record.flow_id] or (event is not None and bool(event.path), False)
+            response.events.add(
+                execution=convert.execution_to_proto(execution),
+                event=event,
+                has_webhook=has_webhook,
+                raw=raw,
+                next_page_token=page_token_after(record.seq),
+            )
+        return response
+
+    async def _input_form(self, flow_id: str) -> tuple[bool, bool] | None:
+        """Return whether the input of a flow describes a request, and whether bodies are unparsed there.
+
+        None: the flow is deleted, or this version can't read it.
+        """
+        try:
+            entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
+        except (NotFoundError, InternalError):
+            return None
+        return entry.keys.webhook, entry.raw
+
+
+class StoredExecution(NamedTuple):
+    """What is stored of an execution.
+
+    Attributes:
+        content: its large parts; the payload only if the whole event was requested.
+        event: its event.
+        cut_body_size: bytes of the whole body if `event` has only the beginning of it; None: it has all.
+    """
+
+    content: ExecutionContent
+    event: Event
+    cut_body_size: int | None
+
+
+async def read_execution(state: ShardState, seq: int, *, max_body_bytes: int | None) -> StoredExecution | None:
+    """Return what is stored of an execution; None: it is past retention.
+
+    Args:
+        state: the state of the shard.
+        seq: number of the execution.
+        max_body_bytes: most bytes of the event's body; None: all of them.
+    """
+    content = await state.content(seq, with_payload=max_body_bytes is None)
+    if content is None:
+        return None
+    if max_body_bytes is None:
+        return StoredExecution(content, convert.event_from_bytes(content.payload), None)
+    part = await state.read_payload(seq, partial(read_event, max_body_bytes=max_body_bytes))
+    if part is None:
+        return None
+    event = convert.event_from_bytes(part.event)
+    return StoredExecution(content, event, part.body_size if part.body_size > len(event.body) else None)
+
+
+async def links_of(execution_id: str, *, state: ShardState, records: ExecutionRecords) -> ExecutionLinks:
+    """Return the links of an execution, with the current state of those at their other ends.
+
+    Raises:
+        UnavailableError: storage can't serve.
+    """
+    found = await state.links(execution_id, limit=MAX_CAUSED + 1)
+    ids = list({link.execution_id for link in (*found.causes, *found.caused)})
+    if not ids:
+        return NO_LINKS
+    linked: dict[str, ExecutionRecord] = {}
+    for first in range(0, len(ids), storage_limits.DEFAULT_PAGE):
+        stored = await state.find_by_ids(ids[first : first + storage_limits.DEFAULT_PAGE])
+        linked |= {record.id: record for record in await records.current(list(stored.values()))}
+    return ExecutionLinks(
+        _linked(found.causes, linked), _linked(found.caused[:MAX_CAUSED], linked), len(found.caused) > MAX_CAUSED
+    )
+
+
+def _linked(links: Sequence[StoredLink], records: Mapping[str, ExecutionRecord]) -> tuple[LinkedExecution, ...]:
+    found = ((each, records.get(each.execution_id)) for each in links)
+    return tuple(
+        LinkedExecution(*each) if record is None else LinkedExecution(*each, record.flow_id, record.status)
+        for each, record in found
+    )
+
+
+def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
+    """Return the tasks in the order in which they began.
+
+    Args:
+        fragments: fragments that runners reported, in order; malformed ones are ignored. An empty fragment stands for
+            omitted ones: tasks that had not ended before it are not shown, unless a later fragment reports them.
+        ended: whether the execution has ended: then tasks without an end were cancelled.
+    """
+    runs: dict[int, TaskRun] = {}
+    for text in fragments:
+        if not text:
+            runs = {number: run for number, run in runs.items() if run.end_time_ms is not None}
+            continue
+        for item in read_items(text):
+            run = _run(item, TaskState.CANCELLED if ended else TaskState.RUNNING)
+            runs[run.number] = _merged(runs.get(run.number), run)
+    ordered = [runs[number] for number in sorted(runs)]
+    if len(ordered) > MAX_SHOWN:
+        ordered[MAX_SHOWN // 2 : -MAX_SHOWN // 2] = []
+    return tuple(ordered)
+
+
+class HistoryItem(NamedTuple):
+    """A report about a task: number, task, start and end (Unix ms, 0: unknown), tries, result."""
+
+    number: int
+    task: str
+    began: int
+    ended: int
+    tries: int
+    result: str
+
+
+def read_items(text: bytes) -> list[HistoryItem]:
+    """Return the reports in a fragment, without malformed ones."""
+    try:
+        items = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return []
+    return [item for each in items if (item := _item(each))] if isinstance(items, list) else []
+
+
+def _item(item: Any) -> HistoryItem | None:
+    match item:
+        case [int(), str(), int(), int(), int(), str()]:
+            return HistoryItem(*item)
+    return None
+
+
+def state_of(result: str) -> TaskState:
+    """Return the state of a task that ended, from its reported result."""
+    return _STATES.get(result[:1], TaskState.COMPLETED)
+
+
+def _run(item: HistoryItem, unfinished: TaskState) -> TaskRun:
+    state = state_of(item.result) if item.ended else unfinished
+    return TaskRun(item.number, item.task, item.began or None, item.ended or None, item.tries, state, item.result[1:])
+
+
+def _merged(known: TaskRun | None, run: TaskRun) -> TaskRun:
+    if known is None:
+        return run
+    if known.end_time_ms is not None:
+        return known
+    return run._replace(begin_time_ms=known.begin_time_ms or run.begin_time_ms)

@@ -1,0 +1,275 @@
+"""Which flows an event starts: compiled filters, the triggers of a flow, their index, and their correlation.
+
+No I/O. `EventCorrelation` holds events that start an execution only together, one for each filter (`schedule.on.all`).
+
+Source: dsl-reference.md, "Schedule", "Listen", "Event Consumption Strategy".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from flowhook.document.event_filters import filters_of, literal_attributes
+from flowhook.document.walk import walk_everywhere
+from flowhook.expressions import is_expression, strip_markers
+from flowhook.model import Correlation, EventFilter
+from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
+from router.triggers.schedules import ScheduleSpec, parse_schedule
+
+_Key = tuple[bytes, ...]
+"""Correlation key: the values that are equal in all events of one execution."""
+
+
+class CompiledFilter(NamedTuple):
+    """A compiled filter: matches events of a type (or of any, `ANY_TYPE`) with certain values at a shape's paths."""
+
+    type: str
+    shape: FilterShape
+    values: bytes
+
+    def matches(self, event: IncomingEvent) -> bool:
+        """Whether the filter matches an event."""
+        return self.type in filter_types_for(event.type) and event.values(self.shape) == self.values
+
+
+def compile_filters(filters: Iterable[EventFilter]) -> tuple[CompiledFilter, ...]:
+    """Compile filters.
+
+    Raises:
+        InvalidExpression: a path is invalid.
+    """
+    return tuple(CompiledFilter(each.type, *filter_fingerprint(each)) for each in filters)
+
+
+def compile_path(path: str) -> FilterShape:
+    """Return the shape of a single path. An event without a value there, or with null, has the values `NOTHING`.
+
+    Raises:
+        InvalidExpression: the path is invalid.
+    """
+    return filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(path, b"null"),)))[0]
+
+
+_, NOTHING = filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(".", b"null"),)))
+"""The values of an event that has null, or nothing, at the path of a shape with one path."""
+
+ANY_EVENT = CompiledFilter(ANY_TYPE, *filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE)))
+"""The filter that matches every event."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """The events that start a flow.
+
+    Attributes:
+        filters: alternatives; or, if `all`, one event is needed for each.
+        keys: for each filter the paths of the correlation keys, in the same order; all events of one execution have
+            equal values there.
+        all: whether an event for each filter is needed, rather than for one of them.
+    """
+
+    filters: tuple[CompiledFilter, ...]
+    keys: tuple[tuple[FilterShape, ...], ...] = ()
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTriggers:
+    """A flow's schedule, trigger and event subscriptions; false when it has none of them.
+
+    Attributes:
+        timetable: its schedule, if it is started by time.
+        trigger: the events that start it, if any do.
+        listens: filters for emitted events that its executions may wait for, as far as these are known in advance.
+    """
+
+    timetable: ScheduleSpec | None = None
+    trigger: EventTrigger | None = None
+    listens: tuple[CompiledFilter, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.timetable or self.trigger or self.listens)
+
+
+def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
+    """Return a flow's schedule, trigger and event subscriptions.
+
+    Args:
+        definition: of a flow that was checked when it was applied.
+
+    Raises:
+        InvalidError, KeyError, TypeError, AttributeError: it was not checked, or by an incompatible version.
+    """
+    schedule = definition.get("schedule", {})
+    return FlowTriggers(
+        timetable=parse_schedule(schedule),
+        trigger=_trigger(schedule["on"]) if "on" in schedule else None,
+        listens=_listens(definition),
+    )
+
+
+def _trigger(strategy: Mapping[str, Any]) -> EventTrigger:
+    filters = [each for _, each in filters_of(strategy)]
+    if "all" not in strategy:
+        return EventTrigger(compile_filters(map(_filter, filters)) or (ANY_EVENT,))
+    names = sorted({name for each in filters for name, correlation in _open(each).items()})
+    keys = tuple(tuple(compile_path(strip_markers(_open(each)[name]["from"])) for name in names) for each in filters)
+    return EventTrigger(compile_filters(map(_filter, filters)), keys, all=True)
+
+
+def _listens(definition: Mapping[str, Any]) -> tuple[CompiledFilter, ...]:
+    callbacks = definition.get("webhook", {}).get("callbacks", {})
+    found: dict[CompiledFilter, None] = {}
+    for placed in walk_everywhere(definition):
+        if placed.kind == "listen":
+            strategy = placed.task["listen"]["to"]
+            if _is_for_any(strategy) or _is_for_any(strategy.get("until")):
+                found[ANY_EVENT] = None
+            for _, each in filters_of(strategy):
+                # the expected values of a task are evaluated by the runner, when the task begins to listen
+                event_filter = _filter(each)._replace(correlations=())
+                if event_filter.type not in callbacks:
+                    found |= dict.fromkeys(compile_filters([event_filter]))
+    return tuple(found)
+
+
+def _is_for_any(strategy: object) -> bool:
+    return isinstance(strategy, Mapping) and strategy.get("any") == []
+
+
+def _filter(event_filter: Mapping[str, Any]) -> EventFilter:
+    """Return the literal part of a filter, without its expressions."""
+    attributes = literal_attributes(event_filter)
+    type_ = attributes.pop("type", "")
+    correlations = tuple(
+        Correlation(strip_markers(each["from"]), orjson.dumps(each["expect"]))
+        for each in event_filter.get("correlate", {}).values()
+        if each.get("expect") is not None and not is_expression(each["expect"])
+    )
+    return EventFilter(False, type_, tuple(sorted(attributes.items())), correlations)
+
+
+def _open(event_filter: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the correlations of a filter without an expected value: all events of an execution share their value."""
+    return {name: each for name, each in event_filter.get("correlate", {}).items() if each.get("expect") is None}
+
+
+class FlowIndex:
+    """Flows by event type; finding those that want an event takes time linear in the flows with its type, or any."""
+
+    def __init__(self) -> None:
+        self._filters: dict[str, tuple[CompiledFilter, ...]] = {}
+        self._by_type: dict[str, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._filters)
+
+    def put(self, flow_id: str, filters: Sequence[CompiledFilter]) -> None:
+        """Replace a flow's filters; it wants the events that one of them matches. Empty: it wants none."""
+        for each in self._filters.pop(flow_id, ()):
+            flows = self._by_type.get(each.type, {})
+            flows.pop(flow_id, None)
+            if not flows:
+                self._by_type.pop(each.type, None)
+        if filters:
+            self._filters[flow_id] = tuple(filters)
+            for each in filters:
+                self._by_type.setdefault(each.type, {})[flow_id] = None
+
+    def names(self, type_: str) -> bool:
+        """Whether a flow has a filter for exactly this type."""
+        return type_ in self._by_type
+
+    def find(self, event: IncomingEvent) -> list[str]:
+        """Return the flows that want an event, each once."""
+        candidates = {flow: None for type_ in filter_types_for(event.type) for flow in self._by_type.get(type_, ())}
+        return [flow_id for flow_id in candidates if any(each.matches(event) for each in self._filters[flow_id])]
+
+
+class EventJoin:
+    """Events of one flow that wait for correlated ones, by number. Of those with equal keys, the oldest are used first.
+
+    An event counts for one filter: of those that match it, the one with the fewest waiting events.
+    """
+
+    def __init__(self, trigger: EventTrigger) -> None:
+        self._filters = trigger.filters
+        self._keys = trigger.keys
+        self._groups: dict[_Key, tuple[deque[int], ...]] = {}
+        self._places: dict[int, tuple[_Key, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def oldest(self) -> int | None:
+        """Number of the first waiting event, if there is any."""
+        return next(iter(self._places), None)
+
+    @property
+    def waiting(self) -> Mapping[_Key, Sequence[Sequence[int]]]:
+        """Numbers of the waiting events: by correlation key, for each filter."""
+        return self._groups
+
+    def accepts(self, event: IncomingEvent) -> bool:
+        """Whether a filter matches an event, and the event has all correlation values."""
+        return self._place(event) is not None
+
+    def add(self, number: int, event: IncomingEvent) -> list[int] | None:
+        """Add an event; numbers ascend.
+
+        Returns:
+            The numbers of a complete set of events, in the order of the filters, which are removed; None: there is not
+            an event for each filter yet.
+        """
+        place = self._place(event)
+        if place is None:
+            return None
+        key, index = place
+        self._places[number] = place
+        group = self._groups.setdefault(key, tuple(deque() for _ in self._filters))
+        group[index].append(number)
+        if not all(group):
+            return None
+        complete = [waiting[0] for waiting in group]
+        for each in complete:
+            self.remove(each)
+        return complete
+
+    def remove(self, number: int) -> None:
+        """Remove an event; no-op when it is not here."""
+        place = self._places.pop(number, None)
+        if place is not None:
+            key, index = place
+            group = self._groups[key]
+            group[index].remove(number)
+            if not any(group):
+                del self._groups[key]
+
+    def _place(self, event: IncomingEvent) -> tuple[_Key, int] | None:
+        places = [
+            (key, index)
+            for index, event_filter in enumerate(self._filters)
+            if event_filter.matches(event) and (key := self._key(index, event)) is not None
+        ]
+        return min(places, key=self._waiting, default=None)
+
+    def _key(self, index: int, event: IncomingEvent) -> _Key | None:
+        """Return the correlation key of an event for a filter; None when it lacks a value."""
+        key: list[bytes] = []
+        for shape in self._keys[index]:
+            value = event.values(shape)
+            if value is None or value == NOTHING:
+                return None
+            key.append(value)
+        return tuple(key)
+
+    def _waiting(self, place: tuple[_Key, int]) -> int:
+        key, index = place
+        group = self._groups.get(key)
+        return 0 if group is None else len(group[index])

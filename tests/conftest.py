@@ -13,7 +13,7 @@ import pytest
 from support import delays
 from support.alone import alone
 from support.examples import register_profiles
-from support.suite import GROUPS, RELEASE, UNITS
+from support.suite import RELEASE, RELEASE_FIXTURES, UNITS, group_of, position_of
 
 pytest_plugins = ["support.progress"]
 
@@ -55,27 +55,23 @@ def pytest_runtest_protocol(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark what is left to `make test-release`; in a worker, put the groups in the order in which they are to begin."""
+    """Mark what is left to `make test-release`; in a worker, put first what is to begin first."""
     for item in items:
-        if item.nodeid.startswith(RELEASE):
+        if item.nodeid.startswith(RELEASE) or RELEASE_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("release")
     if hasattr(config, "workerinput"):
-        order = list(dict.fromkeys(GROUPS.values()))
-        items.sort(key=lambda item: order.index(group) if (group := _group_of(item.nodeid)) in order else len(order))
+        items.sort(key=lambda item: position_of(item.nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - only there when it is wanted
 
+    release = config.option.markexpr.startswith("release")
+
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return _group_of(nodeid)
+            return group_of(nodeid, release=release)
 
     config.option.loadscopereorder = False  # by the number of tests, which says nothing of how long they take
     return Scheduling(config, log)
-
-
-def _group_of(nodeid):
-    module = nodeid.partition("::")[0]
-    return next((group for start, group in GROUPS.items() if module.startswith(start)), module)

@@ -25,7 +25,7 @@ def answer_of_the_world(request):
     return 200, {"ok": True}
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def system():
     long = dict.fromkeys(("header_timeout", "body_timeout", "idle_timeout"), 3600)
     options = {"answer": answer_of_the_world, "http_timeout": 10}
@@ -33,7 +33,7 @@ async def system():
         yield system
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def guarded():
     """A cluster that calls public addresses only, and whose edge is quick to give up on the router."""
     async with running_system("--runners", "1", "--no-allow-loopback-addresses", router_timeout=0.5) as system:

@@ -20,14 +20,14 @@ def _warm_processes():
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def log_server(tmp_path_factory):
-    """One NATS server that several folders share: each test has streams of its own."""
+    """One NATS server for a module: each test has streams of its own, which cost CPU time for as long as it runs."""
     with nats_server(tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def log_cluster(tmp_path_factory):
     """Three of them; a test that stops some starts them again."""
     with nats_cluster(tmp_path_factory.mktemp("cluster")) as running:

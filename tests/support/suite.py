@@ -1,52 +1,77 @@
-"""How the suite is divided: what `make test-release` runs, and which tests share a worker.
+"""How the suite is divided: what `make unit` and `make test-release` run, and which tests share a worker.
 
-More than half of the time that processes take is waiting, so there are six workers for two cores. A group of tests runs
-in one worker, one after another: the groups of `GROUPS`, by what they start, and each other module. The groups of
-`GROUPS` begin first, longest first, so that no worker is left with a long one at the end. No two tests that share a
-cluster, or a module's fixtures, ever run at the same time.
+More than half of the time that processes take is waiting, so there are six workers for two cores. The tests of a module
+run in one worker, one after another, and so do those of modules that share a cluster or a browser (`GROUPS`). What
+takes long begins first (`ORDER`), so that no worker is left with a long module at the end.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-OWN_CLUSTER: Final = (
-    "chaos",
-    "crashes",
-    "hostile_bodies",
-    "killed_runners",
-    "large_bodies",
-    "no_secret_in_the_clear",
-    "restarts",
-    "stopping",
-    "task_events",
-    "tls",
-)
-"""Modules of `tests/e2e` that use none of the clusters that others share."""
-
 GROUPS: Final = {
-    **{f"tests/e2e/test_{name}.py": "own clusters" for name in OWN_CLUSTER},
-    "tests/integration/runner/": "runners",
-    "tests/integration/commit_log/": "servers of the log",
-    "tests/integration/cluster/": "servers of the log",
-    "tests/integration/cli/": "commands",
-    "tests/e2e/": "shared clusters",
-    "tests/integration/admin/": "console",
-    "tests/integration/packaging/": "shared clusters",
+    "tests/integration/cluster/test_clocks.py": "router processes",
+    "tests/integration/cluster/test_jobs.py": "router processes",
+    "tests/integration/cluster/test_paused_owner.py": "router processes",
 }
-"""Groups by the beginning of a module's path, of which the first one counts; in the order in which they begin."""
+"""Modules that share what they start, by the beginning of their paths."""
+
+SHARED_CLUSTERS: Final = "shared clusters"
+"""The group of the other modules of `tests/e2e`: those of `make test-release` start clusters of their own."""
+
+BROWSER: Final = "browser"
+"""The group of tests in a browser, which share one."""
+
+ORDER: Final = (
+    "tests/e2e/",
+    "tests/integration/cli/",
+    "tests/integration/runner/",
+    "tests/integration/cluster/",
+    "tests/integration/admin/",
+    "tests/integration/commit_log/",
+    "tests/integration/",
+    "tests/conformance/",
+)
+"""What begins first, by the beginning of its path; all else begins last."""
 
 RELEASE: Final = (
     "tests/e2e/test_chaos.py",
+    "tests/e2e/test_crashes.py",
     "tests/e2e/test_hostile_bodies.py",
+    "tests/e2e/test_jobs.py",
+    "tests/e2e/test_killed_runners.py",
+    "tests/e2e/test_large_bodies.py",
+    "tests/e2e/test_no_secret_in_the_clear.py",
     "tests/e2e/test_replaced_installation.py",
-    "tests/integration/admin/console/test_accessibility.py",
+    "tests/e2e/test_restarts.py",
+    "tests/e2e/test_runaway_expressions.py",
+    "tests/e2e/test_several_routers.py",
+    "tests/e2e/test_stopping.py",
     "tests/integration/chaos/",
+    "tests/integration/deploy/",
     "tests/integration/docs/test_other_languages.py",
     "tests/integration/packaging/",
-    "tests/integration/deploy/",
+    "tests/integration/payloads/test_hostile.py",
 )
 """What `make test` leaves to `make test-release`, by the beginning of a path: it is slow, and changes seldom."""
 
+RELEASE_FIXTURES: Final = {"chrome"}
+"""The same for tests in a browser, which takes more CPU time than all else that they start."""
+
 UNITS: Final = ("tests/unit/", "tests/conformance/signatures/", "tests/conformance/storage/")
 """What `make unit` runs. A test here that starts a process or opens a socket fails: see `support/alone.py`."""
+
+
+def group_of(nodeid: str, *, release: bool) -> str:
+    """Return the group of a test, in `make test-release` or in other runs."""
+    module = nodeid.partition("::")[0]
+    if release and module.startswith("tests/integration/admin/console/"):
+        return BROWSER
+    if module.startswith("tests/e2e/") and not module.startswith(RELEASE):
+        return SHARED_CLUSTERS
+    return GROUPS.get(module, module)
+
+
+def position_of(nodeid: str) -> int:
+    """Return where a test stands in `ORDER`."""
+    return next((position for position, start in enumerate(ORDER) if nodeid.startswith(start)), len(ORDER))

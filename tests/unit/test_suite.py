@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.suite import GROUPS, RELEASE, UNITS
+from support.suite import GROUPS, ORDER, RELEASE, UNITS
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_each_path_is_one_of_tests():
-    assert [path for path in (*GROUPS, *RELEASE, *UNITS) if not (ROOT / path).exists()] == []
+    assert [path for path in (*GROUPS, *ORDER, *RELEASE, *UNITS) if not (ROOT / path).exists()] == []
 
 
 def test_a_unit_starts_no_process_and_opens_no_socket():

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from support.cluster_keys import keys_of
+from support.nats_servers import nats_cluster, nats_server
 from support.replicated_routers import assert_views_equal, replicated_routers
 from support.router_processes import CLOCK_SHIFT, RouterProcesses, shifted_clock
 
@@ -35,15 +36,15 @@ async def routers(tmp_path, url):
         yield routers
 
 
-@pytest.fixture(scope="session")
-def processes(request, tmp_path_factory):
+@pytest.fixture(scope="package")
+def processes(tmp_path_factory):
     """Two router processes, the second one with a clock that is a minute ahead; at the end, their views are equal."""
     directory = tmp_path_factory.mktemp("processes")
-    servers = request.getfixturevalue("log_cluster" if PAUSES else "log_server")
-    url = servers.url(prefix="PROCESSES", max_bytes="64M")
-    processes = RouterProcesses(directory / "data", url)
-    processes.start("r1")
-    processes.start("r2", **shifted_clock(directory / "clock", CLOCK_SHIFT))
-    yield processes
-    processes.close()
-    assert_views_equal(url, keys_of(directory / "data"), processes.routers)
+    with (nats_cluster if PAUSES else nats_server)(directory / "servers") as servers:
+        url = servers.url(prefix="PROCESSES", max_bytes="64M")
+        processes = RouterProcesses(directory / "data", url)
+        processes.start("r1")
+        processes.start("r2", **shifted_clock(directory / "clock", CLOCK_SHIFT))
+        yield processes
+        processes.close()
+        assert_views_equal(url, keys_of(directory / "data"), processes.routers)

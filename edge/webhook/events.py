@@ -56,7 +56,7 @@ def event_message(
 ) -> envelope_pb2.Event:
     """Return an event for the router, with its keys and search attributes; for the arguments see `dedupe_key`."""
     key = endpoint.dedupe_key(verified, seen, view, content)
-    message = event_to_proto(event)
+    message = event_to_proto(event, encode_head=True)
     if key:
         message.dedupe_key = key
     # set even when it is empty, so that the router need not evaluate it

@@ -20,7 +20,6 @@ from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.jq_check import check_program
 from flowhook.expressions.syntax import strip_markers
 from flowhook.payloads.selection import Selection, encode_json, select, selection_of
-from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from operations.search.read_paths import read_paths
 
@@ -54,7 +53,7 @@ def evaluate(program: bytes, forms: bytes, *events: bytes) -> Iterator[bytes]:
     for number, (form, event) in enumerate(zip(forms, events, strict=True)):
         try:
             inputs.append(b"[%d,%b]" % (number, encode_json(select(_input(form, event), selection))))
-        except (ValueError, RecursionError) as error:
+        except (InvalidError, ValueError, RecursionError) as error:
             failures.append(str(error))
     found: list[int] = []
     for result in _results(compiled, inputs, failures):
@@ -82,8 +81,7 @@ def _results(compiled: Any, inputs: list[bytes], failures: list[str]) -> list[An
 
 
 def _input(form: int, event: bytes) -> Any:
-    message = convert.event_from_proto(envelope_pb2.Event.FromString(event))
-    return workflow_input(message, webhook=bool(form & HAS_WEBHOOK), raw=bool(form & RAW))
+    return workflow_input(convert.event_from_bytes(event), webhook=bool(form & HAS_WEBHOOK), raw=bool(form & RAW))
 
 
 @lru_cache(maxsize=16)

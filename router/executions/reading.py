@@ -175,7 +175,7 @@ class ExecutionLists:
                 event = None
             if record.flow_id not in flows:
                 flows[record.flow_id] = await self._input_form(record.flow_id)
-            has_webhook, raw = flows[record.flow_id] or (event is not None and bool(event.path), False)
+            has_webhook, raw = flows[record.flow_id] or (event is not None and bool(event.head or event.path), False)
             response.events.add(
                 execution=convert.execution_to_proto(execution),
                 event=event,
@@ -223,12 +223,22 @@ async def read_execution(state: ShardState, seq: int, *, max_body_bytes: int | N
     if content is None:
         return None
     if max_body_bytes is None:
-        return StoredExecution(content, convert.event_from_bytes(content.payload), None)
+        return StoredExecution(content, _event(content.payload), None)
     part = await state.read_payload(seq, partial(read_event, max_body_bytes=max_body_bytes))
     if part is None:
         return None
-    event = convert.event_from_bytes(part.event)
+    event = _event(part.event)
     return StoredExecution(content, event, part.body_size if part.body_size > len(event.body) else None)
+
+
+def _event(payload: bytes) -> Event:
+    """Return a stored event; one whose head can't be read, for which its execution faulted, without that."""
+    message = envelope_pb2.Event.FromString(payload)
+    try:
+        return convert.event_from_proto(message)
+    except InvalidError:
+        message.ClearField("head")
+        return convert.event_from_proto(message)
 
 
 async def links_of(execution_id: str, *, state: ShardState, records: ExecutionRecords) -> ExecutionLinks:

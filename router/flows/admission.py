@@ -229,13 +229,13 @@ def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:
         message.id = ids.mint(ids.slot_of(message.flow_id), now_ms=now_ms)
     if not message.HasField("receive_time"):
         message.receive_time.CopyFrom(convert.timestamp(now_ms))
-    if not message.method:
+    if not (message.method or message.head):
         message.method = "POST"
 
 
 def has_unparsed_body(message: envelope_pb2.Event) -> bool:
-    """Whether an event has a body that no edge has parsed; events from edges have a path."""
-    if message.path or message.HasField("body_blob"):
+    """Whether an event has a body that no edge has parsed; events from edges have a `head`."""
+    if message.head or message.HasField("body_blob"):
         return False
     return bool(message.body) or message.method not in BODYLESS_METHODS
 

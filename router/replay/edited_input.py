@@ -6,7 +6,8 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.v1 import envelope_pb2
+from flowhook.model import Event
+from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
 
 MAX_EDITED_BYTES: Final = 1 * limits.MIB
@@ -38,22 +39,28 @@ def check_edited(edited: pb.EditedInput) -> None:
         )
 
 
-def edit(event: envelope_pb2.Event, edited: pb.EditedInput, original_id: str) -> None:
-    """Replace the body of an event by one that was checked, and drop what was said of the original one.
+def edit(event: Event, edited: pb.EditedInput, original_id: str) -> Event:
+    """Return an event with another body, which was checked, and without what was said of the original one.
 
-    Nobody signed the new body, and it is not the delivery that the original was: `principal` and `dedupe_key` are
-    cleared. The order key is left to the caller.
+    Nobody signed the new body, and it is not the delivery that the original was: it has no principal and no dedupe key.
+    The order key is left to the caller.
     """
-    for field in ("body_blob", "parts", "form", "order_key", "flow_revision", "dedupe_key", "principal"):
-        event.ClearField(field)
-    event.body = edited.body
-    kept = [header for header in event.headers if header.name not in _OF_BODY]
+    kept = [(name, value) for name, value in event.headers if name not in _OF_BODY]
+    content_type = event.content_type
     if edited.HasField("content_type"):
-        media_type = edited.content_type
-        event.content_type = media_type
-        kept = [header for header in kept if header.name != CONTENT_TYPE]
-        if media_type:
-            kept.append(envelope_pb2.Header(name=CONTENT_TYPE, value=media_type.encode()))
-    event.ClearField("headers")
-    event.headers.extend(kept)
-    event.replay.edited_from = original_id
+        content_type = edited.content_type
+        kept = [(name, value) for name, value in kept if name != CONTENT_TYPE]
+        if content_type:
+            kept.append((CONTENT_TYPE, content_type.encode()))
+    return event._replace(
+        principal=None,
+        dedupe_key="",
+        order_key="",
+        content_type=content_type,
+        headers=tuple(kept),
+        body=edited.body,
+        body_blob=None,
+        parts=(),
+        form=b"",
+        replay=ReplayOrigin(edited_from=original_id),
+    )

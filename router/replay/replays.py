@@ -13,7 +13,7 @@ from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
 from flowhook.events.workflow_input import takes_raw_body
-from flowhook.model import JournalEntry
+from flowhook.model import Event, JournalEntry
 from flowhook.model.replays import ReplayPreview
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
@@ -196,8 +196,9 @@ class Replays:
             return await self._from_task(request, plan)
         event.replay.SetInParent()
         if request.HasField("input"):
-            edit(event, request.input, original.id)
-            return plan._replace(keys=await self._keys(event, revision))
+            edited = edit(convert.event_from_proto(event), request.input, original.id)
+            keys = await self._keys(edited, revision)
+            return plan._replace(event=convert.event_to_proto(edited), keys=keys)
         return plan
 
     async def _from_task(self, request: _Request, plan: _Plan) -> _Plan:
@@ -216,15 +217,14 @@ class Replays:
     async def _runs(self, seq: int) -> tuple[LocatedRun, ...]:
         return await asyncio.to_thread(locate_runs, await self._state.located_history(seq))
 
-    async def _keys(self, edited: envelope_pb2.Event, revision: int) -> EventKeys:
+    async def _keys(self, edited: Event, revision: int) -> EventKeys:
         """Check an edited event, and return its order key and search attributes."""
         try:
             entry = await self._admission.flow(edited.flow_id)
         except NotFoundError:
             entry = None  # deleted: executions of one key may run at the same time
         definition = await self._definition(edited.flow_id, revision)
-        event = convert.event_from_proto(edited)
-        return await self._admission.keys_of_edited(entry, event, raw=takes_raw_body(definition))
+        return await self._admission.keys_of_edited(entry, edited, raw=takes_raw_body(definition))
 
     async def _definition(self, flow_id: str, revision: int) -> dict[str, Any]:
         flow = await self._registry.get_flow(flow_id, revision=revision)

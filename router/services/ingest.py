@@ -98,7 +98,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         now_ms = self._now_ms()
         for message in messages:
-            if not (message.path and message.id):  # an edge sets both
+            if not (message.head and message.id):  # an edge sets both
                 fill_defaults(message, now_ms)
         if not any(message.callback for message in messages):
             return _Response(results=await self._starts(messages))
@@ -278,7 +278,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         attributes = take_attributes(message) if entry.keys.search else ()
         payload = validate_and_serialize(message, rejection_id)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
-        is_read = bool(message.path) and message.flow_revision == entry.revision and message.HasField("order_key")
+        is_read = bool(message.head) and message.flow_revision == entry.revision and message.HasField("order_key")
         if is_read:
             order_key = message.order_key
         else:

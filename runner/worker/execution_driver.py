@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from flowhook.attach import messages
+from flowhook.errors import InvalidError
 from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
 from flowhook.wire import convert
@@ -135,8 +134,8 @@ class ExecutionDriver:
             return
         try:
             event = convert.event_from_bytes(assignment.event)
-        except DecodeError:
-            problem = error(Kind.RUNTIME, "the stored event is damaged")
+        except InvalidError:
+            problem = error(Kind.RUNTIME, "the stored event can't be read")
             self._link.finish(assignment.lease, messages.Faulted(problem))
             self._request_send()
             return

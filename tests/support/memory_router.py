@@ -8,6 +8,7 @@ import hashlib
 
 import grpc.aio
 import orjson
+from support.edge_heads import with_head
 
 from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
@@ -150,7 +151,7 @@ class MemoryRouter(
             original = self.dedupe.setdefault(key, event.id) if event.dedupe_key else event.id
             duplicate = original != event.id or event.id in self.stored
             if not duplicate:
-                self.stored[event.id] = event
+                self.stored[event.id] = with_head(event)
             results.append(
                 ingest_service_pb2.IngestResult(
                     accepted=ingest_service_pb2.Accepted(execution_id=original, duplicate=duplicate)
@@ -202,7 +203,7 @@ class MemoryRouter(
             await status.abort(context, self.refuse.pop(0))
         original = self.dedupe.setdefault((event.flow_id, event.dedupe_key), event.id) if event.dedupe_key else event.id
         if original == event.id:
-            self.stored[event.id] = event
+            self.stored[event.id] = with_head(event)
         self.invoked.append(original)
         self.arrived.set()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.edge_heads import edge_head
 from support.routers import flow
 from support.runners import attached
 
@@ -55,7 +56,7 @@ async def test_the_attributes_of_a_services_event_are_made_by_the_router(client,
 
 
 async def test_the_attributes_that_an_edge_made_by_the_present_revision_count(router, client, revision):
-    event = {"path": "/hook/shop", "order_key": "", "body": b'{"order": 1}', "content_type": "application/json"}
+    event = {"head": edge_head("/hook/shop"), "order_key": "", "body": b'{"order": 1}'}
     edges = await submit(router, ("order", "x"), flow_revision=revision, **event)
     assert await found(client, ("order", "x")) == [edges]
     stale = await submit(router, ("order", "y"), flow_revision=revision + 1, **event)
@@ -70,15 +71,14 @@ async def test_the_attributes_that_an_edge_made_by_the_present_revision_count(ro
 )
 async def test_attributes_that_no_edge_makes_are_refused(router, client, revision, attributes):
     with pytest.raises(InvalidError) as refusal:
-        await submit(router, *attributes, path="/hook/shop", order_key="", flow_revision=revision)
+        await submit(router, *attributes, head=edge_head("/hook/shop"), order_key="", flow_revision=revision)
     assert refusal.value.reason == "SEARCH_ATTRIBUTES_INVALID"
 
 
 async def test_a_flow_that_declares_none_has_none(router, client):
     [applied] = await client.flows.apply([flow("plain")])
-    event = await submit(
-        router, ("order", "x"), flow_id="plain", path="/hook/plain", order_key="", flow_revision=applied.flow.revision
-    )
+    head, revision = edge_head("/hook/plain"), applied.flow.revision
+    event = await submit(router, ("order", "x"), flow_id="plain", head=head, order_key="", flow_revision=revision)
     assert (await client.executions.get(event)).attributes == ()
     assert await found(client, ("order", "x")) == []
 

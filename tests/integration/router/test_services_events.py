@@ -8,6 +8,7 @@ import time
 import grpc
 import pytest
 from support.cpu import loop_seconds
+from support.edge_heads import edge_head
 from support.routers import flow
 
 from flowhook import limits
@@ -99,7 +100,7 @@ async def test_one_that_is_waited_for_is_refused_as_a_whole(stub):
         event(b"", "", method="GET"),
         event(b"", method="DELETE"),
         event(gzip.compress(b"{}"), headers=[envelope_pb2.Header(name="content-encoding", value=b"gzip")]),
-        event(b"{", path="/hook/hello"),
+        envelope_pb2.Event(flow_id="hello", head=edge_head("/hook/hello"), body=b"{"),
     ],
     ids=["raw flow", "raw callback", "no type", "GET", "DELETE", "compressed", "read by an edge"],
 )

@@ -7,7 +7,10 @@ import asyncio
 import orjson
 import pytest
 from aiohttp import web
+from support.edge_heads import UNREADABLE
 from support.patience import PATIENCE
+
+from flowhook.v1.envelope_pb2 import Event
 
 
 @pytest.fixture
@@ -61,6 +64,20 @@ async def test_an_event_that_no_input_can_be_made_of_faults_and_harms_nobody(rou
     assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.status) == ("runtime", 500)
     assert orjson.loads((await router.outcome(good.lease)).completed.output) == {"n": 2}
     assert router.streams == [stream]
+
+
+async def test_a_head_that_can_not_be_read_faults_its_execution_and_no_other(router, served):
+    router.define("good", [{"run": {"set": {"n": "${ .body.n }"}}}])
+    stream = await router.attached()
+    bad, good = router.assignment("good"), router.assignment("good", {"n": 2})
+    bad.event = Event(id="evt_1", flow_id="good", head=UNREADABLE).SerializeToString()
+    router.assign(stream, bad, good)
+    outcome = await router.outcome(bad.lease)
+    assert (outcome.faulted.type.rpartition("/")[2], outcome.faulted.detail) == (
+        "runtime",
+        "the stored event can't be read",
+    )
+    assert orjson.loads((await router.outcome(good.lease)).completed.output) == {"n": 2}
 
 
 async def test_a_definition_that_breaks_the_compiler_faults_and_harms_nobody(router, served):

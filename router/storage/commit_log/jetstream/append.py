@@ -10,7 +10,8 @@
 A void record, which somebody has written who has no key, takes a position all the same. Ours is sealed anew for the
 position behind it: so it costs time, and fences nobody.
 
-The first attempt is on a connection for appends alone (`direct`); what it leaves open is settled on the shared one.
+The first attempt is on a connection for appends alone (`append_connection`); what it leaves open is settled on the
+shared one.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ import nats.errors
 from flowhook.errors import ExhaustedError, InternalError, UnavailableError
 from flowhook.process import logs
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
+from router.storage.commit_log.jetstream.append_connection import AppendConnection
 from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection
-from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.streams import LogStream
 from router.storage.commit_log.record_seals import RecordSeals
@@ -76,7 +77,7 @@ def append(
     connection: Connection,
     stream: LogStream,
     leader: Leader,
-    direct: Direct,
+    append_connection: AppendConnection,
     message: SealedMessage,
     *,
     refusals: Refusals,
@@ -84,7 +85,7 @@ def append(
 ) -> int:
     """Append a record; see `CommitLog.append`."""
     expected = message.record.position - 1
-    first = direct.request(stream.subject, message.headers, message.content, stop=stop)
+    first = append_connection.request(stream.subject, message.headers, message.content, stop=stop)
     answer = _parsed(first.answer)
     if answer and not _is_open(answer) and answer.get("seq") == expected + 1:
         return expected + 1

@@ -16,9 +16,9 @@ from nats.js.api import StreamInfo
 
 from router.storage.commit_log.interface import LogRecord, LogReplacedError, LogStatus, LogTrimmedError
 from router.storage.commit_log.jetstream.append import SealedMessage, append, report_void
+from router.storage.commit_log.jetstream.append_connection import AppendConnection
 from router.storage.commit_log.jetstream.batch_get import StoredMessage, messages_after
 from router.storage.commit_log.jetstream.connection import Connection
-from router.storage.commit_log.jetstream.direct import Direct
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
@@ -70,7 +70,7 @@ class JetStreamLog:
         self._url = url
         self._stream = log_stream_of(info)
         self._leader = Leader(connection, self._stream, behind_seconds=behind_seconds)
-        self._direct = Direct(connection)
+        self._append_connection = AppendConnection(connection)
         self._appends = False
         self._acknowledged = info.state.last_seq
         self._size = info.state.bytes
@@ -104,14 +104,16 @@ class JetStreamLog:
             self._connection,
             self._stream,
             self._leader,
-            self._direct,
+            self._append_connection,
             SealedMessage(self._seals, LogRecord(expected + 1, batch_id, data)),
             refusals=self._refusals,
             stop=stop,
         )
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
-        if time.monotonic() < self._announce_until and not self._direct.publish(self._announcements, b"%d" % position):
+        if time.monotonic() < self._announce_until and not self._append_connection.publish(
+            self._announcements, b"%d" % position
+        ):
             self._connection.post(self._announce)
         if not self._appends:
             self._appends = True
@@ -259,7 +261,7 @@ class JetStreamLog:
                 await asyncio.sleep(STATE_SECONDS)
                 await self._look()
         finally:
-            self._direct.close()
+            self._append_connection.close()
 
     async def _look(self) -> None:
         """Note how large the log is, and set up for what this process does: to append, or to read."""
@@ -271,7 +273,7 @@ class JetStreamLog:
             self._listens = False  # an owner would hear itself
             await self._connection.unsubscribe(self._announcements)
         if self._appends:
-            await self._direct.renew((cluster and cluster.leader) or "")
+            await self._append_connection.renew((cluster and cluster.leader) or "")
 
 
 def _gapless(records: list[StoredMessage]) -> int:

@@ -9,7 +9,7 @@ from support.patience import PATIENCE, wait_until
 
 from flowhook.errors import ExhaustedError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
-from router.storage.commit_log.jetstream import direct
+from router.storage.commit_log.jetstream import append_connection
 from router.storage.commit_log.jetstream import log as log_module
 
 from .test_append import in_background, positions
@@ -21,7 +21,7 @@ def system(opened, server, relay, prefix):
     url = server.url(prefix=prefix, max_bytes="50M").replace(server.address, relay.address)
     system = opened(server, url=url)
     system.log.append(0, "first", b"data")
-    wait_until(lambda: system.log._direct.ready, "appends have a connection of their own")
+    wait_until(lambda: system.log._append_connection.ready, "appends have a connection of their own")
     return system
 
 
@@ -58,7 +58,7 @@ def test_an_append_whose_request_is_lost_is_sent_again(relay, system):
 def test_an_append_after_the_connection_has_ended_succeeds(relay, system):
     relay.cut()
     assert system.log.append(1, "batch-2", b"data") == 2
-    wait_until(lambda: system.log._direct.ready, "appends have a connection of their own")
+    wait_until(lambda: system.log._append_connection.ready, "appends have a connection of their own")
     assert system.log.append(2, "batch-3", b"data") == 3
 
 
@@ -93,15 +93,15 @@ def test_the_connection_is_encrypted_as_the_shared_one_is(opened, servers, tmp_p
     url = server.url(max_bytes="50M").replace("nats://", "tls://")
     log = opened(None, url=url, ca_file=authority.ca_file).log
     log.append(0, "batch-1", b"data")
-    wait_until(lambda: log._direct.ready, "appends have a connection of their own")
+    wait_until(lambda: log._append_connection.ready, "appends have a connection of their own")
     assert [log.append(1, "batch-2", bytes(500_000)), log.append(2, "batch-3", b"data")] == [2, 3]
-    assert log._direct._link
+    assert log._append_connection._link
 
 
 def test_a_full_log_refuses_at_once(opened, server, prefix):
     log = opened(server, url=server.url(prefix=prefix, max_bytes="64K")).log
     log.append(0, "batch-1", bytes(40_000))
-    wait_until(lambda: log._direct.ready, "appends have a connection of their own")
+    wait_until(lambda: log._append_connection.ready, "appends have a connection of their own")
     with pytest.raises(ExhaustedError):
         log.append(1, "batch-2", bytes(40_000))
     log.purge(1)
@@ -118,20 +118,20 @@ def test_a_log_that_was_deleted_is_noticed(system, prefix):
 def test_the_server_that_leads_the_log_is_the_one_connected_to(opened, cluster):
     log = opened(cluster).log
     log.append(0, "batch-1", b"data")
-    wait_until(lambda: log._direct.ready, "appends have a connection of their own")
+    wait_until(lambda: log._append_connection.ready, "appends have a connection of their own")
     (leader,) = [server.name for server in log.status().servers if server.leader]
-    link = log._direct._next or log._direct._link
+    link = log._append_connection._next or log._append_connection._link
     assert link.server == leader
 
 
 def test_a_connection_that_was_not_used_for_long_is_replaced(system, monkeypatch):
     system.log.append(1, "batch-2", b"data")
-    used = system.log._direct._link
-    monkeypatch.setattr(direct, "IDLE_SECONDS", 0.0)
+    used = system.log._append_connection._link
+    monkeypatch.setattr(append_connection, "IDLE_SECONDS", 0.0)
     system._connection.call(system.log._look())
     monkeypatch.undo()
     assert system.log.append(2, "batch-3", b"data") == 3
-    assert system.log._direct._link is not used
+    assert system.log._append_connection._link is not used
 
 
 def test_records_are_announced_while_another_router_waits_for_them(opened, server):
@@ -157,3 +157,10 @@ def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monk
 
     wait_until(listens_no_more, "announcements stop")
     assert list(system.log.read(0, wait_seconds=0.01)) == []
+
+
+def test_the_url_turns_the_connection_off(opened, server, prefix):
+    log = opened(server, url=server.url(prefix=prefix, max_bytes="50M", appends="shared")).log
+    assert [log.append(number, f"batch-{number}", b"data") for number in range(5)] == list(range(1, 6))
+    assert log._connection.client.stats["out_msgs"] >= 5
+    assert not log._append_connection.ready

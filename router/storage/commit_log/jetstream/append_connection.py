@@ -4,7 +4,8 @@ Over the shared connection an append changes threads twice and takes about ten i
 which waits for the interpreter's lock while the router is busy. Here it waits for the lock twice.
 
 An answer counts only if a server gave it to this very request. Whatever else happens, the shared connection finds out
-what came of the record (`append`). Connections that log in with a credentials file have no such shortcut.
+what came of the record (`append`). Connections that log in with a credentials file have no such shortcut, and
+`appends=shared` in the URL of the log turns it off.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -28,8 +30,14 @@ ANSWER_SECONDS: Final = 1.0
 SLICE_SECONDS: Final = 0.05
 """How often a waiting caller looks whether it shall stop."""
 READ_BYTES: Final = 65_536
+MAX_LINE_BYTES: Final = 1 << 20
+"""Limit of a control line of a server; the longest, INFO, names the servers of the cluster."""
+MAX_MESSAGE_BYTES: Final = 1 << 20
+"""Limit of a message that a server delivers: an answer to an append has less than 200 bytes."""
 IDLE_SECONDS: Final = 60.0
 """A connection that was not used for so long is replaced: nobody answers the server's pings on it meanwhile."""
+_MESSAGE: Final = re.compile(rb"H?MSG (?P<subject>\S+) \S+( \S+)*? (?P<size>[0-9]{1,9})")
+"""MSG <subject> <sid> [reply-to] <size>; HMSG has the size of the headers before that of everything."""
 NO_RESPONDERS: Final = b"NATS/1.0 503"
 """Begins the answer of a server to a request for which there is no receiver."""
 
@@ -49,7 +57,7 @@ class AppendAttempt(NamedTuple):
 NOT_SENT: Final = AppendAttempt(sent=False, answer=None)
 
 
-class Direct:
+class AppendConnection:
     """The connection, once there is one; `request` and `publish` are for one thread at a time."""
 
     def __init__(self, connection: Connection) -> None:
@@ -101,10 +109,11 @@ class Direct:
 
     async def renew(self, leader: str) -> None:
         """Connect if there is no connection, or to the leader of the stream (its server's name; empty: unknown)."""
-        fresh = self.ready and time.monotonic() - self._used < IDLE_SECONDS
-        if self._connection.login is None or (fresh and leader in ("", self._sought)):
+        if self._connection.login is None or not self._connection.url.append_connection:
             return
-        await asyncio.to_thread(self._open, leader)
+        fresh = self.ready and time.monotonic() - self._used < IDLE_SECONDS
+        if not fresh or leader not in ("", self._sought):
+            await asyncio.to_thread(self._open, leader)
 
     def close(self) -> None:
         """Disconnect for good; a request in progress ends soon. Idempotent."""
@@ -168,23 +177,69 @@ class Direct:
                 self._next = found
 
 
-class _Link:
-    """A blocking connection to one server, which has logged in.
+class ServerMessage(NamedTuple):
+    """A message that a server delivered: its subject, and its headers and payload as they came."""
+
+    subject: bytes
+    content: bytes
+
+
+class ServerReader:
+    """Cuts the bytes of a server into messages and control lines. Pure; holds at most one of them and what follows.
 
     Source: https://docs.nats.io/reference/reference-protocols/nats-protocol
     """
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes that were received."""
+        self._received += data
+
+    def clear(self) -> None:
+        """Forget what was received."""
+        self._received = b""
+
+    def next(self) -> ServerMessage | bytes | None:
+        """Return the next message, or the next control line without its end; None: it has not arrived as a whole.
+
+        Raises:
+            ConnectionError: this is no server of NATS, or it sends more than it may.
+        """
+        line, end, rest = self._received.partition(b"\r\n")
+        if len(line) > MAX_LINE_BYTES:
+            raise ConnectionError("the server sends a line that is too long")
+        if not end:
+            return None
+        if not line.startswith((b"MSG ", b"HMSG ")):
+            self._received = rest
+            return line
+        fields = _MESSAGE.fullmatch(line)
+        if fields is None or (size := int(fields["size"])) > MAX_MESSAGE_BYTES:
+            raise ConnectionError("the server announces a message of no size that it may have")
+        if len(rest) < size + 2:
+            return None
+        if rest[size : size + 2] != b"\r\n":
+            raise ConnectionError("the server's message is longer than it announced")
+        self._received = rest[size + 2 :]
+        return ServerMessage(fields["subject"], rest[:size])
+
+
+class _Link:
+    """A blocking connection to one server, which has logged in."""
 
     def __init__(self, address: str, connection: Connection) -> None:
         host, _, port = address.rpartition(":")
         self._socket: socket.socket = socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS)
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._received = b""
+            self._reader = ServerReader()
             info: dict[str, Any] = json.loads(self._line().removeprefix(b"INFO "))
             self.server = str(info.get("server_name", ""))
             self.max_payload = int(info["max_payload"])
             if connection.tls is not None:
-                self._received = b""  # nothing that was not encrypted counts
+                self._reader.clear()  # nothing that was not encrypted counts
                 self._socket = connection.tls.wrap_socket(self._socket, server_hostname=host.strip("[]"))
             self._inbox = f"_INBOX.{secrets.token_hex(16)}."
             self._number = 0
@@ -220,16 +275,14 @@ class _Link:
             OSError: there will be none.
         """
         while True:
-            while (line := self._take_line()) is None:
+            while (received := self._reader.next()) is None:
                 if not self._read():
                     return None
-            if line.startswith((b"MSG ", b"HMSG ")):
-                fields = line.split()
-                payload = self._payload(int(fields[-1]))
-                if fields[1].decode() == f"{self._inbox}{self._number}":
-                    return b"" if payload.startswith(NO_RESPONDERS) else payload
-            else:
-                self._obey(line)
+            if isinstance(received, bytes):
+                self._obey(received)
+            # a late answer, to an append that was given up, has another number
+            elif received.subject == f"{self._inbox}{self._number}".encode():
+                return b"" if received.content.startswith(NO_RESPONDERS) else received.content
 
     def write(self, data: bytes) -> None:
         """Write bytes."""
@@ -262,28 +315,16 @@ class _Link:
             return False
         if not data:
             raise ConnectionResetError("the server has closed the connection")
-        self._received += data
+        self._reader.feed(data)
         return True
 
-    def _take_line(self) -> bytes | None:
-        line, end, rest = self._received.partition(b"\r\n")
-        if not end:
-            return None
-        self._received = rest
-        return line
-
     def _line(self) -> bytes:
-        """Return the next line, while the connection is made: reading has a timeout."""
-        while (line := self._take_line()) is None:
+        """Return the next line, while the connection is made: reading has a timeout, and no message can come."""
+        while (received := self._reader.next()) is None:
             self._read()
-        return line
-
-    def _payload(self, size: int) -> bytes:
-        while len(self._received) < size + 2:
-            if not self._read():
-                raise ConnectionError("the server stopped within an answer")
-        payload, self._received = self._received[:size], self._received[size + 2 :]
-        return payload
+        if isinstance(received, ServerMessage):
+            raise ConnectionError("the server sends messages before the login")
+        return received
 
     def _obey(self, line: bytes) -> None:
         """Answer a ping; anything but an error is of no interest.

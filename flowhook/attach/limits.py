@@ -1,11 +1,23 @@
-"""Limits of the Attach protocol, and the error that ends a stream whose peer exceeds one."""
+"""Limits of the Attach protocol; estimated sizes of its messages, and batches split into parts that fit into one."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from flowhook import limits
+from flowhook.attach.messages import (
+    Assignment,
+    Checkpoint,
+    Completed,
+    EventDelivery,
+    Outcome,
+    Parked,
+    SubscriptionUpdate,
+)
 from flowhook.errors import InvalidError
+from flowhook.events.lifecycle import LifecycleEvent
+from flowhook.model import JournalEntry
 
 MAX_CREDIT: Final = 1024
 """Maximum credit (assignments) that one message grants."""
@@ -42,3 +54,77 @@ MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES
 def protocol_violation(message: str) -> InvalidError:
     """Return the error that ends the stream of a peer that violates the protocol."""
     return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
+
+
+MAX_PART_BYTES: Final = 8 * limits.MIB
+"""Maximum estimated size of one message; overhead stays well below the rest of `limits.MAX_MESSAGE_BYTES`."""
+
+OVERHEAD: Final = 2 * limits.KIB
+"""Bytes of everything in a report that is not counted; more than there are."""
+
+ENTRY_OVERHEAD: Final = 16
+"""Bytes of a journal entry beside its key and its result."""
+
+_Item = TypeVar("_Item")
+
+
+def split(
+    items: Sequence[_Item], size_of: Callable[[_Item], int], limit: int = MAX_PART_BYTES
+) -> list[tuple[_Item, ...]]:
+    """Return the items in order, in parts of at most `limit` bytes by `size_of`, or of one larger item."""
+    parts: list[list[_Item]] = [[]]
+    total = 0
+    for item in items:
+        size = size_of(item)
+        total += size
+        if total > limit and parts[-1]:
+            parts.append([])
+            total = size
+        parts[-1].append(item)
+    return [tuple(part) for part in parts]
+
+
+def assignment_size(assignment: Assignment) -> int:
+    """Return the estimated size of an assignment, in bytes."""
+    return len(assignment.event) + sum(map(entry_size, assignment.journal))
+
+
+def delivery_size(delivery: EventDelivery) -> int:
+    """Return the estimated size of a delivery, in bytes."""
+    return entry_size(delivery.entry)
+
+
+def checkpoint_size(checkpoint: Checkpoint) -> int:
+    """Return the estimated size of a checkpoint, in bytes."""
+    size = OVERHEAD + len(checkpoint.history) + len(checkpoint.reply or b"")
+    if checkpoint.entry is not None:
+        size += entry_size(checkpoint.entry)
+    return size + (events_size(checkpoint.events) if checkpoint.events else 0)
+
+
+def update_size(update: SubscriptionUpdate) -> int:
+    """Return the estimated size of an execution's subscriptions, in bytes."""
+    return OVERHEAD + sum(each.size for each in update.subscriptions)
+
+
+def outcome_size(outcome: Outcome) -> int:
+    """Return the estimated size of an outcome, in bytes."""
+    size = OVERHEAD + len(outcome.history) + (events_size(outcome.events) if outcome.events else 0)
+    match outcome.ending:
+        case Completed(output=output):
+            size += len(output)
+        case Parked(subscriptions=subscriptions, retry=retry):
+            size += sum(each.size for each in subscriptions)
+            size += 0 if retry is None else retry.error.size + sum(map(len, retry.keys))
+    return size
+
+
+def events_size(events: Sequence[LifecycleEvent]) -> int:
+    """Return the estimated size of lifecycle events, in bytes."""
+    return sum(len(each.data) + 256 for each in events)
+
+
+def entry_size(entry: JournalEntry) -> int:
+    """Return the estimated size of a journal entry, in bytes."""
+    result = len(entry.output or b"") if entry.error is None else entry.error.size
+    return ENTRY_OVERHEAD + len(entry.key) + result

@@ -2,14 +2,15 @@
 
 `shard_runtime` builds one shard of these parts, and is the interface to them. Each part calls only parts below it:
 
-- `lifecycle`: changes that runners, operators and time make to executions.
-- `assignment`: assigns ready executions to runners. `delivery`: delivers events to executions that wait for them.
+- `execution_commands`: changes that operators make to executions. `journal_writer`: stores what runners report of them.
+- `timers`: deadlines of runners, and executions that wait for a time.
+- `assignment`: assigns ready executions to runners. `event_delivery`: an event's way to the executions that listen.
 - `transitions`: state transitions of executions: stored first, then published.
-- `waiting`: ways to pass an event or an end to an execution that waits for it.
-- `attached_runners`: runners by ID, and messages to them. `observers`: those who are notified of changes.
-- `persistence`: writes that are retried, with the lifecycle events that report them.
+- `receivers`: ways to pass an event or an end to an execution that waits for it.
+- `runners`: the attached runners, and messages to them. `observers`: those who are notified of changes.
+  `flow_statistics`: how many executions each flow accepted and ended, by minute.
+- `state_writer`: writes that are retried, with the lifecycle events that report them.
 - `effects`: what is to be done by parts above, as values, which the loop of `shard_runtime` performs.
-- `runner_port`: the interface of an attached runner. `faults`: errors that the flow did not cause.
 
 Constructors take the parts they use by keyword. `clock` is monotonic, in seconds; `now_ms` is Unix time in ms.
 

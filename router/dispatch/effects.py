@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from router.scheduling.event_buffer import ArrivedEvent
+from router.scheduling.subscriptions import ArrivedEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,7 @@ from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from flowhook.process import logs
 from flowhook.sharing.table import RouterLimits
-from router.dispatch.assignment.dispatcher import AssignmentDispatcher
-from router.dispatch.assignment.event_cache import CachedEvent, EventCache
-from router.dispatch.assignment.loader import AssignmentLoader
-from router.dispatch.attached_runners import AttachedRunners
-from router.dispatch.delivery.completion_waits import CompletionWaits
-from router.dispatch.delivery.event_delivery import EventDispatcher
-from router.dispatch.delivery.parked_executions import ParkedExecutions
+from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader, CachedEvent, EventCache
 from router.dispatch.effects import (
     ASSIGN_READY,
     AssignReady,
@@ -36,29 +30,21 @@ from router.dispatch.effects import (
     RuntimeEffect,
     SendWantedTypes,
 )
-from router.dispatch.lifecycle.execution_commands import ExecutionCommands
-from router.dispatch.lifecycle.journal_writer import JournalWriter
-from router.dispatch.lifecycle.timers import DeadlineTimer, WakeTimer
-from router.dispatch.lifecycle.withdrawal import Withdrawal
-from router.dispatch.observers.end_feed import EndFeed
-from router.dispatch.observers.execution_records import ExecutionRecords
-from router.dispatch.observers.execution_watchers import ExecutionWatchers
-from router.dispatch.observers.flow_statistics import FlowStatisticsCounter, restore_history
-from router.dispatch.observers.reply_waiters import ReplyWaiters
-from router.dispatch.persistence.attempt_log import AttemptLog
-from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
-from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.runner_port import ExitedRunner, RunnerPort
+from router.dispatch.event_delivery import CompletionWaits, EventDispatcher, ParkedExecutions
+from router.dispatch.execution_commands import ExecutionCommands
+from router.dispatch.flow_statistics import FlowStatisticsCounter, restore_history
+from router.dispatch.journal_writer import JournalWriter, Withdrawal
+from router.dispatch.observers import EndFeed, ExecutionRecords, ExecutionWatchers, ReplyWaiters
+from router.dispatch.receivers import ChildCompletions, LiveDelivery, ParkedDelivery
+from router.dispatch.runners import AttachedRunners, ExitedRunner, RunnerPort
+from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
+from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.dispatch.waiting.child_completion import ChildCompletions
-from router.dispatch.waiting.live_delivery import LiveDelivery
-from router.dispatch.waiting.parked_delivery import ParkedDelivery
 from router.metrics import RouterMetrics
-from router.scheduling.changes import AttemptsExhausted
-from router.scheduling.event_buffer import EventBuffer
+from router.scheduling.leases import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
-from router.scheduling.subscriptions import Subscriptions
+from router.scheduling.subscriptions import EventBuffer, Subscriptions
 from router.storage import model as stored
 from router.storage.interface import EventLog, ShardState
 

@@ -13,17 +13,12 @@ from flowhook.model import Status
 from flowhook.model.executions import Attempt
 from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.faults import attempts_exhausted, runtime_error
-from router.dispatch.observers.end_feed import EndFeed
-from router.dispatch.observers.execution_watchers import ExecutionWatchers
-from router.dispatch.observers.flow_statistics import FlowStatisticsCounter
-from router.dispatch.observers.reply_waiters import ReplyWaiters
-from router.dispatch.persistence.attempt_log import AttemptLog
-from router.dispatch.persistence.retrying_writer import RetryingWriter
-from router.dispatch.waiting.child_completion import ChildCompletions
-from router.dispatch.waiting.live_delivery import LiveDelivery
+from router.dispatch.flow_statistics import FlowStatisticsCounter
+from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
+from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
+from router.dispatch.state_writer import AttemptLog, RetryingWriter
 from router.metrics import RouterMetrics
-from router.scheduling.changes import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
+from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.attempts import AttemptInterrupted, AttemptRefunded

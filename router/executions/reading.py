@@ -20,7 +20,7 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from flowhook.wire.event_body import read_event
 from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
-from router.dispatch.observers.execution_records import IN_MOTION, ExecutionRecords, meets, stored_conditions
+from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.flows.admission import MAX_SECONDS, AdmissionControl
 from router.storage import limits as storage_limits
 from router.storage.causes import StoredLink

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from flowhook.model import Flow
 from flowhook.model.flows import FlowCondition, FlowStatistics
-from router.dispatch.observers.flow_statistics import MINUTE_MS, MINUTES
+from router.dispatch.flow_statistics import MINUTE_MS, MINUTES
 from router.dispatch.shard_runtime import ShardRuntime
 from router.secrets.flow_secrets import FlowSecrets
 from router.storage.interface import Registry, ShardState

@@ -10,8 +10,8 @@ from flowhook.events import ids
 from flowhook.model import Status
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.process import logs
-from router.dispatch.lifecycle.execution_commands import ExecutionCommands
-from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.execution_commands import ExecutionCommands
+from router.dispatch.observers import ExecutionRecords
 from router.jobs.removal import ExecutionRemoval
 from router.storage.interface import ShardState
 from router.storage.jobs import ClaimedItem

@@ -14,7 +14,7 @@ from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilter
 from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
 from flowhook.wire import convert_jobs
 from flowhook.wire.convert_replays import preview_to_proto, replay_to_proto
-from router.dispatch.observers.execution_records import ExecutionRecords, meets, stored_conditions
+from router.dispatch.observers import ExecutionRecords, meets, stored_conditions
 from router.executions.reading import read_filter
 from router.jobs.actions import MAX_MESSAGE, check_not_superseded
 from router.replay.replays import Replays

@@ -12,8 +12,8 @@ from flowhook.errors import ConflictError, NotFoundError
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.rejection_service_pb2 import Rejection
 from flowhook.wire.event_body import read_event
-from router.dispatch.lifecycle.execution_commands import ExecutionCommands
-from router.dispatch.observers.execution_records import ExecutionRecords
+from router.dispatch.execution_commands import ExecutionCommands
+from router.dispatch.observers import ExecutionRecords
 from router.storage.bodies import BodyStore
 from router.storage.interface import ShardState
 from router.storage.model import Erasure, ExecutionRecord

@@ -1,4 +1,6 @@
-"""Leases of executions to runners, and their fencing tokens.
+"""Leases of executions to runners, the runners, and what operations of the scheduling core change in both.
+
+Leases of executions to runners, and their fencing tokens.
 
 A lease token is 24 bytes: the shard's epoch (4), a term (4), a number (8) and the execution's sequence number (8),
 big-endian. The *term* counts the void leases on an execution, as far as it matters to anyone: that a lease is void is
@@ -10,13 +12,24 @@ of restarts, because executions found at a start are assigned under a new term, 
 The first lease of a new execution, of term 0, needs no record.
 
 Leases are renewed and expire per runner, so a renewal costs nothing per execution.
+
+Runners of a shard: attached ones with their credit, and detached ones that may still reattach.
+
+A runner is lost when it sends nothing for the duration of a lease, or does not reattach soon after its stream ended.
+
+Results of the scheduling core's operations: state transitions of executions and leases.
+
+The caller makes them durable before it reports them to anyone; see `shard`.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
+
+import attrs
 
 from flowhook.attach.send_pacing import QUIET
 from flowhook.model.executions import Attempt, AttemptEnd
@@ -157,3 +170,175 @@ class LeaseTable:
     def forget(self, seq: int) -> None:
         """Remove an execution that ended."""
         self._terms.pop(seq, None)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class RunnerTable:
+    """Runners by ID. A detached runner has no credit.
+
+    Args:
+        lease_seconds: how long a runner may be silent before it is lost.
+        reattach_seconds: how long a detached runner may take to reattach.
+    """
+
+    _lease_seconds: float
+    _reattach_seconds: float
+    _runners: dict[str, Runner] = attrs.field(init=False, factory=dict)
+
+    def attach(self, runner_id: str, now: float) -> Runner:
+        """Add a runner, or let one reattach; its credit starts at 0."""
+        runner = self._runners.get(runner_id)
+        if runner is None:
+            runner = self._runners[runner_id] = Runner(runner_id, now + self._lease_seconds)
+        runner.attached, runner.credit, runner.deadline = True, 0, now + self._lease_seconds
+        return runner
+
+    def detach(self, runner_id: str, now: float) -> None:
+        """Record that a runner's stream ended; its leases stay valid until the reattach deadline."""
+        runner = self._runners.get(runner_id)
+        if runner is not None:
+            runner.attached, runner.credit = False, 0
+            runner.deadline = min(runner.deadline, now + self._reattach_seconds)
+
+    def renew(self, runner_id: str, now: float) -> None:
+        """Extend all leases of an attached runner."""
+        runner = self._runners.get(runner_id)
+        if runner is not None and runner.attached:
+            runner.deadline = now + self._lease_seconds
+
+    def lease_count(self, runner_id: str) -> int:
+        """Return the number of executions a runner works on."""
+        runner = self._runners.get(runner_id)
+        return 0 if runner is None else len(runner.leases)
+
+    def credit(self, runner_id: str) -> int:
+        """Return the number of executions a runner would take besides those it has."""
+        runner = self._runners.get(runner_id)
+        return 0 if runner is None else runner.credit
+
+    # --- credit -------------------------------------------------------------------------------------------------------
+
+    def add_credit(self, runner_id: str, credit: int) -> bool:
+        """Grant a runner more assignments; false when it is not attached or the total would exceed `MAX_CREDIT`."""
+        runner = self._runners.get(runner_id)
+        if runner is None or not runner.attached or credit < 1 or runner.credit + credit > MAX_CREDIT:
+            return False
+        runner.credit += credit
+        return True
+
+    def return_credit(self, runner_id: str) -> None:
+        """Restore the credit for an assignment that never reached the runner, on the stream that granted it."""
+        runner = self._runners.get(runner_id)
+        if runner is not None and runner.attached:
+            runner.credit = min(runner.credit + 1, MAX_CREDIT)
+
+    @property
+    def slots(self) -> int:
+        """Executions that all runners can work on at a time: those they have, and their credit."""
+        return sum(runner.credit + len(runner.leases) for runner in self._runners.values())
+
+    def with_credit(self, full: Collection[str]) -> list[Runner]:
+        """Return the runners that have credit, except `full` ones."""
+        return [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float | None:
+        """The earliest time at which a runner is lost unless it renews or reattaches, or None."""
+        return min((runner.deadline for runner in self._runners.values()), default=None)
+
+    def expire(self, now: float) -> list[Runner]:
+        """Remove and return the lost runners. The caller takes their leases away."""
+        lost = [runner for runner in self._runners.values() if runner.deadline <= now]
+        for runner in lost:
+            del self._runners[runner.id]
+        return lost
+
+
+class LeaseGranted(NamedTuple):
+    """An execution assigned to a runner."""
+
+    runner_id: str
+    token: bytes
+    seq: int
+    attempt: int
+
+
+class RequeuePending(NamedTuple):
+    """An execution that is *returning*. Call `requeued` once that is durable.
+
+    Attributes:
+        attempts: those charged so far.
+        interrupted: the attempt that ended by it, without its end time; None: there was none.
+    """
+
+    seq: int
+    attempts: int
+    interrupted: Attempt | None = None
+
+
+class AttemptsExhausted(NamedTuple):
+    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`.
+
+    `interrupted`: see `RequeuePending`.
+    """
+
+    seq: int
+    attempts: int
+    interrupted: Attempt | None = None
+
+
+Loss = RequeuePending | AttemptsExhausted
+
+
+class LeasesExpired(NamedTuple):
+    """Effects of time passing.
+
+    Attributes:
+        losses: what became of executions whose lease expired.
+        silent: attached runners that sent nothing for too long; the caller ends their streams.
+        unclaimed: executions with the attempt that was in progress when the router ended; they are ready again.
+    """
+
+    losses: list[Loss]
+    silent: list[str]
+    unclaimed: list[tuple[int, Attempt]]
+
+
+class AttachResult(NamedTuple):
+    """Effects of a runner attaching.
+
+    Attributes:
+        kept: tokens that are still valid.
+        losses: what became of the other executions the runner held.
+        refunded: executions whose charge for the runner's absence was refunded.
+        adopted: executions the runner had before a restart and continues.
+    """
+
+    kept: list[bytes]
+    losses: list[Loss]
+    refunded: list[int]
+    adopted: list[int]
+
+
+class LateFailure(NamedTuple):
+    """An execution that caused the loss of its own lease, as its runner reported later.
+
+    Attributes:
+        attempts: those charged so far.
+        is_ending: whether the execution must end for it: it is *ending*; the caller faults it, then calls `ended`.
+        lease: a newer lease on the execution that was broken for this reason; its runner must be notified.
+    """
+
+    seq: int
+    attempts: int
+    is_ending: bool
+    lease: Lease | None = None
+
+
+class Removed(NamedTuple):
+    """An execution an operator removed: the attempts charged to it, and the lease that was broken, if any."""
+
+    attempts: int
+    lease: Lease | None

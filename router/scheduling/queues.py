@@ -1,17 +1,33 @@
-"""Ready executions by flow, drawn round-robin.
+"""Executions of a shard that hold no lease: ready, blocked by an order key, waiting for a time, or suspended.
+
+Ready executions by flow, drawn round-robin.
 
 Each flow has a queue in order of arrival. Flows that have a ready execution, are not paused and are below their
 concurrency limit form a ring; each draw takes one execution of the flow in front, which then goes to the back. So a
 flow with a backlog of a million delays another flow's next execution by one turn of the ring, not by its backlog.
 
 A queue holds only sequence numbers (40 bytes each), so that a backlog of millions fits in memory.
+
+Serialises the executions of a flow that share an order key, in order of arrival.
+
+An execution has its turn until it ends, whatever its state: ready, leased, waiting or suspended. Executions without a
+key take no memory here.
+
+The timer queue: waiting executions by wake time.
+
+Wake times are Unix milliseconds, because a flow waits for a wall-clock time, which stays the same across a restart.
+Unlike the other times of the core they belong to a clock that can be set back or forward; it is read again each time,
+so that only the current reading counts.
+
+Executions that an operator suspended, by sequence number; their flows' queues count them.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +225,155 @@ class FairQueues:
         if not queue.in_ring and queue.eligible:
             queue.in_ring = True
             self._ring.append(queue)
+
+
+@dataclass(slots=True)
+class _KeyedQueue:
+    """Executions of one key: the one whose turn it is, and those queued behind it, if any."""
+
+    id: tuple[str, str]
+    turn: int
+    behind: deque[int] | None = None
+
+
+class KeyedQueues:
+    """The keyed queues of a shard: one for each flow and order key."""
+
+    def __init__(self) -> None:
+        self._queues: dict[tuple[str, str], _KeyedQueue] = {}
+        self._by_seq: dict[int, _KeyedQueue] = {}
+
+    def __len__(self) -> int:
+        """Return the number of executions with a key."""
+        return len(self._by_seq)
+
+    def enter(self, seq: int, flow_id: str, key: str) -> bool:
+        """Queue an execution behind earlier ones of its key; return whether its turn is now."""
+        queue = self._queues.get((flow_id, key))
+        if queue is None:
+            queue = self._queues[flow_id, key] = _KeyedQueue((flow_id, key), seq)
+            self._by_seq[seq] = queue
+            return True
+        if queue.behind is None:
+            queue.behind = deque()
+        queue.behind.append(seq)
+        self._by_seq[seq] = queue
+        return False
+
+    def is_blocked(self, seq: int) -> bool:
+        """Whether an execution has a key and it is another execution's turn."""
+        queue = self._by_seq.get(seq)
+        return queue is not None and queue.turn != seq
+
+    def leave(self, seq: int) -> int | None:
+        """Remove an execution, and return the one whose turn it becomes.
+
+        Takes constant time for the execution whose turn it was, time linear in its queue for any other.
+        """
+        queue = self._by_seq.pop(seq, None)
+        if queue is None:
+            return None
+        if queue.turn != seq:
+            if queue.behind is not None:
+                queue.behind.remove(seq)
+            return None
+        if queue.behind:
+            queue.turn = queue.behind.popleft()
+            return queue.turn
+        del self._queues[queue.id]
+        return None
+
+
+MIN_STALE: Final = 1024
+"""Stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt."""
+
+_Wait = tuple[int, int, FlowQueue]
+"""Wake time, sequence number, flow. A heap entry is current while it is the identical object in the table."""
+
+NEVER: Final = -1
+"""Wake time of an execution that no timer wakes; it is not in the heap."""
+
+
+class TimerQueue:
+    """Waiting executions by sequence number, about 200 bytes each; their flows' queues count them."""
+
+    def __init__(self) -> None:
+        self._waits: dict[int, _Wait] = {}
+        self._heap: list[_Wait] = []
+
+    def __len__(self) -> int:
+        return len(self._waits)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._waits
+
+    def add(self, seq: int, queue: FlowQueue, wake_at_ms: int | None) -> None:
+        """Add an execution that waits until a time, or (None) until `pop` removes it."""
+        wait = (NEVER if wake_at_ms is None else wake_at_ms, seq, queue)
+        self._waits[seq] = wait
+        queue.waiting += 1
+        if wake_at_ms is not None:
+            heapq.heappush(self._heap, wait)
+
+    def get(self, seq: int) -> FlowQueue | None:
+        """Return the flow queue of an execution; None when it does not wait."""
+        wait = self._waits.get(seq)
+        return None if wait is None else wait[2]
+
+    def pop(self, seq: int) -> FlowQueue | None:
+        """Remove an execution and return its flow queue; None when it does not wait."""
+        wait = self._waits.pop(seq, None)
+        if wait is None:
+            return None
+        wait[2].waiting -= 1
+        if len(self._heap) > MIN_STALE + 2 * len(self._waits):
+            self._heap = [wait for wait in self._waits.values() if wait[0] != NEVER]
+            heapq.heapify(self._heap)
+        return wait[2]
+
+    def next(self) -> int | None:
+        """Return the earliest wake time, or None."""
+        heap = self._heap
+        while heap:
+            if self._waits.get(heap[0][1]) is heap[0]:
+                return heap[0][0]
+            heapq.heappop(heap)
+        return None
+
+    def due(self, now_ms: int, limit: int) -> list[tuple[int, FlowQueue]]:
+        """Remove and return the executions whose wake time has passed, at most `limit`, earliest first."""
+        due: list[tuple[int, FlowQueue]] = []
+        while len(due) < limit:
+            earliest = self.next()
+            if earliest is None or earliest > now_ms:
+                break
+            _, seq, queue = heapq.heappop(self._heap)
+            del self._waits[seq]
+            queue.waiting -= 1
+            due.append((seq, queue))
+        return due
+
+
+class SuspendedExecutions:
+    """The suspended executions of a shard."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, FlowQueue] = {}
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._queues
+
+    def add(self, seq: int, queue: FlowQueue) -> None:
+        """Add an execution."""
+        self._queues[seq] = queue
+        queue.suspended += 1
+
+    def pop(self, seq: int) -> FlowQueue | None:
+        """Remove an execution and return its flow queue; None when it is not suspended."""
+        queue = self._queues.pop(seq, None)
+        if queue is not None:
+            queue.suspended -= 1
+        return queue

@@ -16,12 +16,10 @@ from typing import NamedTuple
 import attrs
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.attempts import AttemptCounts
-from router.scheduling.changes import AttemptsExhausted
-from router.scheduling.leases import LeaseTable, Runner
+from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
+from router.scheduling.losses import AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
-from router.scheduling.queues import FairQueues, FlowQueue
-from router.scheduling.timer_queue import TimerQueue
+from router.scheduling.queues import FairQueues, FlowQueue, TimerQueue
 
 
 class _Held(NamedTuple):

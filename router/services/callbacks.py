@@ -10,7 +10,7 @@ from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.security import callback_tokens
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
-from router.dispatch.delivery.event_delivery import EventDispatcher
+from router.dispatch.event_delivery import EventDispatcher
 from router.flows.admission import AdmissionControl, validate_and_serialize
 from router.flows.parsing import InputParser
 from router.secrets.callback_keys import CallbackKeys

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from flowhook import limits
+from flowhook.attach.limits import MAX_PART_BYTES, assignment_size, delivery_size, split
 from flowhook.attach.messages import (
     Assignment,
     AssignmentBatch,
@@ -24,7 +25,6 @@ from flowhook.attach.messages import (
     RouterMessage,
     Settlement,
 )
-from flowhook.attach.sizes import MAX_PART_BYTES, assignment_size, delivery_size, split
 
 MAX_BATCH_BYTES: Final = MAX_PART_BYTES
 """Bytes of events and journals in one message; a larger assignment is sent alone."""

@@ -17,8 +17,8 @@ from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Flow, Origin
 from flowhook.process import logs
-from router.dispatch.lifecycle.timers import CLOCK_LOOK
 from router.dispatch.shard_runtime import ShardRuntime
+from router.dispatch.timers import CLOCK_LOOK
 from router.metrics import RouterMetrics
 from router.storage.interface import ShardState
 from router.storage.model import Appended, ExecutionRecord, Scheduled

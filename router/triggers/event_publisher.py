@@ -13,8 +13,8 @@ from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
 from flowhook.events.cloud_events import parse
 from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
-from router.dispatch.delivery.event_delivery import EventDispatcher
-from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, IncomingEvent
 from router.storage.inbound_events import NewInboundEvent

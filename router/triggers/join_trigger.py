@@ -21,7 +21,7 @@ from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.events.lifecycle import is_reserved_type
 from flowhook.model import Origin
 from flowhook.process import logs
-from router.dispatch.delivery.event_delivery import EventDispatcher
+from router.dispatch.event_delivery import EventDispatcher
 from router.scheduling.matching import IncomingEvent
 from router.storage.inbound_events import NewInboundEvent
 from router.storage.interface import ShardState

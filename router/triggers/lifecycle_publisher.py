@@ -20,7 +20,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.events import ids
 from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
 from flowhook.process import logs
-from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent

@@ -19,7 +19,7 @@ COMPACT_BYTES: Final = limits.MIB
 """Entries, or bytes in them, after which the journal is compacted at the next opportunity."""
 
 EARLY: Final = b',"early":true}'
-"""End of the output of such an entry; the router writes it (`router.dispatch.lifecycle.execution_commands`)."""
+"""End of the output of such an entry; the router writes it (`router.dispatch.execution_commands`)."""
 
 DIVERGED: Final = "the journal diverged from the flow"
 """Beginning of the detail of the fault for a journal that does not match the flow."""

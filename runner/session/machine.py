@@ -11,7 +11,15 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
-from flowhook.attach.limits import MAX_CREDIT, protocol_violation
+from flowhook.attach.limits import (
+    MAX_CREDIT,
+    checkpoint_size,
+    events_size,
+    outcome_size,
+    protocol_violation,
+    split,
+    update_size,
+)
 from flowhook.attach.messages import (
     Assignment,
     AssignmentBatch,
@@ -38,7 +46,6 @@ from flowhook.attach.messages import (
     SubscriptionUpdate,
     Welcome,
 )
-from flowhook.attach.sizes import checkpoint_size, events_size, outcome_size, split, update_size
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription
 from runner.session.effects import (

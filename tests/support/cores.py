@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.scheduling.changes import RequeuePending
+from router.scheduling.leases import RequeuePending
 from router.scheduling.shard import Shard
 
 LEASE = 6.0

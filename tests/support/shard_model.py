@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from router.scheduling.changes import AttemptsExhausted
+from router.scheduling.leases import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 

@@ -11,8 +11,7 @@ from chaos.mutations import MUTATIONS
 
 PATCHED = {
     "early-acknowledgement": "from router.storage.sqlite.writer import Writer as it; print(it._transact.__module__)",
-    "skipped-journal-entry": "from router.dispatch.lifecycle import journal_writer;"
-    " print(journal_writer._journaled.__module__)",
+    "skipped-journal-entry": "from router.dispatch import journal_writer; print(journal_writer._journaled.__module__)",
     "unchecked-lease": "from router.scheduling import leases, shard;"
     " print(leases.LeaseTable.seq_of.__module__ if shard.Shard.attach.__module__ != shard.__name__ else '')",
 }

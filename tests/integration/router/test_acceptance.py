@@ -23,7 +23,7 @@ from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.v1 import ingest_service_pb2_grpc
 from flowhook.wire import convert, status
-from router.dispatch.observers.reply_waiters import ReplyWaiters
+from router.dispatch.observers import ReplyWaiters
 from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser

@@ -306,7 +306,7 @@ async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, 
 
 
 async def test_what_is_being_given_out_survives_that_storage_is_away(shard, runner, monkeypatch):
-    monkeypatch.setattr("router.dispatch.persistence.retrying_writer.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.RETRY_DELAY", 0.01)
     await waiting(shard, runner)
     shard.state.away = True
     await shard.publish(data=1)
@@ -431,7 +431,7 @@ async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatc
     await waiting(shard, runner, listen(order=1))
     contents = []
     monkeypatch.setattr(
-        "router.dispatch.delivery.event_delivery.EventContent",
+        "router.dispatch.event_delivery.EventContent",
         lambda payload: contents.append(EventContent(payload)) or contents[-1],
     )
     storing = asyncio.ensure_future(shard.publish(data={"order": 2}))

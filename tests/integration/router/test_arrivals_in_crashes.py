@@ -90,7 +90,7 @@ APPROVAL = Subscription("/do/0/wait#0", (EventFilter(True, "approval", (), ()),)
 
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_a_crash(tmp_path, monkeypatch, adopted):
-    monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 3600)
+    monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 3600)
     overdue = JournalEntry("/do/0/wait#0", b'{"over": 1}')
     async with running_host(tmp_path) as shard:
         await shard.append()

@@ -14,7 +14,7 @@ from flowhook.model import Status
 
 @pytest.fixture(autouse=True)
 def _starts_soon(monkeypatch):
-    monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 0.01)
 
 
 async def written_down(shard, seq, status=Status.RUNNING):
@@ -41,7 +41,7 @@ async def test_an_execution_that_waited_before_waits_again_although_the_router_d
 ):
     async with running_host(tmp_path) as shard:
         if not seen:
-            monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 3600)
+            monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 3600)
         seq, _, again = await parked_and_woken(shard)
         await written_down(shard, seq, Status.RUNNING if seen else Status.WAITING)
         await shard.die()
@@ -131,11 +131,11 @@ async def test_an_attempt_whose_runner_dies_with_the_router_is_charged(tmp_path,
 
 async def test_an_attempt_that_a_runner_came_back_for_is_stored_if_it_lasts(tmp_path, monkeypatch):
     async with running_host(tmp_path) as shard:
-        monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 3600)
+        monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 3600)
         (seq,) = await shard.append()
         (delivery,) = await shard.attach().next()
         await shard.die()
-    monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
         assert shard.attach(held=[delivery.lease]).kept == [delivery.lease]
         await written_down(shard, seq)

@@ -100,7 +100,7 @@ async def test_an_attempt_at_an_execution_that_is_suspended_is_stored(tmp_path):
 
 
 async def test_an_attempt_that_no_runner_continues_after_a_restart_is_stored_without_its_runner(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.persistence.attempt_log.STARTED_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.STARTED_DELAY", 0.01)
     async with running_host(tmp_path) as shard:
         link = shard.attach()
         (seq,) = await shard.append()

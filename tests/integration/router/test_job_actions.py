@@ -142,6 +142,6 @@ async def test_an_unexpected_error_fails_one_execution_and_reveals_nothing(shard
     async def broken(*_arguments):
         raise KeyError("secret")
 
-    monkeypatch.setattr(shard.host.commands, "cancel", broken)
+    monkeypatch.setattr(type(shard.host.commands), "cancel", broken)
     result = await acting(JobAction.CANCEL, seq)
     assert (result.outcome, result.reason, "secret" in result.message) == (ItemOutcome.FAILED, "INTERNAL", False)

@@ -11,14 +11,14 @@ from flowhook import limits
 from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
-from router.dispatch.assignment.loader import CHUNK
+from router.dispatch.assignment import EXECUTIONS_PER_READ
 from router.scheduling.queues import FlowPolicy
 from router.storage.model import Journaled
 
 
 @pytest.fixture
 async def shard(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.assignment.loader.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.assignment.READ_RETRY_SECONDS", 0.01)
     async with running_host(tmp_path) as shard:
         yield shard
 
@@ -69,7 +69,7 @@ async def test_a_fresh_event_does_not_wait_for_a_slow_read(shard):
 
 
 async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_takes_nothing_in(shard):
-    count = 3 * CHUNK
+    count = 3 * EXECUTIONS_PER_READ
     shard.host.set_policy("a", FlowPolicy(concurrency=count))
     await shard.append("a", *(b"%d" % number for number in range(count)))
     shard.forget_payloads()
@@ -83,7 +83,7 @@ async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_tak
     link.deliver()
     shard.host.wake()
     await link.next(count - 1)
-    assert max(len(read) for read in shard.state.reads) <= CHUNK
+    assert max(len(read) for read in shard.state.reads) <= EXECUTIONS_PER_READ
 
 
 async def test_an_execution_that_can_not_be_read_now_holds_up_no_other(shard):

@@ -11,6 +11,7 @@ from support.shards import running_host
 from flowhook.attach.messages import Checkpoint, Completed, Outcome, SubscriptionUpdate
 from flowhook.events import ids
 from flowhook.model import EventFilter, JournalEntry, Status, Subscription
+from router.dispatch.state_writer import RetryingWriter
 from router.storage.model import Consumed, NewEvent
 
 KEY = "/do/0/wait#0"
@@ -138,19 +139,19 @@ async def test_who_took_in_what_somebody_else_may_have_got_loses_the_execution_u
     assert (shard.core.leases.seq_of(again.lease), again.attempt, again.journal) == (seq, 1, ())
 
 
-async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner):
+async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner, monkeypatch):
     delivery = await listening(shard, runner)
     await shard.publish(data=1)
     arrival = await offered(runner)
     shard.state.away = True
-    shard.host._writer.pause = _back(shard)
+    monkeypatch.setattr(RetryingWriter, "pause", _back(shard))
     await take_in(shard, runner, arrival)
     assert (runner.acknowledged, runner.revoked) == ([(delivery.lease, 0)], [])
     assert await shard.state.arrivals() == []
 
 
 def _back(shard):
-    async def back(error):
+    async def back(writer, error):
         shard.state.away = False
 
     return back

@@ -8,8 +8,8 @@ from flowhook.events.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from flowhook.process.settings import RouterSettings, RunnerSettings
-from router.dispatch.faults import attempts_exhausted
-from router.scheduling.attempts import UNCERTAIN_FACTOR
+from router.dispatch.receivers import attempts_exhausted
+from router.scheduling.losses import UNCERTAIN_FACTOR
 from router.storage.attempts import MAX_ATTEMPTS
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES

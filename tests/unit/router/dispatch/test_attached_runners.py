@@ -10,9 +10,9 @@ from support.shards import Link
 from flowhook.attach.messages import EventDelivery
 from flowhook.events.lifecycle import FROM_RUNNERS
 from flowhook.model import JournalEntry
-from router.dispatch.attached_runners import AttachedRunners
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
-from router.dispatch.persistence.lifecycle_outbox import LifecycleOutbox
+from router.dispatch.runners import AttachedRunners
+from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
 
 WANTED = frozenset(sorted(FROM_RUNNERS)[:1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from router.dispatch.effects import ASSIGN_READY, SEND_WANTED_TYPES, EffectQueue, ListenAgain, Redeliver
-from router.scheduling.event_buffer import ArrivedEvent, BufferedEvent
+from router.scheduling.subscriptions import ArrivedEvent, BufferedEvent
 
 ARRIVED = ArrivedEvent(7, BufferedEvent(("a", True, "approval"), 0, 1000), None)
 

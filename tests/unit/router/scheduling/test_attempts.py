@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
+from router.scheduling.losses import UNCERTAIN_FACTOR, AttemptCounts
 
 
 @pytest.fixture

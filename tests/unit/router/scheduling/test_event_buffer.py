@@ -8,8 +8,8 @@ from hypothesis import given, strategies
 
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
-from router.scheduling.event_buffer import BufferedMatch, EventBuffer
 from router.scheduling.matching import IncomingEvent
+from router.scheduling.subscriptions import BufferedMatch, EventBuffer
 
 APPROVAL = ("a", True, "approval")
 NEVER = 2**50

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
-from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
-from router.scheduling.leases import LeaseTable, Runner
-from router.scheduling.loss_accounting import LossAccounting
-from router.scheduling.lost_leases import EXPLAIN_SECONDS, LostLeases
+from router.scheduling.leases import AttemptsExhausted, LateFailure, LeaseTable, RequeuePending, Runner
+from router.scheduling.losses import EXPLAIN_SECONDS, UNCERTAIN_FACTOR, AttemptCounts, LossAccounting, LostLeases
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues
 

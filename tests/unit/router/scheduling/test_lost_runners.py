@@ -6,8 +6,8 @@ import pytest
 from support.cores import LEASE, REATTACH, accept, attach, bare, lose_by_absence, make_shard, on_record
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.changes import AttemptsExhausted, LateFailure, RequeuePending
-from router.scheduling.lost_leases import EXPLAIN_SECONDS
+from router.scheduling.leases import AttemptsExhausted, LateFailure, RequeuePending
+from router.scheduling.losses import EXPLAIN_SECONDS
 from router.scheduling.queues import FlowPolicy
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.scheduling.changes import AttemptsExhausted, RequeuePending
+from router.scheduling.leases import AttemptsExhausted, RequeuePending
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import MAX_WAKES, Shard
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flowhook.model.executions import Attempt, AttemptEnd
-from router.scheduling.attempts import UNCERTAIN_FACTOR, AttemptCounts
-from router.scheduling.changes import AttemptsExhausted
-from router.scheduling.leases import LeaseTable, Runner
+from router.scheduling.leases import AttemptsExhausted, LeaseTable, Runner
+from router.scheduling.losses import UNCERTAIN_FACTOR, AttemptCounts
 from router.scheduling.pending_transitions import PendingTransitions
-from router.scheduling.queues import FairQueues, FlowPolicy
+from router.scheduling.queues import FairQueues, FlowPolicy, TimerQueue
 from router.scheduling.recovered import RecoveredExecutions
-from router.scheduling.timer_queue import TimerQueue
 
 
 class Start:

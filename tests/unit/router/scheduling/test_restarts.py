@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cores import LEASE, REATTACH, accept, attach, bare, make_shard, on_record
 
-from router.scheduling.changes import AttemptsExhausted
+from router.scheduling.leases import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 

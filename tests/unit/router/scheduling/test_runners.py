@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.scheduling.leases import MAX_CREDIT
-from router.scheduling.runners import RunnerTable
+from router.scheduling.leases import MAX_CREDIT, RunnerTable
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from support.cores import REATTACH, accept, attach, make_shard
 
 from flowhook.attach.send_pacing import QUIET
-from router.scheduling.assigner import MIN_SHARE
 from router.scheduling.leases import MAX_CREDIT
 from router.scheduling.queues import FlowPolicy
+from router.scheduling.shard import MIN_SHARE
 
 
 @pytest.fixture

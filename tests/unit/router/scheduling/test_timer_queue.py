@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from router.scheduling.queues import FlowQueue
-from router.scheduling.timer_queue import MIN_STALE, TimerQueue
+from router.scheduling.queues import MIN_STALE, FlowQueue, TimerQueue
 
 QUEUE = FlowQueue("a")
 

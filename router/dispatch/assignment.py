@@ -1,0 +1,246 @@
+"""Assigns ready executions to runners: sends those in the memory cache at once, and has the others loaded.
+
+They are loaded from storage in chunks, with one task for each runner. So no runner's work waits for another's, for a
+runner that is slow to receive, or for an execution that can't be read; and the amount that was read and is not sent yet
+is bounded. When a runner detaches, the assignments it has not received are released, uncharged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+import attrs
+
+from flowhook import limits
+from flowhook.attach.messages import Assignment
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.limits import MIB
+from flowhook.process import logs
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.runners import AttachedRunners, RunnerPort
+from router.dispatch.state_writer import AttemptLog, RetryingWriter
+from router.dispatch.transitions import TransitionWriter
+from router.scheduling.leases import LeaseGranted
+from router.scheduling.shard import Shard
+from router.storage.interface import ShardState
+from router.storage.model import Started, Work
+
+DEFAULT_BYTES: Final = 64 * MIB
+
+
+class CachedEvent(NamedTuple):
+    """A serialized event and the flow revision it is pinned to."""
+
+    flow_revision: int
+    payload: bytes
+
+
+@attrs.define(eq=False, repr=False)
+class EventCache:
+    """Caches events as long as they fit; others are read from storage when they are dispatched."""
+
+    _max_bytes: int = DEFAULT_BYTES
+    _payloads: dict[int, CachedEvent] = attrs.field(init=False, factory=dict)
+    bytes: int = attrs.field(init=False, default=0)
+
+    def put(self, seq: int, payload: CachedEvent) -> None:
+        """Store an event, unless the cache is full: the older events in it are needed sooner."""
+        if self.bytes + len(payload.payload) <= self._max_bytes:
+            self._payloads[seq] = payload
+            self.bytes += len(payload.payload)
+
+    def pop(self, seq: int) -> CachedEvent | None:
+        """Remove and return an event; None when it is not cached."""
+        payload = self._payloads.pop(seq, None)
+        if payload is not None:
+            self.bytes -= len(payload.payload)
+        return payload
+
+
+EXECUTIONS_PER_READ: Final = 128
+"""Most executions in one read."""
+
+MAX_QUEUED_ASSIGNMENTS: Final = 2 * EXECUTIONS_PER_READ
+"""Executions queued for one runner beyond which it is assigned no more: another runner may take them sooner."""
+
+READ_RETRY_SECONDS: Final = 0.5
+"""Seconds between tries to read while storage is unavailable."""
+
+MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
+"""Largest event with its journal, in bytes; a larger one does not fit into a message."""
+
+log = logs.get_logger(__name__)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class AssignmentLoader:
+    """Loads assignments; runs one task for each runner with assignments to load."""
+
+    _core: Shard
+    _state: ShardState
+    _writer: RetryingWriter
+    _transitions: TransitionWriter
+    _effects: EffectQueue
+    _queued: dict[RunnerPort, deque[LeaseGranted]] = attrs.field(init=False, factory=dict)
+
+    def full(self, runner: RunnerPort) -> bool:
+        """Whether so much is queued for a runner that it should be assigned no more for now."""
+        return len(self._queued.get(runner, ())) >= MAX_QUEUED_ASSIGNMENTS
+
+    def add(self, runner: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
+        """Queue assignments for a runner; they are sent when they have been read."""
+        queued = self._queued.get(runner)
+        if queued is None:
+            self._queued[runner] = deque(assigned)
+            self._writer.spawn(self._load(runner, self._queued[runner]))
+        else:
+            queued.extend(assigned)
+
+    def leave(self, runner: RunnerPort) -> None:
+        """Release the assignments that a runner has not received: its stream ended, or is about to."""
+        queued = self._queued.pop(runner, ())
+        self._transitions.lose(
+            [loss for item in queued if (loss := self._core.losses.release(item.token, charged=False)) is not None]
+        )
+
+    def leave_all(self) -> None:
+        """Release the assignments that runners have not received."""
+        for runner in list(self._queued):
+            self.leave(runner)
+
+    async def _load(self, runner: RunnerPort, queued: deque[LeaseGranted]) -> None:
+        """Read and send the assignments queued for a runner, until there are none or the runner has left."""
+        alone = 0
+        while queued:
+            await runner.room()
+            chunk = [queued[position] for position in range(1 if alone else min(EXECUTIONS_PER_READ, len(queued)))]
+            alone = max(0, alone - 1)
+            try:
+                found = await self._read(chunk)
+            except FlowhookError as error:
+                log.warning("work can't be read", reason=error.reason, executions=len(chunk))
+                if isinstance(error, UnavailableError):
+                    await asyncio.sleep(READ_RETRY_SECONDS)
+                if self._queued.get(runner) is not queued:
+                    return
+                if len(chunk) > 1:
+                    alone = len(chunk)  # read one at a time, to find the one that can't be read
+                elif isinstance(error, UnavailableError):
+                    queued.rotate(-1)
+                else:
+                    self._transitions.fault(queued.popleft(), "what is stored of it can't be read")
+                continue
+            if self._queued.get(runner) is not queued:
+                return
+            self._send(runner, queued, [queued.popleft() for _ in chunk], found)
+            self._effects.add(ASSIGN_READY)
+        if self._queued.get(runner) is queued:
+            del self._queued[runner]
+
+    async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
+        good = [item for item in chunk if self._core.leases.seq_of(item.token) is not None]
+        # an execution found at the start may have crashed the router: an attempt at it is stored before it begins, so
+        # that it counts whatever happens, and no runner resumes an attempt from before it
+        begun = [
+            Started(item.seq, item.attempt, self._core.leases.term_of(item.seq))
+            for item in good
+            if self._core.leases.is_recovered(item.seq)
+        ]
+        if begun:
+            await self._writer.write_once(begun)
+        return await self._state.work([item.seq for item in good]) if good else {}
+
+    def _send(
+        self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
+    ) -> None:
+        assignments: list[Assignment] = []
+        unread: list[LeaseGranted] = []
+        for item in chunk:
+            work = found.get(item.seq)
+            if self._core.leases.seq_of(item.token) is None:
+                self._core.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
+            elif work is None:
+                unread.append(item)
+            elif _size(work) > MAX_ASSIGNMENT_BYTES:
+                self._transitions.fault(item, "its event and its journal together are larger than a message may be")
+            else:
+                _, revision, payload, journal, start, scope = work
+                assignments.append(Assignment(item.token, item.attempt, revision, payload, journal, start, scope))
+        if assignments:
+            runner.assign(assignments, urgent=any(self._core.leases.is_quiet(each.lease) for each in assignments))
+        if found:
+            queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
+        else:
+            for item in unread:
+                self._transitions.fault(item, "its event is missing from storage")
+
+
+def _size(work: Work) -> int:
+    journal = sum(128 + len(entry.key) + len(entry.output or b"") for entry in work.journal)
+    return len(work.payload) + journal
+
+
+ASSIGN_RETRY_SECONDS: Final = 0.1
+"""Between two tries to assign while that is not permitted."""
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class AssignmentDispatcher:
+    """Passes on what the scheduling core assigns, until it is stopped, and only while `may_assign` permits it."""
+
+    _core: Shard
+    _runners: AttachedRunners
+    _cache: EventCache
+    _loader: AssignmentLoader
+    _attempt_log: AttemptLog
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _may_assign: Callable[[], bool]
+    _now_ms: Callable[[], int]
+    _retry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _stopped: bool = attrs.field(init=False, default=False)
+
+    def stop(self) -> None:
+        """Assign no more, and release the assignments that runners have not received."""
+        self._stopped = True
+        self._loader.leave_all()
+
+    def assign(self) -> None:
+        """Assign at most one batch to each runner; if more is ready, `AssignReady` is queued for the next one."""
+        if self._stopped:
+            return
+        if not self._may_assign():
+            if self._retry is None:
+                self._retry = asyncio.get_running_loop().call_later(ASSIGN_RETRY_SECONDS, self._assign_later)
+            return
+        self._runners.send_wanted_types()
+        cached: dict[str, list[Assignment]] = {}
+        stored: dict[str, list[LeaseGranted]] = {}
+        full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
+        granted = self._core.assign(full, self._now_ms())
+        for item in granted:
+            event = self._cache.pop(item.seq)
+            if event is None or item.attempt > 1:
+                stored.setdefault(item.runner_id, []).append(item)
+            else:
+                cached.setdefault(item.runner_id, []).append(
+                    Assignment(item.token, item.attempt, event.flow_revision, event.payload)
+                )
+        for runner_id, assignments in cached.items():
+            urgent = any(self._core.leases.is_quiet(each.lease) for each in assignments)
+            self._runners[runner_id].assign(assignments, urgent=urgent)
+        for runner_id, items in stored.items():
+            self._loader.add(self._runners[runner_id], items)
+        if granted:
+            if self._core.queued:
+                self._effects.add(ASSIGN_READY)
+            self._attempt_log.add(item.seq for item in granted)
+            self._watchers.changed(item.seq for item in granted)
+
+    def _assign_later(self) -> None:
+        self._retry = None
+        self._effects.add(ASSIGN_READY)

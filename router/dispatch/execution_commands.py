@@ -1,0 +1,165 @@
+"""Cancels, suspends, resumes, retries and resolves executions for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import orjson
+
+from flowhook.errors import ConflictError
+from flowhook.model import JournalEntry, Status
+from flowhook.model.executions import AttemptEnd
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.journal_writer import Withdrawal
+from router.dispatch.observers import ExecutionRecords, ExecutionWatchers
+from router.dispatch.receivers import ParkedDelivery, Unparked
+from router.dispatch.state_writer import RetryingWriter
+from router.dispatch.transitions import TransitionBatch, TransitionWriter
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import EventReceiver
+from router.storage import model as stored
+from router.storage.attempts import AttemptInterrupted
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class ExecutionCommands:
+    """Operators' commands on executions."""
+
+    _core: Shard
+    _writer: RetryingWriter
+    _records: ExecutionRecords
+    _transitions: TransitionWriter
+    _withdrawal: Withdrawal
+    _parked: ParkedDelivery
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _now_ms: Callable[[], int]
+    _storing: set[int] = attrs.field(init=False, factory=set)
+
+    async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
+        """End an execution that has not ended.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        cancelled = None if record.status.ended else self._core.cancel(record.seq, record.flow_id)
+        if cancelled is None:
+            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
+        attempts, lease = cancelled
+        self._withdrawal.clean_up(record.seq, lease, "EXECUTION_CANCELLED")
+        end = stored.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
+        if lease is not None:
+            end = end._replace(runner=lease.runner.id, assign_time_ms=lease.assigned_ms)
+        await self._writer.run_shielded(self._transitions.apply(TransitionBatch(ends=[end])))
+        return await self._records.find(execution_id)
+
+    async def suspend(self, execution_id: str) -> stored.ExecutionRecord:
+        """Stop running an execution until it is resumed; one that is suspended stays so.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        await self._until_stored(record.seq)
+        if self._core.is_suspended(record.seq):
+            return await self._records.find(execution_id)
+        suspended = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
+        if suspended is None:
+            raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
+        attempts, lease = suspended
+        self._withdrawal.clean_up(record.seq, lease, "EXECUTION_SUSPENDED")
+        term = 0 if lease is None else self._core.leases.term_of(record.seq)
+        interrupted = []
+        if lease is not None:
+            attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._now_ms())
+            interrupted.append(AttemptInterrupted(record.seq, attempt))
+        await self._store(record.seq, [*interrupted, stored.Suspended(record.seq, attempts, term)], lambda: None)
+        return await self._records.find(execution_id)
+
+    async def _store(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
+        """Store changes of an execution, then call `then`; further commands on the execution wait for that."""
+        self._storing.add(seq)
+        await self._writer.run_shielded(self._write(seq, changes, then))
+
+    async def _write(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
+        await self._writer.write(changes)
+        then()
+        self._storing.discard(seq)
+        self._writer.notify()
+        self._effects.add(ASSIGN_READY)
+        self._watchers.changed([seq])
+
+    async def _until_stored(self, seq: int) -> None:
+        """Wait until the last transition of an execution is durable, lest the next one overtake it."""
+        await self._writer.until(lambda: seq not in self._storing and not self._core.pending.is_changing(seq))
+
+    async def resume(self, execution_id: str) -> stored.ExecutionRecord:
+        """Let a suspended execution run again.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        await self._until_stored(record.seq)
+        if not self._core.is_suspended(record.seq):
+            raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
+        resumed = stored.Resumed(record.seq, self._core.attempts.charged(record.seq))
+        await self._store(record.seq, [resumed], lambda: self._core.resume(record.seq))
+        return await self._records.find(execution_id)
+
+    async def retry_now(self, execution_id: str) -> stored.ExecutionRecord:
+        """Let an execution that waits for its next try have it at once.
+
+        Its waits for retries end as they do when their time has come: by entries of the journal, which the router
+        writes while no runner has the execution. Other waits go on.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it does not wait for a retry (`EXECUTION_NOT_RETRYING`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        await self._until_stored(record.seq)
+        term = self._core.leases.term_of(record.seq)
+        record = await self._records.find(execution_id)
+        retry = record.retry
+        # of another term it was woken and waits again since it was read, perhaps for something else
+        is_current = retry is not None and term == self._core.leases.term_of(record.seq)
+        taken = self._parked.take([EventReceiver(record.seq, "")]) if is_current else []
+        if retry is None or not taken:
+            raise ConflictError(
+                f"{execution_id} does not wait for a retry: {record.status}", reason="EXECUTION_NOT_RETRYING"
+            )
+        await self._writer.run_shielded(self._end_waits(taken, retry.keys))
+        return await self._records.find(execution_id)
+
+    async def _end_waits(self, taken: Sequence[Unparked], keys: Sequence[str]) -> None:
+        # those after the first are void if what the first one leads to cancels them: see `runner.interpreter.journal`
+        over = orjson.dumps({"over": self._now_ms(), "early": True})
+        fitting = await self._parked.check_room(taken)
+        delivered = [
+            stored.Delivered(each.seq, JournalEntry(key, over), each.attempts) for each in fitting.taken for key in keys
+        ]
+        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
+
+    async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
+        """Mark a failed execution as resolved, which means that no more action is needed, and record why.
+
+        Raises:
+            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
+            ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._records.find(execution_id)
+        if record.status not in (Status.FAULTED, Status.CANCELLED):
+            raise ConflictError(f"{execution_id} did not fail: {record.status}", reason="EXECUTION_NOT_FAILED")
+        await self._writer.write_once([stored.Resolved(record.seq, self._now_ms(), reason)])
+        return await self._records.find(execution_id)

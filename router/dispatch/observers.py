@@ -1,0 +1,356 @@
+"""Notifies callers, watchers and readers of ends about durable changes in executions. All queues are bounded.
+
+- `ExecutionRecords`: what is stored of executions, corrected by what only the scheduling core knows.
+- `ReplyWaiters`: callers that wait for an execution's reply, or its end.
+- `ExecutionWatchers`: watchers of changes.
+- `EndFeed`: readers of the ends of certain executions, which take them when they are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final, NamedTuple
+
+import attrs
+
+from flowhook import limits
+from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.model import Status
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.executions import AttemptHistory
+from flowhook.process import logs
+from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
+from flowhook.sharing.table import RouterLimits
+from router.scheduling.shard import Shard
+from router.storage import model as stored
+from router.storage.interface import ShardState
+from router.storage.limits import DEFAULT_PAGE
+from router.storage.model import Ended, ExecutionRecord, Replied
+
+IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
+"""Statuses for which the scheduling core is more current than storage."""
+
+
+def stored_conditions(wanted: ExecutionFilter) -> ExecutionFilter:
+    """Return conditions to read from storage with: a stored status of `IN_MOTION` may be any of these by now."""
+    if IN_MOTION.isdisjoint(wanted.statuses):
+        return wanted
+    return wanted._replace(statuses=tuple(IN_MOTION.union(wanted.statuses)))
+
+
+def meets(record: stored.ExecutionRecord, wanted: ExecutionFilter) -> bool:
+    """Whether the current state of an execution, of which the stored one met conditions, meets them."""
+    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
+
+
+@attrs.define(eq=False, repr=False)
+class ExecutionRecords:
+    """The records of a shard's executions, in their current state."""
+
+    _core: Shard
+    _state: ShardState
+
+    async def find(self, execution_id: str) -> stored.ExecutionRecord:
+        """Return an execution in its current state.
+
+        Raises:
+            NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
+            UnavailableError: storage can't serve.
+        """
+        record = await self._state.find(execution_id)
+        if record is None:
+            raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
+        (current,) = await self.current([record])
+        return current
+
+    async def attempts(self, seq: int) -> AttemptHistory:
+        """Return the interrupted attempts of an execution, and after them the one that ended it or is under way.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        history = await self._state.attempts(seq)
+        lease = self._core.leases.of(seq)
+        return history if lease is None else history._replace(attempts=(*history.attempts, lease.as_attempt()))
+
+    async def current(self, records: Sequence[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
+        """Return records that were read from storage in their current state. At most `DEFAULT_PAGE` at a time.
+
+        Those that look pending are read again: if they have ended since they were read, the core does not know them any
+        more, as if they had not begun.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        found = [self._overlay(record) for record in records]
+        pending = [record.seq for record in found if record.status is Status.PENDING]
+        again = await self.read(pending) if pending else {}
+        return [again.get(record.seq, record) for record in found]
+
+    async def read(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
+        """Return executions by sequence number, in their current state. At most `DEFAULT_PAGE` at a time."""
+        under_way = set(filter(self._is_under_way, seqs))
+        found = {seq: self._overlay(record) for seq, record in (await self._state.records(seqs)).items()}
+        # these ended after they were read: overlaid with the core's present state they would look pending
+        outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
+        return found | await self.read(outdated) if outdated else found
+
+    def _is_under_way(self, seq: int) -> bool:
+        return self._core.leases.of(seq) is not None or self._core.pending.is_stopping(seq)
+
+    def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
+        """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
+        if record.status.ended:
+            return record
+        attempt = self._core.leases.attempt_of(record.seq)
+        if attempt is not None:
+            return record._replace(status=Status.RUNNING, attempts=attempt, retry=None)
+        if self._core.pending.is_stopping(record.seq):
+            return record._replace(status=Status.RUNNING, retry=None)
+        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
+        is_pending = woken or record.status is Status.RUNNING
+        return record._replace(status=Status.PENDING, retry=None) if is_pending else record
+
+
+CALL_BYTES: Final = 25 * limits.KIB
+"""Memory of a waiting call beside its request, which stays in memory until the call is answered."""
+
+WaitResult = Replied | Ended
+"""The result of a wait: a reply, or the end of an execution that gave none."""
+
+
+@attrs.define(eq=False, repr=False)
+class ReplyWaiter:
+    """The registration of one waiting caller."""
+
+    _waiters: dict[int, list[asyncio.Future[WaitResult]]]
+    _seq: int = attrs.field(init=False, default=0)
+    _future: asyncio.Future[WaitResult] | None = attrs.field(init=False, default=None)
+
+    def wait_for(self, seq: int) -> asyncio.Future[WaitResult]:
+        """Return a future of an execution's next reply, or its end. Call it once; an earlier reply is not seen."""
+        self._seq, self._future = seq, asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(seq, []).append(self._future)
+        return self._future
+
+    def leave(self) -> None:
+        """Unregister."""
+        waiting = self._waiters.get(self._seq, [])
+        if self._future in waiting:
+            waiting.remove(self._future)
+            if not waiting:
+                del self._waiters[self._seq]
+
+
+class ReplyWaiters:
+    """Callers that wait for executions to reply, or to end without a reply."""
+
+    def __init__(self, limits: RouterLimits) -> None:
+        self._of_flow = SharedLimit(limits.replies_of_flow)
+        self._of_token = SharedLimit(limits.replies_of_token)
+        self._waiters: dict[int, list[asyncio.Future[WaitResult]]] = {}
+
+    @contextmanager
+    def place(self, flow_id: str, size: int = 0) -> Iterator[ReplyWaiter]:
+        """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
+
+        Args:
+            flow_id: the flow whose reply it waits for.
+            size: size of the caller's request in bytes.
+
+        Raises:
+            ExhaustedError: callers of the flow, or those with the same token, have their share (`TOO_MANY_WAITERS`).
+            UnavailableError: there is no room for more callers (`WAITERS_FULL`).
+        """
+        size += CALL_BYTES
+        flow, token = Principal("flow", flow_id), current_principal.get()
+        with self._of_flow.acquire(flow, size), self._of_token.acquire(token, size):
+            waiter = ReplyWaiter(self._waiters)
+            try:
+                yield waiter
+            finally:
+                waiter.leave()
+
+    def ended(self, end: Ended) -> None:
+        """Notify callers that wait for this execution."""
+        self._answer(end)
+
+    def replied(self, reply: Replied) -> None:
+        """Pass a reply, which must be durable, to callers that wait for its execution."""
+        self._answer(reply)
+
+    def _answer(self, answer: WaitResult) -> None:
+        for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
+            if not future.done():
+                future.set_result(answer)
+
+
+WATCH_QUEUE: Final = 1000
+"""Changes queued for one watcher; further ones are dropped, and counted as missed."""
+
+MAX_CHANGED: Final = 10_000
+"""Changed executions that are queued to be read for the watchers."""
+
+log = logs.get_logger(__name__)
+
+
+class WatchedChange(NamedTuple):
+    """An execution after a change, and the number of changes that were dropped just before it."""
+
+    record: ExecutionRecord
+    missed: int
+
+
+@attrs.define(eq=False, repr=False)
+class ExecutionWatcher:
+    """One watcher of changes of executions, of one flow or (empty) of all flows."""
+
+    _flow_id: str
+    _queue: deque[WatchedChange] = attrs.field(init=False, factory=deque)
+    _missed: int = attrs.field(init=False, default=0)
+    _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+
+    async def next(self) -> WatchedChange:
+        """Wait for the next change."""
+        while not self._queue:
+            self._woken.clear()
+            await self._woken.wait()
+        return self._queue.popleft()
+
+    def offer(self, record: ExecutionRecord) -> None:
+        """Queue a change, or count it as missed when the queue is full."""
+        if self._flow_id and record.flow_id != self._flow_id:
+            return
+        if len(self._queue) >= WATCH_QUEUE:
+            self._missed += 1
+            return
+        self._queue.append(WatchedChange(record, self._missed))
+        self._missed = 0
+        self._woken.set()
+
+    def miss(self, changes: int) -> None:
+        """Count changes that could not be read."""
+        self._missed += changes
+
+
+class ExecutionWatchers:
+    """Publishes changes of executions to watchers; without any watcher, a change costs one test of a set.
+
+    One task reads the changed executions in order: no watcher sees an earlier state after a later one. Changes of an
+    execution that follow each other faster than they can be read are merged.
+    """
+
+    def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]], limit: Limit) -> None:
+        """Publish changes; `read` returns executions by sequence number, in their current state."""
+        self._read = read
+        self._limit = SharedLimit(limit)
+        self._watchers: set[ExecutionWatcher] = set()
+        self._changed: dict[int, None] = {}
+        self._woken = asyncio.Event()
+
+    def changed(self, seqs: Iterable[int]) -> None:
+        """Queue changed executions for all watchers."""
+        if not self._watchers:
+            return
+        for seq in seqs:
+            if len(self._changed) < MAX_CHANGED or seq in self._changed:
+                self._changed[seq] = None
+            else:
+                self._miss(1)
+        self._woken.set()
+
+    @contextmanager
+    def watch(self, flow_id: str) -> Iterator[ExecutionWatcher]:
+        """Register a watcher until the block is left: it receives each change from now on, or counts it as missed.
+
+        Raises:
+            ExhaustedError: the caller has its share of watchers (`TOO_MANY_WATCHERS`).
+            UnavailableError: there is no room for more (`WATCHERS_FULL`).
+        """
+        with self._limit.acquire(current_principal.get()):
+            watcher = ExecutionWatcher(flow_id)
+            self._watchers.add(watcher)
+            try:
+                yield watcher
+            finally:
+                self._watchers.discard(watcher)
+
+    async def run(self) -> None:
+        """Publish changes until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._changed:
+                seqs = list(islice(self._changed, DEFAULT_PAGE))
+                for seq in seqs:
+                    del self._changed[seq]
+                if self._watchers:
+                    await self._publish(seqs)
+
+    async def _publish(self, seqs: list[int]) -> None:
+        try:
+            records = await self._read(seqs)
+        except FlowhookError as error:
+            log.debug("changes can't be read", reason=error.reason)
+            self._miss(len(seqs))
+            return
+        for seq in seqs:
+            if seq in records:
+                for watcher in self._watchers:
+                    watcher.offer(records[seq])
+
+    def _miss(self, changes: int) -> None:
+        for watcher in self._watchers:
+            watcher.miss(changes)
+
+
+class EndFeed:
+    """The readers of a shard; there are few of them, and each bounds what it awaits."""
+
+    def __init__(self) -> None:
+        self._readers: list[EndReader] = []
+
+    def reader(self, changed: asyncio.Event) -> EndReader:
+        """Add a reader; `changed` is set when there are ends for it to take."""
+        reader = EndReader(changed)
+        self._readers.append(reader)
+        return reader
+
+    def publish(self, ends: Sequence[Ended]) -> None:
+        """Pass on ends that are durable."""
+        for reader in self._readers if ends else ():
+            reader.put(ends)
+
+
+@attrs.define(eq=False, repr=False)
+class EndReader:
+    """The ends of the executions that one reader awaits."""
+
+    _changed: asyncio.Event
+    _awaited: set[int] = attrs.field(init=False, factory=set)
+    _ended: list[Ended] = attrs.field(init=False, factory=list)
+
+    def await_end(self, seq: int) -> None:
+        """Await the end of an execution that is not yet durable."""
+        self._awaited.add(seq)
+
+    def forget(self, seq: int) -> None:
+        """Await the end of an execution no more."""
+        self._awaited.discard(seq)
+
+    def put(self, ends: Sequence[Ended]) -> None:
+        """Add ends, if they are awaited."""
+        found = [end for end in ends if end.seq in self._awaited] if self._awaited else ()
+        if found:
+            self._awaited.difference_update(end.seq for end in found)
+            self._ended += found
+            self._changed.set()
+
+    def take(self) -> list[Ended]:
+        """Return the awaited ends since the last call."""
+        ended, self._ended = self._ended, []
+        return ended

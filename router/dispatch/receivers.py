@@ -1,0 +1,327 @@
+"""Ways to pass an event or an end to an execution that waits for it, parked or running.
+
+Errors of executions that their flow did not cause.
+
+Unparks waiting executions, so that a delivered event or end can be appended to their journals.
+
+While an execution is parked no runner writes its journal, so the router may. Each receives one entry at a time: its
+next subscription depends on that entry, and an entry that the flow does not ask for is a defect. Further events are
+matched when the execution waits again.
+
+Offers events and ends to running executions, whose runners write the journal and confirm what they consume.
+
+While an execution is running, its runner reports what the execution waits for meanwhile. A matching event is *offered*,
+one at a time; the checkpoint that consumes it names it, and one write journals it and removes it from storage. The
+event goes to other receivers if the runner sends new subscriptions first, or loses the execution. After a router crash,
+an event may have gone to another receiver although a checkpoint that was not acknowledged consumes it: then the runner
+loses the execution, uncharged.
+
+Delivers the ends of executions to the executions that wait for them.
+
+The outcome is appended to the journal of a parked execution in the same write that stores the end. `completion_waits`
+delivers ends that were stored before an execution began to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import attrs
+
+from flowhook import limits
+from flowhook.attach.messages import Checkpoint, EventDelivery, SubscriptionUpdate
+from flowhook.model import ERROR_TYPE_BASE, JournalEntry, Status, Subscription, WorkflowError
+from router.dispatch.effects import EffectQueue, Redeliver
+from router.dispatch.runners import AttachedRunners
+from router.dispatch.state_writer import RetryingWriter
+from router.scheduling.leases import Lease
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import ArrivedEvent, EventBuffer, EventReceiver, Subscriptions
+from router.storage.interface import ShardState
+from router.storage.model import Consumed, Delivered, Ended, JournalSize
+
+
+def runtime_error(detail: str) -> WorkflowError:
+    """Return an error that the flow did not cause."""
+    return WorkflowError(type=f"{ERROR_TYPE_BASE}runtime", status=500, title="Runtime error", detail=detail)
+
+
+def attempts_exhausted(attempts: int) -> WorkflowError:
+    """Return the error of an execution that used up its attempts."""
+    return runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
+
+
+_EMPTY: Final = JournalSize(0, 0)
+
+
+class Unparked(NamedTuple):
+    """An unparked execution, the key of the journal entry to append, and the attempts charged to it so far."""
+
+    seq: int
+    key: str
+    attempts: int
+
+
+class Deliverable(NamedTuple):
+    """The unparked executions that can take an entry, and the ends of those whose journal is full."""
+
+    taken: list[Unparked]
+    ends: list[Ended]
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class ParkedDelivery:
+    """Unparks executions and checks that their journals have room."""
+
+    _core: Shard
+    _state: ShardState
+    _writer: RetryingWriter
+    _subscriptions: Subscriptions
+    _now_ms: Callable[[], int]
+
+    def take(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
+        """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
+        keys = dict(receivers)
+        taken = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._core.deliver(keys)]
+        for each in taken:
+            self._subscriptions.remove(each.seq)
+        return taken
+
+    async def check_room(self, taken: Sequence[Unparked]) -> Deliverable:
+        """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
+        sizes = await self._writer.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in taken]))
+        fitting = Deliverable([], [])
+        for each in taken:
+            entries, size = sizes.get(each.seq, _EMPTY)
+            if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
+                if self._core.pending.is_returning(each.seq):
+                    fitting.taken.append(each)
+            elif self._core.pending.end_returning(each.seq):
+                fitting.ends.append(self._full(each))
+        return fitting
+
+    def _full(self, taken: Unparked) -> Ended:
+        error = runtime_error(
+            f"what it waits for has arrived, but its journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries,"
+            f" whose results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions"
+        )
+        return Ended(taken.seq, Status.FAULTED, self._now_ms(), taken.attempts, error=error)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PendingDelivery:
+    """An event or end offered to an execution.
+
+    Attributes:
+        seq: sequence number of the execution.
+        key: key of the journal entry.
+        event: the event, delivered again if the offer is declined; None: the offer is an end, which needs no retry, as
+            the execution finds it in storage when it waits again.
+    """
+
+    seq: int
+    key: str
+    event: ArrivedEvent | None
+
+    @property
+    def number(self) -> int:
+        """Number of the event; 0: the offer is an end."""
+        return 0 if self.event is None else self.event.number
+
+
+@dataclass(slots=True, eq=False)
+class _Listener:
+    """A running execution with subscriptions. While an offer is open the execution does not listen."""
+
+    listening: SubscriptionUpdate
+    flow_id: str
+    offer: PendingDelivery | None = None
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class LiveDelivery:
+    """Running executions with subscriptions, and the offers made to them.
+
+    An execution is registered while its runner reports subscriptions for it and has not lost it.
+    """
+
+    _core: Shard
+    _subscriptions: Subscriptions
+    _runners: AttachedRunners
+    _effects: EffectQueue
+    _listeners: dict[int, _Listener] = attrs.field(init=False, factory=dict)
+    _taken: dict[int, int] = attrs.field(init=False, factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether any running execution has subscriptions, or has accepted an offer."""
+        return bool(self._listeners or self._taken)
+
+    def listen(self, listening: SubscriptionUpdate) -> Lease | None:
+        """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
+
+        Returns:
+            The lease; None when it is stale.
+        """
+        lease = self._core.leases.get(listening.lease)
+        if lease is not None:
+            self._forget(lease.seq)
+            if listening.subscriptions:
+                self._listeners[lease.seq] = _Listener(listening, lease.queue.flow_id)
+        return lease
+
+    def leave(self, seq: int) -> None:
+        """Unregister an execution that is not running any more."""
+        self._taken.pop(seq, None)
+        self._forget(seq)
+
+    def _forget(self, seq: int) -> None:
+        listener = self._listeners.pop(seq, None)
+        if listener is not None:
+            self._subscriptions.remove(seq)
+            if listener.offer is not None:
+                self._decline(listener.offer)
+
+    def _decline(self, offer: PendingDelivery) -> None:
+        if offer.event is not None:
+            self._effects.add(Redeliver(offer.event))
+
+    def offer(self, receiver: EventReceiver, event: ArrivedEvent | None) -> PendingDelivery | None:
+        """Open an offer to an execution, which stops listening until it accepts or declines; None: it does not listen.
+
+        Args:
+            receiver: the execution, and the key of the journal entry.
+            event: the event; None: the offer is an end.
+        """
+        listener = self._listeners.get(receiver.seq)
+        if listener is None or listener.offer is not None:
+            return None
+        self._subscriptions.remove(receiver.seq)
+        listener.offer = PendingDelivery(
+            receiver.seq, receiver.key, None if event is None else event._replace(event=None)
+        )
+        return listener.offer
+
+    def hand_over(self, offer: PendingDelivery, output: bytes | None, problem: WorkflowError | None = None) -> None:
+        """Send the content of an offer to the runner, unless the offer was declined meanwhile."""
+        listener = self._listeners.get(offer.seq)
+        if listener is not None and listener.offer is offer:
+            token, generation, _ = listener.listening
+            self._runners.deliver(
+                EventDelivery(token, generation, offer.number, JournalEntry(offer.key, output, problem))
+            )
+
+    def withdraw(self, seq: int, number: int) -> tuple[str, Sequence[Subscription]] | None:
+        """Close the offer of an event that is gone; the execution listens again.
+
+        Returns:
+            The flow and the subscriptions of the execution, for the caller to subscribe it to; None when the offer was
+            declined meanwhile.
+        """
+        listener = self._listeners.get(seq)
+        if listener is None or listener.offer is None or listener.offer.number != number:
+            return None
+        listener.offer = None
+        return listener.flow_id, listener.listening.subscriptions
+
+    def take(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[PendingDelivery], set[bytes]]:
+        """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
+
+        Returns:
+            The accepted offers, for `restore` if the checkpoints can't be stored; and the leases whose checkpoints
+            consume something that was not offered.
+        """
+        taken: list[PendingDelivery] = []
+        refused: set[bytes] = set()
+        for each in checkpoints:
+            seq = self._core.leases.seq_of(each.lease) if each.arrival else None
+            if seq is None:
+                continue
+            listener = self._listeners.get(seq)
+            offer = None if listener is None else listener.offer
+            if listener is not None and offer is not None and offer.number == each.arrival:
+                listener.offer = None
+                self._taken[seq] = each.index
+                taken.append(offer)
+            elif each.index > self._taken.get(seq, -1):  # else the checkpoint is a repetition
+                refused.add(each.lease)
+        return taken, refused
+
+    def restore(self, offers: Sequence[PendingDelivery]) -> None:
+        """Reopen offers whose checkpoints could not be stored."""
+        for offer in offers:
+            listener = self._listeners.get(offer.seq)
+            if listener is None or listener.offer is not None:
+                self._decline(offer)
+            else:
+                listener.offer = offer
+
+
+class ChildResult(NamedTuple):
+    """Outcome of an execution, for one that waits for its end; exactly one of the two is set."""
+
+    output: bytes | None
+    error: WorkflowError | None
+
+    @classmethod
+    def of(cls, status: Status, output: bytes | None, error: WorkflowError | None) -> ChildResult:
+        """Return the outcome of an execution that ended."""
+        if status is Status.COMPLETED:
+            return cls(b"null" if output is None else output, None)
+        return cls(None, error or runtime_error("the execution that it waits for was cancelled"))
+
+    def delivered(self, parent: Unparked) -> Delivered:
+        """Return the change that adds the outcome to the journal of an execution that waited for it."""
+        return Delivered(parent.seq, JournalEntry(parent.key, *self), parent.attempts)
+
+
+class SideEffects(NamedTuple):
+    """Changes to store together with ends of executions.
+
+    `ends` are the given ones, and those of waiting executions that fault because their journal is full.
+    """
+
+    delivered: list[Delivered]
+    consumed: list[Consumed]
+    ends: list[Ended]
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class ChildCompletions:
+    """Delivers ends that are being stored."""
+
+    _subscriptions: Subscriptions
+    _buffer: EventBuffer
+    _parked: ParkedDelivery
+    _live: LiveDelivery
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether an execution waits for an end, or an event is buffered for a certain execution."""
+        return bool(self._subscriptions.ends_awaited or self._buffer.addressed)
+
+    async def side_effects(self, ends: Sequence[Ended]) -> SideEffects:
+        """Unpark executions that wait for those that are ending, and drop events buffered for the latter."""
+        result = SideEffects([], [], list(ends))
+        for end in result.ends:  # the list grows during the loop
+            result.consumed.extend(Consumed(number) for number in self._buffer.ended(end.seq))
+            taken = self._parked.take(self._subscriptions.end_receivers(end.seq))
+            if taken:
+                fitting = await self._parked.check_room(taken)
+                outcome = ChildResult.of(end.status, end.output, end.error)
+                result.delivered.extend(map(outcome.delivered, fitting.taken))
+                result.ends.extend(fitting.ends)
+        return result
+
+    def publish(self, ends: Sequence[Ended]) -> None:
+        """Offer ends that are now durable to the executions that wait for them while they run."""
+        for end in ends:
+            for receiver in self._subscriptions.end_receivers(end.seq):
+                self.offer(receiver, ChildResult.of(end.status, end.output, end.error))
+
+    def offer(self, receiver: EventReceiver, outcome: ChildResult) -> None:
+        """Offer the outcome of an execution to one that waits for it while it runs."""
+        offer = self._live.offer(receiver, None)
+        if offer is not None:
+            self._live.hand_over(offer, *outcome)

@@ -1,0 +1,130 @@
+"""asyncio timers of the scheduling core: one for deadlines of runners, one for executions that wait for a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from flowhook.errors import UnavailableError
+from flowhook.process import logs
+from router.dispatch.assignment import AssignmentLoader
+from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.observers import ExecutionWatchers
+from router.dispatch.runners import AttachedRunners
+from router.dispatch.state_writer import AttemptLog, RetryingWriter
+from router.dispatch.transitions import TransitionWriter
+from router.scheduling.shard import Shard
+
+CLOCK_LOOK: Final = 0.5
+"""Seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
+machine sleeps, when the monotonic clock of the timers may stand still."""
+
+LATE_SECONDS: Final = 0.5
+"""Seconds; a deadline noticed later than this means that this process was stalled, not its runners."""
+
+CATCH_UP_SECONDS: Final = 0.25
+"""Seconds that a stalled process then waits, to read what runners sent meanwhile."""
+
+log = logs.get_logger(__name__)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class DeadlineTimer:
+    """Takes the leases of runners away that have been silent for too long. It is not armed at first."""
+
+    _core: Shard
+    _writer: RetryingWriter
+    _runners: AttachedRunners
+    _loader: AssignmentLoader
+    _transitions: TransitionWriter
+    _effects: EffectQueue
+    _clock: Callable[[], float]
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _due: float = attrs.field(init=False, default=0.0)
+
+    def arm(self) -> None:
+        """Set the timer to the core's next deadline."""
+        self.cancel()
+        deadline = self._core.next_deadline()
+        if deadline is not None:
+            self._arm_at(max(deadline, self._clock() + 0.01))
+
+    def cancel(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm_at(self, due: float) -> None:
+        if self._writer.is_open:
+            self._due = due
+            self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        now = self._clock()
+        if now - self._due > LATE_SECONDS:
+            self._arm_at(now + CATCH_UP_SECONDS)
+        else:
+            self._expire(now)
+            self.arm()
+
+    def _expire(self, now: float) -> None:
+        self._runners.renew_storing()
+        expired = self._core.expire(now)
+        for runner_id in expired.silent:
+            runner = self._runners.remove(runner_id)
+            if runner is not None:
+                log.warning("runner fell silent", runner=runner_id)
+                runner.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
+                self._loader.leave(runner)
+        self._transitions.lose(expired.losses)
+        self._transitions.record(expired.unclaimed)
+        self._effects.add(ASSIGN_READY)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class WakeTimer:
+    """Wakes executions that wait for a time. It is not armed at first."""
+
+    _core: Shard
+    _writer: RetryingWriter
+    _parked: ParkedExecutions
+    _attempt_log: AttemptLog
+    _watchers: ExecutionWatchers
+    _effects: EffectQueue
+    _now_ms: Callable[[], int]
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    def arm(self) -> None:
+        """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
+        earliest = self._core.next_wake()
+        if earliest is None or not self._writer.is_open:
+            return
+        delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(delay, self._on_wake)
+
+    def cancel(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_wake(self) -> None:
+        self._timer = None
+        woken = self._core.wake(self._now_ms())
+        if woken:
+            for seq in woken:
+                self._parked.leave(seq)
+            self._attempt_log.woken(woken)
+            self._effects.add(ASSIGN_READY)
+            self._watchers.changed(woken)
+        self.arm()

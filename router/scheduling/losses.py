@@ -1,0 +1,295 @@
+"""Lost leases: which attempts they cost, and what a runner may still explain.
+
+Counts the attempts that are charged to executions, and limits them.
+
+An execution that is known to have caused a loss is *attributed* it. Losses without a known cause are charged as well,
+because the execution may have caused them, but only several of them count as one that is attributed.
+
+Leases lost while their runner was away, retained until the runner can no longer explain the loss.
+
+On a busy machine, a runner whose process died can reattach long after its leases were given to others. The lost leases
+were charged to their executions, because the runner might never have returned. If it reattaches and reports which
+execution killed it, the executions that merely shared its process get their attempt refunded, and the one that killed
+it is held accountable.
+
+Takes leases away from runners, and charges the attempts to their executions.
+
+A lost lease is charged if the execution may have caused the loss. What a runner reports of it later corrects that: see
+`lost_leases`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+import attrs
+
+from flowhook.model.executions import AttemptEnd
+from router.scheduling.leases import AttemptsExhausted, LateFailure, Lease, LeaseTable, Loss, RequeuePending
+from router.scheduling.pending_transitions import PendingTransitions
+from router.scheduling.queues import FairQueues
+
+UNCERTAIN_FACTOR: Final = 4
+"""Unexplained losses count this many times less than losses an execution is known to have caused."""
+
+
+@attrs.define(eq=False, repr=False)
+class AttemptCounts:
+    """Charged attempts and attributed losses by execution; those with none take no memory.
+
+    Args:
+        max_attempts: attributed losses that exhaust an execution.
+    """
+
+    _max_attempts: int
+    _charged: dict[int, int] = attrs.field(init=False, factory=dict)
+    _attributed: dict[int, int] = attrs.field(init=False, factory=dict)
+
+    def __contains__(self, seq: int) -> bool:
+        """Whether any attempt is charged to an execution."""
+        return seq in self._charged
+
+    def __len__(self) -> int:
+        """Return the number of executions with a charged attempt or an attributed loss."""
+        return len(self._charged.keys() | self._attributed.keys())
+
+    def charged(self, seq: int) -> int:
+        """Return the attempts charged to an execution, excluding one in progress."""
+        return self._charged.get(seq, 0)
+
+    def charge(self, seq: int, attempts: int) -> None:
+        """Replace the number of attempts charged to an execution."""
+        if attempts > 0:
+            self._charged[seq] = attempts
+        else:
+            self._charged.pop(seq, None)
+
+    def attribute(self, seq: int) -> None:
+        """Record that an execution is known to have caused one more loss."""
+        self._attributed[seq] = self._attributed.get(seq, 0) + 1
+
+    def is_exhausted(self, seq: int, attempts: int) -> bool:
+        """Whether an execution has used up its attempts, if `attempts` are charged to it."""
+        return self._attributed.get(seq, 0) >= self._max_attempts or attempts >= self._max_attempts * UNCERTAIN_FACTOR
+
+    def has_caused_too_many(self, seq: int) -> bool:
+        """Whether the losses attributed to an execution alone exhaust it."""
+        return self._attributed.get(seq, 0) >= self._max_attempts
+
+    def forget(self, seq: int) -> None:
+        """Remove an execution that ended."""
+        self._charged.pop(seq, None)
+        self._attributed.pop(seq, None)
+
+
+EXPLAIN_SECONDS: Final = 60.0
+"""Time after a loss in which it can be explained: many times what a runner takes to start, its pauses included."""
+
+
+@dataclass(slots=True)
+class _RunnerLosses:
+    until: float
+    lost: dict[bytes, int] = field(default_factory=dict)
+
+
+class LostLeases:
+    """Leases charged because their runner was absent: tokens with sequence numbers, by runner.
+
+    Each execution's last such lease is also listed by execution, until the execution is leased again or ends.
+    """
+
+    def __init__(self) -> None:
+        self._by_runner: dict[str, _RunnerLosses] = {}
+        self._last: dict[int, Lease] = {}
+
+    def record(self, lease: Lease, now: float) -> None:
+        """Record a loss that was charged."""
+        losses = self._by_runner.setdefault(lease.runner.id, _RunnerLosses(now))
+        losses.until = now + EXPLAIN_SECONDS
+        losses.lost[lease.token] = lease.seq
+        self._last[lease.seq] = lease
+
+    def end(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
+        """Record that a runner is back; return the executions known not to have caused their loss.
+
+        The runner still has to explain what it holds: either work that killed its process, or work it never stopped.
+        """
+        self.forget(now)
+        losses = self._by_runner.get(runner_id)
+        if losses is None:
+            return []
+        unrelated = [seq for token, seq in losses.lost.items() if token not in held] if explained else []
+        losses.lost = {token: seq for token, seq in losses.lost.items() if token in held}
+        if not losses.lost:
+            del self._by_runner[runner_id]
+        return unrelated
+
+    def take(self, runner_id: str, token: bytes) -> int | None:
+        """Remove and return the execution whose loss a runner explains; None when no explanation is expected."""
+        losses = self._by_runner.get(runner_id)
+        return None if losses is None else losses.lost.pop(token, None)
+
+    def forget(self, now: float) -> None:
+        """Drop losses that can't be explained any more."""
+        for runner_id in [runner_id for runner_id, losses in self._by_runner.items() if losses.until <= now]:
+            del self._by_runner[runner_id]
+
+    def last_of(self, seq: int) -> Lease | None:
+        """Return the lease that an execution lost last, if it was not leased since; else None."""
+        return self._last.get(seq)
+
+    def forget_execution(self, seq: int) -> None:
+        """Record that an execution was leased again, or ended; its losses can still be explained."""
+        self._last.pop(seq, None)
+
+    def __len__(self) -> int:
+        """Return the number of executions that were not leased since their loss."""
+        return len(self._last)
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class LossAccounting:
+    """Decides what becomes of executions whose lease is lost: they are *returning*, or exhausted and *ending*."""
+
+    _leases: LeaseTable
+    _attempts: AttemptCounts
+    _pending: PendingTransitions
+    _queues: FairQueues
+    _lost: LostLeases
+
+    def lose(
+        self,
+        lease: Lease,
+        *,
+        charged: bool,
+        certain: bool,
+        to_back: bool = False,
+        end: AttemptEnd | None = None,
+        detail: str = "",
+    ) -> Loss:
+        """Take a valid lease away.
+
+        Args:
+            lease: the lease.
+            charged: whether the execution may have caused the loss.
+            certain: whether it is known to have, if `charged`.
+            to_back: whether it is queued behind its flow's other ready executions.
+            end: why the attempt ended; None: it had not begun, because the runner did not receive the assignment.
+            detail: the reason that the runner gave, if any.
+        """
+        interrupted = None if end is None else lease.as_attempt(end, detail, charged=charged)
+        self._leases.void(lease.token)
+        seq = lease.seq
+        attempts = lease.attempt if charged else lease.attempt - 1
+        if charged and certain:
+            self._attempts.attribute(seq)
+        if charged and self._attempts.is_exhausted(seq, attempts):
+            self._pending.end(seq, lease.queue, counted=True)
+            return AttemptsExhausted(seq, attempts, interrupted)
+        self._attempts.charge(seq, attempts)
+        self._pending.requeue(seq, lease.queue, counted=True, to_back=to_back)
+        return RequeuePending(seq, attempts, interrupted)
+
+    def release(
+        self,
+        token: bytes,
+        *,
+        charged: bool,
+        to_back: bool = False,
+        end: AttemptEnd | None = None,
+        detail: str = "",
+    ) -> Loss | None:
+        """Give an execution back unfinished.
+
+        Args:
+            token: its lease's token.
+            charged: whether the execution is known to have caused the release.
+            to_back: see `lose`.
+            end: see `lose`.
+            detail: see `lose`.
+
+        Returns:
+            What became of it; None when the token is stale.
+        """
+        lease = self._leases.get(token)
+        if lease is None:
+            return None
+        return self.lose(lease, charged=charged, certain=True, to_back=to_back, end=end, detail=detail)
+
+    def lose_absent(self, lease: Lease, now: float) -> Loss:
+        """Take a valid lease away from an absent runner, which may still explain the loss."""
+        end = AttemptEnd.LEASE_EXPIRED if lease.runner.attached else AttemptEnd.RUNNER_LOST
+        loss = self.lose(lease, charged=True, certain=False, end=end)
+        if isinstance(loss, RequeuePending):
+            self._lost.record(lease, now)
+        return loss
+
+    # --- explanations -------------------------------------------------------------------------------------------------
+
+    def reattached(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
+        """Record that a runner is back; return the executions whose charge for its absence is refunded.
+
+        Args:
+            runner_id: the runner.
+            held: tokens of its executions, valid or not.
+            explained: whether executions it no longer holds are known not to have caused their loss.
+            now: the current time.
+        """
+        unrelated = self._lost.end(runner_id, held, explained=explained, now=now)
+        return [seq for seq in unrelated if self._refund_attempt(seq)]
+
+    def report_late_failure(self, runner_id: str, token: bytes, *, final: bool) -> LateFailure | None:
+        """Attribute a lost lease to its execution, when the runner that was absent explains the loss.
+
+        The loss was charged when it happened; from now on it counts as one the execution is known to have caused.
+
+        Args:
+            runner_id: the runner that had the lease and has reattached since.
+            token: the lease's token.
+            final: whether the execution must end because of the loss, even if another runner works on it by now.
+
+        Returns:
+            None when the runner has no such loss to explain.
+        """
+        seq = self._lost.take(runner_id, token)
+        if seq is None or not self._is_charged(seq):
+            return None
+        self._attempts.attribute(seq)
+        attempts = self._attempts.charged(seq)
+        if (final or self._attempts.has_caused_too_many(seq)) and self._end_unleased(seq, token):
+            return LateFailure(seq, attempts, is_ending=True)
+        newer = self._leases.of(seq) if final else None
+        if newer is not None:
+            self._leases.release(newer.token)
+            self._pending.end(seq, newer.queue, counted=True)
+        return LateFailure(seq, attempts, newer is not None, newer)
+
+    # --- internals ----------------------------------------------------------------------------------------------------
+
+    def _is_charged(self, seq: int) -> bool:
+        """Whether attempts are charged to an execution that is not about to end."""
+        return seq in self._attempts and not self._pending.is_ending(seq)
+
+    def _refund_attempt(self, seq: int) -> bool:
+        """Refund one charged attempt; an attempt in progress gets a number smaller by one."""
+        if not self._is_charged(seq):
+            return False
+        self._attempts.charge(seq, self._attempts.charged(seq) - 1)
+        lease = self._leases.of(seq)
+        if lease is not None:
+            lease.attempt -= 1
+        return True
+
+    def _end_unleased(self, seq: int, token: bytes) -> bool:
+        """Move an execution not leased since it lost this lease to *ending*; false unless ready or returning."""
+        lease = self._lost.last_of(seq)
+        if lease is None or lease.token != token:
+            return False
+        if self._pending.end_returning(seq):
+            return True
+        if not self._queues.remove(lease.queue, seq):
+            return False
+        self._pending.end(seq, lease.queue, counted=False)
+        return True

@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from flowhook.attach import codec, messages
 from flowhook.model import JournalEntry
-from router.session import RunnerSession
-from router.session.send_queue import SendQueue
+from router.session import RunnerSession, SendQueue
 
 ROUNDS = 300
 REPEATS = 9

@@ -26,8 +26,7 @@ from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl
 from router.services.attach_stream import AttachReader, AttachWriter
-from router.session import Register, RunnerSession
-from router.session.validation import check_runner_id, checked_outcome
+from router.session import Register, RunnerSession, check_runner_id, checked_outcome
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth

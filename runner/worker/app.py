@@ -25,7 +25,7 @@ from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient
 from runner.quarantine.pool import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
-from runner.session.router_clock import RouterClock
+from runner.session import RouterClock
 from runner.worker import standalone
 from runner.worker.attach_client import RouterConnection
 from runner.worker.body_fetcher import BodyFetcher

@@ -18,8 +18,7 @@ from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner import session
-from runner.session.machine import MICROSECONDS
-from runner.session.router_clock import RouterClock
+from runner.session import MICROSECONDS, RouterClock
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 
 MIN_BACKOFF: Final = 0.05

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.attach.codec.journal_entries import entry_from_proto, fill_entry
-from flowhook.attach.codec.subscriptions import decode_subscriptions
+from flowhook.attach.codec import decode_subscriptions, entry_from_proto, fill_entry
 from flowhook.v1 import runner_service_pb2 as pb
 
 __all__ = ["decode_subscriptions", "entry_from_proto", "entry_message"]

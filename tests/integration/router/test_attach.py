@@ -13,7 +13,7 @@ from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
-from router.session import send_queue
+from router import session
 
 
 @pytest.fixture
@@ -191,9 +191,7 @@ async def test_a_stream_without_a_hello_is_ended(router, monkeypatch):
 
 
 async def test_a_runner_that_reads_nothing_gets_no_more_than_fits_and_leaves_the_rest_to_others(router, client, hello):
-    fits = (
-        send_queue.MAX_UNSENT_BYTES // 2**19 + 2
-    )  # one is being written and one is larger than the room that was left
+    fits = session.MAX_UNSENT_BYTES // 2**19 + 2  # one is being written and one is larger than the room that was left
     async with attached(router, "deaf", credit=100, narrow=True):
         for _ in range(100):
             await client.ingest("hello", "x" * 2**19, content_type="text/plain")

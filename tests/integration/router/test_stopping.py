@@ -13,9 +13,9 @@ from support.shards import running_host
 from flowhook.errors import FlowhookError
 from flowhook.model import Status
 from flowhook.v1 import runner_service_pb2 as pb
+from router import session
 from router.dispatch import assignment as assignment_loader
 from router.services.runner import RunnerService
-from router.session import send_queue
 
 
 async def end_of(runner):
@@ -93,7 +93,7 @@ class DeafCall:
 
 async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner_to_read(tmp_path, monkeypatch):
     """Or a router would keep what was meant for a dead runner, and never stop."""
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 1)
+    monkeypatch.setattr(session, "MAX_UNSENT_BYTES", 1)
     monkeypatch.setattr(assignment_loader, "EXECUTIONS_PER_READ", 1)
     async with asyncio.timeout(PATIENCE), running_host(tmp_path) as shard:
         await shard.append("a", b"1", b"2", b"3")

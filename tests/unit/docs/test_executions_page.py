@@ -15,7 +15,7 @@ from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.listen_task import MAX_EXPECTED_BYTES
 from runner.interpreter.tasks import MAX_TASKS
-from runner.session.machine import MAX_PENDING_EVENT_BYTES
+from runner.session import MAX_PENDING_EVENT_BYTES
 from runner.worker.effect_executor import idempotency_key
 
 PAGE = pages.text_of("executions.md")

@@ -163,11 +163,11 @@ def test_several_messages_are_one_bundle_in_order():
 
 def test_a_bundle_is_no_larger_than_a_message_may_be(monkeypatch):
     large = CheckpointBatch((Checkpoint(b"l", 0, JournalEntry("k", b"x" * 500)),))
-    monkeypatch.setattr("flowhook.attach.codec.requests.MAX_BUNDLE_BYTES", 1000)
+    monkeypatch.setattr("flowhook.attach.codec.MAX_BUNDLE_BYTES", 1000)
     assert len(list(requests([large, Credit(1)]))) == 1
     assert len(list(requests([large, large, Credit(1)]))) == 3
     assignments = AssignmentBatch((Assignment(b"l", 1, 1, b"x" * 500),))
-    monkeypatch.setattr("flowhook.attach.codec.responses.MAX_BUNDLE_BYTES", 1000)
+    monkeypatch.setattr("flowhook.attach.codec.MAX_BUNDLE_BYTES", 1000)
     assert len(list(responses([assignments, Drain(1)]))) == 1
     assert len(list(responses([assignments, assignments, Drain(1)]))) == 3
 

@@ -11,8 +11,9 @@ from support.patience import PATIENCE, until
 from flowhook.attach.messages import Assignment, Hello
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.v1 import runner_service_pb2 as pb
+from router import session as attach_session
 from router.services.attach_stream import AttachReader, AttachWriter
-from router.session import RunnerSession, report_queue, send_queue
+from router.session import RunnerSession
 
 
 class RecordingStream:
@@ -56,7 +57,7 @@ def delivery(token=b"t", size=1):
 
 
 async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 10)
+    monkeypatch.setattr(attach_session, "MAX_UNSENT_BYTES", 10)
     reported = []
     box = writer(lambda: reported.append(box.full))
     stream.open.clear()
@@ -77,7 +78,7 @@ async def test_it_is_full_until_what_it_holds_is_sent(stream, monkeypatch):
 
 
 async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 1)
+    monkeypatch.setattr(attach_session, "MAX_UNSENT_BYTES", 1)
     box = writer()
     box.assign([delivery()])
     waiting = asyncio.create_task(box.room())
@@ -87,7 +88,7 @@ async def test_who_waits_for_room_does_not_wait_for_ever_when_the_stream_ends(mo
 
 
 async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_over_meanwhile(monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 1)
+    monkeypatch.setattr(attach_session, "MAX_UNSENT_BYTES", 1)
     box = writer()
     box.end()
     box.assign([delivery()])
@@ -96,7 +97,7 @@ async def test_nobody_waits_for_room_in_a_stream_that_ends_whatever_is_handed_ov
 
 
 async def test_a_runner_that_reads_nothing_is_disconnected_before_its_queue_grows_without_bound(monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_REVOCATIONS", 10)
+    monkeypatch.setattr(attach_session, "MAX_UNSENT_REVOCATIONS", 10)
     box = writer()
     for _ in range(11):
         assert box.error is None
@@ -246,7 +247,7 @@ async def test_what_is_read_while_storage_writes_is_recorded_together(host, box)
 
 
 async def test_no_more_is_read_than_can_be_recorded(host, box, monkeypatch):
-    monkeypatch.setattr(report_queue, "MAX_UNSTORED_BYTES", 1)
+    monkeypatch.setattr(attach_session, "MAX_UNSTORED_BYTES", 1)
     reading = asyncio.create_task(box.put(checkpoint(b"a", 0)))
     await asyncio.sleep(0)
     assert not reading.done()

@@ -18,8 +18,8 @@ from flowhook.attach.messages import (
     Settlement,
 )
 from flowhook.model import JournalEntry
-from router.session import send_queue
-from router.session.send_queue import SendQueue
+from router import session
+from router.session import SendQueue
 
 
 @pytest.fixture
@@ -89,21 +89,21 @@ def test_leases_are_revoked_by_reason(queue):
 
 
 def test_assignments_are_split_into_messages_that_fit(queue, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_BATCH_BYTES", 250)
+    monkeypatch.setattr(session, "MAX_BATCH_BYTES", 250)
     queue.assign([assignment(b"%d" % number, size) for number, size in enumerate([100, 100, 100, 900, 10])])
     sizes = [[len(item.event) for item in message.assignments] for message in queue.take()]
     assert sizes == [[100, 100], [100], [900], [10]]
 
 
 def test_deliveries_are_split_into_messages_that_fit(queue, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_BATCH_BYTES", 250)
+    monkeypatch.setattr(session, "MAX_BATCH_BYTES", 250)
     for _ in range(3):
         queue.deliver(delivery(size=100))
     assert [len(message.deliveries) for message in queue.take()] == [2, 1]
 
 
 def test_it_is_full_until_what_was_taken_is_sent(queue, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 10)
+    monkeypatch.setattr(session, "MAX_UNSENT_BYTES", 10)
     queue.assign([assignment(size=9)])
     assert not queue.full
     queue.assign([assignment(size=1)])
@@ -120,13 +120,13 @@ def test_it_is_full_until_what_was_taken_is_sent(queue, monkeypatch):
 
 
 def test_journals_count_too(queue, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_BYTES", 100)
+    monkeypatch.setattr(session, "MAX_UNSENT_BYTES", 100)
     queue.assign([Assignment(b"t", 2, 1, b"", (JournalEntry("k", b"x" * 100),))])
     assert queue.full
 
 
 def test_the_revocations_of_a_runner_that_reads_nothing_are_bounded(queue, monkeypatch):
-    monkeypatch.setattr(send_queue, "MAX_UNSENT_REVOCATIONS", 10)
+    monkeypatch.setattr(session, "MAX_UNSENT_REVOCATIONS", 10)
     for _ in range(10):
         assert queue.revoke([b"stale"], "LEASE_LOST")
     assert not queue.revoke([b"stale"], "LEASE_LOST")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.session.router_clock import RouterClock
+from runner.session import RouterClock
 
 
 class Machine:

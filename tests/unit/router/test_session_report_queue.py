@@ -15,8 +15,8 @@ from flowhook.attach.messages import (
 )
 from flowhook.errors import InvalidError
 from flowhook.model import JournalEntry
-from router.session import StoreReports, Subscribe, report_queue
-from router.session.report_queue import ReportQueue
+from router import session
+from router.session import ReportQueue, StoreReports, Subscribe
 
 ENTRY = JournalEntry("/do/0/a#0", b"1")
 
@@ -70,7 +70,7 @@ def test_subscriptions_alone_store_nothing():
 
 
 def test_one_batch_takes_no_more_than_its_share_of_storage(monkeypatch):
-    monkeypatch.setattr(report_queue, "MAX_STORE_BYTES", 150)
+    monkeypatch.setattr(session, "MAX_STORE_BYTES", 150)
     queue = queued(*[checkpoint(b"a", index) for index in range(3)])
     batches = []
     while queue:
@@ -81,7 +81,7 @@ def test_one_batch_takes_no_more_than_its_share_of_storage(monkeypatch):
 
 
 def test_it_is_full_until_what_was_taken_is_stored(monkeypatch):
-    monkeypatch.setattr(report_queue, "MAX_UNSTORED_BYTES", 150)
+    monkeypatch.setattr(session, "MAX_UNSTORED_BYTES", 150)
     queue = queued(checkpoint(b"a", 0))
     assert not queue.full
     add(queue, checkpoint(b"a", 1))

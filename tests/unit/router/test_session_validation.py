@@ -10,7 +10,7 @@ from flowhook.attach.messages import Checkpoint, Completed, Faulted, Hello, Outc
 from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent
 from flowhook.model import Correlation, EventFilter, FailedResponse, JournalEntry, Subscription, WorkflowError
-from router.session.validation import check_hello, checked_checkpoint, checked_outcome
+from router.session import check_hello, checked_checkpoint, checked_outcome
 
 ANY = EventFilter(False, "")
 HELLO = Hello("r1", ("http",), "1", (b"l",), losses_explained=True)

@@ -1,9 +1,55 @@
-"""The state machine of the runner's half of Attach; `runner.session` describes the protocol."""
+"""The runner's half of the Attach protocol, without I/O: messages from the router in, effects out.
+
+::
+
+    detached --connected()--> greeting --Welcome--> attached --Drain/disconnected()--> detached
+                                 |                      |
+                              only Hello           everything else
+
+**Leases** outlive streams. A lease is *held* from its assignment until its outcome is settled or the lease is revoked
+or lost. While it is held, unacknowledged checkpoints and the unsettled outcome are retained and sent again on a new
+stream, checkpoints first. The router handles both idempotently.
+
+**Subscriptions** of a running execution are sent again on each stream and whenever they change. Each set has a
+*generation* number. Only a delivery for the latest generation is accepted, and at most one. The router thus knows
+whether each event was consumed: the checkpoint that consumes it is sent before the next generation.
+
+**Certainty.** Only the router knows whether leases are still valid. Its answer to a renewal proves it, as of the time
+the renewal was made, not as of the time the answer was read: this process may have been stopped in between, and data in
+the socket is old. If that time is longer ago than a lease, or the stream has ended since, no effect starts before there
+is a newer answer.
+
+**Expiry.** A runner that could not reach the router for the length of a lease abandons its executions and releases
+their leases. If the router was down all that time, it accepts the releases, and no attempt is charged. If it was not,
+it has assigned the executions to other runners.
+
+**Lifecycle events** of executions that flows subscribed to are sent with the checkpoints, or in checkpoints without an
+entry, in order. So they are durable before whatever follows them. The event filter is sent again on each stream.
+
+**Batching.** Nothing is sent at once: `take` returns all messages since the last call, so that whatever happens during
+a write goes into the next one.
+
+**Credit** is additive and lost with the stream. Bounds: `capacity` running executions; four times as many leases,
+including those with an unsettled outcome; `MAX_HELD_BYTES` of events.
+
+**The router's clock.** One clock decides when waits, timeouts and retries are over: that of the router that owns the
+shard. A runner never compares it with its own, which may be wrong by any amount. It keeps the difference between the
+router's time and a monotonic clock of its own, within what messages prove:
+
+- A message that the router sent at T and that is read at M: the router's clock shows at least T at M. So an execution
+  that the router woke at its time is past that time here too.
+- The answer to a request that was made at A: the router's clock showed at most T at A. This bound takes the difference
+  down again after the router's clock was set back.
+
+Example: a renewal is made at 10.0 s of the monotonic clock, its answer says 500.0 s and is read at 10.4 s. The
+difference is at least 489.6 s and at most 490.0 s; an earlier value in between stays, any other becomes the nearer end.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import starmap
@@ -48,18 +94,125 @@ from flowhook.attach.messages import (
 )
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription
-from runner.session.effects import (
-    Abandon,
-    AttachAccepted,
-    Deliver,
-    Effect,
-    LeasesConfirmed,
-    Proceed,
-    Reattach,
-    ReleaseOutcome,
-    SetLifecycleFilter,
-    StartAttempt,
+
+
+@dataclass(frozen=True, slots=True)
+class AttachAccepted:
+    """The stream is ready; renew leases every `renew_seconds`."""
+
+    renew_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Start working on an assignment."""
+
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """The journal of an execution is durable up to `index`: its next effect may start."""
+
+    lease: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesConfirmed:
+    """Leases are confirmed for longer: effects that were held because a lease might be lost may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Deliver an event to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
+
+    lease: bytes
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Stop working on a lease and discard the result."""
+
+    lease: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseOutcome:
+    """The outcome of a lease is durable."""
+
+    lease: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reattach:
+    """Open a new stream once the router closed this one, or after `grace` seconds."""
+
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetLifecycleFilter:
+    """Report lifecycle events of these types, and of no others, from now on."""
+
+    types: frozenset[str]
+
+
+Effect = (
+    AttachAccepted
+    | StartAttempt
+    | Proceed
+    | LeasesConfirmed
+    | Deliver
+    | Abandon
+    | ReleaseOutcome
+    | Reattach
+    | SetLifecycleFilter
 )
+
+
+MILLISECONDS: Final = 1000
+
+
+class RouterClock:
+    """Tells the router's time: what it said last, and the time that has passed since."""
+
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, fallback: Callable[[], float] = time.time
+    ) -> None:
+        """Start without a message.
+
+        Args:
+            monotonic: seconds; the clock of all times `now` and `asked`.
+            fallback: Unix time in seconds, which is told until a message says the router's.
+        """
+        self._monotonic = monotonic
+        self._ahead_ms = (fallback() - monotonic()) * MILLISECONDS
+
+    def now_ms(self) -> int:
+        """Return the router's time, Unix milliseconds."""
+        return int(self._monotonic() * MILLISECONDS + self._ahead_ms)
+
+    def attached(self, sent_ms: int, now: float) -> None:
+        """Process the first message of a stream, maybe of another router than before, read at `now`."""
+        self._ahead_ms = _difference(sent_ms, now)
+
+    def read(self, sent_ms: int, now: float) -> None:
+        """Process a message of the router, read at `now`."""
+        self._ahead_ms = max(self._ahead_ms, _difference(sent_ms, now))
+
+    def answered(self, sent_ms: int, asked: float) -> None:
+        """Process the answer to a request that was made at `asked`, after `read`."""
+        # the router's time is cut to milliseconds: it may have been one later
+        self._ahead_ms = min(self._ahead_ms, _difference(sent_ms + 1, asked))
+
+
+def _difference(router_ms: int, monotonic: float) -> float:
+    return router_ms - monotonic * MILLISECONDS
+
 
 MAX_OUTSTANDING: Final = 256
 """Maximum outstanding credit: enough for one round trip, and little memory if all assignments are large."""

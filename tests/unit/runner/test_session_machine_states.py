@@ -12,7 +12,6 @@ from flowhook.attach import messages as m
 from flowhook.attach.limits import MAX_CREDIT
 from flowhook.model import JournalEntry
 from runner import session as s
-from runner.session import machine
 
 
 class Attach(RuleBasedStateMachine):
@@ -181,7 +180,7 @@ class Attach(RuleBasedStateMachine):
     def the_capacity_is_kept(self):
         assert self.session.running == len(self.working)
         assert self.session.running + self.credit <= CAPACITY
-        assert len(self.session._held) <= machine.UNSETTLED_FACTOR * CAPACITY
+        assert len(self.session._held) <= s.UNSETTLED_FACTOR * CAPACITY
 
     def teardown(self):
         """Whatever happened: connected long enough, everything the router still leases gets settled."""

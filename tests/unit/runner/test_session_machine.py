@@ -10,7 +10,6 @@ from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import TaskEventType
 from flowhook.model import EventFilter, JournalEntry, Subscription
 from runner import session as s
-from runner.session import machine
 
 
 def test_hello_comes_first_and_alone():
@@ -90,7 +89,7 @@ def test_results_that_are_large_go_out_in_parts():
 
 
 def test_no_credit_is_given_while_the_events_in_hand_are_too_large(monkeypatch):
-    monkeypatch.setattr(machine, "MAX_HELD_BYTES", 10)
+    monkeypatch.setattr(s, "MAX_HELD_BYTES", 10)
     session = attached()
     session.take()
     session.receive(m.AssignmentBatch((assignment(b"a", b"x" * 11), assignment(b"b"))), 0)
@@ -327,7 +326,7 @@ def test_what_happens_is_said_in_its_place_until_it_is_known_to_be_durable():
 
 
 def test_more_than_fits_is_not_reported_until_what_was_is_durable(monkeypatch):
-    monkeypatch.setattr(machine, "MAX_PENDING_EVENT_BYTES", 1000)
+    monkeypatch.setattr(s, "MAX_PENDING_EVENT_BYTES", 1000)
     session = attached()
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     large = happened(1, b"x" * 600)

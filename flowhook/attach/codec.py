@@ -1,0 +1,443 @@
+"""Converts Attach messages between protobuf and `flowhook.attach.messages`, in both directions.
+
+Nothing else touches the protobuf classes of Attach. A *request* is what a runner sends, a *response* what a router
+sends.
+
+Encoding fills a message in place: a message that is composed of finished parts copies each of them once for each level,
+which takes three times as long. Decoding checks no more than what would make the conversion itself expensive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flowhook import limits
+from flowhook.attach.limits import MAX_BUNDLE_BYTES, MAX_WAIT_BYTES, protocol_violation
+from flowhook.attach.messages import (
+    Assignment,
+    AssignmentBatch,
+    Checkpoint,
+    CheckpointAck,
+    CheckpointBatch,
+    Completed,
+    Credit,
+    Drain,
+    DurableCheckpoint,
+    Ending,
+    EventDelivery,
+    EventDeliveryBatch,
+    Faulted,
+    Hello,
+    LifecycleFilter,
+    Outcome,
+    OutcomeBatch,
+    Parked,
+    Released,
+    Renewal,
+    Renewed,
+    Revocation,
+    RouterMessage,
+    RunnerMessage,
+    Settlement,
+    SubscriptionBatch,
+    SubscriptionUpdate,
+    Welcome,
+)
+from flowhook.events.lifecycle import LifecycleEvent
+from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEntry, Subscription, WorkflowError
+from flowhook.v1 import runner_service_pb2 as pb
+from flowhook.wire import convert
+
+
+def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
+    """Set the fields of a message to those of a journal entry."""
+    message.key = entry.key
+    if entry.error is None:
+        message.output = entry.output or b""
+    else:
+        message.error.CopyFrom(convert.error_to_proto(entry.error))
+
+
+def entry_from_proto(message: pb.JournalEntry) -> JournalEntry:
+    """Return the journal entry that a message holds."""
+    if message.WhichOneof("result") == "error":
+        return JournalEntry(message.key, None, convert.error_from_proto(message.error))
+    return JournalEntry(message.key, message.output)
+
+
+def fill_subscriptions(message: pb.Parked | pb.Listening, subscriptions: Sequence[Subscription]) -> None:
+    """Add subscriptions to a message."""
+    for subscription in subscriptions:
+        target = message.subscriptions.add(key=subscription.key)
+        if subscription.execution_id:
+            target.execution_id = subscription.execution_id
+            continue
+        target.events.SetInParent()
+        for each in subscription.filters:
+            filter_ = target.events.filters.add(callback=each.callback, type=each.type)
+            filter_.attributes.update(each.attributes)
+            for path, expected in each.correlations:
+                filter_.correlations.add(path=path, expected=expected)
+
+
+def fill_parked(message: pb.Parked, parked: Parked) -> None:
+    """Fill a message with what an execution waits for."""
+    if parked.wake_at_ms is not None:
+        message.wake_time.CopyFrom(convert.timestamp(parked.wake_at_ms))
+    fill_subscriptions(message, parked.subscriptions)
+    if parked.retry is not None:
+        message.retry.CopyFrom(convert.retry_to_proto(parked.retry))
+        message.retry_keys.extend(parked.retry.keys)
+
+
+def decode_parked(message: pb.Parked) -> Parked | Faulted:
+    """Return the wake time and subscriptions of an execution, or the error that it can't wait for that much.
+
+    Raises:
+        InvalidError: there are too many (a protocol violation).
+    """
+    if message.ByteSize() > MAX_WAIT_BYTES:
+        detail = f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value"
+        return Faulted(WorkflowError(f"{ERROR_TYPE_BASE}runtime", 500, "Runtime error", detail=detail))
+    wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
+    retry = convert.retry_from_proto(message.retry, message.retry_keys) if message.HasField("retry") else None
+    return Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
+
+
+def decode_update(message: pb.Listening) -> SubscriptionUpdate:
+    """Return the subscriptions of a running execution; none, if they are too large.
+
+    Raises:
+        InvalidError: there are too many (a protocol violation).
+    """
+    if message.ByteSize() > MAX_WAIT_BYTES:  # the execution faults when it parks with the same subscriptions
+        return SubscriptionUpdate(message.lease, message.generation, ())
+    return SubscriptionUpdate(message.lease, message.generation, decode_subscriptions(message.subscriptions))
+
+
+def decode_subscriptions(messages: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
+    """Return subscriptions.
+
+    Raises:
+        InvalidError: there are too many, or one has no filters or too many (a protocol violation).
+    """
+    if len(messages) > limits.MAX_SUBSCRIPTIONS:
+        raise protocol_violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
+    return tuple(map(_subscription, messages))
+
+
+def _subscription(message: pb.Subscription) -> Subscription:
+    if message.WhichOneof("target") == "execution_id":
+        # an empty ID is not the same as none: it is refused like an empty list of filters
+        return Subscription(message.key, (), message.execution_id)
+    if not 0 < len(message.events.filters) <= limits.MAX_EVENT_FILTERS:
+        raise protocol_violation(f"a subscription to events has 1 to {limits.MAX_EVENT_FILTERS} filters")
+    return Subscription(message.key, tuple(map(_filter, message.events.filters)))
+
+
+def _filter(message: pb.EventFilter) -> EventFilter:
+    correlations = tuple(Correlation(each.path, each.expected) for each in message.correlations)
+    return EventFilter(message.callback, message.type, tuple(sorted(message.attributes.items())), correlations)
+
+
+Request = pb.AttachRequest
+
+
+def encode_requests(messages: Sequence[RunnerMessage]) -> list[Request]:
+    """Return a runner's messages for the stream, as one bundle if it is not too large."""
+    request = Request()
+    parts = request.bundle.requests
+    for message in messages:
+        _encode_request(parts.add(), message)
+    return [request] if len(parts) > 1 and request.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+
+
+def decode_request(request: Request) -> Iterator[tuple[RunnerMessage | None, int]]:
+    """Yield a runner's messages with their sizes in bytes; None: this version does not know the kind of message.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    if not request.HasField("bundle"):
+        yield _decode_request(request), request.ByteSize()
+        return
+    for part in request.bundle.requests:
+        if part.WhichOneof("message") in ("hello", "bundle"):
+            raise protocol_violation("a stream has one hello, and a bundle no bundles")
+        yield _decode_request(part), part.ByteSize()
+
+
+def exit_outcome_to_proto(outcome: Outcome) -> pb.Outcome:
+    """Return the outcome of what a process was evaluating when it ended, for the report of its exit."""
+    message = pb.Outcome()
+    _fill_outcome(message, outcome)
+    return message
+
+
+def exit_outcome_from_proto(message: pb.Outcome) -> Outcome:
+    """Decode the outcome of what a process was evaluating when it ended.
+
+    Raises:
+        InvalidError: it is neither faulted nor released (a protocol violation).
+    """
+    if message.WhichOneof("result") not in ("faulted", "released"):
+        raise protocol_violation("what a process was evaluating when it ended is faulted or released")
+    ending = _ending(message)
+    return Outcome(message.lease, ending._replace(to_back=True) if isinstance(ending, Released) else ending)
+
+
+def _encode_request(request: Request, message: RunnerMessage) -> None:
+    match message:
+        case CheckpointBatch():
+            add_checkpoint = request.checkpoints.checkpoints.add
+            for checkpoint in message.checkpoints:
+                _fill_checkpoint(add_checkpoint(), checkpoint)
+        case OutcomeBatch():
+            add_outcome = request.outcomes.outcomes.add
+            for outcome in message.outcomes:
+                _fill_outcome(add_outcome(), outcome)
+        case SubscriptionBatch():
+            for lease, generation, subscriptions in message.updates:
+                fill_subscriptions(request.listening.listening.add(lease=lease, generation=generation), subscriptions)
+        case Credit():
+            request.credit.assignments = message.assignments
+        case Renewal():
+            request.renewal.stamp = message.stamp
+        case Hello():
+            hello = request.hello
+            hello.runner_id = message.runner_id
+            hello.components.extend(message.components)
+            hello.build = message.build
+            hello.held_leases.extend(message.held_leases)
+            hello.losses_explained = message.losses_explained
+
+
+def _decode_request(request: Request) -> RunnerMessage | None:
+    match request.WhichOneof("message"):
+        case "checkpoints":
+            return CheckpointBatch(tuple(map(_checkpoint, request.checkpoints.checkpoints)))
+        case "outcomes":
+            return OutcomeBatch(tuple(map(_outcome, request.outcomes.outcomes)))
+        case "listening":
+            return SubscriptionBatch(tuple(map(decode_update, request.listening.listening)))
+        case "credit":
+            return Credit(request.credit.assignments)
+        case "renewal":
+            return Renewal(request.renewal.stamp)
+        case "hello":
+            hello = request.hello
+            components, held = tuple(hello.components), tuple(hello.held_leases)
+            return Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
+    return None
+
+
+def _fill_checkpoint(message: pb.Checkpoint, checkpoint: Checkpoint) -> None:
+    lease, index, entry, compacts, reply, arrival, events, number, history = checkpoint
+    message.lease = lease
+    message.index = index
+    if entry is not None:
+        fill_entry(message.entry, entry)
+    if compacts:
+        message.compacts = True
+    if reply is not None:
+        message.reply.ParseFromString(reply)
+        message.reply.SetInParent()
+    if arrival:
+        message.arrival = arrival
+    if events:
+        message.events.extend(map(_event_to_proto, events))
+    if number:
+        message.number = number
+    if history:
+        message.history = history
+
+
+def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
+    entry = entry_from_proto(message.entry) if message.HasField("entry") else None
+    reply = message.reply.SerializeToString() if message.HasField("reply") else None
+    events = _events(message.events) if message.events else ()
+    return Checkpoint(
+        message.lease,
+        message.index,
+        entry,
+        message.compacts,
+        reply,
+        message.arrival,
+        events,
+        message.number,
+        message.history,
+    )
+
+
+def _fill_outcome(message: pb.Outcome, outcome: Outcome) -> None:
+    lease, ending, events, history, checkpoints = outcome
+    message.lease = lease
+    match ending:
+        case Completed():
+            message.completed.output = ending.output
+            if ending.reply is not None:
+                message.completed.reply.ParseFromString(ending.reply)
+                message.completed.reply.SetInParent()
+        case Faulted():
+            message.faulted.CopyFrom(convert.error_to_proto(ending.error))
+        case Parked():
+            message.parked.SetInParent()
+            fill_parked(message.parked, ending)
+        case Released():
+            message.released.reason = ending.reason
+            message.released.charged = ending.charged
+    if events:
+        message.events.extend(map(_event_to_proto, events))
+    if history:
+        message.history = history
+    for checkpoint in checkpoints:
+        _fill_checkpoint(message.checkpoints.add(), checkpoint)
+
+
+def _outcome(message: pb.Outcome) -> Outcome:
+    events = _events(message.events) if message.events else ()
+    checkpoints = tuple(map(_checkpoint, message.checkpoints)) if message.checkpoints else ()
+    return Outcome(message.lease, _ending(message), events, message.history, checkpoints)
+
+
+def _ending(message: pb.Outcome) -> Ending:
+    match message.WhichOneof("result"):
+        case "completed":
+            completed = message.completed
+            reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
+            return Completed(completed.output, reply)
+        case "faulted":
+            return Faulted(convert.error_from_proto(message.faulted))
+        case "parked":
+            return decode_parked(message.parked)
+        case _:
+            return Released(message.released.reason, message.released.charged)
+
+
+def _event_to_proto(event: LifecycleEvent) -> pb.LifecycleEvent:
+    type_, key, time_ms, data = event
+    return pb.LifecycleEvent(type=type_, key=key, time=convert.timestamp(time_ms), data=data)
+
+
+def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]:
+    # callers have imported the module anyway; other processes should not load it and the body parsers that it imports
+    from flowhook.events.lifecycle import LifecycleEvent  # noqa: PLC0415 - see above
+
+    return tuple(LifecycleEvent(each.type, each.key, convert.milliseconds(each.time), each.data) for each in messages)
+
+
+Response = pb.AttachResponse
+
+
+def encode_responses(messages: Sequence[RouterMessage], *, sent_ms: int = 0) -> list[Response]:
+    """Return a router's messages for the stream, as one bundle if it is not too large; `sent_ms`: the router's time."""
+    response = Response()
+    parts = response.bundle.responses
+    for message in messages:
+        _encode_response(parts.add(), message)
+    found = [response] if len(parts) > 1 and response.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
+    for each in found:
+        each.sent_time_ms = sent_ms
+    return found
+
+
+def decode_response(response: Response) -> Iterator[RouterMessage]:
+    """Yield a router's messages, without those of a kind that this version does not know."""
+    for part in response.bundle.responses if response.HasField("bundle") else (response,):
+        message = _decode_response(part)
+        if message is not None:
+            yield message
+
+
+def _encode_response(response: Response, message: RouterMessage) -> None:
+    match message:
+        case AssignmentBatch():
+            _fill_assignments(response.assignments, message.assignments)
+        case CheckpointAck():
+            _fill_ack(response.checkpointed, message.checkpoints)
+        case Settlement():
+            response.settlement.leases.extend(message.leases)
+        case EventDeliveryBatch():
+            _fill_deliveries(response.arrivals, message.deliveries)
+        case Revocation():
+            response.revocation.leases.extend(message.leases)
+            response.revocation.reason = message.reason
+        case Renewed():
+            response.renewed.stamp = message.stamp
+        case LifecycleFilter():
+            response.interest.SetInParent()
+            response.interest.event_types.extend(sorted(message.types))
+        case Drain():
+            response.drain.grace.CopyFrom(convert.duration(message.grace))
+        case Welcome():
+            welcome = response.welcome
+            welcome.lease_duration.CopyFrom(convert.duration(message.lease_seconds))
+            welcome.kept_leases.extend(message.retained)
+
+
+def _decode_response(response: Response) -> RouterMessage | None:
+    match response.WhichOneof("message"):
+        case "assignments":
+            return AssignmentBatch(tuple(map(_assignment, response.assignments.assignments)))
+        case "checkpointed":
+            found = response.checkpointed.checkpoints
+            return CheckpointAck(tuple(DurableCheckpoint(item.lease, item.index, item.number) for item in found))
+        case "settlement":
+            return Settlement(tuple(response.settlement.leases))
+        case "arrivals":
+            return EventDeliveryBatch(tuple(map(_delivery, response.arrivals.arrivals)))
+        case "revocation":
+            return Revocation(tuple(response.revocation.leases), response.revocation.reason)
+        case "renewed":
+            return Renewed(response.renewed.stamp)
+        case "interest":
+            return LifecycleFilter(frozenset(response.interest.event_types))
+        case "drain":
+            return Drain(convert.seconds(response.drain.grace))
+        case "welcome":
+            terms = response.welcome
+            seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.kept_leases)
+            return Welcome(seconds, retained)
+    return None
+
+
+def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[Assignment]) -> None:
+    add = batch.assignments.add
+    for lease, attempt, revision, event, journal, start, scope in assignments:
+        message = add()
+        message.lease = lease
+        message.attempt = attempt
+        message.flow_revision = revision
+        message.event = event
+        if journal:
+            message.journal_start = start
+            add_entry = message.journal.add
+            for entry in journal:
+                fill_entry(add_entry(), entry)
+        if scope:
+            message.effect_scope = scope
+
+
+def _assignment(item: pb.Assignment) -> Assignment:
+    journal = tuple(map(entry_from_proto, item.journal)) if item.journal else ()
+    return Assignment(
+        item.lease, item.attempt, item.flow_revision, item.event, journal, item.journal_start, item.effect_scope
+    )
+
+
+def _fill_deliveries(batch: pb.ArrivalBatch, deliveries: Sequence[EventDelivery]) -> None:
+    for lease, generation, number, entry in deliveries:
+        fill_entry(batch.arrivals.add(lease=lease, generation=generation, number=number).entry, entry)
+
+
+def _delivery(item: pb.Arrival) -> EventDelivery:
+    return EventDelivery(item.lease, item.generation, item.number, entry_from_proto(item.entry))
+
+
+def _fill_ack(ack: pb.CheckpointAck, checkpoints: Sequence[DurableCheckpoint]) -> None:
+    add = ack.checkpoints.add
+    for lease, index, number in checkpoints:
+        message = add()
+        message.lease = lease
+        message.index = index
+        message.number = number

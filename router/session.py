@@ -1,0 +1,527 @@
+"""The router's half of the Attach protocol, without I/O: messages from one runner in, effects out.
+
+::
+
+    greeting --Hello--> registering --welcome()--> attached
+
+- `RunnerSession`: the state machine of one stream; `Effect`: what its owner has to do after a message.
+- `ReportQueue`: checkpoints, outcomes and subscriptions that wait to be stored, in order and in batches.
+- `SendQueue`: what waits to be sent to the runner, in an order that makes sense, and bounded.
+
+What no Flowhook runner sends is a protocol violation.
+
+One instance serves one stream, since credit and everything that is not sent are lost with it. Leases outlive streams;
+the scheduling core knows them (`router.scheduling`), and this module does not.
+
+Neither queue decides when something is stored or sent: its owner takes all there is, as soon as it is done with what it
+took before, so that batches grow with the load.
+
+A runner whose queue is full gets no more work until some of it is sent (back-pressure). The queue of one that leaves
+too many revocations unread overflows, so that its stream can be ended.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, TypeVar
+
+import orjson
+
+from flowhook import limits
+from flowhook.attach.limits import (
+    MAX_COMPONENT_NAME,
+    MAX_COMPONENTS,
+    MAX_CREDIT,
+    MAX_ERROR_TEXT,
+    MAX_EVENT_KEY,
+    MAX_EXECUTION_ID,
+    MAX_HELD_LEASES,
+    MAX_KEY_BYTES,
+    MAX_LEASE_BYTES,
+    MAX_PART_BYTES,
+    MAX_RETRY_KEYS,
+    MAX_RETRY_KEYS_BYTES,
+    MAX_RUNNER_ID,
+    assignment_size,
+    delivery_size,
+    protocol_violation,
+    split,
+)
+from flowhook.attach.messages import (
+    Assignment,
+    AssignmentBatch,
+    Checkpoint,
+    CheckpointAck,
+    CheckpointBatch,
+    Credit,
+    Drain,
+    DurableCheckpoint,
+    EventDelivery,
+    EventDeliveryBatch,
+    Faulted,
+    Hello,
+    LifecycleFilter,
+    Outcome,
+    OutcomeBatch,
+    Parked,
+    Renewal,
+    Renewed,
+    Revocation,
+    RouterMessage,
+    RunnerMessage,
+    Settlement,
+    SubscriptionBatch,
+    SubscriptionUpdate,
+    Welcome,
+)
+from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
+from flowhook.expressions import InvalidExpression
+from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
+from router.scheduling.matching import filter_fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Register the runner, then call `RunnerSession.welcome` with the leases that it retains."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class AddCredit:
+    """Allow the runner more assignments; end the stream if that is more than may be outstanding."""
+
+    assignments: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLeases:
+    """Renew the runner's leases, then call `SendQueue.renewed` with the stamp; not if they are lost."""
+
+    stamp: int
+
+
+Effect = Register | AddCredit | RenewLeases
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReports:
+    """Store checkpoints and outcomes, in any order, and the later outcomes after them; then acknowledge them.
+
+    Attributes:
+        checkpoints: of executions, in order for each.
+        outcomes: with the checkpoints that were sent before them.
+        later_outcomes: of executions among `checkpoints` that may turn out to consume what is not theirs.
+    """
+
+    checkpoints: tuple[Checkpoint, ...]
+    outcomes: tuple[Outcome, ...]
+    later_outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Replace the subscriptions of a running execution; withdraw a delivery for an earlier update."""
+
+    update: SubscriptionUpdate
+
+
+ReportEffect = StoreReports | Subscribe
+"""Effects to carry out one after another, each after the one before is durable."""
+
+
+def check_runner_id(runner_id: str) -> None:
+    """Refuse an invalid runner ID.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    if not 0 < len(runner_id) <= MAX_RUNNER_ID:
+        raise protocol_violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
+
+
+def check_hello(hello: Hello) -> None:
+    """Refuse a hello that exceeds the limits.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    check_runner_id(hello.runner_id)
+    if len(hello.components) > MAX_COMPONENTS or any(len(name) > MAX_COMPONENT_NAME for name in hello.components):
+        raise protocol_violation(
+            f"a runner calls at most {MAX_COMPONENTS} functions, with names of at most {MAX_COMPONENT_NAME} characters"
+        )
+    if len(hello.held_leases) > MAX_HELD_LEASES or any(len(lease) > MAX_LEASE_BYTES for lease in hello.held_leases):
+        raise protocol_violation(f"a runner holds at most {MAX_HELD_LEASES} leases, of at most {MAX_LEASE_BYTES} bytes")
+
+
+def checked_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint, without a history that is too large to be useful.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    if checkpoint.index < 0:
+        raise protocol_violation("the index of a checkpoint counts from 0")
+    if checkpoint.events:
+        _check_events(checkpoint.events)
+    return checkpoint if len(checkpoint.history) <= limits.MAX_HISTORY_BYTES else checkpoint._replace(history=b"")
+
+
+def checked_outcome(outcome: Outcome) -> Outcome:
+    """Return an outcome with what may have any length in a flow cut to its limits.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    ending = outcome.ending
+    if isinstance(ending, Parked):
+        check_subscriptions(ending.subscriptions)
+        if ending.retry is not None:
+            outcome = outcome._replace(ending=ending._replace(retry=_checked_retry(ending.retry)))
+    elif isinstance(ending, Faulted):
+        outcome = outcome._replace(ending=Faulted(_bounded(ending.error)))
+    if outcome.events:
+        _check_events(outcome.events)
+    if outcome.checkpoints:
+        outcome = outcome._replace(checkpoints=tuple(map(checked_checkpoint, outcome.checkpoints)))
+    return outcome if len(outcome.history) <= limits.MAX_HISTORY_BYTES else outcome._replace(history=b"")
+
+
+def check_subscriptions(subscriptions: Sequence[Subscription]) -> None:
+    """Refuse subscriptions that can't be stored or matched.
+
+    Raises:
+        InvalidError: a protocol violation.
+    """
+    for subscription in subscriptions:
+        if not 0 < len(subscription.key.encode()) <= MAX_KEY_BYTES:
+            raise protocol_violation(f"the key of a subscription has 1 to {MAX_KEY_BYTES} bytes")
+        if not subscription.filters and not 0 < len(subscription.execution_id) <= MAX_EXECUTION_ID:
+            raise protocol_violation(f"the ID of an awaited execution has 1 to {MAX_EXECUTION_ID} characters")
+        for filter_ in subscription.filters:
+            _check_filter(filter_)
+
+
+def _checked_retry(retry: Retry) -> Retry:
+    sizes = [len(key.encode()) for key in retry.keys]
+    if not 0 < len(sizes) <= MAX_RETRY_KEYS or not min(sizes) or sum(sizes) > MAX_RETRY_KEYS_BYTES:
+        raise protocol_violation(
+            f"1 to {MAX_RETRY_KEYS} waits for retries are named, by keys of at most {MAX_RETRY_KEYS_BYTES} bytes in all"
+        )
+    if retry.tries < 1 or retry.others < 0:
+        raise protocol_violation("tries count from 1, other retries from 0")
+    return retry._replace(error=_bounded(retry.error))
+
+
+def _check_filter(filter_: EventFilter) -> None:
+    try:
+        filter_fingerprint(filter_)
+    except InvalidExpression as error:
+        raise protocol_violation(f"the path of a correlation: {error}") from None
+    except (orjson.JSONDecodeError, RecursionError):
+        raise protocol_violation("the value that a correlation expects is not JSON") from None
+
+
+def _check_events(events: Sequence[LifecycleEvent]) -> None:
+    for event in events:
+        if not (0 < len(event.key) <= MAX_EVENT_KEY and event.key.isascii() and is_valid_data(event.data)):
+            raise protocol_violation(
+                f"an event has a key of 1 to {MAX_EVENT_KEY} ASCII characters, and {MAX_DATA_BYTES} bytes of JSON"
+            )
+
+
+def _bounded(error: WorkflowError) -> WorkflowError:
+    """Return an error with its texts cut to their limits: a flow may give them any length."""
+    response = error.response
+    if response is not None:
+        url, body = response.url[:MAX_ERROR_TEXT], response.body[: limits.MAX_ERROR_BODY_BYTES]
+        response = response._replace(url=url, body=body)
+    return replace(
+        error,
+        type=error.type[:MAX_ERROR_TEXT],
+        title=error.title[:MAX_ERROR_TEXT],
+        instance=error.instance[:MAX_ERROR_TEXT],
+        detail=error.detail[:MAX_ERROR_TEXT],
+        response=response,
+        raising=error.raising and RaiseOrigin(*(text[:MAX_ERROR_TEXT] for text in error.raising)),
+    )
+
+
+MAX_UNSTORED_BYTES: Final = limits.MAX_MESSAGE_BYTES
+"""Bytes of messages that may wait to be stored before reading stops."""
+
+MAX_STORE_BYTES: Final = 8 * limits.MIB
+"""Bytes of messages stored in one batch, or one larger message: other runners need to write, too."""
+
+Report = CheckpointBatch | OutcomeBatch | SubscriptionBatch
+
+
+class ReportQueue:
+    """The reports of one runner that are not stored yet."""
+
+    def __init__(self) -> None:
+        self._reports: deque[tuple[Report, int]] = deque()
+        self._bytes = 0
+        self._storing = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._reports)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that nothing more should be read (back-pressure)."""
+        return self._bytes > MAX_UNSTORED_BYTES
+
+    def add(self, report: Report, size: int) -> None:
+        """Add a message of `size` bytes.
+
+        Raises:
+            InvalidError: a protocol violation.
+        """
+        match report:
+            case CheckpointBatch():
+                report = CheckpointBatch(tuple(map(checked_checkpoint, report.checkpoints)))
+            case OutcomeBatch():
+                report = OutcomeBatch(tuple(map(checked_outcome, report.outcomes)))
+            case SubscriptionBatch():
+                for update in report.updates:
+                    check_subscriptions(update.subscriptions)
+        self._reports.append((report, size))
+        self._bytes += size
+
+    def take(self) -> list[ReportEffect]:
+        """Remove the next batch, and return what to do with it; call `stored` when that is done."""
+        effects: list[ReportEffect] = []
+        checkpoints: list[Checkpoint] = []
+        outcomes: list[Outcome] = []
+        while self._reports and self._storing < MAX_STORE_BYTES:
+            report, size = self._reports.popleft()
+            self._storing += size
+            match report:
+                case CheckpointBatch():
+                    checkpoints += report.checkpoints
+                case OutcomeBatch():
+                    outcomes += report.outcomes
+                case SubscriptionBatch():
+                    # it withdraws deliveries that no earlier checkpoint has accepted
+                    effects += _store(checkpoints, outcomes)
+                    checkpoints, outcomes = [], []
+                    effects += map(Subscribe, report.updates)
+        return effects + _store(checkpoints, outcomes)
+
+    def stored(self) -> None:
+        """Record that what was taken is stored."""
+        self._bytes -= self._storing
+        self._storing = 0
+
+
+def _store(checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> list[ReportEffect]:
+    """Return the effect that stores reports: each outcome together with the checkpoints of its execution, or after.
+
+    It is stored after a checkpoint that consumes an event: it must first be checked whether the execution may do that.
+    """
+    if not checkpoints and not outcomes:
+        return []
+    journals: dict[bytes, list[Checkpoint]] = defaultdict(list)
+    for checkpoint in checkpoints:
+        journals[checkpoint.lease].append(checkpoint)
+    at_once: list[Outcome] = []
+    later: list[Outcome] = []
+    for outcome in outcomes:
+        journal = journals.get(outcome.lease)
+        if journal is None:
+            at_once.append(outcome)
+        elif any(checkpoint.arrival for checkpoint in journal):
+            later.append(outcome)
+        else:
+            del journals[outcome.lease]
+            at_once.append(outcome._replace(checkpoints=(*journal, *outcome.checkpoints)))
+    rest = tuple(checkpoint for journal in journals.values() for checkpoint in journal)
+    return [StoreReports(rest, tuple(at_once), tuple(later))]
+
+
+MAX_BATCH_BYTES: Final = MAX_PART_BYTES
+"""Bytes of events and journals in one message; a larger assignment is sent alone."""
+
+MAX_UNSENT_BYTES: Final = 16 * limits.MIB
+"""Bytes of events and journals that may be queued before a runner gets no more work."""
+
+MAX_UNSENT_REVOCATIONS: Final = 64 * 1024
+"""Revoked leases that may be queued for each reason; a runner holds a few thousand leases at most."""
+
+_Item = TypeVar("_Item")
+
+
+class SendQueue:
+    """Messages to one runner; see `messages` for what each of them means."""
+
+    def __init__(self) -> None:
+        self._assignments: list[Assignment] = []
+        self._deliveries: list[EventDelivery] = []
+        self._durable: dict[bytes, DurableCheckpoint] = {}
+        self._wanted: frozenset[str] | None = None
+        self._settled: list[bytes] = []
+        self._revoked: dict[str, list[bytes]] = {}
+        self._renewed: int | None = None
+        self._drain: float | None = None
+        self._unsent_bytes = 0
+        self._sending = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is queued that no more work should be assigned for now."""
+        return self._unsent_bytes >= MAX_UNSENT_BYTES
+
+    def assign(self, assignments: Sequence[Assignment]) -> None:
+        """Queue assignments."""
+        self._assignments += assignments
+        self._unsent_bytes += sum(map(assignment_size, assignments))
+
+    def deliver(self, delivery: EventDelivery) -> None:
+        """Queue an event or end for a running execution; each execution has at most one at a time."""
+        self._deliveries.append(delivery)
+        self._unsent_bytes += delivery_size(delivery)
+
+    def acknowledge(self, lease: bytes, index: int, number: int = 0) -> None:
+        """Acknowledge an execution's journal up to `index`, and checkpoints without an entry up to `number`."""
+        known = self._durable.get(lease)
+        if known is not None:
+            index, number = max(index, known.index), max(number, known.number)
+        self._durable[lease] = DurableCheckpoint(lease, index, number)
+
+    def want(self, types: Collection[str]) -> None:
+        """Queue the types of lifecycle events to report."""
+        self._wanted = frozenset(types)
+
+    def settle(self, leases: Sequence[bytes]) -> None:
+        """Acknowledge outcomes."""
+        self._settled += leases
+
+    def revoke(self, leases: Sequence[bytes], reason: str) -> bool:
+        """Queue the revocation of leases; false: too many are queued, and all of them are dropped."""
+        unsent = self._revoked.setdefault(reason, [])
+        unsent += leases
+        if len(unsent) <= MAX_UNSENT_REVOCATIONS:
+            return True
+        self._revoked = {}
+        return False
+
+    def renewed(self, stamp: int) -> None:
+        """Answer a renewal; only the last answer is sent."""
+        self._renewed = stamp
+
+    def drain(self, grace: float) -> None:
+        """Announce that this router stops in `grace` seconds."""
+        self._drain = grace
+
+    def take(self) -> list[RouterMessage]:
+        """Remove everything from the queue and return it as messages; call `sent` when they are sent."""
+        self._sending = self._unsent_bytes
+        messages: list[RouterMessage] = []
+        if self._wanted is not None:
+            messages.append(LifecycleFilter(self._wanted))
+            self._wanted = None
+        if self._settled:
+            messages.append(Settlement(tuple(self._settled)))
+            self._settled.clear()
+        if self._durable:
+            messages.append(CheckpointAck(tuple(self._durable.values())))
+            self._durable.clear()
+        if self._deliveries:
+            messages += map(EventDeliveryBatch, self._parts(self._deliveries, delivery_size))
+            self._deliveries.clear()
+        if self._assignments:
+            messages += map(AssignmentBatch, self._parts(self._assignments, assignment_size))
+            self._assignments.clear()
+        # after the assignments: they may contain one that was cancelled at once
+        messages += [Revocation(tuple(leases), reason) for reason, leases in self._revoked.items()]
+        self._revoked.clear()
+        if self._renewed is not None:  # after the revocations: the renewal does not cover those leases
+            messages.append(Renewed(self._renewed))
+            self._renewed = None
+        if self._drain is not None:
+            messages.append(Drain(self._drain))
+            self._drain = None
+        return messages
+
+    def _parts(self, items: Sequence[_Item], size_of: Callable[[_Item], int]) -> list[tuple[_Item, ...]]:
+        return [tuple(items)] if self._sending <= MAX_BATCH_BYTES else split(items, size_of, MAX_BATCH_BYTES)
+
+    def sent(self) -> None:
+        """Record that what was taken is sent."""
+        self._unsent_bytes -= self._sending
+        self._sending = 0
+
+
+class _Phase(Enum):
+    GREETING = "greeting"
+    REGISTERING = "registering"
+    ATTACHED = "attached"
+
+
+class RunnerSession:
+    """State of one stream of one runner.
+
+    Attributes:
+        runner_id: of the runner; empty before its hello.
+        outgoing: what waits to be sent.
+        reports: what waits to be stored.
+    """
+
+    def __init__(self) -> None:
+        self._phase = _Phase.GREETING
+        self._welcome: Welcome | None = None
+        self.runner_id = ""
+        self.outgoing = SendQueue()
+        self.reports = ReportQueue()
+
+    def receive(self, message: RunnerMessage | None, size: int) -> list[Effect]:
+        """Process a message from the runner and return the effects to carry out at once, in order.
+
+        What has to become durable first is added to `reports`.
+
+        Args:
+            message: from the runner; None: of a kind that this version does not know.
+            size: of the message in bytes.
+
+        Raises:
+            InvalidError: the runner violated the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
+        """
+        if isinstance(message, Hello) != (self._phase is _Phase.GREETING):
+            raise protocol_violation("the first message of a stream is a hello, and there is no other one")
+        match message:
+            case CheckpointBatch() | OutcomeBatch() | SubscriptionBatch():
+                self.reports.add(message, size)
+            case Credit(assignments=assignments):
+                if not 0 < assignments <= MAX_CREDIT:
+                    raise protocol_violation(f"credit is 1 to {MAX_CREDIT} at a time")
+                return [AddCredit(assignments)]
+            case Renewal(stamp=stamp):
+                return [RenewLeases(stamp)]
+            case Hello():
+                check_hello(message)
+                self._phase = _Phase.REGISTERING
+                self.runner_id = message.runner_id
+                return [Register(message)]
+            case None:
+                pass
+        return []
+
+    def welcome(self, lease_seconds: float, retained: Iterable[bytes]) -> None:
+        """Accept the runner, which retains these leases."""
+        self._phase = _Phase.ATTACHED
+        self._welcome = Welcome(lease_seconds, frozenset(retained))
+
+    def take(self) -> list[RouterMessage]:
+        """Return all messages to send now, in the required order: at first `Welcome` alone."""
+        if self._phase is not _Phase.ATTACHED:
+            return []
+        if self._welcome is not None:
+            welcome, self._welcome = self._welcome, None
+            return [welcome]
+        return self.outgoing.take()
